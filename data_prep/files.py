@@ -1,0 +1,55 @@
+"""Writing files whole or not at all, and keeping names inside their folder."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.errors import UserError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it replaces `path`, else it is removed.
+
+    The temporary name ends as `path` does, since writers choose a format by it. The data are on disk
+    before the name changes, so after a crash `path` is either the old file or the whole new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """The process's file mode mask (it can only be read by setting it)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text (UTF-8, line ends as they are) or bytes to `path`, whole or not at all."""
+    data = content.encode() if isinstance(content, str) else content
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """The path `folder/name`.
+
+    Raises UserError where the name would leave the folder (`../x`, an absolute path) or is empty.
+    """
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise UserError(f"{folder}: the name {name!r} leaves its folder; rename it to a plain file name")
+    return folder / name

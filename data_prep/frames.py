@@ -1,0 +1,92 @@
+"""Frames of one video: a list of image files, or a video file. Decoded one at a time, in order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import av
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from configs.errors import UserError
+from data_prep.geometry import Size
+
+
+class Frames(Protocol):
+    """What a sequence's pictures offer: a count, one size, and reading in order."""
+
+    size: Size
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield RGB frames, uint8, (height, width, 3). Raises UserError naming a file that fails."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageFrames:
+    """Frames that lie as image files, all of one size (width, height)."""
+
+    paths: tuple[Path, ...]
+    size: Size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for path in self.paths:
+            yield self.read(path)
+
+    def read(self, path: Path) -> np.ndarray:
+        """Decode one frame; raises UserError where it is unreadable or of another size."""
+        frame = read_image(path)
+        if (frame.shape[1], frame.shape[0]) != self.size:
+            found, wanted = f"{frame.shape[1]}x{frame.shape[0]}", f"{self.size[0]}x{self.size[1]}"
+            raise UserError(f"{path}: frame is {found} but the sequence is {wanted}; make all frames one size")
+        return frame
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Decode one image file to RGB, uint8, (height, width, 3); raises UserError where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: frame is missing; restore it or correct the sequence") from None
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as fault:
+        raise UserError(f"{path}: frame cannot be read ({fault}); replace the file") from None
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """Frames of a video file, decoded by PyAV."""
+
+    path: Path
+    size: Size
+    count: int
+    fps: float
+
+    @classmethod
+    def open(cls, path: Path) -> "VideoFrames":
+        """Count the frames of a video file. Raises UserError where it is missing or is no video."""
+        if not path.is_file():
+            raise UserError(f"{path}: no such video; check video=")
+        try:
+            with av.open(str(path)) as container:
+                stream = container.streams.video[0]
+                count = sum(1 for _ in container.decode(stream))
+                fps = float(stream.average_rate or 25)
+                size = (stream.codec_context.width, stream.codec_context.height)
+        except (av.FFmpegError, IndexError) as fault:
+            raise UserError(f"{path}: not a video that can be decoded ({fault})") from None
+        return cls(path, size, count, fps)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        with av.open(str(self.path)) as container:
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24")

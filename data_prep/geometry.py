@@ -1,0 +1,88 @@
+"""Boxes and the sizes of images.
+
+A box is a tuple of four floats. Its kind is part of its name everywhere:
+
+- `box_xyxy`: left, top, right, bottom; right and bottom are exclusive, so `right - left` is the width;
+- `box_xywh`: left, top, width, height.
+
+Coordinates are pixels of the frame as it lies on disk unless the name says `resized`.
+"""
+
+import numpy as np
+
+Box = tuple[float, float, float, float]
+Size = tuple[int, int]  # width, height, as in PIL
+
+
+def xywh_to_xyxy(box_xywh: Box) -> Box:
+    """Left, top, width, height to left, top, right, bottom."""
+    x, y, width, height = box_xywh
+    return x, y, x + width, y + height
+
+
+def xyxy_to_xywh(box_xyxy: Box) -> Box:
+    """Left, top, right, bottom to left, top, width, height."""
+    left, top, right, bottom = box_xyxy
+    return left, top, right - left, bottom - top
+
+
+def area(box_xyxy: Box) -> float:
+    """Area in square pixels; 0 for a box turned inside out."""
+    left, top, right, bottom = box_xyxy
+    return max(0.0, right - left) * max(0.0, bottom - top)
+
+
+def center(box_xyxy: Box) -> tuple[float, float]:
+    """The middle of a box, x and y."""
+    left, top, right, bottom = box_xyxy
+    return (left + right) / 2, (top + bottom) / 2
+
+
+def iou(first_xyxy: Box, second_xyxy: Box) -> float:
+    """Intersection over union of two boxes; 0 where both are empty."""
+    overlap = (
+        max(first_xyxy[0], second_xyxy[0]),
+        max(first_xyxy[1], second_xyxy[1]),
+        min(first_xyxy[2], second_xyxy[2]),
+        min(first_xyxy[3], second_xyxy[3]),
+    )
+    shared = area(overlap)
+    union = area(first_xyxy) + area(second_xyxy) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def clamp(box_xyxy: Box, size: Size) -> Box:
+    """The part of a box that lies inside an image of `size` (width, height); possibly of zero area."""
+    width, height = size
+    left, top, right, bottom = box_xyxy
+    return (
+        min(max(left, 0.0), float(width)),
+        min(max(top, 0.0), float(height)),
+        min(max(right, 0.0), float(width)),
+        min(max(bottom, 0.0), float(height)),
+    )
+
+
+def rescale(box_xyxy: Box, from_size: Size, to_size: Size) -> Box:
+    """The same place in the same picture resized from `from_size` to `to_size` (width, height)."""
+    x_ratio, y_ratio = to_size[0] / from_size[0], to_size[1] / from_size[1]
+    left, top, right, bottom = box_xyxy
+    return left * x_ratio, top * y_ratio, right * x_ratio, bottom * y_ratio
+
+
+def enlarge(box_xyxy: Box, factor: float, size: Size | None = None) -> Box:
+    """A box of `factor` times the sides around the same middle, clamped to an image of `size` if given."""
+    x, y = center(box_xyxy)
+    half_width = (box_xyxy[2] - box_xyxy[0]) * factor / 2
+    half_height = (box_xyxy[3] - box_xyxy[1]) * factor / 2
+    grown = (x - half_width, y - half_height, x + half_width, y + half_height)
+    return grown if size is None else clamp(grown, size)
+
+
+def box_of_mask(mask: np.ndarray) -> Box | None:
+    """The tight box (xyxy) around the true pixels of a mask (height, width); None where there are none."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return None
+    columns = np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -1,0 +1,1 @@
+"""Floor 2: figures from result files and truth."""
