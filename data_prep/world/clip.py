@@ -1,0 +1,25 @@
+"""A clip: consecutive frames of one scene with the masks of all its things."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.world.draw import draw_frame
+from data_prep.world.presets import WorldPreset
+from data_prep.world.scene import Scene, make_scene
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames RGB uint8 (height, width, 3); `masks[t][i]` is what is seen of thing `i`, bool (height, width)."""
+
+    scene: Scene
+    images: list[np.ndarray]
+    masks: list[list[np.ndarray]]
+
+
+def render_clip(seed: int, preset: WorldPreset, frames: int, start: int = 0) -> Clip:
+    """Render `frames` frames from frame `start` on of the scene that follows from `seed`."""
+    scene = make_scene(seed, preset)
+    drawn = [draw_frame(scene, t) for t in range(start, start + frames)]
+    return Clip(scene, [image for image, _ in drawn], [masks for _, masks in drawn])

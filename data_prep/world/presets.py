@@ -1,0 +1,33 @@
+"""Named settings of the rendered world. Seeds of two presets are never shared."""
+
+from dataclasses import dataclass
+
+from data_prep.geometry import Size
+
+
+@dataclass(frozen=True)
+class WorldPreset:
+    """What a scene is made of. Lengths are shares of the frame's height; times are frames."""
+
+    name: str
+    first_seed: int  # scene seeds are first_seed, first_seed + 1, …
+    size: Size  # width, height of a frame in pixels
+    things: tuple[int, int]  # fewest and most things in a scene, the target among them
+    radius: tuple[float, float]  # smallest and largest radius of a thing
+    textured: bool  # noise on backgrounds and light on things, or flat colours
+    moving: bool
+    absence: float  # share of scenes whose target leaves and returns
+    late: float  # share of scenes whose target comes in only later
+    pillars: int  # most standing occluders
+    frames: int  # length of a clip
+
+
+PRESETS: dict[str, WorldPreset] = {
+    preset.name: preset
+    for preset in (
+        WorldPreset("flat", 1_000_000_000, (112, 112), (3, 3), (0.1, 0.2), False, False, 0, 0, 0, 1),
+        WorldPreset("train", 2_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, True, 0.5, 0.2, 1, 60),
+        WorldPreset("val", 3_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, True, 0.5, 0.2, 1, 60),
+        WorldPreset("demo", 4_000_000_000, (480, 270), (3, 4), (0.09, 0.17), True, True, 0.7, 0.2, 1, 60),
+    )
+}
