@@ -1,0 +1,149 @@
+"""The contract: what the grounder reads, and what it says.
+
+Training and inference take every word from here. The answer is one line of JSON,
+
+    {"visible": true, "bbox_2d": [x1, y1, x2, y2]}      or      {"visible": false}
+
+with corners in pixels of the resized search image (Qwen2.5-VL's own convention). The text is cut
+where the model decides: `ANSWER_START` is given, the next token says true or false, `BOX_START`
+is given again, and only the numbers are decoded. So the visible probability is one token's, and a
+box is there to look at even where the answer is false.
+"""
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from data_prep.files import write_whole
+from data_prep.geometry import Box, Size, clamp, rescale
+
+CONTRACT_FILE = "contract.json"
+ANSWER_START = '{"visible":'
+VISIBLE, ABSENT = " true", " false"
+BOX_START = ', "bbox_2d": ['
+BOX_END = "]}"
+ABSENT_END = "}"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a checkpoint was trained to read and to say; kept as `contract.json` beside its weights."""
+
+    wording: str = "instruct"  # key of WORDINGS
+    separator: str = ", "  # between the numbers of a box
+    digits: int = 0  # numbers are filled with zeros to this length; 0: not filled
+    min_pixels: int = 128 * 28 * 28  # of the resized search image
+    max_pixels: int = 768 * 28 * 28
+    template_pixels: int = 64 * 28 * 28  # of the resized template crop
+    template_scale: float = 2.0  # side of the template crop over the side of the target's box
+    prompt_scale: float = 3.0  # side of the drawn rectangle over the side of the last box
+    prompt_colour: tuple[int, int, int] = (255, 0, 0)  # RGB
+    prompt_width: float = 0.006  # line width over the search image's longer side
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The texts between the images of a question; `{words}` stands for the target's words."""
+
+    words: str
+    template: str
+    marked: str
+    search: str
+
+
+WORDINGS: dict[str, Wording] = {
+    "instruct": Wording(
+        words='Find the target in the search image. The target is: "{words}".\n'
+        'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
+        'pixels of the search image, or {{"visible": false}} if the target cannot be seen in it.\n',
+        template="The target as it looked before:\n",
+        marked="The search image; the rectangle drawn in it marks where the target was last seen:\n",
+        search="The search image:\n",
+    ),
+    "short": Wording(words="find {words}", template=" like", marked=" near", search=" in"),
+}
+
+BUILT_IN: dict[str, Contract] = {
+    "qwen": Contract(),
+    "short": Contract(
+        wording="short",
+        separator=",",
+        digits=3,
+        min_pixels=9 * 5 * 28 * 28,
+        max_pixels=9 * 5 * 28 * 28,
+        template_pixels=2 * 2 * 28 * 28,
+        prompt_width=0.012,
+    ),
+}
+"""Contracts by name, for checkpoints that carry none (`model.contract=qwen`) and for training new ones."""
+
+
+def read_contract(folder: Path) -> Contract | None:
+    """The contract beside a checkpoint's weights; None where the folder has none.
+
+    Raises UserError where the file does not hold a contract.
+    """
+    path = folder / CONTRACT_FILE
+    if not path.is_file():
+        return None
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+        values["prompt_colour"] = tuple(values["prompt_colour"])
+        return Contract(**values)
+    except (ValueError, TypeError, KeyError) as fault:
+        raise UserError(f"{path}: not a contract ({fault}); restore the file of the checkpoint") from None
+
+
+def write_contract(folder: Path, contract: Contract) -> None:
+    """Write the contract beside a checkpoint's weights."""
+    write_whole(folder / CONTRACT_FILE, json.dumps(dataclasses.asdict(contract), indent=2) + "\n")
+
+
+def messages(contract: Contract, words: str, has_template: bool, is_marked: bool) -> list[dict[str, Any]]:
+    """The chat of one question: words first, then the template, the search image last.
+
+    What a track never changes stands first, and the image tokens can see the words. Image parts
+    are placeholders, in the order in which the images must be given: template (if any), search.
+    """
+    wording = WORDINGS[contract.wording]
+    parts: list[dict[str, Any]] = [_text(wording.words.format(words=words))]
+    if has_template:
+        parts += [_text(wording.template), {"type": "image"}]
+    parts += [_text(wording.marked if is_marked else wording.search), {"type": "image"}]
+    return [{"role": "user", "content": parts}]
+
+
+def _text(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
+
+
+def box_text(contract: Contract, box_resized: Box) -> str:
+    """The numbers of a box in pixels of the resized search image, as the contract writes them."""
+    return contract.separator.join(f"{round(value):0{contract.digits}d}" for value in box_resized)
+
+
+def answer_text(contract: Contract, box_resized: Box | None) -> str:
+    """What the grounder should say after `ANSWER_START`; None means that the target is absent."""
+    if box_resized is None:
+        return ABSENT + ABSENT_END
+    return VISIBLE + BOX_START + box_text(contract, box_resized) + BOX_END
+
+
+def parse_box(numbers: str) -> Box | None:
+    """The box in what was decoded after `BOX_START`; None unless it holds exactly four numbers."""
+    found: Sequence[str] = re.findall(r"-?\d+(?:\.\d+)?", numbers.split("]")[0])
+    if len(found) != 4:
+        return None
+    left, top, right, bottom = (float(number) for number in found)
+    return left, top, right, bottom
+
+
+def to_frame(box_resized: Box, resized: Size, frame: Size) -> Box | None:
+    """A decoded box in pixels of the frame, inside the frame; None where nothing of it is left."""
+    box = clamp(rescale(box_resized, resized, frame), frame)
+    return box if box[2] > box[0] and box[3] > box[1] else None
