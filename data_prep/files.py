@@ -38,10 +38,17 @@ def _umask() -> int:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a text (UTF-8, line ends as they are) or bytes to `path`, whole or not at all."""
+    """Write a text (UTF-8, line ends as they are) or bytes to `path`, whole or not at all.
+
+    Raises UserError where the disk is full or the folder cannot be written: `path` is then as it was.
+    """
     data = content.encode() if isinstance(content, str) else content
-    with whole_file(path) as temporary:
-        temporary.write_bytes(data)
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as fault:
+        reason = fault.strerror or fault
+        raise UserError(f"{path}: cannot be written ({reason}); free space or choose another folder") from None
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -50,6 +57,6 @@ def inside(folder: Path, name: str) -> Path:
     Raises UserError where the name would leave the folder (`../x`, an absolute path) or is empty.
     """
     parts = Path(name).parts
-    if not parts or Path(name).is_absolute() or ".." in parts:
+    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
         raise UserError(f"{folder}: the name {name!r} leaves its folder; rename it to a plain file name")
     return folder / name
