@@ -1,23 +1,145 @@
-"""How a settings dataclass documents its keys.
+"""How a settings dataclass documents and bounds its keys.
 
-Every key of every configuration is declared with `key`, so that `--help` can print its words
-and a test can refuse a key without them.
+Every key of every configuration is declared with `key`, so that `--help` can print its words, a wrong
+value is refused before anything heavy loads, and a test can refuse a key without words.
 """
 
 import dataclasses
+import types
+import typing
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-def key(default: Any, doc: str) -> Any:
+from configs.errors import UserError
+from configs.nearest import did_you_mean
+
+
+def key(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
     """Declare one configuration key: its default and the line of documentation that `--help` prints.
 
-    A `list`, `dict` or dataclass instance is copied for each new object, as dataclasses require.
+    `choices` are the only texts allowed (for a list: in each place); `minimum` and `maximum` bound a
+    number, both inclusive. A `list`, `dict` or dataclass instance is copied for each new object, as
+    dataclasses require. `omegaconf.MISSING` as default makes a key that the user must give.
     """
-    metadata = {"doc": doc}
+    metadata = {"doc": doc, "choices": choices, "minimum": minimum, "maximum": maximum}
     if isinstance(default, list | dict) or dataclasses.is_dataclass(default):
-        return dataclasses.field(default_factory=lambda: _copied(default), metadata=metadata)
+        return dataclasses.field(default_factory=_copier(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _copied(default: Any) -> Any:
-    return dataclasses.replace(default) if dataclasses.is_dataclass(default) else type(default)(default)
+def _copier(default: Any) -> Callable[[], Any]:
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
+        return lambda: dataclasses.replace(default)
+    return lambda: type(default)(default)
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One key of a composed configuration: its dotted name, its declaration and its present value."""
+
+    name: str
+    kind: Any
+    value: Any
+    doc: str
+    choices: tuple[str, ...]
+    minimum: float | None
+    maximum: float | None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the value is free text: `str` or `str | None`."""
+        return _without_none(self.kind) is str
+
+    @property
+    def optional(self) -> bool:
+        """Whether `null` is a value of this key."""
+        return type(None) in typing.get_args(self.kind)
+
+    @property
+    def kind_name(self) -> str:
+        """The type in the words of `--help`, as `int` or `str or null`."""
+        plain = _without_none(self.kind)
+        name = plain.__name__ if isinstance(plain, type) and not typing.get_args(plain) else str(plain)
+        return f"{name} or null" if self.optional else name
+
+    def check(self) -> None:
+        """Raise UserError where the value is missing, not among the choices, or out of bounds."""
+        if self.value == "???":
+            raise UserError(f"{self.name}: this key is needed; give {self.name}=...")
+        for value in self.value if isinstance(self.value, list) else [self.value]:
+            if value is not None:
+                self._check_one(value)
+
+    def _check_one(self, value: Any) -> None:
+        if self.choices and value not in self.choices:
+            hint = did_you_mean(str(value), self.choices)
+            raise UserError(f"{self.name}={value}: must be one of {', '.join(self.choices)}{hint}")
+        if self.minimum is not None and value < self.minimum:
+            raise UserError(f"{self.name}={value}: must be at least {self.minimum}")
+        if self.maximum is not None and value > self.maximum:
+            raise UserError(f"{self.name}={value}: must be at most {self.maximum}")
+
+
+def keys_of(config: DictConfig, prefix: str = "") -> Iterator[Key]:
+    """Yield the keys of a configuration that was composed from dataclasses, in their order.
+
+    Raises omegaconf's errors where a value refers to another that does not exist.
+    """
+    for field, kind, section in _fields(config):
+        name = prefix + field.name
+        if section is not None:
+            yield from keys_of(section, name + ".")
+        else:
+            yield Key(name, kind, _plain_value(config, field.name), **_declared(field))
+
+
+def sections_of(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted name and the documentation of every nested dataclass, outer ones first."""
+    for field, _, section in _fields(config):
+        if section is not None:
+            yield prefix + field.name, _declared(field)["doc"]
+            yield from sections_of(section, f"{prefix}{field.name}.")
+
+
+def _fields(config: DictConfig) -> Iterator[tuple[dataclasses.Field[Any], Any, DictConfig | None]]:
+    """The fields of the dataclass behind `config`, each with its type and, where nested, its section."""
+    schema = OmegaConf.get_type(config)
+    if not dataclasses.is_dataclass(schema):
+        return
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        missing = OmegaConf.is_missing(config, field.name)
+        node = None if missing else config[field.name]
+        nested = isinstance(node, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(node))
+        yield field, hints[field.name], node if nested else None
+
+
+def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """What `key` said of a field; empty words for one that was declared without it."""
+    blank = {"doc": "", "choices": (), "minimum": None, "maximum": None}
+    return {name: field.metadata.get(name, empty) for name, empty in blank.items()}
+
+
+def _plain_value(config: DictConfig, name: str) -> Any:
+    if OmegaConf.is_missing(config, name):
+        return "???"
+    value = config[name]
+    return (
+        OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
+    )
+
+
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        rest = [part for part in typing.get_args(kind) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else kind
+    return kind

@@ -1,0 +1,150 @@
+"""What turns a command line into typed settings, for every command: `python -m <folder> key=value ...`.
+
+A package declares its settings in its `config.py` (frozen dataclasses, see `configs.schema.key`) and
+registers them; its `__main__.py` is then three lines:
+
+    def main(settings: InferSettings) -> int:
+        from infer.run import run  # heavy imports stand only here
+        return run(settings)
+
+    if __name__ == "__main__":
+        sys.exit(run_command("infer", main, "Track what the words say."))
+
+The YAML of the command, `configs/infer.yaml`, lists `base`, `infer_schema` and its groups.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from configs.command_line import read_command_line
+from configs.compose import as_settings, composer, one_line
+from configs.errors import UserError
+from configs.help import help_text
+from configs.record import write_record
+
+FOLDER = Path(__file__).resolve().parent
+Settings = TypeVar("Settings")
+INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
+
+
+def register(command: str, schema: type, groups: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Make a command's settings known to Hydra, under the name `<command>_schema`.
+
+    `groups` holds options that are dataclass objects rather than YAML files in `configs/<group>/`: those
+    whose keys differ from option to option. `{"tracker": {"referral": ReferralTracker()}}`.
+    """
+    store = ConfigStore.instance()
+    store.store(name=f"{command}_schema", node=_writable(schema))
+    for group, options in (groups or {}).items():
+        for name, settings in options.items():
+            store.store(group=group, name=name, node=_writable(settings))
+
+
+def run_command(
+    command: str,
+    main: Callable[[Settings], int | None],
+    doc: str,
+    arguments: Sequence[str] | None = None,
+    folder: Path = FOLDER,
+) -> int:
+    """Run `main` with the settings that the command line describes; the process's exit status.
+
+    `doc` is what `--help` says of the command. `arguments` are those of the process unless given;
+    `folder` is where the YAML lies. A user's mistake is one line on stderr and status 1. In a multirun
+    (`-m`) every job runs, and the status is 0 only where every job's is.
+    """
+    try:
+        line = read_command_line(sys.argv[1:] if arguments is None else arguments)
+        with composer(command, folder) as composing:
+            overrides, configs = composing.jobs(line)
+            if line.wants_help:
+                print(help_text(command, doc, configs[0], composing, folder))
+                return 0
+        return _run_jobs(command, main, [*overrides, *line.flags], folder)
+    except (UserError, HydraException, OmegaConfBaseException) as fault:
+        return _refuse(fault)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run_jobs(
+    command: str, main: Callable[[Settings], int | None], arguments: list[str], folder: Path
+) -> int:
+    """Let Hydra make the results folders and run one job, or in a multirun every job."""
+    statuses = []  # Hydra drops what a job returns
+
+    def job(config: DictConfig) -> None:
+        statuses.append(_run_job(main, config))
+
+    with _hydra_process(arguments):
+        hydra.main(version_base="1.3", config_path=str(folder), config_name=command)(job)()
+    return max(statuses, default=0)
+
+
+def _run_job(main: Callable[[Settings], int | None], config: DictConfig) -> int:
+    """One job: its record, then `main`. An unexpected exception is shown whole, and other jobs go on."""
+    run = HydraConfig.get()
+    try:
+        if run.mode == RunMode.MULTIRUN:
+            config.out = str(Path(run.sweep.dir) / run.sweep.subdir)
+        write_record(Path(config.out), config)
+        return main(as_settings(config)) or 0
+    except UserError as fault:
+        return _refuse(fault)
+    except Exception:
+        traceback.print_exc()
+        return 1
+
+
+def _refuse(fault: Exception) -> int:
+    said = str(fault) if isinstance(fault, UserError) else one_line(fault)
+    print(f"error: {said}", file=sys.stderr)
+    return 1
+
+
+@contextmanager
+def _hydra_process(arguments: list[str]) -> Iterator[None]:
+    """While this holds, Hydra finds `arguments` on the command line and lets its exceptions through."""
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+
+
+def _writable(settings: Any) -> DictConfig:
+    """A dataclass, or an object of one, as a node that overrides can change.
+
+    OmegaConf makes a frozen dataclass read-only, and Hydra could then override nothing in it.
+    """
+    node: DictConfig = OmegaConf.structured(settings)
+    _thaw(node)
+    return node
+
+
+def _thaw(node: DictConfig) -> None:
+    OmegaConf.set_readonly(node, None)
+    for name in map(str, node):
+        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
+            child = node[name]
+            if isinstance(child, DictConfig):
+                _thaw(child)

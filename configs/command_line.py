@@ -1,0 +1,89 @@
+"""Reading a command line: flags, overrides, and free text that Hydra's grammar would not take."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra._internal.utils import get_args_parser  # Hydra has no public name for its flags
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from configs.errors import UserError
+from configs.nearest import did_you_mean
+
+QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+SWEEP = re.compile(r",|^\w+\(.*\)$", re.DOTALL)  # a,b or range(3) or choice(a, b)
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The arguments of a command: `key=value` overrides, and Hydra's flags as they were given."""
+
+    overrides: tuple[str, ...]
+    flags: tuple[str, ...]
+    wants_help: bool
+    multirun: bool
+
+
+def read_command_line(arguments: Sequence[str]) -> CommandLine:
+    """Split arguments into overrides and flags. Raises UserError for an unknown flag or a bare word."""
+    parser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
+    except argparse.ArgumentError as fault:
+        raise UserError(str(fault)) from None
+    if unknown:
+        flags = [flag for action in parser._actions for flag in action.option_strings]
+        raise UserError(f"{unknown[0]}: no such flag{did_you_mean(unknown[0], flags)}")
+    if parsed.multirun and (parsed.cfg or parsed.info):
+        raise UserError("-m: runs jobs, so it goes neither with --cfg nor with --info; leave one out")
+    overrides = list(parsed.overrides)
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise UserError(f"{word}: not of the form key=value (--help lists the keys)")
+    flags = [word for word in arguments if word not in overrides]
+    return CommandLine(tuple(overrides), tuple(flags), parsed.help, parsed.multirun)
+
+
+def key_of(override: str) -> str:
+    """The dotted name that an override sets, without `+`, `++`, `~` and `@package`."""
+    return override.partition("=")[0].lstrip("+~").partition("@")[0]
+
+
+def value_of(override: str) -> str:
+    """The text after the first `=`."""
+    return override.partition("=")[2]
+
+
+def quote_text(override: str, *, optional: bool, multirun: bool) -> str:
+    """An override of a text key with its value quoted, so that any character may stand in it.
+
+    Left as it is: a value already quoted, `null` where the key is optional, and in a multirun a list of
+    values to sweep. `${...}` keeps its meaning, a reference to another key.
+    """
+    name, _, value = override.partition("=")
+    if QUOTED.fullmatch(value) or (optional and value == "null") or (multirun and SWEEP.search(value)):
+        return override
+    # A backslash is itself in a quoted value, except in front of a quote, where it is written twice.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"{name}='{escaped}'"
+
+
+def values_of(override: str, *, multirun: bool) -> list[str]:
+    """The overrides that one override stands for: in a multirun `seed=1,2` is `seed=1` and `seed=2`.
+
+    Raises UserError where Hydra's grammar cannot read it, and for several values outside a multirun.
+    """
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        raise UserError(f"{override}: the value cannot be read; put it in quotes: \"key='value'\"") from None
+    if not parsed.is_sweep_override():
+        return [override]
+    if not multirun:
+        raise UserError(f"{override}: several values; add -m to run each, or write [a,b] for a list")
+    name = override.partition("=")[0]
+    return [f"{name}={value}" for value in parsed.sweep_string_iterator()]

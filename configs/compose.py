@@ -1,0 +1,148 @@
+"""From overrides to checked settings: every mistake is found here, before anything heavy loads."""
+
+import dataclasses
+import itertools
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from configs.command_line import CommandLine, key_of, quote_text, value_of, values_of
+from configs.errors import UserError
+from configs.nearest import did_you_mean
+from configs.schema import Key, keys_of
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes one command's configuration; made by `composer`."""
+
+    command: str
+
+    def jobs(self, line: CommandLine) -> tuple[list[str], list[DictConfig]]:
+        """The overrides as Hydra shall read them, and the composed configuration of every job.
+
+        Each configuration carries Hydra's own node too. Raises UserError, in one line, for whatever the
+        overrides get wrong.
+        """
+        bases = [self._compose(choice) for choice in _product(self._group_overrides(line))]
+        overrides = [self._readable(override, bases, line.multirun) for override in line.overrides]
+        jobs = _product([values_of(one, multirun=line.multirun) for one in overrides])
+        configs = [self._compose(job) for job in jobs]
+        for config in configs:
+            for key in _resolved_keys(config):
+                key.check()
+            as_settings(config)
+        return overrides, configs
+
+    def options(self, group: str) -> list[str]:
+        """The options of a group, in alphabetical order; empty where there is no such group."""
+        loader = GlobalHydra.instance().config_loader()
+        return sorted(loader.get_group_options(group, ObjectType.CONFIG))
+
+    def _group_overrides(self, line: CommandLine) -> list[list[str]]:
+        """The overrides that choose an option of a group, each with the values to sweep; all checked."""
+        chosen = []
+        for override in line.overrides:
+            options = self.options(key_of(override))
+            if not options or override.startswith("~"):
+                continue
+            chosen.append(values_of(override, multirun=line.multirun))
+            for value in map(value_of, chosen[-1]):
+                _check_option(key_of(override), value, options)
+        return chosen
+
+    def _readable(self, override: str, bases: Sequence[DictConfig], multirun: bool) -> str:
+        """An override of a known key, with free text quoted. Raises UserError for an unknown key."""
+        name = key_of(override)
+        if name.startswith(("hydra.", "hydra/")) or self.options(name):
+            return override
+        keys = {key.name: key for base in bases for key in _resolved_keys(base)}
+        if name not in keys and not _inside(name, keys):
+            raise UserError(f"{name}: no such key{did_you_mean(name, keys) or ' (--help lists the keys)'}")
+        if name in keys and keys[name].is_text and "=" in override:
+            return quote_text(override, optional=keys[name].optional, multirun=multirun)
+        return override
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        try:
+            return hydra.compose(self.command, overrides=list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException) as fault:
+            raise UserError(one_line(fault, overrides)) from None
+
+
+@contextmanager
+def composer(command: str, folder: Path) -> Iterator[Composer]:
+    """A composer of the configuration `<folder>/<command>.yaml`."""
+    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+        yield Composer(command)
+
+
+def as_settings(config: DictConfig) -> Any:
+    """The dataclass object that a composed configuration stands for.
+
+    Raises UserError where a dataclass refuses its values.
+    """
+    plain = config.copy()
+    with flag_override(plain, ["struct", "readonly"], [False, False]):
+        plain.pop("hydra", None)
+    try:
+        return _with_tuples(OmegaConf.to_object(plain))
+    except MissingMandatoryValue as fault:
+        raise UserError(f"{fault.full_key}: this key is needed; give {fault.full_key}=...") from None
+    except OmegaConfBaseException as fault:
+        raise UserError(one_line(fault)) from None
+
+
+def one_line(fault: Exception, overrides: Sequence[str] = ()) -> str:
+    """What a fault of Hydra or OmegaConf says, in one line that names the override or key at fault."""
+    cause = fault.__cause__ or fault
+    culprit = next((one for one in overrides if str(fault).endswith(f"override {one}")), None)
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    said = " ".join(line for line in lines[:2] if not line.startswith("full_key"))
+    name = culprit or getattr(cause, "full_key", None)
+    return f"{name}: {said}" if name else said
+
+
+def _check_option(group: str, value: str, options: list[str]) -> None:
+    if value not in options:
+        hint = did_you_mean(value, options)
+        raise UserError(f"{group}={value}: no such option of {group}{hint} (there are: {', '.join(options)})")
+
+
+def _resolved_keys(config: DictConfig) -> list[Key]:
+    try:
+        return list(keys_of(config))
+    except OmegaConfBaseException as fault:
+        raise UserError(one_line(fault)) from None
+
+
+def _inside(name: str, keys: dict[str, Key]) -> bool:
+    """Whether a name is a section, or an entry of a key that holds a dict or a list."""
+    return any(key.startswith(name + ".") or name.startswith(key + ".") for key in keys)
+
+
+def _product(values: list[list[str]]) -> list[list[str]]:
+    return [list(job) for job in itertools.product(*values)]
+
+
+def _with_tuples(settings: Any) -> Any:
+    """The settings with a tuple wherever the schema says tuple: OmegaConf hands back lists."""
+    hints = typing.get_type_hints(type(settings))
+    changed = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            changed[field.name] = _with_tuples(value)
+        elif isinstance(value, list) and typing.get_origin(hints[field.name]) is tuple:
+            changed[field.name] = tuple(value)
+    return dataclasses.replace(settings, **changed)

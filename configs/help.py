@@ -1,0 +1,80 @@
+"""The text of `--help`: what a command does, its choices, and every key with its type and default."""
+
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from configs.compose import Composer
+from configs.schema import Key, keys_of, sections_of
+
+WIDTH = 110
+COLUMN = 34  # where the words begin
+COMMENTED_GROUP = re.compile(r"-\s*(?:override\s+|optional\s+)*/?(?P<group>\w+)\s*:[^#]*#\s*(?P<words>.+)")
+
+
+def help_text(command: str, doc: str, config: DictConfig, composer: Composer, folder: Path) -> str:
+    """The whole help of a command, with the choices and values of `config` shown as the present ones.
+
+    `doc` says what the command does. The words of a group come from the key of its name, else from the
+    comment beside it in `<folder>/<command>.yaml`.
+    """
+    words = {**_group_comments(folder / f"{command}.yaml"), **dict(sections_of(config))}
+    blocks = [
+        f"python -m {command} [key=value ...]",
+        "\n".join(textwrap.wrap(" ".join(doc.split()), WIDTH)),
+        "\n".join(["Choices (group=option; the one shown holds now):", *_choices(config, composer, words)]),
+        "\n".join(["Keys (key=value; the value shown holds now):", *_keys(config)]),
+        "Flags: -m runs every combination of comma-separated values (seed=1,2); --cfg job prints the\n"
+        "configuration and runs nothing; --hydra-help tells of the others.",
+    ]
+    return "\n\n".join(blocks)
+
+
+def _choices(config: DictConfig, composer: Composer, words: dict[str, str]) -> Iterator[str]:
+    for group, option in sorted(config.hydra.runtime.choices.items()):
+        if "/" in group:
+            continue  # Hydra's own
+        options = ", ".join(composer.options(group)) or "none yet"
+        yield _entry(f"{group}={option or 'null'}", f"{options}. {words.get(group, '')}")
+
+
+def _keys(config: DictConfig) -> Iterator[str]:
+    for key in keys_of(config):
+        yield _entry(f"{key.name}={shown(key.value)}", f"{key.kind_name}{_limits(key)}. {key.doc}")
+
+
+def shown(value: object) -> str:
+    """A value as one would write it on the command line; `(needed)` for one that is missing."""
+    if value == "???":
+        return "(needed)"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _limits(key: Key) -> str:
+    if key.choices:
+        return f": {', '.join(key.choices)}"
+    low, high = key.minimum, key.maximum
+    if low is not None and high is not None:
+        return f" from {low:g} to {high:g}"
+    if low is not None:
+        return f" from {low:g}"
+    return "" if high is None else f" up to {high:g}"
+
+
+def _entry(left: str, words: str) -> str:
+    """One entry: `left`, and the words beside it or, where it is long, on the lines below."""
+    lines = textwrap.wrap(words.strip(), WIDTH - COLUMN)
+    indented = [" " * COLUMN + line for line in lines]
+    if len(left) + 4 > COLUMN:
+        return "\n".join([f"  {left}", *indented])
+    return "\n".join([f"  {left}".ljust(COLUMN) + lines[0], *indented[1:]])
+
+
+def _group_comments(path: Path) -> dict[str, str]:
+    found = (COMMENTED_GROUP.search(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {match["group"]: match["words"] for match in found if match}

@@ -1,0 +1,55 @@
+"""What is written beside every result: the resolved configuration, versions and the git revision."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+PACKAGES = (
+    "refertrack", "torch", "torchvision", "transformers", "peft", "accelerate", "deepspeed", "trl", "sam2",
+    "qwen-vl-utils", "vot-toolkit", "hydra-core", "numpy", "av", "pillow",
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def write_record(folder: Path, config: DictConfig) -> None:
+    """Write `resolved.yaml` and `versions.json` into a results folder.
+
+    Of the processes of a distributed run only the first one writes.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "resolved.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+    (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str | bool | None]:
+    """Versions of Python and of the packages that results depend on, and the git revision of the code.
+
+    A package that is not installed is None; so are `git_revision` and `git_dirty` outside a checkout.
+    """
+    found: dict[str, str | bool | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    revision = _git("rev-parse", "HEAD")
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return {**found, "git_revision": revision, "git_dirty": None if status is None else bool(status)}
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says about the checkout; None where there is no git or no checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
