@@ -1,0 +1,119 @@
+"""The frames of a sequence: the files that its channel's pattern names, as the toolkit finds them.
+
+It counts from 1 and stops at the first number that has no file. So a missing frame cuts a sequence short
+without a word; here that is a fault.
+"""
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.files import inside
+from data_prep.frames import ImageFrames, image_size
+
+CHANNELS = ("color", "depth", "ir")  # those the toolkit knows, in its order: the first present is shown
+EXTENSIONS = (".jpg", ".png")
+PLAIN_PATTERN = "%08d.jpg"
+
+
+def find_frames(folder: Path, properties: dict[str, str]) -> tuple[tuple[Path, ...], list[str]]:
+    """The frames of the first channel of a sequence, in order, and warnings.
+
+    Raises UserError where there are none, one is missing, or the channels differ in length.
+    """
+    given = {name: properties[f"channels.{name}"] for name in CHANNELS if f"channels.{name}" in properties}
+    channels = given or {"color": f"color/{PLAIN_PATTERN}"}
+    length = _whole_number(properties.get("length"))
+    found = {name: _channel_frames(folder, name, source, length) for name, source in channels.items()}
+    counts = {name: len(frames) for name, (frames, _) in found.items()}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UserError(f"{folder / 'sequence'}: the channels differ in frames ({told}); make them one length")
+    frames, warnings = next(iter(found.values()))
+    return frames, warnings
+
+
+def same_size(frames: tuple[Path, ...], check_all: bool) -> ImageFrames:
+    """Frames with the size of the first; with `check_all` the headers of the others must agree.
+
+    Raises UserError naming the first file that is no image or of another size.
+    """
+    size = image_size(frames[0])
+    for path in frames[1:] if check_all else ():
+        other = image_size(path)
+        if other != size:
+            found, wanted = f"{other[0]}x{other[1]}", f"{size[0]}x{size[1]}"
+            raise UserError(f"{path}: frame is {found} but the sequence is {wanted}; make all frames one size")
+    return ImageFrames(frames, size)
+
+
+def _whole_number(text: str | None) -> int | None:
+    """A number as the toolkit takes it: None where it is missing or no whole number."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
+
+
+def _channel_frames(folder: Path, name: str, source: str, length: int | None) -> tuple[tuple[Path, ...], list[str]]:
+    """The frames of one channel and warnings; with `length` exactly so many are wanted."""
+    base, pattern = _split_source(folder, name, source)
+    present = _file_names(base)
+    wanted = itertools.count(1) if length is None else range(1, max(length, 1) + 1)
+    frames = tuple(itertools.takewhile(present.__contains__, (pattern % number for number in wanted)))
+    others = _other_numbers(pattern, present.difference(frames))
+    later = [number for number in others if number > len(frames)]
+    if not frames and not later:
+        raise UserError(f"{base / pattern}: no frames; unpack them there, numbered from {pattern % 1}")
+    if len(frames) < length if length is not None else later:
+        missing = base / (pattern % (len(frames) + 1))
+        raise UserError(f"{missing}: frame is missing and {len(later)} follow it; restore it")
+    paths = tuple(base / frame for frame in frames)
+    return paths, _left_out(base, pattern, others, len(frames))
+
+
+def _split_source(folder: Path, name: str, source: str) -> tuple[Path, str]:
+    """The folder and the file name pattern of a channel, as the toolkit takes `channels.<name>=<source>`.
+
+    A folder alone means %08d.jpg in it. Raises UserError for a pattern that the toolkit would not take,
+    or that leads out of the sequence's folder.
+    """
+    told = f"{folder / 'sequence'}: channels.{name}={source}"
+    source = source.replace("\\", "/")
+    if os.path.splitext(source)[1] == "":
+        source = os.path.join(source, PLAIN_PATTERN)
+    base, pattern = os.path.split(source)
+    try:
+        numbered = pattern % 1 != pattern % 2 and "%" not in base
+    except (TypeError, ValueError):
+        numbered = False
+    if not numbered or os.path.splitext(pattern)[1] not in EXTENSIONS:
+        raise UserError(f"{told} is no pattern of frames; write it like color/%08d.jpg (or .png)")
+    try:
+        return (inside(folder, base) if base else folder), pattern
+    except UserError:
+        raise UserError(f"{told} leaves the sequence's folder; write it like color/%08d.jpg") from None
+
+
+def _file_names(base: Path) -> set[str]:
+    try:
+        with os.scandir(base) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def _other_numbers(pattern: str, names: set[str]) -> list[int]:
+    """The numbers that the pattern would give these names, sorted; names that it never gives are passed over."""
+    digits = ((name, int(number)) for name in names for number in re.findall(r"\d+", name))
+    return sorted({number for name, number in digits if pattern % number == name})
+
+
+def _left_out(base: Path, pattern: str, numbers: list[int], count: int) -> list[str]:
+    """A warning where files match the pattern but are no frames to the toolkit."""
+    if not numbers:
+        return []
+    names = ", ".join(pattern % number for number in numbers[:3]) + (", ..." if len(numbers) > 3 else "")
+    return [f"{base}: {names} left out, as the toolkit does: frames are 1 to {count}"]

@@ -1,0 +1,113 @@
+"""One line of a result or truth file: a mask as the VOT toolkit writes and reads it.
+
+`m<x0>,<y0>,<w>,<h>,<runs>` is a window of the frame, top left corner and size in pixels of the frame, and
+the run lengths of its pixels, row by row, zeros first. Any other line (`0`, a box) is no mask.
+
+The toolkit (0.9.0, `vot.region.shapes.Mask`, as it reads) takes a window whose only pixels lie in its
+first column for an empty mask, so a mask one pixel wide, written tight, is lost on the way in.
+`encode_mask` therefore begins such a window one column earlier, where x0 may be -1, and `decode_mask`
+reads as the toolkit does.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.geometry import Size
+
+ABSENT = "0"
+LARGEST_WINDOW = 2**30  # pixels: a line that speaks of more is damaged
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of a mask that is not empty: its left and top in the frame, and its pixels (height, width)."""
+
+    left: int
+    top: int
+    pixels: np.ndarray
+
+
+EMPTY = Window(0, 0, np.zeros((0, 0), bool))
+
+
+def encode_mask(mask: np.ndarray | None) -> str:
+    """The line for a mask (height, width; not zero is the target); `0` where it is None or empty."""
+    if mask is None:
+        return ABSENT
+    mask = mask.astype(bool, copy=False)
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return ABSENT
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    pixels = mask[top:bottom, left:right]
+    if right - left == 1:
+        left, pixels = left - 1, np.pad(pixels, ((0, 0), (1, 0)))
+    runs = ",".join(map(str, _run_lengths(pixels)))
+    return f"m{left},{top},{right - left},{bottom - top},{runs}"
+
+
+def _run_lengths(pixels: np.ndarray) -> list[int]:
+    """Lengths of alternating runs, row by row, zeros first (so the first is 0 where a one stands first)."""
+    flat = pixels.ravel()
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    lengths: list[int] = np.diff(changes, prepend=0, append=flat.size).tolist()
+    return [0, *lengths] if flat[0] else lengths
+
+
+def encode_empty(size: Size) -> str:
+    """The line of a truth file for *annotated and absent*: an empty mask of the frame's size."""
+    width, height = size
+    return f"m0,0,{width},{height},{width * height}"
+
+
+def decode_window(line: str, size: Size) -> Window | None:
+    """What the toolkit sees in a line for a frame of `size`; None where the line is no mask.
+
+    Pixels outside the frame are dropped. Raises ValueError where the line does not parse or its runs
+    do not fit its window (the toolkit would write past the end of its array).
+    """
+    if not line.startswith("m"):
+        _check_numbers(line)
+        return None
+    left, top, width, height, *lengths = map(int, line[1:].split(","))
+    filled = sum(lengths)
+    if min(width, height, *lengths, 0) < 0 or not filled <= width * height <= LARGEST_WINDOW:
+        raise ValueError(f"runs of {filled} pixels do not fit a window of {width}x{height}")
+    pixels = np.zeros(width * height, bool)
+    pixels[:filled] = np.repeat(np.arange(len(lengths)) % 2 == 1, np.array(lengths, np.int64))
+    pixels = pixels.reshape(height, width)
+    return EMPTY if not pixels[:, 1:].any() else _clipped(Window(left, top, pixels), size)
+
+
+def _check_numbers(line: str) -> None:
+    if not line:
+        raise ValueError("the line is empty")
+    for number in line.split(","):
+        float(number)
+
+
+def _clipped(window: Window, size: Size) -> Window:
+    """The part of a window that lies in a frame of `size`."""
+    left, top = max(-window.left, 0), max(-window.top, 0)
+    right, bottom = max(size[0] - window.left, left), max(size[1] - window.top, top)
+    return Window(window.left + left, window.top + top, window.pixels[top:bottom, left:right])
+
+
+def decode_mask(line: str, size: Size) -> np.ndarray | None:
+    """The mask (height, width; bool) of a line for a frame of `size`; None where the line is no mask.
+
+    Raises ValueError as `decode_window` does.
+    """
+    window = decode_window(line, size)
+    return None if window is None else whole(window, size)
+
+
+def whole(window: Window, size: Size) -> np.ndarray:
+    """A window laid into an empty mask (height, width; bool) of the frame's `size`."""
+    mask = np.zeros((size[1], size[0]), bool)
+    height, width = window.pixels.shape
+    mask[window.top : window.top + height, window.left : window.left + width] = window.pixels
+    return mask

@@ -1,0 +1,67 @@
+"""Result files: one for a prompt, one line for a frame."""
+
+import hashlib
+from collections.abc import Sequence as Lines
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.files import inside, write_whole
+from data_prep.geometry import Size
+from data_prep.votsr.regions import decode_mask
+
+EXPERIMENT = "baseline"  # the one experiment of the stack vots2026/referral
+
+
+def prompt_hash(prompt: str) -> str:
+    """The eight characters that stand for a prompt in the name of its result file."""
+    return hashlib.md5(prompt.encode(), usedforsecurity=False).hexdigest()[:8]
+
+
+def result_path(root: Path, tracker_id: str, sequence_name: str, prompt: str) -> Path:
+    """Where the workspace `root` keeps a tracker's result for one prompt of one sequence."""
+    name = f"{sequence_name}_{prompt_hash(prompt)}.txt"
+    return inside(inside(root / "results", tracker_id) / EXPERIMENT, sequence_name) / name
+
+
+def write_result(path: Path, lines: Lines[str], num_frames: int) -> None:
+    """Write one line a frame (as `encode_mask` gives them), whole or not at all.
+
+    Raises UserError where the disk refuses; the number of lines must be the number of frames.
+    """
+    assert len(lines) == num_frames, f"{path}: {len(lines)} lines for {num_frames} frames"
+    write_whole(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_lines(path: Path, num_frames: int | None = None) -> list[str]:
+    """The lines of a result file. Raises UserError where it is missing or has not one line a frame.
+
+    Without `num_frames` any number of lines will do.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text("ascii").split("\n")]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such result; track this prompt first") from None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise UserError(f"{path}: result cannot be read ({fault}); track this prompt again") from None
+    if lines[-1] == "":
+        lines.pop()
+    if num_frames is not None and len(lines) != num_frames:
+        raise UserError(f"{path}: {len(lines)} lines for {num_frames} frames; track this prompt again")
+    return lines
+
+
+def read_result(path: Path, size: Size, num_frames: int | None = None) -> list[np.ndarray | None]:
+    """A prompt's masks (height, width; bool), as the toolkit reads them; None where the target is absent.
+
+    Raises UserError where the file is missing, has not one line a frame, or a line does not parse.
+    """
+    masks: list[np.ndarray | None] = []
+    for number, line in enumerate(read_lines(path, num_frames), 1):
+        try:
+            mask = decode_mask(line, size)
+        except ValueError as fault:
+            raise UserError(f"{path}:{number}: {fault}; track this prompt again") from None
+        masks.append(mask if mask is not None and mask.any() else None)
+    return masks

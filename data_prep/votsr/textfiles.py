@@ -1,0 +1,71 @@
+"""The text files of a workspace: config.yaml, list.txt, and the `sequence` file of key=value lines."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from configs.errors import UserError
+
+PROPERTY = re.compile(r"([A-Za-z0-9_.-]+) *= *(.*)")
+
+
+def read_text(path: Path, mend: str) -> str:
+    """A UTF-8 text without its byte order mark, line ends as `\\n`.
+
+    Raises UserError, which ends in `mend`, where the file is missing or cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file; {mend}") from None
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror}); {mend}") from None
+
+
+def read_properties(path: Path, mend: str) -> dict[str, str]:
+    """The key=value lines of a `sequence` file as the toolkit takes them: the last of a key counts.
+
+    A line is stripped as a whole, so a value keeps its inner blanks but not those at the end of the
+    line; lines that are no key=value are passed over. Raises UserError as `read_text` does.
+    """
+    lines = read_text(path, mend).split("\n")
+    found = (PROPERTY.fullmatch(line.strip()) for line in lines)
+    return {match[1]: match[2] for match in found if match}
+
+
+def read_config(root: Path) -> dict[str, Any]:
+    """The config.yaml of a workspace; every value a text, as the toolkit reads it.
+
+    Raises UserError where there is none or it is not a YAML mapping.
+    """
+    path = root / "config.yaml"
+    if not root.is_dir():
+        raise UserError(f"{root}: no such workspace; check workspace=, or make one with task=votsr_init")
+    text = read_text(path, "point workspace= at a VOTSr workspace, or make one with task=votsr_init")
+    try:
+        config = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  texts, lists and mappings only
+    except yaml.YAMLError as fault:
+        reason = " ".join(str(fault).split())
+        raise UserError(f"{path}: not YAML ({reason}); mend the file") from None
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: not a YAML mapping; write it as `stack: vots2026/referral` and so on")
+    return config
+
+
+def read_list(sequences: Path) -> tuple[list[str], list[str]]:
+    """The names in a list.txt, each once, and a warning for each that stands there again.
+
+    Raises UserError where there is no list.txt or it names nothing.
+    """
+    path = sequences / "list.txt"
+    lines = read_text(path, "write the name of a sequence in each line").split("\n")
+    names = [line.strip() for line in lines if line.strip()]
+    if not names:
+        raise UserError(f"{path}: names no sequence; write the name of a sequence in each line")
+    once = list(dict.fromkeys(names))
+    warnings = [f"{path}: {name!r} is listed twice; it is read once" for name in once if names.count(name) > 1]
+    return once, warnings

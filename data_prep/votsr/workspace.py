@@ -1,0 +1,144 @@
+"""Reading a VOTSr workspace: what is to be tracked, and in one line each what cannot be."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.files import inside
+from data_prep.sequence import Sequence
+from data_prep.votsr.channels import find_frames, same_size
+from data_prep.votsr.results import prompt_hash
+from data_prep.votsr.textfiles import read_config, read_list, read_properties
+
+STACK = "vots2026/referral"
+FPS = 30.0  # what the toolkit assumes where a sequence does not say
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What cannot be tracked: a sequence, or one prompt of it; the reason is one line with the mend."""
+
+    sequence: str
+    prompt: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A workspace as read: its sequences with the prompts that can be tracked, and what was found wrong.
+
+    A sequence's `prompts` are those of its file in order, less those with a problem; all of them as one
+    text stand in `metadata["prompts"]`.
+    """
+
+    root: Path
+    stack: str
+    sequences: tuple[Sequence, ...]
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...]
+
+
+def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
+    """Read a VOTSr workspace; a sequence or prompt with a fault becomes a problem and the others go on.
+
+    `check_frames` looks at the header of every frame (40 microseconds each) to find one of another size
+    before hours have passed. Raises UserError where there is no workspace, config.yaml or list.txt.
+    """
+    config = read_config(path)
+    folder = path / str(config.get("sequences") or "sequences")
+    names, warnings = read_list(folder)
+    sequences: list[Sequence] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            sequence, faults, notes = _read_sequence(folder, name, check_frames)
+        except UserError as fault:
+            problems.append(Problem(name, None, str(fault)))
+            continue
+        sequences += [sequence] if sequence.prompts else []
+        problems += faults
+        warnings += notes
+    stack = config.get("stack") if isinstance(config.get("stack"), str) else STACK
+    return Workspace(path, stack, tuple(sequences), tuple(problems), tuple(warnings))
+
+
+def split_prompts(text: str) -> list[str]:
+    """The prompts of a `prompts=` value: split at each `;`, blanks kept, since their hashes name the files."""
+    return text.split(";")
+
+
+def _read_sequence(folder: Path, name: str, check_frames: bool) -> tuple[Sequence, list[Problem], list[str]]:
+    """One sequence, the problems of single prompts, and warnings. Raises UserError where nothing can be read."""
+    home = _home(folder, name)
+    path = home / "sequence"
+    properties = read_properties(path, f"restore it, or take {name!r} off list.txt")
+    if not properties.get("prompts"):
+        raise UserError(f"{path}: no prompts; add a line like prompts=the red cup;the cup on the left")
+    try:
+        paths, warnings = find_frames(home, properties)
+        frames = same_size(paths, check_frames)
+    except OSError as fault:
+        raise UserError(f"{home}: cannot be read ({fault.strerror}); check the folder") from None
+    every = split_prompts(properties["prompts"])
+    problems = _clashes(path, name, every)
+    bad = {problem.prompt for problem in problems}
+    prompts = tuple(prompt for prompt in every if prompt not in bad)
+    fps, doubts = _frame_rate(path, properties)
+    warnings += doubts + _empty_prompts(path, every) + _other_size(path, properties, frames.size)
+    return Sequence(name, frames, prompts, fps, home, properties), problems, warnings
+
+
+def _home(folder: Path, name: str) -> Path:
+    """The folder of a sequence. Raises UserError where its name is not that of a folder in `folder`."""
+    listed = folder / "list.txt"
+    try:
+        home = inside(folder, name)
+    except UserError:
+        raise UserError(f"{listed}: the name {name!r} leaves its folder; name a folder beside it") from None
+    if home.name != name or "%" in name:  # the toolkit formats whole paths with the frame's number
+        raise UserError(f"{listed}: {name!r} is no plain name; rename the sequence without '/' or '%'")
+    return home
+
+
+def _clashes(path: Path, name: str, prompts: list[str]) -> list[Problem]:
+    """A problem for each prompt that shares its hash, and so its result file, with another.
+
+    Empty prompts agree (all are written as absent), so they share theirs in peace.
+    """
+    sharing = defaultdict(list)
+    for prompt in filter(None, prompts):
+        sharing[prompt_hash(prompt)].append(prompt)
+    problems = []
+    for digest, group in sharing.items():
+        if len(group) > 1:
+            told = " and ".join(repr(prompt) for prompt in group)
+            reason = f"{path}: the prompts {told} share the hash {digest} and so a result file; change one"
+            problems += [Problem(name, prompt, reason) for prompt in dict.fromkeys(group)]
+    return problems
+
+
+def _empty_prompts(path: Path, prompts: list[str]) -> list[str]:
+    if "" not in prompts:
+        return []
+    return [f"{path}: prompts= holds an empty prompt (a stray ';'); it is written as absent throughout"]
+
+
+def _frame_rate(path: Path, properties: dict[str, str]) -> tuple[float, list[str]]:
+    """Frames a second, and a warning where the file's value is none."""
+    text = properties.get("fps", str(FPS))
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if 0 < rate < float("inf"):
+        return rate, []
+    return FPS, [f"{path}: fps={text} is no frame rate; {FPS:g} is taken"]
+
+
+def _other_size(path: Path, properties: dict[str, str], size: tuple[int, int]) -> list[str]:
+    """A warning where width= and height= are not those of the frames: the toolkit scores at theirs."""
+    width, height = properties.get("width", ""), properties.get("height", "")
+    if not (width and height) or [width, height] == [str(side) for side in size]:
+        return []
+    return [f"{path}: width={width} height={height}, but the frames are {size[0]}x{size[1]}; correct it"]

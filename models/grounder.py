@@ -1,0 +1,177 @@
+"""The grounder: where is this target in this image?
+
+One forward pass reads the question with `ANSWER_START` and the forced beginning of a box behind it;
+the token that decides true or false gives the visible probability, and the numbers of the box are
+then decoded greedily, all questions of a batch together.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers.cache_utils import DynamicCache
+from transformers.utils import logging as transformers_logging
+
+from configs.errors import UserError
+from data_prep.geometry import Box
+from data_prep.prompts import ABSENT, BOX_END, BOX_START, BUILT_IN, VISIBLE, Contract, parse_box, read_contract, to_frame
+from models.checkpoint import check_checkpoint, choose_dtype, not_fetched
+from models.config import GrounderConfig
+from models.questions import Encoded, Question, QuestionEncoder
+
+MODEL_TYPES = ("qwen2_5_vl",)
+MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the grounder says of one question.
+
+    `visible` is the probability that the target is in the image. `box_xyxy` is in pixels of the
+    question's image, given whatever `visible` is; None where no box could be read (`text` says what
+    was). `box_confidence` is the geometric mean probability of the box's digits.
+    """
+
+    visible: float
+    box_xyxy: Box | None
+    box_confidence: float
+    text: str
+
+
+class Grounder:
+    """A Qwen2.5-VL with its processor and its contract."""
+
+    def __init__(
+        self, model: Qwen2_5_VLForConditionalGeneration, processor: AutoProcessor, contract: Contract, batch: int = 8
+    ) -> None:
+        self.model = model.eval()
+        self.tokenizer = processor.tokenizer
+        self.encoder = QuestionEncoder(processor, contract)
+        self.contract = contract
+        self.batch = batch
+        self._true, self._false = self._single(VISIBLE), self._single(ABSENT)
+        self._forced_length = len(self.tokenizer(VISIBLE + BOX_START, add_special_tokens=False).input_ids)
+        digits = [self.tokenizer(digit, add_special_tokens=False).input_ids[-1] for digit in "0123456789"]
+        self._digits = torch.tensor(digits, device=model.device)
+
+    @classmethod
+    def load(cls, config: GrounderConfig, device: torch.device) -> "Grounder":
+        """Load weights, processor and contract.
+
+        Raises UserError where the checkpoint is missing, is of another model, or has no contract
+        and none is named.
+        """
+        check_checkpoint("model.checkpoint", config.checkpoint, MODEL_TYPES)
+        transformers_logging.disable_progress_bar()
+        dtype = choose_dtype(config.dtype, device)
+        try:
+            model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+                config.checkpoint, dtype=dtype, use_safetensors=True
+            )
+            processor = AutoProcessor.from_pretrained(config.checkpoint)
+        except (OSError, ValueError) as fault:
+            raise not_fetched("model.checkpoint", config.checkpoint, fault) from None
+        return cls(model.to(device), processor, find_contract(config), config.batch)
+
+    def _single(self, text: str) -> int:
+        """The one token that a decision is read from."""
+        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        if len(tokens) != 1:
+            raise UserError(f"model.checkpoint: its tokenizer splits {text!r}, so no decision can be read from it")
+        return tokens[0]
+
+    def locate(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions, at most `batch` at a time, in order."""
+        answers: list[Answer] = []
+        for start in range(0, len(questions), self.batch):
+            answers += self._locate_batch(questions[start : start + self.batch])
+        return answers
+
+    @torch.inference_mode()
+    def _locate_batch(self, questions: Sequence[Question]) -> list[Answer]:
+        encoded = self.encoder.encode(questions, VISIBLE + BOX_START)
+        inputs = encoded.inputs.to(self.model.device)
+        cache = DynamicCache(config=self.model.config.get_text_config())
+        kept = self._forced_length + 1
+        output = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=kept)
+        decision = output.logits[:, 0, [self._true, self._false]].float().softmax(-1)[:, 0]
+        tokens, log_probabilities = self._decode(output.logits[:, -1], inputs["attention_mask"], cache)
+        return self._read(questions, encoded, decision, tokens, log_probabilities)
+
+    def _decode(
+        self, logits: torch.Tensor, mask: torch.Tensor, cache: DynamicCache
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Greedy tokens (batch, steps) until every row closed its box, and their log-probabilities."""
+        tokens, scores = [], []
+        open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
+        for _ in range(MAX_BOX_TOKENS):
+            best = logits.float().log_softmax(-1).max(-1)
+            tokens.append(best.indices)
+            scores.append(best.values)
+            open_rows &= torch.tensor(["]" not in text for text in self._texts(best.indices)], device=mask.device)
+            if not open_rows.any():
+                break
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+            position = mask.sum(1, keepdim=True) - 1 + self.model.model.rope_deltas
+            logits = self.model(
+                input_ids=best.indices[:, None],
+                attention_mask=mask,
+                position_ids=position.expand(3, -1, -1),
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+        return torch.stack(tokens, dim=1), torch.stack(scores, dim=1)
+
+    def _texts(self, tokens: torch.Tensor) -> list[str]:
+        return [self.tokenizer.decode([token]) for token in tokens.tolist()]
+
+    def _read(
+        self,
+        questions: Sequence[Question],
+        encoded: Encoded,
+        decision: torch.Tensor,
+        tokens: torch.Tensor,
+        scores: torch.Tensor,
+    ) -> list[Answer]:
+        """Decoded rows to answers in pixels of each question's image."""
+        are_digits = torch.isin(tokens, self._digits)
+        answers = []
+        for row, question in enumerate(questions):
+            texts = self._texts(tokens[row])
+            length = next((index for index, text in enumerate(texts) if "]" in text), len(texts))
+            numbers = "".join(texts[:length])
+            box_resized = parse_box(numbers)
+            frame_size = (question.image.shape[1], question.image.shape[0])
+            box = to_frame(box_resized, encoded.resized[row], frame_size) if box_resized else None
+            digit_scores = scores[row, :length][are_digits[row, :length]]
+            confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
+            text = BOX_START.lstrip(", ") + numbers + BOX_END
+            answers.append(Answer(float(decision[row]), box, confidence, text))
+        return answers
+
+
+def find_contract(config: GrounderConfig) -> Contract:
+    """The contract a checkpoint carries, or the built-in one that `model.contract` names.
+
+    Raises UserError where there is neither, where the name is unknown, or where the two disagree.
+    """
+    carried = read_contract(Path(config.checkpoint))
+    if config.contract and config.contract not in BUILT_IN:
+        raise UserError(f"model.contract={config.contract}: choose one of {', '.join(BUILT_IN)}")
+    named = BUILT_IN.get(config.contract)
+    if carried is None and named is None:
+        raise UserError(
+            f"model.checkpoint={config.checkpoint} carries no contract.json: say how it was trained "
+            f"with model.contract={'|'.join(BUILT_IN)}"
+        )
+    if carried is not None and named is not None and carried != named:
+        differing = [name for name in vars(named) if getattr(named, name) != getattr(carried, name)]
+        raise UserError(
+            f"model.contract={config.contract} differs from {config.checkpoint}/contract.json in "
+            f"{', '.join(differing)}: leave model.contract out"
+        )
+    contract = carried or named
+    assert contract is not None
+    return contract

@@ -1,0 +1,143 @@
+"""The small grounder: the real Qwen2.5-VL classes at about two million parameters, made without a download.
+
+`rope_theta` is 5 and not the usual million: with heads this narrow a large theta turns so slowly
+from one image token to the next that the model cannot see where a token lies. Pixels are scaled to ±1.
+"""
+
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
+from tokenizers import models as tokenizer_models
+from tokenizers import trainers as tokenizer_trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+from data_prep.prompts import (
+    ABSENT,
+    ABSENT_END,
+    ANSWER_START,
+    BOX_END,
+    BOX_START,
+    VISIBLE,
+    WORDINGS,
+)
+from data_prep.world.vocabulary import COLOURS, PHRASES, SHAPE_NAMES
+
+SPECIAL_TOKENS = (
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+)
+# Digits stand alone, as in Qwen's own tokenizer; a word takes its leading space along.
+SPLIT = Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part.text }}"
+    "{% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}<|im_end|>{% endif %}"
+)
+
+
+def build_tokenizer(vocabulary: int = 512) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer: any text can be written, and the world's words are one token each."""
+    tokenizer = Tokenizer(tokenizer_models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(SPLIT, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = tokenizer_trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_corpus(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=list(SPECIAL_TOKENS[1:]),
+        padding_side="left",
+    )
+
+
+def _corpus() -> list[str]:
+    """Every phrase of the world, and the fixed texts of the contract."""
+    phrases = [
+        phrase.format(colour=colour, shape=name)
+        for phrase in PHRASES
+        for colour in COLOURS
+        for names in SHAPE_NAMES.values()
+        for name in names
+    ]
+    short = WORDINGS["short"]
+    fixed = [short.words.format(words="a"), short.template, short.marked, short.search]
+    answers = [ANSWER_START + VISIBLE + BOX_START + "0" + BOX_END, ANSWER_START + ABSENT + ABSENT_END]
+    # Leading spaces are part of a word: after "find " each phrase stands as it does in a prompt.
+    return [f"find {phrase}" for phrase in phrases] + (fixed + answers) * len(phrases)
+
+
+def build_processor(tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2_5_VLProcessor:
+    """Tokenizer and image processor of the small grounder, as `AutoProcessor` loads them again."""
+    image_processor = Qwen2VLImageProcessor(
+        image_mean=[0.5] * 3, image_std=[0.5] * 3, patch_size=14, merge_size=2, temporal_patch_size=2
+    )
+    return Qwen2_5_VLProcessor(
+        image_processor=image_processor,
+        tokenizer=tokenizer or build_tokenizer(),
+        video_processor=Qwen2VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_grounder(
+    processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 4, vision_layers: int = 4, seed: int = 0
+) -> Qwen2_5_VLForConditionalGeneration:
+    """A freshly drawn small Qwen2.5-VL that fits the processor's tokens; `width` is a multiple of 32."""
+    torch.manual_seed(seed)
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    heads = width // 32
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(processor.tokenizer),
+            "hidden_size": width,
+            "intermediate_size": width * 3,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 2),
+            "max_position_embeddings": 4096,
+            "initializer_range": 0.06,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5.0, "mrope_section": [6, 5, 5]},
+            "bos_token_id": tokens("<|endoftext|>"),
+            "eos_token_id": tokens("<|im_end|>"),
+            "pad_token_id": tokens("<|endoftext|>"),
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": vision_layers,
+            "hidden_size": width,
+            "intermediate_size": width * 2,
+            "num_heads": heads,
+            "out_hidden_size": width,
+            "window_size": 112,
+            "fullatt_block_indexes": [index for index in range(vision_layers) if index % 2 == 1],
+            "initializer_range": 0.06,
+        },
+        image_token_id=tokens("<|image_pad|>"),
+        video_token_id=tokens("<|video_pad|>"),
+        vision_start_token_id=tokens("<|vision_start|>"),
+        vision_end_token_id=tokens("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.do_sample = False
+    return model

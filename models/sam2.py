@@ -1,0 +1,143 @@
+"""Sizes of SAM 2: the four published ones and a nano one that a single CPU core can train.
+
+The published figures are those of Meta's own files (`sam2/configs/sam2.1/sam2.1_hiera_{t,s,b+,l}.yaml`
+of https://github.com/facebookresearch/sam2), written in the words of transformers' `Sam2VideoConfig`.
+A checkpoint carries its own configuration: the table is needed to build a size without weights.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import Sam2HieraDetConfig, Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
+
+NANO_HIDDEN = 128  # memory attention wants a multiple of its 64 memory channels, and more than 64
+
+
+@dataclass(frozen=True)
+class Hiera:
+    """One size of the image encoder; tuples hold one value for each of its four stages.
+
+    `windows` are sides in tokens; `global_blocks` count all blocks from 0 and attend to the whole
+    image; `background` is the side in tokens of the learned coarse position map.
+    """
+
+    widths: tuple[int, int, int, int]
+    heads: tuple[int, int, int, int]
+    blocks: tuple[int, int, int, int]
+    windows: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    background: int
+
+
+@dataclass(frozen=True)
+class PublishedSize:
+    """A published SAM 2.1: where its weights are, its parameters in millions as Meta counts them, its encoder."""
+
+    hub_id: str
+    millions: float
+    hiera: Hiera
+
+
+PUBLISHED: dict[str, PublishedSize] = {
+    "sam2_1_tiny": PublishedSize(
+        "facebook/sam2.1-hiera-tiny",
+        38.9,
+        Hiera((96, 192, 384, 768), (1, 2, 4, 8), (1, 2, 7, 2), (8, 4, 14, 7), (5, 7, 9), 7),
+    ),
+    "sam2_1_small": PublishedSize(
+        "facebook/sam2.1-hiera-small",
+        46.0,
+        Hiera((96, 192, 384, 768), (1, 2, 4, 8), (1, 2, 11, 2), (8, 4, 14, 7), (7, 10, 13), 7),
+    ),
+    "sam2_1_base_plus": PublishedSize(
+        "facebook/sam2.1-hiera-base-plus",
+        80.8,
+        Hiera((112, 224, 448, 896), (2, 4, 8, 16), (2, 3, 16, 3), (8, 4, 14, 7), (12, 16, 20), 14),
+    ),
+    "sam2_1_large": PublishedSize(
+        "facebook/sam2.1-hiera-large",
+        224.4,
+        Hiera((144, 288, 576, 1152), (2, 4, 8, 16), (2, 6, 36, 4), (8, 4, 16, 8), (23, 33, 43), 7),
+    ),
+}
+
+NANO_HIERA = Hiera((16, 32, 64, 128), (1, 1, 2, 4), (1, 1, 2, 1), (8, 4, 4, 4), (3,), 4)
+
+
+def published_config(name: str) -> Sam2VideoConfig:
+    """The configuration of a published size (a key of `PUBLISHED`), for images of 1024×1024."""
+    hiera = PUBLISHED[name].hiera
+    return Sam2VideoConfig(vision_config=_vision_config(hiera, 1024, hidden=256))
+
+
+def nano_config(image_size: int = 256) -> Sam2VideoConfig:
+    """The nano size: 1.7 M parameters, every part of SAM 2 there, one mask a prompt instead of three.
+
+    `image_size` is the side in pixels of the square that a frame is resized to, a multiple of 32;
+    the weights of one image size fit every other. No dropout: the same net learns and tracks.
+    """
+    decoder = {
+        "hidden_size": NANO_HIDDEN,
+        "mlp_dim": 256,
+        "num_attention_heads": 4,
+        "iou_head_hidden_dim": NANO_HIDDEN,
+        "num_multimask_outputs": 0,
+        "dynamic_multimask_via_stability": False,
+    }
+    return Sam2VideoConfig(
+        vision_config=_vision_config(NANO_HIERA, image_size, NANO_HIDDEN),
+        prompt_encoder_config={"hidden_size": NANO_HIDDEN, "image_size": image_size},
+        mask_decoder_config=decoder,
+        image_size=image_size,
+        multimask_output_in_sam=False,
+        memory_attention_hidden_size=NANO_HIDDEN,
+        memory_attention_num_layers=2,
+        memory_attention_feed_forward_hidden_size=256,
+        memory_attention_rope_feat_sizes=[image_size // 16] * 2,
+        memory_attention_dropout=0.0,
+        memory_attention_rope_dropout=0.0,
+        memory_encoder_hidden_size=NANO_HIDDEN,
+        mask_downsampler_embed_dim=NANO_HIDDEN,
+        memory_fuser_embed_dim=NANO_HIDDEN,
+        memory_fuser_intermediate_dim=256,
+    )
+
+
+def _vision_config(hiera: Hiera, image_size: int, hidden: int) -> Sam2VisionConfig:
+    backbone = Sam2HieraDetConfig(
+        hidden_size=hiera.widths[0],
+        num_attention_heads=hiera.heads[0],
+        image_size=[image_size, image_size],
+        embed_dim_per_stage=list(hiera.widths),
+        num_attention_heads_per_stage=list(hiera.heads),
+        blocks_per_stage=list(hiera.blocks),
+        window_size_per_stage=list(hiera.windows),
+        global_attention_blocks=list(hiera.global_blocks),
+        window_positional_embedding_background_size=[hiera.background] * 2,
+    )
+    return Sam2VisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=list(reversed(hiera.widths)),
+        backbone_feature_sizes=[[image_size // stride] * 2 for stride in (4, 8, 16)],
+        fpn_hidden_size=hidden,
+    )
+
+
+def build_model(config: Sam2VideoConfig) -> Sam2VideoModel:
+    """A model with fresh random weights (from torch's generator), in evaluation mode.
+
+    Points and image tokens share one random position code, as in Meta's model: transformers draws
+    two, and a net trained from scratch could then not tell where in the image a box lies.
+    """
+    model = Sam2VideoModel(config).eval()
+    with torch.no_grad():
+        code = model.prompt_encoder.shared_embedding.positional_embedding
+        model.shared_image_embedding.positional_embedding.copy_(code)
+    return model
+
+
+def build_processor(config: Sam2VideoConfig) -> Sam2ImageProcessor:
+    """SAM 2's image processor (resize to a square, normalise) for a configuration's image size."""
+    side = {"height": config.image_size, "width": config.image_size}
+    mask_side = {"height": config.image_size // 4, "width": config.image_size // 4}
+    return Sam2ImageProcessor(size=side, mask_size=mask_side)

@@ -1,0 +1,39 @@
+"""Settings of training. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+from configs.schema import key
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a curriculum: a world, and how long to stay in it."""
+
+    preset: str = key("train", "preset of the rendered world")
+    steps: int = key(1000, "optimizer steps")
+    batch: int = key(32, "questions a step")
+    learning_rate: float = key(1e-3, "peak of the schedule: a warm-up, then a cosine down to a tenth")
+    side_tokens: int = key(0, "tokens of the search image, as a square's side; 0: the contract's own budget")
+    absent: float = key(0.3, "share of questions whose target is not in the picture")
+    template: float = key(0.5, "share of questions with a template crop")
+    marked: float = key(0.5, "share of questions with a drawn rectangle")
+
+
+@dataclass(frozen=True)
+class GrounderRecipe:
+    """Training the small grounder from scratch in the rendered world."""
+
+    contract: str = key("short", "prompt contract to train: qwen or short")
+    width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
+    layers: int = key(4, "layers of the language model, and of the vision tower")
+    stages: list[Stage] = key([], "the curriculum, in order")
+    seed: int = key(0, "of the weights and of the order of the data")
+    warmup_steps: int = key(100, "steps of rising learning rate at the start of each stage")
+    weight_decay: float = key(0.01, "of AdamW")
+    clip: float = key(1.0, "largest norm of the gradient")
+    decision_weight: float = key(3.0, "loss weight of the token that says visible or not")
+    log_every: int = key(25, "steps between lines")
+    evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
+    evaluate_samples: int = key(128, "questions of an evaluation")
+    checkpoint_every: int = key(100, "steps between checkpoints")
+    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice")

@@ -1,0 +1,121 @@
+"""Drawing questions with known answers from the rendered world."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.geometry import Box, box_of_mask
+from data_prep.prompts import Contract
+from data_prep.visual_prompt import crop_template
+from data_prep.world.draw import draw_frame
+from data_prep.world.presets import WorldPreset
+from data_prep.world.scene import Scene, make_scene
+from data_prep.world.words import hard_negative, refer
+from models.questions import Question
+
+SEEN_SHARE = 0.35  # less of a thing than this is neither surely visible nor surely absent: drawn again
+PIXELS_SEEN = 12
+
+
+@dataclass(frozen=True)
+class SampleMix:
+    """Shares of the kinds of question, each between 0 and 1."""
+
+    absent: float = 0.3  # the target is not in the picture, or the words name nothing
+    template: float = 0.5
+    marked: float = 0.5  # a rectangle is drawn around where the target was last seen
+    missed: float = 0.2  # of the marked: the rectangle is somewhere else
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question and its answer; `box_xyxy` in pixels of the question's image, None where absent.
+
+    `others` are the boxes of everything else that is seen, to tell which thing an answer is on.
+    """
+
+    question: Question
+    box_xyxy: Box | None
+    others: tuple[Box, ...]
+
+
+def draw_sample(seed: int, preset: WorldPreset, contract: Contract, mix: SampleMix) -> Sample:
+    """Draw a question from the scene that follows from `seed` (an offset into the preset's seeds)."""
+    scene = make_scene(preset.first_seed + seed, preset)
+    rng = np.random.default_rng((preset.first_seed + seed, 2))
+    chosen = int(rng.integers(len(scene.things)))
+    is_absent = rng.random() < mix.absent
+    shown = _without(scene, chosen) if is_absent else scene
+    t, image, masks = _clear_frame(rng, shown, None if is_absent else chosen)
+    thing = scene.things[chosen]
+    words = refer(rng, thing.colour, thing.shape)
+    if is_absent and not mix.template and rng.random() < 0.5:
+        words = hard_negative(rng, shown)
+    box = None if is_absent else box_of_mask(masks[chosen])
+    question = Question(
+        image,
+        words,
+        _template(rng, scene, chosen, contract) if rng.random() < mix.template else None,
+        _last_box(rng, scene, chosen, t, mix) if rng.random() < mix.marked else None,
+    )
+    return Sample(question, box, _other_boxes(masks, None if is_absent else chosen))
+
+
+def _without(scene: Scene, chosen: int) -> Scene:
+    """The same scene with one thing taken out."""
+    things = tuple(thing for index, thing in enumerate(scene.things) if index != chosen)
+    return dataclasses.replace(scene, things=things, target=0)
+
+
+def _clear_frame(
+    rng: np.random.Generator, scene: Scene, chosen: int | None
+) -> tuple[int, np.ndarray, list[np.ndarray]]:
+    """A frame in which the chosen thing is clearly seen (any frame where None); its time and masks."""
+    while True:
+        t = int(rng.integers(scene.preset.frames))
+        image, masks = draw_frame(scene, t)
+        if chosen is None or _is_clear(masks[chosen], scene.things[chosen].radius):
+            return t, image, masks
+
+
+def _is_clear(mask: np.ndarray, radius: float) -> bool:
+    # A shape covers between 1.2 (star) and 3.1 (circle) squared radii: 1.2 serves all.
+    return int(mask.sum()) >= max(PIXELS_SEEN, SEEN_SHARE * 1.2 * radius**2)
+
+
+def _template(rng: np.random.Generator, scene: Scene, chosen: int, contract: Contract) -> np.ndarray:
+    """A crop of the chosen thing from a frame in which it is clearly seen."""
+    _, image, masks = _clear_frame(rng, scene, chosen)
+    box = box_of_mask(masks[chosen])
+    assert box is not None
+    return crop_template(image, _jittered(rng, box, 0.1), contract)
+
+
+def _last_box(rng: np.random.Generator, scene: Scene, chosen: int, t: int, mix: SampleMix) -> Box:
+    """Where the chosen thing was a few frames ago, inexactly; sometimes somewhere else altogether."""
+    thing = scene.things[chosen]
+    width, height = scene.preset.size
+    x, y = thing.orbit.at(t - float(rng.uniform(0, 8)))
+    if rng.random() < mix.missed:
+        x, y = float(rng.uniform(0, width)), float(rng.uniform(0, height))
+    x, y = min(max(x, 0.0), width), min(max(y, 0.0), height)
+    half = thing.radius
+    return _jittered(rng, (x - half, y - half, x + half, y + half), 0.15)
+
+
+def _jittered(rng: np.random.Generator, box_xyxy: Box, amount: float) -> Box:
+    """A box whose corners are moved by up to `amount` of its sides."""
+    width, height = box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]
+    dx0, dy0, dx1, dy1 = rng.uniform(-amount, amount, 4)
+    return (
+        box_xyxy[0] + dx0 * width,
+        box_xyxy[1] + dy0 * height,
+        box_xyxy[2] + dx1 * width,
+        box_xyxy[3] + dy1 * height,
+    )
+
+
+def _other_boxes(masks: list[np.ndarray], chosen: int | None) -> tuple[Box, ...]:
+    boxes = (box_of_mask(mask) for index, mask in enumerate(masks) if index != chosen)
+    return tuple(box for box in boxes if box is not None)
