@@ -1,6 +1,9 @@
 """Settings of the grounder and of the mask head. Imports nothing heavy."""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
 
 from configs.schema import key
 
@@ -9,7 +12,7 @@ from configs.schema import key
 class GrounderConfig:
     """The multimodal LLM that finds the target (`model=…`)."""
 
-    checkpoint: str = key("???", "local folder of the weights, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct")
+    checkpoint: str = key(MISSING, "local folder of the weights, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct")
     contract: str = key("", "prompt contract of a checkpoint that carries none: qwen or short; empty: its own")
     dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
     batch: int = key(8, "most questions answered in one batch; lower it when memory runs out")
@@ -19,5 +22,25 @@ class GrounderConfig:
 class MaskHeadConfig:
     """The SAM 2 that turns boxes into masks and carries them (`mask_head=…`)."""
 
-    checkpoint: str = key("???", "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large")
+    checkpoint: str = key(MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large")
     dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
+
+
+SHIPPED = Path(__file__).resolve().parent / "weights"
+"""Where the small checkpoints that come with the repository lie."""
+
+GROUNDERS: dict[str, GrounderConfig] = {
+    "nano": GrounderConfig(str(SHIPPED / "nano_grounder")),
+    "qwen2_5_vl_3b": GrounderConfig("Qwen/Qwen2.5-VL-3B-Instruct", contract="qwen"),
+    "qwen2_5_vl_7b": GrounderConfig("Qwen/Qwen2.5-VL-7B-Instruct", contract="qwen"),
+}
+"""Options of `model=`."""
+
+MASK_HEADS: dict[str, MaskHeadConfig] = {
+    "nano": MaskHeadConfig(str(SHIPPED / "nano_mask_head")),
+    "sam2_1_tiny": MaskHeadConfig("facebook/sam2.1-hiera-tiny"),
+    "sam2_1_small": MaskHeadConfig("facebook/sam2.1-hiera-small"),
+    "sam2_1_base_plus": MaskHeadConfig("facebook/sam2.1-hiera-base-plus"),
+    "sam2_1_large": MaskHeadConfig("facebook/sam2.1-hiera-large"),
+}
+"""Options of `mask_head=`."""

@@ -1,0 +1,77 @@
+"""Settings of inference. Imports nothing heavy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+
+from configs.app import register
+from configs.schema import key
+from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """The tracker of this project: search, track, verify, lost, search again."""
+
+    visible_above: float = key(0.5, "visible probability from which the grounder is taken to see the target")
+    confirm: bool = key(True, "look a second time, with the rectangle drawn, before a candidate is believed")
+    agree_iou: float = key(0.3, "box IoU from which two looks, or grounder and mask head, agree")
+    move_above: float = key(0.6, "box confidence from which a disagreeing grounder moves the mask")
+    sure_above: float = key(0.8, "object score of the mask head below which the grounder is asked")
+    area_jump: float = key(2.0, "change of the mask's area, as a factor, at which the grounder is asked")
+    verify_every: int = key(5, "frames between questions to the grounder while tracking", minimum=1)
+    doubts_to_lose: int = key(2, "answers 'not visible' in a row that make a loss", minimum=1)
+    search_pause: int = key(4, "most frames between questions while nothing is found and nothing changes", minimum=1)
+    wake_change: float = key(0.01, "change of the picture, as a share of full brightness, that ends such a pause")
+
+
+@dataclass(frozen=True)
+class PerFrameConfig:
+    """A loop without memory: the grounder on every frame, its box made a mask."""
+
+    visible_above: float = key(0.5, "visible probability from which the grounder is taken to see the target")
+    repeat_last: bool = key(False, "give the last box again where the target is not visible, as VPTracker does")
+
+
+@dataclass(frozen=True)
+class InferSettings:
+    """Everything a run of `python -m infer` is told."""
+
+    workspace: str | None = key(None, "VOTSr workspace to track; without it and video=, a demo is rendered")
+    video: str | None = key(None, "one video file to track; prompt= says what to follow in it")
+    prompt: str | None = key(None, "what to follow in video=; several prompts are split by ';'")
+    tracker_id: str = key("refertrack", "name of the results: workspace/results/<tracker_id>")
+    model: GrounderConfig = key(MISSING, "the grounder")
+    mask_head: MaskHeadConfig = key(MISSING, "the mask head")
+    tracker: Any = key(MISSING, "who decides what to ask")
+    device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
+    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice", minimum=0)
+    out: str = key("outputs/infer/${run_name:${workspace},${video},${tracker_id}}", "folder of everything but the results")
+    pack: bool = key(True, "pack the results of a workspace with the VOT toolkit, and verify the zip")
+    overwrite: bool = key(False, "track again what is there, and replace results of other settings")
+    overlay: bool = key(True, "write a video per track and contact sheets")
+
+
+def run_name(workspace: str | None, video: str | None, tracker_id: str) -> str:
+    """The default name of a run's folder: what is tracked, and by what name."""
+    if workspace:
+        return f"{Path(workspace).resolve().name}-{tracker_id}"
+    return Path(video).stem if video else "demo"
+
+
+OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+register(
+    "infer",
+    InferSettings,
+    {
+        "tracker": {
+            "referral": TrackerConfig(),
+            "vptracker": PerFrameConfig(repeat_last=True),
+            "per_frame": PerFrameConfig(),
+        },
+        "model": GROUNDERS,
+        "mask_head": MASK_HEADS,
+    },
+)

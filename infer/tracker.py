@@ -1,0 +1,169 @@
+"""The tracker: the state machine of one track, told as a story.
+
+It searches the whole frame until the words are found, lets the mask head carry the mask, asks the
+grounder now and then whether this is still the target, and writes absence and searches again when
+it is not. Every decision here is about one track; batching is the engine's business.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from data_prep.geometry import Box, area, box_of_mask, iou
+from data_prep.prompts import Contract
+from data_prep.visual_prompt import crop_template
+from infer.config import TrackerConfig
+from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
+from models.grounder import Answer
+from models.mask_head import MaskResult
+
+THUMBNAIL = 16  # rows and columns a frame is thinned to when asked whether it changed
+
+
+@dataclass(frozen=True)
+class Found:
+    """The target as the tracker believes it now: mask, box (pixels of the frame) and memory."""
+
+    result: MaskResult
+    box_xyxy: Box
+    visible: float
+
+
+def referral_tracker(settings: TrackerConfig, contract: Contract) -> StartTrack:
+    """The tracker of this project, as something that starts tracks."""
+
+    def start(words: str, frame: np.ndarray) -> Track:
+        return _ReferralTrack(words, settings, contract).run(frame)
+
+    return start
+
+
+class _ReferralTrack:
+    """One track: its words, its template once there is one, and the rules it goes by."""
+
+    def __init__(self, words: str, settings: TrackerConfig, contract: Contract) -> None:
+        self.words, self.settings, self.contract = words, settings, contract
+        self.template: np.ndarray | None = None
+
+    def run(self, frame: np.ndarray) -> Track:
+        """Search, carry, lose, search again; one report a frame, for ever."""
+        state = State.SEARCH
+        while True:
+            found, frame = yield from self._search(frame, state)
+            if self.template is None:
+                self.template = crop_template(frame, found.box_xyxy, self.contract)
+            frame = yield from self._carry(frame, found)
+            state = State.LOST
+
+    # ---- searching ---------------------------------------------------------------------------
+
+    def _search(self, frame: np.ndarray, state: State) -> Generator[Request, Any, tuple[Found, np.ndarray]]:
+        """Report absence until the words are found; returns what was found and its frame.
+
+        The longer nothing is found, the seldomer the grounder is asked, until the picture changes.
+        """
+        pause, waited, asked_about = 1, 0, None
+        while True:
+            visible = None
+            waited += 1
+            if waited >= pause or _has_changed(asked_about, frame, self.settings.wake_change):
+                found, visible = yield from self._look(frame)
+                if found is not None:
+                    return found, frame
+                pause = min(pause * 2, self.settings.search_pause)
+                waited, asked_about = 0, frame
+            frame = yield Report(state, visible=visible)
+
+    def _look(self, frame: np.ndarray) -> Generator[Request, Any, tuple[Found | None, float]]:
+        """Ask about the whole frame; a candidate must be confirmed before it is believed."""
+        answer: Answer = yield Locate(self.words, self.template)
+        if not self._is_seen(answer) or answer.box_xyxy is None:
+            return None, answer.visible
+        box = answer.box_xyxy
+        if self.settings.confirm:
+            second: Answer = yield Locate(self.words, self.template, box)
+            if not self._is_seen(second) or second.box_xyxy is None:
+                return None, second.visible
+            if iou(box, second.box_xyxy) < self.settings.agree_iou:
+                return None, second.visible
+            answer, box = second, second.box_xyxy
+        result: MaskResult = yield Segment(box)
+        return Found(_at_least_box(result, box, frame), box, answer.visible), answer.visible
+
+    def _is_seen(self, answer: Answer) -> bool:
+        return answer.visible >= self.settings.visible_above
+
+    # ---- carrying ----------------------------------------------------------------------------
+
+    def _carry(self, frame: np.ndarray, found: Found) -> Generator[Request, Any, np.ndarray]:
+        """Carry the mask from frame to frame until the target is lost; returns the first frame not reported."""
+        result, box, memory = found.result, found.box_xyxy, found.result.memory
+        frame = yield Report(State.TRACK, result.mask, _box(result, box), result.object_score, found.visible)
+        doubts, since_check = 0, 0
+        while True:
+            previous = result
+            result = yield Propagate(memory)
+            since_check += 1
+            if doubts == 0 and since_check < self.settings.verify_every and not self._jumped(previous, result):
+                memory, box = result.memory, _box(result, box)
+                frame = yield Report(State.TRACK, result.mask, box, result.object_score)
+                continue
+            since_check = 0
+            answer: Answer = yield Locate(self.words, self.template, box)
+            verdict = self._judge(answer, result)
+            if verdict == "other" and answer.box_xyxy is not None:
+                result = yield Segment(answer.box_xyxy)
+                result = _at_least_box(result, answer.box_xyxy, frame)
+            if verdict == "gone":
+                doubts += 1
+                if doubts >= self.settings.doubts_to_lose or result.mask is None:
+                    return frame
+            else:
+                doubts = 0
+                memory, box = result.memory, _box(result, box)
+            frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
+
+    def _jumped(self, previous: MaskResult, result: MaskResult) -> bool:
+        """Whether the mask head itself gives cause for doubt: low score, or a leap in the mask's area."""
+        if result.mask is None or previous.mask is None or result.object_score < self.settings.sure_above:
+            return True
+        ratio = float(result.mask.sum()) / max(1.0, float(previous.mask.sum()))
+        return not 1 / self.settings.area_jump < ratio < self.settings.area_jump
+
+    def _judge(self, answer: Answer, result: MaskResult) -> str:
+        """`same` (the grounder sees the target there), `other` (it sees it elsewhere) or `gone`."""
+        if not self._is_seen(answer) or answer.box_xyxy is None:
+            return "gone"
+        carried = box_of_mask(result.mask) if result.mask is not None else None
+        if carried is None:
+            return "other"
+        agrees = iou(carried, answer.box_xyxy) >= self.settings.agree_iou
+        if agrees or answer.box_confidence < self.settings.move_above:
+            return "same"
+        return "other"
+
+
+def _box(result: MaskResult, fallback: Box) -> Box:
+    """The box of a result's mask, or where the target was last believed."""
+    return (box_of_mask(result.mask) if result.mask is not None else None) or fallback
+
+
+def _at_least_box(result: MaskResult, box_xyxy: Box, frame: np.ndarray) -> MaskResult:
+    """A mask for a box the grounder is sure of: where the mask head finds none, the box itself is filled."""
+    if result.mask is not None and area(box_xyxy) > 0:
+        return result
+    mask = np.zeros(frame.shape[:2], bool)
+    left, top, right, bottom = (round(value) for value in box_xyxy)
+    mask[top:bottom, left:right] = True
+    return replace(result, mask=mask if mask.any() else None)
+
+
+def _has_changed(before: np.ndarray | None, now: np.ndarray, threshold: float) -> bool:
+    """Whether two frames differ: the mean difference of thinned pixels, as a share of full brightness."""
+    if before is None:
+        return True
+    rows, columns = (max(1, side // THUMBNAIL) for side in now.shape[:2])
+    first, second = (frame[::rows, ::columns].astype(np.int16) for frame in (before, now))
+    return float(np.abs(first - second).mean()) / 255 >= threshold
