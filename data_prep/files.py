@@ -1,6 +1,7 @@
 """Writing files whole or not at all, and keeping names inside their folder."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,18 +38,32 @@ def _umask() -> int:
     return mask
 
 
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn a failure to write `path` into a UserError."""
+    try:
+        yield
+    except OSError as fault:
+        reason = fault.strerror or fault
+        raise UserError(
+            f"{path}: cannot be written ({reason}); free space or choose another folder"
+        ) from None
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a text (UTF-8, line ends as they are) or bytes to `path`, whole or not at all.
 
     Raises UserError where the disk is full or the folder cannot be written: `path` is then as it was.
     """
     data = content.encode() if isinstance(content, str) else content
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as fault:
-        reason = fault.strerror or fault
-        raise UserError(f"{path}: cannot be written ({reason}); free space or choose another folder") from None
+    with _told(path), whole_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def copy_whole(source: Path, path: Path) -> None:
+    """Copy a file to `path`, whole or not at all. Raises UserError as `write_whole` does."""
+    with _told(path), whole_file(path) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def inside(folder: Path, name: str) -> Path:

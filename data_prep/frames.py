@@ -17,7 +17,10 @@ from data_prep.geometry import Size
 class Frames(Protocol):
     """What a sequence's pictures offer: a count, one size, and reading in order."""
 
-    size: Size
+    @property
+    def size(self) -> Size:
+        """Width and height of every frame, in pixels."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -45,7 +48,9 @@ class ImageFrames:
         frame = read_image(path)
         if (frame.shape[1], frame.shape[0]) != self.size:
             found, wanted = f"{frame.shape[1]}x{frame.shape[0]}", f"{self.size[0]}x{self.size[1]}"
-            raise UserError(f"{path}: frame is {found} but the sequence is {wanted}; make all frames one size")
+            raise UserError(
+                f"{path}: frame is {found} but the sequence is {wanted}; make all frames one size"
+            )
         return frame
 
 

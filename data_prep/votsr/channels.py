@@ -7,7 +7,7 @@ without a word; here that is a fault.
 import itertools
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from configs.errors import UserError
 from data_prep.files import inside
@@ -17,8 +17,10 @@ CHANNELS = ("color", "depth", "ir")  # those the toolkit knows, in its order: th
 EXTENSIONS = (".jpg", ".png")
 PLAIN_PATTERN = "%08d.jpg"
 
+Found = tuple[tuple[Path, ...], list[str]]  # the frames in order, and warnings
 
-def find_frames(folder: Path, properties: dict[str, str]) -> tuple[tuple[Path, ...], list[str]]:
+
+def find_frames(folder: Path, properties: dict[str, str]) -> Found:
     """The frames of the first channel of a sequence, in order, and warnings.
 
     Raises UserError where there are none, one is missing, or the channels differ in length.
@@ -30,7 +32,7 @@ def find_frames(folder: Path, properties: dict[str, str]) -> tuple[tuple[Path, .
     counts = {name: len(frames) for name, (frames, _) in found.items()}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise UserError(f"{folder / 'sequence'}: the channels differ in frames ({told}); make them one length")
+        raise UserError(f"{folder / 'sequence'}: channels differ in frames ({told}); make them one length")
     frames, warnings = next(iter(found.values()))
     return frames, warnings
 
@@ -44,8 +46,8 @@ def same_size(frames: tuple[Path, ...], check_all: bool) -> ImageFrames:
     for path in frames[1:] if check_all else ():
         other = image_size(path)
         if other != size:
-            found, wanted = f"{other[0]}x{other[1]}", f"{size[0]}x{size[1]}"
-            raise UserError(f"{path}: frame is {found} but the sequence is {wanted}; make all frames one size")
+            told = f"frame is {other[0]}x{other[1]} but the sequence is {size[0]}x{size[1]}"
+            raise UserError(f"{path}: {told}; make all frames one size")
     return ImageFrames(frames, size)
 
 
@@ -57,7 +59,7 @@ def _whole_number(text: str | None) -> int | None:
         return None
 
 
-def _channel_frames(folder: Path, name: str, source: str, length: int | None) -> tuple[tuple[Path, ...], list[str]]:
+def _channel_frames(folder: Path, name: str, source: str, length: int | None) -> Found:
     """The frames of one channel and warnings; with `length` exactly so many are wanted."""
     base, pattern = _split_source(folder, name, source)
     present = _file_names(base)
@@ -69,7 +71,8 @@ def _channel_frames(folder: Path, name: str, source: str, length: int | None) ->
         raise UserError(f"{base / pattern}: no frames; unpack them there, numbered from {pattern % 1}")
     if len(frames) < length if length is not None else later:
         missing = base / (pattern % (len(frames) + 1))
-        raise UserError(f"{missing}: frame is missing and {len(later)} follow it; restore it")
+        why = f"{len(later)} later ones would be lost" if later else f"length={length} asks for it"
+        raise UserError(f"{missing}: frame is missing and {why}; restore it")
     paths = tuple(base / frame for frame in frames)
     return paths, _left_out(base, pattern, others, len(frames))
 
@@ -81,18 +84,18 @@ def _split_source(folder: Path, name: str, source: str) -> tuple[Path, str]:
     or that leads out of the sequence's folder.
     """
     told = f"{folder / 'sequence'}: channels.{name}={source}"
-    source = source.replace("\\", "/")
-    if os.path.splitext(source)[1] == "":
-        source = os.path.join(source, PLAIN_PATTERN)
-    base, pattern = os.path.split(source)
+    path = PurePosixPath(source.replace("\\", "/"))
+    if path.suffix == "" or source.endswith(("/", "\\")):
+        path /= PLAIN_PATTERN
+    base, pattern = path.parent, path.name
     try:
-        numbered = pattern % 1 != pattern % 2 and "%" not in base
+        numbered = pattern % 1 != pattern % 2 and "%" not in str(base)
     except (TypeError, ValueError):
         numbered = False
-    if not numbered or os.path.splitext(pattern)[1] not in EXTENSIONS:
+    if not numbered or path.suffix not in EXTENSIONS:
         raise UserError(f"{told} is no pattern of frames; write it like color/%08d.jpg (or .png)")
     try:
-        return (inside(folder, base) if base else folder), pattern
+        return (inside(folder, str(base)) if base.parts else folder), pattern
     except UserError:
         raise UserError(f"{told} leaves the sequence's folder; write it like color/%08d.jpg") from None
 
@@ -106,7 +109,7 @@ def _file_names(base: Path) -> set[str]:
 
 
 def _other_numbers(pattern: str, names: set[str]) -> list[int]:
-    """The numbers that the pattern would give these names, sorted; names that it never gives are passed over."""
+    """The numbers that make these names by the pattern, sorted; other names are passed over."""
     digits = ((name, int(number)) for name in names for number in re.findall(r"\d+", name))
     return sorted({number for name, number in digits if pattern % number == name})
 

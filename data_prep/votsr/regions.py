@@ -76,9 +76,9 @@ def decode_window(line: str, size: Size) -> Window | None:
     filled = sum(lengths)
     if min(width, height, *lengths, 0) < 0 or not filled <= width * height <= LARGEST_WINDOW:
         raise ValueError(f"runs of {filled} pixels do not fit a window of {width}x{height}")
-    pixels = np.zeros(width * height, bool)
-    pixels[:filled] = np.repeat(np.arange(len(lengths)) % 2 == 1, np.array(lengths, np.int64))
-    pixels = pixels.reshape(height, width)
+    flat = np.zeros(width * height, bool)
+    flat[:filled] = np.repeat(np.arange(len(lengths)) % 2 == 1, np.array(lengths, np.int64))
+    pixels = flat.reshape(height, width)
     return EMPTY if not pixels[:, 1:].any() else _clipped(Window(left, top, pixels), size)
 
 

@@ -1,6 +1,7 @@
 """The text files of a workspace: config.yaml, list.txt, and the `sequence` file of key=value lines."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ PROPERTY = re.compile(r"([A-Za-z0-9_.-]+) *= *(.*)")
 
 
 def read_text(path: Path, mend: str) -> str:
-    """A UTF-8 text without its byte order mark, line ends as `\\n`.
+    """A UTF-8 text without its byte order mark, with plain line ends.
 
     Raises UserError, which ends in `mend`, where the file is missing or cannot be read.
     """
@@ -42,18 +43,24 @@ def read_config(root: Path) -> dict[str, Any]:
 
     Raises UserError where there is none or it is not a YAML mapping.
     """
-    path = root / "config.yaml"
     if not root.is_dir():
         raise UserError(f"{root}: no such workspace; check workspace=, or make one with task=votsr_init")
-    text = read_text(path, "point workspace= at a VOTSr workspace, or make one with task=votsr_init")
+    return read_yaml(
+        root / "config.yaml", "point workspace= at a VOTSr workspace, or make one with task=votsr_init"
+    )
+
+
+def read_yaml(path: Path, mend: str) -> dict[str, Any]:
+    """A YAML mapping whose values are texts, lists and mappings. Raises UserError as `read_text` does."""
+    text = read_text(path, mend)
     try:
-        config = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506  texts, lists and mappings only
+        mapping = yaml.load(text, Loader=yaml.BaseLoader)  # makes no objects
     except yaml.YAMLError as fault:
         reason = " ".join(str(fault).split())
         raise UserError(f"{path}: not YAML ({reason}); mend the file") from None
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: not a YAML mapping; write it as `stack: vots2026/referral` and so on")
-    return config
+    if not isinstance(mapping, dict):
+        raise UserError(f"{path}: not a YAML mapping; write it as key: value lines")
+    return mapping
 
 
 def read_list(sequences: Path) -> tuple[list[str], list[str]]:
@@ -66,6 +73,6 @@ def read_list(sequences: Path) -> tuple[list[str], list[str]]:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise UserError(f"{path}: names no sequence; write the name of a sequence in each line")
-    once = list(dict.fromkeys(names))
-    warnings = [f"{path}: {name!r} is listed twice; it is read once" for name in once if names.count(name) > 1]
-    return once, warnings
+    counts = Counter(names)
+    again = [name for name, count in counts.items() if count > 1]
+    return list(counts), [f"{path}: {name!r} is listed more than once; it is read once" for name in again]

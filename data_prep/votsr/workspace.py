@@ -59,28 +59,31 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
         sequences += [sequence] if sequence.prompts else []
         problems += faults
         warnings += notes
-    stack = config.get("stack") if isinstance(config.get("stack"), str) else STACK
+    stack = config.get("stack")
+    if not isinstance(stack, str):
+        stack = STACK
+        warnings.append(f"{path / 'config.yaml'}: names no stack; {STACK} is taken")
     return Workspace(path, stack, tuple(sequences), tuple(problems), tuple(warnings))
 
 
 def split_prompts(text: str) -> list[str]:
-    """The prompts of a `prompts=` value: split at each `;`, blanks kept, since their hashes name the files."""
+    """The prompts of a `prompts=` value: split at each `;`, blanks kept, since hashes name the files."""
     return text.split(";")
 
 
 def _read_sequence(folder: Path, name: str, check_frames: bool) -> tuple[Sequence, list[Problem], list[str]]:
-    """One sequence, the problems of single prompts, and warnings. Raises UserError where nothing can be read."""
+    """One sequence, problems of single prompts, and warnings. Raises UserError where it cannot be read."""
     home = _home(folder, name)
     path = home / "sequence"
     properties = read_properties(path, f"restore it, or take {name!r} off list.txt")
-    if not properties.get("prompts"):
+    every = split_prompts(properties.get("prompts", ""))
+    if not any(map(str.strip, every)):
         raise UserError(f"{path}: no prompts; add a line like prompts=the red cup;the cup on the left")
     try:
         paths, warnings = find_frames(home, properties)
         frames = same_size(paths, check_frames)
     except OSError as fault:
         raise UserError(f"{home}: cannot be read ({fault.strerror}); check the folder") from None
-    every = split_prompts(properties["prompts"])
     problems = _clashes(path, name, every)
     bad = {problem.prompt for problem in problems}
     prompts = tuple(prompt for prompt in every if prompt not in bad)
@@ -104,10 +107,10 @@ def _home(folder: Path, name: str) -> Path:
 def _clashes(path: Path, name: str, prompts: list[str]) -> list[Problem]:
     """A problem for each prompt that shares its hash, and so its result file, with another.
 
-    Empty prompts agree (all are written as absent), so they share theirs in peace.
+    Blank prompts agree (all are written as absent), so they share theirs in peace.
     """
     sharing = defaultdict(list)
-    for prompt in filter(None, prompts):
+    for prompt in filter(str.strip, prompts):
         sharing[prompt_hash(prompt)].append(prompt)
     problems = []
     for digest, group in sharing.items():
@@ -119,7 +122,7 @@ def _clashes(path: Path, name: str, prompts: list[str]) -> list[Problem]:
 
 
 def _empty_prompts(path: Path, prompts: list[str]) -> list[str]:
-    if "" not in prompts:
+    if all(map(str.strip, prompts)):
         return []
     return [f"{path}: prompts= holds an empty prompt (a stray ';'); it is written as absent throughout"]
 

@@ -1,0 +1,107 @@
+"""A shadow of a workspace: what the toolkit needs of it, in a temporary folder.
+
+The toolkit reads a workspace stumblingly (a blank line in list.txt, a byte order mark, a sequence without
+truth stop it) and keeps caches of figures by name that go stale. A shadow is clean, holds no cache and is
+thrown away, and nothing is ever written among the user's sequences. It holds no frames: a `sequence` file
+that gives length, width and height makes the toolkit ask for none.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.files import inside
+from data_prep.sequence import Sequence
+from data_prep.votsr.results import result_path
+from data_prep.votsr.textfiles import read_text
+from data_prep.votsr.trackers_ini import ensure_tracker, sections
+from data_prep.votsr.truth import TruthFiles, scored_size
+from data_prep.votsr.workspace import Workspace
+from data_prep.votsr.write import NOT_ANNOTATED, sequence_folder, write_sequence, write_workspace
+
+# Keys of a tracker's section that send the toolkit to other results than those in results/<tracker_id>.
+MISLEADING = ("version", "storage")
+
+
+@contextmanager
+def shadow(workspace: Workspace, tracker_id: str, stack: str) -> Iterator[Path]:
+    """Yield an empty shadow workspace that knows the tracker and the stack; it is removed afterwards.
+
+    `stack` is a name of the toolkit's, or the text of a stack file. Raises UserError where the tracker's
+    name is not valid or the disk refuses.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="refertrack-") as name:
+            root = Path(name)
+            _write_tracker(workspace.root / "trackers.ini", root / "trackers.ini", tracker_id)
+            write_workspace(root, (), _copied_stack(workspace, root, stack))
+            yield root
+    except OSError as fault:
+        told = f"{fault.filename or tempfile.gettempdir()}: {fault.strerror}"
+        raise UserError(f"{told}; free space there or set TMPDIR to another folder") from None
+
+
+def _write_tracker(source: Path, target: Path, tracker_id: str) -> None:
+    """The tracker's own section of the user's trackers.ini, completed; other sections cannot then disturb."""
+    if source.exists():
+        text = read_text(source, "restore it")
+        held = sections(source, text).get(tracker_id, {})
+        kept = {key: value for key, value in held.items() if key not in MISLEADING}
+        lines = "".join(f"{key} = {value.replace(chr(10), chr(10) + '  ')}\n" for key, value in kept.items())
+        target.write_text(f"[{tracker_id}]\n{lines}", "utf-8")
+    ensure_tracker(target, tracker_id)
+
+
+def _copied_stack(workspace: Workspace, root: Path, stack: str) -> str:
+    """The stack's name in the shadow; a stack file of the user's workspace is copied under the same name."""
+    if "\n" in stack:
+        (root / "stack.yaml").write_text(stack, "utf-8")
+        return "./stack.yaml"
+    source = workspace.root / stack
+    if source.is_file() and not Path(stack).is_absolute():
+        target = inside(root, stack)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    return stack
+
+
+def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool) -> None:
+    """Write list.txt and the folders of `sequences`, with a truth that says nothing.
+
+    A prompt that stands twice is written once, unless `every_prompt`.
+    """
+    names = []
+    for sequence in sequences:
+        names.append(sequence.name)
+        prompts = sequence.prompts if every_prompt else tuple(dict.fromkeys(sequence.prompts))
+        width, height = scored_size(sequence)
+        length = len(sequence.frames)
+        sizes = {"width": str(width), "height": str(height), "length": str(length)}
+        folder = sequence_folder(root, sequence.name)
+        write_sequence(folder, prompts, sequence.fps, **sizes)
+        (folder / "groundtruth.txt").write_text(f"{NOT_ANNOTATED}\n" * length)
+    (root / "sequences" / "list.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
+
+
+def add_truth(root: Path, name: str, files: TruthFiles) -> None:
+    """Copy a sequence's truth, which the toolkit takes before the one that says nothing."""
+    folder = sequence_folder(root, name)
+    shutil.copyfile(files.target, folder / "groundtruth_object1.txt")
+    if files.ignore is not None:
+        shutil.copyfile(files.ignore, folder / "groundtruth__ignore.txt")
+
+
+def link_results(workspace: Workspace, root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> None:
+    """Let the shadow's result files be the user's, by links (copies where the system has none)."""
+    for sequence in sequences:
+        for prompt in dict.fromkeys(sequence.prompts):
+            source = result_path(workspace.root, tracker_id, sequence.name, prompt)
+            target = result_path(root, tracker_id, sequence.name, prompt)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                target.symlink_to(source.absolute())
+            except OSError:
+                shutil.copyfile(source, target)

@@ -1,0 +1,104 @@
+"""The truth of a sequence, as the toolkit's referral analysis (0.9.0) takes it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.files import inside
+from data_prep.geometry import Size
+from data_prep.sequence import Sequence
+from data_prep.votsr.regions import decode_mask
+from data_prep.votsr.results import read_lines
+from data_prep.votsr.write import NOT_ANNOTATED
+
+PREFIX, SUFFIX, IGNORE = "groundtruth_", ".txt", "_ignore"
+
+
+@dataclass(frozen=True)
+class TruthFiles:
+    """Where a sequence's truth lies: of its one target, and of the pixels that count nowhere."""
+
+    target: Path
+    ignore: Path | None
+
+
+@dataclass(frozen=True)
+class TrueFrame:
+    """One annotated frame: its index from 0, the target's mask (empty: absent) and the pixels to ignore.
+
+    Masks are (height, width), bool, of the size that the sequence is scored at.
+    """
+
+    index: int
+    mask: np.ndarray
+    ignore: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The lines of a sequence's truth files: at least one a frame. Masks are decoded when asked for."""
+
+    files: TruthFiles
+    size: Size
+    target: tuple[str, ...]
+    ignore: tuple[str, ...]
+
+    def annotated(self) -> Iterator[TrueFrame]:
+        """Yield the annotated frames in order. Raises UserError naming a line that does not parse."""
+        for index, line in enumerate(self.target):
+            mask = self._decoded(self.files.target, index, line)
+            if mask is not None:
+                hidden = self.ignore[index] if index < len(self.ignore) else NOT_ANNOTATED
+                yield TrueFrame(index, mask, self._decoded(self.files.ignore, index, hidden))
+
+    def _decoded(self, path: Path | None, index: int, line: str) -> np.ndarray | None:
+        try:
+            return decode_mask(line, self.size)
+        except ValueError as fault:
+            raise UserError(f"{path}:{index + 1}: {fault}; restore the truth file") from None
+
+
+def find_truth(sequence: Sequence) -> TruthFiles | None:
+    """The truth files of a sequence; None where there are none.
+
+    Raises UserError where there are several targets: the toolkit takes one object a sequence.
+    """
+    folder = sequence.folder
+    if folder is None:
+        return None
+    paths = sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))
+    objects = {path.name[len(PREFIX) : -len(SUFFIX)]: path for path in paths}
+    targets = [path for name, path in objects.items() if not name.startswith("_")]
+    if len(targets) > 1:
+        told = " and ".join(path.name for path in targets)
+        raise UserError(f"{folder}: several truths ({told}), but all prompts mean one target; keep one")
+    if objects:
+        return TruthFiles(targets[0], objects.get(IGNORE)) if targets else None
+    plain = inside(folder, sequence.metadata.get("groundtruth", "groundtruth.txt"))
+    return TruthFiles(plain, None) if plain.is_file() else None
+
+
+def scored_size(sequence: Sequence) -> Size:
+    """Width and height at which the toolkit scores: those of the `sequence` file, else the frames'."""
+    try:
+        return int(sequence.metadata["width"]), int(sequence.metadata["height"])
+    except (KeyError, ValueError):
+        return sequence.frames.size
+
+
+def read_truth(sequence: Sequence) -> Truth | None:
+    """The truth of a sequence; None where it has none, or none of its frames is annotated.
+
+    Raises UserError where it cannot be read or there are several targets.
+    """
+    files = find_truth(sequence)
+    if files is None:
+        return None
+    target = tuple(read_lines(files.target))
+    if not any(line.startswith("m") for line in target):
+        return None
+    ignore = tuple(read_lines(files.ignore)) if files.ignore else ()
+    return Truth(files, scored_size(sequence), target, ignore)

@@ -1,0 +1,169 @@
+"""The referral challenge's figures, from result files and truth.
+
+Every figure is over pairs of a prompt and an annotated frame. Pixels of the ignore mask are dropped from
+truth and result first, as the toolkit's `ReferralSequenceAccuracy` does; what is left decides whether the
+target is present and whether the result says so. A pair scores the IoU of the two masks, 1 where both are
+empty and 0 where one is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.sequence import Sequence
+from data_prep.votsr.complete import check_present
+from data_prep.votsr.regions import ABSENT, EMPTY, Window, decode_window
+from data_prep.votsr.results import read_lines, result_path
+from data_prep.votsr.truth import TrueFrame, Truth, read_truth
+from data_prep.votsr.workspace import Workspace, read_workspace
+
+Lines = Callable[[Sequence, str], list[str]]  # the result lines of a sequence's prompt
+
+
+@dataclass
+class Tally:
+    """Counts over pairs, and the sum of IoU over those whose target is present."""
+
+    num_present: int = 0
+    num_absent: int = 0
+    num_said_absent: int = 0
+    num_absent_right: int = 0
+    iou_sum: float = 0.0
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of a prompt and an annotated frame."""
+        return self.num_present + self.num_absent
+
+    def add(self, other: "Tally") -> None:
+        """Take another tally's pairs in."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def figures(self) -> dict[str, float | int | None]:
+        """The figures of these pairs, as `referral_figures` names them."""
+        return {
+            "accuracy": _ratio(self.iou_sum + self.num_absent_right, self.num_pairs),
+            "iou_when_present": _ratio(self.iou_sum, self.num_present),
+            "absent_precision": _ratio(self.num_absent_right, self.num_said_absent),
+            "absent_recall": _ratio(self.num_absent_right, self.num_absent),
+            "num_pairs": self.num_pairs,
+            "num_present": self.num_present,
+            "num_absent": self.num_absent,
+            "num_said_absent": self.num_said_absent,
+            "num_absent_right": self.num_absent_right,
+        }
+
+
+def _ratio(part: float, total: float) -> float | None:
+    return part / total if total else None
+
+
+def referral_figures(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
+    """The figures of a tracker's results in a workspace, ready for json.
+
+    Of all pairs together, of each sequence (`sequences`) and of each of its prompts (`prompts`):
+
+    - `accuracy`: mean score. At the top sequences weigh by their frames, as in the toolkit's number;
+      `pair_accuracy` weighs every pair alike;
+    - `iou_when_present`: mean IoU over the pairs whose target is present;
+    - `absent_precision`: of the pairs with an empty result, the share whose target is absent;
+    - `absent_recall`: of the pairs whose target is absent, the share with an empty result;
+    - `num_pairs`, `num_present`, `num_absent`, `num_said_absent`, `num_absent_right`: the counts.
+
+    A figure over nothing is None. Sequences without an annotated frame are named in `without_truth`,
+    what of the workspace could not be read in `problems`. Raises UserError where a result is missing
+    or broken, or the truth cannot be read.
+    """
+    workspace = read_workspace(workspace_root, check_frames=False)
+    truths, without = truths_of(workspace)
+    check_present(workspace.root, tracker_id, (sequence for sequence, _ in truths))
+
+    def lines(sequence: Sequence, prompt: str) -> list[str]:
+        return read_lines(result_path(workspace.root, tracker_id, sequence.name, prompt))
+
+    return _figures(workspace, truths, without, lines)
+
+
+def all_absent_row(workspace_root: Path) -> dict[str, Any]:
+    """The figures, as `referral_figures` gives them, of a result that says *absent* in every frame.
+
+    No result is read or written. Raises UserError where the truth cannot be read.
+    """
+    workspace = read_workspace(workspace_root, check_frames=False)
+    truths, without = truths_of(workspace)
+    return _figures(workspace, truths, without, lambda _sequence, _prompt: [])
+
+
+def truths_of(workspace: Workspace) -> tuple[list[tuple[Sequence, Truth]], list[str]]:
+    """The sequences with an annotated frame and their truth, and the names of the others."""
+    found = [(sequence, read_truth(sequence)) for sequence in workspace.sequences]
+    truths = [(sequence, truth) for sequence, truth in found if truth is not None]
+    return truths, [sequence.name for sequence, truth in found if truth is None]
+
+
+def _figures(
+    workspace: Workspace, truths: list[tuple[Sequence, Truth]], without: list[str], lines: Lines
+) -> dict[str, Any]:
+    pooled, weighted, frames = Tally(), 0.0, 0
+    sequences: dict[str, Any] = {}
+    for sequence, truth in truths:
+        tallies = _prompt_tallies(sequence, truth, lines)
+        tally = Tally()
+        for each in tallies:
+            tally.add(each)
+        pooled.add(tally)
+        figures: dict[str, Any] = dict(tally.figures())
+        weighted += figures["accuracy"] * len(sequence.frames)
+        frames += len(sequence.frames)
+        figures["prompts"] = {
+            prompt: each.figures() for prompt, each in zip(sequence.prompts, tallies, strict=True)
+        }
+        sequences[sequence.name] = figures
+    top = pooled.figures()
+    return {
+        **top,
+        "accuracy": _ratio(weighted, frames),
+        "pair_accuracy": top["accuracy"],
+        "sequences": sequences,
+        "without_truth": without,
+        "problems": [problem.reason for problem in workspace.problems],
+    }
+
+
+def _prompt_tallies(sequence: Sequence, truth: Truth, lines: Lines) -> list[Tally]:
+    """A tally for each prompt of a sequence; each frame's truth is decoded once for all of them."""
+    results = [lines(sequence, prompt) for prompt in sequence.prompts]
+    tallies = [Tally() for _ in results]
+    for frame in truth.annotated():
+        visible = frame.mask if frame.ignore is None else frame.mask & ~frame.ignore
+        num_visible = int(np.count_nonzero(visible))
+        for prompt, tally, result in zip(sequence.prompts, tallies, results, strict=True):
+            line = result[frame.index] if frame.index < len(result) else ABSENT
+            try:
+                window = decode_window(line, truth.size) or EMPTY
+            except ValueError as fault:
+                told = f"{sequence.name}: result of {prompt!r}, line {frame.index + 1}"
+                raise UserError(f"{told}: {fault}; track this prompt again") from None
+            _count(tally, frame, visible, num_visible, window)
+    return tallies
+
+
+def _count(tally: Tally, frame: TrueFrame, visible: np.ndarray, num_visible: int, window: Window) -> None:
+    """Add one pair: the true pixels that count (a mask and their number) and the result's window."""
+    height, width = window.pixels.shape
+    there = (slice(window.top, window.top + height), slice(window.left, window.left + width))
+    pixels = window.pixels if frame.ignore is None else window.pixels & ~frame.ignore[there]
+    num_said = int(np.count_nonzero(pixels))
+    tally.num_said_absent += num_said == 0
+    if num_visible == 0:
+        tally.num_absent += 1
+        tally.num_absent_right += num_said == 0
+        return
+    shared = int(np.count_nonzero(pixels & visible[there]))
+    tally.num_present += 1
+    tally.iou_sum += shared / (num_visible + num_said - shared)
