@@ -1,0 +1,17 @@
+"""Fixtures that all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real material of others, which does not lie in the repository."""
+    folder = os.environ.get("REFERTRACK_SHARED_DATA", "")
+    if not folder:
+        pytest.skip("REFERTRACK_SHARED_DATA is not set")
+    if not Path(folder).is_dir():
+        pytest.fail(f"REFERTRACK_SHARED_DATA={folder}: no such folder")
+    return Path(folder)

@@ -1,0 +1,142 @@
+"""Packing: the toolkit's archive, looked into; the user's sequences never written to."""
+
+import os
+import zipfile
+
+import pytest
+import yaml
+
+from configs.errors import UserError
+from data_prep.votsr.pack import pack
+from data_prep.votsr.results import result_path, write_result
+from data_prep.votsr.workspace import read_workspace
+from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace, snapshot
+
+MASKS = [disc(20, 20, 6), None, disc(0, 10, 0.5), disc(32, 24, 100)]
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A workspace with a result for every prompt."""
+    root = make_workspace(tmp_path / "w")
+    add_results(root, "ball", MASKS)
+    add_results(root, "kite", MASKS[::-1])
+    return root
+
+
+def test_an_awkward_workspace_packs(root, monkeypatch, tmp_path):
+    """Windows line ends, a name twice, blank lines, a byte order mark, an empty prompt, odd neighbours."""
+    sequences = root / "sequences"
+    (sequences / "list.txt").write_bytes(b"\xef\xbb\xbfball\r\n\r\nkite\r\nball\r\n")
+    (sequences / "ball" / "sequence").write_bytes(b"\xef\xbb\xbfprompts=the red cup;a cup on the left;;\r\n")
+    write_result(result_path(root, TRACKER, "ball", ""), ["0"] * 4, 4)
+    add_truth(sequences / "kite", MASKS, [True] * 4, ignore=True)
+    (root / "trackers.ini").write_text(
+        "[Broken]\nlabel = no command\n[Mine]\nversion = 7\nlabel = 50 %% sure\n"
+    )
+    (root / "results" / TRACKER / "fingerprint.json").write_text("{}")
+    (result_path(root, TRACKER, "ball", "the red cup").with_suffix(".bin")).write_bytes(b"old")
+    (tmp_path / "trackers.ini").write_text("[Mine]\ncommand = another\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VOT_REGISTRY", str(tmp_path))
+    monkeypatch.setenv("VOT_RESULTS_BINARY", "nonsense")
+    before = snapshot(root)
+    archive = pack(root, TRACKER)
+    after = snapshot(root)
+    assert after.pop(archive.name)
+    assert after == before
+    assert archive.parent == root
+    assert archive.name.startswith("Mine_20")
+    with zipfile.ZipFile(archive) as packed:
+        wanted = [("ball", prompt) for prompt in (*PROMPTS, "")] + [("kite", prompt) for prompt in PROMPTS]
+        paths = [result_path(root, TRACKER, name, prompt) for name, prompt in wanted]
+        names = {f"baseline/{path.parent.name}/{path.name}": path.read_bytes() for path in paths}
+        assert sorted(packed.namelist()) == sorted([*names, "manifest.yml"])
+        assert {name: packed.read(name) for name in names} == names
+        manifest = yaml.safe_load(packed.read("manifest.yml"))
+    assert (manifest["identifier"], manifest["stack"]) == ("Mine", "vots2026/referral")
+    assert manifest["configuration"]["label"] == "50 % sure"
+
+
+def refuse(root, told):
+    before = snapshot(root)
+    with pytest.raises(UserError) as caught:
+        pack(root, TRACKER)
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert snapshot(root) == before
+
+
+def test_a_missing_result_is_named(root):
+    missing = result_path(root, TRACKER, "kite", PROMPTS[1])
+    missing.unlink()
+    refuse(root, f"1 of 4 results missing: {missing}; track these prompts first")
+
+
+def test_a_stranger_has_no_results(root):
+    with pytest.raises(UserError, match="4 of 4 results missing: .*Other.*; track"):
+        pack(root, "Other")
+    with pytest.raises(UserError, match="is no name that the toolkit takes"):
+        pack(root, "../Mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("0\n0\n0\n", "3 lines for 4 frames"), ("0\n0\n0\nm0,0,2,2,9\n", ":4: runs of 9 pixels do not fit")],
+)
+def test_a_broken_result_is_named(root, text, told):
+    path = result_path(root, TRACKER, "kite", PROMPTS[0])
+    path.write_text(text)
+    refuse(root, f"{path}")
+    refuse(root, told)
+
+
+def test_a_broken_sequence_is_named(root):
+    (root / "sequences" / "ball" / "color" / "00000002.jpg").unlink()
+    refuse(root, "not packed: ")
+    refuse(root, "ball/color/00000002.jpg: frame is missing")
+
+
+def test_a_stack_that_the_toolkit_does_not_know(root):
+    (root / "config.yaml").write_text("stack: vots2026/votsr\n")
+    refuse(root, "vot pack failed: Experiment stack does not exist")
+
+
+def test_a_stack_of_another_experiment_makes_another_archive(root):
+    (root / "stack.yaml").write_text("experiments:\n  other:\n    type: referral\n")
+    (root / "config.yaml").write_text("stack: ./stack.yaml\n")
+    refuse(root, "vot pack made no archive: ")
+
+
+def test_no_room_for_the_shadow(root, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(root / "nowhere"))
+    refuse(root, "set TMPDIR to another folder")
+
+
+def test_no_room_for_the_archive(root, monkeypatch):
+    def full(*_):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("data_prep.files.shutil.copyfile", full)
+    refuse(root, "cannot be written (No space left on device)")
+
+
+def test_the_real_workspace_packs(shared_data, tmp_path):
+    """One real video of 50 frames with three prompts and no truth."""
+    root = tmp_path / "real"
+    (root / "sequences").mkdir(parents=True)
+    source = shared_data / "votsr_real"
+    (root / "config.yaml").write_bytes((source / "config.yaml").read_bytes())
+    (root / "sequences" / "list.txt").write_bytes((source / "sequences" / "list.txt").read_bytes())
+    (root / "sequences" / "bedroom").symlink_to(source / "sequences" / "bedroom")
+    (sequence,) = read_workspace(root).sequences
+    assert (sequence.frames.size, len(sequence.frames), sequence.fps) == ((960, 540), 50, 7.5)
+    assert len(sequence.prompts) == 3
+    add_results(root, sequence.name, [disc(9, 9, 5)] * 50, sequence.prompts)
+    with zipfile.ZipFile(pack(root, TRACKER)) as packed:
+        assert sorted(packed.namelist()) == [
+            "baseline/bedroom/bedroom_2c2beef5.txt",
+            "baseline/bedroom/bedroom_4e4baa4f.txt",
+            "baseline/bedroom/bedroom_72e9689f.txt",
+            "manifest.yml",
+        ]
