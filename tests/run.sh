@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Everything that CI runs: bash tests/run.sh [pytest argument ...]. Makes its environment first.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source configs/environment.sh
+use_environment sam2 test train
+
+export OMP_NUM_THREADS=1 # one process a core; small tensors are slower with more threads
+if [ -z "${REFERTRACK_SHARED_DATA:-}" ] && [ -d ../shared/data ]; then
+    REFERTRACK_SHARED_DATA=$(cd ../shared/data && pwd)
+    export REFERTRACK_SHARED_DATA
+fi
+
+failed=0
+check() { # WORDS PYTHON-ARGUMENT...
+    echo "== $1"
+    "$PYTHON" "${@:2}" || failed=1
+}
+check "ruff check" -m ruff check .
+check "ruff format" -m ruff format --check .
+check "mypy" -m mypy
+check "lint-imports" -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+check "pytest" -m pytest --numprocesses "$(nproc)" --maxprocesses 16 "$@"
+exit "$failed"
