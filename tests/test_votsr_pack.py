@@ -74,7 +74,7 @@ def test_a_missing_result_is_named(root):
 
 
 def test_a_stranger_has_no_results(root):
-    with pytest.raises(UserError, match="4 of 4 results missing: .*Other.*; track"):
+    with pytest.raises(UserError, match=r"4 of 4 results missing: .*Other.*; track"):
         pack(root, "Other")
     with pytest.raises(UserError, match="is no name that the toolkit takes"):
         pack(root, "../Mine")
