@@ -13,6 +13,7 @@ from transformers import Sam2ImageProcessor, Sam2VideoModel
 
 from data_prep.geometry import Box, Size
 from models.mask_memory import Memory
+from models.sam2 import config_of, image_side
 from models.sam2_checkpoint import load_sam2
 from models.sam2_steps import Outline, Vision, begin, outline, recall, remember, see, without_memory
 
@@ -51,7 +52,7 @@ class MaskHead:
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> "MaskHead":
         """Load a local folder or a hub id; raises UserError where it is no SAM 2 video checkpoint."""
         model, processor = load_sam2(checkpoint, dtype)
-        return cls(model.to(device), processor)
+        return cls(torch.nn.Module.to(model, device), processor)
 
     @torch.inference_mode()
     def encode(self, frame: np.ndarray) -> Features:
@@ -99,7 +100,7 @@ class MaskHead:
 
         In float32 from the start, as the library's processor does it: equal to the last bit.
         """
-        width, height = (self.model.image_size / side for side in frame_size)
+        width, height = (image_side(config_of(self.model)) / side for side in frame_size)
         box = torch.tensor([[box_xyxy]], dtype=torch.float32, device=self.model.device)
         return box * box.new_tensor([width, height, width, height])
 

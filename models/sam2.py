@@ -2,13 +2,20 @@
 
 The published figures are those of Meta's own files (`sam2/configs/sam2.1/sam2.1_hiera_{t,s,b+,l}.yaml`
 of https://github.com/facebookresearch/sam2), written in the words of transformers' `Sam2VideoConfig`.
-A checkpoint carries its own configuration: the table is needed to build a size without weights.
+A checkpoint carries its own configuration: the table builds a size without weights. The names are
+those of `mask_head=`.
 """
 
 from dataclasses import dataclass
 
 import torch
-from transformers import Sam2HieraDetConfig, Sam2ImageProcessor, Sam2VideoConfig, Sam2VideoModel, Sam2VisionConfig
+from transformers import (
+    Sam2HieraDetConfig,
+    Sam2ImageProcessor,
+    Sam2VideoConfig,
+    Sam2VideoModel,
+    Sam2VisionConfig,
+)
 
 NANO_HIDDEN = 128  # memory attention wants a multiple of its 64 memory channels, and more than 64
 
@@ -31,31 +38,26 @@ class Hiera:
 
 @dataclass(frozen=True)
 class PublishedSize:
-    """A published SAM 2.1: where its weights are, its parameters in millions as Meta counts them, its encoder."""
+    """A published SAM 2.1: its parameters in millions as Meta counts them, and its encoder."""
 
-    hub_id: str
     millions: float
     hiera: Hiera
 
 
 PUBLISHED: dict[str, PublishedSize] = {
     "sam2_1_tiny": PublishedSize(
-        "facebook/sam2.1-hiera-tiny",
         38.9,
         Hiera((96, 192, 384, 768), (1, 2, 4, 8), (1, 2, 7, 2), (8, 4, 14, 7), (5, 7, 9), 7),
     ),
     "sam2_1_small": PublishedSize(
-        "facebook/sam2.1-hiera-small",
         46.0,
         Hiera((96, 192, 384, 768), (1, 2, 4, 8), (1, 2, 11, 2), (8, 4, 14, 7), (7, 10, 13), 7),
     ),
     "sam2_1_base_plus": PublishedSize(
-        "facebook/sam2.1-hiera-base-plus",
         80.8,
         Hiera((112, 224, 448, 896), (2, 4, 8, 16), (2, 3, 16, 3), (8, 4, 14, 7), (12, 16, 20), 14),
     ),
     "sam2_1_large": PublishedSize(
-        "facebook/sam2.1-hiera-large",
         224.4,
         Hiera((144, 288, 576, 1152), (2, 4, 8, 16), (2, 6, 36, 4), (8, 4, 16, 8), (23, 33, 43), 7),
     ),
@@ -138,6 +140,21 @@ def build_model(config: Sam2VideoConfig) -> Sam2VideoModel:
 
 def build_processor(config: Sam2VideoConfig) -> Sam2ImageProcessor:
     """SAM 2's image processor (resize to a square, normalise) for a configuration's image size."""
-    side = {"height": config.image_size, "width": config.image_size}
-    mask_side = {"height": config.image_size // 4, "width": config.image_size // 4}
-    return Sam2ImageProcessor(size=side, mask_size=mask_side)
+    side = image_side(config)
+    mask_side = side // 4
+    return Sam2ImageProcessor(
+        size={"height": side, "width": side}, mask_size={"height": mask_side, "width": mask_side}
+    )
+
+
+def config_of(model: Sam2VideoModel) -> Sam2VideoConfig:
+    """A model's configuration, by the type that transformers leaves open."""
+    assert isinstance(model.config, Sam2VideoConfig)
+    return model.config
+
+
+def image_side(config: Sam2VideoConfig) -> int:
+    """The side in pixels of the square image that a model of this configuration takes."""
+    side = config.image_size
+    assert isinstance(side, int), "SAM 2 takes square images, and its configurations say so by one number"
+    return side

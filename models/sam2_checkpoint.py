@@ -1,16 +1,18 @@
 """Reading and writing SAM 2 checkpoints: transformers' layout, safetensors only, no remote code."""
 
-import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, Sam2ImageProcessor, Sam2VideoModel
+from transformers import Sam2ImageProcessor, Sam2VideoModel
 
 from configs.errors import UserError
+from models.checkpoint import check_checkpoint, not_fetched
+from models.sam2 import config_of, image_side
 
+KEY = "mask_head.checkpoint"
 MODEL_TYPE = "sam2_video"
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2ImageProcessor]:
@@ -20,13 +22,11 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
     `facebook/sam2.1-hiera-tiny`. Raises UserError where there is none, where it is no SAM 2 video
     model or where its weights do not fit its configuration.
     """
+    check_checkpoint(KEY, checkpoint, (MODEL_TYPE,))
     local = Path(checkpoint).is_dir()
-    if not local and not HUB_ID.fullmatch(checkpoint):
-        raise UserError(f"{checkpoint}: no such folder; set mask_head.checkpoint to one or to a hub id")
     try:
-        _check_type(checkpoint, local)
         processor = Sam2ImageProcessor.from_pretrained(checkpoint, local_files_only=local)
-        model, report = Sam2VideoModel.from_pretrained(
+        loaded: Any = Sam2VideoModel.from_pretrained(
             checkpoint,
             dtype=dtype,
             local_files_only=local,
@@ -35,8 +35,8 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
             output_loading_info=True,
         )
     except (OSError, RuntimeError, ValueError) as fault:
-        first_line = str(fault).strip().splitlines()[0]
-        raise UserError(f"{checkpoint}: cannot load a SAM 2 mask head: {first_line}") from fault
+        raise not_fetched(KEY, checkpoint, fault) from fault
+    model, report = loaded
     _check_weights(checkpoint, report)
     _check_size(checkpoint, model, processor)
     return model.eval(), processor
@@ -48,28 +48,23 @@ def save_sam2(folder: Path, model: Sam2VideoModel, processor: Sam2ImageProcessor
     processor.save_pretrained(folder)
 
 
-def _check_type(checkpoint: str, local: bool) -> None:
-    """Transformers would build a SAM 2 from any model's configuration, with random weights."""
-    settings, _ = PreTrainedConfig.get_config_dict(checkpoint, local_files_only=local)
-    found = settings.get("model_type")
-    if found != MODEL_TYPE:
-        raise UserError(f"{checkpoint}: config.json says model_type {found!r}, a mask head is {MODEL_TYPE!r}")
-
-
 def _check_weights(checkpoint: str, report: dict[str, set[str]]) -> None:
-    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    """Refuse lacking weights: transformers gives them random values and goes on."""
+    missing, unused = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     if missing:
-        raise UserError(f"{checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}")
-    if unexpected:
-        warnings.warn(
-            f"{checkpoint}: {len(unexpected)} weights are not used, first {unexpected[0]}", stacklevel=3
+        raise UserError(
+            f"{KEY}={checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}; "
+            "take a checkpoint that was saved whole"
         )
+    if unused:
+        warnings.warn(f"{checkpoint}: {len(unused)} weights have no use, first {unused[0]}", stacklevel=3)
 
 
 def _check_size(checkpoint: str, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
-    size = (processor.size["height"], processor.size["width"])
-    if size != (model.image_size, model.image_size):
+    height, width = processor.size["height"], processor.size["width"]
+    side = image_side(config_of(model))
+    if (height, width) != (side, side):
         raise UserError(
-            f"{checkpoint}: its processor makes images of {size[0]}x{size[1]}, "
-            f"its model takes {model.image_size}x{model.image_size}; make the two equal"
+            f"{KEY}={checkpoint}: the processor makes images of {width}x{height}, the model takes "
+            f"{side}x{side}; make the two equal in the folder's json files"
         )

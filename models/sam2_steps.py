@@ -10,12 +10,14 @@ S the side of the square image in pixels, L tokens of a feature map (row-major).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from transformers import Sam2VideoModel
 
 from models.mask_memory import Limits, Memory, Moment
+from models.sam2 import config_of, image_side
 
 ABSENT_LOGIT = -1024.0  # what SAM 2 writes into the mask of an absent target
 BOX_CORNERS = (2, 3)  # SAM 2's point labels of a box's left top and right bottom corner
@@ -52,7 +54,7 @@ class Outline:
     tokens: torch.Tensor
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of each target the mask with the highest predicted IoU: logits (N, S/4, S/4), iou (N,), token (N, C)."""
+        """The mask of highest predicted IoU of each target: logits (N, S/4, S/4), iou (N,), token (N, C)."""
         best = self.ious.argmax(dim=-1)
         rows = torch.arange(len(best), device=best.device)
         token = self.tokens[rows, best] if self.tokens.shape[1] > 1 else self.tokens[:, 0]
@@ -126,21 +128,22 @@ def remember(
     absence on the map and its learned pointer of no object.
     """
     gated = outlined.gated()
-    side = (model.image_size, model.image_size)
-    mask = F.interpolate(gated[:, None].float(), side, mode="bilinear", align_corners=False).to(gated.dtype)
-    features, position = model._encode_new_memory(
+    side = image_side(config_of(model))
+    mask = F.interpolate(gated[:, None].float(), (side, side), mode="bilinear", align_corners=False)
+    encoded: Any = model._encode_new_memory(
         current_vision_feats=vision.levels[-1],
-        pred_masks_high_res=mask,
+        pred_masks_high_res=mask.to(gated.dtype),
         object_score_logits=outlined.score[:, None, None],
         is_mask_from_pts=had_box,
     )
+    features, position = encoded  # transformers annotates `position` as a list
     return Moment(_pointer(model, outlined), features), position
 
 
 def begin(model: Sam2VideoModel, vision: Vision, outlined: Outline) -> Memory:
     """A new memory of B targets from their first frame, outlined from boxes."""
     moment, position = remember(model, vision, outlined, had_box=True)
-    return Memory.start(Limits.of(model.config), position, moment)
+    return Memory.start(Limits.of(config_of(model)), position, moment)
 
 
 def _pointer(model: Sam2VideoModel, outlined: Outline) -> torch.Tensor:

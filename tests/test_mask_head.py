@@ -1,0 +1,405 @@
+"""The mask head against transformers' own streaming, its memory as a value, and its checkpoints."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProcessor
+
+from configs.errors import UserError
+from models.config import MASK_HEADS
+from models.mask_head import MaskHead, MaskResult
+from models.mask_memory import Limits, Memory, Moment
+from models.sam2 import PUBLISHED, build_model, build_processor, nano_config, published_config
+from models.sam2_checkpoint import save_sam2
+
+SIDE = 64
+SIZE = (90, 60)  # width, height of the frames
+BOX = (20.0, 11.0, 55.5, 40.0)
+OTHER_BOX = (50.0, 20.0, 85.0, 55.0)
+
+
+def make_model(score_bias: float = 3.0, masks: int = 0) -> Sam2VideoModel:
+    """A small model with all weights shaken, so that no learned zero hides a mistake.
+
+    `score_bias` makes it believe the target present (or absent); with `masks` it has SAM 2's
+    several masks a prompt and picks among them.
+    """
+    torch.manual_seed(3)
+    config = nano_config(SIDE)
+    config.mask_decoder_config.num_multimask_outputs = masks
+    config.mask_decoder_config.dynamic_multimask_via_stability = masks > 0
+    config.multimask_output_in_sam = masks > 0
+    model = build_model(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(score_bias)
+    return model
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def head() -> MaskHead:
+    model = make_model()
+    return MaskHead(model, build_processor(nano_config(SIDE)))
+
+
+def frames(count: int, seed: int = 0) -> list[np.ndarray]:
+    """A bright square that wanders over noise, uint8."""
+    rng = np.random.default_rng(seed)
+    pictures = rng.integers(0, 120, (count, SIZE[1], SIZE[0], 3), dtype=np.uint8)
+    for time, picture in enumerate(pictures):
+        picture[12 + time % 20 : 36 + time % 20, 20 + time % 30 : 50 + time % 30] += 130
+    return list(pictures)
+
+
+class LibraryTrack:
+    """One target tracked by transformers itself, frame by frame, nothing ever dropped."""
+
+    def __init__(self, head: MaskHead) -> None:
+        size = {"height": SIDE, "width": SIDE}
+        self.model = head.model
+        self.processor = Sam2VideoProcessor(
+            image_processor=head.processor, video_processor=Sam2VideoVideoProcessor(size=size)
+        )
+        self.session = self.processor.init_video_session(inference_device="cpu", dtype=torch.float32)
+
+    def step(self, time: int, frame: np.ndarray, box: tuple[float, ...] | None) -> tuple[np.ndarray, float]:
+        """The mask and the object score of one frame, with or without a box."""
+        inputs = self.processor(images=frame, return_tensors="pt")
+        if box is not None:
+            self.processor.add_inputs_to_inference_session(
+                self.session,
+                time,
+                1,
+                input_boxes=[[list(box)]],
+                original_size=inputs["original_sizes"][0],
+            )
+        pixels = inputs["pixel_values"][0]
+        out = self.model(inference_session=self.session, frame=pixels, frame_idx=time)
+        masks = self.processor.post_process_masks([out.pred_masks], [list(frame.shape[:2])])
+        return masks[0][0, 0].numpy(), float(out.object_score_logits.sigmoid())
+
+    def moment(self, time: int) -> dict[str, torch.Tensor]:
+        """What the library remembers of a frame."""
+        outputs = self.session.output_dict_per_obj[0]
+        return {**outputs["cond_frame_outputs"], **outputs["non_cond_frame_outputs"]}[time]
+
+
+def newest(memory: Memory) -> Moment:
+    return max((*memory.anchors, *memory.recent), key=lambda entry: entry[0])[1]
+
+
+def check_against_library(
+    head: MaskHead, boxes: dict[int, tuple[float, float, float, float]], count: int
+) -> None:
+    """Track with boxes at the given frames; everything must be equal to the last bit."""
+    library, memory = LibraryTrack(head), None
+    for time, frame in enumerate(frames(count)):
+        mask, score = library.step(time, frame, boxes.get(time))
+        features = head.encode(frame)
+        if time in boxes:
+            result = head.segment(features, boxes[time], memory)
+        else:
+            assert memory is not None
+            result = head.propagate(memory, features)
+        memory = result.memory
+        theirs, ours = library.moment(time), newest(memory)
+        assert ours.features is not None
+        assert torch.equal(theirs["maskmem_features"], ours.features), f"memory map of frame {time}"
+        assert torch.equal(theirs["object_pointer"], ours.pointer), f"object pointer of frame {time}"
+        assert result.object_score == score
+        assert np.array_equal(mask, np.zeros_like(mask) if result.mask is None else result.mask)
+
+
+def test_streaming_is_transformers_own_although_old_frames_are_dropped(head: MaskHead) -> None:
+    check_against_library(head, {0: BOX}, 28)
+
+
+def test_streaming_is_transformers_own_with_a_second_box_on_the_way(head: MaskHead) -> None:
+    check_against_library(head, {0: BOX, 4: OTHER_BOX, 9: BOX}, 14)
+
+
+def test_streaming_is_transformers_own_where_it_chooses_among_masks() -> None:
+    several = MaskHead(make_model(masks=3), build_processor(nano_config(SIDE)))
+    assert several.model.mask_decoder.num_mask_tokens == 4
+    check_against_library(several, {0: BOX}, 10)
+
+
+def test_streaming_is_transformers_own_while_the_target_is_absent() -> None:
+    blind = MaskHead(make_model(score_bias=-3.0), build_processor(nano_config(SIDE)))
+    check_against_library(blind, {0: BOX}, 4)
+
+
+def run(
+    head: MaskHead, pictures: list[np.ndarray], box: tuple[float, float, float, float]
+) -> list[MaskResult]:
+    """Results of every frame, the box on the first."""
+    results = [head.segment(head.encode(pictures[0]), box)]
+    for picture in pictures[1:]:
+        results.append(head.propagate(results[-1].memory, head.encode(picture)))
+    return results
+
+
+def same(first: MaskResult, second: MaskResult) -> bool:
+    """Equal to the last bit, in result and in memory."""
+    one, two = newest(first.memory), newest(second.memory)
+    assert one.features is not None and two.features is not None
+    return (
+        np.array_equal(first.mask, second.mask)
+        and (first.object_score, first.iou) == (second.object_score, second.iou)
+        and torch.equal(one.features, two.features)
+        and torch.equal(one.pointer, two.pointer)
+    )
+
+
+def test_only_what_can_still_be_read_is_kept(head: MaskHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    pruned = run(head, frames(28), BOX)
+    monkeypatch.setattr(Limits, "of", lambda config: Limits(1000, 1000))
+    whole = run(head, frames(28), BOX)
+    assert len(whole[-1].memory.recent) == 27
+    assert all(same(one, two) for one, two in zip(pruned, whole, strict=True))
+
+
+def test_one_frame_less_would_be_too_little(head: MaskHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = run(head, frames(20), BOX)
+    for limits in (Limits(6, 14), Limits(5, 15)):
+        monkeypatch.setattr(Limits, "of", lambda config, limits=limits: limits)
+        if limits.spatial == 5:
+            with pytest.raises(AttributeError):  # the library reads a map that was dropped
+                run(head, frames(20), BOX)
+        else:
+            short = run(head, frames(20), BOX)
+            assert not all(same(one, two) for one, two in zip(right, short, strict=True))
+
+
+def tensors(memory: Memory) -> list[torch.Tensor]:
+    moments = [moment for _, moment in (*memory.anchors, *memory.recent)]
+    parts = [memory.position, *(moment.pointer for moment in moments)]
+    return parts + [moment.features for moment in moments if moment.features is not None]
+
+
+def test_a_memory_does_not_grow_with_the_video(head: MaskHead) -> None:
+    def held(memory: Memory) -> int:
+        storages = {part.untyped_storage().data_ptr(): part.untyped_storage() for part in tensors(memory)}
+        return sum(storage.nbytes() for storage in storages.values())
+
+    results = run(head, frames(60), BOX)
+    assert held(results[59].memory) == held(results[20].memory) == held(results[40].memory)
+    assert held(results[20].memory) > held(results[2].memory)
+
+
+def test_many_boxes_do_not_grow_a_memory_and_the_first_stays(head: MaskHead) -> None:
+    pictures = frames(9)
+    memory = head.segment(head.encode(pictures[0]), BOX).memory
+    for picture in pictures[1:]:
+        memory = head.segment(head.encode(picture), OTHER_BOX, memory).memory
+    assert [time for time, _ in memory.anchors] == [0, 6, 7, 8]
+
+
+def test_a_memory_is_a_value(head: MaskHead) -> None:
+    pictures = frames(6)
+    memory = run(head, pictures[:4], BOX)[-1].memory
+    before = [part.clone() for part in tensors(memory)]
+    features = head.encode(pictures[4])
+    first = head.propagate(memory, features)
+    head.propagate(first.memory, head.encode(pictures[5]))
+    head.segment(features, OTHER_BOX, memory)
+    assert same(head.propagate(memory, features), first)
+    assert memory.clock == 3 and len(memory.recent) == 3
+    assert all(torch.equal(one, two) for one, two in zip(before, tensors(memory), strict=True))
+
+
+def test_a_track_has_its_own_clock(head: MaskHead) -> None:
+    pictures = frames(12)
+    late = head.segment(head.encode(pictures[8]), BOX)
+    alone = MaskHead(head.model, head.processor).segment(head.encode(pictures[8]), BOX)
+    for picture in pictures[9:]:
+        late = head.propagate(late.memory, head.encode(picture))
+        alone = head.propagate(alone.memory, head.encode(picture))
+        assert same(late, alone)
+    assert late.memory.clock == 3
+
+
+def test_features_serve_all_tracks_of_a_frame(head: MaskHead) -> None:
+    pictures = frames(4)
+    apart = [run(head, pictures, BOX), run(head, pictures, OTHER_BOX)]
+    first = head.encode(pictures[0])
+    shared = [head.segment(first, BOX), head.segment(first, OTHER_BOX)]
+    for time, picture in enumerate(pictures[1:], start=1):
+        shared = head.propagate_many([result.memory for result in shared], head.encode(picture))
+        assert all(same(one, track[time]) for one, track in zip(shared, apart, strict=True))
+    assert not same(shared[0], shared[1])
+
+
+def test_an_unwritten_frame_moves_the_clock_alone(head: MaskHead) -> None:
+    pictures = frames(4)
+    memory = run(head, pictures[:2], BOX)[-1].memory
+    features = head.encode(pictures[2])
+    told, untold = head.propagate(memory, features), head.propagate(memory, features, write=False)
+    assert np.array_equal(told.mask, untold.mask)
+    assert untold.memory.clock == told.memory.clock == 2
+    assert [time for time, _ in told.memory.recent] == [1, 2]
+    assert [time for time, _ in untold.memory.recent] == [1]
+    later = head.encode(pictures[3])
+    gap = head.propagate(untold.memory, later)
+    still = head.propagate(memory, later)
+    assert gap.object_score != still.object_score, "one frame back and two frames back must differ"
+    assert head.propagate(memory.advanced(), later).object_score == gap.object_score
+
+
+def test_an_absent_target_has_no_mask() -> None:
+    blind = MaskHead(make_model(score_bias=-8.0), build_processor(nano_config(SIDE)))
+    results = run(blind, frames(2), BOX)
+    assert [result.mask for result in results] == [None, None]
+    assert all(result.object_score < 0.01 for result in results)
+
+
+def test_a_present_target_has_a_mask_of_the_frame(head: MaskHead) -> None:
+    result = run(head, frames(2), BOX)[-1]
+    assert result.mask is not None
+    assert result.mask.dtype == bool and result.mask.shape == (SIZE[1], SIZE[0])
+    assert 0.5 < result.object_score < 1 and 0 < result.iou < 1
+
+
+def test_boxes_are_in_pixels_of_the_frame(head: MaskHead) -> None:
+    frame = frames(1)[0]
+    wide = np.repeat(np.repeat(frame, 2, axis=0), 2, axis=1)
+    small = head.segment(head.encode(frame), BOX)
+    large = head.segment(head.encode(wide), (BOX[0] * 2, BOX[1] * 2, BOX[2] * 2, BOX[3] * 2))
+    assert large.mask is not None and small.mask is not None
+    assert large.mask.shape == (SIZE[1] * 2, SIZE[0] * 2)
+    agreement = (large.mask[::2, ::2] == small.mask).mean()
+    assert agreement > 0.97, "the same picture at twice the size has the same mask"
+
+
+# ---- checkpoints ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(head: MaskHead, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "mask_head"
+    save_sam2(path, head.model, head.processor)
+    return path
+
+
+@pytest.fixture
+def broken(folder: Path, tmp_path: Path) -> Callable[[str, dict[str, object]], Path]:
+    """Copies the checkpoint and changes keys of one of its json files."""
+
+    def change(name: str, changes: dict[str, object]) -> Path:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        settings = json.loads((copy / name).read_text())
+        (copy / name).write_text(json.dumps({**settings, **changes}))
+        return copy
+
+    return change
+
+
+CPU = torch.device("cpu")
+
+
+def test_a_saved_mask_head_loads_as_it_was(
+    head: MaskHead, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    loaded = MaskHead.load(str(folder), CPU, torch.float32)
+    assert not loaded.model.training
+    saved, read = head.model.state_dict(), loaded.model.state_dict()
+    assert saved.keys() == read.keys()
+    assert all(torch.equal(saved[name], read[name]) for name in saved)
+    # Weights read from a file lie at other addresses, and so sums may round differently.
+    ours, theirs = (run(either, frames(3), BOX)[-1] for either in (head, loaded))
+    assert theirs.object_score == pytest.approx(ours.object_score, abs=1e-5)
+    assert torch.allclose(newest(ours.memory).pointer, newest(theirs.memory).pointer, atol=1e-5)
+
+
+def test_weights_can_be_taken_in_half_precision(folder: Path) -> None:
+    half = MaskHead.load(str(folder), CPU, torch.bfloat16)
+    results = run(half, frames(3), BOX)
+    assert half.model.dtype == torch.bfloat16
+    assert all(0 < result.object_score < 1 and result.mask is not None for result in results)
+
+
+def test_a_missing_folder_is_named() -> None:
+    with pytest.raises(UserError, match=r"weights/of/nobody"):
+        MaskHead.load("weights/of/nobody", CPU)
+
+
+def test_another_kind_of_model_is_refused(broken: Callable[[str, dict[str, object]], Path]) -> None:
+    path = broken("config.json", {"model_type": "qwen2_5_vl"})
+    with pytest.raises(UserError, match="qwen2_5_vl") as refusal:
+        MaskHead.load(str(path), CPU)
+    assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_a_processor_of_another_size_is_refused(broken: Callable[[str, dict[str, object]], Path]) -> None:
+    path = broken("preprocessor_config.json", {"size": {"height": 128, "width": 128}})
+    with pytest.raises(UserError, match=r"128x128.*64x64"):
+        MaskHead.load(str(path), CPU)
+
+
+def test_lacking_weights_are_refused(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    del weights["memory_attention.layer_norm.weight"]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"missing.*memory_attention\.layer_norm\.weight"):
+        MaskHead.load(str(copy), CPU)
+
+
+def test_a_folder_without_safetensors_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="safetensors"):
+        MaskHead.load(str(copy), CPU)
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_have_the_published_parameters(name: str) -> None:
+    assert name in MASK_HEADS
+    with torch.device("meta"):
+        model = Sam2VideoModel(published_config(name))
+    millions = sum(weight.numel() for weight in model.parameters()) / 1e6
+    assert millions == pytest.approx(PUBLISHED[name].millions, abs=0.1)
+
+
+def test_published_sizes_take_the_widths_of_their_stages() -> None:
+    for name, size in PUBLISHED.items():
+        config = published_config(name).vision_config
+        assert config.backbone_channel_list == list(reversed(size.hiera.widths))
+        assert config.backbone_feature_sizes == [[256, 256], [128, 128], [64, 64]]
+
+
+def test_the_nano_size_is_small_and_fits_any_image() -> None:
+    small, large = build_model(nano_config(64)), build_model(nano_config(256))
+    assert sum(weight.numel() for weight in large.parameters()) < 2e6
+    large.load_state_dict(small.state_dict())
+
+
+def test_points_and_image_share_a_position_code() -> None:
+    model = build_model(nano_config(64))
+    code = model.prompt_encoder.shared_embedding.positional_embedding
+    assert torch.equal(code, model.shared_image_embedding.positional_embedding)
+
+
+def test_limits_are_those_of_the_configuration() -> None:
+    assert dataclasses.astuple(Limits.of(published_config("sam2_1_tiny"))) == (6, 15, 4)
