@@ -11,7 +11,7 @@ from configs.errors import UserError
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import result_path, write_result
 from data_prep.votsr.trackers_ini import ensure_tracker
-from data_prep.votsr.write import NOT_ANNOTATED, write_workspace
+from data_prep.votsr.write import NOT_ANNOTATED, write_sequence, write_workspace
 from evaluation.votsr import all_absent_row, referral_figures
 from evaluation.votsr_toolkit import STACK, toolkit_accuracy
 from tests.votsr_miniature import (
@@ -211,6 +211,19 @@ def test_broken_truths_are_named(tmp_path):
             UserError, match=r"several truths \(groundtruth_object1.txt and groundtruth_object2"
         ):
             figures(root, TRACKER)
+
+
+def test_odd_names_and_an_empty_prompt_twice(tmp_path):
+    """An empty prompt counts as often as it stands there; brackets and signs in paths lead nothing astray."""
+    root = make_workspace(tmp_path / "100% [x] é", ["k[1] ü"])
+    prompts = ("a", "", "b", "")
+    write_sequence(root / "sequences" / "k[1] ü", prompts, 10.0)
+    add_truth(root / "sequences" / "k[1] ü", [disc(20, 20, 5), None, disc(5, 5, 5), None], [True] * 4)
+    add_results(root, "k[1] ü", [disc(20, 20, 5), None, None, None], ("a", "b"))
+    add_results(root, "k[1] ü", [None] * 4, ("",))
+    ours = referral_figures(root, TRACKER)
+    assert (ours["num_pairs"], ours["accuracy"]) == (16, pytest.approx(0.625))
+    assert toolkit_accuracy(root, TRACKER)["accuracy"] == pytest.approx(0.625, abs=1e-9)
 
 
 def test_the_size_in_the_sequence_file_is_the_one_scored(tmp_path):

@@ -1,5 +1,8 @@
 """Fetching the challenge: what goes wrong is one line, and a download that stopped goes on."""
 
+import subprocess
+import sys
+
 import pytest
 
 from configs.errors import UserError
@@ -25,6 +28,15 @@ def test_no_network_is_one_line(tmp_path, monkeypatch):
 def test_an_unknown_stack_names_those_that_are(tmp_path):
     assert "stack=vots2026/votsr: the toolkit has no such stack" in told(tmp_path, "vots2026/votsr")
     assert STACK in told(tmp_path, "vots2026/votsr")
+
+
+def test_importing_costs_no_toolkit():
+    """`--help` and the reading of a workspace wait for neither."""
+    code = (
+        "import sys, data_prep.votsr.pack, data_prep.votsr.init, evaluation.votsr_toolkit\n"
+        "assert not {'vot', 'numba', 'torch', 'requests'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 class Answer:

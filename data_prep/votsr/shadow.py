@@ -87,10 +87,15 @@ def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool)
 
 
 def add_truth(root: Path, name: str, files: TruthFiles) -> None:
-    """Copy a sequence's truth, which the toolkit takes before the one that says nothing."""
+    """Copy a sequence's truth over the one that says nothing.
+
+    The plain name is found in any folder; the names that an ignore mask asks for are found by a glob,
+    which brackets in the sequence's name lead astray.
+    """
     folder = sequence_folder(root, name)
-    shutil.copyfile(files.target, folder / "groundtruth_object1.txt")
+    shutil.copyfile(files.target, folder / "groundtruth.txt")
     if files.ignore is not None:
+        shutil.copyfile(files.target, folder / "groundtruth_object1.txt")
         shutil.copyfile(files.ignore, folder / "groundtruth__ignore.txt")
 
 
