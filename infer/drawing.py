@@ -22,7 +22,7 @@ TRUTH_COLOUR: Colour = (255, 240, 0)
 ABSENT_COLOUR: Colour = (140, 146, 156)
 DARK: Colour = (19, 21, 26)
 LIGHT: Colour = (240, 242, 245)
-MASK_SHARE = 0.45  # of the mask's colour over the picture
+MASK_SHARE = 0.3  # of the mask's colour over the picture: what is red stays red
 
 
 def draw_report(image: np.ndarray, report: Report, words: str, truth: np.ndarray | None = None) -> np.ndarray:
@@ -61,13 +61,15 @@ def _resized_mask(mask: np.ndarray, size: Size) -> np.ndarray:
     return small
 
 
-def paint_report(image: np.ndarray, report: Report, truth: np.ndarray | None = None) -> None:
+def paint_report(
+    image: np.ndarray, report: Report, truth: np.ndarray | None = None, width: int | None = None
+) -> None:
     """Paint mask, box and the truth's outline in place, or the border of absence; no letters.
 
-    `image` is RGB uint8 (height, width, 3), in memory row by row.
+    `image` is RGB uint8 (height, width, 3), in memory row by row. `width` is that of lines in pixels,
+    and follows from the picture's size if not given.
     """
-    size = (image.shape[1], image.shape[0])
-    width = line_width(size)
+    width = width or line_width((image.shape[1], image.shape[0]))
     if truth is not None:
         _paint_outline(image, truth, TRUTH_COLOUR, width)
     if report.mask is None or is_absent(report):
@@ -163,7 +165,7 @@ def _paint_caption(bar: np.ndarray, report: Report, words: str, size: Size) -> N
     if _is_narrow(size):
         left, top, right = gap, line + 2 * gap, width - gap
     else:
-        left, top, right = state_right + gap, gap, verdict_left - gap
+        left, top, right = state_right + 2 * gap, gap, verdict_left - 2 * gap
     put_text(bar, (left, top), shortened(words, text, right - left), text, LIGHT)
 
 
