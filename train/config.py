@@ -1,8 +1,13 @@
 """Settings of training. Imports nothing heavy."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from omegaconf import MISSING
+
+from configs.app import register
 from configs.schema import key
+from train.mask_head_config import MaskHeadRecipe
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Stage:
 class GrounderRecipe:
     """Training the small grounder from scratch in the rendered world."""
 
+    name: str = key("nano_grounder", "name of the run, and so of its folder")
     contract: str = key("short", "prompt contract to train: qwen or short")
     width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
     layers: int = key(4, "layers of the language model, and of the vision tower")
@@ -37,3 +43,22 @@ class GrounderRecipe:
     evaluate_samples: int = key(128, "questions of an evaluation")
     checkpoint_every: int = key(100, "steps between checkpoints")
     threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything a run of `python -m train` is told."""
+
+    recipe: Any = key(MISSING, "what is trained, and how")
+    device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
+    out: str = key("outputs/train/${recipe.name}", "folder of the run; one that stopped there goes on")
+
+
+NANO_GROUNDER = GrounderRecipe(
+    stages=[
+        Stage(preset="flat", steps=2000, batch=64, side_tokens=4, template=0.0, marked=0.0),
+        Stage(preset="train", steps=3200, batch=32),
+    ]
+)
+
+register("train", TrainSettings, {"recipe": {"nano_grounder": NANO_GROUNDER, "nano_mask_head": MaskHeadRecipe()}})

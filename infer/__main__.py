@@ -1,0 +1,17 @@
+"""`python -m infer …`: track what the words say, in a VOTSr workspace, a video, or a rendered demo."""
+
+import sys
+
+from configs.app import run_command
+from infer.config import InferSettings
+
+
+def main(settings: InferSettings) -> int:
+    """Track; the exit status is 0 only where every track was written and, if asked for, packed."""
+    from infer.run import run
+
+    return run(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("infer", main, "Track what the words say; get its mask in every frame."))

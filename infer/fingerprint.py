@@ -1,0 +1,94 @@
+"""A run's identity: what its results follow from.
+
+It lies as `fingerprint.json` beside a tracker's results. Results of the same fingerprint are kept
+and completed; those of another are refused unless they may be overwritten.
+"""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from data_prep.files import write_whole
+
+FILE = "fingerprint.json"
+WHOLE_FILE = 64 << 20  # weights up to this size are read whole, larger ones in samples
+SAMPLES, SAMPLE_BYTES = 64, 1 << 20
+CODE = ("configs", "data_prep", "models", "infer")
+ROOT = Path(__file__).resolve().parent.parent
+Fingerprint = dict[str, Any]
+
+
+def checkpoint_identity(checkpoint: str, commit: str | None) -> str:
+    """What a checkpoint is: a hash of a local folder's files, or a hub id and its commit."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return f"{checkpoint}@{commit or 'unknown'}"
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".json", ".jinja"):
+            digest.update(path.name.encode())
+            _add_file(digest, path)
+    return digest.hexdigest()[:16]
+
+
+def code_identity() -> str:
+    """A hash of the source that results depend on."""
+    digest = hashlib.sha256()
+    for package in CODE:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(path.relative_to(ROOT).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _add_file(digest: "hashlib._Hash", path: Path) -> None:
+    """Add a file to a hash: the whole of it, or its size and samples spread evenly over a large one."""
+    size = path.stat().st_size
+    digest.update(str(size).encode())
+    with path.open("rb") as stream:
+        if size <= WHOLE_FILE:
+            digest.update(stream.read())
+            return
+        for index in range(SAMPLES):
+            stream.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
+            digest.update(stream.read(SAMPLE_BYTES))
+
+
+def settings_identity(settings: Any) -> Fingerprint:
+    """A settings dataclass as plain values, with its kind."""
+    return {"kind": type(settings).__name__, **dataclasses.asdict(settings)}
+
+
+def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> None:
+    """Make a results folder this run's own; what is left in it then is this run's and may be kept.
+
+    With `overwrite` results that are there are removed first, so that a run that stops half-way never
+    leaves some of each. Raises UserError, naming the keys that differ, where there are results of
+    another fingerprint (or of none) and `overwrite` is false.
+    """
+    path = folder / FILE
+    results = list(folder.glob("*/*/*.txt"))
+    held = _read(path)
+    if results and not overwrite and held != json.loads(json.dumps(fingerprint)):
+        differing = _differing(held, fingerprint) if held else "their fingerprint.json is missing"
+        raise UserError(
+            f"{folder}: holds results of another run ({differing}); take another tracker_id= or overwrite=true"
+        )
+    for result in results if overwrite else []:
+        result.unlink()
+    write_whole(path, json.dumps(fingerprint, indent=2) + "\n")
+
+
+def _read(path: Path) -> Fingerprint | None:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def _differing(held: Fingerprint, wanted: Fingerprint) -> str:
+    keys = sorted(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
+    return "other " + ", ".join(keys)

@@ -1,0 +1,131 @@
+"""How far a run is: a live bar on a terminal, a plain line now and then elsewhere."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
+from rich.text import Text
+
+from infer.console import make_console
+from infer.lettering import one_line
+
+LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class RunProgress:
+    """Shows tracks done, the current sequence, track-frames a second, and the time left.
+
+        with RunProgress(total_track_frames, total_tracks) as progress:
+            progress.sequence(name, len(prompts))
+            progress.advance(len(prompts))  # after each frame
+
+    A track-frame is one frame of one track. Tracks count as done when the next sequence begins.
+    """
+
+    def __init__(
+        self,
+        total_track_frames: int,
+        total_tracks: int | None = None,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._total_tracks = total_track_frames, total_tracks
+        self._console = console or make_console()
+        self._clock = clock
+        self._done = self._tracks_done = self._tracks_open = 0
+        self._name = ""
+        self._began = self._told = clock()
+        self._bar = self._make_bar() if self._console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        self._began = self._told = self._clock()
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._close_tracks()
+        if self._bar is not None:
+            self._refresh()
+            self._bar.stop()
+        elif kind is None and self._done:
+            self._console.print(self._line(), soft_wrap=True)
+
+    def sequence(self, name: str, num_prompts: int) -> None:
+        """The tracks of the next sequence begin, and those of the last are done."""
+        self._close_tracks()
+        self._name, self._tracks_open = one_line(name), num_prompts
+        self._tell(always=True)
+
+    def advance(self, track_frames: int) -> None:
+        """So many more track-frames are done."""
+        self._done += track_frames
+        self._tell(always=False)
+
+    def _close_tracks(self) -> None:
+        self._tracks_done, self._tracks_open = self._tracks_done + self._tracks_open, 0
+
+    def _tell(self, always: bool) -> None:
+        """Bring the bar up to date; without one, print a line if it is time or `always`."""
+        if self._bar is not None:
+            self._refresh()
+        elif always or self._clock() - self._told >= LINE_EVERY:
+            self._told = self._clock()
+            self._console.print(self._line(), soft_wrap=True)
+
+    def _tracks(self) -> str:
+        of = "" if self._total_tracks is None else f"/{self._total_tracks}"
+        return f"{self._tracks_done}{of} tracks"
+
+    def _line(self) -> str:
+        """Progress as plain text; speed and time left from the first track-frame on."""
+        share = self._done / self._total if self._total else 1.0
+        parts = [f"{share:4.0%}", self._tracks()]
+        seconds = self._clock() - self._began
+        if self._done and seconds > 0:
+            speed = self._done / seconds
+            left = max(0, self._total - self._done) / speed
+            parts += [f"{speed:.1f} track-frames/s", f"{_duration(left)} left"]
+        return "  ".join([*parts, self._name])
+
+    def _refresh(self) -> None:
+        assert self._bar is not None
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=self._done, tracks=self._tracks(), description=self._name)
+
+    def _make_bar(self) -> Progress:
+        bar = Progress(
+            TextColumn("{task.fields[tracks]}", markup=False),
+            BarColumn(bar_width=None),
+            _Speed(),
+            TimeRemainingColumn(compact=True),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+            ),
+            console=self._console,
+            expand=True,
+        )
+        bar.add_task("", total=self._total, tracks=self._tracks())
+        return bar
+
+
+class _Speed(ProgressColumn):
+    """Track-frames a second, over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f} track-frames/s")
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as 1:02:03 or 2:03."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

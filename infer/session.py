@@ -1,0 +1,65 @@
+"""From settings to a loaded engine, and to what starts a track."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from configs.errors import UserError
+from data_prep.prompts import Contract
+from infer.baselines import empty_track, per_frame_tracker
+from infer.config import InferSettings, PerFrameConfig, TrackerConfig
+from infer.engine import Engine
+from infer.fingerprint import Fingerprint, checkpoint_identity, code_identity, settings_identity
+from infer.requests import StartTrack
+from infer.tracker import referral_tracker
+from models.checkpoint import choose_device, choose_dtype
+from models.grounder import Grounder
+from models.mask_head import MaskHead
+
+
+@dataclass(frozen=True)
+class Session:
+    """Loaded models and the rules of the tracker."""
+
+    engine: Engine
+    start_track: StartTrack
+    fingerprint: Fingerprint
+
+    def job(self, words: str) -> tuple[str, StartTrack]:
+        """Words and how to start their track; a prompt without words is absent throughout."""
+        return words, self.start_track if words.strip() else empty_track
+
+
+def open_session(settings: InferSettings) -> Session:
+    """Load the models. Raises UserError in one line for what cannot be loaded."""
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device)
+    grounder = Grounder.load(settings.model, device)
+    dtype = choose_dtype(settings.mask_head.dtype, device)
+    mask_head = MaskHead.load(settings.mask_head.checkpoint, device, dtype)
+    start = tracker_of(settings.tracker, grounder.contract)
+    fingerprint = {
+        "grounder": _identity(settings.model.checkpoint, grounder.model),
+        "contract": settings_identity(grounder.contract),
+        "mask_head": _identity(settings.mask_head.checkpoint, mask_head.model),
+        "tracker": settings_identity(settings.tracker),
+        "device": device.type,
+        "dtypes": [str(grounder.model.dtype), str(dtype)],
+        "code": code_identity(),
+    }
+    return Session(Engine(grounder, mask_head), start, fingerprint)
+
+
+def _identity(checkpoint: str, model: torch.nn.Module) -> str:
+    return checkpoint_identity(checkpoint, getattr(model.config, "_commit_hash", None))
+
+
+def tracker_of(settings: Any, contract: Contract) -> StartTrack:
+    """The tracker that a group option stands for."""
+    if isinstance(settings, TrackerConfig):
+        return referral_tracker(settings, contract)
+    if isinstance(settings, PerFrameConfig):
+        return per_frame_tracker(settings.visible_above, settings.repeat_last, contract)
+    raise UserError(f"tracker={settings!r}: no such tracker")

@@ -1,0 +1,86 @@
+"""Driving a tracker without models: a world in which the target is where a script says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from data_prep.geometry import Box
+from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack
+from models.grounder import Answer
+from models.mask_head import MaskResult
+from models.mask_memory import Memory
+
+SIZE = (64, 48)
+
+
+def frame(brightness: int = 0) -> np.ndarray:
+    """A plain frame of the scripted size."""
+    return np.full((SIZE[1], SIZE[0], 3), brightness, np.uint8)
+
+
+def filled(box_xyxy: Box) -> np.ndarray:
+    """A mask that is true inside a box."""
+    mask = np.zeros((SIZE[1], SIZE[0]), bool)
+    left, top, right, bottom = (int(value) for value in box_xyxy)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def seen(box_xyxy: Box, visible: float = 0.9, confidence: float = 0.9) -> Answer:
+    """The grounder sees the target in a box."""
+    return Answer(visible, box_xyxy, confidence, "")
+
+
+def unseen(box_xyxy: Box = (0, 0, 5, 5)) -> Answer:
+    """The grounder says that the target is not visible (and guesses a box all the same)."""
+    return Answer(0.1, box_xyxy, 0.2, "")
+
+
+@dataclass
+class ScriptedWorld:
+    """Where grounder and mask head see the target, by frame; None: not at all. All requests are kept.
+
+    A scripted memory is the list of frames that were written into it.
+    """
+
+    grounder: Sequence[Box | None]
+    mask_head: Sequence[Box | None]
+    object_score: float = 0.99
+    asked: list[tuple[int, Request]] = field(default_factory=list)
+
+    def reply(self, index: int, request: Request) -> Answer | MaskResult:
+        """What the models would say at frame `index`."""
+        self.asked.append((index, request))
+        if isinstance(request, Locate):
+            box = self.grounder[index]
+            return unseen() if box is None else seen(box)
+        if isinstance(request, Segment):
+            return self._result(request.box_xyxy, [index])
+        assert isinstance(request, Propagate)
+        written: list[int] = request.memory  # type: ignore[assignment]
+        return self._result(self.mask_head[index], [*written, index])
+
+    def _result(self, box_xyxy: Box | None, written: list[int]) -> MaskResult:
+        memory: Memory = written  # type: ignore[assignment]
+        if box_xyxy is None:
+            return MaskResult(None, 0.1, 0.0, memory)
+        return MaskResult(filled(box_xyxy), self.object_score, 0.9, memory)
+
+    def count(self, kind: type, index: int | None = None) -> int:
+        """How many requests of a kind were made, at one frame or in all."""
+        return sum(isinstance(asked, kind) and index in (None, at) for at, asked in self.asked)
+
+
+def drive(start: StartTrack, world: ScriptedWorld, frames: Sequence[np.ndarray]) -> list[Report]:
+    """Run one track over frames; its reports, one a frame."""
+    track = start("the red cup", frames[0])
+    request = next(track)
+    reports = []
+    for index in range(len(frames)):
+        if index:
+            request = track.send(frames[index])
+        while not isinstance(request, Report):
+            request = track.send(world.reply(index, request))
+        reports.append(request)
+    return reports

@@ -1,0 +1,82 @@
+"""The engine: lockstep, batches, and one encoding a frame."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_prep.prompts import BUILT_IN
+from infer.baselines import empty_track
+from infer.config import TrackerConfig
+from infer.engine import Engine, Step
+from infer.requests import StartTrack
+from infer.tracker import referral_tracker
+from models.grounder import Answer
+from models.mask_head import MaskResult
+from models.questions import Question
+from tests.scripted import filled, frame, seen, unseen
+
+BOXES = {"red": (4, 4, 20, 20), "blue": (30, 10, 50, 30)}
+
+
+class CountingGrounder:
+    """Sees red and blue where they are; keeps the size of each batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def locate(self, questions: Sequence[Question]) -> list[Answer]:
+        self.batches.append(len(questions))
+        return [seen(BOXES[q.words]) if q.words in BOXES else unseen() for q in questions]
+
+
+class CountingMaskHead:
+    """Gives every box back as a mask; features are the frame's brightness, memories the box."""
+
+    def __init__(self) -> None:
+        self.encoded: list[int] = []
+
+    def encode(self, image: np.ndarray) -> int:
+        self.encoded.append(int(image[0, 0, 0]))
+        return self.encoded[-1]
+
+    def segment(self, features: int, box_xyxy: tuple[float, float, float, float]) -> MaskResult:
+        return MaskResult(filled(box_xyxy), 0.9, 0.9, box_xyxy)  # type: ignore[arg-type]
+
+    def propagate(self, memory: tuple[float, float, float, float], features: int) -> MaskResult:
+        return MaskResult(filled(memory), 0.9, 0.9, memory)  # type: ignore[arg-type]
+
+
+def run(words: list[str], count: int) -> tuple[list[Step], CountingGrounder, CountingMaskHead]:
+    grounder, mask_head = CountingGrounder(), CountingMaskHead()
+    start: StartTrack = referral_tracker(TrackerConfig(verify_every=3), BUILT_IN["short"])
+    jobs = [(text, start if text else empty_track) for text in words]
+    frames = [frame(brightness) for brightness in range(count)]
+    engine = Engine(grounder, mask_head)  # type: ignore[arg-type]
+    return list(engine.run(frames, jobs)), grounder, mask_head
+
+
+def test_reports_come_in_order_for_every_frame_and_track() -> None:
+    steps, _, _ = run(["red", "blue", ""], 5)
+    assert [step.index for step in steps] == [0, 1, 2, 3, 4]
+    for step in steps:
+        assert np.array_equal(step.reports[0].mask, filled(BOXES["red"]))
+        assert np.array_equal(step.reports[1].mask, filled(BOXES["blue"]))
+        assert step.reports[2].mask is None
+
+
+def test_questions_of_one_moment_are_one_batch() -> None:
+    _, grounder, _ = run(["red", "blue", "green"], 1)
+    assert grounder.batches == [3, 2]  # all three search; the two candidates are confirmed together
+
+
+def test_a_frame_is_encoded_once_for_all_tracks_and_only_when_asked() -> None:
+    _, _, mask_head = run(["red", "blue"], 4)
+    assert mask_head.encoded == [0, 1, 2, 3]
+    assert run(["green"], 4)[2].encoded == []
+
+
+def test_tracks_do_not_touch_each_other() -> None:
+    together = [step.reports[0] for step in run(["red", "blue", "green"], 7)[0]]
+    alone = [step.reports[0] for step in run(["red"], 7)[0]]
+    assert [r.state for r in together] == [r.state for r in alone]
+    assert all(np.array_equal(a.mask, b.mask) for a, b in zip(together, alone, strict=True))

@@ -1,0 +1,151 @@
+"""The tracker's rules, driven by scripted answers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data_prep.prompts import BUILT_IN
+from infer.baselines import empty_track, per_frame_tracker
+from infer.config import TrackerConfig
+from infer.requests import Locate, Propagate, Report, Segment, State
+from infer.tracker import referral_tracker
+from tests.scripted import ScriptedWorld, drive, filled, frame, seen, unseen
+
+HERE, THERE = (8, 8, 24, 24), (40, 20, 56, 36)
+CONTRACT = BUILT_IN["short"]
+
+
+def track(world: ScriptedWorld, count: int, **changes: object) -> list[Report]:
+    settings = dataclasses.replace(TrackerConfig(), **changes)
+    moving = [frame(10 * index % 250) for index in range(count)]
+    return drive(referral_tracker(settings, CONTRACT), world, moving)
+
+
+def present(reports: list[Report]) -> list[bool]:
+    return [report.mask is not None for report in reports]
+
+
+def test_absent_from_the_start_then_found() -> None:
+    world = ScriptedWorld([None, None, HERE, HERE], [HERE] * 4)
+    reports = track(world, 4)
+    assert present(reports) == [False, False, True, True]
+    assert [report.state for report in reports] == [State.SEARCH, State.SEARCH, State.TRACK, State.TRACK]
+    assert np.array_equal(reports[2].mask, filled(HERE))
+
+
+def test_a_candidate_is_confirmed_with_the_rectangle_around_it() -> None:
+    world = ScriptedWorld([HERE], [HERE])
+    track(world, 1)
+    looks = [request for _, request in world.asked if isinstance(request, Locate)]
+    assert [look.last_box_xyxy for look in looks] == [None, HERE]
+
+
+def test_an_unconfirmed_candidate_is_not_believed() -> None:
+    track_ = referral_tracker(TrackerConfig(), CONTRACT)("words", frame())
+    next(track_)
+    assert isinstance(track_.send(seen(HERE)), Locate)
+    report = track_.send(unseen())
+    assert isinstance(report, Report) and report.mask is None
+
+
+def test_a_candidate_that_jumps_when_looked_at_again_is_not_believed() -> None:
+    track_ = referral_tracker(TrackerConfig(), CONTRACT)("words", frame())
+    next(track_)
+    track_.send(seen(HERE))
+    report = track_.send(seen(THERE))
+    assert isinstance(report, Report) and report.mask is None
+
+
+def test_grounder_is_asked_every_few_frames_while_all_is_well() -> None:
+    world = ScriptedWorld([HERE] * 13, [HERE] * 13)
+    reports = track(world, 13, verify_every=4)
+    asked_at = sorted({at for at, request in world.asked if isinstance(request, Locate)})
+    assert asked_at == [0, 4, 8, 12]
+    assert all(present(reports))
+    assert reports[4].state is State.VERIFY
+
+
+def test_two_doubts_make_a_loss_and_the_whole_frame_is_searched() -> None:
+    world = ScriptedWorld([HERE] * 4 + [None] * 4 + [THERE] * 2, [HERE] * 10)
+    reports = track(world, 10, verify_every=4, doubts_to_lose=2)
+    assert present(reports) == [True] * 5 + [False] * 3 + [True] * 2
+    assert [report.state for report in reports[5:8]] == [State.LOST] * 3
+    first_search = next(r for at, r in world.asked if at == 5 and isinstance(r, Locate) and r.last_box_xyxy is None)
+    assert first_search.template is not None
+    assert np.array_equal(reports[8].mask, filled(THERE))
+
+
+def test_one_doubt_is_not_a_loss() -> None:
+    world = ScriptedWorld([HERE] * 4 + [None] + [HERE] * 3, [HERE] * 8)
+    assert all(present(track(world, 8, verify_every=4)))
+
+
+def test_nothing_is_remembered_of_doubtful_frames() -> None:
+    world = ScriptedWorld([HERE] * 4 + [None] + [HERE] * 3, [HERE] * 8)
+    track(world, 8, verify_every=4)
+    last = [request for _, request in world.asked if isinstance(request, Propagate)][-1]
+    assert 4 not in last.memory and 3 in last.memory
+
+
+def test_mask_head_losing_the_target_is_a_reason_to_ask_at_once() -> None:
+    world = ScriptedWorld([HERE, None, None, THERE], [HERE, None, None, None])
+    reports = track(world, 4, verify_every=100)
+    assert world.count(Locate, 1) >= 1
+    assert present(reports) == [True, False, False, True]
+
+
+def test_a_leap_of_the_area_is_a_reason_to_ask() -> None:
+    world = ScriptedWorld([HERE] * 3, [HERE, HERE, (0, 0, 60, 40)])
+    track(world, 3, verify_every=100, area_jump=2.0)
+    assert world.count(Locate, 1) == 0 and world.count(Locate, 2) == 1
+
+
+def test_a_confident_grounder_moves_the_mask() -> None:
+    world = ScriptedWorld([HERE] * 2 + [THERE] * 2, [HERE] * 4)
+    reports = track(world, 4, verify_every=2)
+    assert np.array_equal(reports[2].mask, filled(THERE))
+
+
+def test_an_unsure_grounder_does_not_move_the_mask() -> None:
+    class Unsure(ScriptedWorld):
+        def reply(self, index, request):  # type: ignore[no-untyped-def]
+            unsure = isinstance(request, Locate) and index == 2
+            return seen(THERE, confidence=0.1) if unsure else super().reply(index, request)
+
+    reports = track(Unsure([HERE] * 4, [HERE] * 4), 4, verify_every=2)
+    assert np.array_equal(reports[2].mask, filled(HERE))
+
+
+def test_search_backs_off_while_the_picture_stands_still_and_wakes_on_change() -> None:
+    world = ScriptedWorld([None] * 12, [None] * 12)
+    frames = [frame(50)] * 10 + [frame(200)] * 2
+    drive(referral_tracker(TrackerConfig(search_pause=4), CONTRACT), world, frames)
+    asked_at = [at for at, request in world.asked if isinstance(request, Locate)]
+    assert asked_at == [0, 2, 6, 10]
+
+
+def test_a_box_without_a_mask_is_filled() -> None:
+    class NoMask(ScriptedWorld):
+        def reply(self, index, request):  # type: ignore[no-untyped-def]
+            reply = super().reply(index, request)
+            return dataclasses.replace(reply, mask=None) if isinstance(request, Segment) else reply
+
+    reports = track(NoMask([HERE], [HERE]), 1)
+    assert np.array_equal(reports[0].mask, filled(HERE))
+
+
+@pytest.mark.parametrize("repeat_last", [True, False])
+def test_published_loop_repeats_the_last_box_and_ours_writes_absence(repeat_last: bool) -> None:
+    world = ScriptedWorld([None, HERE, None, THERE], [None] * 4)
+    reports = drive(per_frame_tracker(0.5, repeat_last, CONTRACT), world, [frame()] * 4)
+    assert present(reports) == [False, True, repeat_last, True]
+    assert world.count(Locate) == 4 and world.count(Propagate) == 0
+    if repeat_last:
+        assert np.array_equal(reports[2].mask, filled(HERE))
+
+
+def test_empty_words_are_absent_throughout() -> None:
+    reports = drive(empty_track, ScriptedWorld([], []), [frame()] * 3)
+    assert [report.state for report in reports] == [State.EMPTY] * 3
+    assert present(reports) == [False] * 3

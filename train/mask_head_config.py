@@ -1,0 +1,59 @@
+"""Settings of training a mask head. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+from configs.schema import key
+
+
+@dataclass(frozen=True)
+class MaskHeadStage:
+    """One step of the curriculum: single frames (box to mask), clips (a box on the first frame), or both."""
+
+    image_size: int = key(256, "side in pixels of the square image, a multiple of 32")
+    steps: int = key(1000, "optimizer steps")
+    still_share: float = key(1.0, "share of the steps that take single frames; the others take clips")
+    still_batch: int = key(8, "single frames a step")
+    clip_batch: int = key(3, "clips a step")
+    learning_rate: float = key(3e-4, "peak of the schedule: a warm-up, then a cosine down to a tenth")
+
+
+STAGES = [
+    MaskHeadStage(image_size=128, steps=1250, still_share=1.0, still_batch=12),
+    MaskHeadStage(image_size=128, steps=750, still_share=0.2, still_batch=12, clip_batch=4),
+    MaskHeadStage(image_size=256, steps=1500, still_share=0.2),
+]
+"""From cheap to dear: the weights of one image size fit every other."""
+
+
+@dataclass(frozen=True)
+class MaskHeadRecipe:
+    """Training the nano mask head in the rendered world: boxes to masks, then clips through the memory."""
+
+    stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
+    initial: str = key("", "folder of weights to start from; empty: from scratch")
+    preset: str = key("train", "preset of the rendered world to learn in")
+    held_out: str = key("val", "preset of the rendered world to be judged in")
+    seed: int = key(0, "of the weights and of the order of the data")
+
+    still_boxes: int = key(3, "boxes on a single frame")
+    empty: float = key(0.1, "share of the single frames' boxes that hold nothing, to be called absent")
+    jitter: float = key(0.12, "largest shift of each side of a box, as a share of its length")
+    clip_targets: int = key(2, "targets a clip")
+    clip_frames: int = key(6, "frames a clip")
+    clip_reach: int = key(24, "video frames that a clip spans at most; its frames are drawn from them")
+    leaving: float = key(0.5, "share of clips in which the target leaves, where the scene has such a target")
+    forget: float = key(0.2, "share of a clip's frames that the memory is not told of")
+
+    warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")
+    weight_decay: float = key(0.01, "of AdamW")
+    clip_norm: float = key(1.0, "largest norm of the gradient")
+    bce_weight: float = key(5.0, "loss weight of the mask's cross-entropy")
+    dice_weight: float = key(1.0, "loss weight of the mask's dice")
+    score_weight: float = key(1.0, "loss weight of the object score's cross-entropy")
+    iou_weight: float = key(1.0, "loss weight of the predicted IoU's distance to the true one")
+
+    log_every: int = key(50, "steps between lines")
+    checkpoint_every: int = key(100, "steps between checkpoints")
+    evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
+    evaluate_scenes: int = key(48, "held-out scenes for box to mask; a quarter as many clips are tracked")
+    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice")

@@ -1,0 +1,170 @@
+"""Batches of the rendered world for the mask head: frames, boxes on the first of them, masks on all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from transformers import Sam2ImageProcessor
+
+from data_prep.geometry import Box, box_of_mask, clamp, rescale
+from data_prep.world.draw import draw_frame
+from data_prep.world.presets import PRESETS, WorldPreset
+from data_prep.world.scene import Scene, make_scene
+from train.mask_head_config import MaskHeadRecipe
+
+SLIVER = 12  # pixels of the frame; of a thing that shows less, nobody can say that it is there
+SCENES = 400_000_000  # scene seeds that training draws from; a preset's later seeds are never trained on
+
+
+@dataclass(frozen=True, eq=False)
+class MaskBatch:
+    """T frames of B scenes with P targets each; S is the side of the square image.
+
+    `pixels` (T, B, 3, S, S) normalised; `boxes_resized` (B, P, 4) xyxy on the first frame, in
+    pixels of the square image; `masks` (T, B, P, S/4, S/4) share of each cell that is target;
+    `present` (T, B, P) 1.0 where the target can be seen, else 0.0.
+    """
+
+    pixels: torch.Tensor
+    boxes_resized: torch.Tensor
+    masks: torch.Tensor
+    present: torch.Tensor
+
+    def to(self, device: torch.device) -> "MaskBatch":
+        """The same batch on a device."""
+        return MaskBatch(*(part.to(device) for part in vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """Frames of one scene: pictures, a box a target on the first, masks by frame and target."""
+
+    pictures: list[np.ndarray]
+    boxes_xyxy: list[Box]
+    masks: list[list[np.ndarray]]
+
+
+def draw_stills(
+    rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
+) -> MaskBatch:
+    """`count` single frames (T = 1) with `still_boxes` boxes each, some of which hold nothing."""
+    return _batch([_still(rng, recipe) for _ in range(count)], processor)
+
+
+def draw_clips(
+    rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
+) -> MaskBatch:
+    """`count` clips of `clip_frames` frames with `clip_targets` targets that the first frame shows."""
+    return _batch([_clip(rng, recipe) for _ in range(count)], processor)
+
+
+def jittered(rng: np.random.Generator, box_xyxy: Box, share: float, size: tuple[int, int]) -> Box:
+    """A box with every side moved by up to `share` of its length, inside an image of (width, height)."""
+    width, height = box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]
+    shift = rng.uniform(-share, share, 4) * (width, height, width, height)
+    left, top, right, bottom = (float(side + by) for side, by in zip(box_xyxy, shift, strict=True))
+    return clamp((left, top, right, bottom), size)
+
+
+def _scene(rng: np.random.Generator, preset: WorldPreset) -> Scene:
+    return make_scene(preset.first_seed + int(rng.integers(SCENES)), preset)
+
+
+def _visible(masks: Sequence[np.ndarray]) -> list[int]:
+    """Indices of the things that show more than a sliver."""
+    return [index for index, mask in enumerate(masks) if np.count_nonzero(mask) >= SLIVER]
+
+
+def _still(rng: np.random.Generator, recipe: MaskHeadRecipe) -> Shot:
+    """One frame of some scene, at some time when it shows anything."""
+    preset = PRESETS[recipe.preset]
+    while True:
+        picture, masks = draw_frame(_scene(rng, preset), int(rng.integers(preset.frames)))
+        if visible := _visible(masks):
+            break
+    boxes, chosen = [], []
+    for index in _targets(rng, visible, recipe.still_boxes):
+        nowhere = _empty_box(rng, masks) if rng.random() < recipe.empty else None
+        chosen.append(masks[index] if nowhere is None else np.zeros_like(masks[index]))
+        boxes.append(nowhere or _prompt_box(rng, masks[index], recipe.jitter))
+    return Shot([picture], boxes, [chosen])
+
+
+def _targets(rng: np.random.Generator, visible: list[int], count: int) -> list[int]:
+    """`count` of the visible things, each once before any comes twice."""
+    order = [int(index) for index in rng.permutation(visible)]
+    return (order * count)[:count]
+
+
+def _prompt_box(rng: np.random.Generator, mask: np.ndarray, jitter: float) -> Box:
+    """The box of a mask, as imprecise as a grounder's."""
+    box = box_of_mask(mask)
+    assert box is not None, "only visible things get a box"
+    return jittered(rng, box, jitter, (mask.shape[1], mask.shape[0]))
+
+
+def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | None:
+    """A box in which almost nothing can be seen of any thing, or None if a few tries find none."""
+    height, width = masks[0].shape
+    seen = np.logical_or.reduce(masks)
+    for _ in range(8):
+        wide, high = (int(side) for side in rng.uniform(0.1, 0.3, 2) * height)
+        left, top = int(rng.integers(width - wide)), int(rng.integers(height - high))
+        if seen[top : top + high, left : left + wide].mean() < 0.02:
+            return float(left), float(top), float(left + wide), float(top + high)
+    return None
+
+
+def _clip(rng: np.random.Generator, recipe: MaskHeadRecipe) -> Shot:
+    """Frames of one scene in order, the first of which shows as many things as there are targets."""
+    preset = PRESETS[recipe.preset]
+    while True:
+        scene = _scene(rng, preset)
+        times = _times(rng, scene, recipe)
+        first = draw_frame(scene, times[0])
+        visible = _visible(first[1])
+        if len(visible) >= recipe.clip_targets:
+            break
+    others = [index for index in _targets(rng, visible, len(visible)) if index != scene.target]
+    chosen = ([scene.target] if scene.target in visible else []) + others
+    chosen = chosen[: recipe.clip_targets]
+    frames = [first, *(draw_frame(scene, time) for time in times[1:])]
+    boxes = [_prompt_box(rng, first[1][index], recipe.jitter) for index in chosen]
+    return Shot([frame[0] for frame in frames], boxes, [[frame[1][i] for i in chosen] for frame in frames])
+
+
+def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe) -> list[int]:
+    """Ascending frame numbers within `clip_reach`; in some clips the target leaves on the way."""
+    reach = int(rng.integers(recipe.clip_frames, recipe.clip_reach + 1))
+    away = scene.things[scene.target].absence
+    if away is not None and away.start > 0 and rng.random() < recipe.leaving:
+        start = max(0, away.start - int(rng.integers(1, 4)))
+        reach = recipe.clip_reach if rng.random() < 0.5 else reach
+    else:
+        start = int(rng.integers(scene.preset.frames))
+    later = rng.choice(np.arange(1, reach), recipe.clip_frames - 1, replace=False)
+    return [start, *(start + int(gap) for gap in np.sort(later))]
+
+
+def _batch(shots: Sequence[Shot], processor: Sam2ImageProcessor) -> MaskBatch:
+    frames, side = len(shots[0].pictures), processor.size["height"]
+    height, width = shots[0].pictures[0].shape[:2]
+    pictures = [shot.pictures[time] for time in range(frames) for shot in shots]
+    pixels = processor(pictures, return_tensors="pt")["pixel_values"]
+    boxes = [[rescale(box, (width, height), (side, side)) for box in shot.boxes_xyxy] for shot in shots]
+    masks = np.stack([[shot.masks[time] for shot in shots] for time in range(frames)])
+    return MaskBatch(
+        pixels=pixels.unflatten(0, (frames, len(shots))),
+        boxes_resized=torch.tensor(boxes, dtype=torch.float32),
+        masks=torch.from_numpy(_shares(masks, side // 4)),
+        present=torch.from_numpy((np.count_nonzero(masks, axis=(-2, -1)) >= SLIVER).astype(np.float32)),
+    )
+
+
+def _shares(masks: np.ndarray, side: int) -> np.ndarray:
+    """Masks (…, height, width) as the share of each cell of a square grid that is set, float32."""
+    flat = masks.reshape(-1, *masks.shape[-2:]).astype(np.float32)
+    cells = [cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in flat]
+    return np.stack(cells).reshape(*masks.shape[:-2], side, side)
