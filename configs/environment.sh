@@ -60,7 +60,7 @@ explain_failure() {
 
 install() {
     .venv/bin/python -m pip install --disable-pip-version-check --no-input --progress-bar off \
-        --constraint configs/constraints.txt --no-build-isolation "$@"
+        --constraint configs/constraints.txt --no-build-isolation --no-compile "$@"
 }
 
 # Packages that come as source are built with the pinned setuptools and torch, hence no isolation and
