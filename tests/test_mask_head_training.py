@@ -1,0 +1,259 @@
+"""The mask head's training: batches of the rendered world, losses, and a loop that goes on by itself."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from configs.errors import UserError
+from data_prep.geometry import iou
+from models.mask_head import MaskHead
+from models.mask_memory import Memory
+from models.sam2 import build_processor, nano_config
+from models.sam2_steps import Outline
+from train import mask_head
+from train.mask_head import UNUSED, MaskHeadTraining, run
+from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
+from train.mask_head_data import draw_clips, draw_stills, jittered
+from train.mask_head_figures import mask_iou, measure
+from train.mask_head_loss import dice_loss, mask_losses, mean_losses, soft_iou
+
+CPU = torch.device("cpu")
+RECIPE = MaskHeadRecipe(
+    stages=[
+        MaskHeadStage(image_size=64, steps=3, still_share=1.0, still_batch=2),
+        MaskHeadStage(image_size=96, steps=3, still_share=0.5, still_batch=2, clip_batch=1),
+    ],
+    clip_frames=3,
+    clip_reach=20,
+    warmup_steps=2,
+    log_every=2,
+    checkpoint_every=2,
+    evaluate_every=100,
+    evaluate_scenes=2,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+# ---- batches -------------------------------------------------------------------------------------
+
+
+def test_stills_show_what_their_boxes_hold() -> None:
+    processor = build_processor(nano_config(64))
+    recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0)
+    batch = draw_stills(np.random.default_rng(0), 2, recipe, processor)
+    assert batch.pixels.shape == (1, 2, 3, 64, 64)
+    assert batch.masks.shape == (1, 2, 3, 16, 16) and batch.boxes_resized.shape == (2, 3, 4)
+    assert bool(batch.present.all())
+    for mask, box in zip(batch.masks.flatten(0, 2), batch.boxes_resized.flatten(0, 1), strict=True):
+        rows, columns = torch.nonzero(mask, as_tuple=True)
+        left, top, right, bottom = (float(side) / 4 for side in box)
+        assert (
+            left - 1 <= columns.min()
+            and columns.max() <= right
+            and top - 1 <= rows.min()
+            and rows.max() <= bottom
+        )
+        assert 0 < mask.sum() <= (right - left) * (bottom - top) * 1.01, "shares add up to the area in cells"
+
+
+def test_empty_boxes_are_called_absent() -> None:
+    recipe = dataclasses.replace(RECIPE, empty=1.0)
+    batch = draw_stills(np.random.default_rng(1), 6, recipe, build_processor(nano_config(64)))
+    assert batch.present.mean() < 0.5
+    assert float(batch.masks[batch.present == 0].max()) < 0.5
+
+
+def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
+    recipe = dataclasses.replace(RECIPE, clip_frames=6, leaving=1.0)
+    batch = draw_clips(np.random.default_rng(2), 12, recipe, build_processor(nano_config(64)))
+    assert batch.pixels.shape == (6, 12, 3, 64, 64) and batch.present.shape == (6, 12, 2)
+    assert bool(batch.present[0].all())
+    assert 0.05 < 1 - float(batch.present[1:].mean()) < 0.6
+    assert not torch.equal(batch.pixels[0], batch.pixels[1])
+
+
+def test_boxes_are_as_imprecise_as_asked() -> None:
+    rng, box = np.random.default_rng(0), (100.0, 80.0, 160.0, 140.0)
+    overlaps = [iou(box, jittered(rng, box, 0.12, (480, 270))) for _ in range(200)]
+    assert 0.55 < min(overlaps) < 0.75 and max(overlaps) > 0.9
+    assert jittered(rng, box, 0.0, (480, 270)) == box
+    assert max(jittered(rng, (0.0, 0.0, 480.0, 270.0), 0.5, (480, 270))) <= 480
+
+
+# ---- losses --------------------------------------------------------------------------------------
+
+
+def outlined(logits: torch.Tensor, ious: list[list[float]], score: list[float]) -> Outline:
+    tokens = torch.zeros(len(logits), 1, 4)
+    return Outline(logits, torch.tensor(ious), torch.tensor(score), tokens)
+
+
+def test_dice_and_iou_of_known_masks() -> None:
+    half = torch.zeros(1, 4, 4)
+    half[:, :2] = 1.0
+    assert float(dice_loss(half, half)) == pytest.approx(0)
+    assert float(dice_loss(1 - half, half)) == pytest.approx(1 - 1 / 17)
+    assert float(soft_iou(half - 0.5, half)) == 1
+    assert float(soft_iou(torch.ones(1, 4, 4), half)) == 0.5
+    assert float(soft_iou(-torch.ones(1, 4, 4), torch.zeros(1, 4, 4))) == 0
+
+
+def test_only_the_best_mask_is_taught_and_all_predict_their_iou() -> None:
+    truth = torch.zeros(1, 4, 4)
+    truth[:, :2] = 1.0
+    right, wrong = 20 * (truth - 0.5), 20 * (0.5 - truth)
+    guess = outlined(torch.stack([right, wrong], dim=1), [[0.7, 0.1]], [5.0])
+    losses = mask_losses(guess, truth, torch.ones(1), RECIPE)
+    assert float(losses.bce) < 1e-3 and float(losses.dice) < 1e-3
+    assert float(losses.iou) == pytest.approx((0.3 + 0.1) / 2, abs=1e-6)
+    assert float(losses.overlap) == 1
+
+
+def test_an_absent_target_teaches_the_score_alone() -> None:
+    logits = torch.randn(2, 1, 4, 4, requires_grad=True)
+    guess = outlined(logits, [[0.5], [0.5]], [2.0, 2.0])
+    losses = mask_losses(guess, torch.rand(2, 4, 4), torch.tensor([1.0, 0.0]), RECIPE)
+    losses.total(RECIPE).backward()
+    assert logits.grad is not None
+    assert float(logits.grad[0].abs().sum()) > 0 and float(logits.grad[1].abs().sum()) == 0
+    assert float(losses.score) == pytest.approx((np.log1p(np.exp(-2)) + np.log1p(np.exp(2))) / 2)
+    assert float(losses.right) == 0.5
+
+
+def test_a_mask_learns_although_the_score_says_absent() -> None:
+    """Transformers' own step hides such a mask, and with it the gradient."""
+    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
+    with torch.no_grad():
+        training.model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(-9.0)
+    batch = draw_stills(np.random.default_rng(0), 2, RECIPE, training.processor)
+    losses = training.still_losses(batch)
+    assert float(losses.right) < 0.5
+    losses.dice.backward()
+    gradient = training.model.mask_decoder.mask_tokens.weight.grad
+    assert gradient is not None and float(gradient.abs().sum()) > 0
+
+
+# ---- the loop ------------------------------------------------------------------------------------
+
+
+def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
+    recipe = dataclasses.replace(RECIPE, still_boxes=2)
+    training = MaskHeadTraining(recipe, Path("unused"), CPU)
+    rng = np.random.default_rng(0)
+    stills = draw_stills(rng, 2, recipe, training.processor)
+    clips = draw_clips(rng, 1, recipe, training.processor)
+
+    def losses() -> list[torch.Tensor]:
+        kinds = training.still_losses(stills), training.clip_losses(clips, [True] * 3)
+        return [kind.total(recipe) for kind in kinds]
+
+    before = [float(loss.detach()) for loss in losses()]
+    for _ in range(8):
+        training._update(torch.stack(losses()).sum())
+    after = [float(loss.detach()) for loss in losses()]
+    assert after[0] < before[0] - 0.1 and after[1] < before[1] - 0.1
+
+
+def test_every_trained_weight_moves_and_the_unused_stay() -> None:
+    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
+    before = {name: weight.clone() for name, weight in training.model.state_dict().items()}
+    clips = draw_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
+    training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(0.5)
+    for score in (0.5, -0.5):  # believed present, and absent, so that both ways of remembering are learned
+        training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(score)
+        for _ in range(2):  # what a zero weight multiplies moves a step after it
+            training._update(training.clip_losses(clips, [True] * 3).total(RECIPE))
+    after = training.model.state_dict()
+    still = {name for name, _ in training.model.named_parameters() if torch.equal(before[name], after[name])}
+    assert still == {name for name, _ in training.model.named_parameters() if name.startswith(UNUSED)}
+
+
+def test_gradients_flow_through_the_memory() -> None:
+    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
+    clips = draw_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
+    training.clip_losses(clips, [True] * 3).total(RECIPE).backward()
+    weight = training.model.memory_encoder.projection.weight
+    assert weight.grad is not None and float(weight.grad.abs().sum()) > 0
+
+
+def test_frames_that_are_not_written_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Memory] = []
+    recall = mask_head.recall
+    monkeypatch.setattr(mask_head, "recall", lambda *args: (seen.append(args[2]), recall(*args))[1])
+    recipe = dataclasses.replace(RECIPE, clip_frames=4)
+    training = MaskHeadTraining(recipe, Path("unused"), CPU)
+    clips = draw_clips(np.random.default_rng(0), 1, recipe, training.processor)
+    training.clip_losses(clips, [False, True, False, True])
+    assert [memory.clock for memory in seen] == [0, 1, 2]
+    assert [[time for time, _ in memory.recent] for memory in seen] == [[], [1], [1]]
+
+
+def test_clips_in_a_batch_do_not_touch_each_other() -> None:
+    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
+    batch = draw_clips(np.random.default_rng(5), 3, RECIPE, training.processor)
+    alone = []
+    for index in range(3):
+        part = slice(index, index + 1)
+        single = dataclasses.replace(
+            batch,
+            pixels=batch.pixels[:, part],
+            boxes_resized=batch.boxes_resized[part],
+            masks=batch.masks[:, part],
+            present=torch.ones_like(batch.present[:, part]),
+        )
+        alone.append(training.clip_losses(single, [True] * 3))
+    together = training.clip_losses(
+        dataclasses.replace(batch, present=torch.ones_like(batch.present)), [True] * 3
+    )
+    for name, value in vars(mean_losses(alone)).items():
+        assert float(vars(together)[name].detach()) == pytest.approx(float(value.detach()), abs=1e-5), name
+
+
+def test_a_run_that_was_cut_ends_with_the_same_bits(tmp_path: Path) -> None:
+    run(RECIPE, tmp_path / "whole", CPU)
+    for stop in (1, 3, 4):  # in the first stage, between the two, and in the second
+        run(RECIPE, tmp_path / "cut", CPU, stop=stop)
+        assert not (tmp_path / "cut" / "model").exists()
+    run(RECIPE, tmp_path / "cut", CPU)
+    whole, cut = (
+        torch.load(tmp_path / name / "state.pt", weights_only=True)["model"] for name in ("whole", "cut")
+    )
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "bce" in line] == [1, 2, 3, 4, 6]
+    assert {"box_iou", "carried_iou"} <= lines[-1].keys()
+    loaded = MaskHead.load(str(tmp_path / "cut" / "model"), CPU)
+    name = "mask_decoder.iou_token.weight"
+    assert torch.allclose(loaded.model.state_dict()[name], cut[name], atol=1e-3)
+
+
+def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
+    run(RECIPE, tmp_path, CPU, stop=1)
+    with pytest.raises(UserError, match=r"state\.pt"):
+        run(dataclasses.replace(RECIPE, jitter=0.2), tmp_path, CPU)
+
+
+# ---- figures -------------------------------------------------------------------------------------
+
+
+def test_iou_of_masks() -> None:
+    truth = np.zeros((4, 4), bool)
+    truth[:2] = True
+    assert mask_iou(truth, truth) == 1
+    assert mask_iou(np.ones((4, 4), bool), truth) == 0.5
+    assert mask_iou(None, truth) == 0
+
+
+def test_the_shipped_mask_head_is_as_good_as_its_card_says() -> None:
+    folder = Path(__file__).parents[1] / "models" / "weights" / "nano_mask_head"
+    figures = measure(MaskHead.load(str(folder), CPU), "val", scenes=12, frames=9)
+    assert figures.box_iou > 0.75 and figures.carried_iou > 0.6, str(figures)
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 8 * 2**20
