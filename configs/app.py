@@ -16,7 +16,7 @@ The YAML of the command, `configs/infer.yaml`, lists `base`, `infer_schema` and 
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,11 +26,11 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line import read_command_line
-from configs.compose import as_settings, composer, one_line
+from configs.compose import as_settings, check, composer, one_line
 from configs.errors import UserError
 from configs.help import help_text
 from configs.record import write_record
@@ -73,6 +73,8 @@ def run_command(
             if line.wants_help:
                 print(help_text(command, doc, configs[0], composing, folder))
                 return 0
+            for config in configs:
+                check(config)
         return _run_jobs(command, main, [*overrides, *line.flags], folder)
     except (UserError, HydraException, OmegaConfBaseException) as fault:
         return _refuse(fault)
@@ -141,10 +143,11 @@ def _writable(settings: Any) -> DictConfig:
     return node
 
 
-def _thaw(node: DictConfig) -> None:
+def _thaw(node: DictConfig | ListConfig) -> None:
     OmegaConf.set_readonly(node, None)
-    for name in map(str, node):
+    names: Iterable[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node)
+    for name in names:
         if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
             child = node[name]
-            if isinstance(child, DictConfig):
+            if isinstance(child, DictConfig | ListConfig):
                 _thaw(child)

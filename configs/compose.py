@@ -19,7 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from configs.command_line import CommandLine, key_of, quote_text, value_of, values_of
 from configs.errors import UserError
 from configs.nearest import did_you_mean
-from configs.schema import Key, keys_of
+from configs.schema import Key, keys_of, without_none
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,13 @@ class Composer:
     def jobs(self, line: CommandLine) -> tuple[list[str], list[DictConfig]]:
         """The overrides as Hydra shall read them, and the composed configuration of every job.
 
-        Each configuration carries Hydra's own node too. Raises UserError, in one line, for whatever the
-        overrides get wrong.
+        Each configuration carries Hydra's own node too. Raises UserError for an override that is unknown,
+        cannot be read, or has a value of the wrong type.
         """
         bases = [self._compose(choice) for choice in _product(self._group_overrides(line))]
         overrides = [self._readable(override, bases, line.multirun) for override in line.overrides]
         jobs = _product([values_of(one, multirun=line.multirun) for one in overrides])
-        configs = [self._compose(job) for job in jobs]
-        for config in configs:
-            for key in _resolved_keys(config):
-                key.check()
-            as_settings(config)
-        return overrides, configs
+        return overrides, [self._compose(job) for job in jobs]
 
     def options(self, group: str) -> list[str]:
         """The options of a group, in alphabetical order; empty where there is no such group."""
@@ -85,6 +80,13 @@ def composer(command: str, folder: Path) -> Iterator[Composer]:
     """A composer of the configuration `<folder>/<command>.yaml`."""
     with hydra.initialize_config_dir(str(folder), version_base="1.3"):
         yield Composer(command)
+
+
+def check(config: DictConfig) -> None:
+    """Raise UserError for a composed configuration that lacks a needed key or has a value out of bounds."""
+    for key in _resolved_keys(config):
+        key.check()
+    as_settings(config)
 
 
 def as_settings(config: DictConfig) -> Any:
@@ -135,14 +137,13 @@ def _product(values: list[list[str]]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*values)]
 
 
-def _with_tuples(settings: Any) -> Any:
-    """The settings with a tuple wherever the schema says tuple: OmegaConf hands back lists."""
-    hints = typing.get_type_hints(type(settings))
-    changed = {}
-    for field in dataclasses.fields(settings):
-        value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
-            changed[field.name] = _with_tuples(value)
-        elif isinstance(value, list) and typing.get_origin(hints[field.name]) is tuple:
-            changed[field.name] = tuple(value)
-    return dataclasses.replace(settings, **changed)
+def _with_tuples(value: Any, kind: Any = None) -> Any:
+    """Settings with a tuple wherever the schema says tuple (`kind`): OmegaConf hands back lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints = typing.get_type_hints(type(value))
+        parts = {name: _with_tuples(getattr(value, name), hints[name]) for name in hints}
+        return dataclasses.replace(value, **parts)
+    if isinstance(value, list):
+        parts_in_order = [_with_tuples(part) for part in value]
+        return tuple(parts_in_order) if typing.get_origin(without_none(kind)) is tuple else parts_in_order
+    return value

@@ -68,7 +68,7 @@ def _limits(key: Key) -> str:
 
 def _entry(left: str, words: str) -> str:
     """One entry: `left`, and the words beside it or, where it is long, on the lines below."""
-    lines = textwrap.wrap(words.strip(), WIDTH - COLUMN)
+    lines = textwrap.wrap(words.strip(), WIDTH - COLUMN, break_on_hyphens=False)
     indented = [" " * COLUMN + line for line in lines]
     if len(left) + 4 > COLUMN:
         return "\n".join([f"  {left}", *indented])

@@ -57,7 +57,7 @@ class Key:
     @property
     def is_text(self) -> bool:
         """Whether the value is free text: `str` or `str | None`."""
-        return _without_none(self.kind) is str
+        return without_none(self.kind) is str
 
     @property
     def optional(self) -> bool:
@@ -67,7 +67,7 @@ class Key:
     @property
     def kind_name(self) -> str:
         """The type in the words of `--help`, as `int` or `str or null`."""
-        plain = _without_none(self.kind)
+        plain = without_none(self.kind)
         name = plain.__name__ if isinstance(plain, type) and not typing.get_args(plain) else str(plain)
         return f"{name} or null" if self.optional else name
 
@@ -94,33 +94,41 @@ def keys_of(config: DictConfig, prefix: str = "") -> Iterator[Key]:
 
     Raises omegaconf's errors where a value refers to another that does not exist.
     """
-    for field, kind, section in _fields(config):
-        name = prefix + field.name
-        if section is not None:
-            yield from keys_of(section, name + ".")
-        else:
-            yield Key(name, kind, _plain_value(config, field.name), **_declared(field))
+    for name, field, kind in _fields(config):
+        sections = dict(_sections(config, name))
+        for path, section in sections.items():
+            yield from keys_of(section, f"{prefix}{path}.")
+        if not sections:
+            yield Key(prefix + name, kind, _plain_value(config, name), **_declared(field))
 
 
 def sections_of(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Yield the dotted name and the documentation of every nested dataclass, outer ones first."""
-    for field, _, section in _fields(config):
-        if section is not None:
-            yield prefix + field.name, _declared(field)["doc"]
-            yield from sections_of(section, f"{prefix}{field.name}.")
+    for name, field, _ in _fields(config):
+        for path, section in _sections(config, name):
+            yield prefix + path, _declared(field)["doc"]
+            yield from sections_of(section, f"{prefix}{path}.")
 
 
-def _fields(config: DictConfig) -> Iterator[tuple[dataclasses.Field[Any], Any, DictConfig | None]]:
-    """The fields of the dataclass behind `config`, each with its type and, where nested, its section."""
+def _fields(config: DictConfig) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Name, field and type of everything in the dataclass that `config` was made from."""
     schema = OmegaConf.get_type(config)
-    if not dataclasses.is_dataclass(schema):
-        return
+    assert schema is not None and dataclasses.is_dataclass(schema), "a configuration without a schema"
     hints = typing.get_type_hints(schema)
-    for field in dataclasses.fields(schema):
-        missing = OmegaConf.is_missing(config, field.name)
-        node = None if missing else config[field.name]
-        nested = isinstance(node, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(node))
-        yield field, hints[field.name], node if nested else None
+    return ((field.name, field, hints[field.name]) for field in dataclasses.fields(schema))
+
+
+def _sections(config: DictConfig, name: str) -> Iterator[tuple[str, DictConfig]]:
+    """The dataclasses that a field holds, with their dotted names: itself, or the entries of its list."""
+    node = None if OmegaConf.is_missing(config, name) else config[name]
+    entries = (
+        {f"{name}.{i}": entry for i, entry in enumerate(node)}
+        if isinstance(node, ListConfig)
+        else {name: node}
+    )
+    for path, entry in entries.items():
+        if isinstance(entry, DictConfig) and dataclasses.is_dataclass(OmegaConf.get_type(entry)):
+            yield path, entry
 
 
 def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
@@ -138,7 +146,8 @@ def _plain_value(config: DictConfig, name: str) -> Any:
     )
 
 
-def _without_none(kind: Any) -> Any:
+def without_none(kind: Any) -> Any:
+    """The type `X` of `X | None`; any other type as it is."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         rest = [part for part in typing.get_args(kind) if part is not type(None)]
         return rest[0] if len(rest) == 1 else kind
