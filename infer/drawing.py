@@ -82,8 +82,8 @@ def paint_report(
 
 
 def line_width(size: Size) -> int:
-    """Width in pixels of lines on a picture of a size (width, height): 2 at 960x540."""
-    return max(1, round(min(size) / 270))
+    """Width in pixels of lines on a picture of a size (width, height): 2 at 480x270 and 960x540."""
+    return max(1, round(min(size) / 270 + 0.5))
 
 
 def caption_height(size: Size) -> int:

@@ -60,7 +60,7 @@ class VideoWriter:
         if size != self._frame_size:
             raise ValueError(f"{self.path}: a frame of {size} among frames of {self._frame_size}")
         frame = _yuv(_fitted(image, video_size(size)))
-        frame.pts, frame.duration, frame.time_base = self._count, 1, 1 / self._rate
+        frame.pts, frame.time_base = self._count, 1 / self._rate
         self._count += 1
         with _told(self.path):
             self._container.mux(self._stream.encode(frame))

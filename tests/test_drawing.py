@@ -44,7 +44,7 @@ def test_the_mask_is_tinted_and_the_rest_left_alone() -> None:
 
     assert np.array_equal(image, before)
     away = np.ones((270, 480), bool)
-    away[88:182, 158:322] = False  # the box, and its line's width around it
+    away[86:184, 156:324] = False  # the box, and the width of its line around it
     assert np.array_equal(drawn[away], image[away])
     inside = (slice(95, 175), slice(165, 315))
     nearer = np.abs(drawn[inside] - np.asarray(MASK_COLOUR, int)) <= np.abs(
@@ -59,6 +59,7 @@ def test_the_hole_of_a_mask_keeps_its_pixels() -> None:
     report.mask[110:160, 200:280] = False
     drawn = draw_report(image, report, "the ring")
     assert np.array_equal(drawn[115:155, 205:275], image[115:155, 205:275])
+    assert has_colour(drawn[105:165, 195:285], MASK_COLOUR)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -80,7 +81,9 @@ def test_each_state_has_its_colour(state: State) -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 48), (480, 270)])
-def test_absence_has_a_border_and_a_word_of_its_own(size: tuple[int, int]) -> None:
+def test_absence_has_a_border_and_a_word_of_its_own(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     width, height = size
     image = footage(width, height)
     empty = Report(State.LOST, np.zeros((height, width), bool))
@@ -88,8 +91,12 @@ def test_absence_has_a_border_and_a_word_of_its_own(size: tuple[int, int]) -> No
         drawn = draw_report(image, report, "the cup")
         assert (drawn[0, :] == ABSENT_COLOUR).all() and (drawn[:height, -1] == ABSENT_COLOUR).all()
         assert np.array_equal(drawn[9 : height - 9, 9:-9], image[9 : height - 9, 9:-9])
-    present = draw_report(image, replace(tracked(width, height), state=State.LOST), "the cup")
-    assert not np.array_equal(present[height:], drawn[height:])
+    told: list[str] = []
+    monkeypatch.setattr("infer.drawing.put_text", lambda bar, corner, words, *_, **__: told.append(words))
+    draw_report(image, Report(State.LOST), "the cup")
+    assert "absent" in told
+    draw_report(image, tracked(width, height), "the cup")
+    assert told.count("absent") == 1
 
 
 def test_truth_and_mask_are_outlined_in_colours_of_their_own() -> None:

@@ -134,3 +134,9 @@ def test_progress_on_a_terminal_shows_a_bar() -> None:
         progress.sequence("kitchen", 1)
         progress.advance(4)
     assert "1/1 tracks" in out.getvalue() and "kitchen" in out.getvalue()
+
+
+def test_progress_takes_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunProgress(4, 1, make_console()) as progress:
+        progress.sequence("[red] :cup:", 1)
+    assert "[red] :cup:" in capsys.readouterr().out
