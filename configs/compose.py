@@ -63,7 +63,8 @@ class Composer:
             return override
         keys = {key.name: key for base in bases for key in _resolved_keys(base)}
         if name not in keys and not _inside(name, keys):
-            raise UserError(f"{name}: no such key{did_you_mean(name, keys) or ' (--help lists the keys)'}")
+            names = [*bases[0].hydra.runtime.choices, *keys]
+            raise UserError(f"{name}: no such key{did_you_mean(name, names) or ' (--help lists the keys)'}")
         if name in keys and keys[name].is_text and "=" in override:
             return quote_text(override, optional=keys[name].optional, multirun=multirun)
         return override
