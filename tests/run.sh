@@ -19,6 +19,6 @@ check() { # WORDS PYTHON-ARGUMENT...
 check "ruff check" -m ruff check .
 check "ruff format" -m ruff format --check .
 check "mypy" -m mypy
-check "lint-imports" -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+check "lint-imports" -c 'from importlinter.cli import lint_imports_command; lint_imports_command(["--no-logo"])'
 check "pytest" -m pytest --numprocesses "$(nproc)" --maxprocesses 16 "$@"
 exit "$failed"
