@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from transformers import Sam2ImageProcessor, Sam2VideoModel
+from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
 from models.checkpoint import check_checkpoint, not_fetched
@@ -24,6 +25,7 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
     """
     check_checkpoint(KEY, checkpoint, (MODEL_TYPE,))
     local = Path(checkpoint).is_dir()
+    transformers_logging.disable_progress_bar()
     try:
         processor = Sam2ImageProcessor.from_pretrained(checkpoint, local_files_only=local)
         loaded: Any = Sam2VideoModel.from_pretrained(
@@ -44,6 +46,7 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
 
 def save_sam2(folder: Path, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
     """Write a checkpoint that `load_sam2` reads; weights in the model's dtype."""
+    transformers_logging.disable_progress_bar()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 

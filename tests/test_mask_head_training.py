@@ -72,7 +72,7 @@ def test_empty_boxes_are_called_absent() -> None:
 
 
 def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
-    recipe = dataclasses.replace(RECIPE, clip_frames=6, leaving=1.0)
+    recipe = dataclasses.replace(RECIPE, clip_frames=6, passing=1.0)
     batch = draw_clips(np.random.default_rng(2), 12, recipe, build_processor(nano_config(64)))
     assert batch.pixels.shape == (6, 12, 3, 64, 64) and batch.present.shape == (6, 12, 2)
     assert bool(batch.present[0].all())
@@ -233,6 +233,29 @@ def test_a_run_that_was_cut_ends_with_the_same_bits(tmp_path: Path) -> None:
     loaded = MaskHead.load(str(tmp_path / "cut" / "model"), CPU)
     name = "mask_decoder.iou_token.weight"
     assert torch.allclose(loaded.model.state_dict()[name], cut[name], atol=1e-3)
+
+
+def test_weights_and_optimizer_go_along_to_the_next_image_size() -> None:
+    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
+    for _ in range(3):
+        training.take_step()
+    weights, moments = training.model.state_dict(), training.optimizer.state_dict()["state"]
+    training._resize(96)
+    assert training.model.image_size == 96 and training.processor.size["height"] == 96
+    assert all(torch.equal(weights[name], after) for name, after in training.model.state_dict().items())
+    kept = training.optimizer.state_dict()["state"]
+    assert kept.keys() == moments.keys() and len(kept) > 100
+    assert all(torch.equal(moments[index]["exp_avg"], kept[index]["exp_avg"]) for index in kept)
+
+
+def test_training_can_start_from_weights(tmp_path: Path) -> None:
+    first = MaskHeadTraining(dataclasses.replace(RECIPE, seed=1), Path("unused"), CPU)
+    first.save_weights(tmp_path / "model")
+    second = MaskHeadTraining(
+        dataclasses.replace(RECIPE, initial=str(tmp_path / "model")), Path("unused"), CPU
+    )
+    given, taken = first.model.state_dict(), second.model.state_dict()
+    assert all(torch.equal(given[name].half().float(), taken[name]) for name in given)
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ class MaskHeadStage:
 
 STAGES = [
     MaskHeadStage(image_size=128, steps=1250, still_share=1.0, still_batch=12),
-    MaskHeadStage(image_size=128, steps=750, still_share=0.2, still_batch=12, clip_batch=4),
-    MaskHeadStage(image_size=256, steps=1500, still_share=0.2),
+    MaskHeadStage(image_size=128, steps=1000, still_share=0.15, still_batch=12, clip_batch=4),
+    MaskHeadStage(image_size=256, steps=900, still_share=0.15, learning_rate=2e-4),
 ]
 """From cheap to dear: the weights of one image size fit every other."""
 
@@ -41,7 +41,7 @@ class MaskHeadRecipe:
     clip_targets: int = key(2, "targets a clip")
     clip_frames: int = key(6, "frames a clip")
     clip_reach: int = key(24, "video frames that a clip spans at most; its frames are drawn from them")
-    leaving: float = key(0.5, "share of clips in which the target leaves, where the scene has such a target")
+    passing: float = key(0.8, "share of clips that begin where the target leaves or comes, if it does")
     forget: float = key(0.2, "share of a clip's frames that the memory is not told of")
 
     warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")

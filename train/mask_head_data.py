@@ -136,14 +136,13 @@ def _clip(rng: np.random.Generator, recipe: MaskHeadRecipe) -> Shot:
 
 
 def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe) -> list[int]:
-    """Ascending frame numbers within `clip_reach`; in some clips the target leaves on the way."""
+    """Ascending frame numbers within `clip_reach`; some begin just before the target leaves or is back."""
     reach = int(rng.integers(recipe.clip_frames, recipe.clip_reach + 1))
     away = scene.things[scene.target].absence
-    if away is not None and away.start > 0 and rng.random() < recipe.leaving:
-        start = max(0, away.start - int(rng.integers(1, 4)))
-        reach = recipe.clip_reach if rng.random() < 0.5 else reach
-    else:
-        start = int(rng.integers(scene.preset.frames))
+    start = int(rng.integers(scene.preset.frames))
+    if away is not None and rng.random() < recipe.passing:
+        turns = [turn for turn in (away.start, away.stop) if turn > 0]
+        start = max(0, int(rng.choice(turns)) - int(rng.integers(1, 5)))
     later = rng.choice(np.arange(1, reach), recipe.clip_frames - 1, replace=False)
     return [start, *(start + int(gap) for gap in np.sort(later))]
 
