@@ -16,17 +16,16 @@ The YAML of the command, `configs/infer.yaml`, lists `base`, `infer_schema` and 
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from configs.command_line import read_command_line
@@ -34,23 +33,13 @@ from configs.compose import as_settings, check, composer, one_line
 from configs.errors import UserError
 from configs.help import help_text
 from configs.record import write_record
+from configs.registry import known_to_hydra, register
+
+__all__ = ["FOLDER", "register", "run_command"]
 
 FOLDER = Path(__file__).resolve().parent
 Settings = TypeVar("Settings")
 INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
-
-
-def register(command: str, schema: type, groups: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Make a command's settings known to Hydra, under the name `<command>_schema`.
-
-    `groups` holds options that are dataclass objects rather than YAML files in `configs/<group>/`: those
-    whose keys differ from option to option. `{"tracker": {"referral": ReferralTracker()}}`.
-    """
-    store = ConfigStore.instance()
-    store.store(name=f"{command}_schema", node=_writable(schema))
-    for group, options in (groups or {}).items():
-        for name, settings in options.items():
-            store.store(group=group, name=name, node=_writable(settings))
 
 
 def run_command(
@@ -92,7 +81,7 @@ def _run_jobs(
     def job(config: DictConfig) -> None:
         statuses.append(_run_job(main, config))
 
-    with _hydra_process(arguments):
+    with known_to_hydra(command), _hydra_process(arguments):
         hydra.main(version_base="1.3", config_path=str(folder), config_name=command)(job)()
     return max(statuses, default=0)
 
@@ -131,23 +120,3 @@ def _hydra_process(arguments: list[str]) -> Iterator[None]:
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-
-
-def _writable(settings: Any) -> DictConfig:
-    """A dataclass, or an object of one, as a node that overrides can change.
-
-    OmegaConf makes a frozen dataclass read-only, and Hydra could then override nothing in it.
-    """
-    node: DictConfig = OmegaConf.structured(settings)
-    _thaw(node)
-    return node
-
-
-def _thaw(node: DictConfig | ListConfig) -> None:
-    OmegaConf.set_readonly(node, None)
-    names: Iterable[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node)
-    for name in names:
-        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
-            child = node[name]
-            if isinstance(child, DictConfig | ListConfig):
-                _thaw(child)

@@ -19,6 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from configs.command_line import CommandLine, key_of, quote_text, value_of, values_of
 from configs.errors import UserError
 from configs.nearest import did_you_mean
+from configs.registry import known_to_hydra
 from configs.schema import Key, keys_of, without_none
 
 
@@ -79,7 +80,7 @@ class Composer:
 @contextmanager
 def composer(command: str, folder: Path) -> Iterator[Composer]:
     """A composer of the configuration `<folder>/<command>.yaml`."""
-    with hydra.initialize_config_dir(str(folder), version_base="1.3"):
+    with known_to_hydra(command), hydra.initialize_config_dir(str(folder), version_base="1.3"):
         yield Composer(command)
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from configs.app import FOLDER, run_command
+from configs.app import FOLDER, register, run_command
 from configs.command_line import QUOTED, quote_text
 
 ROOT = FOLDER.parent
@@ -102,6 +102,19 @@ def test_settings_are_real_objects(run):
     assert settings.tracker == tiny_command.Deep(depth=5)
     assert settings.betas == (0.5, 0.6)
     assert settings.parts == [tiny_command.Part(), tiny_command.Part("hilly")]
+
+
+def test_commands_of_one_process_do_not_mix(run, folder):
+    register(
+        "other",
+        tiny_command.Tiny,
+        {"model": {"nano": tiny_command.Deep()}, "tracker": {"odd": tiny_command.Deep()}},
+    )
+    (folder / "other.yaml").write_text(YAML.replace("tiny_schema", "other_schema").replace("plain", "odd"))
+    assert run_command("other", tiny_command.main, "", ["model=huge"], folder) == 0
+    (settings,), status, _, _ = run("model=nano")
+    assert (status, settings.model.size, settings.tracker) == (0, 3, tiny_command.Plain())
+    assert "tracker=odd: no such option" in run("tracker=odd")[3]
 
 
 def test_an_entry_of_a_list_is_overridden(run):

@@ -1,0 +1,56 @@
+"""The settings of every command, and how Hydra comes to know those of the command that runs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+_registered: dict[str, tuple[type, Mapping[str, Mapping[str, Any]]]] = {}
+
+
+def register(command: str, schema: type, groups: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Declare a command's settings, which its YAML calls `<command>_schema`.
+
+    `schema` is a dataclass with a key `out`, the folder of the results. `groups` holds options that are
+    dataclass objects rather than YAML files in `configs/<group>/`: those whose keys differ from option to
+    option. `{"tracker": {"referral": ReferralTracker()}}`.
+    """
+    _registered[command] = (schema, groups or {})
+
+
+@contextmanager
+def known_to_hydra(command: str) -> Iterator[None]:
+    """While this holds, Hydra's store has the settings of this one command: two may use a group's name."""
+    schema, groups = _registered[command]
+    store = ConfigStore.instance()
+    store.store(name=f"{command}_schema", node=_writable(schema))
+    for group, options in groups.items():
+        for name, settings in options.items():
+            store.store(group=group, name=name, node=_writable(settings))
+    try:
+        yield
+    finally:
+        for name in [f"{command}_schema.yaml", *groups]:
+            del store.repo[name]
+
+
+def _writable(settings: Any) -> DictConfig:
+    """A dataclass, or an object of one, as a node that overrides can change.
+
+    OmegaConf makes a frozen dataclass read-only, and Hydra could then override nothing in it.
+    """
+    node: DictConfig = OmegaConf.structured(settings)
+    _thaw(node)
+    return node
+
+
+def _thaw(node: DictConfig | ListConfig) -> None:
+    OmegaConf.set_readonly(node, None)
+    names: Iterable[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node)
+    for name in names:
+        if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
+            child = node[name]
+            if isinstance(child, DictConfig | ListConfig):
+                _thaw(child)
