@@ -12,7 +12,9 @@ TASKS = ("render", "votsr_init")
 class DataSettings:
     """Everything a run of `python -m data_prep` is told."""
 
-    task: str = key("render", "render: a workspace of the rendered world; votsr_init: the challenge's own", choices=TASKS)
+    task: str = key(
+        "render", "render: a workspace of the rendered world; votsr_init: the challenge's own", choices=TASKS
+    )
     preset: str = key("demo", "task=render: preset of the rendered world", choices=("train", "val", "demo"))
     sequences: int = key(6, "task=render: how many videos", minimum=1)
     prompts: int = key(3, "task=render: texts for each target", minimum=1, maximum=3)

@@ -43,7 +43,7 @@ def _per_frame(
         frame = yield Report(State.TRACK, result.mask, box, answer.box_confidence, answer.visible)
 
 
-def empty_track(words: str, frame: np.ndarray) -> Track:
+def empty_track(_words: str, _frame: np.ndarray) -> Track:
     """The track of an empty prompt: absent in every frame."""
     while True:
         yield Report(State.EMPTY)

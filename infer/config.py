@@ -23,8 +23,12 @@ class TrackerConfig:
     area_jump: float = key(2.0, "change of the mask's area, as a factor, at which the grounder is asked")
     verify_every: int = key(5, "frames between questions to the grounder while tracking", minimum=1)
     doubts_to_lose: int = key(2, "answers 'not visible' in a row that make a loss", minimum=1)
-    search_pause: int = key(4, "most frames between questions while nothing is found and nothing changes", minimum=1)
-    wake_change: float = key(0.01, "change of the picture, as a share of full brightness, that ends such a pause")
+    search_pause: int = key(
+        4, "most frames between questions while nothing is found and nothing changes", minimum=1
+    )
+    wake_change: float = key(
+        0.01, "change of the picture, as a share of full brightness, that ends such a pause"
+    )
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class PerFrameConfig:
     """A loop without memory: the grounder on every frame, its box made a mask."""
 
     visible_above: float = key(0.5, "visible probability from which the grounder is taken to see the target")
-    repeat_last: bool = key(False, "give the last box again where the target is not visible, as VPTracker does")
+    repeat_last: bool = key(
+        False, "give the last box again where the target is not visible, as VPTracker does"
+    )
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,10 @@ class InferSettings:
     tracker: Any = key(MISSING, "who decides what to ask")
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
     threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice", minimum=0)
-    out: str = key("outputs/infer/${run_name:${workspace},${video},${tracker_id}}", "folder of everything but the results")
+    out: str = key(
+        "outputs/infer/${run_name:${workspace},${video},${tracker_id}}",
+        "folder of everything but the results",
+    )
     pack: bool = key(True, "pack the results of a workspace with the VOT toolkit, and verify the zip")
     overwrite: bool = key(False, "track again what is there, and replace results of other settings")
     overlay: bool = key(True, "write a video per track and contact sheets")

@@ -6,31 +6,14 @@ questions to the grounder that tracks ask at the same moment go into one batch.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, Track
-from models.grounder import Answer
-from models.mask_head import Features, MaskResult
-from models.mask_memory import Memory
+from models.grounder import Answer, Grounder
+from models.mask_head import Features, MaskHead, MaskResult
 from models.questions import Question
-
-
-class AnswersQuestions(Protocol):
-    """What the engine needs of a grounder."""
-
-    def locate(self, questions: Sequence[Question]) -> list[Answer]: ...
-
-
-class CarriesMasks(Protocol):
-    """What the engine needs of a mask head."""
-
-    def encode(self, frame: np.ndarray) -> Features: ...
-
-    def segment(self, features: Features, box_xyxy: tuple[float, float, float, float]) -> MaskResult: ...
-
-    def propagate(self, memory: Memory, features: Features) -> MaskResult: ...
 
 
 @dataclass(frozen=True)
@@ -45,7 +28,7 @@ class Step:
 class Engine:
     """Runs tracks through a grounder and a mask head."""
 
-    def __init__(self, grounder: AnswersQuestions, mask_head: CarriesMasks) -> None:
+    def __init__(self, grounder: Grounder, mask_head: MaskHead) -> None:
         self.grounder, self.mask_head = grounder, mask_head
 
     def run(self, frames: Iterable[np.ndarray], jobs: Sequence[tuple[str, StartTrack]]) -> Iterator[Step]:
@@ -59,11 +42,15 @@ class Engine:
                 requests = [track.send(image) for track in tracks]
             yield Step(index, image, self._until_reported(image, tracks, requests))
 
-    def _until_reported(self, image: np.ndarray, tracks: list[Track], requests: list[Request]) -> list[Report]:
+    def _until_reported(
+        self, image: np.ndarray, tracks: list[Track], requests: list[Request]
+    ) -> list[Report]:
         """Answer requests, all that are open at once, until every track has reported this frame."""
         frame = _Frame(image, self.mask_head)
         while open_tracks := [i for i, request in enumerate(requests) if not isinstance(request, Report)]:
-            for i, reply in zip(open_tracks, self._answer(frame, [requests[i] for i in open_tracks]), strict=True):
+            for i, reply in zip(
+                open_tracks, self._answer(frame, [requests[i] for i in open_tracks]), strict=True
+            ):
                 requests[i] = tracks[i].send(reply)
         return [request for request in requests if isinstance(request, Report)]
 
@@ -84,7 +71,7 @@ class Engine:
 class _Frame:
     """The current frame; its features are made when first asked for."""
 
-    def __init__(self, image: np.ndarray, mask_head: CarriesMasks) -> None:
+    def __init__(self, image: np.ndarray, mask_head: MaskHead) -> None:
         self.image, self._mask_head = image, mask_head
         self._features: Features | None = None
 
@@ -95,5 +82,3 @@ class _Frame:
             return self._mask_head.segment(self._features, request.box_xyxy)
         assert isinstance(request, Propagate)
         return self._mask_head.propagate(request.memory, self._features)
-
-

@@ -75,7 +75,8 @@ def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> None:
     if results and not overwrite and held != json.loads(json.dumps(fingerprint)):
         differing = _differing(held, fingerprint) if held else "their fingerprint.json is missing"
         raise UserError(
-            f"{folder}: holds results of another run ({differing}); take another tracker_id= or overwrite=true"
+            f"{folder}: holds results of another run ({differing}); "
+            "take another tracker_id= or overwrite=true"
         )
     for result in results if overwrite else []:
         result.unlink()

@@ -11,9 +11,9 @@ from configs.errors import UserError
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash
 from infer.contact_sheet import ContactSheet, Overview
-from infer.drawing import draw_report
+from infer.drawing import draw_report, resized
 from infer.engine import Step
-from infer.video_writer import VideoWriter
+from infer.video_writer import MAX_WIDTH, VideoWriter
 
 
 class Pictures:
@@ -82,8 +82,10 @@ class SequencePictures:
 
     def _draw(self, step: Step) -> None:
         self._sheet.add(step.index, step.image, step.reports)
+        height, width = step.image.shape[:2]
+        size = (min(width, MAX_WIDTH), round(height * min(1.0, MAX_WIDTH / width)))
         for video, prompt, report in zip(self._videos, self._prompts, step.reports, strict=True):
-            video.write(draw_report(step.image, report, prompt))
+            video.write(draw_report(*resized(step.image, report, size), prompt))
 
     def _close(self) -> None:
         self._stack.close()

@@ -7,12 +7,14 @@ never sees a model or a batch, so a test can drive it with scripted answers.
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.geometry import Box
-from models.mask_memory import Memory
+
+if TYPE_CHECKING:  # torch takes seconds to import, and drawing needs none of it
+    from models.mask_memory import Memory
 
 
 class State(StrEnum):
@@ -49,7 +51,7 @@ class Segment:
 class Propagate:
     """Ask the mask head to carry a memory to the current frame; replied with `MaskResult`."""
 
-    memory: Memory
+    memory: "Memory"
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,14 @@ from data_prep.files import write_whole
 class TrackOutcome:
     """How one track ended. `score` is its referral accuracy where truth exists, else None.
 
+    `prompt` is None for a sequence that could not be read so far as to know its prompts.
+
     `failure` is why it has no result, in one line, None where it has one. A track is `kept` when its
     result lay there from an earlier run: nothing was tracked then, and it has no part in the speed.
     """
 
     sequence: str
-    prompt: str
+    prompt: str | None
     frames_present: int
     frames_absent: int
     score: float | None
@@ -96,10 +98,13 @@ class RunSummary:
 
 
 def summary_json(run: RunSummary) -> dict[str, Any]:
-    """The content of `summary.json`; these keys and no others, figures null without truth."""
+    """The content of `summary.json`; these keys and no others, figures null without truth.
+
+    Tracks kept from an earlier run count as written, but have no part in `track_frames` and the speed.
+    """
     return {
         "tracks": run.num_planned,
-        "written": len(run.written),
+        "written": sum(outcome.failure is None for outcome in run.outcomes),
         "failed": [
             {"sequence": outcome.sequence, "prompt": outcome.prompt, "reason": outcome.failure}
             for outcome in run.failed

@@ -45,7 +45,7 @@ def _failures(failed: Sequence[TrackOutcome]) -> list[str]:
     """Why tracks failed, in full; a line tells of all prompts of a sequence that failed alike."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for outcome in failed:
-        alike[outcome.sequence, one_line(outcome.failure or "")].append(f"“{one_line(outcome.prompt)}”")
+        alike[outcome.sequence, one_line(outcome.failure or "")].append(_words(outcome))
     return [f"failed: {name}, {', '.join(prompts)}: {reason}" for (name, reason), prompts in alike.items()]
 
 
@@ -82,9 +82,14 @@ def _tracks(outcomes: Sequence[TrackOutcome]) -> Table:
         numbers = [str(outcome.frames_present), str(outcome.frames_absent), _number(outcome.score)]
         if outcome.failure:
             numbers = ["–", "–", "–"]
-        words = one_line(outcome.prompt) or "(no words)"
+        words = _words(outcome)
         table.add_row(Text(outcome.sequence), Text(words), *numbers, _verdict(outcome))
     return table
+
+
+def _words(outcome: TrackOutcome) -> str:
+    """The track's prompt, or what stands for it."""
+    return "(all prompts)" if outcome.prompt is None else one_line(outcome.prompt) or "(no words)"
 
 
 def _verdict(outcome: TrackOutcome) -> Text:

@@ -98,7 +98,7 @@ class _ReferralTrack:
     # ---- carrying ----------------------------------------------------------------------------
 
     def _carry(self, frame: np.ndarray, found: Found) -> Generator[Request, Any, np.ndarray]:
-        """Carry the mask from frame to frame until the target is lost; returns the first frame not reported."""
+        """Carry the mask until the target is lost; returns the first frame that is not reported."""
         result, box, memory = found.result, found.box_xyxy, found.result.memory
         frame = yield Report(State.TRACK, result.mask, _box(result, box), result.object_score, found.visible)
         doubts, since_check = 0, 0
@@ -106,7 +106,11 @@ class _ReferralTrack:
             previous = result
             result = yield Propagate(memory)
             since_check += 1
-            if doubts == 0 and since_check < self.settings.verify_every and not self._jumped(previous, result):
+            if (
+                doubts == 0
+                and since_check < self.settings.verify_every
+                and not self._jumped(previous, result)
+            ):
                 memory, box = result.memory, _box(result, box)
                 frame = yield Report(State.TRACK, result.mask, box, result.object_score)
                 continue

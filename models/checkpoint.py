@@ -42,7 +42,9 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
         return
     config = folder / "config.json"
     if not config.is_file():
-        raise UserError(f"{key}={checkpoint}: the folder has no config.json; name the folder with the weights")
+        raise UserError(
+            f"{key}={checkpoint}: the folder has no config.json; name the folder with the weights"
+        )
     found = json.loads(config.read_text()).get("model_type")
     if found not in model_types:
         raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {' or '.join(model_types)} is needed")

@@ -12,8 +12,12 @@ from configs.schema import key
 class GrounderConfig:
     """The multimodal LLM that finds the target (`model=…`)."""
 
-    checkpoint: str = key(MISSING, "local folder of the weights, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct")
-    contract: str = key("", "prompt contract of a checkpoint that carries none: qwen or short; empty: its own")
+    checkpoint: str = key(
+        MISSING, "local folder of the weights, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct"
+    )
+    contract: str = key(
+        "auto", "prompt contract: qwen or short; auto: the checkpoint's own, or qwen for Qwen's hub ids"
+    )
     dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
     batch: int = key(8, "most questions answered in one batch; lower it when memory runs out")
 
@@ -22,7 +26,9 @@ class GrounderConfig:
 class MaskHeadConfig:
     """The SAM 2 that turns boxes into masks and carries them (`mask_head=…`)."""
 
-    checkpoint: str = key(MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large")
+    checkpoint: str = key(
+        MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large"
+    )
     dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
 
 
@@ -31,8 +37,8 @@ SHIPPED = Path(__file__).resolve().parent / "weights"
 
 GROUNDERS: dict[str, GrounderConfig] = {
     "nano": GrounderConfig(str(SHIPPED / "nano_grounder")),
-    "qwen2_5_vl_3b": GrounderConfig("Qwen/Qwen2.5-VL-3B-Instruct", contract="qwen"),
-    "qwen2_5_vl_7b": GrounderConfig("Qwen/Qwen2.5-VL-7B-Instruct", contract="qwen"),
+    "qwen2_5_vl_3b": GrounderConfig("Qwen/Qwen2.5-VL-3B-Instruct"),
+    "qwen2_5_vl_7b": GrounderConfig("Qwen/Qwen2.5-VL-7B-Instruct"),
 }
 """Options of `model=`."""
 

@@ -10,18 +10,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
 from data_prep.geometry import Box
-from data_prep.prompts import ABSENT, BOX_END, BOX_START, BUILT_IN, VISIBLE, Contract, parse_box, read_contract, to_frame
+from data_prep.prompts import (
+    ABSENT,
+    BOX_END,
+    BOX_START,
+    BUILT_IN,
+    VISIBLE,
+    Contract,
+    parse_box,
+    read_contract,
+    to_frame,
+)
 from models.checkpoint import check_checkpoint, choose_dtype, not_fetched
 from models.config import GrounderConfig
 from models.questions import Encoded, Question, QuestionEncoder
 
 MODEL_TYPES = ("qwen2_5_vl",)
+PUBLISHED = "Qwen/"  # the hub owner whose checkpoints carry no contract of ours
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
 
 
@@ -44,7 +55,11 @@ class Grounder:
     """A Qwen2.5-VL with its processor and its contract."""
 
     def __init__(
-        self, model: Qwen2_5_VLForConditionalGeneration, processor: AutoProcessor, contract: Contract, batch: int = 8
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        processor: Qwen2_5_VLProcessor,
+        contract: Contract,
+        batch: int = 8,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = processor.tokenizer
@@ -73,13 +88,16 @@ class Grounder:
             processor = AutoProcessor.from_pretrained(config.checkpoint)
         except (OSError, ValueError) as fault:
             raise not_fetched("model.checkpoint", config.checkpoint, fault) from None
-        return cls(model.to(device), processor, find_contract(config), config.batch)
+        model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` and loses its signature
+        return cls(model, processor, find_contract(config), config.batch)
 
     def _single(self, text: str) -> int:
         """The one token that a decision is read from."""
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
         if len(tokens) != 1:
-            raise UserError(f"model.checkpoint: its tokenizer splits {text!r}, so no decision can be read from it")
+            raise UserError(
+                f"model.checkpoint: its tokenizer splits {text!r}, so no decision can be read from it"
+            )
         return tokens[0]
 
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
@@ -110,7 +128,9 @@ class Grounder:
             best = logits.float().log_softmax(-1).max(-1)
             tokens.append(best.indices)
             scores.append(best.values)
-            open_rows &= torch.tensor(["]" not in text for text in self._texts(best.indices)], device=mask.device)
+            open_rows &= torch.tensor(
+                ["]" not in text for text in self._texts(best.indices)], device=mask.device
+            )
             if not open_rows.any():
                 break
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
@@ -158,20 +178,22 @@ def find_contract(config: GrounderConfig) -> Contract:
     Raises UserError where there is neither, where the name is unknown, or where the two disagree.
     """
     carried = read_contract(Path(config.checkpoint))
-    if config.contract and config.contract not in BUILT_IN:
-        raise UserError(f"model.contract={config.contract}: choose one of {', '.join(BUILT_IN)}")
-    named = BUILT_IN.get(config.contract)
-    if carried is None and named is None:
+    if config.contract == "auto":
+        if carried is not None:
+            return carried
+        if config.checkpoint.startswith(PUBLISHED):
+            return BUILT_IN["qwen"]
         raise UserError(
-            f"model.checkpoint={config.checkpoint} carries no contract.json: say how it was trained "
+            f"model.checkpoint={config.checkpoint}: carries no contract.json; say how it was trained "
             f"with model.contract={'|'.join(BUILT_IN)}"
         )
-    if carried is not None and named is not None and carried != named:
+    if config.contract not in BUILT_IN:
+        raise UserError(f"model.contract={config.contract}: choose one of auto, {', '.join(BUILT_IN)}")
+    named = BUILT_IN[config.contract]
+    if carried is not None and carried != named:
         differing = [name for name in vars(named) if getattr(named, name) != getattr(carried, name)]
         raise UserError(
-            f"model.contract={config.contract} differs from {config.checkpoint}/contract.json in "
-            f"{', '.join(differing)}: leave model.contract out"
+            f"model.contract={config.contract}: differs from {config.checkpoint}/contract.json in "
+            f"{', '.join(differing)}; leave model.contract out"
         )
-    contract = carried or named
-    assert contract is not None
-    return contract
+    return named

@@ -4,7 +4,6 @@
 from one image token to the next that the model cannot see where a token lies. Pixels are scaled to ±1.
 """
 
-
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as tokenizer_models
@@ -51,7 +50,10 @@ def build_tokenizer(vocabulary: int = 512) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: any text can be written, and the world's words are one token each."""
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(SPLIT, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(SPLIT, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = tokenizer_trainers.BpeTrainer(

@@ -71,7 +71,9 @@ def test_two_doubts_make_a_loss_and_the_whole_frame_is_searched() -> None:
     reports = track(world, 10, verify_every=4, doubts_to_lose=2)
     assert present(reports) == [True] * 5 + [False] * 3 + [True] * 2
     assert [report.state for report in reports[5:8]] == [State.LOST] * 3
-    first_search = next(r for at, r in world.asked if at == 5 and isinstance(r, Locate) and r.last_box_xyxy is None)
+    first_search = next(
+        r for at, r in world.asked if at == 5 and isinstance(r, Locate) and r.last_box_xyxy is None
+    )
     assert first_search.template is not None
     assert np.array_equal(reports[8].mask, filled(THERE))
 

@@ -9,7 +9,9 @@ IGNORED = -100
 DIGIT_WEIGHTS = (2.0, 1.5, 0.7)  # hundreds, tens, units: a wrong leading digit costs most of the box
 
 
-def label_answers(input_ids: torch.Tensor, answers: list[str], tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+def label_answers(
+    input_ids: torch.Tensor, answers: list[str], tokenizer: PreTrainedTokenizerBase
+) -> torch.Tensor:
     """Labels (batch, length) of a left-padded batch that ends with its answers; all else is ignored."""
     labels = torch.full_like(input_ids, IGNORED)
     for row, answer in enumerate(answers):

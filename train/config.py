@@ -22,6 +22,7 @@ class Stage:
     absent: float = key(0.3, "share of questions whose target is not in the picture")
     template: float = key(0.5, "share of questions with a template crop")
     marked: float = key(0.5, "share of questions with a drawn rectangle")
+    plain: bool = key(False, "only the plainest words, always in the same places")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class GrounderRecipe:
     weight_decay: float = key(0.01, "of AdamW")
     clip: float = key(1.0, "largest norm of the gradient")
     decision_weight: float = key(3.0, "loss weight of the token that says visible or not")
+    token_weight: float = key(1.0, "weight of the auxiliary loss on the image tokens")
     log_every: int = key(25, "steps between lines")
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
     evaluate_samples: int = key(128, "questions of an evaluation")
@@ -61,4 +63,6 @@ NANO_GROUNDER = GrounderRecipe(
     ]
 )
 
-register("train", TrainSettings, {"recipe": {"nano_grounder": NANO_GROUNDER, "nano_mask_head": MaskHeadRecipe()}})
+register(
+    "train", TrainSettings, {"recipe": {"nano_grounder": NANO_GROUNDER, "nano_mask_head": MaskHeadRecipe()}}
+)

@@ -16,17 +16,18 @@ import torch
 
 from configs.errors import UserError
 from data_prep.files import whole_file
-from data_prep.geometry import rescale
+from data_prep.geometry import Box, rescale
 from data_prep.prompts import BUILT_IN, Contract, answer_text, write_contract
 from data_prep.world.presets import PRESETS
 from models.grounder import Grounder
 from models.nano import build_grounder, build_processor
 from models.questions import SIDE_MULTIPLE, QuestionEncoder
-from train.answers import TokenWeights, label_answers, weighted_loss
+from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
+from train.auxiliary import TokenHead, search_tokens, token_loss
 from train.config import GrounderRecipe, Stage
 from train.grounder_figures import GrounderFigures, measure
 from train.samples import Sample, SampleMix, draw_sample
-from train.schedule import warmed_cosine
+from train.schedule import warmup_stable_decay
 
 log = logging.getLogger(__name__)
 HELD_OUT = 500_000_000  # samples of an evaluation start here among a preset's seeds
@@ -42,10 +43,14 @@ class GrounderTraining:
         self.contract = BUILT_IN[recipe.contract]
         self.processor = build_processor()
         self.model = build_grounder(self.processor, recipe.width, recipe.layers, recipe.layers, recipe.seed)
-        self.model.to(device)
+        self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
         self.weights = TokenWeights(self.processor.tokenizer, recipe.decision_weight)
+        self.token_head = TokenHead(recipe.width).to(device)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
+            [*self.model.parameters(), *self.token_head.parameters()],
+            lr=1e-3,
+            betas=(0.9, 0.95),
+            weight_decay=recipe.weight_decay,
         )
         self.step = 0
         self.images = 0
@@ -62,6 +67,7 @@ class GrounderTraining:
         state = {
             "recipe": dataclasses.asdict(self.recipe),
             "model": self.model.state_dict(),
+            "token_head": self.token_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "images": self.images,
@@ -77,6 +83,7 @@ class GrounderTraining:
         if state["recipe"] != dataclasses.asdict(self.recipe):
             raise UserError(f"{self.state_file}: was trained by other settings; take another name= or out=")
         self.model.load_state_dict(state["model"])
+        self.token_head.load_state_dict(state["token_head"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.images = state["step"], state["images"]
         log.info("going on from step %d of %s", self.step, self.state_file)
@@ -99,33 +106,36 @@ class GrounderTraining:
 
     def draw(self, stage: Stage, first: int, count: int, contract: Contract) -> list[Sample]:
         """Samples `first`, `first + 1`, … of a stage."""
-        mix = SampleMix(absent=stage.absent, template=stage.template, marked=stage.marked)
+        mix = SampleMix(stage.absent, stage.template, stage.marked, plain=stage.plain)
         preset = PRESETS[stage.preset]
         return [draw_sample(seed, preset, contract, mix) for seed in range(first, first + count)]
 
     def loss(self, samples: Sequence[Sample], contract: Contract) -> torch.Tensor:
-        """The weighted cross-entropy of the answers of a batch."""
+        """The weighted cross-entropy of a batch's answers, and the auxiliary loss of its image tokens."""
         encoder = QuestionEncoder(self.processor, contract)
-        answers = [self._answer(encoder, sample) for sample in samples]
-        inputs = encoder.encode([sample.question for sample in samples], answers).inputs
-        labels = label_answers(inputs["input_ids"], answers, self.processor.tokenizer)
-        kept = int((labels != -100).sum(1).max()) + 1
-        logits = self.model(**inputs.to(self.device), use_cache=False, logits_to_keep=kept).logits
-        return weighted_loss(logits, labels.to(self.device), self.weights(labels).to(self.device))
-
-    def _answer(self, encoder: QuestionEncoder, sample: Sample) -> str:
-        if sample.box_xyxy is None:
-            return answer_text(encoder.contract, None)
-        height, width = sample.question.image.shape[:2]
-        resized = encoder.resized_size((width, height))
-        return answer_text(encoder.contract, rescale(sample.box_xyxy, (width, height), resized))
+        boxes = [_resized_box(encoder, sample) for sample in samples]
+        answers = [answer_text(contract, box) for box in boxes]
+        encoded = encoder.encode([sample.question for sample in samples], answers)
+        inputs = encoded.inputs.to(self.device)
+        labels = label_answers(inputs["input_ids"].cpu(), answers, self.processor.tokenizer)
+        kept = int((labels != IGNORED).sum(1).max()) + 1
+        output = self.model(**inputs, use_cache=False, logits_to_keep=kept, output_hidden_states=True)
+        loss = weighted_loss(output.logits, labels.to(self.device), self.weights(labels).to(self.device))
+        resized = encoded.resized[0]
+        grid = (resized[0] // SIDE_MULTIPLE, resized[1] // SIDE_MULTIPLE)
+        positions = search_tokens(inputs["input_ids"], self.model.config.image_token_id, grid)
+        hidden = output.hidden_states[self.recipe.layers // 2]
+        auxiliary = token_loss(self.token_head, hidden, positions, boxes, grid, resized)
+        return loss + self.recipe.token_weight * auxiliary
 
     def take_step(self) -> float:
         """Draw, forward, backward, update; returns the loss."""
         stage, index = self.stage_at(self.step)
         contract = stage_contract(self.contract, stage)
         for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * warmed_cosine(index, stage.steps, self.recipe.warmup_steps)
+            group["lr"] = stage.learning_rate * warmup_stable_decay(
+                index, stage.steps, self.recipe.warmup_steps
+            )
         loss = self.loss(self.draw(stage, self.images, stage.batch, contract), contract)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {float(loss)} at step {self.step}")
@@ -145,6 +155,14 @@ class GrounderTraining:
         figures = measure(Grounder(self.model, self.processor, contract, batch=32), samples)
         self.model.train()
         return figures
+
+
+def _resized_box(encoder: QuestionEncoder, sample: Sample) -> Box | None:
+    """The sample's box in pixels of its resized search image."""
+    if sample.box_xyxy is None:
+        return None
+    height, width = sample.question.image.shape[:2]
+    return rescale(sample.box_xyxy, (width, height), encoder.resized_size((width, height)))
 
 
 def stage_contract(contract: Contract, stage: Stage) -> Contract:
@@ -185,7 +203,9 @@ def _log_line(out: Path, training: GrounderTraining, loss: float, pace: float, t
         "step %d/%d  loss %.4f  lr %.1e  %.0f ms/step  %d images  %.0f min left",
         *(training.step, total, loss, rate, pace * 1000, training.images, left),
     )
-    _append(out / "metrics.jsonl", {"step": training.step, "images": training.images, "loss": loss, "lr": rate})
+    _append(
+        out / "metrics.jsonl", {"step": training.step, "images": training.images, "loss": loss, "lr": rate}
+    )
 
 
 def _log_figures(out: Path, training: GrounderTraining) -> None:

@@ -10,8 +10,9 @@ from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
 from data_prep.world.presets import WorldPreset
-from data_prep.world.scene import Scene, make_scene
-from data_prep.world.words import hard_negative, refer
+from data_prep.world.scene import Scene, is_free, make_scene
+from data_prep.world.vocabulary import COLOURS, SHAPE_NAMES
+from data_prep.world.words import plainly, refer
 from models.questions import Question
 
 SEEN_SHARE = 0.35  # less of a thing than this is neither surely visible nor surely absent: drawn again
@@ -22,10 +23,11 @@ PIXELS_SEEN = 12
 class SampleMix:
     """Shares of the kinds of question, each between 0 and 1."""
 
-    absent: float = 0.3  # the target is not in the picture, or the words name nothing
+    absent: float = 0.3  # a look-alike stands in the target's place
     template: float = 0.5
     marked: float = 0.5  # a rectangle is drawn around where the target was last seen
     missed: float = 0.2  # of the marked: the rectangle is somewhere else
+    plain: bool = False  # only the plainest words
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,10 @@ def draw_sample(seed: int, preset: WorldPreset, contract: Contract, mix: SampleM
     rng = np.random.default_rng((preset.first_seed + seed, 2))
     chosen = int(rng.integers(len(scene.things)))
     is_absent = rng.random() < mix.absent
-    shown = _without(scene, chosen) if is_absent else scene
+    shown = _replaced(rng, scene, chosen) if is_absent else scene
     t, image, masks = _clear_frame(rng, shown, None if is_absent else chosen)
     thing = scene.things[chosen]
-    words = refer(rng, thing.colour, thing.shape)
-    if is_absent and not mix.template and rng.random() < 0.5:
-        words = hard_negative(rng, shown)
+    words = plainly(thing.colour, thing.shape) if mix.plain else refer(rng, thing.colour, thing.shape)
     box = None if is_absent else box_of_mask(masks[chosen])
     question = Question(
         image,
@@ -62,10 +62,21 @@ def draw_sample(seed: int, preset: WorldPreset, contract: Contract, mix: SampleM
     return Sample(question, box, _other_boxes(masks, None if is_absent else chosen))
 
 
-def _without(scene: Scene, chosen: int) -> Scene:
-    """The same scene with one thing taken out."""
-    things = tuple(thing for index, thing in enumerate(scene.things) if index != chosen)
-    return dataclasses.replace(scene, things=things, target=0)
+def _replaced(rng: np.random.Generator, scene: Scene, chosen: int) -> Scene:
+    """The same scene with something else in the place of one thing: a look-alike where there may be any.
+
+    The number of things stays as it is: a scene with one fewer would tell by that alone that its
+    target is gone, and nothing would have to be compared with the words.
+    """
+    looks = [(thing.colour, thing.shape) for thing in scene.things]
+    gone = looks.pop(chosen)
+    share = scene.preset.look_alikes
+    others = [(c, s) for c in COLOURS for s in SHAPE_NAMES if (c == gone[0]) != (s == gone[1]) or not share]
+    free = [look for look in others if is_free(look, [*looks, gone], share)]
+    colour, shape = free[int(rng.integers(len(free)))]
+    things = list(scene.things)
+    things[chosen] = dataclasses.replace(things[chosen], colour=colour, shape=shape)
+    return dataclasses.replace(scene, things=tuple(things))
 
 
 def _clear_frame(

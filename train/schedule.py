@@ -9,3 +9,15 @@ def warmed_cosine(step: int, steps: int, warmup: int, floor: float = 0.1) -> flo
         return (step + 1) / warmup
     share = (step - warmup) / max(1, steps - warmup)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def warmup_stable_decay(step: int, steps: int, warmup: int, decay: float = 0.4, floor: float = 0.1) -> float:
+    """A straight rise over `warmup` steps, then the peak, then half a cosine down to `floor`.
+
+    The last `decay` of the steps fall. A small model learns which thing is meant all of a sudden and at
+    a high rate, so the rate stays up for as long as it can.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    share = (step / steps - (1 - decay)) / decay
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * max(0.0, share)))

@@ -17,7 +17,7 @@ FPS = 30.0  # what the toolkit assumes where a sequence does not say
 
 @dataclass(frozen=True)
 class Problem:
-    """What cannot be tracked: a sequence, or one prompt of it; the reason is one line with the mend."""
+    """What cannot be tracked, in one line with the mend: a prompt, or (None) a whole sequence."""
 
     sequence: str
     prompt: str | None
@@ -51,10 +51,14 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
     sequences: list[Sequence] = []
     problems: list[Problem] = []
     for name in names:
+        known: list[str | None] = [None]
         try:
-            sequence, faults, notes = _read_sequence(folder, name, check_frames)
+            home = _home(folder, name)
+            properties, every = _read_prompts(home, name)
+            known = list(dict.fromkeys(every))
+            sequence, faults, notes = _read_sequence(home, name, properties, every, check_frames)
         except UserError as fault:
-            problems.append(Problem(name, None, str(fault)))
+            problems += [Problem(name, prompt, str(fault)) for prompt in known]
             continue
         sequences += [sequence] if sequence.prompts else []
         problems += faults
@@ -71,14 +75,21 @@ def split_prompts(text: str) -> list[str]:
     return text.split(";")
 
 
-def _read_sequence(folder: Path, name: str, check_frames: bool) -> tuple[Sequence, list[Problem], list[str]]:
-    """One sequence, problems of single prompts, and warnings. Raises UserError where it cannot be read."""
-    home = _home(folder, name)
+def _read_prompts(home: Path, name: str) -> tuple[dict[str, str], list[str]]:
+    """What the `sequence` file says, and its prompts. Raises UserError where it says none."""
     path = home / "sequence"
     properties = read_properties(path, f"restore it, or take {name!r} off list.txt")
     every = split_prompts(properties.get("prompts", ""))
     if not any(map(str.strip, every)):
         raise UserError(f"{path}: no prompts; add a line like prompts=the red cup;the cup on the left")
+    return properties, every
+
+
+def _read_sequence(
+    home: Path, name: str, properties: dict[str, str], every: list[str], check_frames: bool
+) -> tuple[Sequence, list[Problem], list[str]]:
+    """One sequence, problems of single prompts, and warnings. Raises UserError where it cannot be read."""
+    path = home / "sequence"
     try:
         paths, warnings = find_frames(home, properties)
         frames = same_size(paths, check_frames)

@@ -11,7 +11,7 @@ from data_prep.world.scene import Scene, make_scene
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames RGB uint8 (height, width, 3); `masks[t][i]` is what is seen of thing `i`, bool (height, width)."""
+    """Frames, RGB uint8 (height, width, 3), and masks: `masks[t][i]` is what is seen of thing `i`, bool."""
 
     scene: Scene
     images: list[np.ndarray]

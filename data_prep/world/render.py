@@ -41,7 +41,9 @@ def render_workspace(
     return names
 
 
-def _render_sequence(root: Path, preset: WorldPreset, prompts: int, frames: int, seed: int, name: str) -> None:
+def _render_sequence(
+    root: Path, preset: WorldPreset, prompts: int, frames: int, seed: int, name: str
+) -> None:
     """One sequence: its frames, its text files, and the truth of its target in every frame."""
     clip = render_clip(seed, preset, frames)
     folder = sequence_folder(root, name)

@@ -1,6 +1,7 @@
 """A scene: its things, how each moves, and when it is away. Everything follows from one seed."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from data_prep.world.presets import WorldPreset
 from data_prep.world.vocabulary import COLOURS, SHAPE_NAMES
 
+Look = tuple[str, str]  # colour and shape
 EXIT_FRAMES = 8  # how long a thing takes to slide out of the picture, and in again
 
 
@@ -78,7 +80,7 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     """Draw a scene from a seed. No two things share both colour and shape, so words decide."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(preset.things[0], preset.things[1] + 1))
-    looks = _looks(rng, count)
+    looks = _looks(rng, count, preset.look_alikes)
     target = int(rng.integers(count))
     middles = _spread(rng, count, preset)
     things = tuple(
@@ -88,18 +90,28 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     return Scene(preset, seed, things, _pillars(rng, preset), target)
 
 
-def _looks(rng: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    """Distinct (colour, shape) pairs; about half of them share one of the two with an earlier pair."""
+def _looks(rng: np.random.Generator, count: int, look_alikes: float) -> list[Look]:
+    """Distinct (colour, shape) pairs, each with a chance to share one of the two with an earlier pair.
+
+    Without that chance no two share either.
+    """
     colours, shapes = list(COLOURS), list(SHAPE_NAMES)
-    looks: list[tuple[str, str]] = []
+    looks: list[Look] = []
     while len(looks) < count:
         colour, shape = str(rng.choice(colours)), str(rng.choice(shapes))
-        if looks and rng.random() < 0.6:
+        if looks and rng.random() < look_alikes:
             like = looks[int(rng.integers(len(looks)))]
             colour, shape = (like[0], shape) if rng.random() < 0.5 else (colour, like[1])
-        if (colour, shape) not in looks:
+        if is_free((colour, shape), looks, look_alikes):
             looks.append((colour, shape))
     return looks
+
+
+def is_free(look: Look, taken: Sequence[Look], look_alikes: float) -> bool:
+    """Whether a look may stand beside others: it is another one, or shares nothing where none may."""
+    if look_alikes:
+        return look not in taken
+    return all(look[0] != other[0] and look[1] != other[1] for other in taken)
 
 
 def _spread(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[tuple[float, float]]:
@@ -118,7 +130,7 @@ def _spread(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[t
 def _thing(
     rng: np.random.Generator,
     preset: WorldPreset,
-    look: tuple[str, str],
+    look: Look,
     middle: tuple[float, float],
     is_target: bool,
 ) -> Thing:

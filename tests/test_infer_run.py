@@ -1,0 +1,238 @@
+"""Whole runs with tiny models: what is written, what is refused, what fails alone."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from data_prep.frames import VideoFrames
+from data_prep.votsr.results import read_lines, result_path
+from data_prep.votsr.write import write_sequence, write_workspace
+from infer import run as infer_run
+from infer.config import InferSettings, PerFrameConfig, TrackerConfig
+from models.config import GrounderConfig, MaskHeadConfig
+from tests.tiny_models import save_grounder, save_mask_head
+from tests.votsr_miniature import PROMPTS, SIZE, add_sequence, add_truth, disc, make_workspace, write_frame
+
+ID = "Mine"
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return save_grounder(folder / "grounder"), save_mask_head(folder / "mask_head")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
+    """A run over `tmp_path/ws`, without packing and pictures unless a test wants them."""
+    grounder, mask_head = checkpoints
+    return InferSettings(
+        workspace=str(tmp_path / "ws"),
+        tracker_id=ID,
+        model=GrounderConfig(str(grounder)),
+        mask_head=MaskHeadConfig(str(mask_head)),
+        tracker=TrackerConfig(visible_above=0.0, confirm=False),
+        device="cpu",
+        out=str(tmp_path / "out"),
+        pack=False,
+        overlay=False,
+    )
+
+
+def run(settings: InferSettings, **changes: Any) -> tuple[int, dict[str, Any]]:
+    status = infer_run.run(dataclasses.replace(settings, **changes))
+    return status, json.loads((Path(settings.out) / "summary.json").read_text())
+
+
+def results(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((root / "results" / ID).rglob("*.txt"))}
+
+
+def test_a_workspace_is_tracked_packed_scored_and_pictured(settings: InferSettings, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws")
+    masks = [disc(20, 20, 8), None, disc(30, 20, 8), None]
+    for name in ("ball", "kite"):
+        add_truth(root / "sequences" / name, masks, [True, True, False, True])
+    status, summary = run(settings, pack=True, overlay=True)
+    assert status == 0
+    assert summary["tracks"] == summary["written"] == 4
+    assert summary["track_frames"] == 16 and summary["failed"] == []
+    with zipfile.ZipFile(summary["zip"]) as archive:
+        names = archive.namelist()
+    assert "manifest.yml" in names and sum(name.startswith("baseline/") for name in names) >= 4
+    assert 0 <= summary["referral_accuracy"] <= 1
+    assert summary["absent_recall"] is not None and set(summary["sequences"]) == {"ball", "kite"}
+    videos = sorted((tmp_path / "out" / "overlays").glob("*.mp4"))
+    assert len(videos) == 4 and len(VideoFrames.open(videos[0])) == 4
+    assert (tmp_path / "out" / "contact_sheet.png").is_file()
+    assert "[Mine]" in (root / "trackers.ini").read_text()
+
+
+def test_the_same_run_gives_the_same_bytes(settings: InferSettings, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings)
+    first = results(root)
+    run(settings, overwrite=True)
+    assert results(root) == first and len(first) == 4
+
+
+def test_what_is_whole_is_kept_and_the_rest_completed(settings: InferSettings, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings)
+    first = results(root)
+    kept, removed, cut = (
+        result_path(root, ID, "ball", PROMPTS[0]),
+        *(result_path(root, ID, "kite", prompt) for prompt in PROMPTS),
+    )
+    written_at = kept.stat().st_mtime_ns
+    removed.unlink()
+    cut.write_text("0\n")
+    status, summary = run(settings)
+    assert status == 0 and summary["written"] == 4 and summary["track_frames"] == 8
+    assert results(root) == first and kept.stat().st_mtime_ns == written_at
+
+
+def test_results_of_another_run_are_refused_unless_overwritten(
+    settings: InferSettings, tmp_path: Path
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings)
+    first = results(root)
+    other = PerFrameConfig(visible_above=1.1)  # never sees anything
+    with pytest.raises(UserError, match="other tracker.*overwrite=true"):
+        run(settings, tracker=other)
+    assert results(root) == first
+    status, _ = run(settings, tracker=other, overwrite=True)
+    assert status == 0
+    assert all(set(content.split()) == {b"0"} for content in results(root).values())
+
+
+def test_results_without_a_fingerprint_are_refused(settings: InferSettings, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings)
+    (root / "results" / ID / "fingerprint.json").unlink()
+    with pytest.raises(UserError, match="missing"):
+        run(settings)
+
+
+def test_an_empty_prompt_is_absent_throughout(settings: InferSettings, tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    add_sequence(root, "ball", prompts=("the ball", ""))
+    write_workspace(root, ["ball"])
+    status, summary = run(settings, pack=True)
+    assert status == 0 and summary["warnings"]
+    assert read_lines(result_path(root, ID, "ball", "")) == ["0"] * 4
+
+
+def _lose_a_frame(folder: Path) -> None:
+    (folder / "color" / "00000002.jpg").unlink()
+
+
+def _break_a_frame(folder: Path) -> None:
+    path = folder / "color" / "00000003.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def _resize_a_frame(folder: Path) -> None:
+    write_frame(folder / "color" / "00000002.jpg", (32, 24))
+
+
+def _lose_the_file(folder: Path) -> None:
+    (folder / "sequence").unlink()
+
+
+def _lose_the_prompts(folder: Path) -> None:
+    (folder / "sequence").write_text("name=kite\n")
+
+
+def _clash(folder: Path) -> None:
+    write_sequence(folder, ["same words", "same words"], 10.0)
+
+
+FAULTS = [_lose_a_frame, _break_a_frame, _resize_a_frame, _lose_the_file, _lose_the_prompts, _clash]
+
+
+@pytest.mark.parametrize("spoil", FAULTS)
+def test_a_bad_sequence_fails_alone(
+    spoil: Any, settings: InferSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    folder = root / "sequences" / "kite"
+    spoil(folder)
+    status, summary = run(settings, pack=True)
+    assert status == 1 and summary["zip"] is None
+    assert summary["written"] == 2 and summary["tracks"] == 2 + len(summary["failed"])
+    assert {failure["sequence"] for failure in summary["failed"]} == {"kite"}
+    reasons = {failure["reason"] for failure in summary["failed"]}
+    assert len(reasons) == 1 and "\n" not in next(iter(reasons)) and str(folder) in next(iter(reasons))
+    assert not list((root / "results" / ID / "baseline").glob("kite/*.txt"))
+    assert not list(root.glob("*.zip"))
+    assert next(iter(reasons)) in capsys.readouterr().out
+
+
+def test_a_name_that_leaves_the_workspace_is_refused(settings: InferSettings, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws", names=["ball"])
+    (root / "sequences" / "list.txt").write_text("ball\n../x\n")
+    before = sorted(tmp_path.iterdir())
+    status, summary = run(settings)
+    assert status == 1 and summary["written"] == 2
+    assert [failure["sequence"] for failure in summary["failed"]] == ["../x"]
+    assert set(tmp_path.iterdir()) - set(before) <= {tmp_path / "out"}
+
+
+def test_windows_line_ends_and_repeats_are_simply_read(settings: InferSettings, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws", names=["ball"])
+    (root / "sequences" / "list.txt").write_bytes(b"ball\r\nball\r\n")
+    path = root / "sequences" / "ball" / "sequence"
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    status, summary = run(settings, pack=True)
+    assert status == 0 and summary["tracks"] == 2 and len(summary["warnings"]) == 1
+
+
+def test_a_workspace_that_does_not_exist_stops_at_once(settings: InferSettings, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        infer_run.run(dataclasses.replace(settings, workspace=str(tmp_path / "nowhere")))
+
+
+def test_a_full_disk_leaves_no_half_result(
+    settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path / "ws", names=["ball"])
+
+    monkeypatch.setattr("infer.votsr_run.write_result", _failing_write)
+    status, summary = run(settings)
+    assert status == 1 and len(summary["failed"]) == 2
+    assert results(root) == {}
+
+
+def _failing_write(path: Path, _lines: list[str], _num_frames: int) -> None:
+    raise UserError(f"{path}: cannot be written (No space left on device); make room")
+
+
+def test_a_video_is_tracked_by_its_prompts(settings: InferSettings, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        for level in (50, 120, 200):
+            picture = np.full((SIZE[1], SIZE[0], 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    status, summary = run(settings, workspace=None, video=str(clip), prompt="the cup; the ball")
+    assert status == 0 and summary["tracks"] == 2 and summary["zip"] is None
+    videos = sorted((tmp_path / "out" / "overlays").glob("*.mp4"))
+    assert [len(VideoFrames.open(video)) for video in videos] == [3, 3]
+    masks = sorted((tmp_path / "out" / "masks").glob("*.txt"))
+    assert [len(read_lines(path)) for path in masks] == [3, 3]
+
+
+def test_a_video_needs_words(settings: InferSettings) -> None:
+    with pytest.raises(UserError, match="prompt="):
+        infer_run.run(dataclasses.replace(settings, workspace=None, video="clip.mp4"))
