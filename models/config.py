@@ -19,7 +19,8 @@ class GrounderConfig:
         "auto", "prompt contract: qwen or short; auto: the checkpoint's own, or qwen for Qwen's hub ids"
     )
     dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
-    batch: int = key(8, "most questions answered in one batch; lower it when memory runs out")
+    batch: int = key(8, "most questions answered in one batch; lower it when memory runs out", minimum=1)
+    box_floor: float = key(0.05, "visible probability below which no box is decoded, to save time")
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
-from data_prep.geometry import Box
+from data_prep.geometry import Box, Size
 from data_prep.prompts import (
     ABSENT,
-    BOX_END,
     BOX_START,
     BUILT_IN,
     VISIBLE,
@@ -29,11 +28,12 @@ from data_prep.prompts import (
 )
 from models.checkpoint import check_checkpoint, choose_dtype, not_fetched
 from models.config import GrounderConfig
-from models.questions import Encoded, Question, QuestionEncoder
+from models.questions import Question, QuestionEncoder
 
 MODEL_TYPES = ("qwen2_5_vl",)
 PUBLISHED = "Qwen/"  # the hub owner whose checkpoints carry no contract of ours
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
+Decoded = tuple[str, torch.Tensor]  # the text of a box's numbers, the log-probabilities of their digits
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Answer:
     """What the grounder says of one question.
 
     `visible` is the probability that the target is in the image. `box_xyxy` is in pixels of the
-    question's image, given whatever `visible` is; None where no box could be read (`text` says what
-    was). `box_confidence` is the geometric mean probability of the box's digits.
+    question's image; None where none could be read, or where `visible` is so low that none was decoded.
+    `box_confidence` is the geometric mean probability of the box's digits, `text` what was decoded.
     """
 
     visible: float
@@ -60,16 +60,20 @@ class Grounder:
         processor: Qwen2_5_VLProcessor,
         contract: Contract,
         batch: int = 8,
+        box_floor: float = 0.0,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = processor.tokenizer
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
-        self.batch = batch
+        self.batch, self.box_floor = batch, box_floor
         self._true, self._false = self._single(VISIBLE), self._single(ABSENT)
         self._forced_length = len(self.tokenizer(VISIBLE + BOX_START, add_special_tokens=False).input_ids)
         digits = [self.tokenizer(digit, add_special_tokens=False).input_ids[-1] for digit in "0123456789"]
         self._digits = torch.tensor(digits, device=model.device)
+        tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
+        closing = [index for index, token in enumerate(tokens) if "]" in token]
+        self._closing = torch.tensor(closing, device=model.device)
 
     @classmethod
     def load(cls, config: GrounderConfig, device: torch.device) -> "Grounder":
@@ -89,7 +93,7 @@ class Grounder:
         except (OSError, ValueError) as fault:
             raise not_fetched("model.checkpoint", config.checkpoint, fault) from None
         model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` and loses its signature
-        return cls(model, processor, find_contract(config), config.batch)
+        return cls(model, processor, find_contract(config), config.batch, config.box_floor)
 
     def _single(self, text: str) -> int:
         """The one token that a decision is read from."""
@@ -115,61 +119,67 @@ class Grounder:
         kept = self._forced_length + 1
         output = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=kept)
         decision = output.logits[:, 0, [self._true, self._false]].float().softmax(-1)[:, 0]
-        tokens, log_probabilities = self._decode(output.logits[:, -1], inputs["attention_mask"], cache)
-        return self._read(questions, encoded, decision, tokens, log_probabilities)
+        asked = (decision >= self.box_floor).nonzero()[:, 0]
+        boxes: dict[int, Decoded] = {}
+        if len(asked):
+            cache.batch_select_indices(asked)
+            deltas = self.model.model.rope_deltas[asked]
+            rows = self._decode(output.logits[asked, -1], inputs["attention_mask"][asked], deltas, cache)
+            boxes = dict(zip(asked.tolist(), rows, strict=True))
+        return [
+            self._answer(question, resized, float(visible), boxes.get(row))
+            for row, (question, resized, visible) in enumerate(
+                zip(questions, encoded.resized, decision, strict=True)
+            )
+        ]
 
     def _decode(
-        self, logits: torch.Tensor, mask: torch.Tensor, cache: DynamicCache
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Greedy tokens (batch, steps) until every row closed its box, and their log-probabilities."""
+        self, logits: torch.Tensor, mask: torch.Tensor, deltas: torch.Tensor, cache: DynamicCache
+    ) -> list[Decoded]:
+        """Decode greedily until every row closed its box; what each row holds before that.
+
+        `logits` (batch, vocabulary) are those of the first number's first token, `mask` (batch, length)
+        and `deltas` (batch, 1) the attention mask and position offsets of what is in the cache.
+        """
         tokens, scores = [], []
         open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         for _ in range(MAX_BOX_TOKENS):
             best = logits.float().log_softmax(-1).max(-1)
             tokens.append(best.indices)
             scores.append(best.values)
-            open_rows &= torch.tensor(
-                ["]" not in text for text in self._texts(best.indices)], device=mask.device
-            )
+            open_rows &= ~torch.isin(best.indices, self._closing)
             if not open_rows.any():
                 break
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            position = mask.sum(1, keepdim=True) - 1 + self.model.model.rope_deltas
             logits = self.model(
                 input_ids=best.indices[:, None],
                 attention_mask=mask,
-                position_ids=position.expand(3, -1, -1),
+                position_ids=(mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1),
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
-        return torch.stack(tokens, dim=1), torch.stack(scores, dim=1)
+        return [
+            self._before_closing(*row)
+            for row in zip(torch.stack(tokens, dim=1), torch.stack(scores, dim=1), strict=True)
+        ]
 
-    def _texts(self, tokens: torch.Tensor) -> list[str]:
-        return [self.tokenizer.decode([token]) for token in tokens.tolist()]
+    def _before_closing(self, tokens: torch.Tensor, scores: torch.Tensor) -> Decoded:
+        """A row's numbers as text, and the log-probabilities of their digits."""
+        closed = torch.isin(tokens, self._closing).nonzero()
+        length = int(closed[0, 0]) if len(closed) else len(tokens)
+        are_digits = torch.isin(tokens[:length], self._digits)
+        return self.tokenizer.decode(tokens[:length]), scores[:length][are_digits]
 
-    def _read(
-        self,
-        questions: Sequence[Question],
-        encoded: Encoded,
-        decision: torch.Tensor,
-        tokens: torch.Tensor,
-        scores: torch.Tensor,
-    ) -> list[Answer]:
-        """Decoded rows to answers in pixels of each question's image."""
-        are_digits = torch.isin(tokens, self._digits)
-        answers = []
-        for row, question in enumerate(questions):
-            texts = self._texts(tokens[row])
-            length = next((index for index, text in enumerate(texts) if "]" in text), len(texts))
-            numbers = "".join(texts[:length])
-            box_resized = parse_box(numbers)
-            frame_size = (question.image.shape[1], question.image.shape[0])
-            box = to_frame(box_resized, encoded.resized[row], frame_size) if box_resized else None
-            digit_scores = scores[row, :length][are_digits[row, :length]]
-            confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
-            text = BOX_START.lstrip(", ") + numbers + BOX_END
-            answers.append(Answer(float(decision[row]), box, confidence, text))
-        return answers
+    def _answer(self, question: Question, resized: Size, visible: float, box: Decoded | None) -> Answer:
+        """One decoded row as an answer in pixels of the question's image."""
+        if box is None:
+            return Answer(visible, None, 0.0, "")
+        numbers, digit_scores = box
+        box_resized = parse_box(numbers)
+        frame_size = (question.image.shape[1], question.image.shape[0])
+        box_xyxy = to_frame(box_resized, resized, frame_size) if box_resized else None
+        confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
+        return Answer(visible, box_xyxy, confidence, numbers)
 
 
 def find_contract(config: GrounderConfig) -> Contract:

@@ -106,7 +106,7 @@ def test_results_of_another_run_are_refused_unless_overwritten(
     run(settings)
     first = results(root)
     other = PerFrameConfig(visible_above=1.1)  # never sees anything
-    with pytest.raises(UserError, match="other tracker.*overwrite=true"):
+    with pytest.raises(UserError, match=r"other tracker.*overwrite=true"):
         run(settings, tracker=other)
     assert results(root) == first
     status, _ = run(settings, tracker=other, overwrite=True)

@@ -1,0 +1,20 @@
+"""`python -m benchmarks NAME`: measured comparisons; the last line printed is one JSON object."""
+
+import argparse
+import importlib
+import sys
+
+NAMES = ("memory",)
+
+
+def main() -> int:
+    """Run the benchmark that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", choices=NAMES)
+    name, rest = parser.parse_known_args()
+    module = importlib.import_module(f"benchmarks.{name.name}")
+    return int(module.main(rest))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

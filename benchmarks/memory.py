@@ -1,0 +1,129 @@
+"""Does memory grow with the video? `python -m benchmarks memory [--frames 300 3000]`
+
+Ours: a whole run of `python -m infer` (one prompt, pictures and all) over videos of two lengths, each in
+a process of its own; the peak of its resident memory. Theirs: the mask head's model in transformers' own
+streaming session, a box on the first frame and every frame after it, in a process of its own. Both are
+given as KB more for each further frame.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.machine import machine
+from data_prep.votsr.write import write_sequence, write_workspace
+from data_prep.world.clip import render_clip
+from data_prep.world.presets import PRESETS
+from data_prep.world.render import render_workspace
+from models.config import MASK_HEADS
+
+CYCLE = 60  # frames that are rendered; a longer video repeats them
+THEIR_FRAMES = (60, 300)  # enough to see the slope: a session grows in a straight line
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print a table, and one JSON object as the last line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks memory", description=__doc__)
+    parser.add_argument("--frames", type=int, nargs=2, default=(300, 3000))
+    short, long = parser.parse_args(arguments).frames
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        render_workspace(source, PRESETS["demo"], sequences=1, prompts=1, frames=CYCLE)
+        ours = [_child("ours", str(_repeated(source, Path(folder) / str(n), n))) for n in (short, long)]
+    theirs = [_child("theirs", str(n)) for n in THEIR_FRAMES]
+    our_slope = (ours[1] - ours[0]) / (long - short)
+    their_slope = (theirs[1] - theirs[0]) / (THEIR_FRAMES[1] - THEIR_FRAMES[0])
+    print(f"{'':<28}{'frames':>8}{'peak MB':>10}{'KB a frame':>12}")
+    for name, frames, peaks, slope in (
+        ("python -m infer", (short, long), ours, our_slope),
+        ("transformers' session", THEIR_FRAMES, theirs, their_slope),
+    ):
+        for count, peak in zip(frames, peaks, strict=True):
+            print(f"{name:<28}{count:>8}{peak / 1024:>10.1f}{slope:>12.2f}")
+    print(f"peak over {long} frames: {ours[1] / ours[0]:.3f} times that over {short}")
+    report = {
+        "benchmark": "memory",
+        "ratio": round(their_slope / max(our_slope, 0.01), 2),
+        "ours": round(our_slope, 3),
+        "theirs": round(their_slope, 3),
+        "unit": "KB of peak resident memory for each further frame",
+        "peak_ratio": round(ours[1] / ours[0], 4),
+        "frames": [short, long],
+        "machine": machine(),
+    }
+    print(json.dumps(report))
+    return 0
+
+
+def _repeated(source: Path, root: Path, num_frames: int) -> Path:
+    """A workspace whose one video repeats the frames of `source`'s until it is `num_frames` long."""
+    name = "long"
+    folder = root / "sequences" / name
+    (folder / "color").mkdir(parents=True)
+    frames = sorted((source / "sequences").glob("*/color/*.jpg"))
+    for index in range(num_frames):
+        (folder / "color" / f"{index + 1:08d}.jpg").symlink_to(frames[index % len(frames)])
+    scene = render_clip(PRESETS["demo"].first_seed, PRESETS["demo"], 1).scene
+    target = scene.things[scene.target]
+    write_sequence(folder, [f"the {target.colour} {target.shape}"], 12.0)
+    write_workspace(root, [name])
+    return root
+
+
+def _child(kind: str, argument: str) -> int:
+    """Peak resident memory, in KB, of this module run for one measurement."""
+    command = [sys.executable, "-m", "benchmarks.memory", kind, argument]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return int(done.stdout.splitlines()[-1])
+
+
+def _measure(kind: str, argument: str) -> None:
+    """In a child: do the work, then print the peak."""
+    if kind == "ours":
+        _track(Path(argument))
+    else:
+        _stream(int(argument))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def _track(root: Path) -> None:
+    from infer.config import InferSettings, TrackerConfig
+    from infer.run import run
+
+    settings = InferSettings(
+        workspace=str(root), tracker=TrackerConfig(), device="cpu", out=str(root / "out"), pack=False
+    )
+    if run(settings) != 0:
+        raise RuntimeError("the run failed")
+
+
+def _stream(num_frames: int) -> None:
+    import torch
+    from transformers import Sam2VideoInferenceSession, Sam2VideoModel
+
+    torch.set_num_threads(1)
+    model = Sam2VideoModel.from_pretrained(MASK_HEADS["nano"].checkpoint, dtype=torch.float32)
+    session = Sam2VideoInferenceSession(
+        video=None, video_height=270, video_width=480, inference_device="cpu", dtype=torch.float32
+    )
+    side = model.image_size
+    index = session.obj_id_to_idx(1)
+    box = torch.tensor([[[side * 0.4, side * 0.4], [side * 0.6, side * 0.6]]])[None]
+    session.add_point_inputs(index, 0, {"point_coords": box, "point_labels": torch.tensor([[[2, 3]]])})
+    session.obj_with_new_inputs = [1]
+    with torch.inference_mode():
+        for frame in range(num_frames):
+            model(inference_session=session, frame=torch.zeros(3, side, side), frame_idx=frame)
+
+
+if __name__ == "__main__":
+    _measure(sys.argv[1], sys.argv[2])
