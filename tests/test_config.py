@@ -144,6 +144,7 @@ def test_a_local_file_is_read_where_there_is_one(run, folder):
         ("+model.checkpont=x", "model.checkpoint"),
         ("++promt=x", "prompt"),
         ("checkpoint=x", "model.checkpoint"),
+        ("chekpoint=x", "model.checkpoint"),
         ("parts.0.prest=flat", "parts.0.preset"),
         ("trackr=deep", "tracker"),
         ("model=nanno", "nano"),
@@ -202,6 +203,10 @@ def test_a_fault_in_a_yaml_file_names_the_file(refused, folder):
 
 def test_the_last_of_many_jobs_is_checked_before_the_first_runs(refused):
     assert "model.size=99" in refused("-m", "model.size=1,2,99")
+
+
+def test_what_a_dataclass_refuses_is_refused_before_the_first_job_runs(refused):
+    assert "model.size=4: needs a checkpoint" in refused("-m", "model.size=3,4")
 
 
 @settings(deadline=None)

@@ -28,6 +28,11 @@ class Model:
     checkpoint: str | None = key(None, "where the weights lie")
     size: int = key(1, "how large", minimum=1, maximum=9)
 
+    def __post_init__(self) -> None:
+        """What no bound can say."""
+        if self.size == 4 and self.checkpoint is None:
+            raise UserError("model.size=4: needs a checkpoint; give model.checkpoint=...")
+
 
 @dataclass(frozen=True)
 class Plain:
