@@ -107,22 +107,25 @@ def _track(root: Path) -> None:
 
 
 def _stream(num_frames: int) -> None:
+    import numpy as np
     import torch
-    from transformers import Sam2VideoInferenceSession, Sam2VideoModel
+    from transformers import Sam2ImageProcessor, Sam2VideoInferenceSession, Sam2VideoModel
 
     torch.set_num_threads(1)
     model = Sam2VideoModel.from_pretrained(MASK_HEADS["nano"].checkpoint, dtype=torch.float32)
     session = Sam2VideoInferenceSession(
         video=None, video_height=270, video_width=480, inference_device="cpu", dtype=torch.float32
     )
-    side = model.image_size
+    processor = Sam2ImageProcessor.from_pretrained(MASK_HEADS["nano"].checkpoint)
+    pixels = processor(np.zeros((270, 480, 3), np.uint8), return_tensors="pt")["pixel_values"][0]
+    side = pixels.shape[-1]
     index = session.obj_id_to_idx(1)
     box = torch.tensor([[[side * 0.4, side * 0.4], [side * 0.6, side * 0.6]]])[None]
     session.add_point_inputs(index, 0, {"point_coords": box, "point_labels": torch.tensor([[[2, 3]]])})
     session.obj_with_new_inputs = [1]
     with torch.inference_mode():
         for frame in range(num_frames):
-            model(inference_session=session, frame=torch.zeros(3, side, side), frame_idx=frame)
+            model(inference_session=session, frame=pixels, frame_idx=frame)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ class WorldPreset:
     radius: tuple[float, float]  # smallest and largest radius of a thing
     textured: bool  # noise on backgrounds and light on things, or flat colours
     look_alikes: float  # chance that a thing shares colour or shape with another; 0: none ever does
+    colours: int  # how many colours a scene draws from; 0: all
     moving: bool
     absence: float  # share of scenes whose target leaves and returns
     late: float  # share of scenes whose target comes in only later
@@ -27,15 +28,19 @@ PRESETS: dict[str, WorldPreset] = {
     preset.name: preset
     for preset in (
         WorldPreset(
-            "plain", 1_000_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.0, False, 0.0, 0.0, 0, 1
+            "plain", 1_000_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.0, 0, False, 0.0, 0.0, 0, 1
         ),
-        WorldPreset("flat", 1_500_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.6, False, 0.0, 0.0, 0, 1),
         WorldPreset(
-            "train", 2_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, 0.6, True, 0.5, 0.2, 1, 60
+            "flat", 1_500_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.6, 0, False, 0.0, 0.0, 0, 1
         ),
-        WorldPreset("val", 3_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, 0.6, True, 0.5, 0.2, 1, 60),
         WorldPreset(
-            "demo", 4_000_000_000, (480, 270), (3, 4), (0.09, 0.17), True, 0.6, True, 0.7, 0.2, 1, 60
+            "train", 2_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, 0.6, 0, True, 0.5, 0.2, 1, 60
+        ),
+        WorldPreset(
+            "val", 3_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, 0.6, 0, True, 0.5, 0.2, 1, 60
+        ),
+        WorldPreset(
+            "demo", 4_000_000_000, (480, 270), (3, 4), (0.09, 0.17), True, 0.6, 0, True, 0.7, 0.2, 1, 60
         ),
     )
 }

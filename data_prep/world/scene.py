@@ -80,7 +80,7 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     """Draw a scene from a seed. No two things share both colour and shape, so words decide."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(preset.things[0], preset.things[1] + 1))
-    looks = _looks(rng, count, preset.look_alikes)
+    looks = _looks(rng, count, preset)
     target = int(rng.integers(count))
     middles = _spread(rng, count, preset)
     things = tuple(
@@ -90,19 +90,21 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     return Scene(preset, seed, things, _pillars(rng, preset), target)
 
 
-def _looks(rng: np.random.Generator, count: int, look_alikes: float) -> list[Look]:
+def _looks(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[Look]:
     """Distinct (colour, shape) pairs, each with a chance to share one of the two with an earlier pair.
 
     Without that chance no two share either.
     """
     colours, shapes = list(COLOURS), list(SHAPE_NAMES)
+    if preset.colours:
+        colours = [str(colour) for colour in rng.choice(colours, preset.colours, replace=False)]
     looks: list[Look] = []
     while len(looks) < count:
         colour, shape = str(rng.choice(colours)), str(rng.choice(shapes))
-        if looks and rng.random() < look_alikes:
+        if looks and rng.random() < preset.look_alikes:
             like = looks[int(rng.integers(len(looks)))]
             colour, shape = (like[0], shape) if rng.random() < 0.5 else (colour, like[1])
-        if is_free((colour, shape), looks, look_alikes):
+        if is_free((colour, shape), looks, preset.look_alikes):
             looks.append((colour, shape))
     return looks
 
