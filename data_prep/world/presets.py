@@ -31,6 +31,9 @@ PRESETS: dict[str, WorldPreset] = {
             "plain", 1_000_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.0, 0, False, 0.0, 0.0, 0, 1
         ),
         WorldPreset(
+            "mono", 1_250_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.6, 1, False, 0.0, 0.0, 0, 1
+        ),
+        WorldPreset(
             "flat", 1_500_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.6, 0, False, 0.0, 0.0, 0, 1
         ),
         WorldPreset(
