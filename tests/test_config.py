@@ -144,7 +144,7 @@ def test_a_local_file_is_read_where_there_is_one(run, folder):
         ("+model.checkpont=x", "model.checkpoint"),
         ("++promt=x", "prompt"),
         ("checkpoint=x", "model.checkpoint"),
-        ("chekpoint=x", "model.checkpoint"),
+        ("szie=3", "model.size"),
         ("parts.0.prest=flat", "parts.0.preset"),
         ("trackr=deep", "tracker"),
         ("model=nanno", "nano"),
