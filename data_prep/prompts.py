@@ -94,9 +94,21 @@ def read_contract(folder: Path) -> Contract | None:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
         values["prompt_colour"] = tuple(values["prompt_colour"])
-        return Contract(**values)
+        contract = Contract(**values)
+        _check(contract)
     except (ValueError, TypeError, KeyError) as fault:
         raise UserError(f"{path}: not a contract ({fault}); restore the file of the checkpoint") from None
+    return contract
+
+
+def _check(contract: Contract) -> None:
+    """Raise TypeError where a value is of another kind than its default, ValueError for an unknown wording."""
+    for field in dataclasses.fields(Contract):
+        value = getattr(contract, field.name)
+        if not isinstance(value, (int, float) if isinstance(field.default, float) else type(field.default)):
+            raise TypeError(f"{field.name} is {value!r}")
+    if contract.wording not in WORDINGS:
+        raise ValueError(f"no wording is named {contract.wording!r}")
 
 
 def write_contract(folder: Path, contract: Contract) -> None:
@@ -135,8 +147,11 @@ def answer_text(contract: Contract, box_resized: Box | None) -> str:
 
 
 def parse_box(numbers: str) -> Box | None:
-    """The box in what was decoded after `BOX_START`; None unless it holds exactly four numbers."""
-    found: Sequence[str] = re.findall(r"-?\d+(?:\.\d+)?", numbers.split("]")[0])
+    """The box in what was decoded after `BOX_START`; None unless it holds exactly four numbers.
+
+    The digits of a name are no number: `x1, y1, x2, y2`, repeated from the question, is not a box.
+    """
+    found: Sequence[str] = re.findall(r"(?<!\w)-?\d+(?:\.\d+)?", numbers.split("]")[0])
     if len(found) != 4:
         return None
     left, top, right, bottom = (float(number) for number in found)
