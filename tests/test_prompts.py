@@ -1,0 +1,219 @@
+"""The contract: its file, what is asked, what is answered, and how an answer is read."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from configs.errors import UserError
+from data_prep.geometry import Box
+from data_prep.prompts import (
+    ABSENT,
+    ANSWER_START,
+    BOX_START,
+    BUILT_IN,
+    CONTRACT_FILE,
+    VISIBLE,
+    WORDINGS,
+    Contract,
+    answer_text,
+    box_text,
+    messages,
+    parse_box,
+    read_contract,
+    to_frame,
+    write_contract,
+)
+
+quick = settings(deadline=None, max_examples=40)
+contracts = pytest.mark.parametrize("contract", BUILT_IN.values(), ids=BUILT_IN)
+coordinates = st.floats(0, 999.4)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+boxes = st.tuples(coordinates, coordinates, coordinates, coordinates)
+IMAGE = {"type": "image"}
+
+
+# ---- the file ------------------------------------------------------------------------------------
+
+
+@contracts
+def test_a_contract_comes_back_from_its_file(contract: Contract, tmp_path: Path) -> None:
+    changed = dataclasses.replace(contract, prompt_colour=(1, 2, 3), digits=5, template_scale=2.25)
+    write_contract(tmp_path, changed)
+    assert read_contract(tmp_path) == changed
+
+
+def test_a_folder_without_a_contract_has_none(tmp_path: Path) -> None:
+    assert read_contract(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[1, 2]",
+        "null",
+        '{"digits": 3}',
+        json.dumps({**dataclasses.asdict(Contract()), "pixels": 1}),
+        json.dumps({**dataclasses.asdict(Contract()), "wording": "terse"}),
+        json.dumps({**dataclasses.asdict(Contract()), "max_pixels": "many"}),
+        json.dumps({**dataclasses.asdict(Contract()), "separator": None}),
+    ],
+)
+def test_a_spoilt_contract_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
+    (tmp_path / CONTRACT_FILE).write_text(content)
+    with pytest.raises(UserError) as refusal:
+        read_contract(tmp_path)
+    line = str(refusal.value)
+    assert line.startswith(str(tmp_path / CONTRACT_FILE)) and "restore" in line and "\n" not in line
+
+
+# ---- answers -------------------------------------------------------------------------------------
+
+
+def read(contract: Contract, answer: str) -> Box | None:
+    """An answer as inference reads it: what stands behind the forced beginning of a box."""
+    forced = VISIBLE + BOX_START
+    assert answer.startswith(forced)
+    return parse_box(answer[len(forced) :])
+
+
+@contracts
+@quick
+@given(box=boxes)
+def test_a_written_box_is_read_to_the_nearest_pixel(contract: Contract, box: Box) -> None:
+    found = read(contract, answer_text(contract, box))
+    assert found is not None
+    assert found == tuple(round(value) for value in box)
+
+
+@contracts
+@quick
+@given(box=boxes)
+def test_an_answer_is_the_json_that_the_docs_promise(contract: Contract, box: Box) -> None:
+    if contract.digits == 0:  # a number that is filled with zeros is no JSON
+        said = json.loads(ANSWER_START + answer_text(contract, box))
+        assert said == {"visible": True, "bbox_2d": [round(value) for value in box]}
+    assert json.loads(ANSWER_START + answer_text(contract, None)) == {"visible": False}
+
+
+def test_numbers_are_filled_with_zeros_as_the_contract_says() -> None:
+    box = (0.4, 7.6, 48.0, 120.0)
+    assert box_text(BUILT_IN["short"], box) == "000,008,048,120"
+    assert box_text(BUILT_IN["qwen"], box) == "0, 8, 48, 120"
+    assert answer_text(BUILT_IN["short"], box) == ' true, "bbox_2d": [000,008,048,120]}'
+
+
+def test_the_decision_is_the_first_thing_said() -> None:
+    contract = BUILT_IN["short"]
+    assert answer_text(contract, (1, 2, 3, 4)).startswith(VISIBLE)
+    assert answer_text(contract, None).startswith(ABSENT)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    ["", "]", "the red cup", "1, 2, 3", "1, 2, 3, 4, 5", "1, 2, 3]4", "9" * 40, "x1, y1, x2, y2", "{}, [1]"],
+)
+def test_no_box_is_read_from_garbage(garbage: str) -> None:
+    assert parse_box(garbage) is None
+
+
+@quick
+@given(text=texts)
+def test_any_text_can_be_read(text: str) -> None:
+    box = parse_box(text)
+    assert box is None or len(box) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        ("1,2,3,4", (1, 2, 3, 4)),
+        ("001,002,030,400]}", (1, 2, 30, 400)),
+        ("1.5, -2, 3, 4.25]", (1.5, -2, 3, 4.25)),
+        ("1 2 3 4], [5, 6", (1, 2, 3, 4)),
+    ],
+)
+def test_four_numbers_are_a_box(text: str, box: Box) -> None:
+    assert parse_box(text) == box
+
+
+@pytest.mark.parametrize(
+    ("resized", "box"),
+    [
+        ((10, 10, 20, 20), (20, 5, 40, 10)),
+        ((-5, -5, 20, 20), (0, 0, 40, 10)),
+        ((90, 90, 999, 999), (180, 45, 200, 50)),
+        ((20, 20, 10, 30), None),  # inside out
+        ((100, 0, 120, 50), None),  # beside the frame
+        ((10, 10, 10, 20), None),  # no width
+    ],
+)
+def test_a_decoded_box_ends_inside_the_frame(resized: Box, box: Box | None) -> None:
+    assert to_frame(resized, (100, 100), (200, 50)) == box
+
+
+# ---- questions -----------------------------------------------------------------------------------
+
+
+def asked(contract: Contract, words: str, has_template: bool, is_marked: bool) -> list[dict[str, str]]:
+    (message,) = messages(contract, words, has_template, is_marked)
+    assert message["role"] == "user"
+    parts: list[dict[str, str]] = message["content"]
+    return parts
+
+
+@contracts
+@pytest.mark.parametrize("is_marked", [False, True])
+@pytest.mark.parametrize("has_template", [False, True])
+def test_words_come_first_and_the_search_image_last(
+    contract: Contract, has_template: bool, is_marked: bool
+) -> None:
+    parts = asked(contract, "the red cup", has_template, is_marked)
+    wording = WORDINGS[contract.wording]
+    assert parts[0]["type"] == "text" and "the red cup" in parts[0]["text"]
+    assert not any("the red cup" in part.get("text", "") for part in parts[1:])
+    search = [{"type": "text", "text": wording.marked if is_marked else wording.search}, IMAGE]
+    template = [{"type": "text", "text": wording.template}, IMAGE] if has_template else []
+    assert parts[1:] == template + search
+
+
+@contracts
+def test_a_marked_frame_is_announced_otherwise_than_an_unmarked_one(contract: Contract) -> None:
+    assert asked(contract, "x", False, True) != asked(contract, "x", False, False)
+
+
+STRANGE = [
+    '{"visible": true}',
+    "{words} {0} {}",
+    'the "so-called" cup',
+    "two\nlines",
+    "{{ x }}{% if %}",
+    "100 %s",
+]
+
+
+@contracts
+@quick
+@given(words=st.one_of(st.sampled_from(STRANGE), texts))
+def test_words_survive_unharmed(contract: Contract, words: str) -> None:
+    empty, full = (asked(contract, text, False, False)[0]["text"] for text in ("", words))
+    before = len(WORDINGS[contract.wording].words.split("{words}")[0])
+    assert full == empty[:before] + words + empty[before:]
+
+
+@pytest.mark.parametrize("name", WORDINGS)
+def test_every_wording_renders(name: str) -> None:
+    contract = dataclasses.replace(Contract(), wording=name)
+    text = asked(contract, "the cup", True, True)[0]["text"]
+    assert "the cup" in text and "{{" not in text and "{words}" not in text
+
+
+def test_every_built_in_contract_has_a_wording_and_room_for_its_numbers() -> None:
+    for contract in BUILT_IN.values():
+        assert contract.wording in WORDINGS and contract.min_pixels <= contract.max_pixels
+        longest = contract.max_pixels // 28  # pixels of the longer side where the shorter is one token
+        assert contract.digits == 0 or 10**contract.digits > longest // 2
