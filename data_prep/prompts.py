@@ -102,7 +102,7 @@ def read_contract(folder: Path) -> Contract | None:
 
 
 def _check(contract: Contract) -> None:
-    """Raise TypeError where a value is of another kind than its default, ValueError for an unknown wording."""
+    """Raise TypeError where a value is of another kind than its default, ValueError for a lost wording."""
     for field in dataclasses.fields(Contract):
         value = getattr(contract, field.name)
         if not isinstance(value, (int, float) if isinstance(field.default, float) else type(field.default)):

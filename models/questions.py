@@ -13,11 +13,13 @@ import numpy as np
 from qwen_vl_utils import smart_resize
 from transformers import BatchFeature, ProcessorMixin
 
+from configs.errors import UserError
 from data_prep.geometry import Box, Size, rescale
 from data_prep.prompts import ANSWER_START, Contract, messages
 from data_prep.visual_prompt import draw_prompt, prompt_box
 
 SIDE_MULTIPLE = 28  # pixels of one language token's side: patch 14, merged 2 by 2
+ROUNDING = 1e-9  # share of a pixel budget that rounding may cost
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,17 @@ class QuestionEncoder:
     def __init__(self, processor: ProcessorMixin, contract: Contract) -> None:
         self.processor = processor
         self.contract = contract
+        self._control_tokens = sorted(processor.tokenizer.get_added_vocab())
 
     def resized_size(self, size: Size) -> Size:
         """The size (width, height) a search frame of `size` is resized to."""
         return _budgeted(size, self.contract.min_pixels, self.contract.max_pixels)
 
     def encode(self, questions: Sequence[Question], answers: Sequence[str] | str) -> Encoded:
-        """Tensors of a left-padded batch; each text ends with `ANSWER_START` and its answer so far."""
+        """Tensors of a left-padded batch; each text ends with `ANSWER_START` and its answer so far.
+
+        Raises UserError where the words hold a control token such as `<|image_pad|>`.
+        """
         answers = [answers] * len(questions) if isinstance(answers, str) else answers
         texts, images, resized = [], [], []
         for question, answer in zip(questions, answers, strict=True):
@@ -68,6 +74,9 @@ class QuestionEncoder:
         return Encoded(inputs, resized)
 
     def _chat(self, question: Question) -> str:
+        for token in self._control_tokens:
+            if token in question.words:
+                raise UserError(f"prompt {question.words!r}: {token} steers the model; leave it out")
         chat = messages(
             self.contract, question.words, question.template is not None, question.last_box_xyxy is not None
         )
@@ -89,11 +98,17 @@ class QuestionEncoder:
 
 
 def _budgeted(size: Size, min_pixels: int, max_pixels: int) -> Size:
-    """`smart_resize` with sizes as (width, height)."""
-    height, width = smart_resize(
-        size[1], size[0], factor=SIDE_MULTIPLE, min_pixels=min_pixels, max_pixels=max_pixels
-    )
-    return width, height
+    """`smart_resize` with sizes as (width, height), never above `max_pixels`.
+
+    Where no multiples of 28 keep within the budget (`min_pixels` as large as `max_pixels`), the size is
+    the largest below it. The budget is widened by less than a pixel, since `smart_resize` else loses a
+    token to the last bit of a product: some squares that fit exactly came out one token smaller.
+    """
+    limits = {"min_pixels": min_pixels * (1 - ROUNDING), "max_pixels": max_pixels * (1 + ROUNDING)}
+    height, width = smart_resize(size[1], size[0], factor=SIDE_MULTIPLE, **limits)
+    if height * width > max_pixels:  # enlarged past the budget: shrink a larger copy of the picture instead
+        height, width = smart_resize(max_pixels * size[1], max_pixels * size[0], SIDE_MULTIPLE, **limits)
+    return max(width, SIDE_MULTIPLE), max(height, SIDE_MULTIPLE)
 
 
 def resize(image: np.ndarray, size: Size) -> np.ndarray:
