@@ -1,12 +1,15 @@
 """Finding weights: a local folder, or a hub id that transformers fetches once and keeps."""
 
 import json
+import warnings
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from configs.errors import UserError
 
+LOAD_FAULTS = (OSError, RuntimeError, ValueError, SafetensorError)  # what a spoilt checkpoint raises
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -32,8 +35,8 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
     """Refuse, in one line, what is surely not a checkpoint of the wanted kind.
 
     `key` is the configuration key to name. A name of the form `owner/name` with no such folder is
-    left to the hub. Raises UserError for a folder that does not exist, has no config.json, or holds
-    a model of another type.
+    left to the hub. Raises UserError for a folder that does not exist, has no config.json that can be
+    read, or holds a model of another type.
     """
     folder = Path(checkpoint)
     if not folder.exists():
@@ -45,9 +48,27 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
         raise UserError(
             f"{key}={checkpoint}: the folder has no config.json; name the folder with the weights"
         )
-    found = json.loads(config.read_text()).get("model_type")
+    try:
+        found = dict(json.loads(config.read_text())).get("model_type")
+    except (ValueError, TypeError) as fault:
+        raise UserError(f"{key}={checkpoint}: its config.json is spoilt ({fault}); restore it") from None
     if found not in model_types:
         raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {' or '.join(model_types)} is needed")
+
+
+def check_weights(key: str, checkpoint: str, report: dict[str, set[str]]) -> None:
+    """Refuse lacking weights: transformers gives them random values and goes on.
+
+    `report` is what `from_pretrained` says with `output_loading_info`. Warns of weights without a use.
+    """
+    missing, unused = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    if missing:
+        raise UserError(
+            f"{key}={checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}; "
+            "take a checkpoint that was saved whole"
+        )
+    if unused:
+        warnings.warn(f"{checkpoint}: {len(unused)} weights have no use, first {unused[0]}", stacklevel=3)
 
 
 def not_fetched(key: str, checkpoint: str, fault: Exception) -> UserError:

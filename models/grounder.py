@@ -8,6 +8,7 @@ then decoded greedily, all questions of a batch together.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
@@ -26,10 +27,11 @@ from data_prep.prompts import (
     read_contract,
     to_frame,
 )
-from models.checkpoint import check_checkpoint, choose_dtype, not_fetched
+from models.checkpoint import LOAD_FAULTS, check_checkpoint, check_weights, choose_dtype, not_fetched
 from models.config import GrounderConfig
 from models.questions import Question, QuestionEncoder
 
+KEY = "model.checkpoint"
 MODEL_TYPES = ("qwen2_5_vl",)
 PUBLISHED = "Qwen/"  # the hub owner whose checkpoints carry no contract of ours
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
@@ -79,29 +81,31 @@ class Grounder:
     def load(cls, config: GrounderConfig, device: torch.device) -> "Grounder":
         """Load weights, processor and contract.
 
-        Raises UserError where the checkpoint is missing, is of another model, or has no contract
-        and none is named.
+        Raises UserError where the checkpoint is missing, is not whole, is of another model, or has no
+        contract and none is named.
         """
-        check_checkpoint("model.checkpoint", config.checkpoint, MODEL_TYPES)
+        check_checkpoint(KEY, config.checkpoint, MODEL_TYPES)
         transformers_logging.disable_progress_bar()
         dtype = choose_dtype(config.dtype, device)
         try:
-            model = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-                config.checkpoint, dtype=dtype, use_safetensors=True
+            loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+                config.checkpoint, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
             processor = AutoProcessor.from_pretrained(config.checkpoint)
-        except (OSError, ValueError) as fault:
-            raise not_fetched("model.checkpoint", config.checkpoint, fault) from None
-        model.to(device)  # type: ignore[arg-type]  # transformers wraps `to` and loses its signature
+        except LOAD_FAULTS as fault:
+            raise not_fetched(KEY, config.checkpoint, fault) from None
+        model, report = loaded
+        check_weights(KEY, config.checkpoint, report)
+        if not processor.chat_template:
+            raise UserError(f"{KEY}={config.checkpoint}: has no chat template; restore chat_template.jinja")
+        model.to(device)
         return cls(model, processor, find_contract(config), config.batch, config.box_floor)
 
     def _single(self, text: str) -> int:
         """The one token that a decision is read from."""
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
         if len(tokens) != 1:
-            raise UserError(
-                f"model.checkpoint: its tokenizer splits {text!r}, so no decision can be read from it"
-            )
+            raise UserError(f"{KEY}: its tokenizer splits {text!r}, so no decision can be read from it")
         return tokens[0]
 
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
@@ -194,7 +198,7 @@ def find_contract(config: GrounderConfig) -> Contract:
         if config.checkpoint.startswith(PUBLISHED):
             return BUILT_IN["qwen"]
         raise UserError(
-            f"model.checkpoint={config.checkpoint}: carries no contract.json; say how it was trained "
+            f"{KEY}={config.checkpoint}: carries no contract.json; say how it was trained "
             f"with model.contract={'|'.join(BUILT_IN)}"
         )
     if config.contract not in BUILT_IN:

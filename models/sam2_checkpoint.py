@@ -1,6 +1,5 @@
 """Reading and writing SAM 2 checkpoints: transformers' layout, safetensors only, no remote code."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from transformers import Sam2ImageProcessor, Sam2VideoModel
 from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
-from models.checkpoint import check_checkpoint, not_fetched
+from models.checkpoint import LOAD_FAULTS, check_checkpoint, check_weights, not_fetched
 from models.sam2 import config_of, image_side
 
 KEY = "mask_head.checkpoint"
@@ -36,10 +35,10 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError) as fault:
+    except LOAD_FAULTS as fault:
         raise not_fetched(KEY, checkpoint, fault) from fault
     model, report = loaded
-    _check_weights(checkpoint, report)
+    check_weights(KEY, checkpoint, report)
     _check_size(checkpoint, model, processor)
     return model.eval(), processor
 
@@ -49,18 +48,6 @@ def save_sam2(folder: Path, model: Sam2VideoModel, processor: Sam2ImageProcessor
     transformers_logging.disable_progress_bar()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-def _check_weights(checkpoint: str, report: dict[str, set[str]]) -> None:
-    """Refuse lacking weights: transformers gives them random values and goes on."""
-    missing, unused = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    if missing:
-        raise UserError(
-            f"{KEY}={checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}; "
-            "take a checkpoint that was saved whole"
-        )
-    if unused:
-        warnings.warn(f"{checkpoint}: {len(unused)} weights have no use, first {unused[0]}", stacklevel=3)
 
 
 def _check_size(checkpoint: str, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
