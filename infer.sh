@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Track what words say: bash infer.sh [key=value ...]; --help lists the keys. Makes its environment first.
 set -euo pipefail
+called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source configs/environment.sh
 use_environment
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+cd "$called_from" # so that relative paths on the command line mean what they say
 exec "$PYTHON" -m infer "$@"

@@ -1,7 +1,7 @@
 # Sourced by infer.sh, train.sh and tests/run.sh, from the repository's root:
 #
 #     source configs/environment.sh
-#     use_environment [extra ...]      sets PYTHON; extras are those of pyproject.toml: train, sam2, test
+#     use_environment [extra ...]      sets PYTHON, absolute; extras are those of pyproject.toml: train, sam2, test
 #
 # Makes .venv from configs/constraints.txt, or reuses it while pins and extras are the same.
 # REFERTRACK_PYTHON=/path/to/python names an environment of your own instead; nothing is installed there.
@@ -101,7 +101,7 @@ use_environment() { # EXTRA...
         PYTHON=$REFERTRACK_PYTHON
         return
     fi
-    PYTHON=.venv/bin/python
+    PYTHON=$PWD/.venv/bin/python
     is_up_to_date "$@" && return
     mkdir -p outputs
     exec 9>outputs/environment.lock # two commands started at once: the second waits for the first

@@ -45,7 +45,7 @@ def _failures(failed: Sequence[TrackOutcome]) -> list[str]:
     """Why tracks failed, in full; a line tells of all prompts of a sequence that failed alike."""
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for outcome in failed:
-        alike[outcome.sequence, one_line(outcome.failure or "")].append(_words(outcome))
+        alike[outcome.sequence, one_line(outcome.failure or "")].append(_quoted(outcome))
     return [f"failed: {name}, {', '.join(prompts)}: {reason}" for (name, reason), prompts in alike.items()]
 
 
@@ -85,6 +85,10 @@ def _tracks(outcomes: Sequence[TrackOutcome]) -> Table:
         words = _words(outcome)
         table.add_row(Text(outcome.sequence), Text(words), *numbers, _verdict(outcome))
     return table
+
+
+def _quoted(outcome: TrackOutcome) -> str:
+    return _words(outcome) if outcome.prompt is None else f"“{one_line(outcome.prompt)}”"
 
 
 def _words(outcome: TrackOutcome) -> str:

@@ -58,7 +58,7 @@ def test_the_file_has_these_keys_and_no_others(tmp_path: Path) -> None:
         }
     }
     assert all(found[name] is None for name in FIGURES)
-    assert (found["tracks"], found["written"], found["zip"], found["warnings"]) == (4, 1, "/r/a.zip", ["é"])
+    assert (found["tracks"], found["written"], found["zip"], found["warnings"]) == (4, 2, "/r/a.zip", ["é"])
     assert found["failed"] == [{"sequence": "bedroom", "prompt": "the \x1b[31mgirl\n", "reason": REASON}]
 
 

@@ -29,6 +29,7 @@ STAGES = [
 class MaskHeadRecipe:
     """Training the nano mask head in the rendered world: boxes to masks, then clips through the memory."""
 
+    name: str = key("nano_mask_head", "name of the run, and so of its folder")
     stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
     initial: str = key("", "folder of weights to start from; empty: from scratch")
     preset: str = key("train", "preset of the rendered world to learn in")

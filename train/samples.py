@@ -10,7 +10,7 @@ from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
 from data_prep.world.presets import WorldPreset
-from data_prep.world.scene import Scene, is_free, make_scene
+from data_prep.world.scene import Scene, make_scene
 from data_prep.world.vocabulary import COLOURS, SHAPE_NAMES
 from data_prep.world.words import plainly, refer
 from models.questions import Question
@@ -23,7 +23,7 @@ PIXELS_SEEN = 12
 class SampleMix:
     """Shares of the kinds of question, each between 0 and 1."""
 
-    absent: float = 0.3  # a look-alike stands in the target's place
+    absent: float = 0.3  # something else stands in the target's place
     template: float = 0.5
     marked: float = 0.5  # a rectangle is drawn around where the target was last seen
     missed: float = 0.2  # of the marked: the rectangle is somewhere else
@@ -63,17 +63,17 @@ def draw_sample(seed: int, preset: WorldPreset, contract: Contract, mix: SampleM
 
 
 def _replaced(rng: np.random.Generator, scene: Scene, chosen: int) -> Scene:
-    """The same scene with something else in the place of one thing: a look-alike where there may be any.
+    """The same scene with something else in the place of one thing: half the time a look-alike of it.
 
     The number of things stays as it is: a scene with one fewer would tell by that alone that its
     target is gone, and nothing would have to be compared with the words.
     """
     looks = [(thing.colour, thing.shape) for thing in scene.things]
-    gone = looks.pop(chosen)
-    share = scene.preset.look_alikes
-    others = [(c, s) for c in COLOURS for s in SHAPE_NAMES if (c == gone[0]) != (s == gone[1]) or not share]
-    free = [look for look in others if is_free(look, [*looks, gone], share)]
-    colour, shape = free[int(rng.integers(len(free)))]
+    gone = looks[chosen]
+    look_alike = scene.preset.look_alikes > 0 and rng.random() < 0.5
+    others = [(colour, shape) for colour in COLOURS for shape in SHAPE_NAMES if (colour, shape) not in looks]
+    fitting = [look for look in others if (look[0] == gone[0] or look[1] == gone[1]) == look_alike]
+    colour, shape = fitting[int(rng.integers(len(fitting)))]
     things = list(scene.things)
     things[chosen] = dataclasses.replace(things[chosen], colour=colour, shape=shape)
     return dataclasses.replace(scene, things=tuple(things))
