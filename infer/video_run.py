@@ -4,55 +4,72 @@ import time
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.files import write_whole
 from data_prep.frames import VideoFrames
 from data_prep.sequence import Sequence
-from data_prep.votsr.regions import ABSENT, encode_mask
-from data_prep.votsr.results import prompt_hash
+from data_prep.votsr.regions import ABSENT
+from data_prep.votsr.results import prompt_hash, write_result
 from infer.config import InferSettings
 from infer.pictures import Pictures
 from infer.progress import RunProgress
-from infer.session import open_session
+from infer.session import Session, open_session
 from infer.summary import RunSummary, TrackOutcome, write_summary
 from infer.summary_table import print_table
+from infer.track_lines import take_down
+
+Lines = list[list[str]]  # a result line a frame, for each prompt
 
 
 def track_video(settings: InferSettings, out: Path) -> int:
     """Track a video file; masks go to `out/masks/<video>_<hash>.txt` in VOTSr lines, pictures beside them.
 
-    The video that plays is always written: it is what is asked for. Raises UserError for a video that
-    cannot be read or a missing prompt.
+    The video that plays is what is asked for, so it is written whatever `overlay` says. Raises UserError
+    for a video that cannot be read, a missing prompt, or masks that cannot be written.
     """
-    assert settings.video is not None
-    prompts = list(dict.fromkeys(text.strip() for text in (settings.prompt or "").split(";") if text.strip()))
-    if not prompts:
-        raise UserError('video= needs prompt="…": say what to follow in it')
-    frames = VideoFrames.open(Path(settings.video))
-    sequence = Sequence(Path(settings.video).stem, frames, tuple(prompts), frames.fps)
+    sequence = _as_sequence(settings)
     session = open_session(settings)
     pictures = Pictures(out)
-    lines: list[list[str]] = [[] for _ in prompts]
     started = time.monotonic()
-    with RunProgress(len(frames) * len(prompts), len(prompts)) as progress:
-        progress.sequence(sequence.name, len(prompts))
-        with pictures.of_sequence(sequence, prompts) as drawn:
-            for step in session.engine.run(frames, [session.job(prompt) for prompt in prompts]):
-                for track_lines, report in zip(lines, step.reports, strict=True):
-                    track_lines.append(encode_mask(report.mask))
-                drawn.add(step)
-                progress.advance(len(prompts))
-            drawn.finish()
+    lines = _track(sequence, session, pictures)
     seconds = time.monotonic() - started
-    outcomes = []
-    for prompt, track_lines in zip(prompts, lines, strict=True):
-        name = f"{sequence.name}_{prompt_hash(prompt)}.txt"
-        write_whole(out / "masks" / name, "".join(f"{line}\n" for line in track_lines))
-        absent = track_lines.count(ABSENT)
-        outcomes.append(
-            TrackOutcome(sequence.name, prompt, len(track_lines) - absent, absent, None, seconds, None)
-        )
-    summary = RunSummary(outcomes, len(outcomes), seconds, pictures.warnings)
+    for prompt, track_lines in zip(sequence.prompts, lines, strict=True):
+        path = out / "masks" / f"{sequence.name}_{prompt_hash(prompt)}.txt"
+        write_result(path, track_lines, len(track_lines))
+    summary = RunSummary(_outcomes(sequence, lines, seconds), len(lines), seconds, pictures.warnings)
     write_summary(out / "summary.json", summary)
     places = {"pictures": pictures.write_overview(), "videos": out / "overlays", "masks": out / "masks"}
     print_table(summary, {**places, "summary": out / "summary.json"})
     return 1 if pictures.warnings else 0
+
+
+def _as_sequence(settings: InferSettings) -> Sequence:
+    """The video as a sequence whose prompts are those of `prompt=`."""
+    assert settings.video is not None
+    texts = (text.strip() for text in (settings.prompt or "").split(";"))
+    prompts = tuple(dict.fromkeys(filter(None, texts)))
+    if not prompts:
+        raise UserError('video= needs prompt="…": say what to follow in it')
+    frames = VideoFrames.open(Path(settings.video))
+    return Sequence(Path(settings.video).stem, frames, prompts, frames.fps)
+
+
+def _track(sequence: Sequence, session: Session, pictures: Pictures) -> Lines:
+    """Track all prompts together, drawing as it goes."""
+    prompts = list(sequence.prompts)
+    lines: Lines = [[] for _ in prompts]
+    with RunProgress(len(sequence.frames) * len(prompts), len(prompts)) as progress:
+        progress.sequence(sequence.name, len(prompts))
+        with pictures.of_sequence(sequence, prompts) as drawn:
+            for step in session.engine.run(sequence.frames, [session.job(prompt) for prompt in prompts]):
+                take_down(step, lines)
+                drawn.add(step)
+                progress.advance(len(prompts))
+            drawn.finish()
+    return lines
+
+
+def _outcomes(sequence: Sequence, lines: Lines, seconds: float) -> list[TrackOutcome]:
+    counts = [(len(each), each.count(ABSENT)) for each in lines]
+    return [
+        TrackOutcome(sequence.name, prompt, total - absent, absent, None, seconds / len(counts), None)
+        for prompt, (total, absent) in zip(sequence.prompts, counts, strict=True)
+    ]

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.sequence import Sequence
-from data_prep.votsr.regions import ABSENT, encode_mask
+from data_prep.votsr.regions import ABSENT
 from data_prep.votsr.results import read_lines, result_path, write_result
 from data_prep.votsr.workspace import Workspace
-from infer.engine import Step
 from infer.pictures import Pictures
 from infer.progress import RunProgress
 from infer.session import Session
 from infer.summary import TrackOutcome
+from infer.track_lines import take_down
 
 
 @dataclass
@@ -67,7 +67,7 @@ class VotsrRun:
             with pictures as drawn:
                 jobs = [self.session.job(prompt) for prompt in prompts]
                 for step in self.session.engine.run(sequence.frames, jobs):
-                    _take_down(step, lines)
+                    take_down(step, lines)
                     if drawn:
                         drawn.add(step)
                     progress.advance(len(prompts))
@@ -88,12 +88,6 @@ class VotsrRun:
             self.outcomes.append(_failed(sequence.name, prompt, str(fault)))
             return
         self.outcomes.append(_outcome(sequence, prompt, lines, seconds))
-
-
-def _take_down(step: Step, lines: list[list[str]]) -> None:
-    """Append each track's result line of this frame."""
-    for track_lines, report in zip(lines, step.reports, strict=True):
-        track_lines.append(encode_mask(report.mask))
 
 
 def _outcome(
