@@ -1,0 +1,239 @@
+"""The published Qwen2.5-VL without its weights: sizes, LoRA, names of weights, files of a checkpoint."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from peft.tuners.tuners_utils import check_target_module_exists
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
+
+from data_prep.prompts import BUILT_IN, CONTRACT_FILE
+from models.config import GROUNDERS, GrounderConfig
+from models.grounder import Grounder
+from models.nano import build_grounder, build_processor
+from models.published import LORA_TARGETS, PUBLISHED, build_empty, published_config
+from models.questions import Question
+from tests.tiny_models import save_grounder
+
+CPU = torch.device("cpu")
+MAPS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+names = pytest.mark.parametrize("name", PUBLISHED)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+# ---- sizes ---------------------------------------------------------------------------------------
+
+
+@names
+def test_the_published_sizes_have_the_published_parameters(name: str) -> None:
+    assert name in GROUNDERS
+    model = build_empty(name)
+    parameters = list(model.parameters())
+    assert sum(weight.numel() for weight in parameters) == PUBLISHED[name].parameters
+    assert {weight.device.type for weight in parameters} == {"meta"}
+
+
+@names
+def test_embeddings_are_tied_where_they_are_published_so(name: str) -> None:
+    model = build_empty(name)
+    assert (model.lm_head.weight is model.get_input_embeddings().weight) == PUBLISHED[name].tied
+
+
+def flat(config: Any, **changes: Any) -> dict[str, Any]:
+    """A configuration in the words of the hub's config.json: the language model's keys stand at the top."""
+    text, vision = config.text_config, config.vision_config
+    keys = (
+        *("bos_token_id", "eos_token_id", "hidden_act", "hidden_size", "intermediate_size"),
+        *("max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
+        *("num_key_value_heads", "rms_norm_eps", "vocab_size"),
+    )
+    tokens = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    of_vision = (
+        *("depth", "hidden_act", "hidden_size", "intermediate_size", "num_heads", "out_hidden_size"),
+        *("patch_size", "spatial_merge_size", "window_size", "fullatt_block_indexes"),
+        *("tokens_per_second", "temporal_patch_size"),
+    )
+    rope = text.rope_parameters
+    return {
+        "architectures": ["Qwen2_5_VLForConditionalGeneration"],
+        "model_type": "qwen2_5_vl",
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.41.2",
+        "use_sliding_window": False,
+        "sliding_window": 32768,
+        "rope_theta": rope["rope_theta"],
+        "rope_scaling": {"type": "mrope", "mrope_section": rope["mrope_section"]},
+        **{key: getattr(text, key) for key in keys},
+        **{key: getattr(config, key) for key in tokens},
+        "vision_config": {"in_chans": 3, **{key: getattr(vision, key) for key in of_vision}},
+        **changes,
+    }
+
+
+NOT_THE_NET = {"dtype", "rope_parameters", "tie_word_embeddings", "transformers_version"}
+
+
+def check_same_config(read: Any, wanted: Any) -> None:
+    """All keys that shape the net; rope's are compared apart, since the hub's hold an older name too."""
+    for part in ("text_config", "vision_config"):
+        found, expected = getattr(read, part).to_dict(), getattr(wanted, part).to_dict()
+        assert {key for key in expected if found.get(key) != expected[key]} <= NOT_THE_NET
+        rope = expected["rope_parameters"]
+        assert {key: found["rope_parameters"][key] for key in rope} == rope
+    tokens = ("image_token_id", "vision_start_token_id", "vision_end_token_id", "tie_word_embeddings")
+    assert [getattr(read, key) for key in tokens] == [getattr(wanted, key) for key in tokens]
+
+
+@names
+def test_the_hubs_config_json_means_the_same_net(name: str, tmp_path: Path) -> None:
+    config = published_config(name)
+    (tmp_path / "config.json").write_text(json.dumps(flat(config)))
+    read = AutoConfig.from_pretrained(tmp_path)
+    check_same_config(read, config)
+    assert read.image_token_id == 151_655
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(read)
+    assert sum(weight.numel() for weight in model.parameters()) == PUBLISHED[name].parameters
+
+
+# ---- LoRA ----------------------------------------------------------------------------------------
+
+
+@names
+def test_lora_meets_every_linear_map_of_the_language_model_and_no_other(name: str) -> None:
+    config = LoraConfig(target_modules=LORA_TARGETS)
+    modules = dict(build_empty(name).named_modules())
+    met = [path for path in modules if check_target_module_exists(config, path)]
+    assert len(met) == 7 * PUBLISHED[name].layers
+    assert not any("visual" in path for path in met)
+    assert {path.rsplit(".", 1)[1] for path in met} == MAPS
+    assert all(isinstance(modules[path], torch.nn.Linear) for path in met)
+    in_language_model = {
+        path
+        for path, module in modules.items()
+        if isinstance(module, torch.nn.Linear) and "visual" not in path and path != "lm_head"
+    }
+    assert set(met) == in_language_model
+
+
+def test_lora_trains_the_language_model_alone() -> None:
+    model = build_grounder(build_processor(), width=32, layers=2, vision_layers=1)
+    tuned = get_peft_model(model, LoraConfig(r=2, target_modules=LORA_TARGETS))
+    trained = [path for path, weight in tuned.named_parameters() if weight.requires_grad]
+    assert len(trained) == 2 * 7 * 2, "two small matrices for each of seven maps in two layers"
+    assert all("lora_" in path and "language_model.layers" in path for path in trained)
+
+
+# ---- names of weights, and files -----------------------------------------------------------------
+
+PARTS = (("model.language_model.", "model."), ("model.visual.", "visual."))
+
+
+def hub_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights under the names that they have in the published files."""
+    renamed = {}
+    for name, weight in weights.items():
+        for ours, theirs in PARTS:
+            name = theirs + name.removeprefix(ours) if name.startswith(ours) else name
+        renamed[name] = weight.clone()
+    return renamed
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("layout", ["hub", "class"])
+def test_weights_of_either_layout_load_whole(layout: str, tied: bool, tmp_path: Path) -> None:
+    model = build_grounder(build_processor(), width=32, layers=2, vision_layers=1, seed=7)
+    if not tied:
+        config = model.config
+        config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+        model = Qwen2_5_VLForConditionalGeneration(config)
+    model.config.save_pretrained(tmp_path)
+    kept = {
+        name: weight for name, weight in model.state_dict().items() if not tied or name != "lm_head.weight"
+    }
+    weights = hub_names(kept) if layout == "hub" else {name: weight.clone() for name, weight in kept.items()}
+    if layout == "hub":
+        assert {"model.layers.0.mlp.up_proj.weight", "visual.blocks.0.attn.qkv.weight"} <= weights.keys()
+        assert ("lm_head.weight" in weights) != tied and "model.embed_tokens.weight" in weights
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    read, report = loaded
+    assert not any(report.values()), report
+    before, after = model.state_dict(), read.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_we_save_has_the_hubs_names(tmp_path: Path) -> None:
+    """So that other programs which read Qwen2.5-VL read ours."""
+    weights = load_file(save_grounder(tmp_path / "tiny") / "model.safetensors")
+    assert all(
+        name.startswith(("model.layers.", "model.embed_", "model.norm.", "visual.")) for name in weights
+    )
+
+
+# The text that the published template makes of a question: a system's line first, then the user's parts.
+PUBLISHED_TEMPLATE = (
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for content in message['content'] %}"
+    "{% if content['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture
+def hub_folder(tmp_path: Path) -> Path:
+    """A tiny checkpoint in the files of the hub: flat config.json, preprocessor_config.json, no contract."""
+    ours, folder = save_grounder(tmp_path / "ours"), tmp_path / "hub"
+    folder.mkdir()
+    config = AutoConfig.from_pretrained(ours)
+    (folder / "config.json").write_text(json.dumps(flat(config, torch_dtype="float32")))
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"):
+        shutil.copy(ours / name, folder / name)
+    pixels = {
+        "min_pixels": 3136,
+        "max_pixels": 12845056,
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen2_5_VLProcessor",
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": PUBLISHED_TEMPLATE}))
+    assert not (folder / CONTRACT_FILE).exists()
+    return folder
+
+
+def test_a_folder_with_the_hubs_files_is_a_grounder(hub_folder: Path) -> None:
+    grounder = Grounder.load(GrounderConfig(str(hub_folder), contract="qwen", box_floor=0.0), CPU)
+    assert grounder.contract == BUILT_IN["qwen"]
+    frame = np.full((270, 480, 3), 255, np.uint8)
+    question = Question(frame, "the red cup", frame[:60, :60], (10, 10, 40, 40))
+    inputs = grounder.encoder.encode([question], "").inputs
+    text = grounder.tokenizer.decode(inputs["input_ids"][0])
+    assert text.startswith(
+        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nFind"
+    )
+    assert text.endswith('<|vision_end|><|im_end|>\n<|im_start|>assistant\n{"visible":')
+    white = [
+        (1 - mean) / deviation for mean, deviation in ((0.48145466, 0.26862954), (0.40821073, 0.27577711))
+    ]
+    template = inputs["pixel_values"][0].reshape(3, -1)
+    assert [float(template[channel].mean()) for channel in (0, 2)] == pytest.approx(white, abs=1e-4)
+    (answer,) = grounder.locate([question])
+    assert 0 < answer.visible < 1
