@@ -1,0 +1,368 @@
+"""The grounder: batches, the visible probability, decoded boxes, contracts and spoilt checkpoints."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from configs.errors import UserError
+from data_prep.geometry import iou
+from data_prep.prompts import (
+    ANSWER_START,
+    BOX_START,
+    BUILT_IN,
+    CONTRACT_FILE,
+    VISIBLE,
+    messages,
+    write_contract,
+)
+from data_prep.world.presets import PRESETS
+from models.config import GrounderConfig
+from models.grounder import MAX_BOX_TOKENS, Answer, Grounder, find_contract
+from models.questions import Question
+from tests.tiny_models import save_grounder
+from train.config import GrounderRecipe, Stage
+from train.grounder import GrounderTraining
+from train.samples import Sample, SampleMix, draw_sample
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def offline_on_one_thread() -> Iterator[None]:
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read at import
+        yield
+
+
+# ---- a grounder that learned four samples by heart -----------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    """Frames of 480×270, whose two sides are resized by different factors; the third has no target."""
+    contract, preset = BUILT_IN["short"], PRESETS["train"]
+    mixes = [SampleMix(float(n == 2), template=float(n % 2), marked=float(n > 1)) for n in range(4)]
+    return [draw_sample(seed, preset, contract, mix) for seed, mix in enumerate(mixes)]
+
+
+@pytest.fixture(scope="module")
+def taught_folder(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint trained on the samples with the recipe's own loss, and saved by it."""
+    folder = tmp_path_factory.mktemp("taught")
+    recipe = GrounderRecipe(width=32, layers=2, stages=[Stage(preset="train", steps=1)])
+    training = GrounderTraining(recipe, folder, CPU)
+    training.model.train()
+    steps, warmup, peak = 130, 20, 4e-3
+    for step in range(steps):
+        for group in training.optimizer.param_groups:
+            group["lr"] = peak * min(1.0, (step + 1) / warmup) * (1 - 0.9 * step / steps)
+        training.optimizer.zero_grad()
+        training.loss(samples, training.contract).backward()
+        torch.nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
+        training.optimizer.step()
+    training.save_weights(folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def taught(taught_folder: Path) -> Grounder:
+    return Grounder.load(GrounderConfig(str(taught_folder), box_floor=0.0), CPU)
+
+
+def noise(width: int, height: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def questions(samples: list[Sample]) -> list[Question]:
+    """Questions of very different lengths: with and without template and mark, lying and standing."""
+    asked = [sample.question for sample in samples]
+    assert {question.template is None for question in asked} == {True, False}
+    assert {question.last_box_xyxy is None for question in asked} == {True, False}
+    return [
+        *asked,
+        Question(noise(270, 480), "it"),
+        Question(noise(112, 112), "a long description of a thing " * 4, noise(40, 40), (3, 4, 50, 60)),
+    ]
+
+
+@contextmanager
+def favouring(grounder: Grounder, text: str) -> Iterator[None]:
+    """While it lasts, the model says one token for ever."""
+    (token,) = grounder.tokenizer(text, add_special_tokens=False).input_ids
+    bias = torch.zeros(grounder.model.config.get_text_config().vocab_size)
+    bias[token] = 1e4
+    hook = grounder.model.lm_head.register_forward_hook(lambda _module, _inputs, logits: logits + bias)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_what_was_taught_is_answered(taught: Grounder, samples: list[Sample]) -> None:
+    """Training and inference mean the same thing by an answer, in pixels of the frame."""
+    answers = taught.locate([sample.question for sample in samples])
+    for sample, answer in zip(samples, answers, strict=True):
+        if sample.box_xyxy is None:
+            assert answer.visible < 0.1
+        else:
+            assert answer.visible > 0.9 and answer.box_xyxy is not None
+            assert iou(answer.box_xyxy, sample.box_xyxy) > 0.9
+            assert answer.box_confidence > 0.6
+
+
+def check_same(first: Answer, second: Answer) -> None:
+    assert first.visible == pytest.approx(second.visible, abs=1e-4)
+    assert first.box_confidence == pytest.approx(second.box_confidence, abs=1e-3)
+    assert (first.box_xyxy, first.text) == (second.box_xyxy, second.text)
+
+
+def test_a_batch_is_answered_as_its_questions_alone(taught: Grounder, questions: list[Question]) -> None:
+    together = taught.locate(questions)
+    assert len({answer.text for answer in together}) > 3
+    for question, answer in zip(questions, together, strict=True):
+        check_same(answer, taught.locate([question])[0])
+
+
+def test_order_and_size_of_batches_do_not_matter(
+    taught: Grounder, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = taught.locate(questions)
+    monkeypatch.setattr(taught, "batch", 4)
+    for question, answer in zip(questions[::-1], taught.locate(questions[::-1]), strict=True):
+        check_same(answer, together[[q is question for q in questions].index(True)])
+    assert taught.locate([]) == []
+
+
+def plain_inputs(grounder: Grounder, question: Question, said: str) -> Any:
+    """The question as the library's processor alone writes it, with the host's resized images."""
+    chat = messages(
+        grounder.contract,
+        question.words,
+        question.template is not None,
+        question.last_box_xyxy is not None,
+    )
+    processor = grounder.encoder.processor
+    text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    images = grounder.encoder._images(question)
+    return processor(text=[text + said], images=images, do_resize=False, return_tensors="pt")
+
+
+@torch.no_grad()
+def test_visible_is_the_share_of_true_against_false(taught: Grounder, questions: list[Question]) -> None:
+    true, false = (taught.tokenizer(text, add_special_tokens=False).input_ids for text in (" true", " false"))
+    for question, answer in zip(questions, taught.locate(questions), strict=True):
+        logits = taught.model(**plain_inputs(taught, question, ANSWER_START)).logits[0, -1]
+        yes, no = float(logits[true[0]]), float(logits[false[0]])
+        assert answer.visible == pytest.approx(1 / (1 + np.exp(no - yes)), abs=1e-4)
+
+
+def test_numbers_and_their_confidence_are_those_of_transformers_generate(
+    taught: Grounder, questions: list[Question]
+) -> None:
+    read = 0
+    for question, answer in zip(questions, taught.locate(questions), strict=True):
+        inputs = plain_inputs(taught, question, ANSWER_START + VISIBLE + BOX_START)
+        out = taught.model.generate(
+            **inputs,
+            do_sample=False,
+            max_new_tokens=MAX_BOX_TOKENS,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        tokens = out.sequences[0, inputs["input_ids"].shape[1] :].tolist()
+        texts = [taught.tokenizer.decode([token]) for token in tokens]
+        length = next((index for index, text in enumerate(texts) if "]" in text), len(texts))
+        assert answer.text == "".join(texts[:length])
+        digits = [index for index in range(length) if texts[index] in tuple("0123456789")]
+        logs = [float(out.scores[index][0].log_softmax(-1)[tokens[index]]) for index in digits]
+        assert answer.box_confidence == pytest.approx(np.exp(np.mean(logs)), abs=1e-3)
+        read += answer.box_xyxy is not None
+    assert read >= 3
+
+
+def test_no_box_is_decoded_where_surely_nothing_is_visible(
+    taught: Grounder, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = taught.locate(questions)
+    monkeypatch.setattr(taught, "box_floor", 0.5)
+    spared = taught.locate(questions)
+    assert 0 < sum(answer.visible < 0.5 for answer in whole) < len(questions)
+    for before, after in zip(whole, spared, strict=True):
+        if before.visible < 0.5:
+            assert dataclasses.replace(before, box_xyxy=None, box_confidence=0.0, text="") == after
+        else:
+            check_same(before, after)
+    monkeypatch.setattr(taught, "box_floor", 1.1)
+    assert all(answer.box_xyxy is None for answer in taught.locate(questions))
+
+
+@pytest.mark.parametrize(("text", "confidence"), [("7", 1.0), (" ", 0.0), (",", 0.0)])
+def test_a_box_that_never_closes_is_none(
+    taught: Grounder, questions: list[Question], text: str, confidence: float
+) -> None:
+    with favouring(taught, text):
+        answers = taught.locate(questions[:3])
+    for answer in answers:
+        assert answer.box_xyxy is None and answer.text == text * MAX_BOX_TOKENS
+        assert answer.box_confidence == pytest.approx(confidence)
+
+
+def test_a_box_that_closes_at_once_is_none(taught: Grounder, questions: list[Question]) -> None:
+    with favouring(taught, "]}"):
+        (answer,) = taught.locate(questions[:1])
+    assert answer.box_xyxy is None and answer.text == "" and answer.box_confidence == 0
+
+
+# ---- loading -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_grounder(tmp_path_factory.mktemp("weights") / "grounder")
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the checkpoint, to spoil."""
+    shutil.copytree(folder, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def load(checkpoint: Path | str, **settings: Any) -> Grounder:
+    return Grounder.load(GrounderConfig(str(checkpoint), **settings), CPU)
+
+
+def test_a_folder_holds_all_that_is_needed(folder: Path) -> None:
+    grounder = load(folder, batch=3, box_floor=0.25)
+    assert grounder.contract == BUILT_IN["short"]
+    assert (grounder.batch, grounder.box_floor) == (3, 0.25)
+    assert not grounder.model.training and grounder.model.dtype == torch.float32
+    assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_half_precision_answers(folder: Path) -> None:
+    (answer,) = load(folder, dtype="bfloat16", box_floor=0.0).locate([Question(noise(112, 112), "it")])
+    assert 0 < answer.visible < 1
+
+
+def _change_config(folder: Path, **text_config: Any) -> None:
+    settings = json.loads((folder / "config.json").read_text())
+    settings["text_config"] |= text_config
+    (folder / "config.json").write_text(json.dumps(settings))
+
+
+def _lose_a_weight(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    del weights[next(name for name in weights if name.endswith("mlp.up_proj.weight"))]
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def _only_a_pickle(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def _cut(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no config": (lambda path: (path / "config.json").unlink(), "no config.json"),
+    "half a config": (lambda path: (path / "config.json").write_text('{"model_'), "config.json is spoilt"),
+    "another model": (
+        lambda path: (path / "config.json").write_text('{"model_type": "sam2_video"}'),
+        "holds a 'sam2_video' model; qwen2_5_vl is needed",
+    ),
+    "no weights": (lambda path: (path / "model.safetensors").unlink(), "model.safetensors"),
+    "a pickle": (_only_a_pickle, "safetensors"),
+    "weights cut short": (_cut, "cannot be loaded"),
+    "a weight lacking": (_lose_a_weight, r"1 weights are missing.*mlp\.up_proj\.weight"),
+    "weights of another size": (lambda path: _change_config(path, intermediate_size=64), "cannot be loaded"),
+    "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "tokenizer"),
+    "no processor": (lambda path: (path / "processor_config.json").unlink(), "image processor"),
+    "no chat template": (lambda path: (path / "chat_template.jinja").unlink(), "chat_template.jinja"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("fault", SPOILT)
+def test_a_spoilt_folder_is_refused_in_one_line(fault: str, copy: Path) -> None:
+    spoil, words = SPOILT[fault]
+    load(copy)
+    spoil(copy)
+    with pytest.raises(UserError, match=words) as refusal:
+        load(copy)
+    line = str(refusal.value)
+    assert line.startswith(f"model.checkpoint={copy}") and "\n" not in line
+
+
+@pytest.mark.parametrize("name", ["weights/of/nobody", "/nowhere", "./nowhere", "nowhere"])
+def test_a_missing_folder_is_named(name: str) -> None:
+    with pytest.raises(UserError, match="no such folder") as refusal:
+        load(name)
+    assert f"model.checkpoint={name}" in str(refusal.value)
+
+
+def test_what_cannot_be_fetched_says_what_to_do() -> None:
+    with pytest.raises(UserError, match="without a network") as refusal:
+        load("nobody-of-this-name/no-model")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_tokenizer_that_splits_the_decision_is_refused(copy: Path) -> None:
+    """Then no single probability says whether the target is visible."""
+    path = copy / "tokenizer.json"
+    settings = json.loads(path.read_text())
+    vocabulary = settings["model"]["vocab"]
+    vocabulary["Ġnever"] = vocabulary.pop("Ġtrue")
+    settings["model"]["merges"] = [pair for pair in settings["model"]["merges"] if "".join(pair) != "Ġtrue"]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="splits ' true'"):
+        load(copy)
+
+
+# ---- contracts -----------------------------------------------------------------------------------
+
+
+def test_a_folder_without_contract_is_asked_for_one(copy: Path) -> None:
+    (copy / CONTRACT_FILE).unlink()
+    with pytest.raises(UserError, match=r"model\.contract=qwen\|short") as refusal:
+        load(copy)
+    assert str(copy) in str(refusal.value) and "\n" not in str(refusal.value)
+    assert load(copy, contract="short").contract == BUILT_IN["short"]
+    assert load(copy, contract="qwen").contract == BUILT_IN["qwen"]
+
+
+def test_an_unknown_contract_is_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.contract=tall: choose one of auto, qwen, short"):
+        load(folder, contract="tall")
+
+
+def test_a_contract_that_differs_names_the_keys(copy: Path) -> None:
+    write_contract(copy, dataclasses.replace(BUILT_IN["short"], digits=4, prompt_scale=2.5))
+    assert find_contract(GrounderConfig(str(copy))).digits == 4
+    with pytest.raises(UserError, match=r"contract\.json in digits, prompt_scale; leave"):
+        load(copy, contract="short")
+
+
+def test_the_same_contract_may_be_named(folder: Path) -> None:
+    assert load(folder, contract="short").contract == BUILT_IN["short"]
+
+
+@pytest.mark.parametrize("size", ["3B", "7B"])
+def test_qwens_own_checkpoints_are_read_by_qwens_contract(size: str) -> None:
+    config = GrounderConfig(f"Qwen/Qwen2.5-VL-{size}-Instruct")
+    assert find_contract(config) == BUILT_IN["qwen"]
