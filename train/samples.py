@@ -10,13 +10,14 @@ from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
 from data_prep.world.presets import WorldPreset
-from data_prep.world.scene import Scene, make_scene
+from data_prep.world.scene import Scene, is_free, make_scene
 from data_prep.world.vocabulary import COLOURS, SHAPE_NAMES
 from data_prep.world.words import plainly, refer
 from models.questions import Question
 
 SEEN_SHARE = 0.35  # less of a thing than this is neither surely visible nor surely absent: drawn again
 PIXELS_SEEN = 12
+TRIES = 24  # frames looked at for one in which a thing is clearly seen
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,27 @@ def draw_sample(seed: int, preset: WorldPreset, contract: Contract, mix: SampleM
     """Draw a question from the scene that follows from `seed` (an offset into the preset's seeds)."""
     scene = make_scene(preset.first_seed + seed, preset)
     rng = np.random.default_rng((preset.first_seed + seed, 2))
-    chosen = int(rng.integers(len(scene.things)))
-    is_absent = rng.random() < mix.absent
-    shown = _replaced(rng, scene, chosen) if is_absent else scene
-    t, image, masks = _clear_frame(rng, shown, None if is_absent else chosen)
+    chosen, t, image, masks = _choose(rng, scene)
     thing = scene.things[chosen]
     words = plainly(thing.colour, thing.shape) if mix.plain else refer(rng, thing.colour, thing.shape)
-    box = None if is_absent else box_of_mask(masks[chosen])
-    question = Question(
-        image,
-        words,
-        _template(rng, scene, chosen, contract) if rng.random() < mix.template else None,
-        _last_box(rng, scene, chosen, t, mix) if rng.random() < mix.marked else None,
-    )
-    return Sample(question, box, _other_boxes(masks, None if is_absent else chosen))
+    template = _template(rng, scene, chosen, contract) if rng.random() < mix.template else None
+    last_box = _last_box(rng, scene, chosen, t, mix) if rng.random() < mix.marked else None
+    if rng.random() < mix.absent:
+        image, masks = draw_frame(_replaced(rng, scene, chosen), t)
+        return Sample(Question(image, words, template, last_box), None, _boxes(masks))
+    box = box_of_mask(masks.pop(chosen))
+    return Sample(Question(image, words, template, last_box), box, _boxes(masks))
+
+
+def _choose(rng: np.random.Generator, scene: Scene) -> tuple[int, int, np.ndarray, list[np.ndarray]]:
+    """A thing of the scene, and the time, picture and masks of a frame in which it is clearly seen.
+
+    A thing that stands behind a pillar all the time is passed over for another.
+    """
+    for chosen in rng.permutation(len(scene.things)):
+        if frame := _clear_frame(rng, scene, int(chosen)):
+            return int(chosen), *frame
+    raise RuntimeError(f"scene {scene.seed} of {scene.preset.name}: nothing is clearly seen in it")
 
 
 def _replaced(rng: np.random.Generator, scene: Scene, chosen: int) -> Scene:
@@ -69,10 +77,12 @@ def _replaced(rng: np.random.Generator, scene: Scene, chosen: int) -> Scene:
     target is gone, and nothing would have to be compared with the words.
     """
     looks = [(thing.colour, thing.shape) for thing in scene.things]
-    gone = looks[chosen]
-    look_alike = scene.preset.look_alikes > 0 and rng.random() < 0.5
-    others = [(colour, shape) for colour in COLOURS for shape in SHAPE_NAMES if (colour, shape) not in looks]
-    fitting = [look for look in others if (look[0] == gone[0] or look[1] == gone[1]) == look_alike]
+    gone, share = looks[chosen], scene.preset.look_alikes
+    # A colour that no scene of few colours would hold tells as much as a lacking thing.
+    colours = sorted({colour for colour, _ in looks}) if scene.preset.colours else COLOURS
+    free = [(c, s) for c in colours for s in SHAPE_NAMES if is_free((c, s), looks, share)]
+    look_alike = share > 0 and rng.random() < 0.5
+    fitting = [look for look in free if (look[0] == gone[0] or look[1] == gone[1]) == look_alike] or free
     colour, shape = fitting[int(rng.integers(len(fitting)))]
     things = list(scene.things)
     things[chosen] = dataclasses.replace(things[chosen], colour=colour, shape=shape)
@@ -80,14 +90,15 @@ def _replaced(rng: np.random.Generator, scene: Scene, chosen: int) -> Scene:
 
 
 def _clear_frame(
-    rng: np.random.Generator, scene: Scene, chosen: int | None
-) -> tuple[int, np.ndarray, list[np.ndarray]]:
-    """A frame in which the chosen thing is clearly seen (any frame where None); its time and masks."""
-    while True:
+    rng: np.random.Generator, scene: Scene, chosen: int
+) -> tuple[int, np.ndarray, list[np.ndarray]] | None:
+    """Time, picture and masks of a frame in which the chosen thing is clearly seen; None after some tries."""
+    for _ in range(TRIES):
         t = int(rng.integers(scene.preset.frames))
         image, masks = draw_frame(scene, t)
-        if chosen is None or _is_clear(masks[chosen], scene.things[chosen].radius):
+        if _is_clear(masks[chosen], scene.things[chosen].radius):
             return t, image, masks
+    return None
 
 
 def _is_clear(mask: np.ndarray, radius: float) -> bool:
@@ -95,9 +106,12 @@ def _is_clear(mask: np.ndarray, radius: float) -> bool:
     return int(mask.sum()) >= max(PIXELS_SEEN, SEEN_SHARE * 1.2 * radius**2)
 
 
-def _template(rng: np.random.Generator, scene: Scene, chosen: int, contract: Contract) -> np.ndarray:
-    """A crop of the chosen thing from a frame in which it is clearly seen."""
-    _, image, masks = _clear_frame(rng, scene, chosen)
+def _template(rng: np.random.Generator, scene: Scene, chosen: int, contract: Contract) -> np.ndarray | None:
+    """A crop of the chosen thing from another frame in which it is clearly seen; None where there is none."""
+    frame = _clear_frame(rng, scene, chosen)
+    if frame is None:
+        return None
+    _, image, masks = frame
     box = box_of_mask(masks[chosen])
     assert box is not None
     return crop_template(image, _jittered(rng, box, 0.1), contract)
@@ -127,6 +141,5 @@ def _jittered(rng: np.random.Generator, box_xyxy: Box, amount: float) -> Box:
     )
 
 
-def _other_boxes(masks: list[np.ndarray], chosen: int | None) -> tuple[Box, ...]:
-    boxes = (box_of_mask(mask) for index, mask in enumerate(masks) if index != chosen)
-    return tuple(box for box in boxes if box is not None)
+def _boxes(masks: list[np.ndarray]) -> tuple[Box, ...]:
+    return tuple(box for box in map(box_of_mask, masks) if box is not None)
