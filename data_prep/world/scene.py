@@ -104,12 +104,12 @@ def _looks(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[Lo
         if looks and rng.random() < preset.look_alikes:
             like = looks[int(rng.integers(len(looks)))]
             colour, shape = (like[0], shape) if rng.random() < 0.5 else (colour, like[1])
-        if _is_free((colour, shape), looks, preset.look_alikes):
+        if is_free((colour, shape), looks, preset.look_alikes):
             looks.append((colour, shape))
     return looks
 
 
-def _is_free(look: Look, taken: Sequence[Look], look_alikes: float) -> bool:
+def is_free(look: Look, taken: Sequence[Look], look_alikes: float) -> bool:
     """Whether a look may stand beside others: it is another one, or shares nothing where none may."""
     if look_alikes:
         return look not in taken
