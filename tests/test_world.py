@@ -186,7 +186,9 @@ def test_a_mask_has_the_shapes_area() -> None:
         middle = dataclasses.replace(scene.things[0].orbit, middle=(56.0, 56.0))
         thing = dataclasses.replace(scene.things[0], shape=shape, radius=25.0, orbit=middle)
         _, (mask,) = draw_frame(dataclasses.replace(scene, things=(thing,), pillars=()), 0)
-        assert mask.sum() == pytest.approx(cv2.contourArea(outline(shape) * 25), rel=0.1), shape
+        corners = outline(shape) * 25
+        area, length = cv2.contourArea(corners), cv2.arcLength(corners, closed=True)
+        assert area <= mask.sum() <= area + length, f"{shape}: OpenCV fills up to a pixel beyond the outline"
 
 
 def test_a_clip_is_a_window_of_its_scene() -> None:
