@@ -157,7 +157,7 @@ def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
 
     before = [float(loss.detach()) for loss in losses()]
     for _ in range(8):
-        training._update(torch.stack(losses()).sum())
+        training.update(torch.stack(losses()).sum(), 1.0)
     after = [float(loss.detach()) for loss in losses()]
     assert after[0] < before[0] - 0.1 and after[1] < before[1] - 0.1
 
@@ -170,7 +170,7 @@ def test_every_trained_weight_moves_and_the_unused_stay() -> None:
     for score in (0.5, -0.5):  # believed present, and absent, so that both ways of remembering are learned
         training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(score)
         for _ in range(2):  # what a zero weight multiplies moves a step after it
-            training._update(training.clip_losses(clips, [True] * 3).total(RECIPE))
+            training.update(training.clip_losses(clips, [True] * 3).total(RECIPE), 1.0)
     after = training.model.state_dict()
     still = {name for name, _ in training.model.named_parameters() if torch.equal(before[name], after[name])}
     assert still == {name for name, _ in training.model.named_parameters() if name.startswith(UNUSED)}

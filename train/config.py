@@ -1,6 +1,6 @@
 """Settings of training. Imports nothing heavy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -56,10 +56,13 @@ class TrainSettings:
     out: str = key("outputs/train/${recipe.name}", "folder of the run; one that stopped there goes on")
 
 
+EASY = Stage(batch=64, side_tokens=4, template=0.0, marked=0.0)
 NANO_GROUNDER = GrounderRecipe(
     stages=[
-        Stage(preset="flat", steps=2000, batch=64, side_tokens=4, template=0.0, marked=0.0),
-        Stage(preset="train", steps=3200, batch=32),
+        replace(EASY, preset="plain", steps=700, plain=True),  # nothing shares a colour or a shape
+        replace(EASY, preset="mono", steps=300),  # one colour: shapes decide
+        replace(EASY, preset="flat", steps=800),  # look-alikes: both decide
+        Stage(preset="train", steps=2400),
     ]
 )
 

@@ -6,16 +6,13 @@ whole state and goes on from it; sample k of step n follows from the seed alone.
 """
 
 import dataclasses
-import json
-import logging
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from transformers import Qwen2_5_VLForConditionalGeneration
 
-from configs.errors import UserError
-from data_prep.files import whole_file
 from data_prep.geometry import Box, rescale
 from data_prep.prompts import BUILT_IN, Contract, answer_text, write_contract
 from data_prep.world.presets import PRESETS
@@ -25,25 +22,24 @@ from models.questions import SIDE_MULTIPLE, QuestionEncoder
 from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
 from train.auxiliary import TokenHead, search_tokens, token_loss
 from train.config import GrounderRecipe, Stage
+from train.curriculum import Curriculum
 from train.grounder_figures import GrounderFigures, measure
 from train.samples import Sample, SampleMix, draw_sample
 from train.schedule import warmup_stable_decay
 
-log = logging.getLogger(__name__)
 HELD_OUT = 200_000_000  # evaluations take samples from here on, short of the next preset's seeds
 
 
-class GrounderTraining:
-    """Model, optimizer and position in the curriculum."""
+class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
+    """The small grounder and where it stands in the curriculum."""
 
     def __init__(self, recipe: GrounderRecipe, out: Path, device: torch.device) -> None:
-        if not recipe.stages:
-            raise UserError("recipe.stages is empty: list at least one stage")
-        self.recipe, self.out, self.device = recipe, out, device
+        super().__init__(recipe, out, device)
         self.contract = BUILT_IN[recipe.contract]
         self.processor = build_processor()
         self.model = build_grounder(self.processor, recipe.width, recipe.layers, recipe.layers, recipe.seed)
         self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
+        self.model.train()
         self.weights = TokenWeights(self.processor.tokenizer, recipe.decision_weight)
         self.token_head = TokenHead(recipe.width).to(device)
         self.optimizer = torch.optim.AdamW(
@@ -52,57 +48,16 @@ class GrounderTraining:
             betas=(0.9, 0.95),
             weight_decay=recipe.weight_decay,
         )
-        self.step = 0
-        self.images = 0
 
-    # ---- state -------------------------------------------------------------------------------
-
-    @property
-    def state_file(self) -> Path:
-        """Everything needed to go on."""
-        return self.out / "state.pt"
-
-    def save_state(self) -> None:
-        """Write weights, optimizer and position, whole or not at all."""
-        state = {
-            "recipe": dataclasses.asdict(self.recipe),
-            "model": self.model.state_dict(),
-            "token_head": self.token_head.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "images": self.images,
-        }
-        with whole_file(self.state_file) as temporary:
-            torch.save(state, temporary)
-
-    def resume(self) -> None:
-        """Go on from a saved state where there is one; refuses one of another curriculum."""
-        if not self.state_file.is_file():
-            return
-        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-        if state["recipe"] != dataclasses.asdict(self.recipe):
-            raise UserError(f"{self.state_file}: was trained by other settings; take another name= or out=")
-        self.model.load_state_dict(state["model"])
-        self.token_head.load_state_dict(state["token_head"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.images = state["step"], state["images"]
-        log.info("going on from step %d of %s", self.step, self.state_file)
+    def parts(self) -> dict[str, Any]:
+        """The auxiliary head goes along with model and optimizer."""
+        return {**super().parts(), "token_head": self.token_head}
 
     def save_weights(self, folder: Path) -> None:
         """Write the checkpoint that inference reads: weights, processor and contract."""
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
         write_contract(folder, self.contract)
-
-    # ---- one step ----------------------------------------------------------------------------
-
-    def stage_at(self, step: int) -> tuple[Stage, int]:
-        """The stage that a step belongs to, and the step's number within it."""
-        for stage in self.recipe.stages:
-            if step < stage.steps:
-                return stage, step
-            step -= stage.steps
-        raise IndexError(step)
 
     def draw(self, stage: Stage, first: int, count: int, contract: Contract) -> list[Sample]:
         """Samples `first`, `first + 1`, … of a stage."""
@@ -128,24 +83,15 @@ class GrounderTraining:
         auxiliary = token_loss(self.token_head, hidden, positions, boxes, grid, resized)
         return loss + self.recipe.token_weight * auxiliary
 
-    def take_step(self) -> float:
+    def take_step(self) -> dict[str, float]:
         """Draw, forward, backward, update; returns the loss."""
         stage, index = self.stage_at(self.step)
         contract = stage_contract(self.contract, stage)
-        for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * warmup_stable_decay(
-                index, stage.steps, self.recipe.warmup_steps
-            )
-        loss = self.loss(self.draw(stage, self.images, stage.batch, contract), contract)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {float(loss)} at step {self.step}")
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.optimizer.step()
-        self.step += 1
-        self.images += stage.batch
-        return float(loss.detach())
+        self.set_rate(stage.learning_rate * warmup_stable_decay(index, stage.steps, self.recipe.warmup_steps))
+        samples = self.draw(stage, self.first_sample(self.step), stage.batch, contract)
+        loss = self.loss(samples, contract)
+        self.update(loss, self.recipe.clip)
+        return {"loss": float(loss.detach())}
 
     def evaluate(self) -> GrounderFigures:
         """Figures on held-out scenes of the current stage's world."""
@@ -175,45 +121,4 @@ def stage_contract(contract: Contract, stage: Stage) -> Contract:
 
 def train_grounder(recipe: GrounderRecipe, out: Path, device: torch.device) -> None:
     """Train to the end of the curriculum, or go on where an earlier run of it stopped."""
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
-    training = GrounderTraining(recipe, out, device)
-    training.resume()
-    training.model.train()
-    total = sum(stage.steps for stage in recipe.stages)
-    started, first, losses = time.monotonic(), training.step, []
-    while training.step < total:
-        losses.append(training.take_step())
-        if training.step % recipe.log_every == 0:
-            pace = (time.monotonic() - started) / (training.step - first)
-            _log_line(out, training, sum(losses) / len(losses), pace, total)
-            losses.clear()
-        if training.step % recipe.evaluate_every == 0 or training.step == total:
-            _log_figures(out, training)
-        if training.step % recipe.checkpoint_every == 0 or training.step == total:
-            training.save_state()
-    training.save_weights(out / "model")
-    log.info("weights in %s", out / "model")
-
-
-def _log_line(out: Path, training: GrounderTraining, loss: float, pace: float, total: int) -> None:
-    rate = training.optimizer.param_groups[0]["lr"]
-    left = (total - training.step) * pace / 60
-    log.info(
-        "step %d/%d  loss %.4f  lr %.1e  %.0f ms/step  %d images  %.0f min left",
-        *(training.step, total, loss, rate, pace * 1000, training.images, left),
-    )
-    _append(
-        out / "metrics.jsonl", {"step": training.step, "images": training.images, "loss": loss, "lr": rate}
-    )
-
-
-def _log_figures(out: Path, training: GrounderTraining) -> None:
-    figures = training.evaluate()
-    log.info("step %d  held out: %s", training.step, figures)
-    _append(out / "metrics.jsonl", {"step": training.step, **dataclasses.asdict(figures)})
-
-
-def _append(path: Path, row: dict[str, float]) -> None:
-    with path.open("a") as lines:
-        lines.write(json.dumps(row) + "\n")
+    GrounderTraining(recipe, out, device).run()

@@ -7,41 +7,32 @@ tracking takes. The loop saves its whole state and goes on from it; what step n 
 the seed and n alone.
 """
 
-import dataclasses
-import json
-import logging
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import Sam2VideoModel
 
-from configs.errors import UserError
-from data_prep.files import whole_file
 from models.mask_head import MaskHead
 from models.sam2 import build_model, build_processor, config_of, image_side, nano_config
 from models.sam2_checkpoint import load_sam2, save_sam2
 from models.sam2_steps import Outline, Vision, begin, outline, recall, remember, see, without_memory
+from train.curriculum import Curriculum
 from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
 from train.mask_head_data import MaskBatch, draw_clips, draw_stills
-from train.mask_head_figures import measure
+from train.mask_head_figures import MaskHeadFigures, measure
 from train.mask_head_loss import MaskLosses, mask_losses, mean_losses
 from train.schedule import warmed_cosine
-
-log = logging.getLogger(__name__)
 
 # Weights that only a mask prompt would use, and one that transformers' model never reads.
 UNUSED = ("mask_downsample.", "prompt_encoder.mask_embed.", "no_memory_positional_encoding")
 
 
-class MaskHeadTraining:
-    """Model, optimizer and position in the curriculum."""
+class MaskHeadTraining(Curriculum[Sam2VideoModel, MaskHeadStage]):
+    """The small mask head and where it stands in the curriculum."""
 
     def __init__(self, recipe: MaskHeadRecipe, out: Path, device: torch.device) -> None:
-        if not recipe.stages:
-            raise UserError("recipe.stages is empty: list at least one stage")
-        self.recipe, self.out, self.device = recipe, out, device
-        self.step = 0
+        super().__init__(recipe, out, device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             self._build(recipe.stages[0].image_size)
@@ -67,49 +58,9 @@ class MaskHeadTraining:
         self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(moments)
 
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole recipe."""
-        return sum(stage.steps for stage in self.recipe.stages)
-
-    def stage_at(self, step: int) -> tuple[MaskHeadStage, int]:
-        """The stage that a step belongs to, and the step's number within it."""
-        for stage in self.recipe.stages:
-            if step < stage.steps:
-                return stage, step
-            step -= stage.steps
-        raise IndexError(step)
-
-    # ---- state -------------------------------------------------------------------------------
-
-    @property
-    def state_file(self) -> Path:
-        """Everything needed to go on."""
-        return self.out / "state.pt"
-
-    def save_state(self) -> None:
-        """Write weights, optimizer and position, whole or not at all."""
-        state = {
-            "recipe": dataclasses.asdict(self.recipe),
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-        }
-        with whole_file(self.state_file) as temporary:
-            torch.save(state, temporary)
-
-    def resume(self) -> None:
-        """Go on from a saved state where there is one; raises UserError for one of another recipe."""
-        if not self.state_file.is_file():
-            return
-        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
-        if state["recipe"] != dataclasses.asdict(self.recipe):
-            raise UserError(f"{self.state_file}: was trained by other settings; take another name= or out=")
-        self.step = state["step"]
+    def prepare(self) -> None:
+        """Shape the model for the image size of the stage a saved state comes from."""
         self._resize(self.stage_at(max(0, self.step - 1))[0].image_size)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        log.info("going on from step %d of %s", self.step, self.state_file)
 
     def save_weights(self, folder: Path) -> None:
         """Write the checkpoint that `MaskHead.load` reads, in half precision to be small."""
@@ -119,7 +70,7 @@ class MaskHeadTraining:
 
     # ---- one step ----------------------------------------------------------------------------
 
-    def take_step(self) -> MaskLosses:
+    def take_step(self) -> dict[str, float]:
         """Draw, forward, backward, update; returns the losses before the update."""
         recipe, (stage, index) = self.recipe, self.stage_at(self.step)
         self._resize(stage.image_size)
@@ -131,10 +82,14 @@ class MaskHeadTraining:
             clips = draw_clips(rng, stage.clip_batch, recipe, self.processor)
             written = rng.random(recipe.clip_frames) >= recipe.forget
             losses = self.clip_losses(clips.to(self.device), [bool(each) for each in written])
-        for group in self.optimizer.param_groups:
-            group["lr"] = stage.learning_rate * warmed_cosine(index, stage.steps, recipe.warmup_steps)
-        self._update(losses.total(recipe))
-        return MaskLosses(*(part.detach() for part in vars(losses).values()))
+        self.set_rate(stage.learning_rate * warmed_cosine(index, stage.steps, recipe.warmup_steps))
+        self.update(losses.total(recipe), recipe.clip_norm)
+        return {name: float(part.detach()) for name, part in vars(losses).items()}
+
+    def evaluate(self) -> MaskHeadFigures:
+        """Figures on held-out scenes."""
+        recipe = self.recipe
+        return measure(MaskHead(self.model, self.processor), recipe.held_out, recipe.evaluate_scenes)
 
     def still_losses(self, batch: MaskBatch) -> MaskLosses:
         """Losses of single frames, all boxes of a frame at once."""
@@ -166,15 +121,6 @@ class MaskHeadTraining:
         masks, present = batch.masks[frame].flatten(0, 1), batch.present[frame].flatten(0, 1)
         return mask_losses(outlined, masks, present, self.recipe)
 
-    def _update(self, loss: torch.Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {float(loss)} at step {self.step}")
-        self.optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        self.optimizer.step()
-        self.step += 1
-
 
 def _frames(vision: Vision, count: int, targets: int) -> list[Vision]:
     """Features of (T·B) images, frame by frame, each image once for each of its targets."""
@@ -184,52 +130,5 @@ def _frames(vision: Vision, count: int, targets: int) -> list[Vision]:
 
 
 def run(settings: MaskHeadRecipe, out: Path, device: torch.device, stop: int | None = None) -> None:
-    """Train to the end of the recipe, or go on where an earlier run of it stopped.
-
-    Leaves `state.pt` and `metrics.jsonl` in `out`, and at the end the checkpoint in `out/model`.
-    `stop` ends the run after that step, its state saved, as if it had been interrupted there.
-    """
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    out.mkdir(parents=True, exist_ok=True)
-    training = MaskHeadTraining(settings, out, device)
-    training.resume()
-    last = training.steps if stop is None else stop
-    started, first, recent = time.monotonic(), training.step, []
-    while training.step < last:
-        recent.append(training.take_step())
-        if training.step % settings.log_every == 0 or training.step == last:
-            pace = (time.monotonic() - started) / (training.step - first)
-            _log_line(training, mean_losses(recent), pace)
-            recent.clear()
-        if training.step % settings.evaluate_every == 0 or training.step == training.steps:
-            _log_figures(training)
-        if training.step % settings.checkpoint_every == 0 or training.step == last:
-            training.save_state()
-    if training.step == training.steps:
-        training.save_weights(out / "model")
-        log.info("weights in %s", out / "model")
-
-
-def _log_line(training: MaskHeadTraining, losses: MaskLosses, pace: float) -> None:
-    rate = training.optimizer.param_groups[0]["lr"]
-    parts = {name: float(value) for name, value in vars(losses).items()}
-    words = "  ".join(f"{name} {value:.4f}" for name, value in parts.items())
-    left = (training.steps - training.step) * pace / 60
-    log.info(
-        "step %d/%d  %s  lr %.1e  %.0f ms/step  %.0f min left",
-        *(training.step, training.steps, words, rate, pace * 1000, left),
-    )
-    _append(training.out, {"step": training.step, **parts, "lr": rate, "seconds_per_step": pace})
-
-
-def _log_figures(training: MaskHeadTraining) -> None:
-    recipe, head = training.recipe, MaskHead(training.model, training.processor)
-    figures = measure(head, recipe.held_out, recipe.evaluate_scenes)
-    log.info("step %d  held out: %s", training.step, figures)
-    _append(training.out, {"step": training.step, **dataclasses.asdict(figures)})
-
-
-def _append(out: Path, row: dict[str, float]) -> None:
-    with (out / "metrics.jsonl").open("a") as lines:
-        lines.write(json.dumps(row) + "\n")
+    """Train to the end of the recipe, or to step `stop`, or go on where an earlier run of it stopped."""
+    MaskHeadTraining(settings, out, device).run(stop)

@@ -1,0 +1,174 @@
+"""What recipes that train by stages share: their place in the curriculum, their state, and the loop.
+
+The state is written whole or not at all and holds everything needed to go on, so that an interrupted
+run ends with the same weights as an unbroken one, to the last bit on a CPU.
+"""
+
+import dataclasses
+import json
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+
+from configs.errors import UserError
+from data_prep.files import whole_file
+
+log = logging.getLogger(__name__)
+
+
+class StageLike(Protocol):
+    """What the loop needs to know of a stage."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps."""
+        ...
+
+
+ModelT = TypeVar("ModelT", bound=torch.nn.Module)
+StageT = TypeVar("StageT", bound=StageLike)
+
+
+class Curriculum(ABC, Generic[ModelT, StageT]):
+    """A model, its optimizer, and the position in a recipe's stages.
+
+    A recipe is a dataclass with `stages`, `log_every`, `evaluate_every`, `checkpoint_every`, `threads`.
+    """
+
+    model: ModelT
+    optimizer: torch.optim.Optimizer
+
+    def __init__(self, recipe: Any, out: Path, device: torch.device) -> None:
+        if not recipe.stages:
+            raise UserError("recipe.stages is empty: list at least one stage")
+        self.recipe, self.out, self.device = recipe, out, device
+        self.step = 0
+
+    @abstractmethod
+    def take_step(self) -> Mapping[str, float]:
+        """Draw, forward, backward, update; the losses before the update, by name."""
+
+    @abstractmethod
+    def evaluate(self) -> Any:
+        """Figures on held-out scenes: a dataclass of numbers that prints as a line."""
+
+    @abstractmethod
+    def save_weights(self, folder: Path) -> None:
+        """Write the checkpoint that inference reads."""
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state of its own (`state_dict`), by name; a recipe may add to it."""
+        return {"model": self.model, "optimizer": self.optimizer}
+
+    def prepare(self) -> None:
+        """Called before a saved state is loaded, with `step` set; a recipe may shape its model for it."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole recipe."""
+        return sum(stage.steps for stage in self.recipe.stages)
+
+    def stage_at(self, step: int) -> tuple[StageT, int]:
+        """The stage that a step belongs to, and the step's number within it."""
+        for stage in self.recipe.stages:
+            if step < stage.steps:
+                return stage, step
+            step -= stage.steps
+        raise IndexError(step)
+
+    def first_sample(self, step: int) -> int:
+        """How many samples the steps before a step have drawn, where stages have a `batch`."""
+        drawn = 0
+        for stage in self.recipe.stages:
+            drawn += min(step, stage.steps) * stage.batch
+            step -= min(step, stage.steps)
+        return drawn
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of all parameters."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def update(self, loss: torch.Tensor, largest_norm: float) -> None:
+        """Backward, clip the gradient and step. Raises FloatingPointError where the loss is not finite."""
+        if not torch.isfinite(loss):
+            raise FloatingPointError(f"loss is {float(loss)} at step {self.step}")
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), largest_norm)
+        self.optimizer.step()
+        self.step += 1
+
+    @property
+    def state_file(self) -> Path:
+        """Everything needed to go on."""
+        return self.out / "state.pt"
+
+    def save_state(self) -> None:
+        """Write the state, whole or not at all."""
+        state = {name: part.state_dict() for name, part in self.parts().items()}
+        state |= {"recipe": dataclasses.asdict(self.recipe), "step": self.step}
+        with whole_file(self.state_file) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self) -> None:
+        """Go on from a saved state where there is one; raises UserError for one of another recipe."""
+        if not self.state_file.is_file():
+            return
+        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
+        if state["recipe"] != dataclasses.asdict(self.recipe):
+            raise UserError(f"{self.state_file}: was trained by other settings; take another out=")
+        self.step = state["step"]
+        self.prepare()
+        for name, part in self.parts().items():
+            part.load_state_dict(state[name])
+        log.info("going on from step %d of %s", self.step, self.state_file)
+
+    def run(self, stop: int | None = None) -> None:
+        """Train to the end of the recipe, or go on where an earlier run of it stopped.
+
+        `stop` ends the run after that step, its state saved, as if it had been interrupted there.
+        """
+        if self.recipe.threads:
+            torch.set_num_threads(self.recipe.threads)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.resume()
+        last = self.steps if stop is None else stop
+        started, first, recent = time.monotonic(), self.step, []
+        while self.step < last:
+            recent.append(self.take_step())
+            if self.step % self.recipe.log_every == 0 or self.step == last:
+                self._log_line(recent, (time.monotonic() - started) / (self.step - first))
+                recent.clear()
+            if self.step % self.recipe.evaluate_every == 0 or self.step == self.steps:
+                self._log_figures()
+            if self.step % self.recipe.checkpoint_every == 0 or self.step == last:
+                self.save_state()
+        if self.step == self.steps:
+            self.save_weights(self.out / "model")
+            log.info("weights in %s", self.out / "model")
+
+    def _log_line(self, recent: list[Mapping[str, float]], pace: float) -> None:
+        """One line, and one row of metrics, of the mean losses since the last; `pace` in seconds a step."""
+        losses = {name: sum(row[name] for row in recent) / len(recent) for name in recent[0]}
+        words = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
+        rate, left = self.optimizer.param_groups[0]["lr"], (self.steps - self.step) * pace / 60
+        log.info(
+            "step %d/%d  %s  lr %.1e  %.0f ms/step  %.0f min left",
+            *(self.step, self.steps, words, rate, pace * 1000, left),
+        )
+        self._append({"step": self.step, **losses, "lr": rate, "seconds_per_step": pace})
+
+    def _log_figures(self) -> None:
+        figures = self.evaluate()
+        log.info("step %d  held out: %s", self.step, figures)
+        self._append({"step": self.step, **dataclasses.asdict(figures)})
+
+    def _append(self, row: Mapping[str, float]) -> None:
+        with (self.out / "metrics.jsonl").open("a") as lines:
+            lines.write(json.dumps(row) + "\n")
