@@ -42,7 +42,7 @@ class MaskHeadRecipe:
     clip_targets: int = key(2, "targets a clip")
     clip_frames: int = key(6, "frames a clip")
     clip_reach: int = key(24, "video frames that a clip spans at most; its frames are drawn from them")
-    passing: float = key(0.8, "share of clips that begin where the target leaves or comes, if it does")
+    passing: float = key(0.6, "share of clips that begin where their target leaves or comes in")
     forget: float = key(0.2, "share of a clip's frames that the memory is not told of")
 
     warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")

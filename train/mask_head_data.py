@@ -118,29 +118,31 @@ def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | N
 
 
 def _clip(rng: np.random.Generator, recipe: MaskHeadRecipe) -> Shot:
-    """Frames of one scene in order, the first of which shows as many things as there are targets."""
+    """Frames of one scene in order; the first shows its target, and things enough to be targets too."""
     preset = PRESETS[recipe.preset]
+    passing = rng.random() < recipe.passing
     while True:
         scene = _scene(rng, preset)
-        times = _times(rng, scene, recipe)
+        if passing and scene.things[scene.target].absence is None:
+            continue
+        times = _times(rng, scene, recipe, passing)
         first = draw_frame(scene, times[0])
         visible = _visible(first[1])
-        if len(visible) >= recipe.clip_targets:
+        if scene.target in visible and len(visible) >= recipe.clip_targets:
             break
     others = [index for index in _targets(rng, visible, len(visible)) if index != scene.target]
-    chosen = ([scene.target] if scene.target in visible else []) + others
-    chosen = chosen[: recipe.clip_targets]
+    chosen = [scene.target, *others][: recipe.clip_targets]
     frames = [first, *(draw_frame(scene, time) for time in times[1:])]
     boxes = [_prompt_box(rng, first[1][index], recipe.jitter) for index in chosen]
     return Shot([frame[0] for frame in frames], boxes, [[frame[1][i] for i in chosen] for frame in frames])
 
 
-def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe) -> list[int]:
-    """Ascending frame numbers within `clip_reach`; some begin just before the target leaves or is back."""
+def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passing: bool) -> list[int]:
+    """Ascending frame numbers within `clip_reach`; passing ones begin before the target leaves or is back."""
     reach = int(rng.integers(recipe.clip_frames, recipe.clip_reach + 1))
     away = scene.things[scene.target].absence
     start = int(rng.integers(scene.preset.frames))
-    if away is not None and rng.random() < recipe.passing:
+    if passing and away is not None:
         turns = [turn for turn in (away.start, away.stop) if turn > 0]
         start = max(0, int(rng.choice(turns)) - int(rng.integers(1, 5)))
     later = rng.choice(np.arange(1, reach), recipe.clip_frames - 1, replace=False)
