@@ -62,7 +62,7 @@ NANO_GROUNDER = GrounderRecipe(
         replace(EASY, preset="plain", steps=700, plain=True),  # nothing shares a colour or a shape
         replace(EASY, preset="mono", steps=300),  # one colour: shapes decide
         replace(EASY, preset="flat", steps=800),  # look-alikes: both decide
-        Stage(preset="train", steps=2400),
+        Stage(preset="simple", steps=1600, batch=64, template=0.4, marked=0.4),
     ]
 )
 

@@ -32,7 +32,9 @@ class MaskHeadRecipe:
     name: str = key("nano_mask_head", "name of the run, and so of its folder")
     stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
     initial: str = key("", "folder of weights to start from; empty: from scratch")
-    preset: str = key("train", "preset of the rendered world to learn in")
+    presets: list[str] = key(
+        ["train", "simple"], "presets of the rendered world to learn in, a step in one of them"
+    )
     held_out: str = key("val", "preset of the rendered world to be judged in")
     seed: int = key(0, "of the weights and of the order of the data")
 

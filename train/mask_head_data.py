@@ -50,14 +50,16 @@ def draw_stills(
     rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
     """`count` single frames (T = 1) with `still_boxes` boxes each, some of which hold nothing."""
-    return _batch([_still(rng, recipe) for _ in range(count)], processor)
+    preset = _preset(rng, recipe)
+    return _batch([_still(rng, preset, recipe) for _ in range(count)], processor)
 
 
 def draw_clips(
     rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
     """`count` clips of `clip_frames` frames with `clip_targets` targets that the first frame shows."""
-    return _batch([_clip(rng, recipe) for _ in range(count)], processor)
+    preset = _preset(rng, recipe)
+    return _batch([_clip(rng, preset, recipe) for _ in range(count)], processor)
 
 
 def jittered(rng: np.random.Generator, box_xyxy: Box, share: float, size: tuple[int, int]) -> Box:
@@ -66,6 +68,11 @@ def jittered(rng: np.random.Generator, box_xyxy: Box, share: float, size: tuple[
     shift = rng.uniform(-share, share, 4) * (width, height, width, height)
     left, top, right, bottom = (float(side + by) for side, by in zip(box_xyxy, shift, strict=True))
     return clamp((left, top, right, bottom), size)
+
+
+def _preset(rng: np.random.Generator, recipe: MaskHeadRecipe) -> WorldPreset:
+    """The world of one step: all frames of a batch have one size."""
+    return PRESETS[str(rng.choice(recipe.presets))]
 
 
 def _scene(rng: np.random.Generator, preset: WorldPreset) -> Scene:
@@ -77,9 +84,8 @@ def _visible(masks: Sequence[np.ndarray]) -> list[int]:
     return [index for index, mask in enumerate(masks) if np.count_nonzero(mask) >= SLIVER]
 
 
-def _still(rng: np.random.Generator, recipe: MaskHeadRecipe) -> Shot:
+def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> Shot:
     """One frame of some scene, at some time when it shows anything."""
-    preset = PRESETS[recipe.preset]
     while True:
         picture, masks = draw_frame(_scene(rng, preset), int(rng.integers(preset.frames)))
         if visible := _visible(masks):
@@ -117,9 +123,8 @@ def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | N
     return None
 
 
-def _clip(rng: np.random.Generator, recipe: MaskHeadRecipe) -> Shot:
+def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> Shot:
     """Frames of one scene in order; the first shows its target, and things enough to be targets too."""
-    preset = PRESETS[recipe.preset]
     passing = rng.random() < recipe.passing
     while True:
         scene = _scene(rng, preset)
