@@ -102,7 +102,7 @@ def test_an_environment_is_made_once(root):
     made = installs(root)
     assert all("--constraint configs/constraints.txt" in line for line in made)
     assert made[-1].endswith("--force-reinstall --no-deps opencv-python-headless")
-    assert use(root) == (0, ".venv/bin/python", "")
+    assert use(root) == (0, str(root / ".venv" / "bin" / "python"), "")
     assert installs(root) == []
 
 

