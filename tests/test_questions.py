@@ -64,7 +64,7 @@ def check_size(encoder: QuestionEncoder, size: tuple[int, int]) -> None:
         assert (width + SIDE_MULTIPLE) * (height + SIDE_MULTIPLE) > contract.max_pixels
     stretch = (width / size[0]) / (height / size[1])
     tokens_of_shorter = min(width, height) // SIDE_MULTIPLE
-    # Rounding down to n tokens shrinks a side by at most (n + 1) / n, rounding up stretches it by n / (n - 1).
+    # Rounding down to n tokens shrinks a side by at most (n + 1) / n, rounding up stretches it n / (n - 1).
     most = -math.log1p(-1 / tokens_of_shorter) if tokens_of_shorter > 1 else math.log(2)
     assert abs(math.log(stretch)) <= most + 1e-9, "the aspect is nearly kept"
 
