@@ -57,7 +57,7 @@ class ImageFrames:
 def read_image(path: Path) -> np.ndarray:
     """Decode one image file to RGB, uint8, (height, width, 3); raises UserError where it cannot be read."""
     with _opened(path) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.array(image.convert("RGB"))  # a copy: torch wants to own its arrays
 
 
 def image_size(path: Path) -> Size:
