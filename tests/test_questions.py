@@ -21,6 +21,7 @@ from data_prep.prompts import (
     parse_box,
     to_frame,
 )
+from data_prep.world.vocabulary import COLOURS, SHAPE_NAMES
 from models.nano import build_processor
 from models.questions import SIDE_MULTIPLE, Question, QuestionEncoder
 
@@ -205,6 +206,21 @@ def test_a_question_is_a_prefix_of_its_answered_self_token_by_token(
         forced = tokens(encoder, question, VISIBLE + BOX_START)
         assert answered[: len(forced)] == forced
         assert TOKENIZER.decode(answered[len(forced)]) in "0123456789"
+
+
+@quick
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_the_small_tokenizer_writes_any_text(text: str) -> None:
+    assert TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False).input_ids) == text
+
+
+def test_the_small_tokenizer_has_a_token_for_a_digit_and_for_a_word_of_the_world() -> None:
+    def count(text: str) -> int:
+        return len(TOKENIZER(text, add_special_tokens=False).input_ids)
+
+    assert count("0123456789") == 10 and count("112,084") == 7
+    words = {word for names in SHAPE_NAMES.values() for name in names for word in name.split()} | {*COLOURS}
+    assert {word for word in words if count(f" {word}") != 1} == set()
 
 
 def test_words_come_through_the_chat_template_unharmed() -> None:
