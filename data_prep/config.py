@@ -6,6 +6,7 @@ from configs.app import register
 from configs.schema import key
 
 TASKS = ("render", "votsr_init")
+WORLDS = ("plain", "train", "val", "test", "hard", "other_look", "demo")
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,10 @@ class DataSettings:
     task: str = key(
         "render", "render: a workspace of the rendered world; votsr_init: the challenge's own", choices=TASKS
     )
-    preset: str = key("demo", "task=render: preset of the rendered world", choices=("train", "val", "demo"))
-    sequences: int = key(6, "task=render: how many videos", minimum=1)
-    prompts: int = key(3, "task=render: texts for each target", minimum=1, maximum=3)
-    frames: int = key(0, "task=render: frames a video; 0: the preset's own", minimum=0)
+    preset: str = key("demo", "task=render: preset of the rendered world", choices=WORLDS)
+    sequences: int = key(0, "task=render: how many videos; 0: the preset's own", minimum=0)
+    prompts: int = key(0, "task=render: texts for each target; 0: the preset's own", minimum=0, maximum=4)
+    frames: int = key(0, "task=render: most frames a video has; 0: the preset's own", minimum=0)
     workers: int = key(2, "task=render: processes that draw", minimum=1)
     stack: str = key("vots2026/referral", "task=votsr_init: stack of the VOT toolkit")
     out: str = key("outputs/data_prep/${task}", "folder of the workspace")

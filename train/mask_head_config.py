@@ -33,7 +33,7 @@ class MaskHeadRecipe:
     stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
     initial: str = key("", "folder of weights to start from; empty: from scratch")
     presets: list[str] = key(
-        ["train", "simple"], "presets of the rendered world to learn in, a step in one of them"
+        ["train", "plain"], "presets of the rendered world to learn in, a step in one of them"
     )
     held_out: str = key("val", "preset of the rendered world to be judged in")
     seed: int = key(0, "of the weights and of the order of the data")
@@ -44,7 +44,7 @@ class MaskHeadRecipe:
     clip_targets: int = key(2, "targets a clip")
     clip_frames: int = key(6, "frames a clip")
     clip_reach: int = key(24, "video frames that a clip spans at most; its frames are drawn from them")
-    passing: float = key(0.6, "share of clips that begin where their target leaves or comes in")
+    passing: float = key(0.6, "share of clips that begin where their target leaves or hides")
     forget: float = key(0.2, "share of a clip's frames that the memory is not told of")
 
     warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")

@@ -15,7 +15,7 @@ from data_prep.world.scene import Scene, make_scene
 from train.mask_head_config import MaskHeadRecipe
 
 SLIVER = 12  # pixels of the frame; of a thing that shows less, nobody can say that it is there
-SCENES = 400_000_000  # scene seeds that training draws from; a preset's later seeds are never trained on
+SCENES = 200_000_000  # scene seeds that training draws from; a preset's later seeds are never trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,8 @@ def _visible(masks: Sequence[np.ndarray]) -> list[int]:
 def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> Shot:
     """One frame of some scene, at some time when it shows anything."""
     while True:
-        picture, masks = draw_frame(_scene(rng, preset), int(rng.integers(preset.frames)))
+        scene = _scene(rng, preset)
+        picture, masks = draw_frame(scene, int(rng.integers(scene.frames)))
         if visible := _visible(masks):
             break
     boxes, chosen = [], []
@@ -128,7 +129,7 @@ def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe)
     passing = rng.random() < recipe.passing
     while True:
         scene = _scene(rng, preset)
-        if passing and scene.things[scene.target].absence is None:
+        if passing and not _departures(scene):
             continue
         times = _times(rng, scene, recipe, passing)
         first = draw_frame(scene, times[0])
@@ -142,14 +143,19 @@ def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe)
     return Shot([frame[0] for frame in frames], boxes, [[frame[1][i] for i in chosen] for frame in frames])
 
 
+def _departures(scene: Scene) -> list[int]:
+    """Frames at which the target begins to leave or to hide."""
+    starts = (away.start for away in scene.things[scene.target].absences)
+    return [start for start in starts if 0 < start < scene.frames]
+
+
 def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passing: bool) -> list[int]:
-    """Ascending frame numbers within `clip_reach`; passing ones begin before the target leaves or is back."""
+    """Ascending frame numbers within `clip_reach`; passing ones begin before the target leaves."""
     reach = int(rng.integers(recipe.clip_frames, recipe.clip_reach + 1))
-    away = scene.things[scene.target].absence
-    start = int(rng.integers(scene.preset.frames))
-    if passing and away is not None:
-        turns = [turn for turn in (away.start, away.stop) if turn > 0]
-        start = max(0, int(rng.choice(turns)) - int(rng.integers(1, 5)))
+    start = int(rng.integers(scene.frames))
+    if passing:
+        start = int(rng.choice(_departures(scene))) - int(rng.integers(1, 5))
+    start = min(max(0, start), scene.frames - reach)
     later = rng.choice(np.arange(1, reach), recipe.clip_frames - 1, replace=False)
     return [start, *(start + int(gap) for gap in np.sort(later))]
 

@@ -59,7 +59,7 @@ def mask_iou(found: np.ndarray | None, truth: np.ndarray) -> float:
 def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> float | None:
     """IoU of box to mask for the target of one scene; None where its frame does not show it."""
     preset = PRESETS[preset_name]
-    clip = render_clip(preset.first_seed + index, preset, 1, start=TIMES * index % preset.frames)
+    clip = render_clip(preset.first_seed + index, preset, 1, start=TIMES * index % preset.frames[0])
     truth = clip.masks[0][clip.scene.target]
     box = box_of_mask(truth)
     if box is None or np.count_nonzero(truth) < SLIVER:
@@ -77,12 +77,13 @@ def _carried(
     does not 1.0 where no mask was given, (frames,).
     """
     preset = PRESETS[preset_name]
-    clip = render_clip(preset.first_seed + index, preset, preset.frames)
+    clip = render_clip(preset.first_seed + index, preset)
     truths = [masks[clip.scene.target] for masks in clip.masks]
     areas = np.array([np.count_nonzero(truth) for truth in truths])
     first = int(np.argmax(areas >= areas.max() / 2))
     box = box_of_mask(truths[first])
-    assert box is not None, "the rendered world shows its target at some time"
+    if box is None:  # a target that never comes: there is nothing to carry
+        return np.zeros((0, 2)), np.zeros(0)
     box = jittered(np.random.default_rng(index), box, jitter, preset.size)
     memory = head.segment(head.encode(clip.images[first]), box).memory
     shown, silent = [], []

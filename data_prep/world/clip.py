@@ -18,8 +18,9 @@ class Clip:
     masks: list[list[np.ndarray]]
 
 
-def render_clip(seed: int, preset: WorldPreset, frames: int, start: int = 0) -> Clip:
-    """Render `frames` frames from frame `start` on of the scene that follows from `seed`."""
+def render_clip(seed: int, preset: WorldPreset, frames: int = 0, start: int = 0) -> Clip:
+    """Render `frames` frames from frame `start` on of the scene of `seed`; 0 or too many: all there are."""
     scene = make_scene(seed, preset)
-    drawn = [draw_frame(scene, t) for t in range(start, start + frames)]
+    stop = min(scene.frames, start + frames) if frames else scene.frames
+    drawn = [draw_frame(scene, t) for t in range(start, stop)]
     return Clip(scene, [image for image, _ in drawn], [masks for _, masks in drawn])

@@ -1,52 +1,102 @@
-"""Named settings of the rendered world. Seeds of two presets are never shared."""
+"""Named settings of the rendered world. Seeds of two presets are never shared.
 
-from dataclasses import dataclass
+A preset does not change once figures rest on it: what was measured in it would mean something else.
+"""
+
+from dataclasses import dataclass, replace
 
 from data_prep.geometry import Size
 
 
 @dataclass(frozen=True)
+class AbsenceShares:
+    """How a preset's targets are away: shares of its scenes; the rest see their target all the time."""
+
+    leaves: float = 0.0  # goes out of the picture and comes back elsewhere
+    late: float = 0.0  # comes in only later
+    hides: float = 0.0  # stays behind an occluder for a while
+    never: float = 0.0  # is not in the picture in any frame
+
+
+@dataclass(frozen=True)
 class WorldPreset:
-    """What a scene is made of. Lengths are shares of the frame's height; times are frames."""
+    """What a scene is made of. Lengths are shares of the frame's height unless said otherwise."""
 
     name: str
     first_seed: int  # scene seeds are first_seed, first_seed + 1, …
-    size: Size  # width, height of a frame in pixels
+    look: str  # plain, photo or other
+    frames: tuple[int, int]  # fewest and most frames of a scene
     things: tuple[int, int]  # fewest and most things in a scene, the target among them
     radius: tuple[float, float]  # smallest and largest radius of a thing
-    textured: bool  # noise on backgrounds and light on things, or flat colours
-    look_alikes: float  # chance that a thing shares colour or shape with another; 0: none ever does
-    colours: int  # how many colours a scene draws from; 0: all
-    moving: bool
-    absence: float  # share of scenes whose target leaves and returns
-    late: float  # share of scenes whose target comes in only later
-    pillars: int  # most standing occluders
-    frames: int  # length of a clip
+    look_alikes: int  # things that share the target's colour or its shape, at least
+    reach: tuple[float, float]  # how far things wander to each side
+    absences: AbsenceShares
+    away: tuple[float, float]  # shortest and longest absence, as a share of a stretch of the video
+    occluders: tuple[int, int]  # fewest and most standing things in front, the hiding place not counted
+    camera: float  # 0: stands still; 1: pans, zooms and shakes
+    crossing: float = 0.35  # share of things that go from one side to the other
+    skew: float = 1.0  # above 1: short scenes are commoner than long ones
+    stretch: int = 200  # a scene has an absence for every so many frames, and one at least
+    sequences: int = 20  # how many are rendered where nobody says
+    prompts: int = 4  # texts a target gets where nobody says
+    size: Size = (480, 320)  # width, height of a frame in pixels
 
 
-PRESETS: dict[str, WorldPreset] = {
-    preset.name: preset
-    for preset in (
-        WorldPreset(
-            "plain", 1_000_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.0, 0, False, 0.0, 0.0, 0, 1
-        ),
-        WorldPreset(
-            "mono", 1_250_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.6, 1, False, 0.0, 0.0, 0, 1
-        ),
-        WorldPreset(
-            "flat", 1_500_000_000, (112, 112), (3, 3), (0.1, 0.2), False, 0.6, 0, False, 0.0, 0.0, 0, 1
-        ),
-        WorldPreset(
-            "train", 2_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, 0.3, 0, True, 0.5, 0.2, 1, 60
-        ),
-        WorldPreset(
-            "val", 3_000_000_000, (480, 270), (3, 5), (0.08, 0.17), True, 0.3, 0, True, 0.5, 0.2, 1, 60
-        ),
-        WorldPreset(
-            "simple", 5_000_000_000, (288, 288), (3, 3), (0.1, 0.2), True, 0.3, 0, True, 0.5, 0.2, 1, 60
-        ),
-        WorldPreset(
-            "demo", 4_000_000_000, (288, 288), (3, 3), (0.1, 0.2), True, 0.3, 0, True, 0.7, 0.2, 1, 60
-        ),
-    )
-}
+_TRAIN = WorldPreset(
+    name="train",
+    first_seed=2_000_000_000,
+    look="photo",
+    frames=(60, 150),
+    things=(4, 6),
+    radius=(0.078, 0.154),
+    look_alikes=2,
+    reach=(0.04, 0.22),
+    absences=AbsenceShares(leaves=0.26, late=0.16, hides=0.25, never=0.05),
+    away=(0.2, 0.42),
+    occluders=(0, 1),
+    camera=1.0,
+)
+_PRESETS = (
+    WorldPreset(
+        name="plain",
+        first_seed=1_000_000_000,
+        look="plain",
+        frames=(60, 60),
+        things=(3, 4),
+        radius=(0.09, 0.16),
+        look_alikes=0,
+        reach=(0.0, 0.03),
+        absences=AbsenceShares(),
+        away=(0.0, 0.0),
+        occluders=(0, 0),
+        camera=0.0,
+        crossing=0.0,
+    ),
+    _TRAIN,
+    replace(_TRAIN, name="val", first_seed=3_000_000_000),
+    replace(_TRAIN, name="test", first_seed=4_000_000_000),
+    replace(
+        _TRAIN,
+        name="hard",
+        first_seed=5_000_000_000,
+        frames=(60, 600),
+        skew=5.0,
+        things=(6, 9),
+        radius=(0.05, 0.125),
+        absences=AbsenceShares(leaves=0.27, late=0.15, hides=0.3, never=0.05),
+        occluders=(1, 2),
+        sequences=40,
+        prompts=2,
+    ),
+    replace(_TRAIN, name="other_look", first_seed=6_000_000_000, look="other"),
+    replace(
+        _TRAIN,
+        name="demo",
+        first_seed=7_000_000_000,
+        frames=(60, 60),
+        radius=(0.1, 0.16),
+        sequences=6,
+        prompts=3,
+    ),
+)
+PRESETS: dict[str, WorldPreset] = {preset.name: preset for preset in _PRESETS}

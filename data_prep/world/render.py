@@ -17,20 +17,26 @@ from data_prep.world.presets import WorldPreset
 from data_prep.world.words import prompts_for
 
 FPS = 12.0
-JPEG_QUALITY = 92
+JPEG_QUALITY = (60, 95)  # lowest and highest; each sequence has its own
 
 
 def render_workspace(
-    root: Path, preset: WorldPreset, sequences: int, prompts: int, frames: int = 0, workers: int = 1
+    root: Path,
+    preset: WorldPreset,
+    sequences: int = 0,
+    prompts: int = 0,
+    frames: int = 0,
+    workers: int = 1,
 ) -> list[str]:
     """Render the first scenes of a preset into a workspace; returns the sequences' names.
 
-    `prompts` is the number of texts a target gets, `frames` the length (0: the preset's own). The
-    same arguments give the same bytes, whatever the number of worker processes.
+    `prompts` is the number of texts a target gets, `frames` the most frames a video has; 0 is the
+    preset's own. The same arguments give the same bytes, whatever the number of worker processes.
     """
+    sequences, prompts = sequences or preset.sequences, prompts or preset.prompts
     seeds = range(preset.first_seed, preset.first_seed + sequences)
     names = [f"{preset.name}-{index + 1:03d}" for index in range(sequences)]
-    one = partial(_render_sequence, root, preset, prompts, frames or preset.frames)
+    one = partial(_render_sequence, root, preset, prompts, frames)
     if workers == 1:
         for seed, name in zip(seeds, names, strict=True):
             one(seed, name)
@@ -47,12 +53,12 @@ def _render_sequence(
     """One sequence: its frames, its text files, and the truth of its target in every frame."""
     clip = render_clip(seed, preset, frames)
     folder = sequence_folder(root, name)
+    quality = int(np.random.default_rng((seed, 5)).integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))
     for number, image in enumerate(clip.images, start=1):
-        write_whole(folder / "color" / f"{number:08d}.jpg", _jpeg(image))
-    target = clip.scene.things[clip.scene.target]
-    write_sequence(folder, prompts_for(target, prompts), FPS)
+        write_whole(folder / "color" / f"{number:08d}.jpg", _jpeg(image, quality))
+    write_sequence(folder, prompts_for(clip.scene, prompts), FPS)
     masks = target_masks(clip)
-    write_truth(folder / "groundtruth_object1.txt", masks, list(repeat(True, frames)), preset.size)
+    write_truth(folder / "groundtruth_object1.txt", masks, list(repeat(True, len(masks))), preset.size)
 
 
 def target_masks(clip: Clip) -> Sequence[np.ndarray | None]:
@@ -61,7 +67,7 @@ def target_masks(clip: Clip) -> Sequence[np.ndarray | None]:
     return [mask if mask.any() else None for mask in of_target]
 
 
-def _jpeg(image: np.ndarray) -> bytes:
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

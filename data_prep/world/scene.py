@@ -1,128 +1,119 @@
-"""A scene: its things, how each moves, and when it is away. Everything follows from one seed."""
+"""A scene: its things, how each moves, and when its target is away. Everything follows from one seed."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.world.looks import Look, draw_looks
+from data_prep.world.paths import EXIT_FRAMES, STILL, Absence, Camera, Path, Point, Wave, draw_wave
 from data_prep.world.presets import WorldPreset
-from data_prep.world.vocabulary import COLOURS, SHAPE_NAMES
+from data_prep.world.vocabulary import AMORPHOUS, PATTERNS, SPINNABLE
 
-Look = tuple[str, str]  # colour and shape
-EXIT_FRAMES = 8  # how long a thing takes to slide out of the picture, and in again
-
-
-@dataclass(frozen=True)
-class Orbit:
-    """A smooth closed path: `middle + reach * sin(rate * t + phase)`, in pixels, x and y apart."""
-
-    middle: tuple[float, float]
-    reach: tuple[float, float]
-    rate: tuple[float, float]
-    phase: tuple[float, float]
-
-    def at(self, t: float) -> tuple[float, float]:
-        """Position in pixels at frame `t`."""
-        x, y = (
-            m + r * math.sin(w * t + p)
-            for m, r, w, p in zip(self.middle, self.reach, self.rate, self.phase, strict=True)
-        )
-        return x, y
-
-
-@dataclass(frozen=True)
-class Absence:
-    """Frames [start, stop) spent outside the picture; the way out and in again lie inside them."""
-
-    start: int
-    stop: int
-    direction: tuple[float, float]  # unit vector of the way out
-    back_from: tuple[float, float]  # unit vector towards where it comes in again
+ALWAYS, LEAVES, LATE, HIDES, NEVER = "always", "leaves", "late", "hides", "never"
+FOREVER = 1_000_000  # frames; longer than any video
+COVER = 1.75  # no part of a thing is farther from its middle than this many of its radii
+FAST_SPIN = 0.07  # radians a frame from which a thing is said to spin
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawn thing. `radius` in pixels, `spin` in radians a frame."""
+    """One drawn thing. `radius` in pixels, `spin` in radians a frame; `seed` is of its looks' details."""
 
     colour: str
     shape: str
+    pattern: str
     radius: float
     angle: float
     spin: float
-    orbit: Orbit
-    absence: Absence | None = None
+    path: Path
+    growth: Wave  # logarithm of the scale
+    stretch: Wave  # logarithm of width over height, halved
+    seed: int
+    absences: tuple[Absence, ...] = ()
 
-    def position(self, t: int, far: float) -> tuple[float, float]:
-        """Middle in pixels at frame `t`; `far` is a distance in pixels that is surely out of sight."""
-        x, y = self.orbit.at(t)
-        away = self.absence
-        if away is None or not away.start <= t < away.stop:
-            return x, y
-        leaving = min(1.0, (t - away.start + 1) / EXIT_FRAMES)
-        returning = min(1.0, (away.stop - t) / EXIT_FRAMES)
-        share, (dx, dy) = min((leaving, away.direction), (returning, away.back_from))
-        return x + dx * share * far, y + dy * share * far
+    def at(self, t: float) -> Point:
+        """Middle in pixels of the world at frame `t`."""
+        place = self.path.at(t)
+        for absence in self.absences:
+            place = absence.moved(t, place)
+        return place
+
+    def scale(self, t: float) -> float:
+        """How much larger it is than its radius says at frame `t`."""
+        return math.exp(self.growth.at(t))
+
+
+@dataclass(frozen=True)
+class Occluder:
+    """Something that stands in front of all things: a post, wall or bush; pixels of the world."""
+
+    kind: str
+    middle: Point
+    half: Point  # half its width and height
+    seed: int
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Things in painting order, pillars over all of them; `target` is the index of the thing meant."""
+    """Things in painting order, occluders over all of them; `target` is the index of the thing meant."""
 
     preset: WorldPreset
     seed: int
+    frames: int
     things: tuple[Thing, ...]
-    pillars: tuple[tuple[float, float], ...]  # left and right edge in pixels
     target: int
+    absence: str  # how the target is away: always (there), leaves, late, hides or never
+    occluders: tuple[Occluder, ...]
+    camera: Camera
+    light: float  # direction that light comes from, radians
+
+    def place(self, index: int, t: float) -> tuple[float, float, float]:
+        """Middle and radius of a thing in pixels of the picture at frame `t`, seen or not."""
+        view, thing = self.camera.at(t), self.things[index]
+        x, y = view.seen(thing.at(t))
+        return x, y, thing.radius * thing.scale(t) * view.zoom
 
 
 def make_scene(seed: int, preset: WorldPreset) -> Scene:
     """Draw a scene from a seed. No two things share both colour and shape, so words decide."""
     rng = np.random.default_rng(seed)
+    fewest, most = preset.frames
+    frames = fewest + int((most - fewest + 1) * rng.random() ** preset.skew)
     count = int(rng.integers(preset.things[0], preset.things[1] + 1))
-    looks = _looks(rng, count, preset)
     target = int(rng.integers(count))
+    looks = draw_looks(rng, count, target, preset.look_alikes)
     middles = _spread(rng, count, preset)
+    radii = rng.uniform(*preset.radius, count) * preset.size[1]
+    absence = _absence_kind(rng, preset)
+    occluders = [_occluder(rng, preset) for _ in range(int(rng.integers(*_upto(preset.occluders))))]
+    hiding = None
+    if absence == HIDES:
+        occluder, hiding = _hiding_place(rng, preset, float(radii[target]))
+        occluders.append(occluder)
     things = tuple(
-        _thing(rng, preset, look, middle, is_target=index == target)
-        for index, (look, middle) in enumerate(zip(looks, middles, strict=True))
+        _thing(rng, preset, frames, look, middle, float(radius))
+        for look, middle, radius in zip(looks, middles, radii, strict=True)
     )
-    return Scene(preset, seed, things, _pillars(rng, preset), target)
+    away = _absences(rng, preset, absence, frames, things[target], hiding)
+    things = tuple(
+        _with_absences(thing, away) if index == target else thing for index, thing in enumerate(things)
+    )
+    camera, light = _camera(rng, preset), float(rng.uniform(0, 2 * math.pi))
+    return Scene(preset, seed, frames, things, target, absence, tuple(occluders), camera, light)
 
 
-def _looks(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[Look]:
-    """Distinct (colour, shape) pairs, each with a chance to share one of the two with an earlier pair.
-
-    Without that chance no two share either.
-    """
-    colours, shapes = list(COLOURS), list(SHAPE_NAMES)
-    if preset.colours:
-        colours = [str(colour) for colour in rng.choice(colours, preset.colours, replace=False)]
-    looks: list[Look] = []
-    while len(looks) < count:
-        colour, shape = str(rng.choice(colours)), str(rng.choice(shapes))
-        if looks and rng.random() < preset.look_alikes:
-            like = looks[int(rng.integers(len(looks)))]
-            colour, shape = (like[0], shape) if rng.random() < 0.5 else (colour, like[1])
-        if is_free((colour, shape), looks, preset.look_alikes):
-            looks.append((colour, shape))
-    return looks
+def _upto(bounds: tuple[int, int]) -> tuple[int, int]:
+    return bounds[0], bounds[1] + 1
 
 
-def is_free(look: Look, taken: Sequence[Look], look_alikes: float) -> bool:
-    """Whether a look may stand beside others: it is another one, or shares nothing where none may."""
-    if look_alikes:
-        return look not in taken
-    return all(look[0] != other[0] and look[1] != other[1] for other in taken)
-
-
-def _spread(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[tuple[float, float]]:
+def _spread(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[Point]:
     """Middles that keep apart where they can: the best of several draws for each."""
     width, height = preset.size
     margin = preset.radius[1] * height * 1.1
-    middles: list[tuple[float, float]] = []
+    middles: list[Point] = []
     for _ in range(count):
-        draws = rng.uniform((margin, margin), (width - margin, height - margin), (8, 2))
+        draws = rng.uniform((margin, margin), (width - margin, height - margin), (16, 2))
         gaps = [min((math.dist(draw, other) for other in middles), default=0.0) for draw in draws]
         x, y = draws[int(np.argmax(gaps))]
         middles.append((float(x), float(y)))
@@ -130,48 +121,144 @@ def _spread(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[t
 
 
 def _thing(
-    rng: np.random.Generator,
-    preset: WorldPreset,
-    look: Look,
-    middle: tuple[float, float],
-    is_target: bool,
+    rng: np.random.Generator, preset: WorldPreset, frames: int, look: Look, middle: Point, radius: float
 ) -> Thing:
-    height = preset.size[1]
-    reach = rng.uniform(0.05, 0.25, 2) * height if preset.moving else np.zeros(2)
-    rate = rng.uniform(0.03, 0.12, 2) * rng.choice((-1, 1), 2)
-    phase = rng.uniform(0, 2 * math.pi, 2)
+    colour, shape = look
+    fast = preset.camera > 0 and shape in SPINNABLE and rng.random() < 0.2
+    spin = rng.uniform(FAST_SPIN, 2 * FAST_SPIN) if fast else rng.uniform(0, 0.012)
+    pattern = str(rng.choice(list(PATTERNS), p=(0.6, 0.2, 0.2)))
+    liveliness = 1.0 if preset.camera else 0.3
     return Thing(
-        colour=look[0],
-        shape=look[1],
-        radius=float(rng.uniform(*preset.radius)) * height,
-        angle=float(rng.uniform(-0.3, 0.3)),
-        spin=float(rng.uniform(-0.02, 0.02)) if preset.moving else 0.0,
-        orbit=Orbit(middle, _pair(reach), _pair(rate), _pair(phase)),
-        absence=_absence(rng, preset) if is_target else None,
+        colour=colour,
+        shape=shape,
+        pattern="plain" if shape in AMORPHOUS else pattern,
+        radius=radius,
+        angle=float(rng.uniform(-0.4, 0.4)),
+        spin=float(spin * rng.choice((-1, 1))),
+        path=_path(rng, preset, frames, middle, radius),
+        growth=draw_wave(rng, liveliness * float(rng.uniform(0.05, 0.2)), (0.02, 0.08)),
+        stretch=draw_wave(rng, liveliness * float(rng.uniform(0.0, 0.07)), (0.04, 0.2)),
+        seed=int(rng.integers(2**31)),
     )
 
 
-def _pair(values: np.ndarray) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
+def _path(rng: np.random.Generator, preset: WorldPreset, frames: int, middle: Point, radius: float) -> Path:
+    """Wandering about a middle, or crossing the picture; either way mostly inside it."""
+    room = [(radius, side - radius) for side in preset.size]
+    start, stop = list(middle), list(middle)
+    if rng.random() < preset.crossing:
+        axis = int(rng.random() < 0.35)
+        ends = [room[axis][0], room[axis][1]]
+        start[axis], stop[axis] = ends if rng.random() < 0.5 else ends[::-1]
+    swings = []
+    for low, high, first, last in zip(*zip(*room, strict=True), start, stop, strict=True):
+        inside = min(first - low, high - first, last - low, high - last)
+        reach = float(rng.uniform(*preset.reach)) * preset.size[1]
+        swings.append(draw_wave(rng, min(reach, max(inside, 0.3 * reach)), (0.03, 0.11)))
+    return Path((start[0], start[1]), (stop[0], stop[1]), frames, (swings[0], swings[1]))
 
 
-def _absence(rng: np.random.Generator, preset: WorldPreset) -> Absence | None:
-    """When the target is away: from the start (late), in the middle, or never."""
-    kind = rng.random()
-    length = int(preset.frames * rng.uniform(0.3, 0.5))
-    out, back = rng.uniform(0, 2 * math.pi, 2)
-    directions = (math.cos(out), math.sin(out)), (math.cos(back), math.sin(back))
-    if kind < preset.late:
-        return Absence(-EXIT_FRAMES, length, *directions)
-    if kind < preset.late + preset.absence:
-        start = int(rng.integers(preset.frames // 4, max(preset.frames // 4 + 1, preset.frames - length)))
-        return Absence(start, start + length, *directions)
-    return None
+def _absence_kind(rng: np.random.Generator, preset: WorldPreset) -> str:
+    shares = preset.absences
+    draw = float(rng.random())
+    for kind, share in vars(shares).items():
+        if draw < share:
+            return str(kind)
+        draw -= share
+    return ALWAYS
 
 
-def _pillars(rng: np.random.Generator, preset: WorldPreset) -> tuple[tuple[float, float], ...]:
-    width = preset.size[0]
-    count = int(rng.integers(preset.pillars + 1))
-    lefts = rng.uniform(0.1, 0.85, count) * width
-    widths = rng.uniform(0.05, 0.1, count) * width
-    return tuple((float(left), float(left + wide)) for left, wide in zip(lefts, widths, strict=True))
+def _absences(
+    rng: np.random.Generator,
+    preset: WorldPreset,
+    kind: str,
+    frames: int,
+    target: Thing,
+    hiding: Point | None,
+) -> tuple[Absence, ...]:
+    """When and where the target is away: once in each stretch of the video."""
+    if kind == ALWAYS:
+        return ()
+    if kind == NEVER:
+        beyond = _beyond(rng, preset, target, None)
+        return (Absence(-FOREVER, FOREVER, beyond, beyond),)
+    count = max(1, round(frames / preset.stretch))
+    absences = []
+    for number in range(count):
+        first, last = number * frames // count, (number + 1) * frames // count
+        length = int((last - first) * rng.uniform(*preset.away)) + 2 * EXIT_FRAMES
+        length = min(length, last - first - 4)
+        start = first + int(rng.integers(4, max(5, last - first - length + 1)))
+        stop = start + length
+        if kind == LATE and number == 0:
+            start, stop = -FOREVER, int(frames / count * rng.uniform(*preset.away)) + EXIT_FRAMES // 2
+        if hiding is not None:
+            out = back = hiding
+        else:
+            out = _beyond(rng, preset, target, start)
+            back = _beyond(rng, preset, target, None)
+        absences.append(Absence(start, stop, out, back))
+    return tuple(absences)
+
+
+def _beyond(rng: np.random.Generator, preset: WorldPreset, thing: Thing, t: int | None) -> Point:
+    """A point out of the picture: beyond the side nearest at frame `t`, or any where that is None."""
+    width, height = preset.size
+    far = COVER * thing.radius + 0.12 * width * preset.camera
+    x, y = float(rng.uniform(0.15, 0.85)) * width, float(rng.uniform(0.15, 0.85)) * height
+    side = int(rng.integers(4))
+    if t is not None and t >= 0:
+        x, y = thing.path.at(t)
+        side = int(np.argmin((x, width - x, y, height - y)))
+    return ((-far, y), (width + far, y), (x, -far), (x, height + far))[side]
+
+
+def _with_absences(thing: Thing, absences: tuple[Absence, ...]) -> Thing:
+    return Thing(**{**vars(thing), "absences": absences})
+
+
+def _occluder(rng: np.random.Generator, preset: WorldPreset) -> Occluder:
+    """A post from top to bottom, a low wall, or a bush at the bottom."""
+    width, height = preset.size
+    kind = str(rng.choice(("post", "wall", "bush")))
+    x = float(rng.uniform(0.1, 0.9)) * width
+    if kind == "post":
+        y, half = height / 2, (float(rng.uniform(0.02, 0.045)) * width, 0.75 * height)
+    else:
+        half = float(rng.uniform(0.06, 0.12)) * width, float(rng.uniform(0.15, 0.28)) * height
+        y = height - 0.6 * half[1]
+    return Occluder(kind, (x, y), half, int(rng.integers(2**31)))
+
+
+def _hiding_place(rng: np.random.Generator, preset: WorldPreset, radius: float) -> tuple[Occluder, Point]:
+    """A wall or bush just large enough to hide a thing of this radius wholly, and where it then is."""
+    width, height = preset.size
+    wall = rng.random() < 0.6
+    half = radius * (1.65 if wall else 2.0)
+    x = float(rng.uniform(half, width - half)) if half * 2 < width else width / 2
+    y = float(rng.uniform(0.35, 0.75)) * height
+    top, bottom = y - half, y + half
+    if wall:  # it stands on the ground
+        bottom = 1.12 * height
+    occluder = Occluder(
+        "wall" if wall else "bush",
+        (x, (top + bottom) / 2),
+        (half, (bottom - top) / 2),
+        int(rng.integers(2**31)),
+    )
+    return occluder, (x, y)
+
+
+def _camera(rng: np.random.Generator, preset: WorldPreset) -> Camera:
+    width, height = preset.size
+    middle = width / 2, height / 2
+    strength = preset.camera * float(rng.choice((0.0, 0.4, 1.0)))
+    if not strength:
+        return Camera(middle, (STILL, STILL), (STILL, STILL), STILL)
+    pan = [
+        draw_wave(rng, strength * float(rng.uniform(0.2, 1)) * 0.07 * side, (0.01, 0.05))
+        for side in preset.size
+    ]
+    shake = [draw_wave(rng, strength * float(rng.uniform(0, 1.5)), (0.9, 2.5)) for _ in range(2)]
+    zoom = draw_wave(rng, strength * float(rng.uniform(0, 0.06)), (0.01, 0.05))
+    return Camera(middle, (pan[0], pan[1]), (shake[0], shake[1]), zoom)

@@ -1,59 +1,53 @@
 """What things of the rendered world look like, and what people call them."""
 
-import math
-
-import numpy as np
-
 COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (214, 40, 40),
-    "green": (40, 160, 60),
-    "blue": (40, 80, 214),
-    "yellow": (240, 214, 40),
-    "purple": (140, 50, 170),
-    "orange": (244, 130, 20),
-    "white": (242, 242, 242),
-    "pink": (244, 140, 190),
+    "red": (212, 36, 40),
+    "orange": (245, 128, 20),
+    "yellow": (246, 216, 44),
+    "green": (44, 165, 60),
+    "cyan": (52, 206, 216),
+    "blue": (40, 76, 214),
+    "purple": (136, 50, 176),
+    "pink": (245, 136, 190),
+    "white": (243, 243, 240),
+    "black": (24, 24, 28),
 }
-"""Colour word to RGB."""
+"""Colour to its prototype, RGB; each thing's own colour lies near it."""
 
-SHAPE_NAMES: dict[str, tuple[str, ...]] = {
-    "circle": ("circle", "disc", "ball"),
-    "square": ("square", "box"),
-    "triangle": ("triangle",),
+COLOUR_WORDS: dict[str, tuple[str, ...]] = {
+    "red": ("red", "crimson", "scarlet"),
+    "orange": ("orange", "amber"),
+    "yellow": ("yellow", "golden"),
+    "green": ("green", "emerald"),
+    "cyan": ("cyan", "turquoise"),
+    "blue": ("blue", "cobalt"),
+    "purple": ("purple", "violet"),
+    "pink": ("pink", "rosy"),
+    "white": ("white", "snowy"),
+    "black": ("black", "ebony"),
+}
+"""Colour to the words for it, the commonest first."""
+
+SHAPES: dict[str, tuple[str, ...]] = {
+    "ball": ("ball", "disc", "orb"),
+    "box": ("box", "square", "cube"),
+    "triangle": ("triangle", "wedge"),
     "star": ("star",),
     "cross": ("cross", "plus sign"),
+    "ring": ("ring", "hoop", "donut"),
+    "heart": ("heart",),
+    "moon": ("moon", "crescent"),
+    "smoke": ("smoke", "cloud of smoke", "puff"),
+    "flock": ("flock", "swarm", "flock of birds"),
+    "blob": ("blob", "puddle", "splash"),
 }
 """Shape to the words for it, the commonest first."""
 
-PHRASES: tuple[str, ...] = ("the {colour} {shape}", "{colour} {shape}", "the {shape} that is {colour}")
-"""Ways to refer to a thing by its colour and shape."""
+AMORPHOUS = ("smoke", "flock", "blob")
+"""Shapes without a fixed outline."""
 
+SPINNABLE = ("box", "triangle", "star", "cross", "heart", "moon")
+"""Shapes whose turning can be seen."""
 
-def outline(shape: str) -> np.ndarray:
-    """Corners of a shape of radius 1 around the origin, float32, (corners, 2); y points down."""
-    if shape == "circle":
-        return _ring(32, 1.0)
-    if shape == "square":
-        return _ring(4, 1.1, turn=math.pi / 4)
-    if shape == "triangle":
-        return _ring(3, 1.2, turn=-math.pi / 2)
-    if shape == "star":
-        points = _ring(10, 1.2, turn=-math.pi / 2)
-        points[1::2] *= 0.45
-        return points
-    if shape == "cross":
-        arm, half = 1.1, 0.38
-        quarter = np.array([(half, -arm), (half, -half), (arm, -half)], dtype=np.float32)
-        turns = [np.array([(0, 1), (-1, 0)], dtype=np.float32)] * 4
-        corners, current = [], quarter
-        for turn in turns:
-            corners.append(current)
-            current = current @ turn
-        return np.concatenate(corners)
-    raise ValueError(f"no shape named {shape!r}")
-
-
-def _ring(corners: int, radius: float, turn: float = 0.0) -> np.ndarray:
-    """Corners of a regular polygon, float32, (corners, 2)."""
-    angles = turn + np.arange(corners) * (2 * math.pi / corners)
-    return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=1).astype(np.float32)
+PATTERNS: dict[str, tuple[str, ...]] = {"plain": (), "striped": ("striped",), "dotted": ("dotted",)}
+"""Pattern to the words for it; a plain thing's pattern is not spoken of."""

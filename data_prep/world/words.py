@@ -1,27 +1,252 @@
-"""What people say for a thing of a scene."""
+"""What people say for a thing of a scene: true, and of nothing else that the scene holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from data_prep.world.scene import Thing
-from data_prep.world.vocabulary import PHRASES, SHAPE_NAMES
+from data_prep.world import truths
+from data_prep.world.looks import Look, draw_look
+from data_prep.world.scene import Scene
+from data_prep.world.vocabulary import COLOUR_WORDS, COLOURS, PATTERNS, SHAPES
+
+KINDS: dict[str, float] = {
+    "attribute": 0.4,
+    "synonym": 0.2,
+    "colloquial": 0.13,
+    "relation": 0.1,
+    "size": 0.09,
+    "motion": 0.08,
+}
+"""Kinds of phrase, and how often each is drawn where it can be."""
+
+ATTRIBUTE = ("the {colour} {shape}", "{colour} {shape}", "the {shape} that is {colour}")
+PATTERNED = ("the {pattern} {colour} {shape}", "{colour} {pattern} {shape}")
+SIZED = ("the {size} {colour} {shape}", "the {colour} {shape}, the {size} one")
+RELATED = ("the {colour} {shape} {relation} the {other}",)
+MOVING = ("the {colour} {shape} {motion}", "the {colour} {shape} that is {motion}")
+CALLING = (
+    "see the {colour} {shape} there? follow it",
+    "follow the {colour} {shape}",
+    "keep an eye on the {colour} {shape}",
+    "where is that {colour} {shape}",
+)
+BY_COLOUR = ("that {colour} thing", "the {colour} one", "follow the {colour} thing")
+BY_SHAPE = ("the {shape}", "that {shape} there", "follow the {shape}")
+
+SIZES = {"big": ("big", "large"), "small": ("small", "little")}
+RELATIONS = {
+    "left": ("left of", "to the left of"),
+    "right": ("right of", "to the right of"),
+    "above": ("above",),
+    "below": ("below", "under"),
+    "near": ("next to", "near"),
+}
+MOTIONS = {
+    "left": ("moving to the left", "going left"),
+    "right": ("moving to the right", "going right"),
+    "up": ("moving up",),
+    "down": ("moving down",),
+    "spins": ("spinning",),
+    "drifts": ("drifting",),
+}
+HEADING = ("left", "right", "up", "down")
+DISTRACTING = 0.7  # share of absent looks that share something with what is present
 
 
-def refer(rng: np.random.Generator, colour: str, shape: str) -> str:
-    """One of the ways to refer to a thing of this colour and shape."""
-    name = str(rng.choice(SHAPE_NAMES[shape]))
-    return str(rng.choice(PHRASES)).format(colour=colour, shape=name)
+@dataclass(frozen=True)
+class Phrase:
+    """A text, and what it says of the thing that is meant: None where it does not say."""
+
+    text: str
+    kind: str
+    colour: str | None
+    shape: str | None
 
 
 def plainly(colour: str, shape: str) -> str:
-    """The plainest way to refer to a thing: always the same word for a shape, always in the same place."""
-    return PHRASES[0].format(colour=colour, shape=SHAPE_NAMES[shape][0])
+    """The plainest way to refer to a thing: the commonest words, always in the same place."""
+    return ATTRIBUTE[0].format(colour=COLOUR_WORDS[colour][0], shape=SHAPES[shape][0])
 
 
-def prompts_for(thing: Thing, count: int) -> tuple[str, ...]:
-    """The first `count` different prompts that refer to a thing, the plainest first."""
-    names = SHAPE_NAMES[thing.shape]
-    texts = [
-        phrase.format(colour=thing.colour, shape=names[index % len(names)])
-        for index, phrase in enumerate(PHRASES)
-    ]
-    return tuple(dict.fromkeys(texts))[:count]
+def refer(rng: np.random.Generator, scene: Scene, index: int) -> Phrase:
+    """Draw a way to refer to a thing that is true and fits no other thing of the scene."""
+    thing = scene.things[index]
+    while True:
+        kind = _draw_kind(rng)
+        phrase = _said(rng, scene, index, kind, (thing.colour, thing.shape))
+        if phrase is not None:
+            return phrase
+
+
+def absent(rng: np.random.Generator, scene: Scene) -> Phrase:
+    """Words, drawn as `refer` draws them, for a colour and shape that no thing of the scene has.
+
+    Most share colour or shape with something present, or both with two different things.
+    """
+    look = _absent_look(rng, scene)
+    while True:
+        phrase = _said(rng, scene, None, _draw_kind(rng), look)
+        if phrase is not None:
+            return phrase
+
+
+def prompts_for(scene: Scene, count: int) -> tuple[str, ...]:
+    """`count` different prompts for the scene's target; see `phrases_for`."""
+    return tuple(phrase.text for phrase in phrases_for(scene, count))
+
+
+def phrases_for(scene: Scene, count: int) -> tuple[Phrase, ...]:
+    """`count` different phrases for the scene's target: an attribute first, then as many kinds as there are.
+
+    The same for the same scene, and the first of many are the same as few.
+    """
+    rng = np.random.default_rng((scene.seed, 4))
+    thing = scene.things[scene.target]
+    others = [str(kind) for kind in rng.permutation([kind for kind in KINDS if kind != "attribute"])]
+    phrases: dict[str, Phrase] = {}
+    for kind in ("attribute", *others):
+        phrase = _said(rng, scene, scene.target, kind, (thing.colour, thing.shape))
+        if phrase is not None:
+            phrases.setdefault(phrase.text, phrase)
+    while len(phrases) < count:
+        phrase = refer(rng, scene, scene.target)
+        phrases.setdefault(phrase.text, phrase)
+    return tuple(phrases.values())[:count]
+
+
+def corpus() -> list[str]:
+    """Phrases that hold every word and every template, for a tokenizer to learn from."""
+    looks = list(product(COLOURS, SHAPES))
+    colours = [word for words in COLOUR_WORDS.values() for word in words]
+    shapes = [word for words in SHAPES.values() for word in words]
+    names = list(product(colours, shapes))
+    phrases = [ATTRIBUTE[0].format(colour=colour, shape=shape) for colour, shape in names]
+    templates = (*ATTRIBUTE, *PATTERNED, *SIZED, *RELATED, *MOVING, *CALLING, *BY_COLOUR, *BY_SHAPE)
+    details = product(_words(PATTERNS), _words(SIZES), _words(RELATIONS), _words(MOTIONS))
+    for number, (pattern, size, relation, motion) in enumerate(details):
+        template = templates[number % len(templates)]
+        colour, shape = names[number % len(names)]
+        other = plainly(*looks[number % len(looks)]).removeprefix("the ")
+        words = {"pattern": pattern, "size": size, "relation": relation, "motion": motion, "other": other}
+        phrases.append(template.format(colour=colour, shape=shape, **words))
+    details_alone = (*_words(RELATIONS), *_words(MOTIONS), *_words(SIZES), *_words(PATTERNS))
+    phrases += [f"the {detail} one" for detail in details_alone]
+    return list(dict.fromkeys(phrases))
+
+
+def _words(table: Mapping[str, tuple[str, ...]]) -> list[str]:
+    return [word for words in table.values() for word in words]
+
+
+def _draw_kind(rng: np.random.Generator) -> str:
+    return str(rng.choice(list(KINDS), p=list(KINDS.values())))
+
+
+def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _said(rng: np.random.Generator, scene: Scene, index: int | None, kind: str, look: Look) -> Phrase | None:
+    """A phrase of a kind for the thing at `index`, or for a look that is absent; None where none is true.
+
+    Of what is absent everything may be said, in the same words, so that the kind of words tells nothing.
+    """
+    if kind == "colloquial":
+        return _colloquial(rng, scene, index, look)
+    colour, shape = look
+    names = {"colour": COLOUR_WORDS[colour][0], "shape": SHAPES[shape][0]}
+    if kind == "attribute":
+        pattern = _pattern(rng, scene, index)
+        attributes = PATTERNED if pattern and rng.random() < 0.5 else ATTRIBUTE
+        return Phrase(_pick(rng, attributes).format(pattern=pattern, **names), kind, colour, shape)
+    if kind == "synonym":
+        text = _synonym(rng, look)
+        return None if text is None else Phrase(text, kind, colour, shape)
+    names = {"colour": _usual(rng, COLOUR_WORDS[colour]), "shape": _usual(rng, SHAPES[shape])}
+    detail = {"size": _size, "relation": _relation, "motion": _motion}[kind](rng, scene, index)
+    if detail is None:
+        return None
+    templates: dict[str, tuple[str, ...]] = {"size": SIZED, "relation": RELATED, "motion": MOVING}
+    return Phrase(_pick(rng, templates[kind]).format(**detail, **names), kind, colour, shape)
+
+
+def _usual(rng: np.random.Generator, words: tuple[str, ...]) -> str:
+    """Mostly the commonest word."""
+    return words[0] if rng.random() < 0.7 else _pick(rng, words)
+
+
+def _pattern(rng: np.random.Generator, scene: Scene, index: int | None) -> str:
+    """The word for a thing's pattern; empty where there is none."""
+    names = list(PATTERNS)
+    pattern = scene.things[index].pattern if index is not None else str(rng.choice(names, p=(0.6, 0.2, 0.2)))
+    return _pick(rng, PATTERNS[pattern]) if PATTERNS[pattern] else ""
+
+
+def _synonym(rng: np.random.Generator, look: Look) -> str | None:
+    """Words of which at least one is not the commonest; None where there are no others."""
+    colours, shapes = COLOUR_WORDS[look[0]], SHAPES[look[1]]
+    pairs = [(colour, shape) for colour in colours for shape in shapes][1:]
+    if not pairs:
+        return None
+    colour, shape = pairs[int(rng.integers(len(pairs)))]
+    return _pick(rng, ATTRIBUTE).format(colour=colour, shape=shape)
+
+
+def _colloquial(rng: np.random.Generator, scene: Scene, index: int | None, look: Look) -> Phrase | None:
+    """Casual words, which may leave out the shape or the colour where the other decides."""
+    others = [thing for number, thing in enumerate(scene.things) if number != index]
+    colour_decides = all(thing.colour != look[0] for thing in others)
+    shape_decides = all(thing.shape != look[1] for thing in others)
+    colour, shape = _usual(rng, COLOUR_WORDS[look[0]]), _usual(rng, SHAPES[look[1]])
+    draw = rng.random()
+    if draw < 0.4 and colour_decides:
+        return Phrase(_pick(rng, BY_COLOUR).format(colour=colour), "colloquial", look[0], None)
+    if draw > 0.6 and shape_decides:
+        return Phrase(_pick(rng, BY_SHAPE).format(shape=shape), "colloquial", None, look[1])
+    return Phrase(_pick(rng, CALLING).format(colour=colour, shape=shape), "colloquial", *look)
+
+
+def _size(rng: np.random.Generator, scene: Scene, index: int | None) -> dict[str, str] | None:
+    if index is None:
+        size: str | None = _pick(rng, list(SIZES)) if rng.random() < 0.6 else None
+    else:
+        size = truths.size_of(scene, index)
+    return None if size is None else {"size": _pick(rng, SIZES[size])}
+
+
+def _relation(rng: np.random.Generator, scene: Scene, index: int | None) -> dict[str, str] | None:
+    if index is None:
+        other, relation = int(rng.integers(len(scene.things))), _pick(rng, list(RELATIONS))
+    else:
+        true = truths.relations_of(scene, index)
+        if not true:
+            return None
+        other, relation = true[int(rng.integers(len(true)))]
+    thing = scene.things[other]
+    name = plainly(thing.colour, thing.shape).removeprefix("the ")
+    return {"relation": _pick(rng, RELATIONS[relation]), "other": name}
+
+
+def _motion(rng: np.random.Generator, scene: Scene, index: int | None) -> dict[str, str] | None:
+    if index is None:
+        true = [_pick(rng, list(MOTIONS))] if rng.random() < 0.6 else []
+    else:
+        true = truths.motions_of(scene, index)
+    return {"motion": _pick(rng, MOTIONS[_pick(rng, true)])} if true else None
+
+
+def _absent_look(rng: np.random.Generator, scene: Scene) -> Look:
+    """A colour and shape that no thing has together."""
+    looks = {(thing.colour, thing.shape) for thing in scene.things}
+    colours, shapes = ([look[part] for look in sorted(looks)] for part in (0, 1))
+    distracting = rng.random() < DISTRACTING
+    while True:
+        colour, shape = draw_look(rng)
+        if distracting:
+            shared = int(rng.integers(3))
+            colour = _pick(rng, colours) if shared != 1 else colour
+            shape = _pick(rng, shapes) if shared != 0 else shape
+        if (colour, shape) not in looks:
+            return colour, shape

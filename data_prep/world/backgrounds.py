@@ -1,0 +1,166 @@
+"""Backgrounds by code that look a little like photographs: muted, so that things' colours can be named."""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from data_prep.geometry import Size
+from data_prep.world.presets import WorldPreset
+from data_prep.world.textures import coloured, fractal, muted, noise
+
+MARGIN = 0.12  # how far the painted background reaches beyond each side of the picture, as a share of it
+
+
+def canvas_size(preset: WorldPreset) -> tuple[Size, tuple[int, int]]:
+    """Width and height of the painted background, and where in the world its first pixel lies."""
+    width, height = preset.size
+    left, top = round(MARGIN * width), round(MARGIN * height)
+    return (width + 2 * left, height + 2 * top), (-left, -top)
+
+
+def paint_background(seed: int, preset: WorldPreset) -> np.ndarray:
+    """The empty world of a scene, RGB uint8, of `canvas_size`."""
+    rng = np.random.default_rng((seed, 1))
+    size, _ = canvas_size(preset)
+    if preset.look == "plain":
+        light = 3 * rng.standard_normal((size[1], size[0]), np.float32)
+        return _bytes(coloured(light, muted(rng, 90, 150)))
+    painter = PAINTERS[int(rng.integers(len(PAINTERS)))]
+    # Painted at half the size: four times as fast, and as soft as what lies out of focus.
+    picture = painter(rng, (size[0] // 2, size[1] // 2))
+    _cast_shadows(rng, picture)
+    picture = _bytes(_tamed(picture, float(rng.uniform(0.45, 0.9))))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+
+
+def _bytes(picture: np.ndarray) -> np.ndarray:
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _tamed(picture: np.ndarray, saturation: float) -> np.ndarray:
+    """Less colour, and a brightness that leaves room for black and white things."""
+    grey = picture.mean(axis=2, keepdims=True)
+    middle = float(grey.mean())
+    spread = float(grey.std()) + 1e-3
+    level = min(max(middle, 102.0), 155.0) + np.clip((grey - middle) * min(1.0, 26.0 / spread), -50, 50)
+    return level + (picture - grey) * saturation
+
+
+def _cast_shadows(rng: np.random.Generator, picture: np.ndarray) -> None:
+    """Darken the picture softly here and there, in place."""
+    height, width = picture.shape[:2]
+    cells = rng.uniform(0.75, 1.1, (3, 4)).astype(np.float32)
+    picture *= cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+
+
+def _rough(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """Noise at many scales, such as earth, cloth or concrete."""
+    light = 30 * fractal(rng, size, (2, 5, 11, 27, 70, 140), float(rng.uniform(0.45, 0.7)))
+    hue = 10 * noise(rng, size, 4)
+    return coloured(light, muted(rng)) + hue[..., None] * rng.uniform(-1, 1, 3).astype(np.float32)
+
+
+def _landscape(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """A sky, hills, and grass in front."""
+    width, height = size
+    rows = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    top, low = np.array([125, 150, 185], np.float32), muted(rng, 150, 175, 10)
+    picture = np.broadcast_to(top + (low - top) * np.minimum(1, rows * 2), (height, width, 3)).copy()
+    picture += 9 * fractal(rng, size, (3, 7, 15))[..., None]
+    horizon, columns = float(rng.uniform(0.3, 0.5)), np.arange(width)
+    layers = int(rng.integers(2, 4))
+    for layer in range(layers):
+        line = height * (horizon + 0.14 * layer) + 1.5 * np.sin(columns * rng.uniform(0.2, 0.5))
+        for waves in (1.5, 4.0, 9.0):
+            turn = rng.uniform(0, 2 * np.pi)
+            line += 0.05 * height / waves**0.7 * np.sin(columns * (2 * np.pi * waves / width) + turn)
+        below = np.arange(height)[:, None] >= line[None]
+        near = (layer + 1) / layers
+        green = np.array([118, 128, 112], np.float32) - near * np.array([18, 8, 40], np.float32)
+        grass = near * (16 * noise(rng, size, 36, 3.0) + 12 * noise(rng, size, 12))
+        picture[below] = (coloured(grass, green + rng.uniform(-12, 12, 3)))[below]
+    return picture
+
+
+def _room(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """A wall with a few frames on it, and a floor of tiles or planks in perspective."""
+    width, height = size
+    picture = coloured(6 * fractal(rng, size, (3, 9, 60)), muted(rng, 110, 165))
+    if rng.random() < 0.4:
+        picture += 8 * np.sign(np.sin(np.arange(width) * rng.uniform(0.16, 0.6)))[None, :, None]
+    for _ in range(int(rng.integers(1, 4))):
+        x, y = int(rng.integers(width)), int(rng.integers(height // 2))
+        w, h = int(rng.integers(20, 60)), int(rng.integers(20, 55))
+        cv2.rectangle(picture, (x, y), (x + w, y + h), muted(rng, 70, 160).tolist(), -1)
+        cv2.rectangle(picture, (x, y), (x + w, y + h), muted(rng, 60, 100).tolist(), 2)
+    edge = int(height * rng.uniform(0.5, 0.7))
+    picture[edge:] = _floor(rng, (width, height - edge))
+    cv2.rectangle(picture, (0, edge - 3), (width, edge), muted(rng, 70, 150).tolist(), -1)
+    return picture
+
+
+def _floor(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """A floor seen at a slant, float32 (height, width, 3)."""
+    width, height = size
+    side, rows = 240, 12 if rng.random() < 0.5 else 2
+    shades = rng.uniform(-18, 18, (rows, 12)).astype(np.float32)
+    tiles = cv2.resize(shades, (side, side), interpolation=cv2.INTER_NEAREST)
+    tiles[:, :: side // 12] -= 25
+    tiles[:: side // rows] -= 25
+    tiles += 6 * noise(rng, (side, side), 24 if rows > 2 else 6, 1.0 if rows > 2 else 8.0)
+    shrink, slide = float(rng.uniform(0.2, 0.34)), float(rng.uniform(-0.1, 0.1)) * side
+    source = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
+    reach = width * shrink / (1 - 2 * shrink) + 20
+    target = np.array([[slide, 0], [width + slide, 0], [width + reach, height], [-reach, height]], np.float32)
+    matrix = cv2.getPerspectiveTransform(source, target)
+    flat = cv2.warpPerspective(tiles, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return coloured(flat, muted(rng, 85, 140, 22))
+
+
+def _clutter(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """Many blurred muted pieces."""
+    width, height = size
+    picture = coloured(14 * fractal(rng, size, (3, 8)), muted(rng))
+    for _ in range(int(rng.integers(25, 60))):
+        middle = (int(rng.integers(width)), int(rng.integers(height)))
+        w, h = (int(side) for side in rng.uniform(0.03, 0.2, 2) * width)
+        colour = muted(rng, 70, 180, 22).tolist()
+        kind, angle = int(rng.integers(3)), float(rng.uniform(0, 180))
+        if kind == 0:
+            cv2.ellipse(picture, middle, (w // 2, h // 2), angle, 0, 360, colour, -1)
+        elif kind == 1:
+            corners = cv2.boxPoints((middle, (w, h), angle)).astype(np.int32)
+            cv2.fillPoly(picture, [corners], colour)
+        else:
+            end = (middle[0] + w, middle[1] + h - int(0.1 * width))
+            cv2.line(picture, middle, end, colour, int(rng.integers(1, 4)))
+    blur = float(rng.uniform(0.4, 2.0))
+    return cv2.GaussianBlur(picture, (0, 0), blur) + 5 * fractal(rng, size, (30, 90))[..., None]
+
+
+def _bokeh(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """Lights out of focus."""
+    width, height = size
+    picture = coloured(16 * fractal(rng, size, (2, 4, 8)), muted(rng, 75, 120))
+    discs = np.zeros_like(picture)
+    for _ in range(int(rng.integers(18, 36))):
+        middle = (int(rng.integers(width)), int(rng.integers(height)))
+        radius = int(rng.uniform(0.02, 0.09) * height)
+        layer = rng.uniform(0.2, 0.6) * rng.uniform(30, 90) * (1 + rng.uniform(-0.2, 0.2, 3))
+        one = np.zeros((2 * radius + 1, 2 * radius + 1, 3), np.float32)
+        cv2.circle(one, (radius, radius), radius, layer.tolist(), -1, cv2.LINE_AA)
+        left, top = middle[0] - radius, middle[1] - radius
+        x0, y0 = max(0, left), max(0, top)
+        part = discs[y0 : top + 2 * radius + 1, x0 : left + 2 * radius + 1]
+        part += one[y0 - top : y0 - top + part.shape[0], x0 - left : x0 - left + part.shape[1]]
+    return picture + cv2.GaussianBlur(discs, (0, 0), 0.8)
+
+
+PAINTERS: tuple[Callable[[np.random.Generator, Size], np.ndarray], ...] = (
+    _rough,
+    _landscape,
+    _room,
+    _clutter,
+    _bokeh,
+)

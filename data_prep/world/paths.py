@@ -1,0 +1,103 @@
+"""How things and the camera move: smooth functions of the frame number."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+Point = tuple[float, float]  # x, y in pixels
+EXIT_FRAMES = 10  # how long a thing takes to its place of absence, and back
+
+
+@dataclass(frozen=True)
+class Wave:
+    """`reach * sin(rate * t + phase)`: a number that swings."""
+
+    reach: float
+    rate: float  # radians a frame
+    phase: float
+
+    def at(self, t: float) -> float:
+        """Its value at frame `t`, between `-reach` and `reach`."""
+        return self.reach * math.sin(self.rate * t + self.phase)
+
+
+STILL = Wave(0.0, 0.0, 0.0)
+
+
+def draw_wave(rng: np.random.Generator, reach: float, rates: tuple[float, float]) -> Wave:
+    """A wave with a rate out of `rates`, radians a frame, and any phase."""
+    return Wave(reach, float(rng.uniform(*rates)), float(rng.uniform(0, 2 * math.pi)))
+
+
+@dataclass(frozen=True)
+class Path:
+    """A way from `start` to `stop` (over `frames` frames) with a swing added to each coordinate."""
+
+    start: Point
+    stop: Point
+    frames: int
+    swing: tuple[Wave, Wave]
+
+    def at(self, t: float) -> Point:
+        """Position in pixels of the world at frame `t`."""
+        share = t / max(1, self.frames - 1)
+        x, y = (
+            first + (last - first) * share + wave.at(t)
+            for first, last, wave in zip(self.start, self.stop, self.swing, strict=True)
+        )
+        return x, y
+
+
+@dataclass(frozen=True)
+class Absence:
+    """Frames [start, stop) on the way to `out`, there, and on the way from `back`; pixels of the world."""
+
+    start: int
+    stop: int
+    out: Point
+    back: Point
+
+    def moved(self, t: float, place: Point) -> Point:
+        """Where a thing is that would be at `place` at frame `t`."""
+        if not self.start < t < self.stop:
+            return place
+        leaving, returning = t - self.start, self.stop - t
+        gone = min(1.0, leaving / EXIT_FRAMES, returning / EXIT_FRAMES)
+        weight = gone * gone * (3 - 2 * gone)
+        aim = self.out if leaving < returning else self.back
+        return place[0] + (aim[0] - place[0]) * weight, place[1] + (aim[1] - place[1]) * weight
+
+
+@dataclass(frozen=True)
+class View:
+    """The camera at one frame: a point of the world at `zoom * (point - middle) + middle + shift`."""
+
+    zoom: float
+    shift: Point
+    middle: Point
+
+    def seen(self, point: Point) -> Point:
+        """A point of the world in pixels of the picture."""
+        x, y = (self.zoom * (p - m) + m + s for p, m, s in zip(point, self.middle, self.shift, strict=True))
+        return x, y
+
+    def matrix(self, origin: Point = (0.0, 0.0)) -> np.ndarray:
+        """The same for OpenCV, float64 (2, 3), for an image whose pixel (0, 0) lies at `origin`."""
+        x, y = self.seen(origin)
+        return np.array([[self.zoom, 0, x], [0, self.zoom, y]], np.float64)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Slow pan and zoom, and a fast small shake."""
+
+    middle: Point
+    pan: tuple[Wave, Wave]
+    shake: tuple[Wave, Wave]
+    zoom: Wave
+
+    def at(self, t: float) -> View:
+        """The view at frame `t`."""
+        dx, dy = (pan.at(t) + shake.at(t) for pan, shake in zip(self.pan, self.shake, strict=True))
+        return View(1.0 + self.zoom.at(t), (dx, dy), self.middle)

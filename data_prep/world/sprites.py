@@ -1,0 +1,194 @@
+"""Things and occluders as patches of colour and coverage."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from data_prep.world import shapes
+from data_prep.world.scene import COVER, Occluder, Thing
+from data_prep.world.styles import Style
+from data_prep.world.textures import fractal, muted
+from data_prep.world.vocabulary import AMORPHOUS, COLOURS
+
+SHADE = 0.2  # how much darker or lighter than its middle a thing's sides are
+ENLARGED = 1.25  # sprites are kept at this scale, since things grow
+FLOWING = {"blob": shapes.blob, "smoke": shapes.smoke}
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """What is painted with its first pixel at (left, top) of the picture, S pixels a side.
+
+    `colour` float32 (S, S, 3); `cover` uint8 (S, S); `region` uint8 (S, S), from which the mask is
+    taken; `shadow` float32 (S, S), a factor on what lies below, or None.
+    """
+
+    left: int
+    top: int
+    colour: np.ndarray
+    cover: np.ndarray
+    region: np.ndarray
+    shadow: np.ndarray | None
+
+
+def thing_patch(
+    thing: Thing, t: int, middle: tuple[float, float], radius: float, light: float, style: Style
+) -> Patch:
+    """A thing at frame `t`, with its middle and radius in pixels of the picture."""
+    half = math.ceil(radius * COVER) + 3
+    side = 2 * half + 1
+    left, top = math.floor(middle[0]) - half, math.floor(middle[1]) - half
+    offset = middle[0] - left, middle[1] - top
+    body = _body(thing, style)
+    if thing.shape in AMORPHOUS:
+        colour, cover, region = _flowing(thing, t, offset, radius, side, body)
+    else:
+        warped = _turned(body, thing, t, offset, radius, side)
+        colour, cover = warped[..., :3].astype(np.float32), warped[..., 3]
+        region = cover
+    _shade(colour, thing, offset, radius, light)
+    return Patch(left, top, colour, cover, region, _shadow(cover, thing, radius, light))
+
+
+def _turned(
+    sprite: np.ndarray, thing: Thing, t: int, middle: tuple[float, float], radius: float, side: int
+) -> np.ndarray:
+    """The sprite turned, scaled and stretched; uint8 (side, side, 4)."""
+    angle, wide = thing.angle + thing.spin * t, math.exp(thing.stretch.at(t))
+    scale = radius / (thing.radius * ENLARGED)
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+    matrix = np.array([[cos * wide, -sin / wide, 0], [sin * wide, cos / wide, 0]])
+    centre = (sprite.shape[0] - 1) / 2
+    matrix[:, 2] = np.array(middle) - matrix[:, :2] @ (centre, centre)
+    return cv2.warpAffine(sprite, matrix, (side, side), flags=cv2.INTER_LINEAR)
+
+
+def _flowing(
+    thing: Thing, t: int, middle: tuple[float, float], radius: float, side: int, body: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Colour, coverage and region of a thing without a fixed outline."""
+    if thing.shape == "flock":
+        cover, region = shapes.flock(thing.seed, t, middle, radius, side)
+    else:
+        cover = FLOWING[thing.shape](thing.seed, t, middle, radius, side)
+        region = cover
+    colour = body[:side, :side].copy()
+    if thing.shape != "smoke":
+        rim = cv2.subtract(cover, cv2.erode(cover, np.ones((3, 3), np.uint8)))
+        colour *= 1 - rim.astype(np.float32)[..., None] * (0.4 / 255)
+    return colour, cover, region
+
+
+def _shade(
+    colour: np.ndarray, thing: Thing, middle: tuple[float, float], radius: float, light: float
+) -> None:
+    """Light a patch from one side, in place; balls and blobs get a highlight."""
+    side = colour.shape[0]
+    x = (np.arange(side, dtype=np.float32) - middle[0]) / radius
+    y = (np.arange(side, dtype=np.float32) - middle[1]) / radius
+    toward = math.cos(light), math.sin(light)
+    factor = 1 + SHADE * np.clip(np.add.outer(y * toward[1], x * toward[0]), -1, 1)
+    colour *= factor[..., None]
+    if thing.shape in ("ball", "blob"):
+        across = np.exp(-(((x - 0.42 * toward[0]) / 0.28) ** 2))
+        down = np.exp(-(((y - 0.42 * toward[1]) / 0.28) ** 2))
+        colour += (90 * np.outer(down, across))[..., None]
+
+
+def _shadow(cover: np.ndarray, thing: Thing, radius: float, light: float) -> np.ndarray | None:
+    """What a thing's shadow leaves of the light, float32; none under what floats in the air."""
+    if thing.shape in ("smoke", "flock"):
+        return None
+    far = 0.16 * radius
+    matrix = np.array([[1, 0, -far * math.cos(light)], [0, 1, -far * math.sin(light)]])
+    side = cover.shape[0]
+    moved = cv2.warpAffine(cover, matrix, (side, side), flags=cv2.INTER_LINEAR)
+    wide = max(3, round(0.2 * radius) | 1)
+    return 1 - cv2.blur(moved, (wide, wide)).astype(np.float32) * (0.4 / 255)
+
+
+@lru_cache(maxsize=128)
+def _body(thing: Thing, style: Style) -> np.ndarray:
+    """A thing's own colours: RGBA uint8 for a fixed outline, RGB float32 for a flowing one; square."""
+    rng = np.random.default_rng((thing.seed, 0))
+    colour = np.array(COLOURS[thing.colour], np.float32) * rng.uniform(0.94, 1.04)
+    # Black and white stay grey: any hue of theirs would be another colour.
+    astray = 2 if thing.colour in ("black", "white") else 10
+    colour = np.clip(colour + rng.uniform(-astray, astray, 3), 10, 250) * style.glow
+    colour += (255 - colour) * style.wash
+    if thing.shape in AMORPHOUS:
+        side = math.ceil(2.8 * COVER * thing.radius) + 8  # enough at the largest scale and zoom
+        grain = fractal(rng, (side, side), (6, 14))
+        return (colour * (1 + 0.05 * grain[..., None])).astype(np.float32)
+    radius = thing.radius * ENLARGED
+    side = 2 * math.ceil(radius * 1.45) + 1
+    cover = shapes.outlined(thing.shape, radius, side)
+    picture = colour * _pattern(rng, thing, side, radius)[..., None]
+    picture *= 1 + 0.05 * fractal(rng, (side, side), (5, 13, 40))[..., None]
+    width = max(2, round(2 * style.rim * radius))
+    inner = cv2.erode(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width - 1,) * 2))
+    inner = cv2.blur(inner, (3, 3)).astype(np.float32)[..., None] / 255
+    paper = 215 * (1 - style.inside)
+    rim = np.clip(colour * style.edge, 0, 255) if style.edge < 1 else np.clip(colour + 45, 0, 255)
+    picture = rim * (1 - inner) + (picture * style.inside + paper) * inner
+    return np.dstack([np.clip(picture, 0, 255).astype(np.uint8), cover])
+
+
+def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:
+    """Factor on the colour, float32 (side, side): another tone of it in stripes or dots."""
+    tone = 3.2 if thing.colour == "black" else 0.6
+    axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / radius
+    turn = float(rng.uniform(0, math.pi))
+    along = np.add.outer(axis * math.sin(turn), axis * math.cos(turn))
+    if thing.pattern == "striped":
+        wave = np.sin(along * rng.uniform(9, 12) + rng.uniform(0, 6))
+    elif thing.pattern == "dotted":
+        across = np.add.outer(axis * math.cos(turn), -axis * math.sin(turn))
+        rate = rng.uniform(8, 10)
+        wave = np.sin(along * rate) * np.sin(across * rate) * 2 - 0.75
+    else:
+        return np.ones((side, side), np.float32)
+    share = np.clip(wave * 4 + 0.5, 0, 1)
+    return (1 + (tone - 1) * share).astype(np.float32)
+
+
+@lru_cache(maxsize=32)
+def occluder_sprite(occluder: Occluder, style: Style) -> np.ndarray:
+    """A post, wall or bush, RGBA uint8, muted and textured."""
+    rng = np.random.default_rng((occluder.seed, 0))
+    width, height = (max(4, round(2 * half)) for half in occluder.half)
+    colour = muted(rng, 75, 120, 12)
+    if occluder.kind == "bush":
+        colour = np.array([88, 100, 70], np.float32) + rng.uniform(-12, 12, 3)
+        cover = _bush(rng, width, height)
+        grain = 20 * fractal(rng, (width, height), (4, 9, 20, 45), 0.8)
+    else:
+        cover = np.full((height, width), 255, np.uint8)
+        grain = 6 * fractal(rng, (width, height), (3, 10, 30), 0.9)
+        if occluder.kind == "wall":
+            grain[:: max(8, height // 9)] -= 28
+            grain[:, :: max(12, width // 5)] -= 18
+    round_light = 26 * np.sin(np.linspace(0, math.pi, width, dtype=np.float32))[None] - 14
+    if occluder.kind == "post":
+        grain = grain + round_light * 1.5
+    picture = np.clip(colour + grain[..., None], 0, 255)
+    if style.name == "night":
+        picture *= 0.45
+    elif style.name in ("pastel", "lines"):
+        picture = 255 - (255 - picture) * 0.7
+    sprite = np.dstack([picture, cover]).astype(np.uint8)
+    return cv2.copyMakeBorder(sprite, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+
+
+def _bush(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Coverage of a rounded heap with a leafy edge."""
+    angles = np.arange(90) * (2 * math.pi / 90)
+    distance = 0.93 + 0.05 * np.sin(5 * angles + rng.uniform(0, 6)) + rng.uniform(-0.04, 0.02, 90)
+    corners = np.stack([distance * np.cos(angles), distance * np.sin(angles)], axis=1)
+    corners = (corners + 1) * (width / 2, height / 2)
+    cover = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(cover, [np.round(corners * 16).astype(np.int32)], 255, lineType=cv2.LINE_AA, shift=4)
+    return cover

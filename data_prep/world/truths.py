@@ -1,0 +1,84 @@
+"""What is true of a thing over a scene's video: its size among the others, its motion, who is beside it."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from data_prep.world.scene import FAST_SPIN, Scene
+from data_prep.world.vocabulary import AMORPHOUS, SPINNABLE
+
+LOOKED_AT = 24  # frames of a video that are looked at
+MOSTLY = 0.85  # share of them in which a relation holds
+CLEARLY = 1.25  # a big thing is at least this many times as big as the others on average
+
+
+def size_of(scene: Scene, index: int) -> str | None:
+    """`big` or `small` where a thing is in the biggest or smallest third, and clearly so; else None."""
+    radii = np.array([thing.radius for thing in scene.things])
+    rank, third = int((radii > radii[index]).sum()), len(radii) / 3
+    others = float(np.delete(radii, index).mean())
+    if rank < third and radii[index] > CLEARLY * others:
+        return "big"
+    if rank >= len(radii) - third and radii[index] * CLEARLY < others:
+        return "small"
+    return None
+
+
+def relations_of(scene: Scene, index: int) -> list[tuple[int, str]]:
+    """(other thing, left, right, above, below or near) that holds in most frames that show both."""
+    places, shown = _trajectories(scene)
+    true = []
+    for other in range(len(scene.things)):
+        both = shown[:, index] & shown[:, other]
+        if other == index or both.sum() < LOOKED_AT / 4:
+            continue
+        x, y, _ = (places[both, index] - places[both, other]).T
+        reach = places[both, index, 2] + places[both, other, 2]
+        gap = np.hypot(x, y)
+        holds = {
+            "left": (x < -0.7 * reach) & (-x > 0.6 * abs(y)),
+            "right": (x > 0.7 * reach) & (x > 0.6 * abs(y)),
+            "above": (y < -0.7 * reach) & (-y > 0.6 * abs(x)),
+            "below": (y > 0.7 * reach) & (y > 0.6 * abs(x)),
+            "near": (gap < 1.8 * reach) & (gap > 0.5 * reach),
+        }
+        true += [(other, relation) for relation, where in holds.items() if where.mean() >= MOSTLY]
+    return true
+
+
+def motions_of(scene: Scene, index: int) -> list[str]:
+    """What a thing does: heads left, right, up or down, spins, or drifts (what has no outline)."""
+    places, shown = _trajectories(scene)
+    track = places[shown[:, index], index]
+    if len(track) < LOOKED_AT / 3:
+        return []
+    third = len(track) // 3
+    dx, dy, _ = (track[-third:].mean(axis=0) - track[:third].mean(axis=0)) / scene.preset.size[1]
+    motions = []
+    along, across, names = (dx, dy, ("left", "right")) if abs(dx) > abs(dy) else (dy, dx, ("up", "down"))
+    steps = np.diff(track[:, 0 if abs(dx) > abs(dy) else 1]) * np.sign(along)
+    if abs(along) > 0.3 and abs(along) > 2 * abs(across) and (steps > 0).mean() > 0.75:
+        motions.append(names[int(along > 0)])
+    thing = scene.things[index]
+    if thing.shape in SPINNABLE and abs(thing.spin) >= FAST_SPIN:
+        motions.append("spins")
+    if thing.shape in AMORPHOUS and np.ptp(track[:, :2], axis=0).max() > 0.15 * scene.preset.size[1]:
+        motions.append("drifts")
+    return motions
+
+
+@lru_cache(maxsize=16)
+def _trajectories(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Places (frames, things, 3: x, y, radius in pixels) and whether each is in the picture and not away."""
+    width, height = scene.preset.size
+    times = [math.floor(t) for t in np.linspace(0, scene.frames - 1, LOOKED_AT)]
+    places = np.array(
+        [[scene.place(index, t) for index in range(len(scene.things))] for t in times], np.float64
+    )
+    away = [
+        [any(absence.start < t < absence.stop for absence in thing.absences) for thing in scene.things]
+        for t in times
+    ]
+    x, y = places[..., 0], places[..., 1]
+    return places, (x > 0) & (x < width) & (y > 0) & (y < height) & ~np.array(away)
