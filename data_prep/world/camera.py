@@ -29,18 +29,17 @@ def finish_of(seed: int, preset: WorldPreset) -> Finish:
     width, height = preset.size
     plain, strong = preset.look == "plain", preset.look == "other"
     level = float(rng.uniform(8, 18) if strong else rng.uniform(1, 7))
-    coarse = rng.standard_normal((height + NOISE_MARGIN, width + NOISE_MARGIN, 1), np.float32)
-    fine = rng.standard_normal((1, 1, 3), np.float32)
-    noise = level * coarse * (1 + 0.15 * fine)
+    grain = rng.standard_normal((height + NOISE_MARGIN, width + NOISE_MARGIN), np.float32)
+    noise = cv2.merge([(level * (0.5 if plain else 1.0) * grain).astype(np.int16)] * 3)
     if plain:
-        return Finish(seed, None, (noise * 0.5).astype(np.int16), STILL, (1.0, 1.0, 1.0), 0.0)
+        return Finish(seed, None, noise, STILL, (1.0, 1.0, 1.0), 0.0)
     dark = float(rng.uniform(0, 0.35))
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    vignette = np.round(255 * (1 - dark * (x * x + y * y) / 2)).astype(np.uint8)
+    across, down = (np.linspace(-1, 1, side, dtype=np.float32) ** 2 for side in (width, height))
+    vignette = np.round(255 - 127.5 * dark * np.add.outer(down, across)).astype(np.uint8)
     gain = draw_wave(rng, float(rng.uniform(0.02, 0.11)), (0.01, 0.06))
-    red, green, blue = (1 + rng.uniform(-0.04, 0.04, 3)).tolist()
+    red, green, blue = (1 + rng.uniform(-0.025, 0.025, 3)).tolist()
     blur = float(rng.uniform(0.4, 0.9)) if rng.random() < 0.3 else 0.0
-    return Finish(seed, cv2.merge([vignette] * 3), noise.astype(np.int16), gain, (red, green, blue), blur)
+    return Finish(seed, cv2.merge([vignette] * 3), noise, gain, (red, green, blue), blur)
 
 
 def finished(picture: np.ndarray, finish: Finish, t: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from data_prep.world.textures import fractal, muted
 from data_prep.world.vocabulary import AMORPHOUS, COLOURS
 
 SHADE = 0.2  # how much darker or lighter than its middle a thing's sides are
-ENLARGED = 1.25  # sprites are kept at this scale, since things grow
+ENLARGED = 1.1  # sprites are kept at this scale, since things grow
 FLOWING = {"blob": shapes.blob, "smoke": shapes.smoke}
 
 
@@ -126,15 +126,15 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
     radius = thing.radius * ENLARGED
     side = 2 * math.ceil(radius * 1.45) + 1
     cover = shapes.outlined(thing.shape, radius, side)
-    picture = colour * _pattern(rng, thing, side, radius)[..., None]
-    picture *= 1 + 0.05 * fractal(rng, (side, side), (5, 13, 40))[..., None]
+    tones = _pattern(rng, thing, side, radius) * (1 + 0.05 * fractal(rng, (side, side), (5, 13, 40)))
+    picture = tones[..., None] * colour.astype(np.float32)
     width = max(2, round(2 * style.rim * radius))
     inner = cv2.erode(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width - 1,) * 2))
     inner = cv2.blur(inner, (3, 3)).astype(np.float32)[..., None] / 255
     paper = 215 * (1 - style.inside)
-    rim = np.clip(colour * style.edge, 0, 255) if style.edge < 1 else np.clip(colour + 45, 0, 255)
-    picture = rim * (1 - inner) + (picture * style.inside + paper) * inner
-    return np.dstack([np.clip(picture, 0, 255).astype(np.uint8), cover])
+    rim = np.clip(colour * style.edge if style.edge < 1 else colour + 45, 0, 255).astype(np.float32)
+    picture = rim + (picture * style.inside + (paper - rim)) * inner
+    return cv2.merge([*cv2.split(np.clip(picture, 0, 255).astype(np.uint8)), cover])
 
 
 def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:

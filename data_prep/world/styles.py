@@ -29,7 +29,7 @@ def style_of(seed: int, preset: WorldPreset) -> Style:
     if name == "night":
         return Style(name, edge=1.7, rim=0.06, glow=0.8)
     if name == "pastel":
-        return Style(name, edge=0.45, rim=0.07, wash=0.3)
+        return Style(name, edge=0.45, rim=0.07, wash=0.2)
     return Style(name, edge=0.8, rim=0.16, inside=0.45)
 
 
