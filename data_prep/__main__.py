@@ -1,6 +1,7 @@
-"""`python -m data_prep task=render|votsr_init …`: make workspaces."""
+"""`python -m data_prep task=render|sheet|measure|votsr_init …`: make workspaces; look at the world."""
 
 import sys
+import time
 from pathlib import Path
 
 from configs.app import run_command
@@ -15,8 +16,10 @@ def main(settings: DataSettings) -> None:
 
         votsr_init(Path(settings.out), settings.stack)
         print(f"workspace: {settings.out}")
-    else:
+    elif settings.task == "render":
         _render(settings)
+    else:
+        _show(settings)
 
 
 def _render(settings: DataSettings) -> None:
@@ -26,11 +29,35 @@ def _render(settings: DataSettings) -> None:
     out = Path(settings.out)
     if (out / "results").exists():
         raise UserError(f"out={out}: holds results; name another folder or remove it")
-    preset = PRESETS[settings.preset]
+    if settings.layout != "votsr" and settings.prompts > 1:
+        raise UserError(f"prompts={settings.prompts}: layout={settings.layout} holds one text a video")
+    started = time.monotonic()
     names = render_workspace(
-        out, preset, settings.sequences, settings.prompts, settings.frames, settings.workers
+        out,
+        PRESETS[settings.preset],
+        settings.sequences,
+        settings.prompts,
+        settings.frames,
+        settings.workers,
+        settings.layout,
     )
-    print(f"workspace: {out} ({len(names)} sequences)")
+    seconds = time.monotonic() - started
+    print(f"workspace: {out} ({len(names)} sequences in {seconds:.0f} s)")
+
+
+def _show(settings: DataSettings) -> None:
+    """A contact sheet or the figures of a preset."""
+    from data_prep.world.measure import measure
+    from data_prep.world.presets import PRESETS
+    from data_prep.world.sheet import write_sheet
+
+    preset = PRESETS[settings.preset]
+    if settings.task == "sheet":
+        path = Path(settings.out) / f"{preset.name}.png"
+        write_sheet(path, preset)
+        print(f"sheet: {path}")
+    else:
+        print(measure(preset, settings.sequences or preset.sequences))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A scene: its things, how each moves, and when its target is away. Everything follows from one seed."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -97,7 +97,7 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     )
     away = _absences(rng, preset, absence, frames, things[target], hiding)
     things = tuple(
-        _with_absences(thing, away) if index == target else thing for index, thing in enumerate(things)
+        replace(thing, absences=away) if index == target else thing for index, thing in enumerate(things)
     )
     camera, light = _camera(rng, preset), float(rng.uniform(0, 2 * math.pi))
     return Scene(preset, seed, frames, things, target, absence, tuple(occluders), camera, light)
@@ -211,10 +211,6 @@ def _beyond(rng: np.random.Generator, preset: WorldPreset, thing: Thing, t: int 
         x, y = thing.path.at(t)
         side = int(np.argmin((x, width - x, y, height - y)))
     return ((-far, y), (width + far, y), (x, -far), (x, height + far))[side]
-
-
-def _with_absences(thing: Thing, absences: tuple[Absence, ...]) -> Thing:
-    return Thing(**{**vars(thing), "absences": absences})
 
 
 def _occluder(rng: np.random.Generator, preset: WorldPreset) -> Occluder:

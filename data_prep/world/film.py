@@ -1,0 +1,71 @@
+"""A film: one scene as a sequence of a data set, frame after frame, with its truth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.world.draw import draw_frame
+from data_prep.world.presets import WorldPreset
+from data_prep.world.scene import Scene, Thing, make_scene
+from data_prep.world.words import Phrase, phrases_for
+
+SLIVER = 12  # pixels; where the target shows fewer, nobody can say that it is there: it counts as absent
+
+
+@dataclass(frozen=True)
+class Film:
+    """What is written as one sequence: `frames` frames of a scene, and phrases that mean its target."""
+
+    name: str
+    scene: Scene
+    frames: int
+    phrases: tuple[Phrase, ...]
+
+    def shots(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Each frame, RGB uint8 (height, width, 3), and its target's mask, bool (height, width), or None."""
+        for t in range(self.frames):
+            image, masks = draw_frame(self.scene, t)
+            yield image, seen(masks[self.scene.target])
+
+
+def make_film(preset: WorldPreset, index: int, prompts: int = 0, frames: int = 0) -> Film:
+    """The film of the `index`-th scene of a preset; `frames` is the most it has; 0 is the preset's own."""
+    scene = make_scene(preset.first_seed + index, preset)
+    length = min(scene.frames, frames) if frames else scene.frames
+    phrases = phrases_for(scene, prompts or preset.prompts)
+    return Film(f"{preset.name}-{index + 1:03d}", scene, length, phrases)
+
+
+def seen(mask: np.ndarray) -> np.ndarray | None:
+    """A mask, bool (height, width), or None where it holds less than a sliver."""
+    return mask if np.count_nonzero(mask) >= SLIVER else None
+
+
+def attributes(film: Film, areas: list[int]) -> dict[str, object]:
+    """What figures may be broken down by; `areas` is the target's area in each frame in pixels, 0: absent."""
+    scene = film.scene
+    width, height = scene.preset.size
+    shown = [area / (width * height) for area in areas if area]
+    others = [thing for index, thing in enumerate(scene.things) if index != scene.target]
+    return {
+        "preset": scene.preset.name,
+        "seed": scene.seed,
+        "frames": film.frames,
+        "absence": scene.absence,
+        "present_share": round(len(shown) / len(areas), 4),
+        "median_area_share": round(float(np.median(shown)), 5) if shown else None,
+        "target": _look(scene.things[scene.target]),
+        "others": [_look(thing) for thing in others],
+        "occluders": [occluder.kind for occluder in scene.occluders],
+        "prompts": [vars(phrase) for phrase in film.phrases],
+    }
+
+
+def _look(thing: Thing) -> dict[str, object]:
+    return {
+        "colour": thing.colour,
+        "shape": thing.shape,
+        "pattern": thing.pattern,
+        "radius": round(thing.radius, 2),
+    }

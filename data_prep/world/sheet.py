@@ -1,0 +1,48 @@
+"""A contact sheet of a preset: one frame of each of its first scenes, the target boxed, prompts below."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from data_prep.files import whole_file
+from data_prep.geometry import box_of_mask
+from data_prep.world.draw import draw_frame
+from data_prep.world.film import seen
+from data_prep.world.presets import WorldPreset
+from data_prep.world.scene import Scene, make_scene
+from data_prep.world.words import prompts_for
+
+COLUMNS, ROWS = 4, 3
+LINE = 15  # pixels from one line of text to the next
+TILE = 320  # width of a tile in pixels
+COLOURS = 128  # of the file's palette, which keeps it small
+
+
+def write_sheet(path: Path, preset: WorldPreset) -> None:
+    """Write the sheet as a PNG with a palette."""
+    tiles = [_tile(make_scene(preset.first_seed + index, preset)) for index in range(COLUMNS * ROWS)]
+    rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
+    picture = Image.fromarray(np.vstack(rows)).quantize(COLOURS, dither=Image.Dither.NONE)
+    with whole_file(path) as temporary:
+        picture.save(temporary, "PNG", optimize=True)
+
+
+def _tile(scene: Scene) -> np.ndarray:
+    """Some frame of a scene above its first two prompts, RGB uint8; a time that shows the target if any."""
+    width, height = scene.preset.size
+    rng = np.random.default_rng((scene.seed, 6))
+    for t in rng.integers(scene.frames, size=8):
+        image, masks = draw_frame(scene, int(t))
+        mask = seen(masks[scene.target])
+        if mask is not None:
+            left, top, right, bottom = (int(side) for side in box_of_mask(mask) or ())
+            cv2.rectangle(image, (left - 3, top - 3), (right + 2, bottom + 2), (0, 255, 0), 2)
+            break
+    image = cv2.resize(image, (TILE, TILE * height // width), interpolation=cv2.INTER_AREA)
+    foot = np.zeros((2 * LINE + 4, TILE, 3), np.uint8)
+    for number, text in enumerate(prompts_for(scene, 2), start=1):
+        text = text if mask is not None else f"{text} (absent)"
+        cv2.putText(foot, text, (4, LINE * number - 3), 0, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.vstack([image, foot])
