@@ -23,6 +23,7 @@ def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
     Returns the picture, RGB uint8 (height, width, 3), and for each thing the mask of what is
     seen of it, bool (height, width): what later things and occluders hide is left out.
     """
+    _without_threads()
     width, height = scene.preset.size
     view, style = scene.camera.at(t), _style(scene.seed, scene.preset)
     _, origin = canvas_size(scene.preset)
@@ -42,6 +43,12 @@ def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
     for occluder in scene.occluders:
         _paint(picture, _occluder_patch(occluder, view, style), masks, None, SOLID)
     return finished(picture, _finish(scene.seed, scene.preset), t), masks
+
+
+@lru_cache(maxsize=1)
+def _without_threads() -> None:
+    """Keep OpenCV to one thread: pictures are small, and a fork of a process with its threads may hang."""
+    cv2.setNumThreads(1)
 
 
 @lru_cache(maxsize=8)

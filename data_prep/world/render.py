@@ -3,9 +3,8 @@
 import os
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-
-import cv2
 
 from data_prep.votsr.write import write_workspace
 from data_prep.world.film import make_film
@@ -33,9 +32,9 @@ def render_workspace(
     if workers == 1:
         names = [one(index) for index in indices]
     else:
-        # OpenCV's own threads would only compete with the other processes.
         count = workers or len(os.sched_getaffinity(0))
-        with ProcessPoolExecutor(count, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        # Processes of their own making: a fork of one in which threads live (OpenCV's, torch's) may hang.
+        with ProcessPoolExecutor(count, get_context("spawn")) as pool:
             names = list(pool.map(one, indices))
     if layout == "votsr":
         write_workspace(root, names)

@@ -51,7 +51,7 @@ def motions_of(scene: Scene, index: int) -> list[str]:
     """What a thing does: heads left, right, up or down, spins, or drifts (what has no outline)."""
     places, shown = _trajectories(scene)
     track = places[shown[:, index], index]
-    if len(track) < LOOKED_AT / 3:
+    if len(track) < LOOKED_AT * 0.65:  # too long away for anybody to speak of where it goes
         return []
     third = len(track) // 3
     dx, dy, _ = (track[-third:].mean(axis=0) - track[:third].mean(axis=0)) / scene.preset.size[1]

@@ -1,0 +1,279 @@
+"""What is said of things: true of the one that is meant, of no other, and false where it is absent."""
+
+import dataclasses
+import itertools
+import re
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from data_prep.world import truths
+from data_prep.world.draw import draw_frame
+from data_prep.world.presets import PRESETS
+from data_prep.world.scene import FAST_SPIN, Scene, make_scene
+from data_prep.world.vocabulary import AMORPHOUS, COLOUR_WORDS, PATTERNS, SHAPES, SPINNABLE
+from data_prep.world.words import (
+    KINDS,
+    MOTIONS,
+    RELATIONS,
+    SIZES,
+    Phrase,
+    absent,
+    corpus,
+    phrases_for,
+    plainly,
+    prompts_for,
+    refer,
+)
+
+TRAIN = PRESETS["train"]
+Said = tuple[Scene, int, Phrase]
+
+
+def scenes(count: int, name: str = "train") -> list[Scene]:
+    preset = PRESETS[name]
+    return [make_scene(preset.first_seed + offset, preset) for offset in range(count)]
+
+
+@lru_cache(maxsize=1)
+def said() -> list[Said]:
+    """Phrases for all things of many scenes."""
+    rng = np.random.default_rng(0)
+    pairs = [(scene, index) for scene in scenes(330) for index in range(len(scene.things))]
+    return [(scene, index, refer(rng, scene, index)) for scene, index in pairs]
+
+
+def of_kind(kind: str, count: int) -> list[Said]:
+    found = [one for one in said() if one[2].kind == kind]
+    assert len(found) >= count
+    return found[:count]
+
+
+def words_in(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def meant(text: str, table: dict[str, tuple[str, ...]]) -> set[str]:
+    """What of a table a text names, by the longest words first."""
+    found = set()
+    pairs = [(word, key) for key, words in table.items() for word in words]
+    for word, key in sorted(pairs, key=lambda pair: -len(pair[0])):
+        if re.search(rf"\b{word}\b", text):
+            found.add(key)
+            text = re.sub(rf"\b{word}\b", " ", text)
+    return found
+
+
+# ---- what decides --------------------------------------------------------------------------------
+
+
+def test_no_word_means_two_things() -> None:
+    tables = (COLOUR_WORDS, SHAPES, PATTERNS, SIZES, RELATIONS, MOTIONS)
+    words = [word for table in tables for options in table.values() for word in options]
+    assert len(set(words)) == len(words)
+
+
+def test_a_phrase_says_what_it_claims_to_say() -> None:
+    for scene, index, phrase in said():
+        thing = scene.things[index]
+        text = phrase.text.removesuffix(_other(phrase))
+        assert meant(text, COLOUR_WORDS) == ({phrase.colour} if phrase.colour else set())
+        assert meant(text, SHAPES) == ({phrase.shape} if phrase.shape else set())
+        assert phrase.colour in (thing.colour, None) and phrase.shape in (thing.shape, None)
+
+
+def _other(phrase: Phrase) -> str:
+    """The words of a relation and the thing that it is to, with which such a text ends; else nothing."""
+    if phrase.kind != "relation":
+        return ""
+    options = [word for words in RELATIONS.values() for word in words]
+    return max((phrase.text[phrase.text.find(f" {word} the ") :] for word in options), key=len)
+
+
+def test_what_a_phrase_says_fits_one_thing_of_the_scene() -> None:
+    for scene, _, phrase in said():
+        fitting = [
+            thing
+            for thing in scene.things
+            if phrase.colour in (None, thing.colour) and phrase.shape in (None, thing.shape)
+        ]
+        assert len(fitting) == 1, f"{phrase} of seed {scene.seed}"
+        assert phrase.kind == "colloquial" or (phrase.colour and phrase.shape)
+
+
+def test_the_kinds_come_as_often_as_they_can() -> None:
+    shares = {kind: np.mean([phrase.kind == kind for _, _, phrase in said()]) for kind in KINDS}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["attribute"] > 0.35 and min(shares.values()) > 0.02
+    assert any(phrase.colour is None for *_, phrase in said())
+    assert any(phrase.shape is None for *_, phrase in said())
+
+
+def test_patterns_and_synonyms_are_what_they_are_called() -> None:
+    patterned = 0
+    for scene, index, phrase in said():
+        pattern = meant(phrase.text, PATTERNS)
+        assert pattern <= {scene.things[index].pattern}
+        patterned += bool(pattern)
+        if phrase.kind == "synonym":
+            assert phrase.colour and phrase.shape
+            usual = COLOUR_WORDS[phrase.colour][0], SHAPES[phrase.shape][0]
+            bare = phrase.text.replace("cloud of smoke", "cloud").replace("flock of birds", "birds")
+            assert not set(usual) <= set(words_in(bare)), "one word at least is not the commonest"
+    assert patterned > 100
+
+
+# ---- sizes, relations and motions are seen in the masks ------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def middles(scene: Scene) -> np.ndarray:
+    """Middles of all masks in 12 frames, (frames, things, 2), NaN where a thing is hardly seen."""
+    rows = []
+    for t in np.linspace(0, scene.frames - 1, 12).astype(int):
+        masks = draw_frame(scene, int(t))[1]
+        rows.append([_middle(mask, thing.radius) for mask, thing in zip(masks, scene.things, strict=True)])
+    return np.array(rows)
+
+
+def _middle(mask: np.ndarray, radius: float) -> tuple[float, float]:
+    ys, xs = np.nonzero(mask)
+    return (float(xs.mean()), float(ys.mean())) if len(xs) > 0.6 * radius**2 else (np.nan, np.nan)
+
+
+def test_relations_hold_where_both_things_are_seen() -> None:
+    held: list[bool] = []
+    for scene, index, phrase in of_kind("relation", 22):
+        (relation,) = meant(phrase.text, RELATIONS)
+        named = _other(phrase)
+        (other,) = (
+            number
+            for number, thing in enumerate(scene.things)
+            if named.endswith(plainly(thing.colour, thing.shape).removeprefix("the "))
+        )
+        assert other != index
+        x, y = (middles(scene)[:, index] - middles(scene)[:, other]).T
+        near = np.hypot(x, y) < 2.3 * (scene.things[index].radius + scene.things[other].radius)
+        holds = {"left": x < 0, "right": x > 0, "above": y < 0, "below": y > 0, "near": near}[relation]
+        seen = ~np.isnan(x)
+        if seen.sum() >= 3:
+            held.append(float(holds[seen].mean()) >= 0.75)
+    assert len(held) > 15 and np.mean(held) > 0.95
+
+
+def test_things_go_where_they_are_said_to_go() -> None:
+    checked = 0
+    for scene, index, phrase in of_kind("motion", 32):
+        (motion,) = meant(phrase.text, MOTIONS)
+        thing = scene.things[index]
+        if motion == "spins":
+            assert abs(thing.spin) >= FAST_SPIN and thing.shape in SPINNABLE
+        elif motion == "drifts":
+            assert thing.shape in AMORPHOUS
+        else:
+            track = middles(scene)[:, index]
+            track = track[~np.isnan(track[:, 0])]
+            if len(track) < 6:  # much of it is behind something
+                continue
+            dx, dy = track[-2:].mean(axis=0) - track[:2].mean(axis=0)
+            way = {"left": -dx, "right": dx, "up": -dy, "down": dy}[motion]
+            assert way > 0.15 * TRAIN.size[1], f"{phrase.text} of seed {scene.seed}"
+            checked += 1
+    assert checked > 6
+
+
+def test_big_and_small_things_are_so_among_the_others() -> None:
+    for scene, index, phrase in of_kind("size", 40):
+        (size,) = meant(phrase.text, SIZES)
+        radii = sorted(thing.radius for thing in scene.things)
+        own, third = scene.things[index].radius, -(-len(radii) // 3)
+        assert own in (radii[-third:] if size == "big" else radii[:third])
+        factor = own / np.mean([radius for radius in radii if radius != own])
+        assert factor > 1.2 if size == "big" else factor < 1 / 1.2
+
+
+def test_a_mirrored_scene_has_mirrored_truths() -> None:
+    """So that no name of a direction can be swapped with its opposite."""
+    opposite = {"left": "right", "right": "left", "above": "above", "below": "below", "near": "near"}
+    for scene in scenes(12):
+        still = make_scene(PRESETS["plain"].first_seed, PRESETS["plain"]).camera
+        scene = dataclasses.replace(scene, camera=still)
+        width = scene.preset.size[0]
+        things = []
+        for thing in scene.things:
+            path, (x, y) = thing.path, thing.path.swing
+            path = dataclasses.replace(
+                path,
+                start=(width - path.start[0], path.start[1]),
+                stop=(width - path.stop[0], path.stop[1]),
+                swing=(dataclasses.replace(x, reach=-x.reach), y),
+            )
+            things.append(dataclasses.replace(thing, path=path, absences=()))
+        plain = tuple(dataclasses.replace(thing, absences=()) for thing in scene.things)
+        scene = dataclasses.replace(scene, things=plain)
+        mirrored = dataclasses.replace(scene, things=tuple(things))
+        for index in range(len(things)):
+            there = truths.relations_of(scene, index)
+            assert set(truths.relations_of(mirrored, index)) == {(n, opposite[name]) for n, name in there}
+
+
+# ---- what is absent ------------------------------------------------------------------------------
+
+
+def test_absent_words_name_nothing_of_the_scene_but_often_half_of_it() -> None:
+    rng = np.random.default_rng(1)
+    shared, kinds = [], set()
+    for scene in scenes(500):
+        phrase = absent(rng, scene)
+        looks = [(thing.colour, thing.shape) for thing in scene.things]
+        assert not any(
+            phrase.colour in (None, colour) and phrase.shape in (None, shape) for colour, shape in looks
+        ), f"{phrase} of seed {scene.seed}"
+        colours, shapes = zip(*looks, strict=True)
+        shared.append(phrase.colour in colours or phrase.shape in shapes)
+        kinds.add(phrase.kind)
+    assert 0.65 < np.mean(shared) < 0.95
+    assert kinds == set(KINDS), "what is absent is spoken of in all the ways that present things are"
+
+
+def test_the_kind_of_words_hardly_tells_whether_something_is_there() -> None:
+    rng = np.random.default_rng(2)
+    missing = [absent(rng, scene).kind for scene in scenes(400) for _ in range(3)]
+    for kind in KINDS:
+        there = np.mean([phrase.kind == kind for *_, phrase in said()])
+        assert np.mean([other == kind for other in missing]) == pytest.approx(there, abs=0.06)
+
+
+# ---- prompts and the corpus ----------------------------------------------------------------------
+
+
+def test_prompts_differ_in_text_and_kind_and_mean_the_target() -> None:
+    for scene in scenes(60, "val"):
+        phrases = phrases_for(scene, 4)
+        target = scene.things[scene.target]
+        assert len({phrase.text for phrase in phrases}) == 4 and phrases[0].kind == "attribute"
+        assert len({phrase.kind for phrase in phrases}) >= 2
+        for phrase in phrases:
+            assert phrase.colour in (None, target.colour) and phrase.shape in (None, target.shape)
+        assert prompts_for(scene, 4) == tuple(phrase.text for phrase in phrases)
+        assert [prompts_for(scene, count) for count in (1, 2, 3)] == [
+            prompts_for(scene, 4)[:count] for count in (1, 2, 3)
+        ]
+    firsts = [prompts_for(scene, 1)[0] for scene in scenes(60, "val")]
+    plain = [
+        plainly(scene.things[scene.target].colour, scene.things[scene.target].shape)
+        for scene in scenes(60, "val")
+    ]
+    assert 5 < sum(one == other for one, other in zip(firsts, plain, strict=True)) < 55
+
+
+def test_the_corpus_holds_every_word_and_the_vocabulary_is_small() -> None:
+    known = {word for text in corpus() for word in words_in(text)}
+    rng = np.random.default_rng(3)
+    texts = [phrase.text for *_, phrase in said()]
+    texts += [absent(rng, scene).text for scene in scenes(200)]
+    assert {word for text in texts for word in words_in(text)} <= known
+    assert len(known) < 150
+    for colour, shape in itertools.product(COLOUR_WORDS, SHAPES):
+        assert plainly(colour, shape) in corpus()
