@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from data_prep.geometry import box_of_mask
 from data_prep.sequence import Sequence
 from data_prep.votsr.complete import check_present
-from data_prep.votsr.regions import ABSENT, EMPTY, Window, decode_window
+from data_prep.votsr.regions import ABSENT, EMPTY, Window, decode_window, encode_mask
 from data_prep.votsr.results import read_lines, result_path
 from data_prep.votsr.truth import TrueFrame, Truth, read_truth
 from data_prep.votsr.workspace import Workspace, read_workspace
@@ -97,6 +98,30 @@ def all_absent_row(workspace_root: Path) -> dict[str, Any]:
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
     return _figures(workspace, truths, without, lambda _sequence, _prompt: [])
+
+
+def true_boxes_row(workspace_root: Path) -> dict[str, Any]:
+    """The figures of a result that fills the target's true box where it is present: boxes without masks.
+
+    No result is read or written. Raises UserError where the truth cannot be read.
+    """
+    workspace = read_workspace(workspace_root, check_frames=False)
+    truths, without = truths_of(workspace)
+    filled = {sequence.name: _filled_boxes(sequence, truth) for sequence, truth in truths}
+    return _figures(workspace, truths, without, lambda sequence, _prompt: filled[sequence.name])
+
+
+def _filled_boxes(sequence: Sequence, truth: Truth) -> list[str]:
+    """Result lines that fill the box of each annotated frame's true mask."""
+    lines = [ABSENT] * len(sequence.frames)
+    for frame in truth.annotated():
+        box = box_of_mask(frame.mask)
+        if box is not None and frame.index < len(lines):
+            left, top, right, bottom = (int(side) for side in box)
+            mask = np.zeros_like(frame.mask, bool)
+            mask[top:bottom, left:right] = True
+            lines[frame.index] = encode_mask(mask)
+    return lines
 
 
 def truths_of(workspace: Workspace) -> tuple[list[tuple[Sequence, Truth]], list[str]]:

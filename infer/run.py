@@ -11,7 +11,7 @@ from data_prep.votsr.trackers_ini import check_tracker_id, ensure_tracker
 from data_prep.votsr.workspace import Workspace, read_workspace
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
-from evaluation.votsr import all_absent_row, referral_figures
+from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
 from evaluation.votsr_toolkit import toolkit_accuracy
 from infer.config import InferSettings
 from infer.fingerprint import claim
@@ -84,7 +84,10 @@ def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSu
         outcomes=[_with_score(outcome, figures) for outcome in summary.outcomes],
         figures=dataclasses.replace(Figures.of(figures), referral_accuracy=official["accuracy"]),
         sequences=Figures.of_sequences(figures),
-        all_absent=Figures.of(all_absent_row(workspace.root)),
+        references={
+            "all absent": Figures.of(all_absent_row(workspace.root)),
+            "true boxes, filled": Figures.of(true_boxes_row(workspace.root)),
+        },
     )
 
 

@@ -63,8 +63,8 @@ class Figures:
 class RunSummary:
     """A run: its tracks, what it warned of, how long it took, and how good it was where truth exists.
 
-    `num_planned` counts tracks; `seconds` is the time spent on tracking; `all_absent` are the figures
-    of a result that says *absent* in every frame, to read one's own against.
+    `num_planned` counts tracks; `seconds` is the time spent on tracking; `references` are the
+    figures of results that nobody had to track for, by name, to read one's own against.
     """
 
     outcomes: Sequence[TrackOutcome]
@@ -74,7 +74,7 @@ class RunSummary:
     zip: Path | None = None
     figures: Figures = field(default_factory=Figures)
     sequences: Mapping[str, Figures] = field(default_factory=dict)
-    all_absent: Figures | None = None
+    references: Mapping[str, Figures] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[TrackOutcome]:

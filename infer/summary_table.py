@@ -20,7 +20,7 @@ FIGURE_NAMES = ("referral\naccuracy", "IoU when\npresent", "absent\nprecision", 
 def print_table(
     run: RunSummary, places: Mapping[str, Path | str | None], console: Console | None = None
 ) -> None:
-    """Print tracks, failures in full, totals, figures beside *all absent*, and where things lie.
+    """Print tracks, failures in full, totals, figures beside those to read them against, and where things lie.
 
     `places` names what was written ("zip", "overlays", …); those that are None are left out.
     """
@@ -32,7 +32,7 @@ def print_table(
     for warning in run.warnings:
         _line(console, f"warning: {one_line(warning)}", "yellow")
     _line(console, totals(run), "bold")
-    if run.figures != Figures() or run.all_absent is not None:
+    if run.figures != Figures() or run.references:
         console.line()
         console.print(_figures(run))
     console.line()
@@ -123,18 +123,16 @@ def _sequences(outcomes: Sequence[TrackOutcome]) -> Table:
 
 
 def _figures(run: RunSummary) -> Table:
-    """Our figures, and those of saying *absent* in every frame."""
+    """Our figures, and those to read them against."""
     table = _table(("",), FIGURE_NAMES)
-    rows = {"this run": run.figures, "all absent": run.all_absent}
-    for name, figures in rows.items():
-        if figures is not None:
-            table.add_row(
-                name,
-                _number(figures.referral_accuracy),
-                _number(figures.iou_when_present),
-                _number(figures.absent_precision),
-                _number(figures.absent_recall),
-            )
+    for name, figures in {"this run": run.figures, **run.references}.items():
+        table.add_row(
+            name,
+            _number(figures.referral_accuracy),
+            _number(figures.iou_when_present),
+            _number(figures.absent_precision),
+            _number(figures.absent_recall),
+        )
     return table
 
 

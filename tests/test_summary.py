@@ -95,7 +95,9 @@ def test_stdout_without_a_terminal_is_plain_and_takes_texts_as_they_are(
 
 def test_all_absent_stands_beside_our_figures_where_truth_exists() -> None:
     assert "all absent" not in printed(run(), 80)
-    text = printed(run(figures=Figures(0.8, 0.7, 0.9, 0.6), all_absent=Figures(0.25, 0.0, 0.25, 1.0)), 80)
+    text = printed(
+        run(figures=Figures(0.8, 0.7, 0.9, 0.6), references={"all absent": Figures(0.25, 0.0, 0.25, 1.0)}), 80
+    )
     ours, absent = (
         line.split()[2:] for line in text.splitlines() if line.startswith(("this run", "all absent"))
     )

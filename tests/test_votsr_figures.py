@@ -12,7 +12,7 @@ from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import result_path, write_result
 from data_prep.votsr.trackers_ini import ensure_tracker
 from data_prep.votsr.write import NOT_ANNOTATED, write_sequence, write_workspace
-from evaluation.votsr import all_absent_row, referral_figures
+from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
 from evaluation.votsr_toolkit import STACK, toolkit_accuracy
 from tests.votsr_miniature import (
     PROMPTS,
@@ -140,6 +140,18 @@ def test_figures_of_a_known_case(tmp_path):
     absent = all_absent_row(root)
     assert absent["sequences"]["ball"]["prompts"][PROMPTS[0]] == second
     assert (absent["accuracy"], absent["iou_when_present"]) == (pytest.approx(2 / 5), 0.0)
+
+
+def test_true_boxes_filled_are_right_about_absence_and_as_good_as_a_box_can_be(tmp_path):
+    root = make_workspace(tmp_path, ["ball"], num_frames=3)
+    shape = disc(30, 20, 9)
+    add_truth(root / "sequences" / "ball", [shape, None, shape], [True, True, True])
+    box = np.zeros_like(shape)
+    box[np.ix_(shape.any(1), shape.any(0))] = True
+    figures = true_boxes_row(root)
+    assert figures["iou_when_present"] == pytest.approx(shape.sum() / box.sum())
+    assert (figures["absent_precision"], figures["absent_recall"]) == (1.0, 1.0)
+    assert not (root / "results").exists()
 
 
 def test_only_what_the_ignore_mask_leaves_counts(tmp_path):
