@@ -22,7 +22,7 @@ def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.nd
     side = max(2, round(longer * contract.template_scale))
     left, top = round(x - side / 2), round(y - side / 2)
     crop = np.empty((side, side, 3), np.uint8)
-    crop[:] = frame.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
+    crop[:] = np.round(cv2.mean(frame)[:3]).astype(np.uint8)
     height, width = frame.shape[:2]
     x0, x1 = max(left, 0), min(left + side, width)
     y0, y1 = max(top, 0), min(top + side, height)
