@@ -11,11 +11,13 @@ from configs.errors import UserError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it replaces `path`, else it is removed.
 
     The temporary name ends as `path` does, since writers choose a format by it. The data are on disk
-    before the name changes, so after a crash `path` is either the old file or the whole new one.
+    before the name changes, so after a crash `path` is either the old file or the whole new one. Files
+    that are not `durable` are whole after a crash of the program, and not for sure after one of the
+    machine: for the many small files that something durable, written last, makes count.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
@@ -23,8 +25,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if durable:
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -50,13 +53,15 @@ def _told(path: Path) -> Iterator[None]:
         ) from None
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Write a text (UTF-8, line ends as they are) or bytes to `path`, whole or not at all.
+
+    Not `durable` spares the wait for the disk; see `whole_file`.
 
     Raises UserError where the disk is full or the folder cannot be written: `path` is then as it was.
     """
     data = content.encode() if isinstance(content, str) else content
-    with _told(path), whole_file(path) as temporary:
+    with _told(path), whole_file(path, durable) as temporary:
         temporary.write_bytes(data)
 
 

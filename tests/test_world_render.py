@@ -18,7 +18,7 @@ from data_prep.world.sheet import write_sheet
 from data_prep.world.words import prompts_for
 
 # Away at first, then it comes in: a few frames show both.
-LATE = dataclasses.replace(PRESETS["val"], frames=(22, 26), absences=AbsenceShares(late=1.0), away=(0.3, 0.4))
+LATE = dataclasses.replace(PRESETS["val"], frames=(18, 20), absences=AbsenceShares(late=1.0), away=(0.3, 0.4))
 SEQUENCES = 2
 
 

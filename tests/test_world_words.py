@@ -144,7 +144,7 @@ def _middle(mask: np.ndarray, radius: float) -> tuple[float, float]:
 
 def test_relations_hold_where_both_things_are_seen() -> None:
     held: list[bool] = []
-    for scene, index, phrase in of_kind("relation", 22):
+    for scene, index, phrase in of_kind("relation", 18):
         (relation,) = meant(phrase.text, RELATIONS)
         named = _other(phrase)
         (other,) = (
@@ -159,12 +159,12 @@ def test_relations_hold_where_both_things_are_seen() -> None:
         seen = ~np.isnan(x)
         if seen.sum() >= 3:
             held.append(float(holds[seen].mean()) >= 0.75)
-    assert len(held) > 15 and np.mean(held) > 0.95
+    assert len(held) > 12 and np.mean(held) > 0.95
 
 
 def test_things_go_where_they_are_said_to_go() -> None:
     checked = 0
-    for scene, index, phrase in of_kind("motion", 32):
+    for scene, index, phrase in of_kind("motion", 28):
         (motion,) = meant(phrase.text, MOTIONS)
         thing = scene.things[index]
         if motion == "spins":
@@ -180,7 +180,7 @@ def test_things_go_where_they_are_said_to_go() -> None:
             way = {"left": -dx, "right": dx, "up": -dy, "down": dy}[motion]
             assert way > 0.15 * TRAIN.size[1], f"{phrase.text} of seed {scene.seed}"
             checked += 1
-    assert checked > 6
+    assert checked > 5
 
 
 def test_big_and_small_things_are_so_among_the_others() -> None:

@@ -55,7 +55,8 @@ def _write_frames(film: Film, folder: Path, pattern: str, quality: int | None) -
     """Write the frames, numbered from 1, as JPEG of a quality or as PNG; returns the target's masks."""
     masks = []
     for number, (image, mask) in enumerate(film.shots(), start=1):
-        write_whole(folder / pattern.format(number), _encoded(image, quality))
+        # The truth, written after the frames, is what waits for the disk.
+        write_whole(folder / pattern.format(number), _encoded(image, quality), durable=False)
         masks.append(mask)
     return masks
 

@@ -30,7 +30,7 @@ class PresetFigures:
     same_shape: float  # other things of its shape
     fewest_alike: int  # look-alikes in the scene that has fewest
     others_seen: float  # share of the other things that are seen
-    milliseconds: float  # a frame, median
+    milliseconds: float  # of one core a frame, median
     absences: dict[str, int]  # scenes of each kind
 
     def __str__(self) -> str:
@@ -71,9 +71,9 @@ def _look_at(scene: Scene, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """For each frame looked at: the target's area in pixels, the share of others seen, seconds to draw."""
     areas, others, seconds = [], [], []
     for t in range(0, scene.frames, every):
-        started = time.perf_counter()
+        started = time.process_time()
         _, masks = draw_frame(scene, t)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
         shown = [int(np.count_nonzero(mask)) for mask in masks]
         target = shown.pop(scene.target)
         areas.append(target if target >= SLIVER else 0)

@@ -17,16 +17,36 @@ from data_prep.world.words import prompts_for
 COLUMNS, ROWS = 4, 3
 LINE = 15  # pixels from one line of text to the next
 TILE = 320  # width of a tile in pixels
-COLOURS = 128  # of the file's palette, which keeps it small
+PALETTE = 256  # colours of the file, which keep it small
+VIVID = 70  # difference between the largest and the smallest of red, green and blue
 
 
 def write_sheet(path: Path, preset: WorldPreset) -> None:
     """Write the sheet as a PNG with a palette."""
     tiles = [_tile(make_scene(preset.first_seed + index, preset)) for index in range(COLUMNS * ROWS)]
     rows = [np.hstack(tiles[first : first + COLUMNS]) for first in range(0, len(tiles), COLUMNS)]
-    picture = Image.fromarray(np.vstack(rows)).quantize(COLOURS, dither=Image.Dither.NONE)
     with whole_file(path) as temporary:
-        picture.save(temporary, "PNG", optimize=True)
+        _with_palette(np.vstack(rows)).save(temporary, "PNG", optimize=True)
+
+
+def _with_palette(picture: np.ndarray) -> Image.Image:
+    """The picture in `PALETTE` colours, half of them for the vivid pixels, which are few but matter."""
+    flat = picture.reshape(-1, 3)
+    vivid = np.ptp(flat, axis=1) > VIVID
+    palettes = [
+        _colours_of(flat[vivid], Image.Quantize.MAXCOVERAGE),
+        _colours_of(flat[~vivid], Image.Quantize.MEDIANCUT),
+    ]
+    holder = Image.new("P", (1, 1))
+    holder.putpalette(np.concatenate(palettes).astype(np.uint8).tobytes())
+    return Image.fromarray(picture).quantize(palette=holder, dither=Image.Dither.NONE)
+
+
+def _colours_of(pixels: np.ndarray, method: Image.Quantize) -> np.ndarray:
+    """Half a palette that stands for pixels (N, 3): uint8 (PALETTE / 2, 3)."""
+    image = Image.fromarray(pixels[None]).quantize(PALETTE // 2, method=method)
+    found = np.array(image.getpalette(), np.uint8).reshape(-1, 3)[: PALETTE // 2]
+    return np.resize(found, (PALETTE // 2, 3))
 
 
 def _tile(scene: Scene) -> np.ndarray:
