@@ -29,7 +29,9 @@ from data_prep.prompts import (
 )
 from models.checkpoint import LOAD_FAULTS, check_checkpoint, check_weights, choose_dtype, not_fetched
 from models.config import GrounderConfig
+from models.fast_vision import quicken
 from models.questions import Question, QuestionEncoder
+from models.reading import read
 
 KEY = "model.checkpoint"
 MODEL_TYPES = ("qwen2_5_vl",)
@@ -65,6 +67,7 @@ class Grounder:
         box_floor: float = 0.0,
     ) -> None:
         self.model = model.eval()
+        quicken(model.model.visual)
         self.tokenizer = processor.tokenizer
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
@@ -118,10 +121,11 @@ class Grounder:
     @torch.inference_mode()
     def _locate_batch(self, questions: Sequence[Question]) -> list[Answer]:
         encoded = self.encoder.encode(questions, VISIBLE + BOX_START)
-        inputs = encoded.inputs.to(self.model.device)
+        encoded = encoded.to(self.model.device)
+        inputs = encoded.inputs
         cache = DynamicCache(config=self.model.config.get_text_config())
         kept = self._forced_length + 1
-        output = self.model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=kept)
+        output = read(self.model, encoded, past_key_values=cache, use_cache=True, logits_to_keep=kept)
         decision = output.logits[:, 0, [self._true, self._false]].float().softmax(-1)[:, 0]
         asked = (decision >= self.box_floor).nonzero()[:, 0]
         boxes: dict[int, Decoded] = {}

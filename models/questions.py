@@ -5,13 +5,15 @@ Images are resized here, to sides that are multiples of 28 inside the contract's
 the resized image's pixels can be converted back exactly.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from qwen_vl_utils import smart_resize
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature, Qwen2_5_VLProcessor
 
 from configs.errors import UserError
 from data_prep.geometry import Box, Size, rescale
@@ -19,7 +21,10 @@ from data_prep.prompts import ANSWER_START, Contract, messages
 from data_prep.visual_prompt import draw_prompt, prompt_box
 
 SIDE_MULTIPLE = 28  # pixels of one language token's side: patch 14, merged 2 by 2
+MERGED_PATCHES = 4  # patches in one language token
 ROUNDING = 1e-9  # share of a pixel budget that rounding may cost
+
+PictureKey = tuple[int, Box | None]  # identity of the array, and the rectangle drawn in it
 
 
 @dataclass(frozen=True)
@@ -39,16 +44,26 @@ class Question:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Tensors of a batch of questions, and each search image's size (width, height) after resizing."""
+    """Tensors of a batch of questions.
+
+    `inputs` holds `input_ids`, `attention_mask` and `mm_token_type_ids` of the batch, and
+    `pixel_values` with `image_grid_thw` of its pictures, each picture once: `shown` lists, row by row,
+    which picture stands at each placeholder. `resized` is each search image's size (width, height).
+    """
 
     inputs: BatchFeature
+    shown: list[int]
     resized: list[Size]
+
+    def to(self, device: torch.device) -> "Encoded":
+        """The same batch on a device."""
+        return dataclasses.replace(self, inputs=self.inputs.to(device))
 
 
 class QuestionEncoder:
     """Renders questions by a contract with a Qwen2.5-VL processor."""
 
-    def __init__(self, processor: ProcessorMixin, contract: Contract) -> None:
+    def __init__(self, processor: Qwen2_5_VLProcessor, contract: Contract) -> None:
         self.processor = processor
         self.contract = contract
         self._control_tokens = sorted(processor.tokenizer.get_added_vocab())
@@ -60,41 +75,86 @@ class QuestionEncoder:
     def encode(self, questions: Sequence[Question], answers: Sequence[str] | str) -> Encoded:
         """Tensors of a left-padded batch; each text ends with `ANSWER_START` and its answer so far.
 
+        Questions of one image (the same array, and the same drawn rectangle) share its picture.
         Raises UserError where the words hold a control token such as `<|image_pad|>`.
         """
         answers = [answers] * len(questions) if isinstance(answers, str) else answers
-        texts, images, resized = [], [], []
-        for question, answer in zip(questions, answers, strict=True):
-            texts.append(self._chat(question) + ANSWER_START + answer)
-            images += self._images(question)
-            resized.append((images[-1].shape[1], images[-1].shape[0]))
-        inputs = self.processor(
-            text=texts, images=images, padding=True, padding_side="left", return_tensors="pt", do_resize=False
-        )
-        return Encoded(inputs, resized)
+        pictures, shown = self._pictures(questions)
+        images = [image for image, _ in pictures]
+        seen = self.processor.image_processor(images=images, return_tensors="pt", do_resize=False)
+        tokens = [int(grid.prod()) // MERGED_PATCHES for grid in seen["image_grid_thw"]]
+        texts = [
+            self._chat(question, [tokens[index] for index in row]) + ANSWER_START + answer
+            for question, row, answer in zip(questions, shown, answers, strict=True)
+        ]
+        read = self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+        image_token = self.processor.image_token_id
+        inputs = {
+            "input_ids": read["input_ids"],
+            "attention_mask": read["attention_mask"],
+            "mm_token_type_ids": (read["input_ids"] == image_token).int(),
+            **seen,
+        }
+        flat = [index for row in shown for index in row]
+        return Encoded(BatchFeature(inputs), flat, [pictures[row[-1]][1] for row in shown])
 
-    def _chat(self, question: Question) -> str:
+    def images(self, question: Question) -> list[np.ndarray]:
+        """What the model is shown: the template (if any) and the marked search image, both resized."""
+        return [render() for _, render in self._parts(question)]
+
+    def _pictures(
+        self, questions: Sequence[Question]
+    ) -> tuple[list[tuple[np.ndarray, Size]], list[list[int]]]:
+        """The different pictures of a batch with their sizes; for each question its pictures' indices."""
+        pictures: list[tuple[np.ndarray, Size]] = []
+        known: dict[PictureKey, int] = {}
+        shown = []
+        for question in questions:
+            row = []
+            for key, render in self._parts(question):
+                if key not in known:
+                    known[key] = len(pictures)
+                    image = render()
+                    pictures.append((image, (image.shape[1], image.shape[0])))
+                row.append(known[key])
+            shown.append(row)
+        return pictures, shown
+
+    def _chat(self, question: Question, image_tokens: Sequence[int]) -> str:
+        """The question's text with every image's placeholder as often as the image has tokens."""
         for token in self._control_tokens:
             if token in question.words:
                 raise UserError(f"prompt {question.words!r}: {token} steers the model; leave it out")
         chat = messages(
             self.contract, question.words, question.template is not None, question.last_box_xyxy is not None
         )
-        return self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        placeholder = self.processor.image_token
+        parts = text.split(placeholder)
+        filled = (part + placeholder * count for part, count in zip(parts, image_tokens, strict=False))
+        return "".join(filled) + parts[-1]
 
-    def _images(self, question: Question) -> list[np.ndarray]:
-        """The template (if any) and the marked search image, resized."""
-        height, width = question.image.shape[:2]
-        search_size = self.resized_size((width, height))
-        search = resize(question.image, search_size)
-        if question.last_box_xyxy is not None:
-            rectangle = prompt_box(question.last_box_xyxy, (width, height), self.contract)
-            search = draw_prompt(search, rescale(rectangle, (width, height), search_size), self.contract)
-        if question.template is None:
+    def _parts(self, question: Question) -> list[tuple[PictureKey, Callable[[], np.ndarray]]]:
+        """The template (if any) and the marked search image: what tells each apart, and how it is made."""
+        search = (id(question.image), question.last_box_xyxy), lambda: self._search(question)
+        template = question.template
+        if template is None:
             return [search]
+        return [((id(template), None), lambda: self._template(template)), search]
+
+    def _search(self, question: Question) -> np.ndarray:
+        """The search image, resized, with the rectangle drawn where one is asked for."""
+        size = (question.image.shape[1], question.image.shape[0])
+        resized = self.resized_size(size)
+        search = resize(question.image, resized)
+        if question.last_box_xyxy is None:
+            return search
+        rectangle = prompt_box(question.last_box_xyxy, size, self.contract)
+        return draw_prompt(search, rescale(rectangle, size, resized), self.contract)
+
+    def _template(self, template: np.ndarray) -> np.ndarray:
         budget = self.contract.template_pixels
-        template_size = (question.template.shape[1], question.template.shape[0])
-        return [resize(question.template, _budgeted(template_size, budget, budget)), search]
+        return resize(template, _budgeted((template.shape[1], template.shape[0]), budget, budget))
 
 
 def _budgeted(size: Size, min_pixels: int, max_pixels: int) -> Size:

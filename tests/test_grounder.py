@@ -160,7 +160,7 @@ def plain_inputs(grounder: Grounder, question: Question, said: str) -> Any:
     )
     processor = grounder.encoder.processor
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-    images = grounder.encoder._images(question)
+    images = grounder.encoder.images(question)
     return processor(text=[text + said], images=images, do_resize=False, return_tensors="pt")
 
 

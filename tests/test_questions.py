@@ -110,7 +110,7 @@ def test_the_processors_own_resize_has_nothing_left_to_do(size: tuple[int, int])
     question = Question(noise(size), "the cup", noise((90, 90)), (10, 10, 60, 50))
     ours = encoder.encode([question], "").inputs
     contract = encoder.contract
-    images = encoder._images(question)
+    images = encoder.images(question)
     for image, least, most in (
         (images[0], contract.template_pixels, contract.template_pixels),
         (images[1], contract.min_pixels, contract.max_pixels),
@@ -266,7 +266,7 @@ def test_a_marked_frame_differs_only_along_the_rectangle() -> None:
     encoder = QuestionEncoder(PROCESSOR, contract)
     frame = np.full((300, 1500, 3), 90, np.uint8)
     plain, marked = (
-        encoder._images(Question(frame, "x", None, box))[0] for box in (None, (500, 100, 600, 160))
+        encoder.images(Question(frame, "x", None, box))[0] for box in (None, (500, 100, 600, 160))
     )
     rows, columns = np.nonzero((plain != marked).any(axis=2))
     across, down = plain.shape[1] / 1500, plain.shape[0] / 300
