@@ -26,7 +26,7 @@ from data_prep.prompts import (
     VISIBLE,
     WORDINGS,
 )
-from data_prep.world.vocabulary import COLOURS, PHRASES, SHAPE_NAMES
+from data_prep.world.words import corpus
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -46,7 +46,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(vocabulary: int = 512) -> PreTrainedTokenizerFast:
+def build_tokenizer(vocabulary: int = 1024) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: any text can be written, and the world's words are one token each."""
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -74,13 +74,7 @@ def build_tokenizer(vocabulary: int = 512) -> PreTrainedTokenizerFast:
 
 def _corpus() -> list[str]:
     """Every phrase of the world, and the fixed texts of the contract."""
-    phrases = [
-        phrase.format(colour=colour, shape=name)
-        for phrase in PHRASES
-        for colour in COLOURS
-        for names in SHAPE_NAMES.values()
-        for name in names
-    ]
+    phrases = corpus()
     short = WORDINGS["short"]
     fixed = [short.words.format(words="a"), short.template, short.marked, short.search]
     answers = [ANSWER_START + VISIBLE + BOX_START + "0" + BOX_END, ANSWER_START + ABSENT + ABSENT_END]
@@ -102,7 +96,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2_5
 
 
 def build_grounder(
-    processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 4, vision_layers: int = 4, seed: int = 0
+    processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 6, vision_layers: int = 4, seed: int = 0
 ) -> Qwen2_5_VLForConditionalGeneration:
     """A freshly drawn small Qwen2.5-VL that fits the processor's tokens; `width` is a multiple of 32."""
     torch.manual_seed(seed)

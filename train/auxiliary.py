@@ -1,82 +1,182 @@
-"""An auxiliary loss on the image tokens: which of them lie on the target, and where its box is.
+"""Auxiliary losses on image tokens: what each shows, and whether that is what the words mean.
 
-The words stand before the search image, so each of its tokens can tell whether it lies on what they
-name. Asking every token to say so, from a hidden layer half-way up, teaches *which* thing is meant
-long before the digits of a box do. The head is thrown away after training.
+The answer's few digits teach slowly. Every token of the image can be asked instead: the vision
+tower's, which colour and shape it shows and how far the thing's edges are; and, half-way up the
+language model, where the words stand before the image, whether its colour and its shape are those
+named, whether it lies on the target, and where the target's box is. The heads are thrown away after
+training.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from data_prep.geometry import Box, Size
+from data_prep.geometry import Size
+from data_prep.world.vocabulary import COLOURS, SHAPES
+from models.questions import SIDE_MULTIPLE
+from train.samples import Sample
+from train.shots import FREE, UNCLEAR, Shot
 
-Grid = tuple[int, int]  # columns and rows of tokens
+COLOUR_INDEX = {name: index for index, name in enumerate(COLOURS)}
+SHAPE_INDEX = {name: index for index, name in enumerate(SHAPES)}
+ON_TARGET_WEIGHT = 3.0  # a target covers few tokens: neither side should outweigh the other by far
 
 
-class TokenHead(nn.Module):
-    """From a token's hidden state to a logit of lying on the target, and a box as shares of the image."""
+class LookHead(nn.Module):
+    """From a vision token to logits of colours and shapes (the last of each: nothing), and edges.
+
+    The edges are the distances to left, top, right and bottom of the thing's box, in tokens.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.parts = (len(COLOURS) + 1, len(SHAPES) + 1, 4)
+        self.out = nn.Linear(width, sum(self.parts))
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Features (tokens, width) to logits of colours and of shapes and to edges, each (tokens, …)."""
+        return self.out(features).split(self.parts, dim=-1)
+
+
+class MatchHead(nn.Module):
+    """From a token's hidden state to logits of *named colour*, *named shape*, *on the target*, and a box.
+
+    The box is xyxy as shares of the image.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, 5)
+        self.out = nn.Linear(width, 7)
 
     def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hidden states (batch, tokens, width) to logits (batch, tokens) and boxes (batch, tokens, 4)."""
+        """Hidden states (batch, tokens, width) to logits (batch, tokens, 3) and boxes (batch, tokens, 4)."""
         out = self.out(self.norm(hidden))
-        return out[..., 0], out[..., 1:].sigmoid()
+        return out[..., :3], out[..., 3:].sigmoid()
 
 
-def search_tokens(input_ids: torch.Tensor, image_token: int, grid: Grid) -> torch.Tensor:
-    """Positions (batch, columns · rows) of the search image's tokens: the last image of each row."""
-    count = grid[0] * grid[1]
+class NamedHead(nn.Module):
+    """From the hidden state of an image token to logits of the colour and the shape that the words name.
+
+    Whether a token shows what is named is an *and* of two things, and an *and* is learned only where both
+    are at hand: the token knows what it shows, and this head makes it know what is named.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.parts = (len(COLOURS), len(SHAPES))
+        self.out = nn.Linear(width, sum(self.parts))
+
+    def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Hidden states (batch, tokens, width) to logits (batch, tokens, colours) and (…, shapes)."""
+        return self.out(self.norm(hidden)).split(self.parts, dim=-1)
+
+
+def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) -> torch.Tensor:
+    """What the vision tower sees of each shot; `features` (shots, tokens, width), tokens row-major."""
+    owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
+    colour, shape, edges = head(features.flatten(0, 1))
+    known = (owners != UNCLEAR).flatten()
+    colours = _looked_up([[COLOUR_INDEX[thing.colour] for thing in shot.things] for shot in shots], owners)
+    shapes = _looked_up([[SHAPE_INDEX[thing.shape] for thing in shot.things] for shot in shots], owners)
+    colours[colours < 0], shapes[shapes < 0] = len(COLOURS), len(SHAPES)
+    loss = F.cross_entropy(colour[known], colours.flatten()[known])
+    loss = loss + F.cross_entropy(shape[known], shapes.flatten()[known])
+    owned = (owners >= 0).flatten()
+    if not owned.any():
+        return loss
+    truth = _edges(shots, owners).flatten(0, 1)[owned]
+    return loss + F.smooth_l1_loss(edges[owned], truth, beta=0.1)
+
+
+def _stack(shots: Sequence[Shot]) -> np.ndarray:
+    return np.stack([shot.owner for shot in shots])
+
+
+def _looked_up(tables: Sequence[Sequence[int]], owners: torch.Tensor) -> torch.Tensor:
+    """`tables[row][owner]` for each token (rows, tokens); -1 where no thing owns it."""
+    most = max(map(len, tables))
+    padded = torch.tensor([[*table, *[0] * (most - len(table))] for table in tables], device=owners.device)
+    found = padded.gather(1, owners.clamp(min=0).long())
+    return found.masked_fill(owners < 0, -1)
+
+
+def _edges(shots: Sequence[Shot], owners: torch.Tensor) -> torch.Tensor:
+    """For each token the distances in tokens to the edges of its owner's box, (shots, tokens, 4)."""
+    rows, columns = shots[0].owner.shape
+    boxes = torch.zeros(*owners.shape, 4)
+    for row, shot in enumerate(shots):
+        table = torch.tensor([thing.box_resized or (0.0,) * 4 for thing in shot.things])
+        boxes[row] = table[owners[row].clamp(min=0).long().cpu()]
+    y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
+    middle = torch.stack([x, y, x, y], dim=-1).flatten(0, 1)
+    signs = torch.tensor([-1.0, -1.0, 1.0, 1.0])
+    return ((boxes / SIDE_MULTIPLE - middle) * signs).to(owners.device)
+
+
+def search_tokens(input_ids: torch.Tensor, image_token: int, count: int) -> torch.Tensor:
+    """Positions (batch, count) of the search image's tokens: the last `count` image tokens of each row."""
     return torch.stack([(row == image_token).nonzero()[-count:, 0] for row in input_ids])
 
 
-def on_target(boxes_resized: Sequence[Box | None], grid: Grid, resized: Size) -> torch.Tensor:
-    """Which tokens have their middle inside the target's box, (batch, columns · rows), row-major.
+def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample], size: Size) -> torch.Tensor:
+    """What the language model says of each token of the search image.
 
-    The token under the middle of the box always counts, however small the box.
+    `hidden` (batch, tokens, width) are the search image's tokens, `size` is the image's (width, height).
     """
-    columns, rows = grid
-    cell_width, cell_height = resized[0] / columns, resized[1] / rows
-    marks = torch.zeros(len(boxes_resized), rows, columns)
-    for mark, box in zip(marks, boxes_resized, strict=True):
-        if box is None:
-            continue
-        left, top, right, bottom = box
-        x = (torch.arange(columns) + 0.5) * cell_width
-        y = (torch.arange(rows) + 0.5) * cell_height
-        mark += ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None, :]
-        column = min(columns - 1, int((left + right) / 2 / cell_width))
-        row = min(rows - 1, int((top + bottom) / 2 / cell_height))
-        mark[row, column] = 1
-    return marks.flatten(1)
+    logits, boxes = head(hidden.float())
+    owners = torch.from_numpy(_stack([sample.shot for sample in samples])).flatten(1).to(hidden.device)
+    same_colour = _matches(samples, owners, "colour")
+    same_shape = _matches(samples, owners, "shape")
+    targets = torch.tensor([FREE if s.thing is None else s.thing for s in samples], device=owners.device)
+    on_target = (owners == targets[:, None]) & (owners >= 0)
+    known = owners != UNCLEAR
+    loss = F.binary_cross_entropy_with_logits(
+        logits[..., 2][known],
+        on_target[known].float(),
+        pos_weight=logits.new_tensor(ON_TARGET_WEIGHT),
+    )
+    for index, matches in enumerate((same_colour, same_shape)):
+        if (asked := matches >= 0).any():
+            loss = loss + 0.5 * F.binary_cross_entropy_with_logits(
+                logits[..., index][asked], matches[asked].float()
+            )
+    if not on_target.any():
+        return loss
+    scale = torch.tensor([*size, *size], device=boxes.device)
+    truth = torch.tensor([s.box_resized or (0.0,) * 4 for s in samples], device=boxes.device) / scale
+    distance = (boxes - truth[:, None]).abs().mean(-1)
+    return loss + 4 * distance[on_target].mean()
 
 
-def token_loss(
-    head: TokenHead,
-    hidden: torch.Tensor,
-    positions: torch.Tensor,
-    boxes_resized: Sequence[Box | None],
-    grid: Grid,
-    resized: Size,
-) -> torch.Tensor:
-    """Cross-entropy of *on the target* over all tokens, and the L1 distance of boxes from tokens on it.
+def _matches(samples: Sequence[Sample], owners: torch.Tensor, attribute: str) -> torch.Tensor:
+    """1 where a token's thing has the attribute that the words name, 0 where not, -1 where nobody asks."""
+    tables = [
+        [_match(getattr(sample.phrase, attribute), getattr(thing, attribute)) for thing in sample.shot.things]
+        for sample in samples
+    ]
+    return _looked_up(tables, owners)
 
-    `hidden` is (batch, length, width), `positions` (batch, tokens); boxes in pixels of the resized image.
-    """
-    picked = hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1])).float()
-    logits, boxes = head(picked)
-    marks = on_target(boxes_resized, grid, resized).to(logits.device)
-    # A target covers few tokens: weigh those up so that neither side outweighs the other by far.
-    which = F.binary_cross_entropy_with_logits(logits, marks, pos_weight=marks.new_tensor(3.0))
-    if not marks.any():
-        return which
-    scale = torch.tensor([*resized, *resized], device=boxes.device, dtype=boxes.dtype)
-    truth = torch.tensor([box or (0, 0, 0, 0) for box in boxes_resized], device=boxes.device) / scale
-    where = ((boxes - truth[:, None]).abs().mean(-1) * marks).sum() / marks.sum()
-    return which + 2 * where
+
+def _match(named: str | None, shown: str) -> int:
+    return -1 if named is None else int(named == shown)
+
+
+def named_loss(head: NamedHead, hidden: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
+    """What image tokens know of the words; `hidden` (batch, tokens, width) are the search image's."""
+    loss = hidden.new_zeros(())
+    for logits, attribute, index in zip(
+        head(hidden), ("colour", "shape"), (COLOUR_INDEX, SHAPE_INDEX), strict=True
+    ):
+        named = [getattr(sample.phrase, attribute) for sample in samples]
+        rows = [row for row, name in enumerate(named) if name is not None]
+        if rows:
+            truth = torch.tensor([index[named[row]] for row in rows], device=hidden.device)
+            loss = loss + F.cross_entropy(
+                logits[rows].flatten(0, 1), truth.repeat_interleave(hidden.shape[1])
+            )
+    return loss

@@ -1,6 +1,6 @@
 """Settings of training. Imports nothing heavy."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -15,13 +15,16 @@ class Stage:
     """One step of a curriculum: a world, and how long to stay in it."""
 
     preset: str = key("train", "preset of the rendered world")
+    pictures: int = key(16_000, "pictures drawn beforehand; each is seen again and again", minimum=1)
     steps: int = key(1000, "optimizer steps")
-    batch: int = key(32, "questions a step")
-    learning_rate: float = key(1e-3, "peak of the schedule: a warm-up, then a cosine down to a tenth")
-    side_tokens: int = key(0, "tokens of the search image, as a square's side; 0: the contract's own budget")
-    absent: float = key(0.3, "share of questions whose target is not in the picture")
-    template: float = key(0.5, "share of questions with a template crop")
-    marked: float = key(0.5, "share of questions with a drawn rectangle")
+    batch: int = key(16, "pictures a step")
+    questions: int = key(4, "questions about each picture of a step")
+    learning_rate: float = key(1e-3, "peak of the schedule: a warm-up, the peak, then half a cosine")
+    decay: float = key(0.0, "share of the steps, at their end, over which the rate falls", maximum=1.0)
+    language: bool = key(True, "ask questions; without, the vision tower alone learns what tokens show")
+    absent: float = key(0.35, "share of questions whose target is not in the picture")
+    template: float = key(0.4, "share of questions with a template crop")
+    marked: float = key(0.4, "share of pictures with a drawn rectangle")
     plain: bool = key(False, "only the plainest words, always in the same places")
 
 
@@ -32,19 +35,25 @@ class GrounderRecipe:
     name: str = key("nano_grounder", "name of the run, and so of its folder")
     contract: str = key("short", "prompt contract to train: qwen or short")
     width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
-    layers: int = key(4, "layers of the language model, and of the vision tower")
+    layers: int = key(5, "layers of the language model")
+    vision_layers: int = key(4, "layers of the vision tower")
     stages: list[Stage] = key([], "the curriculum, in order")
     seed: int = key(0, "of the weights and of the order of the data")
-    warmup_steps: int = key(100, "steps of rising learning rate at the start of each stage")
+    warmup_steps: int = key(50, "steps of rising learning rate at the start of each stage")
     weight_decay: float = key(0.01, "of AdamW")
     clip: float = key(1.0, "largest norm of the gradient")
     decision_weight: float = key(3.0, "loss weight of the token that says visible or not")
-    token_weight: float = key(1.0, "weight of the auxiliary loss on the image tokens")
+    look_weight: float = key(1.0, "weight of the auxiliary loss on what vision tokens show")
+    match_weight: float = key(1.0, "weight of the auxiliary loss on what of it the words mean")
+    named_weight: float = key(0.5, "weight of the auxiliary loss on what image tokens know of the words")
+    named_layer: int = key(1, "layer of the language model after which image tokens are asked that")
+    match_layer: int = key(3, "layer of the language model after which image tokens are asked that")
+    workers: int = key(2, "processes that draw pictures", minimum=1)
     log_every: int = key(25, "steps between lines")
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
-    evaluate_samples: int = key(128, "questions of an evaluation")
+    evaluate_samples: int = key(256, "questions of an evaluation")
     checkpoint_every: int = key(100, "steps between checkpoints")
-    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice")
+    threads: int = key(2, "CPU threads; 0: torch's own choice")
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,11 @@ class TrainSettings:
     out: str = key("outputs/train/${recipe.name}", "folder of the run; one that stopped there goes on")
 
 
-EASY = Stage(batch=64, side_tokens=4, template=0.0, marked=0.0)
 NANO_GROUNDER = GrounderRecipe(
     stages=[
-        replace(EASY, preset="plain", steps=700, plain=True),  # nothing shares a colour or a shape
-        replace(EASY, preset="mono", steps=300),  # one colour: shapes decide
-        replace(EASY, preset="flat", steps=800),  # look-alikes: both decide
-        Stage(preset="simple", steps=1600, batch=64, template=0.4, marked=0.4),
+        Stage(steps=1500, learning_rate=2e-3, language=False),  # what every token shows
+        Stage(steps=400, batch=8, plain=True),  # which of it the words mean, in the plainest words
+        Stage(steps=4500, batch=8, decay=0.4),  # and in all words
     ]
 )
 

@@ -1,33 +1,48 @@
-"""The recipe `nano_grounder`: the small Qwen2.5-VL, from scratch, by stages from easy to harder worlds.
+"""The recipe `nano_grounder`: the small Qwen2.5-VL, from scratch, in the rendered world.
 
-Words stand before the image and the worlds get harder in stages, because a small model learns
-*which* thing is meant in no other way that was tried (see docs/training.md). The loop saves its
-whole state and goes on from it; sample k of step n follows from the seed alone.
+First the vision tower alone learns what every token shows; then language model and tower learn
+together which thing the words mean. Pictures come from pools drawn beforehand (train/shots.py), and
+several questions share each picture, so it is seen once for all of them. What step n asks follows
+from the seed and n alone; the loop saves its whole state and goes on from it.
 """
 
-import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from data_prep.geometry import Box, rescale
-from data_prep.prompts import BUILT_IN, Contract, answer_text, write_contract
+from data_prep.geometry import Size
+from data_prep.prompts import BUILT_IN, answer_text, write_contract
 from data_prep.world.presets import PRESETS
+from models.fast_vision import quicken
 from models.grounder import Grounder
 from models.nano import build_grounder, build_processor
-from models.questions import SIDE_MULTIPLE, QuestionEncoder
+from models.questions import SIDE_MULTIPLE, Encoded, QuestionEncoder
+from models.reading import read, see
 from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
-from train.auxiliary import TokenHead, search_tokens, token_loss
+from train.auxiliary import (
+    LookHead,
+    MatchHead,
+    NamedHead,
+    look_loss,
+    match_loss,
+    named_loss,
+    search_tokens,
+)
 from train.config import GrounderRecipe, Stage
 from train.curriculum import Curriculum
 from train.grounder_figures import GrounderFigures, measure
-from train.samples import Sample, SampleMix, draw_sample
+from train.samples import Sample, SampleMix, draw_questions
 from train.schedule import warmup_stable_decay
+from train.shots import PoolKind, Shot, ShotPool, open_pool
 
-HELD_OUT = 200_000_000  # evaluations take samples from here on, short of the next preset's seeds
+HELD_OUT = 200_000_000  # evaluations take scenes from here on, short of the next preset's seeds
+
+log = logging.getLogger(__name__)
 
 
 class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
@@ -37,21 +52,37 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         super().__init__(recipe, out, device)
         self.contract = BUILT_IN[recipe.contract]
         self.processor = build_processor()
-        self.model = build_grounder(self.processor, recipe.width, recipe.layers, recipe.layers, recipe.seed)
+        self.encoder = QuestionEncoder(self.processor, self.contract)
+        self.model = build_grounder(
+            self.processor, recipe.width, recipe.layers, recipe.vision_layers, recipe.seed
+        )
+        quicken(self.model.model.visual)
         self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
         self.model.train()
         self.weights = TokenWeights(self.processor.tokenizer, recipe.decision_weight)
-        self.token_head = TokenHead(recipe.width).to(device)
+        self.look_head = LookHead(recipe.width).to(device)
+        self.match_head = MatchHead(recipe.width).to(device)
+        self.named_head = NamedHead(recipe.width).to(device)
         self.optimizer = torch.optim.AdamW(
-            [*self.model.parameters(), *self.token_head.parameters()],
+            [weight for part in self.learners().values() for weight in part.parameters()],
             lr=1e-3,
             betas=(0.9, 0.95),
             weight_decay=recipe.weight_decay,
         )
+        self._pools: dict[tuple[str, int, int], ShotPool] = {}
+
+    def learners(self) -> dict[str, torch.nn.Module]:
+        """What has weights: the model, and the auxiliary heads that are thrown away at the end."""
+        return {
+            "model": self.model,
+            "look_head": self.look_head,
+            "match_head": self.match_head,
+            "named_head": self.named_head,
+        }
 
     def parts(self) -> dict[str, Any]:
-        """The auxiliary head goes along with model and optimizer."""
-        return {**super().parts(), "token_head": self.token_head}
+        """Everything with a state: the learners and the optimizer."""
+        return {**super().parts(), **self.learners()}
 
     def save_weights(self, folder: Path) -> None:
         """Write the checkpoint that inference reads: weights, processor and contract."""
@@ -59,64 +90,105 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         self.processor.save_pretrained(folder)
         write_contract(folder, self.contract)
 
-    def draw(self, stage: Stage, first: int, count: int, contract: Contract) -> list[Sample]:
-        """Samples `first`, `first + 1`, … of a stage."""
-        mix = SampleMix(stage.absent, stage.template, stage.marked, plain=stage.plain)
-        preset = PRESETS[stage.preset]
-        return [draw_sample(seed, preset, contract, mix) for seed in range(first, first + count)]
+    # ---- data --------------------------------------------------------------------------------
 
-    def loss(self, samples: Sequence[Sample], contract: Contract) -> torch.Tensor:
-        """The weighted cross-entropy of a batch's answers, and the auxiliary loss of its image tokens."""
-        encoder = QuestionEncoder(self.processor, contract)
-        boxes = [_resized_box(encoder, sample) for sample in samples]
-        answers = [answer_text(contract, box) for box in boxes]
-        encoded = encoder.encode([sample.question for sample in samples], answers)
-        inputs = encoded.inputs.to(self.device)
-        labels = label_answers(inputs["input_ids"].cpu(), answers, self.processor.tokenizer)
-        kept = int((labels != IGNORED).sum(1).max()) + 1
-        output = self.model(**inputs, use_cache=False, logits_to_keep=kept, output_hidden_states=True)
-        loss = weighted_loss(output.logits, labels.to(self.device), self.weights(labels).to(self.device))
-        resized = encoded.resized[0]
-        grid = (resized[0] // SIDE_MULTIPLE, resized[1] // SIDE_MULTIPLE)
-        positions = search_tokens(inputs["input_ids"], self.model.config.image_token_id, grid)
-        hidden = output.hidden_states[self.recipe.layers // 2]
-        auxiliary = token_loss(self.token_head, hidden, positions, boxes, grid, resized)
-        return loss + self.recipe.token_weight * auxiliary
+    def pool(self, preset: str, first: int, count: int) -> ShotPool:
+        """Shots `first` … of a preset; runs beside this one share what was drawn."""
+        key = preset, first, count
+        if key not in self._pools:
+            kind = PoolKind(preset, self.contract, self.size(preset))
+            self._pools[key] = open_pool(self.out.parent / "pools", kind, first, count, self.recipe.workers)
+        return self._pools[key]
+
+    def size(self, preset: str) -> Size:
+        """Size (width, height) of a preset's frames after resizing."""
+        return self.encoder.resized_size(PRESETS[preset].size)
+
+    def shots(self, stage: Stage, step: int) -> list[Shot]:
+        """The pictures of a step: every epoch takes each picture of the pool once, in another order."""
+        pool = self.pool(stage.preset, 0, stage.pictures)
+        places = range(step * stage.batch, (step + 1) * stage.batch)
+        return [pool[self._shuffled(place // len(pool), len(pool))[place % len(pool)]] for place in places]
+
+    def _shuffled(self, epoch: int, count: int) -> np.ndarray:
+        if getattr(self, "_order_key", None) != (epoch, count):
+            self._order_key = epoch, count
+            self._order = np.random.default_rng((self.recipe.seed, epoch, count)).permutation(count)
+        return self._order
+
+    # ---- one step ----------------------------------------------------------------------------
 
     def take_step(self) -> dict[str, float]:
-        """Draw, forward, backward, update; returns the loss."""
+        """Draw, forward, backward, update; returns the losses."""
         stage, index = self.stage_at(self.step)
-        contract = stage_contract(self.contract, stage)
-        self.set_rate(stage.learning_rate * warmup_stable_decay(index, stage.steps, self.recipe.warmup_steps))
-        samples = self.draw(stage, self.first_sample(self.step), stage.batch, contract)
-        loss = self.loss(samples, contract)
-        self.update(loss, self.recipe.clip)
-        return {"loss": float(loss.detach())}
+        share = warmup_stable_decay(index, stage.steps, self.recipe.warmup_steps, stage.decay)
+        self.set_rate(stage.learning_rate * share)
+        rng = np.random.default_rng((self.recipe.seed, self.step))
+        shots = self.shots(stage, index)
+        samples = draw_questions(rng, shots, stage.questions if stage.language else 1, stage_mix(stage))
+        losses = self.losses(samples, stage.language)
+        self.update(sum(losses.values(), torch.zeros(())), self.recipe.clip)
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def losses(self, samples: Sequence[Sample], language: bool = True) -> dict[str, torch.Tensor]:
+        """Losses of a batch by name, weighted: what is seen, what is matched, what is answered."""
+        answers = [answer_text(self.contract, sample.box_resized) for sample in samples]
+        encoded = self.encoder.encode([sample.question for sample in samples], answers).to(self.device)
+        features = see(self.model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
+        losses = {"look": self.recipe.look_weight * self._look_loss(samples, encoded, features)}
+        if not language:
+            return losses
+        labels = label_answers(encoded.inputs["input_ids"].cpu(), answers, self.processor.tokenizer)
+        kept = int((labels != IGNORED).sum(1).max()) + 1
+        output = read(
+            self.model, encoded, features, use_cache=False, logits_to_keep=kept, output_hidden_states=True
+        )
+        weights = self.weights(labels).to(self.device)
+        losses["answer"] = weighted_loss(output.logits, labels.to(self.device), weights)
+        named, matched = (
+            self._search_tokens(encoded, output.hidden_states[layer])
+            for layer in (self.recipe.named_layer, self.recipe.match_layer)
+        )
+        losses["named"] = self.recipe.named_weight * named_loss(self.named_head, named, samples)
+        losses["match"] = self.recipe.match_weight * match_loss(
+            self.match_head, matched, samples, encoded.resized[0]
+        )
+        return losses
+
+    def _look_loss(
+        self, samples: Sequence[Sample], encoded: Encoded, features: list[torch.Tensor]
+    ) -> torch.Tensor:
+        """Of every search picture once, however many questions share it."""
+        search, row = {}, 0
+        for sample in samples:
+            row += 1 + (sample.question.template is not None)
+            search[encoded.shown[row - 1]] = sample.shot
+        return look_loss(
+            self.look_head, torch.stack([features[index] for index in search]), list(search.values())
+        )
+
+    def _search_tokens(self, encoded: Encoded, hidden: torch.Tensor) -> torch.Tensor:
+        """The search images' part of hidden states: (batch, length, width) to (batch, tokens, width)."""
+        width, height = encoded.resized[0]
+        count = (width // SIDE_MULTIPLE) * (height // SIDE_MULTIPLE)
+        positions = search_tokens(encoded.inputs["input_ids"], self.model.config.image_token_id, count)
+        return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
     def evaluate(self) -> GrounderFigures:
         """Figures on held-out scenes of the current stage's world."""
         stage, _ = self.stage_at(self.step - 1)
-        contract = stage_contract(self.contract, stage)
-        samples = self.draw(stage, HELD_OUT, self.recipe.evaluate_samples, contract)
-        figures = measure(Grounder(self.model, self.processor, contract, batch=32), samples)
+        count = self.recipe.evaluate_samples
+        pool = self.pool(stage.preset, HELD_OUT, count)
+        rng = np.random.default_rng(0)
+        samples = draw_questions(rng, [pool[index] for index in range(count)], 1, stage_mix(stage))
+        figures = measure(Grounder(self.model, self.processor, self.contract, batch=32), samples)
         self.model.train()
         return figures
 
 
-def _resized_box(encoder: QuestionEncoder, sample: Sample) -> Box | None:
-    """The sample's box in pixels of its resized search image."""
-    if sample.box_xyxy is None:
-        return None
-    height, width = sample.question.image.shape[:2]
-    return rescale(sample.box_xyxy, (width, height), encoder.resized_size((width, height)))
-
-
-def stage_contract(contract: Contract, stage: Stage) -> Contract:
-    """The contract at a stage's own resolution."""
-    if not stage.side_tokens:
-        return contract
-    pixels = (stage.side_tokens * SIDE_MULTIPLE) ** 2
-    return dataclasses.replace(contract, min_pixels=pixels, max_pixels=pixels)
+def stage_mix(stage: Stage) -> SampleMix:
+    """The kinds of question a stage asks."""
+    return SampleMix(stage.absent, stage.template, stage.marked, plain=stage.plain)
 
 
 def train_grounder(recipe: GrounderRecipe, out: Path, device: torch.device) -> None:

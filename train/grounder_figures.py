@@ -29,21 +29,21 @@ def measure(grounder: Grounder, samples: Sequence[Sample]) -> GrounderFigures:
     """Ask the grounder every sample's question and compare."""
     answers = grounder.locate([sample.question for sample in samples])
     pairs = list(zip(samples, answers, strict=True))
-    present = [(sample, answer) for sample, answer in pairs if sample.box_xyxy is not None]
+    present = [(sample, answer) for sample, answer in pairs if sample.box_resized is not None]
     overlaps = [_overlap(sample, answer) for sample, answer in present]
     return GrounderFigures(
         iou=_mean(overlaps),
         success=_mean([overlap >= 0.5 for overlap in overlaps]),
         binding=_mean([_is_bound(sample, answer) for sample, answer in present]),
-        visible_accuracy=_mean([(a.visible >= 0.5) == (s.box_xyxy is not None) for s, a in pairs]),
+        visible_accuracy=_mean([(a.visible >= 0.5) == (s.box_resized is not None) for s, a in pairs]),
         unread=_mean([answer.box_xyxy is None for answer in answers]),
     )
 
 
 def _overlap(sample: Sample, answer: Answer) -> float:
-    if sample.box_xyxy is None or answer.box_xyxy is None:
+    if sample.box_resized is None or answer.box_xyxy is None:
         return 0.0
-    return iou(sample.box_xyxy, answer.box_xyxy)
+    return iou(sample.box_resized, answer.box_xyxy)
 
 
 def _is_bound(sample: Sample, answer: Answer) -> bool:

@@ -19,5 +19,7 @@ def warmup_stable_decay(step: int, steps: int, warmup: int, decay: float = 0.4, 
     """
     if step < warmup:
         return (step + 1) / warmup
+    if decay == 0:
+        return 1.0
     share = (step / steps - (1 - decay)) / decay
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * max(0.0, share)))

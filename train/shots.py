@@ -1,0 +1,261 @@
+"""Shots: frames of the rendered world as the grounder sees them, with everything that may be asked of them.
+
+Drawing a frame costs as much as learning from it, so a pool of shots is drawn once, by all cores,
+into Arrow files that are mapped into memory; training reads its pictures again and again and asks
+something else each time.
+"""
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from data_prep.files import whole_file
+from data_prep.geometry import Box, Size, box_of_mask, rescale
+from data_prep.prompts import Contract
+from data_prep.visual_prompt import crop_template
+from data_prep.world.draw import draw_frame
+from data_prep.world.presets import PRESETS, WorldPreset
+from data_prep.world.scene import Scene, make_scene
+from data_prep.world.words import Phrase, absent, refer
+from models.questions import SIDE_MULTIPLE, resize
+
+PIXELS_SEEN = 12  # of the frame: less of a thing is as good as nothing
+CLEAR_SHARE = 0.42  # of the squared radius: less of a thing is neither surely visible nor surely absent
+OWNED_SHARE, FREE_SHARE = 0.25, 0.06  # of a token: from here a thing's, below here nobody's
+FREE, UNCLEAR = -1, -2
+PHRASES, MISSES = 4, 8  # texts drawn for each thing, and texts that mean nothing in the scene
+QUALITY = (60, 96)  # of JPEG, as of the written videos
+CHUNK = 250  # shots a file holds
+log = logging.getLogger(__name__)
+SCHEMA = pa.schema([("picture", pa.binary()), ("templates", pa.binary()), ("facts", pa.string())])
+
+
+@dataclass(frozen=True)
+class ShotThing:
+    """A thing of a shot; `box_resized` is what can be seen of it, in pixels of the shot's image.
+
+    `clear`: enough can be seen to call it visible. Without a box it is absent; between the two nobody
+    can tell. `phrases` are ways to refer to it, `has_template` says that the shot has a crop of it.
+    """
+
+    colour: str
+    shape: str
+    box_resized: Box | None
+    clear: bool
+    has_template: bool
+    phrases: tuple[Phrase, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One frame, resized as the contract says: RGB uint8 (height, width, 3).
+
+    `owner` int8 (rows, columns): for every token of the image the index of the thing that fills it
+    best, `FREE` or `UNCLEAR`. `templates` are crops from another frame. `misses` name nothing here.
+    """
+
+    image: np.ndarray
+    things: tuple[ShotThing, ...]
+    owner: np.ndarray
+    templates: tuple[np.ndarray | None, ...]
+    misses: tuple[Phrase, ...]
+
+
+def draw_shot(seed: int, preset: WorldPreset, contract: Contract, size: Size) -> dict[str, Any]:
+    """Draw the shot that follows from `seed` (an offset into the preset's seeds), as a row of a pool."""
+    scene = make_scene(preset.first_seed + seed, preset)
+    rng = np.random.default_rng((preset.first_seed + seed, 2))
+    image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
+    templates = _templates(rng, scene, contract)
+    things = [
+        ShotThing(
+            colour=thing.colour,
+            shape=thing.shape,
+            box_resized=_seen_box(mask, size),
+            clear=int(mask.sum()) >= max(PIXELS_SEEN, CLEAR_SHARE * thing.radius**2),
+            has_template=template is not None,
+            phrases=tuple(refer(rng, scene, index) for _ in range(PHRASES)),
+        )
+        for index, (thing, mask, template) in enumerate(zip(scene.things, masks, templates, strict=True))
+    ]
+    facts = {
+        "things": [dataclasses.asdict(thing) for thing in things],
+        "owner": _owner(masks, size).tolist(),
+        "misses": [dataclasses.asdict(absent(rng, scene)) for _ in range(MISSES)],
+    }
+    return {
+        "picture": _jpeg(resize(image, size), int(rng.integers(*QUALITY))),
+        "templates": _jpeg(_strip(templates, contract), int(rng.integers(*QUALITY))),
+        "facts": json.dumps(facts),
+    }
+
+
+def _seen_box(mask: np.ndarray, size: Size) -> Box | None:
+    """The box of what is seen of a thing, in pixels of the resized image; None for a sliver."""
+    box = box_of_mask(mask) if int(mask.sum()) >= PIXELS_SEEN else None
+    return None if box is None else rescale(box, (mask.shape[1], mask.shape[0]), size)
+
+
+def _templates(rng: np.random.Generator, scene: Scene, contract: Contract) -> list[np.ndarray | None]:
+    """A crop of each thing that another frame shows clearly, as inexact as a tracker's."""
+    image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
+    crops: list[np.ndarray | None] = []
+    for thing, mask in zip(scene.things, masks, strict=True):
+        box = box_of_mask(mask) if int(mask.sum()) >= CLEAR_SHARE * thing.radius**2 else None
+        crops.append(None if box is None else crop_template(image, jittered(rng, box, 0.1), contract))
+    return crops
+
+
+def jittered(rng: np.random.Generator, box_xyxy: Box, amount: float) -> Box:
+    """A box whose corners are moved by up to `amount` of its sides."""
+    left, top, right, bottom = box_xyxy
+    shift = rng.uniform(-amount, amount, 4) * (right - left, bottom - top, right - left, bottom - top)
+    x0, y0, x1, y1 = (float(value) for value in np.array(box_xyxy) + shift)
+    return x0, y0, x1, y1
+
+
+def _owner(masks: list[np.ndarray], size: Size) -> np.ndarray:
+    """Which thing fills each token best, int8 (rows, columns)."""
+    grid = size[0] // SIDE_MULTIPLE, size[1] // SIDE_MULTIPLE
+    shares = np.stack(
+        [cv2.resize(mask.astype(np.float32), grid, interpolation=cv2.INTER_AREA) for mask in masks]
+    )
+    best, most = shares.argmax(0), shares.max(0)
+    unowned = np.where(most < FREE_SHARE, FREE, UNCLEAR)
+    return np.where(most >= OWNED_SHARE, best, unowned).astype(np.int8)
+
+
+def _template_side(contract: Contract) -> int:
+    return round(contract.template_pixels**0.5)
+
+
+def _strip(templates: list[np.ndarray | None], contract: Contract) -> np.ndarray:
+    """All templates side by side; grey where there is none."""
+    side = _template_side(contract)
+    strip = np.full((side, side * len(templates), 3), 128, np.uint8)
+    for index, template in enumerate(templates):
+        if template is not None:
+            strip[:, index * side : (index + 1) * side] = resize(template, (side, side))
+    return strip
+
+
+def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "encoding to memory does not fail"
+    return data.tobytes()
+
+
+def _picture(data: pa.Scalar) -> np.ndarray:
+    buffer = np.frombuffer(data.as_buffer(), np.uint8)
+    picture = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
+    assert picture is not None, "a pool's files are written whole"
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def read_shot(row: dict[str, pa.Scalar], contract: Contract) -> Shot:
+    """A row of a pool as a shot."""
+    facts = json.loads(row["facts"].as_py())
+    things = tuple(_thing(values) for values in facts["things"])
+    side, strip = _template_side(contract), _picture(row["templates"])
+    templates = tuple(
+        np.ascontiguousarray(strip[:, index * side : (index + 1) * side]) if thing.has_template else None
+        for index, thing in enumerate(things)
+    )
+    misses = tuple(Phrase(**phrase) for phrase in facts["misses"])
+    return Shot(_picture(row["picture"]), things, np.array(facts["owner"], np.int8), templates, misses)
+
+
+def _thing(values: dict[str, Any]) -> ShotThing:
+    box, phrases = values.pop("box_resized"), values.pop("phrases")
+    return ShotThing(
+        **values,
+        box_resized=None if box is None else tuple(box),
+        phrases=tuple(Phrase(**phrase) for phrase in phrases),
+    )
+
+
+# ---- pools ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PoolKind:
+    """What the pictures of a pool depend on; `size` is (width, height) of the resized frames."""
+
+    preset: str
+    contract: Contract
+    size: Size
+
+    @property
+    def name(self) -> str:
+        """The pool's folder."""
+        width, height = self.size
+        return f"{self.preset}-{width}x{height}-{_template_side(self.contract)}"
+
+
+def open_pool(folder: Path, kind: PoolKind, first: int, count: int, workers: int = 1) -> "ShotPool":
+    """Shots `first`, `first + 1`, … of a preset. Those that no earlier run drew into `folder` are drawn.
+
+    They lie in files of `CHUNK` shots, each written whole or not at all.
+    """
+    starts = range(first - first % CHUNK, first + count, CHUNK)
+    paths = [folder / kind.name / f"{start:010d}.arrow" for start in starts]
+    missing = [(path, start) for path, start in zip(paths, starts, strict=True) if not path.is_file()]
+    if missing:
+        (folder / kind.name).mkdir(parents=True, exist_ok=True)
+        log.info("drawing %d pictures of %s into %s", len(missing) * CHUNK, kind.preset, folder / kind.name)
+        drawn = list(_mapped(partial(_draw_chunk, kind), missing, workers))
+        log.info("drew %d files", len(drawn))
+    return ShotPool(paths, first % CHUNK, count, kind.contract)
+
+
+def _mapped(
+    draw: Callable[[tuple[Path, int]], Path], chunks: Iterable[tuple[Path, int]], workers: int
+) -> Iterator[Path]:
+    if workers == 1:
+        yield from map(draw, chunks)
+        return
+    with ProcessPoolExecutor(workers) as processes:
+        yield from processes.map(draw, chunks)
+
+
+def _draw_chunk(kind: PoolKind, chunk: tuple[Path, int]) -> Path:
+    """Draw one file of shots."""
+    path, start = chunk
+    cv2.setNumThreads(1)  # the processes share the cores already
+    preset = PRESETS[kind.preset]
+    rows = [draw_shot(seed, preset, kind.contract, kind.size) for seed in range(start, start + CHUNK)]
+    with (
+        whole_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, SCHEMA) as writer,
+    ):
+        writer.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
+    return path
+
+
+class ShotPool(Sequence[Shot]):
+    """Drawn shots, mapped into memory: `count` of them, from `skip` on in the first file."""
+
+    def __init__(self, paths: Sequence[Path], skip: int, count: int, contract: Contract) -> None:
+        self.contract, self._skip, self._count = contract, skip, count
+        self._tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Shot:  # type: ignore[override]  # one shot, never a slice
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        chunk, row = divmod(index + self._skip, CHUNK)
+        table = self._tables[chunk]
+        return read_shot({name: table[name][row] for name in SCHEMA.names}, self.contract)
