@@ -20,7 +20,7 @@ FIGURE_NAMES = ("referral\naccuracy", "IoU when\npresent", "absent\nprecision", 
 def print_table(
     run: RunSummary, places: Mapping[str, Path | str | None], console: Console | None = None
 ) -> None:
-    """Print tracks, failures in full, totals, figures beside those to read them against, and where things lie.
+    """Print tracks, failures in full, totals, figures beside their references, and where things lie.
 
     `places` names what was written ("zip", "overlays", …); those that are None are left out.
     """
