@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,14 +28,17 @@ from data_prep.prompts import (
 from data_prep.world.presets import PRESETS
 from models.config import GrounderConfig
 from models.grounder import MAX_BOX_TOKENS, Answer, Grounder, find_contract
-from models.questions import Question
+from models.questions import Question, QuestionEncoder
 from tests.tiny_models import save_grounder
 from train.config import GrounderRecipe, Stage
 from train.grounder import GrounderTraining
-from train.samples import Sample, SampleMix, draw_sample
+from train.samples import Sample, SampleMix, draw_questions
+from train.shots import draw_shot, read_shot
 
 CPU = torch.device("cpu")
-BUDGET = 9 * 5 * 28 * 28  # pixels of a search image; 480×270 becomes 8 by 5 tokens
+BUDGET = 9 * 6 * 28 * 28  # pixels of a search image; 480×320 becomes 9 by 6 tokens
+SIZE = (9 * 28, 6 * 28)
+CONTRACT = dataclasses.replace(BUILT_IN["short"], min_pixels=BUDGET, max_pixels=BUDGET)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,29 +54,32 @@ def offline_on_one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def samples() -> list[Sample]:
-    """Frames of 480×270, whose two sides are resized by different factors; the third has no target."""
-    contract, preset = BUILT_IN["short"], PRESETS["train"]
+    """Questions about four shots, with and without template and rectangle; the third has no target."""
+    shots = []
+    for seed in range(4):
+        row = draw_shot(seed, PRESETS["plain"], CONTRACT, SIZE)
+        shots.append(read_shot({name: pa.scalar(value) for name, value in row.items()}, CONTRACT))
     mixes = [SampleMix(float(n == 2), template=float(n % 2), marked=float(n > 1)) for n in range(4)]
-    return [draw_sample(seed, preset, contract, mix) for seed, mix in enumerate(mixes)]
+    asked = [draw_questions(np.random.default_rng(n), shots, 1, mix)[n] for n, mix in enumerate(mixes)]
+    assert [sample.thing is None for sample in asked] == [False, False, True, False]
+    return asked
 
 
 @pytest.fixture(scope="module")
 def taught_folder(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint trained on the samples with the recipe's own loss, and saved by it.
-
-    Its images of 8 by 5 tokens are fine enough that rounding costs a box less than a tenth of its IoU.
-    """
+    """A checkpoint trained on the samples with the recipe's own losses, and saved by it."""
     folder = tmp_path_factory.mktemp("taught")
-    recipe = GrounderRecipe(width=32, layers=2, stages=[Stage(preset="train", steps=1)])
+    stages = [Stage(preset="plain", steps=1)]
+    recipe = GrounderRecipe(width=32, layers=2, vision_layers=2, match_layer=1, stages=stages)
     training = GrounderTraining(recipe, folder, CPU)
-    training.contract = dataclasses.replace(training.contract, min_pixels=BUDGET, max_pixels=BUDGET)
+    training.contract, training.encoder = CONTRACT, QuestionEncoder(training.processor, CONTRACT)
     training.model.train()
     steps, warmup, peak = 130, 20, 4e-3
     for step in range(steps):
         for group in training.optimizer.param_groups:
             group["lr"] = peak * min(1.0, (step + 1) / warmup) * (1 - 0.9 * step / steps)
         training.optimizer.zero_grad()
-        training.loss(samples, training.contract).backward()
+        sum(training.losses(samples).values(), torch.zeros(())).backward()
         torch.nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
         training.optimizer.step()
     training.save_weights(folder / "model")
@@ -115,15 +122,15 @@ def favouring(grounder: Grounder, text: str) -> Iterator[None]:
 
 
 def test_what_was_taught_is_answered(taught: Grounder, samples: list[Sample]) -> None:
-    """Training and inference mean the same thing by an answer, in pixels of the frame."""
-    assert taught.encoder.resized_size((480, 270)) == (8 * 28, 5 * 28)
+    """Training and inference mean the same thing by an answer, in pixels of the question's image."""
+    assert taught.encoder.resized_size((480, 320)) == SIZE
     answers = taught.locate([sample.question for sample in samples])
     for sample, answer in zip(samples, answers, strict=True):
-        if sample.box_xyxy is None:
+        if sample.box_resized is None:
             assert answer.visible < 0.1
         else:
             assert answer.visible > 0.9 and answer.box_xyxy is not None
-            assert iou(answer.box_xyxy, sample.box_xyxy) > 0.9
+            assert iou(answer.box_xyxy, sample.box_resized) > 0.9
             assert answer.box_confidence > 0.6
 
 

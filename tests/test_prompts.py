@@ -215,5 +215,5 @@ def test_every_wording_renders(name: str) -> None:
 def test_every_built_in_contract_has_a_wording_and_room_for_its_numbers() -> None:
     for contract in BUILT_IN.values():
         assert contract.wording in WORDINGS and contract.min_pixels <= contract.max_pixels
-        longest = contract.max_pixels // 28  # pixels of the longer side where the shorter is one token
-        assert contract.digits == 0 or 10**contract.digits > longest // 2
+        longest = (8 * contract.max_pixels) ** 0.5  # pixels of the longer side of an image of eight to one
+        assert contract.digits == 0 or 10**contract.digits > longest

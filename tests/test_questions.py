@@ -21,7 +21,7 @@ from data_prep.prompts import (
     parse_box,
     to_frame,
 )
-from data_prep.world.vocabulary import COLOURS, SHAPE_NAMES
+from data_prep.world.vocabulary import COLOUR_WORDS, SHAPES
 from models.nano import build_processor
 from models.questions import SIDE_MULTIPLE, Question, QuestionEncoder
 
@@ -99,7 +99,7 @@ def test_a_square_with_room_for_n_by_n_tokens_has_them(side: int) -> None:
 
 def test_the_usual_video_frame_keeps_its_size_in_tokens() -> None:
     """What checkpoints were trained with: another rule would feed them other images."""
-    assert ENCODERS["short"].resized_size((480, 270)) == (5 * 28, 3 * 28)
+    assert ENCODERS["short"].resized_size((480, 320)) == (12 * 28, 8 * 28)
     assert ENCODERS["qwen"].resized_size((1280, 720)) == (36 * 28, 20 * 28)
     assert ENCODERS["qwen"].resized_size((320, 240)) == (14 * 28, 10 * 28)
 
@@ -177,7 +177,7 @@ def test_rows_are_padded_on_the_left_and_end_with_their_answers() -> None:
     mask = encoded.inputs["attention_mask"]
     assert mask[0].all() and not mask[1].all()
     assert bool((mask.diff(dim=1) >= 0).all()), "once a row has begun it has no gap"
-    assert encoded.resized == [(140, 84), (84, 140)]
+    assert encoded.resized == [(364, 196), (196, 364)]
     for row, (question, answer) in enumerate(zip(questions, answers, strict=True)):
         alone = tokens(encoder, question, answer)
         ids = encoded.inputs["input_ids"][row]
@@ -219,7 +219,8 @@ def test_the_small_tokenizer_has_a_token_for_a_digit_and_for_a_word_of_the_world
         return len(TOKENIZER(text, add_special_tokens=False).input_ids)
 
     assert count("0123456789") == 10 and count("112,084") == 7
-    words = {word for names in SHAPE_NAMES.values() for name in names for word in name.split()} | {*COLOURS}
+    names = [name for words in (*SHAPES.values(), *COLOUR_WORDS.values()) for name in words]
+    words = {word for name in names for word in name.split()}
     assert {word for word in words if count(f" {word}") != 1} == set()
 
 

@@ -97,7 +97,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
     def update(self, loss: torch.Tensor, largest_norm: float) -> None:
         """Backward, clip the gradient and step. Raises FloatingPointError where the loss is not finite."""
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"loss is {float(loss)} at step {self.step}")
+            raise FloatingPointError(f"loss is {float(loss.detach())} at step {self.step}")
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), largest_norm)

@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.geometry import Box, enlarge
 from data_prep.world.words import Phrase, plainly
 from models.questions import Question
-from train.shots import Shot, jittered
+from train.shots import Shot, ShotThing, jittered
 
 OWN_MISS = 0.3  # of the questions about nothing: the thing exists and is out of sight, where one is
 LOOK_ALIKE_TRIES = 6  # things of other shots looked at for one that shares a colour or a shape
@@ -90,10 +90,29 @@ class _Asker:
             return self._sample(self._phrase(self.shot, index), template, None)
         if with_template and (stranger := self._stranger()):
             shot, index = stranger
-            thing = shot.things[index]
-            words = Phrase(plainly(thing.colour, thing.shape), "attribute", thing.colour, thing.shape)
-            return self._sample(words, shot.templates[index], None)
-        return self._sample(self._plain(self._pick_phrase(self.shot.misses)), None, None)
+            return self._sample(self._missing_phrase(shot.things[index]), shot.templates[index], None)
+        return self._sample(self._miss(), None, None)
+
+    def _missing_phrase(self, thing: ShotThing) -> Phrase:
+        """What is said of a thing of another shot and of nothing here: in its own words, since plainer ones
+        than are said of what is here would give the answer away.
+        """
+        fitting = [phrase for phrase in thing.phrases if not self._names_something(phrase)]
+        return self._as_plain(self._pick_phrase(fitting or [_plainest(thing.colour, thing.shape)]))
+
+    def _miss(self) -> Phrase:
+        """What names nothing here; where words are plain, they always name colour and shape."""
+        misses = self.shot.misses
+        if self.mix.plain:
+            misses = tuple(phrase for phrase in misses if phrase.colour and phrase.shape) or misses
+        return self._as_plain(self._pick_phrase(misses))
+
+    def _names_something(self, phrase: Phrase) -> bool:
+        """Whether a phrase fits a thing of this shot."""
+        return any(
+            phrase.colour in (None, thing.colour) and phrase.shape in (None, thing.shape)
+            for thing in self.shot.things
+        )
 
     def _stranger(self) -> tuple[Shot, int] | None:
         """A thing of another shot, with a template, that this one has not: if possible a look-alike."""
@@ -118,12 +137,13 @@ class _Asker:
     def _phrase(self, shot: Shot, index: int) -> Phrase:
         thing = shot.things[index]
         if self.mix.plain:
-            return Phrase(plainly(thing.colour, thing.shape), "attribute", thing.colour, thing.shape)
+            return _plainest(thing.colour, thing.shape)
         return self._pick_phrase(thing.phrases)
 
-    def _plain(self, phrase: Phrase) -> Phrase:
+    def _as_plain(self, phrase: Phrase) -> Phrase:
+        """The phrase, or the plainest one of the same colour and shape where words are plain."""
         if self.mix.plain and phrase.colour and phrase.shape:
-            return Phrase(plainly(phrase.colour, phrase.shape), "attribute", phrase.colour, phrase.shape)
+            return _plainest(phrase.colour, phrase.shape)
         return phrase
 
     def _last_box(self, index: int) -> Box:
@@ -144,3 +164,7 @@ class _Asker:
 
     def _pick_phrase(self, phrases: Sequence[Phrase]) -> Phrase:
         return phrases[int(self.rng.integers(len(phrases)))]
+
+
+def _plainest(colour: str, shape: str) -> Phrase:
+    return Phrase(plainly(colour, shape), "attribute", colour, shape)
