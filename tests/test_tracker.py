@@ -17,7 +17,8 @@ CONTRACT = BUILT_IN["short"]
 
 
 def track(world: ScriptedWorld, count: int, **changes: object) -> list[Report]:
-    settings = dataclasses.replace(TrackerConfig(), **changes)
+    steady = TrackerConfig(agree_iou=0.3, move_above=0.6, verify_every=5, doubts_to_lose=2)
+    settings = dataclasses.replace(steady, **changes)
     moving = [frame(10 * index % 250) for index in range(count)]
     return drive(referral_tracker(settings, CONTRACT), world, moving)
 
