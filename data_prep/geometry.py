@@ -79,6 +79,15 @@ def enlarge(box_xyxy: Box, factor: float, size: Size | None = None) -> Box:
     return grown if size is None else clamp(grown, size)
 
 
+def jittered(rng: np.random.Generator, box_xyxy: Box, share: float) -> Box:
+    """A box with every side moved by up to `share` of its length; it may reach out of its image."""
+    left, top, right, bottom = box_xyxy
+    lengths = right - left, bottom - top
+    shift = rng.uniform(-share, share, 4) * (*lengths, *lengths)
+    x0, y0, x1, y1 = (float(side + by) for side, by in zip(box_xyxy, shift, strict=True))
+    return x0, y0, x1, y1
+
+
 def box_of_mask(mask: np.ndarray) -> Box | None:
     """The tight box (xyxy) around the true pixels of a mask (height, width); None where there are none."""
     rows = np.flatnonzero(mask.any(axis=1))

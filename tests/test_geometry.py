@@ -14,6 +14,7 @@ from data_prep.geometry import (
     clamp,
     enlarge,
     iou,
+    jittered,
     rescale,
     xywh_to_xyxy,
     xyxy_to_xywh,
@@ -46,6 +47,22 @@ def test_a_box_resized_there_and_back_is_where_it_was(
     box: Box, first: tuple[int, int], second: tuple[int, int]
 ) -> None:
     assert rescale(rescale(box, first, second), second, first) == pytest.approx(box, rel=1e-9, abs=1e-9)
+
+
+@quick
+@given(box=boxes(), share=st.floats(0, 1), seed=st.integers(0, 1000))
+def test_no_side_of_a_jittered_box_moves_more_than_its_share(box: Box, share: float, seed: int) -> None:
+    moved = jittered(np.random.default_rng(seed), box, share)
+    lengths = (box[2] - box[0], box[3] - box[1]) * 2
+    for side, other, length in zip(box, moved, lengths, strict=True):
+        assert abs(side - other) <= share * length + 1e-9
+
+
+def test_every_side_of_a_jittered_box_moves_by_itself() -> None:
+    box = (100.0, 80.0, 160.0, 120.0)
+    moved = np.array([jittered(np.random.default_rng(seed), box, 0.1) for seed in range(200)]) - box
+    assert np.abs(moved).max(0) == pytest.approx([6, 4, 6, 4], rel=0.1)
+    assert np.abs(np.corrcoef(moved.T) - np.eye(4)).max() < 0.3
 
 
 def test_width_and_height_have_a_scale_each() -> None:

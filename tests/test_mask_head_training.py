@@ -17,7 +17,7 @@ from models.sam2_steps import Outline
 from train import mask_head
 from train.mask_head import UNUSED, MaskHeadTraining, run
 from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
-from train.mask_head_data import draw_clips, draw_stills, jittered
+from train.mask_head_data import draw_clips, draw_stills
 from train.mask_head_figures import mask_iou, measure
 from train.mask_head_loss import dice_loss, mask_losses, mean_losses, soft_iou
 
@@ -82,11 +82,15 @@ def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
 
 
 def test_boxes_are_as_imprecise_as_asked() -> None:
-    rng, box = np.random.default_rng(0), (100.0, 80.0, 160.0, 140.0)
-    overlaps = [iou(box, jittered(rng, box, 0.12, (480, 270))) for _ in range(200)]
-    assert 0.55 < min(overlaps) < 0.75 and max(overlaps) > 0.9
-    assert jittered(rng, box, 0.0, (480, 270)) == box
-    assert max(jittered(rng, (0.0, 0.0, 480.0, 270.0), 0.5, (480, 270))) <= 480
+    processor = build_processor(nano_config(64))
+    exact, imprecise = (
+        draw_stills(np.random.default_rng(0), 12, dataclasses.replace(RECIPE, jitter=jitter), processor)
+        for jitter in (0.0, 0.12)
+    )
+    boxes = zip(*(batch.boxes_resized.flatten(0, 1).tolist() for batch in (exact, imprecise)), strict=True)
+    overlaps = [iou(one, other) for one, other in boxes]
+    assert 0.55 < min(overlaps) < 0.8 and max(overlaps) > 0.9
+    assert float(imprecise.boxes_resized.min()) >= 0 and float(imprecise.boxes_resized.max()) <= 64
 
 
 # ---- losses --------------------------------------------------------------------------------------

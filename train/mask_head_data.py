@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from transformers import Sam2ImageProcessor
 
-from data_prep.geometry import Box, box_of_mask, clamp, rescale
+from data_prep.geometry import Box, box_of_mask, clamp, jittered, rescale
 from data_prep.world.draw import draw_frame
-from data_prep.world.presets import PRESETS, WorldPreset
+from data_prep.world.film import SLIVER
+from data_prep.world.presets import PRESETS, TRAINING_SEEDS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
 from train.mask_head_config import MaskHeadRecipe
-
-SLIVER = 12  # pixels of the frame; of a thing that shows less, nobody can say that it is there
-SCENES = 200_000_000  # scene seeds that training draws from; a preset's later seeds are never trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,21 +60,13 @@ def draw_clips(
     return _batch([_clip(rng, preset, recipe) for _ in range(count)], processor)
 
 
-def jittered(rng: np.random.Generator, box_xyxy: Box, share: float, size: tuple[int, int]) -> Box:
-    """A box with every side moved by up to `share` of its length, inside an image of (width, height)."""
-    width, height = box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1]
-    shift = rng.uniform(-share, share, 4) * (width, height, width, height)
-    left, top, right, bottom = (float(side + by) for side, by in zip(box_xyxy, shift, strict=True))
-    return clamp((left, top, right, bottom), size)
-
-
 def _preset(rng: np.random.Generator, recipe: MaskHeadRecipe) -> WorldPreset:
     """The world of one step: all frames of a batch have one size."""
     return PRESETS[str(rng.choice(recipe.presets))]
 
 
 def _scene(rng: np.random.Generator, preset: WorldPreset) -> Scene:
-    return make_scene(preset.first_seed + int(rng.integers(SCENES)), preset)
+    return make_scene(preset.first_seed + int(rng.integers(TRAINING_SEEDS)), preset)
 
 
 def _visible(masks: Sequence[np.ndarray]) -> list[int]:
@@ -109,7 +99,7 @@ def _prompt_box(rng: np.random.Generator, mask: np.ndarray, jitter: float) -> Bo
     """The box of a mask, as imprecise as a grounder's."""
     box = box_of_mask(mask)
     assert box is not None, "only visible things get a box"
-    return jittered(rng, box, jitter, (mask.shape[1], mask.shape[0]))
+    return clamp(jittered(rng, box, jitter), (mask.shape[1], mask.shape[0]))
 
 
 def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | None:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.geometry import box_of_mask
+from data_prep.geometry import box_of_mask, clamp, jittered
 from data_prep.world.clip import render_clip
+from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS
 from models.mask_head import MaskHead
-from train.mask_head_data import SLIVER, jittered
 
 TIMES = 7  # box to mask is asked at frame (7·scene) mod length, so that scenes differ in time too
 
@@ -64,7 +64,7 @@ def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> flo
     box = box_of_mask(truth)
     if box is None or np.count_nonzero(truth) < SLIVER:
         return None
-    box = jittered(np.random.default_rng(index), box, jitter, preset.size)
+    box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
     return mask_iou(head.segment(head.encode(clip.images[0]), box).mask, truth)
 
 
@@ -84,7 +84,7 @@ def _carried(
     box = box_of_mask(truths[first])
     if box is None:  # a target that never comes: there is nothing to carry
         return np.zeros((0, 2)), np.zeros(0)
-    box = jittered(np.random.default_rng(index), box, jitter, preset.size)
+    box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
     memory = head.segment(head.encode(clip.images[first]), box).memory
     shown, silent = [], []
     for image, truth, area in list(zip(clip.images, truths, areas, strict=True))[first + 1 : first + frames]:

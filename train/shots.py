@@ -8,8 +8,8 @@ something else each time.
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,22 +20,24 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.files import whole_file
-from data_prep.geometry import Box, Size, box_of_mask, rescale
+from data_prep.geometry import Box, Size, box_of_mask, jittered, rescale
+from data_prep.parallel import in_processes
 from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
+from data_prep.world.film import SLIVER, seen
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
 from data_prep.world.words import Phrase, absent, refer
 from models.questions import SIDE_MULTIPLE, resize
 
-PIXELS_SEEN = 12  # of the frame: less of a thing is as good as nothing
 CLEAR_SHARE = 0.42  # of the squared radius: less of a thing is neither surely visible nor surely absent
 OWNED_SHARE, FREE_SHARE = 0.25, 0.06  # of a token: from here a thing's, below here nobody's
 FREE, UNCLEAR = -1, -2
 PHRASES, MISSES = 4, 8  # texts drawn for each thing, and texts that mean nothing in the scene
 QUALITY = (60, 96)  # of JPEG, as of the written videos
 CHUNK = 250  # shots a file holds
+TELL_EVERY = 30.0  # seconds between lines while a pool is drawn
 log = logging.getLogger(__name__)
 SCHEMA = pa.schema([("picture", pa.binary()), ("templates", pa.binary()), ("facts", pa.string())])
 
@@ -82,7 +84,7 @@ def draw_shot(seed: int, preset: WorldPreset, contract: Contract, size: Size) ->
             colour=thing.colour,
             shape=thing.shape,
             box_resized=_seen_box(mask, size),
-            clear=int(mask.sum()) >= max(PIXELS_SEEN, CLEAR_SHARE * thing.radius**2),
+            clear=int(mask.sum()) >= max(SLIVER, CLEAR_SHARE * thing.radius**2),
             has_template=template is not None,
             phrases=tuple(refer(rng, scene, index) for _ in range(PHRASES)),
         )
@@ -102,7 +104,8 @@ def draw_shot(seed: int, preset: WorldPreset, contract: Contract, size: Size) ->
 
 def _seen_box(mask: np.ndarray, size: Size) -> Box | None:
     """The box of what is seen of a thing, in pixels of the resized image; None for a sliver."""
-    box = box_of_mask(mask) if int(mask.sum()) >= PIXELS_SEEN else None
+    shown = seen(mask)
+    box = None if shown is None else box_of_mask(shown)
     return None if box is None else rescale(box, (mask.shape[1], mask.shape[0]), size)
 
 
@@ -114,14 +117,6 @@ def _templates(rng: np.random.Generator, scene: Scene, contract: Contract) -> li
         box = box_of_mask(mask) if int(mask.sum()) >= CLEAR_SHARE * thing.radius**2 else None
         crops.append(None if box is None else crop_template(image, jittered(rng, box, 0.1), contract))
     return crops
-
-
-def jittered(rng: np.random.Generator, box_xyxy: Box, amount: float) -> Box:
-    """A box whose corners are moved by up to `amount` of its sides."""
-    left, top, right, bottom = box_xyxy
-    shift = rng.uniform(-amount, amount, 4) * (right - left, bottom - top, right - left, bottom - top)
-    x0, y0, x1, y1 = (float(value) for value in np.array(box_xyxy) + shift)
-    return x0, y0, x1, y1
 
 
 def _owner(masks: list[np.ndarray], size: Size) -> np.ndarray:
@@ -209,31 +204,31 @@ def open_pool(folder: Path, kind: PoolKind, first: int, count: int, workers: int
     """
     starts = range(first - first % CHUNK, first + count, CHUNK)
     paths = [folder / kind.name / f"{start:010d}.arrow" for start in starts]
-    missing = [(path, start) for path, start in zip(paths, starts, strict=True) if not path.is_file()]
+    chunks = zip(paths, (range(start, start + CHUNK) for start in starts), strict=True)
+    missing = [(path, seeds) for path, seeds in chunks if not path.is_file()]
     if missing:
         (folder / kind.name).mkdir(parents=True, exist_ok=True)
         log.info("drawing %d pictures of %s into %s", len(missing) * CHUNK, kind.preset, folder / kind.name)
-        drawn = list(_mapped(partial(_draw_chunk, kind), missing, workers))
-        log.info("drew %d files", len(drawn))
+        _draw(kind, missing, workers)
     return ShotPool(paths, first % CHUNK, count, kind.contract)
 
 
-def _mapped(
-    draw: Callable[[tuple[Path, int]], Path], chunks: Iterable[tuple[Path, int]], workers: int
-) -> Iterator[Path]:
-    if workers == 1:
-        yield from map(draw, chunks)
-        return
-    with ProcessPoolExecutor(workers) as processes:
-        yield from processes.map(draw, chunks)
+def _draw(kind: PoolKind, missing: Sequence[tuple[Path, range]], workers: int) -> None:
+    """Draw files of shots, and say now and then how far it is."""
+    started = told = time.monotonic()
+    for done, _ in enumerate(in_processes(partial(_draw_chunk, kind), missing, workers), start=1):
+        now = time.monotonic()
+        if now - told >= TELL_EVERY or done == len(missing):
+            left = (now - started) / done * (len(missing) - done) / 60
+            log.info("drew %d of %d pictures  %.0f min left", done * CHUNK, len(missing) * CHUNK, left)
+            told = now
 
 
-def _draw_chunk(kind: PoolKind, chunk: tuple[Path, int]) -> Path:
-    """Draw one file of shots."""
-    path, start = chunk
-    cv2.setNumThreads(1)  # the processes share the cores already
+def _draw_chunk(kind: PoolKind, chunk: tuple[Path, range]) -> Path:
+    """Draw one file of shots, those of some seeds."""
+    path, seeds = chunk
     preset = PRESETS[kind.preset]
-    rows = [draw_shot(seed, preset, kind.contract, kind.size) for seed in range(start, start + CHUNK)]
+    rows = [draw_shot(seed, preset, kind.contract, kind.size) for seed in seeds]
     with (
         whole_file(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from data_prep.geometry import Size
 
+TRAINING_SEEDS = 200_000_000  # training draws from so many first ones of a preset's seeds, no others
+
 
 @dataclass(frozen=True)
 class AbsenceShares:

@@ -1,11 +1,9 @@
 """Writing a preset of the rendered world as a data set, on all cores."""
 
-import os
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
+from data_prep.parallel import in_processes
 from data_prep.votsr.write import write_workspace
 from data_prep.world.film import make_film
 from data_prep.world.layouts import LAYOUTS
@@ -28,14 +26,7 @@ def render_workspace(
     same arguments give the same bytes, whatever the number of workers.
     """
     one = partial(_render_one, root, preset, prompts, frames, layout)
-    indices = range(sequences or preset.sequences)
-    if workers == 1:
-        names = [one(index) for index in indices]
-    else:
-        count = workers or len(os.sched_getaffinity(0))
-        # Processes of their own making: a fork of one in which threads live (OpenCV's, torch's) may hang.
-        with ProcessPoolExecutor(count, get_context("spawn")) as pool:
-            names = list(pool.map(one, indices))
+    names = list(in_processes(one, range(sequences or preset.sequences), workers))
     if layout == "votsr":
         write_workspace(root, names)
     return names
