@@ -96,7 +96,7 @@ def build_processor(tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2_5
 
 
 def build_grounder(
-    processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 6, vision_layers: int = 4, seed: int = 0
+    processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 5, vision_layers: int = 4, seed: int = 0
 ) -> Qwen2_5_VLForConditionalGeneration:
     """A freshly drawn small Qwen2.5-VL that fits the processor's tokens; `width` is a multiple of 32."""
     torch.manual_seed(seed)

@@ -24,7 +24,7 @@ SIDE_MULTIPLE = 28  # pixels of one language token's side: patch 14, merged 2 by
 MERGED_PATCHES = 4  # patches in one language token
 ROUNDING = 1e-9  # share of a pixel budget that rounding may cost
 
-PictureKey = tuple[int, Box | None]  # identity of the array, and the rectangle drawn in it
+PictureKey = tuple[str, int, Box | None]  # template or search, identity of the array, rectangle drawn in it
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ class Encoded:
     """Tensors of a batch of questions.
 
     `inputs` holds `input_ids`, `attention_mask` and `mm_token_type_ids` of the batch, and
-    `pixel_values` with `image_grid_thw` of its pictures, each picture once: `shown` lists, row by row,
-    which picture stands at each placeholder. `resized` is each search image's size (width, height).
+    `pixel_values` with `image_grid_thw` of its pictures, each picture once: `shown` lists for
+    each question which pictures stand at its placeholders, the search image last. `resized` is each
+    search image's size (width, height).
     """
 
     inputs: BatchFeature
-    shown: list[int]
+    shown: list[list[int]]
     resized: list[Size]
 
     def to(self, device: torch.device) -> "Encoded":
@@ -95,8 +96,7 @@ class QuestionEncoder:
             "mm_token_type_ids": (read["input_ids"] == image_token).int(),
             **seen,
         }
-        flat = [index for row in shown for index in row]
-        return Encoded(BatchFeature(inputs), flat, [pictures[row[-1]][1] for row in shown])
+        return Encoded(BatchFeature(inputs), shown, [pictures[row[-1]][1] for row in shown])
 
     def images(self, question: Question) -> list[np.ndarray]:
         """What the model is shown: the template (if any) and the marked search image, both resized."""
@@ -136,11 +136,11 @@ class QuestionEncoder:
 
     def _parts(self, question: Question) -> list[tuple[PictureKey, Callable[[], np.ndarray]]]:
         """The template (if any) and the marked search image: what tells each apart, and how it is made."""
-        search = (id(question.image), question.last_box_xyxy), lambda: self._search(question)
+        search = ("search", id(question.image), question.last_box_xyxy), lambda: self._search(question)
         template = question.template
         if template is None:
             return [search]
-        return [((id(template), None), lambda: self._template(template)), search]
+        return [(("template", id(template), None), lambda: self._template(template)), search]
 
     def _search(self, question: Question) -> np.ndarray:
         """The search image, resized, with the rectangle drawn where one is asked for."""

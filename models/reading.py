@@ -39,12 +39,13 @@ def read(
     grids = inputs["image_grid_thw"]
     if features is None:
         features = see(model, inputs["pixel_values"], grids)
-    shown: Any = [features[index] for index in encoded.shown]  # a list, as `get_image_features` has it
+    shown = [index for row in encoded.shown for index in row]
+    at_placeholders: Any = [features[index] for index in shown]  # a list, as `get_image_features` has it
     return model(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         mm_token_type_ids=inputs["mm_token_type_ids"],
-        image_grid_thw=grids[encoded.shown],
-        mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=shown)},
+        image_grid_thw=grids[shown],
+        mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=at_placeholders)},
         **kwargs,
     )

@@ -82,14 +82,24 @@ def librarys_inputs() -> BatchFeature:
 
 def test_a_picture_that_questions_share_is_encoded_once() -> None:
     encoded = ENCODER.encode(QUESTIONS, ANSWERS)
-    assert encoded.shown == [0, 1, 0, 2, 1, 3, 0, 4], "another rectangle or another array: another picture"
+    assert encoded.shown == [[0], [1, 0], [2], [1, 3], [0], [4]], (
+        "another rectangle or another array: another picture"
+    )
     grids = encoded.inputs["image_grid_thw"].tolist()
     assert [(rows * columns // 4, (rows // 2, columns // 2)) for _, rows, columns in grids] == PICTURES
     theirs = librarys_inputs()
     for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
         assert torch.equal(encoded.inputs[name].long(), theirs[name].long()), name
     parts = encoded.inputs["pixel_values"].split([4 * tokens for tokens, _ in PICTURES])
-    assert torch.equal(torch.cat([parts[index] for index in encoded.shown]), theirs["pixel_values"])
+    assert torch.equal(
+        torch.cat([parts[index] for row in encoded.shown for index in row]), theirs["pixel_values"]
+    )
+
+
+def test_a_picture_shown_whole_and_as_a_template_is_two_pictures() -> None:
+    encoded = ENCODER.encode([Question(LYING, "it", LYING)], "")
+    assert encoded.shown == [[0, 1]] and len(encoded.inputs["image_grid_thw"]) == 2
+    assert encoded.inputs["image_grid_thw"][0].tolist() != encoded.inputs["image_grid_thw"][1].tolist()
 
 
 def test_shared_pictures_are_read_as_repeated_ones_and_learn_as_much(
