@@ -14,6 +14,7 @@ import pytest
 from data_prep.geometry import center, iou
 from data_prep.prompts import BUILT_IN
 from data_prep.visual_prompt import crop_template
+from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import Scene, make_scene
 from data_prep.world.words import Phrase, plainly
@@ -27,7 +28,6 @@ from train.shots import (
     MISSES,
     OWNED_SHARE,
     PHRASES,
-    PIXELS_SEEN,
     UNCLEAR,
     PoolKind,
     Shot,
@@ -142,7 +142,7 @@ def test_a_thing_is_clear_or_absent_by_what_the_frame_shows_of_it(drawn: list[Dr
     met = set()
     for each, index, thing, mask in things_of(drawn):
         enough = int(mask.sum()) >= CLEAR_SHARE * each.scene.things[index].radius ** 2
-        assert (thing.box_resized is None) == (mask.sum() < PIXELS_SEEN)
+        assert (thing.box_resized is None) == (mask.sum() < SLIVER)
         assert thing.clear == (enough and thing.box_resized is not None)
         met.add((thing.clear, thing.box_resized is not None))
         if thing.box_resized is not None:
@@ -378,6 +378,9 @@ def test_templates_of_strangers_are_of_other_shots_and_of_looks_that_are_not_in_
         else:
             looks = [(other.colour, other.shape) for other in sample.shot.things]
             assert (thing.colour, thing.shape) not in looks
+            here = sample.shot.things
+            own = [phrase for phrase in thing.phrases if not any(fits(phrase, each) for each in here)]
+            assert sample.phrase in own or not own, "its own words: the plainest would tell that it is absent"
             strangers += 1
             alike += any(thing.colour == colour or thing.shape == shape for colour, shape in looks)
     assert strangers > 200 and alike / strangers > 0.7, "mostly of something that looks alike"
@@ -393,10 +396,11 @@ def test_a_shot_alone_asks_after_no_strangers(shots: list[Shot]) -> None:
 
 def test_plain_words_are_always_the_same_for_a_look(shots: list[Shot]) -> None:
     for sample in ask(shots, 10, plain=True, absent=0.4, template=0.3):
-        if sample.phrase.colour and sample.phrase.shape:
-            assert sample.question.words == plainly(sample.phrase.colour, sample.phrase.shape)
-        else:
-            assert sample.thing is None
+        assert sample.phrase.colour and sample.phrase.shape, "else what is left out would tell"
+        assert sample.question.words == plainly(sample.phrase.colour, sample.phrase.shape)
+    bare = [dataclasses.replace(shot, misses=()) for shot in shots]
+    for sample in ask(bare, 10, plain=True, absent=1.0, template=0.0):
+        assert not any(fits(sample.phrase, thing) for thing in sample.shot.things if thing.box_resized)
     usual = [s for s in ask(shots, 10, absent=0.0) if s.phrase.colour and s.phrase.shape]
     assert any(s.question.words != plainly(s.phrase.colour or "", s.phrase.shape or "") for s in usual)
 

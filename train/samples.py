@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from data_prep.geometry import Box, enlarge
+from data_prep.geometry import Box, enlarge, jittered
+from data_prep.world.vocabulary import COLOURS, SHAPES
 from data_prep.world.words import Phrase, plainly
 from models.questions import Question
-from train.shots import Shot, ShotThing, jittered
+from train.shots import Shot, ShotThing
 
 OWN_MISS = 0.3  # of the questions about nothing: the thing exists and is out of sight, where one is
 LOOK_ALIKE_TRIES = 6  # things of other shots looked at for one that shares a colour or a shape
@@ -97,15 +99,24 @@ class _Asker:
         """What is said of a thing of another shot and of nothing here: in its own words, since plainer ones
         than are said of what is here would give the answer away.
         """
+        plainest = _plainest(thing.colour, thing.shape)
         fitting = [phrase for phrase in thing.phrases if not self._names_something(phrase)]
-        return self._as_plain(self._pick_phrase(fitting or [_plainest(thing.colour, thing.shape)]))
+        return plainest if self.mix.plain else self._pick_phrase(fitting or [plainest])
 
     def _miss(self) -> Phrase:
         """What names nothing here; where words are plain, they always name colour and shape."""
-        misses = self.shot.misses
-        if self.mix.plain:
-            misses = tuple(phrase for phrase in misses if phrase.colour and phrase.shape) or misses
-        return self._as_plain(self._pick_phrase(misses))
+        if not self.mix.plain:
+            return self._pick_phrase(self.shot.misses)
+        misses = [
+            _plainest(each.colour, each.shape) for each in self.shot.misses if each.colour and each.shape
+        ]
+        return self._pick_phrase(misses or [_plainest(*self._strange_look())])
+
+    def _strange_look(self) -> tuple[str, str]:
+        """A colour and a shape that nothing here has together."""
+        looks = {(thing.colour, thing.shape) for thing in self.shot.things}
+        strange = [look for look in product(COLOURS, SHAPES) if look not in looks]
+        return strange[self._pick(range(len(strange)))]
 
     def _names_something(self, phrase: Phrase) -> bool:
         """Whether a phrase fits a thing of this shot."""
@@ -139,12 +150,6 @@ class _Asker:
         if self.mix.plain:
             return _plainest(thing.colour, thing.shape)
         return self._pick_phrase(thing.phrases)
-
-    def _as_plain(self, phrase: Phrase) -> Phrase:
-        """The phrase, or the plainest one of the same colour and shape where words are plain."""
-        if self.mix.plain and phrase.colour and phrase.shape:
-            return _plainest(phrase.colour, phrase.shape)
-        return phrase
 
     def _last_box(self, index: int) -> Box:
         """Where a thing was a few frames ago, inexactly; sometimes somewhere else altogether."""
