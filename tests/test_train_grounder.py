@@ -14,7 +14,7 @@ from torch import nn
 
 from configs.errors import UserError
 from data_prep.prompts import BUILT_IN, answer_text
-from data_prep.world.presets import PRESETS
+from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
 from models.grounder import Grounder
 from models.nano import build_processor
@@ -23,7 +23,7 @@ from train import grounder as recipe_module
 from train import shots as shots_module
 from train.auxiliary import LookHead, search_tokens
 from train.config import GrounderRecipe, Stage
-from train.grounder import HELD_OUT, GrounderTraining, stage_mix, train_grounder
+from train.grounder import GrounderTraining, stage_mix, train_grounder
 from train.samples import Sample, SampleMix, draw_questions
 from train.schedule import warmup_stable_decay
 from train.shots import PoolKind, Shot, ShotPool, open_pool
@@ -117,6 +117,12 @@ def test_a_stage_says_what_is_asked() -> None:
 def test_an_empty_curriculum_is_refused() -> None:
     with pytest.raises(UserError, match="stages is empty"):
         begin(stages=[])
+
+
+@pytest.mark.parametrize(("name", "layer"), [("named_layer", 0), ("match_layer", 4)])
+def test_a_layer_that_the_model_has_not_is_refused(name: str, layer: int) -> None:
+    with pytest.raises(UserError, match=rf"recipe\.{name}={layer}: the model has layers 1 to 3"):
+        begin(**{name: layer})
 
 
 def test_an_epoch_takes_each_picture_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,14 +287,14 @@ def finished(runs: Path) -> Finished:
 
 
 def test_pools_are_those_of_the_stages_and_held_out_scenes_are_never_learned(finished: Finished) -> None:
-    assert finished.pools == [("plain", 0, 4), ("train", 0, 6), ("train", HELD_OUT, 3)]
+    assert finished.pools == [("plain", 0, 4), ("train", 0, 6), ("train", TRAINING_SEEDS, 3)]
 
 
 def test_held_out_scenes_belong_to_no_other_preset() -> None:
     firsts = sorted(preset.first_seed for preset in PRESETS.values())
     for first in firsts:
         following = [other for other in firsts if other > first]
-        assert not following or first + HELD_OUT + 1_000_000 < min(following)
+        assert not following or first + TRAINING_SEEDS + 1_000_000 < min(following)
 
 
 def cut_after(steps: int, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,6 +341,14 @@ def test_a_finished_run_leaves_a_grounder_without_the_heads(finished: Finished) 
     loaded = grounder.model.state_dict()
     assert loaded.keys() == state.keys()
     assert all(torch.equal(weight, loaded[name]) for name, weight in state.items())
+
+
+def test_a_run_starts_from_the_weights_of_another(finished: Finished) -> None:
+    other = begin(initial=str(finished.folder / "model"), seed=7)
+    state = torch.load(finished.folder / "state.pt", weights_only=True)["model"]
+    assert all(torch.equal(weight, state[name]) for name, weight in other.model.state_dict().items())
+    with pytest.raises(UserError, match=r"model: has other sizes; set recipe\.width"):
+        begin(initial=str(finished.folder / "model"), layers=4)
 
 
 def test_the_state_of_another_recipe_is_refused(tmp_path: Path) -> None:

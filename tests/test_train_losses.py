@@ -18,9 +18,11 @@ from models.nano import build_processor
 from models.questions import Question, QuestionEncoder
 from train.answers import DIGIT_WEIGHTS, IGNORED, TokenWeights, label_answers, weighted_loss
 from train.auxiliary import (
+    LookFigures,
     LookHead,
     MatchHead,
     NamedHead,
+    look_figures,
     look_loss,
     match_loss,
     named_loss,
@@ -180,6 +182,24 @@ def test_edges_are_asked_of_owned_tokens_alone() -> None:
     changed = said.clone()
     changed[..., -4:] += 1
     assert look(changed, EMPTY) == look(said, EMPTY) > 0
+
+
+def test_look_figures_count_tokens_that_show_a_thing() -> None:
+    truth = {0: ("red", "ball"), 3: ("blue", "ring"), 4: ("blue", "ring")}
+    told = {0: ("red", "ball"), 3: ("blue", "ball"), 4: ("red", "ball")}
+    said = torch.zeros(1, 6, len(COLOURS) + len(SHAPES) + 6)
+    for token, (colour, shape) in told.items():
+        said[0, token, list(COLOURS).index(colour)] = 1
+        said[0, token, len(COLOURS) + 1 + list(SHAPES).index(shape)] = 1
+    boxes = {0: BALL.box_resized, 3: RING.box_resized, 4: RING.box_resized}
+    for token in truth:
+        x, y = token % 3 + 0.5, token // 3 + 0.5
+        left, top, right, bottom = (side / 28 for side in boxes[token] or ())
+        said[0, token, -4:] = torch.tensor([x - left, y - top, right - x, bottom - y + 2])
+    found = look_figures(look_head(), said, [FULL])
+    assert found.colour == pytest.approx(2 / 3) and found.shape == pytest.approx(1 / 3)
+    assert found.edges == pytest.approx(0.5)
+    assert str(LookFigures(0.5, 0.25, 1)) == "colour 0.500  shape 0.250  edges off by 1.00 tokens"
 
 
 # ---- what of it the words mean -------------------------------------------------------------------

@@ -8,6 +8,7 @@ training.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -81,9 +82,7 @@ def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) -> 
     owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
     colour, shape, edges = head(features.flatten(0, 1))
     known = (owners != UNCLEAR).flatten()
-    colours = _looked_up([[COLOUR_INDEX[thing.colour] for thing in shot.things] for shot in shots], owners)
-    shapes = _looked_up([[SHAPE_INDEX[thing.shape] for thing in shot.things] for shot in shots], owners)
-    colours[colours < 0], shapes[shapes < 0] = len(COLOURS), len(SHAPES)
+    colours, shapes = _shown(shots, owners)
     loss = F.cross_entropy(colour[known], colours.flatten()[known])
     loss = loss + F.cross_entropy(shape[known], shapes.flatten()[known])
     owned = (owners >= 0).flatten()
@@ -91,6 +90,37 @@ def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) -> 
         return loss
     truth = _edges(shots, owners).flatten(0, 1)[owned]
     return loss + F.smooth_l1_loss(edges[owned], truth, beta=0.1)
+
+
+@dataclass(frozen=True)
+class LookFigures:
+    """What the vision tower tells of tokens that show a thing."""
+
+    colour: float  # share of tokens whose colour is told right
+    shape: float  # share of tokens whose shape is told right
+    edges: float  # mean distance in tokens between an edge of the thing's box and where it was told
+
+    def __str__(self) -> str:
+        return f"colour {self.colour:.3f}  shape {self.shape:.3f}  edges off by {self.edges:.2f} tokens"
+
+
+def look_figures(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) -> LookFigures:
+    """The head's figures on `features` (shots, tokens, width), tokens row-major."""
+    owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
+    owned = (owners >= 0).flatten()
+    colour, shape, edges = (part[owned] for part in head(features.flatten(0, 1)))
+    colours, shapes = (truth.flatten()[owned] for truth in _shown(shots, owners))
+    off = (edges - _edges(shots, owners).flatten(0, 1)[owned]).abs()
+    right = [(told.argmax(-1) == truth).float() for told, truth in ((colour, colours), (shape, shapes))]
+    return LookFigures(*(part.mean().item() for part in (*right, off)))
+
+
+def _shown(shots: Sequence[Shot], owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Indices of the colour and of the shape that each token shows, (shots, tokens); the last is nothing."""
+    colours = _looked_up([[COLOUR_INDEX[thing.colour] for thing in shot.things] for shot in shots], owners)
+    shapes = _looked_up([[SHAPE_INDEX[thing.shape] for thing in shot.things] for shot in shots], owners)
+    colours[colours < 0], shapes[shapes < 0] = len(COLOURS), len(SHAPES)
+    return colours, shapes
 
 
 def _stack(shots: Sequence[Shot]) -> np.ndarray:

@@ -20,7 +20,9 @@ class Stage:
     batch: int = key(16, "pictures a step")
     questions: int = key(4, "questions about each picture of a step")
     learning_rate: float = key(1e-3, "peak of the schedule: a warm-up, the peak, then half a cosine")
-    decay: float = key(0.0, "share of the steps, at their end, over which the rate falls", maximum=1.0)
+    decay: float = key(
+        0.0, "share of the steps, at their end, over which the rate falls", minimum=0.0, maximum=1.0
+    )
     language: bool = key(True, "ask questions; without, the vision tower alone learns what tokens show")
     absent: float = key(0.35, "share of questions whose target is not in the picture")
     template: float = key(0.4, "share of questions with a template crop")
@@ -38,6 +40,7 @@ class GrounderRecipe:
     layers: int = key(5, "layers of the language model")
     vision_layers: int = key(4, "layers of the vision tower")
     stages: list[Stage] = key([], "the curriculum, in order")
+    initial: str = key("", "folder of weights to start from; empty: from scratch")
     seed: int = key(0, "of the weights and of the order of the data")
     warmup_steps: int = key(50, "steps of rising learning rate at the start of each stage")
     weight_decay: float = key(0.01, "of AdamW")
@@ -48,7 +51,7 @@ class GrounderRecipe:
     named_weight: float = key(0.5, "weight of the auxiliary loss on what image tokens know of the words")
     named_layer: int = key(1, "layer of the language model after which image tokens are asked that")
     match_layer: int = key(3, "layer of the language model after which image tokens are asked that")
-    workers: int = key(2, "processes that draw pictures", minimum=1)
+    workers: int = key(0, "processes that draw pictures; 0: one a core", minimum=0)
     log_every: int = key(25, "steps between lines")
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
     evaluate_samples: int = key(256, "questions of an evaluation")

@@ -6,8 +6,8 @@ several questions share each picture, so it is seen once for all of them. What s
 from the seed and n alone; the loop saves its whole state and goes on from it.
 """
 
-import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,23 @@ import numpy as np
 import torch
 from transformers import Qwen2_5_VLForConditionalGeneration
 
+from configs.errors import UserError
 from data_prep.geometry import Size
 from data_prep.prompts import BUILT_IN, answer_text, write_contract
-from data_prep.world.presets import PRESETS
+from data_prep.world.presets import PRESETS, TRAINING_SEEDS
+from models.config import GrounderConfig
 from models.fast_vision import quicken
 from models.grounder import Grounder
 from models.nano import build_grounder, build_processor
-from models.questions import SIDE_MULTIPLE, Encoded, QuestionEncoder
+from models.questions import SIDE_MULTIPLE, Encoded, Question, QuestionEncoder
 from models.reading import read, see
 from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
 from train.auxiliary import (
+    LookFigures,
     LookHead,
     MatchHead,
     NamedHead,
+    look_figures,
     look_loss,
     match_loss,
     named_loss,
@@ -40,9 +44,7 @@ from train.samples import Sample, SampleMix, draw_questions
 from train.schedule import warmup_stable_decay
 from train.shots import PoolKind, Shot, ShotPool, open_pool
 
-HELD_OUT = 200_000_000  # evaluations take scenes from here on, short of the next preset's seeds
-
-log = logging.getLogger(__name__)
+EVALUATE_BATCH = 32
 
 
 class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
@@ -50,12 +52,15 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
 
     def __init__(self, recipe: GrounderRecipe, out: Path, device: torch.device) -> None:
         super().__init__(recipe, out, device)
+        _check_layers(recipe)
         self.contract = BUILT_IN[recipe.contract]
         self.processor = build_processor()
         self.encoder = QuestionEncoder(self.processor, self.contract)
         self.model = build_grounder(
             self.processor, recipe.width, recipe.layers, recipe.vision_layers, recipe.seed
         )
+        if recipe.initial:
+            self._start_from(recipe.initial)
         quicken(self.model.model.visual)
         self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
         self.model.train()
@@ -70,6 +75,17 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
             weight_decay=recipe.weight_decay,
         )
         self._pools: dict[tuple[str, int, int], ShotPool] = {}
+
+    def _start_from(self, folder: str) -> None:
+        """Take over the weights of an earlier grounder; raises UserError for one of other sizes."""
+        earlier = Grounder.load(GrounderConfig(folder, dtype="float32"), torch.device("cpu"))
+        try:
+            self.model.load_state_dict(earlier.model.state_dict())
+        except RuntimeError:
+            raise UserError(
+                f"recipe.initial={folder}: has other sizes; "
+                "set recipe.width, .layers and .vision_layers to its own"
+            ) from None
 
     def learners(self) -> dict[str, torch.nn.Module]:
         """What has weights: the model, and the auxiliary heads that are thrown away at the end."""
@@ -107,14 +123,9 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
     def shots(self, stage: Stage, step: int) -> list[Shot]:
         """The pictures of a step: every epoch takes each picture of the pool once, in another order."""
         pool = self.pool(stage.preset, 0, stage.pictures)
+        count = len(pool)
         places = range(step * stage.batch, (step + 1) * stage.batch)
-        return [pool[self._shuffled(place // len(pool), len(pool))[place % len(pool)]] for place in places]
-
-    def _shuffled(self, epoch: int, count: int) -> np.ndarray:
-        if getattr(self, "_order_key", None) != (epoch, count):
-            self._order_key = epoch, count
-            self._order = np.random.default_rng((self.recipe.seed, epoch, count)).permutation(count)
-        return self._order
+        return [pool[epoch_order(self.recipe.seed, at // count, count)[at % count]] for at in places]
 
     # ---- one step ----------------------------------------------------------------------------
 
@@ -159,13 +170,9 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         self, samples: Sequence[Sample], encoded: Encoded, features: list[torch.Tensor]
     ) -> torch.Tensor:
         """Of every search picture once, however many questions share it."""
-        search, row = {}, 0
-        for sample in samples:
-            row += 1 + (sample.question.template is not None)
-            search[encoded.shown[row - 1]] = sample.shot
-        return look_loss(
-            self.look_head, torch.stack([features[index] for index in search]), list(search.values())
-        )
+        shots = {shown[-1]: sample.shot for shown, sample in zip(encoded.shown, samples, strict=True)}
+        looked_at = torch.stack([features[index] for index in shots])
+        return look_loss(self.look_head, looked_at, list(shots.values()))
 
     def _search_tokens(self, encoded: Encoded, hidden: torch.Tensor) -> torch.Tensor:
         """The search images' part of hidden states: (batch, length, width) to (batch, tokens, width)."""
@@ -174,16 +181,41 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         positions = search_tokens(encoded.inputs["input_ids"], self.model.config.image_token_id, count)
         return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
-    def evaluate(self) -> GrounderFigures:
-        """Figures on held-out scenes of the current stage's world."""
+    @torch.no_grad()
+    def evaluate(self) -> GrounderFigures | LookFigures:
+        """Figures on held-out scenes of the current stage's world: of what the stage teaches."""
         stage, _ = self.stage_at(self.step - 1)
         count = self.recipe.evaluate_samples
-        pool = self.pool(stage.preset, HELD_OUT, count)
-        rng = np.random.default_rng(0)
-        samples = draw_questions(rng, [pool[index] for index in range(count)], 1, stage_mix(stage))
-        figures = measure(Grounder(self.model, self.processor, self.contract, batch=32), samples)
+        pool = self.pool(stage.preset, TRAINING_SEEDS, count)
+        shots = [pool[index] for index in range(count)]
+        if not stage.language:
+            return self._look_figures(shots)
+        samples = draw_questions(np.random.default_rng(0), shots, 1, stage_mix(stage))
+        figures = measure(Grounder(self.model, self.processor, self.contract, batch=EVALUATE_BATCH), samples)
         self.model.train()
         return figures
+
+    def _look_figures(self, shots: Sequence[Shot]) -> LookFigures:
+        """What the vision tower tells of each token; `EVALUATE_BATCH` pictures at a time."""
+        features = []
+        for start in range(0, len(shots), EVALUATE_BATCH):
+            questions = [Question(shot.image, "") for shot in shots[start : start + EVALUATE_BATCH]]
+            inputs = self.encoder.encode(questions, "").to(self.device).inputs
+            features += see(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+        return look_figures(self.look_head, torch.stack(features), shots)
+
+
+def _check_layers(recipe: GrounderRecipe) -> None:
+    """Raises UserError where an auxiliary loss asks after a layer that the model has not."""
+    for name in ("named_layer", "match_layer"):
+        if not 1 <= (layer := getattr(recipe, name)) <= recipe.layers:
+            raise UserError(f"recipe.{name}={layer}: the model has layers 1 to {recipe.layers}")
+
+
+@lru_cache(maxsize=2)  # a batch may reach over the end of an epoch
+def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    """The order (count,) in which an epoch takes the pictures of a pool."""
+    return np.random.default_rng((seed, epoch, count)).permutation(count)
 
 
 def stage_mix(stage: Stage) -> SampleMix:

@@ -14,8 +14,8 @@ def warmed_cosine(step: int, steps: int, warmup: int, floor: float = 0.1) -> flo
 def warmup_stable_decay(step: int, steps: int, warmup: int, decay: float = 0.4, floor: float = 0.1) -> float:
     """A straight rise over `warmup` steps, then the peak, then half a cosine down to `floor`.
 
-    The last `decay` of the steps fall. A small model learns which thing is meant all of a sudden and at
-    a high rate, so the rate stays up for as long as it can.
+    The last `decay` of the steps fall (0: none does). A small model learns which thing is meant all of a
+    sudden and at a high rate, so the rate stays up for as long as it can.
     """
     if step < warmup:
         return (step + 1) / warmup
