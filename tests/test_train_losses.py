@@ -113,7 +113,7 @@ def shot(owner: Sequence[Sequence[int]], *things: ShotThing) -> Shot:
     """A shot of black pixels."""
     rows, columns = len(owner), len(owner[0])
     image = np.zeros((28 * rows, 28 * columns, 3), np.uint8)
-    return Shot(image, things, np.array(owner, np.int8), (None,) * len(things), ())
+    return Shot(image, things, np.array(owner, np.int8), (None,) * len(things))
 
 
 BALL, RING = thing("red", "ball", (7, 0, 35, 28)), thing("blue", "ring", (20, 21, 84, 56))

@@ -1,5 +1,6 @@
 """Shots of the rendered world, the pools that hold them, and the questions asked about them."""
 
+import collections
 import dataclasses
 import json
 import math
@@ -17,7 +18,7 @@ from data_prep.visual_prompt import crop_template
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import Scene, make_scene
-from data_prep.world.words import Phrase, plainly
+from data_prep.world.words import KINDS, Phrase, plainly
 from models.questions import resize
 from train import shots as shots_module
 from train.samples import Sample, SampleMix, draw_questions
@@ -25,7 +26,6 @@ from train.shots import (
     CLEAR_SHARE,
     FREE,
     FREE_SHARE,
-    MISSES,
     OWNED_SHARE,
     PHRASES,
     UNCLEAR,
@@ -210,9 +210,9 @@ def fits(phrase: Phrase, thing: ShotThing) -> bool:
     return phrase.colour in (None, thing.colour) and phrase.shape in (None, thing.shape)
 
 
-def test_phrases_mean_their_thing_alone_and_misses_mean_nothing(drawn: list[Drawn]) -> None:
+def test_phrases_mean_their_thing_alone(drawn: list[Drawn]) -> None:
     for each, index, thing, _ in things_of(drawn):
-        assert len(thing.phrases) == PHRASES and len(each.shot.misses) == MISSES
+        assert len(thing.phrases) == PHRASES
         assert (thing.colour, thing.shape) == (
             each.scene.things[index].colour,
             each.scene.things[index].shape,
@@ -221,7 +221,6 @@ def test_phrases_mean_their_thing_alone_and_misses_mean_nothing(drawn: list[Draw
             assert [fits(phrase, other) for other in each.shot.things].count(True) == 1 and fits(
                 phrase, thing
             )
-        assert not any(fits(phrase, thing) for phrase in each.shot.misses)
 
 
 # ---- pools ---------------------------------------------------------------------------------------
@@ -229,14 +228,15 @@ def test_phrases_mean_their_thing_alone_and_misses_mean_nothing(drawn: list[Draw
 
 @pytest.fixture
 def numbered(drawn: list[Drawn], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Draws shots at once, which say their seed in their first miss; the seeds drawn."""
+    """Draws shots at once, which say their seed in their first phrase; the seeds drawn."""
     row, seeds = rows_of(folder)[0], []
     facts = json.loads(row["facts"])
 
     def draw(seed: int, *_: Any) -> dict[str, Any]:
         seeds.append(seed)
-        miss = {"text": str(seed), "kind": "", "colour": None, "shape": None}
-        return {**row, "facts": json.dumps({**facts, "misses": [miss]})}
+        phrase = {"text": str(seed), "kind": "", "colour": None, "shape": None}
+        things = [{**thing, "phrases": [phrase]} for thing in facts["things"]]
+        return {**row, "facts": json.dumps({**facts, "things": things})}
 
     monkeypatch.setattr(shots_module, "draw_shot", draw)
     return seeds
@@ -245,7 +245,7 @@ def numbered(drawn: list[Drawn], folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def seeds_in(folder: Path, first: int, count: int) -> list[int]:
     pool = open_pool(folder, KIND, first, count)
     assert len(pool) == count
-    return [int(pool[index].misses[0].text) for index in range(count)]
+    return [int(pool[index].things[0].phrases[0].text) for index in range(count)]
 
 
 def test_a_pool_begins_anywhere_and_draws_only_what_is_missing(numbered: list[int], tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_pool_begins_anywhere_and_draws_only_what_is_missing(numbered: list[in
 
 def test_a_pool_has_no_shots_beyond_its_ends(numbered: list[int], tmp_path: Path) -> None:
     pool = open_pool(tmp_path, KIND, 1, 2)
-    assert [shot.misses[0].text for shot in pool] == ["1", "2"]
+    assert [shot.things[0].phrases[0].text for shot in pool] == ["1", "2"]
     for index in (-1, 2):
         with pytest.raises(IndexError):
             pool[index]
@@ -378,12 +378,27 @@ def test_templates_of_strangers_are_of_other_shots_and_of_looks_that_are_not_in_
         else:
             looks = [(other.colour, other.shape) for other in sample.shot.things]
             assert (thing.colour, thing.shape) not in looks
-            here = sample.shot.things
-            own = [phrase for phrase in thing.phrases if not any(fits(phrase, each) for each in here)]
-            assert sample.phrase in own or not own, "its own words: the plainest would tell that it is absent"
             strangers += 1
-            alike += any(thing.colour == colour or thing.shape == shape for colour, shape in looks)
-    assert strangers > 200 and alike / strangers > 0.7, "mostly of something that looks alike"
+            alike += any(thing.colour == colour for colour, _ in looks)
+    assert strangers > 200 and alike / strangers > 0.7, "mostly of a colour that is there"
+
+
+def test_the_kind_of_words_does_not_tell_what_is_absent(shots: list[Shot]) -> None:
+    for template in (0.0, 1.0):
+        there, missing = (
+            collections.Counter(s.phrase.kind for s in ask(shots, 400, absent=absent, template=template))
+            for absent in (0.0, 1.0)
+        )
+        for kind in KINDS:
+            shares = [count[kind] / count.total() for count in (there, missing)]
+            assert shares[0] == pytest.approx(shares[1], abs=0.06) and min(shares) > 0.01, kind
+
+
+def test_relations_of_what_is_absent_are_to_things_that_are_there(shots: list[Shot]) -> None:
+    for sample in ask(shots, 100, absent=1.0, template=0.5):
+        if sample.phrase.kind == "relation" and sample.thing is None:
+            here = [plainly(each.colour, each.shape).removeprefix("the ") for each in sample.shot.things]
+            assert any(sample.phrase.text.endswith(other) for other in here), sample.phrase.text
 
 
 def test_a_shot_alone_asks_after_no_strangers(shots: list[Shot]) -> None:
@@ -398,9 +413,6 @@ def test_plain_words_are_always_the_same_for_a_look(shots: list[Shot]) -> None:
     for sample in ask(shots, 10, plain=True, absent=0.4, template=0.3):
         assert sample.phrase.colour and sample.phrase.shape, "else what is left out would tell"
         assert sample.question.words == plainly(sample.phrase.colour, sample.phrase.shape)
-    bare = [dataclasses.replace(shot, misses=()) for shot in shots]
-    for sample in ask(bare, 10, plain=True, absent=1.0, template=0.0):
-        assert not any(fits(sample.phrase, thing) for thing in sample.shot.things if thing.box_resized)
     usual = [s for s in ask(shots, 10, absent=0.0) if s.phrase.colour and s.phrase.shape]
     assert any(s.question.words != plainly(s.phrase.colour or "", s.phrase.shape or "") for s in usual)
 

@@ -225,7 +225,7 @@ def test_absent_words_name_nothing_of_the_scene_but_often_half_of_it() -> None:
     rng = np.random.default_rng(1)
     shared, kinds = [], set()
     for scene in scenes(500):
-        phrase = absent(rng, scene)
+        phrase = absent(rng, scene.things)
         looks = [(thing.colour, thing.shape) for thing in scene.things]
         assert not any(
             phrase.colour in (None, colour) and phrase.shape in (None, shape) for colour, shape in looks
@@ -239,7 +239,7 @@ def test_absent_words_name_nothing_of_the_scene_but_often_half_of_it() -> None:
 
 def test_the_kind_of_words_hardly_tells_whether_something_is_there() -> None:
     rng = np.random.default_rng(2)
-    missing = [absent(rng, scene).kind for scene in scenes(400) for _ in range(3)]
+    missing = [absent(rng, scene.things).kind for scene in scenes(400) for _ in range(3)]
     for kind in KINDS:
         there = np.mean([phrase.kind == kind for *_, phrase in said()])
         assert np.mean([other == kind for other in missing]) == pytest.approx(there, abs=0.06)
@@ -272,7 +272,7 @@ def test_the_corpus_holds_every_word_and_the_vocabulary_is_small() -> None:
     known = {word for text in corpus() for word in words_in(text)}
     rng = np.random.default_rng(3)
     texts = [phrase.text for *_, phrase in said()]
-    texts += [absent(rng, scene).text for scene in scenes(200)]
+    texts += [absent(rng, scene.things).text for scene in scenes(200)]
     assert {word for text in texts for word in words_in(text)} <= known
     assert len(known) < 150
     for colour, shape in itertools.product(COLOUR_WORDS, SHAPES):

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
 from data_prep.geometry import Box, enlarge, jittered
-from data_prep.world.vocabulary import COLOURS, SHAPES
-from data_prep.world.words import Phrase, plainly
+from data_prep.world.looks import Look
+from data_prep.world.words import Phrase, absent, absent_look, plainly
 from models.questions import Question
-from train.shots import Shot, ShotThing
+from train.shots import Shot
 
 OWN_MISS = 0.3  # of the questions about nothing: the thing exists and is out of sight, where one is
-LOOK_ALIKE_TRIES = 6  # things of other shots looked at for one that shares a colour or a shape
+STRANGER_TRIES = 12  # things of other shots looked at for one that shares a colour
+STRANGE_COLOUR = 0.2  # of the templates of strangers: of any colour
 
 
 @dataclass(frozen=True)
@@ -92,52 +92,37 @@ class _Asker:
             return self._sample(self._phrase(self.shot, index), template, None)
         if with_template and (stranger := self._stranger()):
             shot, index = stranger
-            return self._sample(self._missing_phrase(shot.things[index]), shot.templates[index], None)
-        return self._sample(self._miss(), None, None)
+            thing = shot.things[index]
+            return self._sample(self._missing((thing.colour, thing.shape)), shot.templates[index], None)
+        return self._sample(self._missing(absent_look(self.rng, self.shot.things)), None, None)
 
-    def _missing_phrase(self, thing: ShotThing) -> Phrase:
-        """What is said of a thing of another shot and of nothing here: in its own words, since plainer ones
-        than are said of what is here would give the answer away.
+    def _missing(self, look: Look) -> Phrase:
+        """Words for a look that nothing here has, of a kind in which something here is spoken of.
+
+        Were kinds of words commoner for what is absent, they would tell that it is.
         """
-        plainest = _plainest(thing.colour, thing.shape)
-        fitting = [phrase for phrase in thing.phrases if not self._names_something(phrase)]
-        return plainest if self.mix.plain else self._pick_phrase(fitting or [plainest])
-
-    def _miss(self) -> Phrase:
-        """What names nothing here; where words are plain, they always name colour and shape."""
-        if not self.mix.plain:
-            return self._pick_phrase(self.shot.misses)
-        misses = [
-            _plainest(each.colour, each.shape) for each in self.shot.misses if each.colour and each.shape
-        ]
-        return self._pick_phrase(misses or [_plainest(*self._strange_look())])
-
-    def _strange_look(self) -> tuple[str, str]:
-        """A colour and a shape that nothing here has together."""
-        looks = {(thing.colour, thing.shape) for thing in self.shot.things}
-        strange = [look for look in product(COLOURS, SHAPES) if look not in looks]
-        return strange[self._pick(range(len(strange)))]
-
-    def _names_something(self, phrase: Phrase) -> bool:
-        """Whether a phrase fits a thing of this shot."""
-        return any(
-            phrase.colour in (None, thing.colour) and phrase.shape in (None, thing.shape)
-            for thing in self.shot.things
-        )
+        if self.mix.plain:
+            return _plainest(*look)
+        like = self.shot.things[self._pick(range(len(self.shot.things)))]
+        return absent(self.rng, self.shot.things, look, self._pick_phrase(like.phrases).kind)
 
     def _stranger(self) -> tuple[Shot, int] | None:
-        """A thing of another shot, with a template, that this one has not: if possible a look-alike."""
+        """A thing of another shot, with a template, that this one has not.
+
+        Mostly one of a colour that something here has: a thing of a strange colour is told at once.
+        """
         looks = {(thing.colour, thing.shape) for thing in self.shot.things}
-        colours, shapes = {colour for colour, _ in looks}, {shape for _, shape in looks}
+        colours = {colour for colour, _ in looks}
+        any_will_do = self.rng.random() < STRANGE_COLOUR
         found = None
-        for _ in range(LOOK_ALIKE_TRIES):
+        for _ in range(STRANGER_TRIES):
             shot = self.shots[self._pick(range(len(self.shots)))]
             index = self._pick(range(len(shot.things)))
             thing = shot.things[index]
             if shot.templates[index] is None or (thing.colour, thing.shape) in looks:
                 continue
             found = shot, index
-            if thing.colour in colours or thing.shape in shapes:
+            if any_will_do or thing.colour in colours:
                 break
         return found
 
@@ -168,7 +153,11 @@ class _Asker:
         return int(indices[int(self.rng.integers(len(indices)))])
 
     def _pick_phrase(self, phrases: Sequence[Phrase]) -> Phrase:
-        return phrases[int(self.rng.integers(len(phrases)))]
+        """One of the phrases; all kinds among them alike, or the rare ones would be learned badly."""
+        kinds = sorted({phrase.kind for phrase in phrases})
+        kind = kinds[self._pick(range(len(kinds)))]
+        fitting = [phrase for phrase in phrases if phrase.kind == kind]
+        return fitting[self._pick(range(len(fitting)))]
 
 
 def _plainest(colour: str, shape: str) -> Phrase:

@@ -28,13 +28,13 @@ from data_prep.world.draw import draw_frame
 from data_prep.world.film import SLIVER, seen
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
-from data_prep.world.words import Phrase, absent, refer
+from data_prep.world.words import Phrase, refer
 from models.questions import SIDE_MULTIPLE, resize
 
 CLEAR_SHARE = 0.42  # of the squared radius: less of a thing is neither surely visible nor surely absent
 OWNED_SHARE, FREE_SHARE = 0.25, 0.06  # of a token: from here a thing's, below here nobody's
 FREE, UNCLEAR = -1, -2
-PHRASES, MISSES = 4, 8  # texts drawn for each thing, and texts that mean nothing in the scene
+PHRASES = 4  # texts drawn for each thing
 QUALITY = (60, 96)  # of JPEG, as of the written videos
 CHUNK = 250  # shots a file holds
 TELL_EVERY = 30.0  # seconds between lines while a pool is drawn
@@ -63,14 +63,13 @@ class Shot:
     """One frame, resized as the contract says: RGB uint8 (height, width, 3).
 
     `owner` int8 (rows, columns): for every token of the image the index of the thing that fills it
-    best, `FREE` or `UNCLEAR`. `templates` are crops from another frame. `misses` name nothing here.
+    best, `FREE` or `UNCLEAR`. `templates` are crops from another frame.
     """
 
     image: np.ndarray
     things: tuple[ShotThing, ...]
     owner: np.ndarray
     templates: tuple[np.ndarray | None, ...]
-    misses: tuple[Phrase, ...]
 
 
 def draw_shot(seed: int, preset: WorldPreset, contract: Contract, size: Size) -> dict[str, Any]:
@@ -93,7 +92,6 @@ def draw_shot(seed: int, preset: WorldPreset, contract: Contract, size: Size) ->
     facts = {
         "things": [dataclasses.asdict(thing) for thing in things],
         "owner": _owner(masks, size).tolist(),
-        "misses": [dataclasses.asdict(absent(rng, scene)) for _ in range(MISSES)],
     }
     return {
         "picture": _jpeg(resize(image, size), int(rng.integers(*QUALITY))),
@@ -166,8 +164,7 @@ def read_shot(row: dict[str, pa.Scalar], contract: Contract) -> Shot:
         np.ascontiguousarray(strip[:, index * side : (index + 1) * side]) if thing.has_template else None
         for index, thing in enumerate(things)
     )
-    misses = tuple(Phrase(**phrase) for phrase in facts["misses"])
-    return Shot(_picture(row["picture"]), things, np.array(facts["owner"], np.int8), templates, misses)
+    return Shot(_picture(row["picture"]), things, np.array(facts["owner"], np.int8), templates)
 
 
 def _thing(values: dict[str, Any]) -> ShotThing:

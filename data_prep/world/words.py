@@ -1,8 +1,9 @@
 """What people say for a thing of a scene: true, and of nothing else that the scene holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 
@@ -52,7 +53,8 @@ MOTIONS = {
     "drifts": ("drifting",),
 }
 HEADING = ("left", "right", "up", "down")
-DISTRACTING = 0.7  # share of absent looks that share something with what is present
+SHARED = {"colour": 0.4, "shape": 0.1, "both": 0.35, "nothing": 0.15}
+"""What an absent look has in common with things that are present; both: with two different ones."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,23 @@ class Phrase:
     shape: str | None
 
 
+class HasLook(Protocol):
+    """A thing, as far as words for what is absent need to know it."""
+
+    @property
+    def colour(self) -> str:
+        """One of `COLOURS`."""
+        ...
+
+    @property
+    def shape(self) -> str:
+        """One of `SHAPES`."""
+        ...
+
+
+Meant = tuple[Scene, int] | None  # the thing that words are for; None: something that is absent
+
+
 def plainly(colour: str, shape: str) -> str:
     """The plainest way to refer to a thing: the commonest words, always in the same place."""
     return ATTRIBUTE[0].format(colour=COLOUR_WORDS[colour][0], shape=SHAPES[shape][0])
@@ -75,21 +94,37 @@ def refer(rng: np.random.Generator, scene: Scene, index: int) -> Phrase:
     thing = scene.things[index]
     while True:
         kind = _draw_kind(rng)
-        phrase = _said(rng, scene, index, kind, (thing.colour, thing.shape))
+        phrase = _said(rng, scene.things, (scene, index), kind, (thing.colour, thing.shape))
         if phrase is not None:
             return phrase
 
 
-def absent(rng: np.random.Generator, scene: Scene) -> Phrase:
-    """Words, drawn as `refer` draws them, for a colour and shape that no thing of the scene has.
+def absent(
+    rng: np.random.Generator, things: Sequence[HasLook], look: Look | None = None, kind: str | None = None
+) -> Phrase:
+    """Words, drawn as `refer` draws them, for a colour and shape that none of the things has.
 
-    Most share colour or shape with something present, or both with two different things.
+    Without `look`, most have something in common with what is there (`SHARED`). `kind` is one of `KINDS`;
+    without it, one drawn by its share.
     """
-    look = _absent_look(rng, scene)
+    look = look or absent_look(rng, things)
     while True:
-        phrase = _said(rng, scene, None, _draw_kind(rng), look)
+        phrase = _said(rng, things, None, kind or _draw_kind(rng), look)
         if phrase is not None:
             return phrase
+
+
+def absent_look(rng: np.random.Generator, things: Sequence[HasLook]) -> Look:
+    """Draw a colour and shape that no thing has together; `SHARED` says what of it other things have."""
+    looks = {(thing.colour, thing.shape) for thing in things}
+    colours, shapes = ([look[part] for look in sorted(looks)] for part in (0, 1))
+    while True:
+        shared = str(rng.choice(list(SHARED), p=list(SHARED.values())))
+        colour, shape = draw_look(rng)
+        colour = _pick(rng, colours) if shared in ("colour", "both") else colour
+        shape = _pick(rng, shapes) if shared in ("shape", "both") else shape
+        if (colour, shape) not in looks:
+            return colour, shape
 
 
 def prompts_for(scene: Scene, count: int) -> tuple[str, ...]:
@@ -107,7 +142,7 @@ def phrases_for(scene: Scene, count: int) -> tuple[Phrase, ...]:
     others = [str(kind) for kind in rng.permutation([kind for kind in KINDS if kind != "attribute"])]
     phrases: dict[str, Phrase] = {}
     for kind in ("attribute", *others):
-        phrase = _said(rng, scene, scene.target, kind, (thing.colour, thing.shape))
+        phrase = _said(rng, scene.things, (scene, scene.target), kind, (thing.colour, thing.shape))
         if phrase is not None:
             phrases.setdefault(phrase.text, phrase)
     while len(phrases) < count:
@@ -148,24 +183,28 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str
     return options[int(rng.integers(len(options)))]
 
 
-def _said(rng: np.random.Generator, scene: Scene, index: int | None, kind: str, look: Look) -> Phrase | None:
-    """A phrase of a kind for the thing at `index`, or for a look that is absent; None where none is true.
+def _said(
+    rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, kind: str, look: Look
+) -> Phrase | None:
+    """A phrase of a kind, among things, for the one that is meant or for a look that is absent.
+
+    None where no such phrase is true.
 
     Of what is absent everything may be said, in the same words, so that the kind of words tells nothing.
     """
     if kind == "colloquial":
-        return _colloquial(rng, scene, index, look)
+        return _colloquial(rng, things, meant, look)
     colour, shape = look
     names = {"colour": COLOUR_WORDS[colour][0], "shape": SHAPES[shape][0]}
     if kind == "attribute":
-        pattern = _pattern(rng, scene, index)
+        pattern = _pattern(rng, meant)
         attributes = PATTERNED if pattern and rng.random() < 0.5 else ATTRIBUTE
         return Phrase(_pick(rng, attributes).format(pattern=pattern, **names), kind, colour, shape)
     if kind == "synonym":
         text = _synonym(rng, look)
         return None if text is None else Phrase(text, kind, colour, shape)
     names = {"colour": _usual(rng, COLOUR_WORDS[colour]), "shape": _usual(rng, SHAPES[shape])}
-    detail = {"size": _size, "relation": _relation, "motion": _motion}[kind](rng, scene, index)
+    detail = {"size": _size, "relation": _relation, "motion": _motion}[kind](rng, things, meant)
     if detail is None:
         return None
     templates: dict[str, tuple[str, ...]] = {"size": SIZED, "relation": RELATED, "motion": MOVING}
@@ -177,10 +216,13 @@ def _usual(rng: np.random.Generator, words: tuple[str, ...]) -> str:
     return words[0] if rng.random() < 0.7 else _pick(rng, words)
 
 
-def _pattern(rng: np.random.Generator, scene: Scene, index: int | None) -> str:
+def _pattern(rng: np.random.Generator, meant: Meant) -> str:
     """The word for a thing's pattern; empty where there is none."""
-    names = list(PATTERNS)
-    pattern = scene.things[index].pattern if index is not None else str(rng.choice(names, p=(0.6, 0.2, 0.2)))
+    if meant is None:
+        pattern = str(rng.choice(list(PATTERNS), p=(0.6, 0.2, 0.2)))
+    else:
+        scene, index = meant
+        pattern = scene.things[index].pattern
     return _pick(rng, PATTERNS[pattern]) if PATTERNS[pattern] else ""
 
 
@@ -194,9 +236,11 @@ def _synonym(rng: np.random.Generator, look: Look) -> str | None:
     return _pick(rng, ATTRIBUTE).format(colour=colour, shape=shape)
 
 
-def _colloquial(rng: np.random.Generator, scene: Scene, index: int | None, look: Look) -> Phrase | None:
+def _colloquial(
+    rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, look: Look
+) -> Phrase | None:
     """Casual words, which may leave out the shape or the colour where the other decides."""
-    others = [thing for number, thing in enumerate(scene.things) if number != index]
+    others = [thing for number, thing in enumerate(things) if meant is None or number != meant[1]]
     colour_decides = all(thing.colour != look[0] for thing in others)
     shape_decides = all(thing.shape != look[1] for thing in others)
     colour, shape = _usual(rng, COLOUR_WORDS[look[0]]), _usual(rng, SHAPES[look[1]])
@@ -208,45 +252,30 @@ def _colloquial(rng: np.random.Generator, scene: Scene, index: int | None, look:
     return Phrase(_pick(rng, CALLING).format(colour=colour, shape=shape), "colloquial", *look)
 
 
-def _size(rng: np.random.Generator, scene: Scene, index: int | None) -> dict[str, str] | None:
-    if index is None:
+def _size(rng: np.random.Generator, _things: Sequence[HasLook], meant: Meant) -> dict[str, str] | None:
+    if meant is None:
         size: str | None = _pick(rng, list(SIZES)) if rng.random() < 0.6 else None
     else:
-        size = truths.size_of(scene, index)
+        size = truths.size_of(*meant)
     return None if size is None else {"size": _pick(rng, SIZES[size])}
 
 
-def _relation(rng: np.random.Generator, scene: Scene, index: int | None) -> dict[str, str] | None:
-    if index is None:
-        other, relation = int(rng.integers(len(scene.things))), _pick(rng, list(RELATIONS))
+def _relation(rng: np.random.Generator, things: Sequence[HasLook], meant: Meant) -> dict[str, str] | None:
+    if meant is None:
+        other, relation = int(rng.integers(len(things))), _pick(rng, list(RELATIONS))
     else:
-        true = truths.relations_of(scene, index)
+        true = truths.relations_of(*meant)
         if not true:
             return None
         other, relation = true[int(rng.integers(len(true)))]
-    thing = scene.things[other]
+    thing = things[other]
     name = plainly(thing.colour, thing.shape).removeprefix("the ")
     return {"relation": _pick(rng, RELATIONS[relation]), "other": name}
 
 
-def _motion(rng: np.random.Generator, scene: Scene, index: int | None) -> dict[str, str] | None:
-    if index is None:
+def _motion(rng: np.random.Generator, _things: Sequence[HasLook], meant: Meant) -> dict[str, str] | None:
+    if meant is None:
         true = [_pick(rng, list(MOTIONS))] if rng.random() < 0.6 else []
     else:
-        true = truths.motions_of(scene, index)
+        true = truths.motions_of(*meant)
     return {"motion": _pick(rng, MOTIONS[_pick(rng, true)])} if true else None
-
-
-def _absent_look(rng: np.random.Generator, scene: Scene) -> Look:
-    """A colour and shape that no thing has together."""
-    looks = {(thing.colour, thing.shape) for thing in scene.things}
-    colours, shapes = ([look[part] for look in sorted(looks)] for part in (0, 1))
-    distracting = rng.random() < DISTRACTING
-    while True:
-        colour, shape = draw_look(rng)
-        if distracting:
-            shared = int(rng.integers(3))
-            colour = _pick(rng, colours) if shared != 1 else colour
-            shape = _pick(rng, shapes) if shared != 0 else shape
-        if (colour, shape) not in looks:
-            return colour, shape
