@@ -347,11 +347,15 @@ def test_figures_of_known_answers() -> None:
         (0, 0.9, other),  # on the other thing
         (0, 0.1, None),  # nothing read, and not seen
         (None, 0.2, None),  # rightly absent
+        (None, 0.7, box),  # and not
     ]
     truths = [asked(about, index, None, None) for index, _, _ in rows]
     answers = [Answer(visible, found, 1.0, "") for _, visible, found in rows]
     figures = measure(Scripted(answers), truths)  # type: ignore[arg-type]
     assert figures.iou == pytest.approx(1.5 / 4)
     assert figures.success == figures.binding == 0.5
-    assert figures.visible_accuracy == 0.8
-    assert figures.unread == 0.4
+    assert figures.visible_accuracy == pytest.approx(4 / 6)
+    assert figures.absent_precision == figures.absent_recall == 0.5
+    assert figures.unread == pytest.approx(2 / 6)
+    strict = measure(Scripted(answers), truths, visible_above=0.65)  # type: ignore[arg-type]
+    assert strict.absent_precision == pytest.approx(1 / 3) and strict.absent_recall == 0.5

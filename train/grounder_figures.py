@@ -7,6 +7,8 @@ from data_prep.geometry import iou
 from models.grounder import Answer, Grounder
 from train.samples import Sample
 
+VISIBLE_ABOVE = 0.5  # probability from which a grounder is taken to see the target
+
 
 @dataclass(frozen=True)
 class GrounderFigures:
@@ -16,26 +18,34 @@ class GrounderFigures:
     success: float  # share of boxes with IoU of at least 0.5
     binding: float  # share of boxes nearer to the target than to any other thing
     visible_accuracy: float  # share of right decisions
+    absent_precision: float  # of the targets called absent, the share that is (0 where none is called so)
+    absent_recall: float  # of the absent targets, the share called absent (0 where there is none)
     unread: float  # share of answers that hold no box
 
     def __str__(self) -> str:
         return (
             f"IoU {self.iou:.3f}  success@0.5 {self.success:.3f}  binding {self.binding:.3f}  "
-            f"visible {self.visible_accuracy:.3f}  unread {self.unread:.3f}"
+            f"visible {self.visible_accuracy:.3f}  absent precision {self.absent_precision:.3f} "
+            f"recall {self.absent_recall:.3f}  unread {self.unread:.3f}"
         )
 
 
-def measure(grounder: Grounder, samples: Sequence[Sample]) -> GrounderFigures:
+def measure(
+    grounder: Grounder, samples: Sequence[Sample], visible_above: float = VISIBLE_ABOVE
+) -> GrounderFigures:
     """Ask the grounder every sample's question and compare."""
     answers = grounder.locate([sample.question for sample in samples])
     pairs = list(zip(samples, answers, strict=True))
     present = [(sample, answer) for sample, answer in pairs if sample.box_resized is not None]
+    absent = [(s.box_resized is None, a.visible < visible_above) for s, a in pairs]
     overlaps = [_overlap(sample, answer) for sample, answer in present]
     return GrounderFigures(
         iou=_mean(overlaps),
         success=_mean([overlap >= 0.5 for overlap in overlaps]),
         binding=_mean([_is_bound(sample, answer) for sample, answer in present]),
-        visible_accuracy=_mean([(a.visible >= 0.5) == (s.box_resized is not None) for s, a in pairs]),
+        visible_accuracy=_mean([is_absent == said for is_absent, said in absent]),
+        absent_precision=_mean([is_absent for is_absent, said in absent if said]),
+        absent_recall=_mean([said for is_absent, said in absent if is_absent]),
         unread=_mean([answer.box_xyxy is None for answer in answers]),
     )
 

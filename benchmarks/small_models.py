@@ -1,0 +1,101 @@
+"""How good are the small models? `python -m benchmarks small_models [--questions 250] [--scenes 60]`
+
+The figures of their cards, on scenes of `val` that training never draws from. The grounder by kind of
+question: words alone, words and a template, a rectangle drawn around the thing, one drawn elsewhere. The
+mask head: masks from true boxes, from boxes whose sides are shifted by up to a tenth, and carried over 30
+frames from such a box on the first.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.machine import machine
+from data_prep.world.presets import PRESETS
+from models.config import GROUNDERS, MASK_HEADS
+from models.grounder import Grounder
+from models.mask_head import MaskHead
+from train.grounder_figures import GrounderFigures
+from train.grounder_figures import measure as measure_grounder
+from train.mask_head_figures import MaskHeadFigures
+from train.mask_head_figures import measure as measure_mask_head
+from train.samples import SampleMix, draw_questions
+from train.shots import PoolKind, open_pool
+
+CPU = torch.device("cpu")
+PRESET = "val"
+ABSENT = 0.35  # share of the questions whose target is not there
+KINDS = {
+    "words": SampleMix(ABSENT, template=0.0, marked=0.0),
+    "words and a template": SampleMix(ABSENT, template=1.0, marked=0.0),
+    "a rectangle around it": SampleMix(ABSENT, template=0.0, marked=1.0, missed=0.0, focus=1.0),
+    "a rectangle elsewhere": SampleMix(ABSENT, template=0.0, marked=1.0, missed=1.0, focus=1.0),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print two tables, and one JSON object as the last line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks small_models", description=__doc__)
+    parser.add_argument("--grounder", default=GROUNDERS["nano"].checkpoint, help="folder of its weights")
+    parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint, help="folder of its weights")
+    parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
+    parser.add_argument("--scenes", type=int, default=60, help="for masks from boxes; a quarter are carried")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING)
+    torch.set_num_threads(options.threads)
+    report = {
+        "benchmark": "small_models",
+        "grounder": _grounder_figures(options.grounder, options.questions) if options.questions else {},
+        "mask_head": _mask_head_figures(options.mask_head, options.scenes) if options.scenes else {},
+        "questions": options.questions,
+        "scenes": options.scenes,
+        "machine": machine(),
+    }
+    print(json.dumps(report))
+    return 0
+
+
+def _grounder_figures(checkpoint: str, count: int) -> dict[str, dict[str, float]]:
+    """Figures by kind of question, on the first `count` scenes of the preset."""
+    grounder = Grounder.load(
+        dataclasses.replace(GROUNDERS["nano"], checkpoint=checkpoint, box_floor=0.0), CPU
+    )
+    size = grounder.encoder.resized_size(PRESETS[PRESET].size)
+    with tempfile.TemporaryDirectory() as folder:
+        pool = open_pool(Path(folder), PoolKind(PRESET, grounder.contract, size), 0, count, workers=0)
+        shots = [pool[index] for index in range(count)]
+    found = {
+        name: measure_grounder(grounder, draw_questions(np.random.default_rng(0), shots, 1, mix))
+        for name, mix in KINDS.items()
+    }
+    _print("questions", found, GrounderFigures)
+    return {name: _rounded(figures) for name, figures in found.items()}
+
+
+def _mask_head_figures(checkpoint: str, scenes: int) -> dict[str, dict[str, float]]:
+    head = MaskHead.load(checkpoint, CPU)
+    found = {
+        name: measure_mask_head(head, PRESET, scenes, jitter=jitter)
+        for name, jitter in (("true boxes", 0.0), ("shifted boxes", 0.1))
+    }
+    _print("masks from", found, MaskHeadFigures)
+    return {name: _rounded(figures) for name, figures in found.items()}
+
+
+def _print(title: str, found: dict[str, GrounderFigures] | dict[str, MaskHeadFigures], kind: type) -> None:
+    names = [field.name for field in dataclasses.fields(kind)]
+    print(f"{title:<24}" + "".join(f"{name:>18}" for name in names))
+    for row, figures in found.items():
+        print(f"{row:<24}" + "".join(f"{getattr(figures, name):>18.3f}" for name in names))
+
+
+def _rounded(figures: GrounderFigures | MaskHeadFigures) -> dict[str, float]:
+    return {name: round(value, 4) for name, value in vars(figures).items()}
