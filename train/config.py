@@ -24,9 +24,9 @@ class Stage:
         0.0, "share of the steps, at their end, over which the rate falls", minimum=0.0, maximum=1.0
     )
     language: bool = key(True, "ask questions; without, the vision tower alone learns what tokens show")
-    absent: float = key(0.35, "share of questions whose target is not in the picture")
+    absent: float = key(0.4, "share of questions whose target is not in the picture")
     template: float = key(0.4, "share of questions with a template crop")
-    marked: float = key(0.4, "share of pictures with a drawn rectangle")
+    marked: float = key(0.35, "share of pictures with a drawn rectangle")
     plain: bool = key(False, "only the plainest words, always in the same places")
 
 
@@ -70,9 +70,9 @@ class TrainSettings:
 
 NANO_GROUNDER = GrounderRecipe(
     stages=[
-        Stage(steps=1500, learning_rate=2e-3, language=False),  # what every token shows
-        Stage(steps=400, batch=8, plain=True),  # which of it the words mean, in the plainest words
-        Stage(steps=4500, batch=8, decay=0.4),  # and in all words
+        Stage(steps=1200, learning_rate=2e-3, language=False),  # what every token shows
+        Stage(steps=300, batch=8, plain=True),  # which of it the words mean, in the plainest words
+        Stage(steps=3200, batch=8, decay=0.45),  # and in all words
     ]
 )
 
