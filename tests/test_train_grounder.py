@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from configs.errors import UserError
@@ -340,13 +341,17 @@ def test_a_finished_run_leaves_a_grounder_without_the_heads(finished: Finished) 
     state = torch.load(finished.folder / "state.pt", weights_only=True)["model"]
     loaded = grounder.model.state_dict()
     assert loaded.keys() == state.keys()
-    assert all(torch.equal(weight, loaded[name]) for name, weight in state.items())
+    assert all(torch.equal(weight.half(), loaded[name].half()) for name, weight in state.items())
+    assert (
+        next(iter(load_file(finished.folder / "model" / "model.safetensors").values())).dtype == torch.float16
+    )
+    assert json.loads((finished.folder / "model" / "tokenizer.json").read_text())["padding"] is None
 
 
 def test_a_run_starts_from_the_weights_of_another(finished: Finished) -> None:
     other = begin(initial=str(finished.folder / "model"), seed=7)
     state = torch.load(finished.folder / "state.pt", weights_only=True)["model"]
-    assert all(torch.equal(weight, state[name]) for name, weight in other.model.state_dict().items())
+    assert all(torch.equal(w, state[name].half().float()) for name, w in other.model.state_dict().items())
     with pytest.raises(UserError, match=r"model: has other sizes; set recipe\.width"):
         begin(initial=str(finished.folder / "model"), layers=4)
 

@@ -6,6 +6,7 @@ several questions share each picture, so it is seen once for all of them. What s
 from the seed and n alone; the loop saves its whole state and goes on from it.
 """
 
+import copy
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -101,8 +102,9 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         return {**super().parts(), **self.learners()}
 
     def save_weights(self, folder: Path) -> None:
-        """Write the checkpoint that inference reads: weights, processor and contract."""
-        self.model.save_pretrained(folder)
+        """Write the checkpoint that inference reads, its weights in half precision to be small."""
+        copy.deepcopy(self.model).half().save_pretrained(folder)
+        self.processor.tokenizer.backend_tokenizer.no_padding()  # how a batch was padded is nobody's concern
         self.processor.save_pretrained(folder)
         write_contract(folder, self.contract)
 
