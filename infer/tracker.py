@@ -79,21 +79,18 @@ class _ReferralTrack:
     def _look(self, frame: np.ndarray) -> Generator[Request, Any, tuple[Found | None, float]]:
         """Ask about the whole frame; a candidate must be confirmed before it is believed."""
         answer: Answer = yield Locate(self.words, self.template)
-        if not self._is_seen(answer) or answer.box_xyxy is None:
+        if answer.visible < self.settings.find_above or answer.box_xyxy is None:
             return None, answer.visible
         box = answer.box_xyxy
         if self.settings.confirm:
             second: Answer = yield Locate(self.words, self.template, box)
-            if not self._is_seen(second) or second.box_xyxy is None:
+            if second.visible < self.settings.find_above or second.box_xyxy is None:
                 return None, second.visible
             if iou(box, second.box_xyxy) < self.settings.agree_iou:
                 return None, second.visible
             answer, box = second, second.box_xyxy
         result: MaskResult = yield Segment(box)
         return Found(_at_least_box(result, box, frame), box, answer.visible), answer.visible
-
-    def _is_seen(self, answer: Answer) -> bool:
-        return answer.visible >= self.settings.visible_above
 
     # ---- carrying ----------------------------------------------------------------------------
 
@@ -138,7 +135,7 @@ class _ReferralTrack:
 
     def _judge(self, answer: Answer, result: MaskResult) -> str:
         """`same` (the grounder sees the target there), `other` (it sees it elsewhere) or `gone`."""
-        if not self._is_seen(answer) or answer.box_xyxy is None:
+        if answer.visible < self.settings.keep_above or answer.box_xyxy is None:
             return "gone"
         carried = box_of_mask(result.mask) if result.mask is not None else None
         if carried is None:

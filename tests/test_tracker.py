@@ -58,6 +58,21 @@ def test_a_candidate_that_jumps_when_looked_at_again_is_not_believed() -> None:
     assert isinstance(report, Report) and report.mask is None
 
 
+@pytest.mark.parametrize("unsure_at", ["first look", "second look"])
+def test_a_candidate_needs_more_than_a_target_that_is_tracked(unsure_at: str) -> None:
+    class Unsure(ScriptedWorld):
+        def reply(self, index, request):  # type: ignore[no-untyped-def]
+            if not isinstance(request, Locate):
+                return super().reply(index, request)
+            second = request.last_box_xyxy is not None
+            unsure = index > 2 or (index < 2 and second == (unsure_at == "second look"))
+            return seen(HERE, visible=0.6 if unsure else 0.95)
+
+    reports = track(Unsure([], [HERE] * 6), 6, verify_every=1, find_above=0.9, keep_above=0.5, search_pause=1)
+    assert present(reports) == [False, False, True, True, True, True]
+    assert reports[4].visible == 0.6, "it was asked, and what would not do to find it does to keep it"
+
+
 def test_grounder_is_asked_every_few_frames_while_all_is_well() -> None:
     world = ScriptedWorld([HERE] * 13, [HERE] * 13)
     reports = track(world, 13, verify_every=4)
