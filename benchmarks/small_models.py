@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint, help="folder of its weights")
     parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
     parser.add_argument("--scenes", type=int, default=60, help="for masks from boxes; a quarter are carried")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of the models")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(options.threads)

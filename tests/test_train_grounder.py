@@ -342,9 +342,8 @@ def test_a_finished_run_leaves_a_grounder_without_the_heads(finished: Finished) 
     loaded = grounder.model.state_dict()
     assert loaded.keys() == state.keys()
     assert all(torch.equal(weight.half(), loaded[name].half()) for name, weight in state.items())
-    assert (
-        next(iter(load_file(finished.folder / "model" / "model.safetensors").values())).dtype == torch.float16
-    )
+    written = load_file(finished.folder / "model" / "model.safetensors")
+    assert {weight.dtype for weight in written.values()} == {torch.float16}
     assert json.loads((finished.folder / "model" / "tokenizer.json").read_text())["padding"] is None
 
 
@@ -354,6 +353,8 @@ def test_a_run_starts_from_the_weights_of_another(finished: Finished) -> None:
     assert all(torch.equal(w, state[name].half().float()) for name, w in other.model.state_dict().items())
     with pytest.raises(UserError, match=r"model: has other sizes; set recipe\.width"):
         begin(initial=str(finished.folder / "model"), layers=4)
+    with pytest.raises(UserError, match=r"model: its contract\.json is not that of recipe\.contract"):
+        begin(initial=str(finished.folder / "model"), contract="qwen")
 
 
 def test_the_state_of_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -78,8 +78,13 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         self._pools: dict[tuple[str, int, int], ShotPool] = {}
 
     def _start_from(self, folder: str) -> None:
-        """Take over the weights of an earlier grounder; raises UserError for one of other sizes."""
+        """Take over the weights of an earlier grounder.
+
+        Raises UserError for one of other sizes or of another contract.
+        """
         earlier = Grounder.load(GrounderConfig(folder, dtype="float32"), torch.device("cpu"))
+        if earlier.contract != self.contract:
+            raise UserError(f"recipe.initial={folder}: its contract.json is not that of recipe.contract")
         try:
             self.model.load_state_dict(earlier.model.state_dict())
         except RuntimeError:
