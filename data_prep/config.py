@@ -7,7 +7,7 @@ from configs.schema import key
 
 TASKS = ("render", "sheet", "measure", "votsr_init")
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
-WORLDS = ("plain", "train", "val", "test", "hard", "other_look", "demo")
+WORLDS = ("plain", "train", "val", "test", "hard", "other_look", "varied", "demo")
 
 
 @dataclass(frozen=True)

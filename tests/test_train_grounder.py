@@ -40,8 +40,8 @@ RECIPE = GrounderRecipe(
     named_layer=1,
     match_layer=2,
     stages=[
-        Stage(preset="plain", pictures=4, steps=2, batch=2, language=False),
-        Stage(preset="train", pictures=6, steps=2, batch=2, questions=2),
+        Stage(presets=["plain"], pictures=4, steps=2, batch=2, language=False),
+        Stage(presets=["train"], pictures=6, steps=2, batch=2, questions=2),
     ],
     warmup_steps=1,
     workers=1,
@@ -89,7 +89,7 @@ def begin(**changes: Any) -> GrounderTraining:
 def test_steps_belong_to_their_stages() -> None:
     training = begin()
     places = [training.stage_at(step) for step in range(4)]
-    assert [(stage.preset, index) for stage, index in places] == [
+    assert [(stage.presets[0], index) for stage, index in places] == [
         ("plain", 0),
         ("plain", 1),
         ("train", 0),
@@ -136,6 +136,17 @@ def test_an_epoch_takes_each_picture_once_in_an_order_of_its_own(monkeypatch: py
     assert [training.shots(stage, step) for step in (5, 1, 0)] == [taken[5], taken[1], taken[0]]
     training.recipe = dataclasses.replace(RECIPE, seed=1)
     assert training.shots(stage, 5) != taken[5]
+
+
+def test_steps_take_their_worlds_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = {"train": 0, "varied": 100}
+    monkeypatch.setattr(
+        GrounderTraining, "pool", lambda self, preset, _, count: np.arange(count) + first[preset]
+    )
+    stage, training = Stage(presets=["train", "varied"], pictures=4, batch=2), begin()
+    taken = np.array([training.shots(stage, step) for step in range(4)])
+    assert np.array_equal(np.sort(taken[[0, 2]].ravel()), range(4))
+    assert np.array_equal(np.sort(taken[[1, 3]].ravel()), range(100, 104))
 
 
 # ---- losses of a batch ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep.config import WORLDS
+from data_prep.world import draw
 from data_prep.world.backgrounds import MARGIN
 from data_prep.world.clip import render_clip
 from data_prep.world.draw import background, draw_frame
@@ -18,6 +19,7 @@ from data_prep.world.paths import EXIT_FRAMES, STILL, Camera, Path
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Occluder, Scene, Thing, make_scene
 from data_prep.world.shapes import outlines
+from data_prep.world.styles import Style, style_of
 from data_prep.world.vocabulary import AMORPHOUS, COLOUR_WORDS, COLOURS, PATTERNS, SHAPES
 
 MANY = 150
@@ -237,6 +239,48 @@ def test_backgrounds_are_muted_and_leave_room_for_black_and_white() -> None:
         assert np.percentile(picture.mean(axis=2), 2) > 45 and np.percentile(picture.mean(axis=2), 98) < 215
         assert np.percentile(np.ptp(picture, axis=2), 95) < 80
         assert picture.shape[0] > VAL.size[1] * (1 + 1.8 * MARGIN)
+
+
+def test_the_varied_look_varies_more_than_all_others() -> None:
+    varied = scenes(PRESETS["varied"], 30)
+    levels, shades = (
+        [background(scene.seed, scene.preset).mean() for scene in drawn]
+        for drawn in (varied, scenes(TRAIN, 30))
+    )
+    assert np.std(levels) > 3 * np.std(shades) and min(levels) < 60 and max(levels) > 190
+    styles = [style_of(scene.seed, scene.preset) for scene in varied]
+    assert len(set(styles)) == 30 and {style.depth > 0 for style in styles} == {True, False}
+
+
+def in_style(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, **changes: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first frame and the only mask of a scene, in the plain style with changes."""
+    monkeypatch.setattr(draw, "_style", lambda *_: Style("plain", **changes))
+    image, (mask,) = draw_frame(scene, 0)
+    return image, mask
+
+
+@pytest.mark.parametrize("shape", ["box", "star"])
+def test_thick_things_show_their_sides(shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    like = scenes(PRESETS["plain"], 1)[0].things[0]
+    scene = alone(like, shape=shape, colour="red", pattern="plain", radius=40.0)
+    (_, flat), (image, thick) = in_style(scene, monkeypatch), in_style(scene, monkeypatch, depth=0.3)
+    assert (thick & flat).sum() > 0.98 * flat.sum() and 1.1 < thick.sum() / flat.sum() < 1.6
+    side = cv2.erode((thick & ~flat).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    assert side.any() and image[side].mean() > 0
+    assert np.abs(np.median(image[side], axis=0) - np.median(image[flat], axis=0)).max() > 30, (
+        "another colour"
+    )
+
+
+def test_marked_things_bear_a_letter_and_keep_their_outline(monkeypatch: pytest.MonkeyPatch) -> None:
+    like = scenes(PRESETS["plain"], 1)[0].things[0]
+    scene = alone(like, shape="box", colour="red", pattern="plain", radius=40.0)
+    (bare, outline), (marked, same) = in_style(scene, monkeypatch), in_style(scene, monkeypatch, marks=1.0)
+    changed = np.abs(bare.astype(int) - marked).max(axis=2) > 30
+    assert np.array_equal(outline, same) and not (changed & ~outline).any()
+    assert 0.02 < changed.sum() / outline.sum() < 0.7
 
 
 def test_later_things_and_occluders_hide_what_lies_below() -> None:

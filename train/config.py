@@ -12,10 +12,12 @@ from train.mask_head_config import MaskHeadRecipe
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a curriculum: a world, and how long to stay in it."""
+    """One step of a curriculum: worlds, and how long to stay in them."""
 
-    preset: str = key("train", "preset of the rendered world")
-    pictures: int = key(16_000, "pictures drawn beforehand; each is seen again and again", minimum=1)
+    presets: list[str] = key(
+        ["train"], "presets of the rendered world; steps take them in turn, evaluations the first"
+    )
+    pictures: int = key(16_000, "pictures drawn of each preset; each is seen again and again", minimum=1)
     steps: int = key(1000, "optimizer steps")
     batch: int = key(16, "pictures a step")
     questions: int = key(4, "questions about each picture of a step")

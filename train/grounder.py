@@ -128,10 +128,11 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         return self.encoder.resized_size(PRESETS[preset].size)
 
     def shots(self, stage: Stage, step: int) -> list[Shot]:
-        """The pictures of a step: every epoch takes each picture of the pool once, in another order."""
-        pool = self.pool(stage.preset, 0, stage.pictures)
+        """The pictures of a step: every epoch takes each picture of a pool once, in another order."""
+        turn, place = divmod(step, len(stage.presets))
+        pool = self.pool(stage.presets[place], 0, stage.pictures)
         count = len(pool)
-        places = range(step * stage.batch, (step + 1) * stage.batch)
+        places = range(turn * stage.batch, (turn + 1) * stage.batch)
         return [pool[epoch_order(self.recipe.seed, at // count, count)[at % count]] for at in places]
 
     # ---- one step ----------------------------------------------------------------------------
@@ -190,10 +191,10 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
 
     @torch.no_grad()
     def evaluate(self) -> GrounderFigures | LookFigures:
-        """Figures on held-out scenes of the current stage's world: of what the stage teaches."""
+        """Figures on held-out scenes of the current stage's first world: of what the stage teaches."""
         stage, _ = self.stage_at(self.step - 1)
         count = self.recipe.evaluate_samples
-        pool = self.pool(stage.preset, TRAINING_SEEDS, count)
+        pool = self.pool(stage.presets[0], TRAINING_SEEDS, count)
         shots = [pool[index] for index in range(count)]
         if not stage.language:
             return self._look_figures(shots)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import Size
+from data_prep.world.patterns import PATTERN_PAINTERS, varied_light
 from data_prep.world.presets import WorldPreset
 from data_prep.world.textures import coloured, fractal, muted, noise
 
@@ -26,11 +27,13 @@ def paint_background(seed: int, preset: WorldPreset) -> np.ndarray:
     if preset.look == "plain":
         light = 3 * rng.standard_normal((size[1], size[0]), np.float32)
         return _bytes(coloured(light, muted(rng, 90, 150)))
-    painter = PAINTERS[int(rng.integers(len(PAINTERS)))]
+    varied = preset.look == "varied"
+    painters = PAINTERS + PATTERN_PAINTERS if varied else PAINTERS
+    painter = painters[int(rng.integers(len(painters)))]
     # Painted at half the size: four times as fast, and as soft as what lies out of focus.
     picture = painter(rng, (size[0] // 2, size[1] // 2))
     _cast_shadows(rng, picture)
-    picture = _bytes(_tamed(picture, float(rng.uniform(0.45, 0.9))))
+    picture = _bytes(varied_light(rng, picture) if varied else _tamed(picture, float(rng.uniform(0.45, 0.9))))
     return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
 
 

@@ -27,7 +27,7 @@ def finish_of(seed: int, preset: WorldPreset) -> Finish:
     """The camera of the scene of this seed."""
     rng = np.random.default_rng((seed, 2))
     width, height = preset.size
-    plain, strong = preset.look == "plain", preset.look == "other"
+    plain, strong, varied = (preset.look == look for look in ("plain", "other", "varied"))
     level = float(rng.uniform(8, 18) if strong else rng.uniform(1, 7))
     grain = rng.standard_normal((height + NOISE_MARGIN, width + NOISE_MARGIN), np.float32)
     noise = cv2.merge([(level * (0.5 if plain else 1.0) * grain).astype(np.int16)] * 3)
@@ -37,8 +37,9 @@ def finish_of(seed: int, preset: WorldPreset) -> Finish:
     across, down = (np.linspace(-1, 1, side, dtype=np.float32) ** 2 for side in (width, height))
     vignette = np.round(255 - 127.5 * dark * np.add.outer(down, across)).astype(np.uint8)
     gain = draw_wave(rng, float(rng.uniform(0.02, 0.11)), (0.01, 0.06))
-    red, green, blue = (1 + rng.uniform(-0.025, 0.025, 3)).tolist()
-    blur = float(rng.uniform(0.4, 0.9)) if rng.random() < 0.3 else 0.0
+    cast = 0.09 if varied else 0.025
+    red, green, blue = (1 + rng.uniform(-cast, cast, 3)).tolist()
+    blur = float(rng.uniform(0.4, 1.3 if varied else 0.9)) if rng.random() < 0.3 else 0.0
     return Finish(seed, cv2.merge([vignette] * 3), noise, gain, (red, green, blue), blur)
 
 

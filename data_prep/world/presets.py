@@ -26,7 +26,7 @@ class WorldPreset:
 
     name: str
     first_seed: int  # scene seeds are first_seed, first_seed + 1, …
-    look: str  # plain, photo or other
+    look: str  # plain, photo, other or varied
     frames: tuple[int, int]  # fewest and most frames of a scene
     things: tuple[int, int]  # fewest and most things in a scene, the target among them
     radius: tuple[float, float]  # smallest and largest radius of a thing
@@ -91,6 +91,15 @@ _PRESETS = (
         prompts=2,
     ),
     replace(_TRAIN, name="other_look", first_seed=6_000_000_000, look="other"),
+    replace(
+        _TRAIN,
+        name="varied",
+        first_seed=8_000_000_000,
+        look="varied",
+        things=(3, 8),
+        radius=(0.055, 0.2),
+        occluders=(0, 2),
+    ),
     replace(
         _TRAIN,
         name="demo",

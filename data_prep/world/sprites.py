@@ -116,7 +116,7 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
     rng = np.random.default_rng((thing.seed, 0))
     colour = np.array(COLOURS[thing.colour], np.float32) * rng.uniform(0.94, 1.04)
     # Black and white stay grey: any hue of theirs would be another colour.
-    astray = 2 if thing.colour in ("black", "white") else 10
+    astray = 2 if thing.colour in ("black", "white") else style.astray
     colour = np.clip(colour + rng.uniform(-astray, astray, 3), 10, 250) * style.glow
     colour += (255 - colour) * style.wash
     if thing.shape in AMORPHOUS:
@@ -134,7 +134,49 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
     paper = 215 * (1 - style.inside)
     rim = np.clip(colour * style.edge if style.edge < 1 else colour + 45, 0, 255).astype(np.float32)
     picture = rim + (picture * style.inside + (paper - rim)) * inner
-    return cv2.merge([*cv2.split(np.clip(picture, 0, 255).astype(np.uint8)), cover])
+    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    if style.marks and rng.random() < style.marks:
+        _mark(rng, picture, thing, radius, colour)
+    sprite = cv2.merge([*cv2.split(picture), cover])
+    return _thick(rng, sprite, radius * style.depth) if style.depth else sprite
+
+
+def _mark(
+    rng: np.random.Generator, picture: np.ndarray, thing: Thing, radius: float, colour: np.ndarray
+) -> None:
+    """Write a letter on a thing, perhaps on a panel of paper as toy blocks have it; in place."""
+    side = picture.shape[0]
+    paper = np.array((238, 230, 212), np.float32) * float(rng.uniform(0.85, 1.0))
+    panel = thing.colour != "white" and rng.random() < 0.5
+    if panel:
+        corners, _ = shapes.outlines(thing.shape)
+        middle = (side - 1) / 2
+        share = float(rng.uniform(0.45, 0.72))
+        cv2.fillPoly(picture, [np.round(corners * share * radius + middle).astype(np.int32)], paper.tolist())
+    light = thing.colour != "white" and (thing.colour == "black" or rng.random() < 0.7)
+    ink = colour if panel else paper if light else np.full(3, 40.0)
+    letter, scale = chr(int(rng.integers(65, 91))), radius / 24
+    stroke = max(1, round(radius * float(rng.uniform(0.1, 0.22))))
+    (wide, high), _ = cv2.getTextSize(letter, 0, scale, stroke)
+    corner = (side - wide) // 2, (side + high) // 2
+    cv2.putText(picture, letter, corner, 0, scale, ink.tolist(), stroke, cv2.LINE_AA)
+
+
+def _thick(rng: np.random.Generator, sprite: np.ndarray, depth: float) -> np.ndarray:
+    """A sprite, RGBA uint8, with the sides of a solid body below it; larger by `depth` on each side."""
+    room = math.ceil(depth)
+    sprite = cv2.copyMakeBorder(sprite, room, room, room, room, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+    around = float(rng.uniform(0, 2 * math.pi))
+    side, cover = np.zeros(sprite.shape[:2], np.uint8), sprite[..., 3]
+    for far in range(1, room + 1):
+        shift = round(far * math.cos(around)), round(far * math.sin(around))
+        side = np.maximum(side, np.roll(cover, shift, (1, 0)))
+    inside = sprite[cover > 127, :3].mean(axis=0) if cover.any() else np.zeros(3)
+    wood = np.array((196, 160, 112)) * rng.uniform(0.7, 1.1)
+    below = wood if rng.random() < 0.4 else inside * rng.uniform(0.4, 0.75)
+    alpha = cover.astype(np.float32)[..., None] / 255
+    picture = sprite[..., :3] * alpha + np.clip(below, 0, 255) * (1 - alpha)
+    return cv2.merge([*cv2.split(picture.astype(np.uint8)), np.maximum(side, cover)])
 
 
 def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:
@@ -160,7 +202,7 @@ def occluder_sprite(occluder: Occluder, style: Style) -> np.ndarray:
     """A post, wall or bush, RGBA uint8, muted and textured."""
     rng = np.random.default_rng((occluder.seed, 0))
     width, height = (max(4, round(2 * half)) for half in occluder.half)
-    colour = muted(rng, 75, 120, 12)
+    colour = muted(rng, 30, 220, 25) if style.name == "varied" else muted(rng, 75, 120, 12)
     if occluder.kind == "bush":
         colour = np.array([88, 100, 70], np.float32) + rng.uniform(-12, 12, 3)
         cover = _bush(rng, width, height)

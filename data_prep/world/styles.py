@@ -1,4 +1,8 @@
-"""The ways a scene may be drawn: as a photograph, plainly, or in another look."""
+"""The ways a scene may be drawn: as a photograph, plainly, in another look, or varied beyond all of them.
+
+The varied look is for training alone: what has learned in worlds that differ enough takes the real one
+for another of them (domain randomisation, Tobin et al. 2017, https://arxiv.org/abs/1703.06907).
+"""
 
 from dataclasses import dataclass
 
@@ -19,18 +23,37 @@ class Style:
     inside: float = 1.0  # share of the inside's colour; the rest is paper
     wash: float = 0.0  # share of white mixed into colours
     glow: float = 1.0  # factor on colours
+    astray: float = 10.0  # how far each channel of a thing's colour may lie from its prototype
+    marks: float = 0.0  # share of things that bear a letter
+    depth: float = 0.0  # how thick things of a fixed outline are drawn, in radii
 
 
 def style_of(seed: int, preset: WorldPreset) -> Style:
     """The style of the scene of this seed."""
+    rng = np.random.default_rng((seed, 3))
+    if preset.look == "varied":
+        return _varied(rng)
     if preset.look != "other":
         return Style(preset.look)
-    name = OTHER[int(np.random.default_rng((seed, 3)).integers(len(OTHER)))]
+    name = OTHER[int(rng.integers(len(OTHER)))]
     if name == "night":
         return Style(name, edge=1.7, rim=0.06, glow=0.8)
     if name == "pastel":
         return Style(name, edge=0.45, rim=0.07, wash=0.2)
     return Style(name, edge=0.8, rim=0.16, inside=0.45)
+
+
+def _varied(rng: np.random.Generator) -> Style:
+    return Style(
+        "varied",
+        edge=float(rng.uniform(0.4, 0.98)),
+        rim=float(rng.uniform(0.02, 0.1)),
+        wash=float(rng.uniform(0, 0.2)) if rng.random() < 0.5 else 0.0,
+        glow=float(rng.uniform(0.75, 1.05)),
+        astray=22.0,
+        marks=float(rng.choice((0.0, 0.3, 0.8))),
+        depth=float(rng.uniform(0.1, 0.35)) if rng.random() < 0.4 else 0.0,
+    )
 
 
 def styled_background(picture: np.ndarray, style: Style) -> np.ndarray:
