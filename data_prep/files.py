@@ -1,4 +1,4 @@
-"""Writing files whole or not at all, and keeping names inside their folder."""
+"""Reading texts, writing files whole or not at all, and keeping names inside their folder."""
 
 import os
 import shutil
@@ -69,6 +69,21 @@ def copy_whole(source: Path, path: Path) -> None:
     """Copy a file to `path`, whole or not at all. Raises UserError as `write_whole` does."""
     with _told(path), whole_file(path) as temporary:
         shutil.copyfile(source, temporary)
+
+
+def read_text(path: Path, mend: str) -> str:
+    """A UTF-8 text without its byte order mark, with plain line ends.
+
+    Raises UserError, which ends in `mend`, where the file is missing or cannot be read.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path}: no such file; {mend}") from None
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror}); {mend}") from None
 
 
 def inside(folder: Path, name: str) -> Path:

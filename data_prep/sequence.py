@@ -3,7 +3,26 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from data_prep.frames import Frames
+
+PRESENT, ABSENT, UNKNOWN = 1, 0, -1
+Span = tuple[int, int]  # frames from the first up to, but not including, the second
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What a data set says of the target, frame by frame, for F frames.
+
+    `boxes_xywh` float32 (F, 4) as they stand in the data's files, in pixels of the frame: what trackers'
+    published readers and figures go by, though some sets count pixels from 1. NaN where a frame has
+    none. `present` int8 (F,) is `PRESENT`, `ABSENT` or, where nobody says, `UNKNOWN`; the flags of a
+    data set decide over its boxes, since many have boxes where the target is absent.
+    """
+
+    boxes_xywh: np.ndarray
+    present: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -12,7 +31,9 @@ class Sequence:
 
     `prompts` are as they stand in the data, in order: an empty one is kept, because the result
     format wants a file for it too. `folder` is where the sequence's own files lie (None for a
-    plain video file).
+    plain video file). `spans` says of which frames each prompt is true (None: of all). `truth` is None
+    where the data has none, or where it has masks that are read elsewhere. `notes` tell what was
+    mended in reading, a line each.
     """
 
     name: str
@@ -21,3 +42,6 @@ class Sequence:
     fps: float = 25.0
     folder: Path | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    spans: tuple[Span, ...] | None = None
+    truth: Truth | None = None
+    notes: tuple[str, ...] = ()

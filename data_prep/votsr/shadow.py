@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.files import inside
+from data_prep.files import inside, read_text
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import result_path
-from data_prep.votsr.textfiles import read_text
 from data_prep.votsr.trackers_ini import ensure_tracker, sections
 from data_prep.votsr.truth import TruthFiles, scored_size
 from data_prep.votsr.workspace import Workspace

@@ -8,23 +8,9 @@ from typing import Any
 import yaml
 
 from configs.errors import UserError
+from data_prep.files import read_text
 
 PROPERTY = re.compile(r"([A-Za-z0-9_.-]+) *= *(.*)")
-
-
-def read_text(path: Path, mend: str) -> str:
-    """A UTF-8 text without its byte order mark, with plain line ends.
-
-    Raises UserError, which ends in `mend`, where the file is missing or cannot be read.
-    """
-    try:
-        return path.read_text("utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file; {mend}") from None
-    except UnicodeDecodeError as fault:
-        raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
-    except OSError as fault:
-        raise UserError(f"{path}: cannot be read ({fault.strerror}); {mend}") from None
 
 
 def read_properties(path: Path, mend: str) -> dict[str, str]:

@@ -1,0 +1,117 @@
+"""Making an index: every sequence of a data set is read once, in parallel."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.progress import track
+
+from configs.errors import UserError
+from data_prep.index.store import ENDING, VERSION, About, LeftOut, read_about, row_of, write_index
+from data_prep.parallel import in_processes
+from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.pictures import ENDINGS
+
+log = logging.getLogger(__name__)
+Read = tuple[dict[str, Any], tuple[str, ...]] | LeftOut
+
+
+def index_path(folder: Path, data: str, split: str) -> Path:
+    """Where the index of a split lies in the folder of all indexes."""
+    return folder / f"{data}-{split}{ENDING}"
+
+
+def build_index(reader: Reader, root: Path, split: str, folder: Path, workers: int = 0) -> tuple[About, bool]:
+    """Make the index of a split in `folder`, unless it is there and the data have not changed.
+
+    Sequences that cannot be read are left out and told of. Returns what the index is of, and whether it
+    was made now. Raises UserError where the data are not there or no sequence can be read.
+    """
+    root = root.resolve()
+    entries = reader.find(root, split)
+    state = state_of(entries)
+    path = index_path(folder, reader.name, split)
+    if (there := _unchanged(path, root, state)) is not None:
+        return there, False
+    told = track(
+        in_processes(partial(_read, reader, root), entries, workers),
+        f"{reader.name} {split}",
+        len(entries),
+        disable=not os.isatty(2),
+    )
+    rows, notes, left_out = _sorted_out(told)
+    if not rows:
+        raise UserError(
+            f"{root}: none of {len(entries)} sequences can be read; the first: {left_out[0].reason}"
+        )
+    about = About(reader.name, split, str(root), state, tuple(left_out), tuple(notes))
+    write_index(path, rows, about)
+    return about, True
+
+
+def _read(reader: Reader, root: Path, entry: Entry) -> Read:
+    """One sequence as a row with what was mended, or why it is left out."""
+    try:
+        sequence = reader.read(entry)
+        return row_of(sequence, root), sequence.notes
+    except UserError as fault:
+        return LeftOut(entry.name, str(fault))
+
+
+def _sorted_out(told: Iterable[Read]) -> tuple[list[dict[str, Any]], list[str], list[LeftOut]]:
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    left_out: list[LeftOut] = []
+    for each in told:
+        if isinstance(each, LeftOut):
+            left_out.append(each)
+        else:
+            rows.append(each[0])
+            notes += each[1]
+    return rows, notes, left_out
+
+
+def _unchanged(path: Path, root: Path, state: str) -> About | None:
+    """What an index says of itself, if it is of these files; None where it is to be made."""
+    if not path.exists():
+        return None
+    try:
+        about = read_about(path)
+    except UserError as fault:
+        log.warning("%s", fault)
+        return None
+    return about if (about.root, about.state) == (str(root), state) else None
+
+
+def state_of(entries: Iterable[Entry]) -> str:
+    """A hash of the entries and of the names, sizes and times of what lies in their folders.
+
+    Pictures are not looked at: that their folder's time stands still tells that none came or went.
+    """
+    state = hashlib.blake2b(str(VERSION).encode(), digest_size=16)
+    for entry in entries:
+        state.update(repr((entry.name, str(entry.folder), entry.facts)).encode())
+        for line in (*_lines(entry.folder), *map(_line, entry.files)):
+            state.update(line.encode())
+    return state.hexdigest()
+
+
+def _lines(folder: Path) -> Iterator[str]:
+    """A line for the folder and each thing in it that is no picture."""
+    try:
+        found = [path for path in folder.iterdir() if not path.name.lower().endswith(ENDINGS)]
+    except OSError:
+        found = []
+    yield from map(_line, (folder, *sorted(found)))
+
+
+def _line(path: Path) -> str:
+    try:
+        facts = path.stat()
+    except OSError:
+        return f"{path.name} missing\n"  # reading it will say so
+    return f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n"

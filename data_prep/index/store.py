@@ -1,0 +1,184 @@
+"""The file of an index: one Arrow record batch, a row a sequence, mapped into memory.
+
+Lists of a column lie behind one another, so all boxes of a data set are one array (frames, 4), all
+presences one array (frames,), and where a sequence's part begins is an array of offsets.
+"""
+
+import json
+from collections.abc import Sequence as Rows
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from configs.errors import UserError
+from data_prep.files import whole_file
+from data_prep.frames import ImageFrames
+from data_prep.sequence import Sequence, Truth
+
+VERSION = 1  # of the columns and of what they mean
+ENDING = ".arrow"
+SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("folder", pa.string()),  # of the frames, as a path from the root
+        ("frames", pa.list_(pa.string())),  # file names
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("fps", pa.float32()),
+        ("boxes_xywh", pa.list_(pa.float32())),  # four numbers a frame
+        ("present", pa.list_(pa.int8())),
+        ("prompts", pa.list_(pa.string())),
+        ("starts", pa.list_(pa.int32())),  # first frame of which a prompt is true
+        ("stops", pa.list_(pa.int32())),  # the frame after the last
+    ]
+)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A sequence that could not be read, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class About:
+    """What an index is of. `state` stands for the files it was made from."""
+
+    data: str
+    split: str
+    root: str
+    state: str
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
+    """A sequence of image files with a truth as a row. Paths are kept as they lead from the root."""
+    frames, truth = sequence.frames, sequence.truth
+    assert isinstance(frames, ImageFrames) and truth is not None, "readers give both"
+    count = len(frames)
+    spans = sequence.spans or ((0, count),) * len(sequence.prompts)
+    return {
+        "name": sequence.name,
+        "folder": frames.paths[0].parent.relative_to(root).as_posix(),
+        "frames": [path.name for path in frames.paths],
+        "width": frames.size[0],
+        "height": frames.size[1],
+        "fps": sequence.fps,
+        "boxes_xywh": truth.boxes_xywh.astype(np.float32).ravel(),
+        "present": truth.present.astype(np.int8),
+        "prompts": list(sequence.prompts),
+        "starts": [start for start, _ in spans],
+        "stops": [stop for _, stop in spans],
+    }
+
+
+def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
+    """Write an index, whole or not at all."""
+    columns = [_column([row[field.name] for row in rows], field.type) for field in SCHEMA]
+    told = {
+        "version": VERSION,
+        **vars(about),
+        "left_out": [vars(each) for each in about.left_out],
+        "notes": list(about.notes),
+    }
+    batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA.with_metadata({"about": json.dumps(told)}))
+    with (
+        whole_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, batch.schema) as writer,
+    ):
+        writer.write_batch(batch)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """A column; lists of numbers are joined as arrays, without a Python object a number."""
+    if not pa.types.is_list(kind) or pa.types.is_string(kind.value_type):
+        return pa.array(values, kind)
+    offsets = np.cumsum([0, *(len(value) for value in values)], dtype=np.int64)
+    numbers = np.concatenate([np.asarray(value) for value in values]) if values else np.zeros(0)
+    flat = pa.array(numbers.astype(kind.value_type.to_pandas_dtype(), copy=False), kind.value_type)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
+
+
+def read_about(path: Path) -> About:
+    """What an index says of itself. Raises UserError where it is missing, broken or of another version."""
+    return _about(path, _opened(path).schema)
+
+
+def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path)))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such index; make it with task=index") from None
+    except (pa.ArrowInvalid, OSError) as fault:
+        reason = str(fault).splitlines()[0]
+        raise UserError(f"{path}: not an index ({reason}); make it anew with task=index") from None
+
+
+def _about(path: Path, schema: pa.Schema) -> About:
+    told = json.loads((schema.metadata or {}).get(b"about", b"{}"))
+    if told.pop("version", None) != VERSION:
+        raise UserError(f"{path}: an index of another version; make it anew with task=index")
+    told["left_out"] = tuple(LeftOut(**each) for each in told["left_out"])
+    told["notes"] = tuple(told["notes"])
+    return About(**told)
+
+
+class Index:
+    """An opened index of S sequences with F frames in all; its arrays are views of the file.
+
+    `starts` int64 (S + 1,): a sequence's frames are those from its start up to the next one's.
+    `boxes_xywh` float32 (F, 4), `present` int8 (F,): see `data_prep.sequence.Truth`. `sizes` int32
+    (S, 2): width and height. `prompts`, `prompt_spans` int32 (P, 2), frames of the sequence: all prompts
+    behind one another; `prompt_starts` int64 (S + 1,) says which are whose.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open an index; raises UserError where it is missing, broken or of another version."""
+        self.path = path
+        reader = _opened(path)
+        self.about = _about(path, reader.schema)
+        self.rows: pa.RecordBatch = reader.get_batch(0)
+        self.starts = self._offsets("present")
+        self.boxes_xywh = self._values("boxes_xywh").reshape(-1, 4)
+        self.present = self._values("present")
+        self.sizes = np.stack([self.rows[side].to_numpy() for side in ("width", "height")], axis=1)
+        self.prompt_starts = self._offsets("prompts")
+        self.prompts: pa.StringArray = self.rows["prompts"].values
+        self.prompt_spans = np.stack([self._values("starts"), self._values("stops")], axis=1)
+        self.frames: pa.StringArray = self.rows["frames"].values
+        self.folders: pa.StringArray = self.rows["folder"]
+
+    def _offsets(self, column: str) -> np.ndarray:
+        return self.rows[column].offsets.to_numpy().astype(np.int64)
+
+    def _values(self, column: str) -> np.ndarray:
+        values: np.ndarray = self.rows[column].values.to_numpy(zero_copy_only=True)
+        return values
+
+    def __len__(self) -> int:
+        return self.rows.num_rows
+
+    def sequence(self, number: int) -> Sequence:
+        """A sequence as its reader gave it, with paths below the root of the index."""
+        row = {name: self.rows[name][number] for name in SCHEMA.names}
+        folder = Path(self.about.root) / row["folder"].as_py()
+        frames = slice(self.starts[number], self.starts[number + 1])
+        prompts = slice(self.prompt_starts[number], self.prompt_starts[number + 1])
+        return Sequence(
+            name=row["name"].as_py(),
+            frames=ImageFrames(
+                tuple(folder / name for name in row["frames"].as_py()),
+                (row["width"].as_py(), row["height"].as_py()),
+            ),
+            prompts=tuple(row["prompts"].as_py()),
+            fps=row["fps"].as_py(),
+            spans=tuple((int(start), int(stop)) for start, stop in self.prompt_spans[prompts]),
+            truth=Truth(self.boxes_xywh[frames], self.present[frames]),
+        )

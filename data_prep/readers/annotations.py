@@ -1,0 +1,91 @@
+"""The text files that lie beside a sequence's frames: boxes, flags and words, however they are separated."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.files import read_text
+from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Span, Truth
+
+SEPARATORS = str.maketrans(",;\t", "   ")
+MEND = "restore it from the data set"
+TIMED = re.compile(r"(\d+)[ \t]+(\S.*)")
+
+
+def read_boxes(path: Path) -> np.ndarray:
+    """Boxes of a file, a line each, float32 (frames, 4) as they stand there.
+
+    Numbers may be separated by commas, semicolons, tabs or blanks, a line at a time. Raises UserError
+    where the file is missing or empty or a line is not four numbers (NaN is one); blank lines at the end
+    are none.
+    """
+    lines = read_text(path, MEND).rstrip().translate(SEPARATORS).splitlines()
+    if not lines:
+        raise UserError(f"{path}: holds no boxes; {MEND}")
+    try:
+        numbers = np.array(" ".join(lines).split(), np.float32)
+        if numbers.size == 4 * len(lines):
+            boxes = numbers.reshape(-1, 4)
+            if all(len(line.split()) == 4 for line in lines):
+                return boxes
+    except ValueError:
+        pass
+    raise UserError(_faulty_line(path, lines))
+
+
+def _faulty_line(path: Path, lines: list[str]) -> str:
+    """What is wrong with the first line that is no box."""
+    for number, line in enumerate(lines, start=1):
+        parts = line.split()
+        try:
+            if len([float(part) for part in parts]) == 4:
+                continue
+        except ValueError:
+            pass
+        return f"{path}: line {number} is not four numbers ({line.strip()[:40]!r}); {MEND}"
+    raise AssertionError("called for a file with a fault")
+
+
+def read_flags(path: Path) -> np.ndarray:
+    """Whole numbers of a file, int64 (count,): one a line, or all on one line with commas.
+
+    Raises UserError where the file is missing or holds anything else.
+    """
+    parts = read_text(path, MEND).translate(SEPARATORS).split()
+    try:
+        return np.array(parts, np.float64).astype(np.int64)
+    except ValueError:
+        raise UserError(f"{path}: holds something else than flags; {MEND}") from None
+
+
+def read_words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
+    """The words of a file and of which frames each is true; no words at all where the file is empty.
+
+    A text is one prompt, its lines joined. A file whose every line is `<frame> <text>` holds a prompt
+    a line, each true from its frame (counted from 0) until the next one's. Raises UserError where the
+    file is missing.
+    """
+    lines = [line.strip() for line in read_text(path, MEND).splitlines() if line.strip()]
+    timed = [TIMED.fullmatch(line) for line in lines]
+    if len(lines) > 1 and all(timed):
+        pairs = sorted((int(match[1]), match[2]) for match in timed if match)
+        stops = [start for start, _ in pairs[1:]] + [frames]
+        spans = tuple((start, stop) for (start, _), stop in zip(pairs, stops, strict=True))
+        return tuple(words for _, words in pairs), spans
+    text = " ".join(lines)
+    return ((text,) if text else ()), None
+
+
+def truth_of(boxes_xywh: np.ndarray, visible: np.ndarray | None) -> Truth:
+    """Boxes (F, 4) and flags (F,), true where the target is to be seen, as a truth.
+
+    Without flags a target is there where its box is one. A frame that is flagged as showing the target
+    but has no box for it is `UNKNOWN`.
+    """
+    is_box = np.isfinite(boxes_xywh).all(axis=1) & (boxes_xywh[:, 2:] > 0).all(axis=1)
+    if visible is None:
+        return Truth(boxes_xywh, np.where(is_box, PRESENT, ABSENT).astype(np.int8))
+    shown = np.where(is_box, PRESENT, UNKNOWN)
+    return Truth(boxes_xywh, np.where(visible.astype(bool), shown, ABSENT).astype(np.int8))

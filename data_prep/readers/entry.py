@@ -1,0 +1,66 @@
+"""What every reader offers: the sequences of a data set by name, and each of them read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from data_prep.files import read_text
+from data_prep.sequence import Sequence
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A sequence before its files are read: its name, its folder, and what else its reader goes by.
+
+    An entry travels to the processes that read, so `facts` holds plain values only. `files` are those
+    that it is read from and that lie elsewhere than in its folder: an index is made anew when one changes.
+    """
+
+    name: str
+    folder: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How one data set is read.
+
+    `find(root, split)` lists the entries of a split (one of `splits`) in the order of its official list,
+    else by name; it looks at no sequence's own files and raises UserError where the data are not there.
+    `read(entry)` reads one; it raises UserError, one line with file and mend, where it cannot be used.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+    find: Callable[[Path, str], list[Entry]]
+    read: Callable[[Entry], Sequence]
+
+
+def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
+    """The folders in `root` by name, hidden ones and those of `skip` left out.
+
+    Raises UserError where `root` is no folder or holds none.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; check root=, and that the data are unpacked there")
+    found = sorted(
+        path for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in skip
+    )
+    if not found:
+        raise UserError(f"{root}: holds no sequences; check root=, and that the data are unpacked there")
+    return found
+
+
+def read_names(path: Path) -> list[str]:
+    """The names in a list file, one a line, each once; blank lines and the last line's missing end are fine.
+
+    Raises UserError where the file is missing or names nothing.
+    """
+    names = [line.strip() for line in read_text(path, "restore the list of the split").splitlines()]
+    names = list(dict.fromkeys(filter(None, names)))
+    if not names:
+        raise UserError(f"{path}: names no sequence; restore the list of the split")
+    return names

@@ -1,0 +1,45 @@
+"""TNLLT: long videos with words (ReasoningTrack, https://github.com/Event-AHU/Open_VLTrack).
+
+`<root>/<name>/imgs/*.png`, `groundtruth.txt`, `language.txt` and `absent_label.txt`, in which 0 means
+absent. The official lists of 150 and 50 names are looked for in the root, by the names that the data
+set's and the trackers' repositories give them.
+"""
+
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.files import inside
+from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
+from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.sequence import Sequence
+
+LISTS = ("{}_split.txt", "tnllt_{}_split.txt", "tnl_lt_{}_split.txt")
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """The sequences of a list, or every folder for `all`."""
+    if split == "all":
+        return [Entry(folder.name, folder) for folder in folders_of(root)]
+    lists = [root / pattern.format(split) for pattern in LISTS]
+    path = next((path for path in lists if path.exists()), lists[0])
+    return [Entry(name, inside(root, name)) for name in read_names(path)]
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one sequence; without `absent_label.txt` an empty box means absent."""
+    boxes = read_boxes(entry.folder / "groundtruth.txt")
+    folder = entry.folder / "imgs"
+    names, notes = fitted(folder, picture_names(folder), boxes)
+    path = entry.folder / "absent_label.txt"
+    visible = read_flags(path) if path.exists() else None
+    if visible is not None and len(visible) != len(boxes):
+        raise UserError(f"{path}: {len(visible)} flags for {len(boxes)} boxes; restore it from the data set")
+    prompts, spans = read_words(entry.folder / "language.txt", len(boxes))
+    truth = truth_of(boxes, visible)
+    return Sequence(
+        entry.name, frames_of(folder, names), prompts, 25.0, entry.folder, {}, spans, truth, notes
+    )
+
+
+TNLLT = Reader("tnllt", ("train", "test", "all"), find, read)

@@ -1,0 +1,1 @@
+"""Training pairs drawn from indexes: seeded, the same on every machine, from any place on."""

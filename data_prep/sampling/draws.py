@@ -1,0 +1,195 @@
+"""Drawing pairs: pure arithmetic on arrays of random numbers, thousands of pairs at once.
+
+Only additions, multiplications and comparisons of float64 take part, which are the same on every
+machine. After the pairs of VPTracker (https://github.com/jcwang0602/VPTracker): a template, a frame to
+search in which a rectangle is drawn around where the target may be, and words.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.sampling.settings import PairSettings
+from data_prep.sampling.source import Source
+from data_prep.sequence import ABSENT, PRESENT
+
+NUMBERS = 22  # random numbers a pair is drawn from
+NO_PROMPT = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """n pairs of one index; frames and prompts are numbered through the index.
+
+    The template frame is one of the target's video, which for a `negative` pair is another than
+    the search frame's; so are the words (`NO_PROMPT`: its video has none). `visible`: the search frame shows
+    the target that is meant. Boxes are float32 (n, 4): `template_xywh`, and `search_xywh` with zeros where it
+    is not visible, as they stand in the data; `prompt_xyxy` is the rectangle to draw, inside the frame, and
+    `holds` says whether the target's middle lies in it.
+    """
+
+    sequence: np.ndarray  # of the search frame, int32
+    search: np.ndarray
+    template: np.ndarray
+    template_sequence: np.ndarray
+    prompt: np.ndarray
+    visible: np.ndarray
+    negative: np.ndarray
+    template_xywh: np.ndarray
+    search_xywh: np.ndarray
+    prompt_xyxy: np.ndarray
+    holds: np.ndarray
+
+
+def draw(source: Source, random: np.ndarray, settings: PairSettings) -> Draws:
+    """Draw n pairs from random numbers (n, `NUMBERS`), float64 from 0 to below 1."""
+    u = random.T
+    sequence = source.usable[_below(u[0], len(source.usable))]
+    search, shown = _search_frames(source, sequence, u[1], u[2], settings.visible)
+    seen_at = _near(source, sequence, search, u[3], u[4], settings)
+    donor = _others(source, sequence, u[5])
+    negative = (u[6] < settings.negative) & (donor != sequence)
+    template_sequence = np.where(negative, donor, sequence)
+    elsewhere = _any_shown(source, donor, u[7])
+    template = np.where(negative, elsewhere, seen_at)
+    at = np.where(negative, template, search)
+    prompt = _prompts(source, template_sequence, at, u[8])
+    negative &= _says_another_thing(source, prompt, sequence)
+    template_sequence = np.where(negative, template_sequence, sequence)
+    template = np.where(negative, template, seen_at)
+    prompt = np.where(negative, prompt, _prompts(source, sequence, search, u[8]))
+    visible = shown & ~negative
+    boxes = source.index.boxes_xywh
+    around = boxes[np.where(shown, search, seen_at)]
+    prompt_xyxy = _rectangles(around, source.index.sizes[sequence], u[9:22], settings)
+    return Draws(
+        sequence=sequence,
+        search=search,
+        template=template,
+        template_sequence=template_sequence,
+        prompt=prompt,
+        visible=visible,
+        negative=negative,
+        template_xywh=boxes[template],
+        search_xywh=np.where(visible[:, None], boxes[search], np.float32(0)),
+        prompt_xyxy=prompt_xyxy.astype(np.float32),
+        holds=_hold(prompt_xyxy, boxes[search]) & visible,
+    )
+
+
+def _below(u: np.ndarray, count: np.ndarray | int) -> np.ndarray:
+    """Whole numbers from 0 to below `count`, which is at least 1."""
+    return np.minimum((u * count).astype(np.int64), np.asarray(count) - 1)
+
+
+def _search_frames(
+    source: Source, sequence: np.ndarray, kind: np.ndarray, which: np.ndarray, share: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """A frame of each sequence, and whether it shows the target."""
+    first, stop = source.range_of(ABSENT, sequence)
+    shown = (kind < share) | (first == stop)
+    frames = _any_shown(source, sequence, which)
+    hidden = source.frames[ABSENT]
+    if len(hidden):
+        places = np.minimum(first + _below(which, np.maximum(stop - first, 1)), len(hidden) - 1)
+        frames = np.where(shown, frames, hidden[places])
+    return frames, shown
+
+
+def _any_shown(source: Source, sequence: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """A frame of each sequence that shows its target."""
+    first, stop = source.range_of(PRESENT, sequence)
+    return source.frames[PRESENT][first + _below(which, stop - first)]
+
+
+def _near(
+    source: Source,
+    sequence: np.ndarray,
+    search: np.ndarray,
+    far: np.ndarray,
+    side: np.ndarray,
+    settings: PairSettings,
+) -> np.ndarray:
+    """A frame that shows the target, about as far from the search frame as the gaps say, and not itself."""
+    starts = source.index.starts
+    gap = 1 + _below(np.multiply.reduce([far] * settings.gap_power), settings.gap)
+    aim = search + np.where(side < 0.5, -gap, gap)
+    aim = np.clip(aim, starts[sequence], starts[sequence + 1] - 1)
+    first, stop = source.range_of(PRESENT, sequence)
+    place = np.minimum(source.before[PRESENT][aim], stop - 1)
+    frames = source.frames[PRESENT]
+    again = frames[place] == search
+    place = np.where(again, np.where(place + 1 < stop, place + 1, np.maximum(place - 1, first)), place)
+    return frames[place]
+
+
+def _others(source: Source, sequence: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Another sequence for each; the same one where there is no other."""
+    count = len(source.usable)
+    own = np.searchsorted(source.usable, sequence)
+    step = 1 + _below(which, max(count - 1, 1)) if count > 1 else np.zeros_like(own)
+    return source.usable[(own + step) % count]
+
+
+def _prompts(source: Source, sequence: np.ndarray, frame: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """A prompt of each sequence that is true at a frame, numbered through the index, or `NO_PROMPT`."""
+    index = source.index
+    first, stop = index.prompt_starts[sequence], index.prompt_starts[sequence + 1]
+    count = stop - first
+    if not len(index.prompt_spans):
+        return np.full(len(sequence), NO_PROMPT)
+    local = frame - index.starts[sequence]
+    offset = _below(which, np.maximum(count, 1))
+    prompt = np.full(len(sequence), NO_PROMPT)
+    for turn in range(int(count.max(initial=0))):
+        tried = np.minimum(first + (offset + turn) % np.maximum(count, 1), len(index.prompt_spans) - 1)
+        spans = index.prompt_spans[tried]
+        fits = (turn < count) & (spans[:, 0] <= local) & (local < spans[:, 1])
+        prompt = np.where((prompt == NO_PROMPT) & fits, tried, prompt)
+        if (prompt != NO_PROMPT).all():
+            break
+    return prompt
+
+
+def _says_another_thing(source: Source, prompt: np.ndarray, sequence: np.ndarray) -> np.ndarray:
+    """Whether words were found, and none of the sequence's own prompts reads the same."""
+    index, codes = source.index, source.prompt_codes
+    first, stop = index.prompt_starts[sequence], index.prompt_starts[sequence + 1]
+    another: np.ndarray = prompt != NO_PROMPT
+    if not len(codes):
+        return another
+    said = codes[np.maximum(prompt, 0)]
+    for turn in range(int((stop - first).max(initial=0))):
+        own = codes[np.minimum(first + turn, len(codes) - 1)]
+        another &= (first + turn >= stop) | (own != said)
+    return another
+
+
+def _rectangles(
+    around_xywh: np.ndarray, sizes: np.ndarray, u: np.ndarray, settings: PairSettings
+) -> np.ndarray:
+    """Rectangles (n, 4) xyxy around boxes or somewhere else, inside frames of `sizes` (n, 2)."""
+    box, size = around_xywh.astype(np.float64), sizes.astype(np.float64)
+    low, side = box[:, :2], box[:, 2:]
+    shifted = low + settings.prompt_jitter * (2 * u[0:2].T - 1) * side
+    ends = low + side + settings.prompt_jitter * (2 * u[2:4].T - 1) * side
+    side = np.maximum(ends - shifted, 1)
+    middle = (shifted + ends) / 2
+    scale = settings.prompt_scale_from + u[4] * (settings.prompt_scale_to - settings.prompt_scale_from)
+    half = side * scale[:, None] / 2
+    middle += settings.prompt_shift * (2 * u[5:7].T - 1) * np.maximum(half - side / 2, 0)
+    missed = u[7] < settings.prompt_miss
+    away = u[8:10].T * size
+    target = (box[:, :2] * 2 + box[:, 2:]) / 2
+    too_near = (np.abs(away - target) < half).all(axis=1)
+    away = np.where(too_near[:, None], (away + size / 2) % size, away)
+    middle = np.where(missed[:, None], away, middle)
+    low, high = np.clip(middle - half, 0, size), np.clip(middle + half, 0, size)
+    return np.concatenate([low, high], axis=1)
+
+
+def _hold(xyxy: np.ndarray, boxes_xywh: np.ndarray) -> np.ndarray:
+    """Whether the middles of boxes lie in rectangles, (n,)."""
+    middle = boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2
+    inside: np.ndarray = ((xyxy[:, :2] <= middle) & (middle < xyxy[:, 2:])).all(axis=1)
+    return inside

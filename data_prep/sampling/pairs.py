@@ -1,0 +1,121 @@
+"""Pairs by number: pair k of a seed is the same whoever draws it, and whatever was drawn before."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from configs.errors import UserError
+from data_prep.geometry import Box
+from data_prep.index.store import Index
+from data_prep.sampling.draws import NUMBERS, Draws, draw
+from data_prep.sampling.settings import PairSettings
+from data_prep.sampling.source import Source
+
+BLOCK = 4096  # pairs that are drawn together
+
+
+class Pair(NamedTuple):
+    """One training pair. Paths lead to image files; boxes are in pixels of their frames.
+
+    `template_xywh` and `search_xywh` stand as in the data, the latter None where the target that is
+    meant is not visible. `prompt_xyxy` is the rectangle to draw on the search frame; `holds` says whether it
+    holds the target. `negative`: words and template are of another video's target.
+    """
+
+    number: int
+    data: str
+    sequence: str
+    template: str
+    search: str
+    words: str
+    visible: bool
+    negative: bool
+    holds: bool
+    template_xywh: Box
+    search_xywh: Box | None
+    prompt_xyxy: Box
+
+
+class PairSampler:
+    """Draws from several indexes, each as often as its weight says."""
+
+    def __init__(
+        self, indexes: Sequence[Index], settings: PairSettings, seed: int, weights: Sequence[float] = ()
+    ) -> None:
+        """Raises UserError where weights and indexes differ in number, or no weight is above 0."""
+        shares = np.array(weights or [1.0] * len(indexes), np.float64)
+        if len(shares) != len(indexes) or not len(shares) or (shares < 0).any() or shares.sum() <= 0:
+            raise UserError(
+                f"weights={list(weights)}: give a weight above 0 for each of {len(indexes)} indexes"
+            )
+        self.sources = [Source(index) for index in indexes]
+        self.settings, self.seed = settings, seed
+        self._bounds = np.cumsum(shares / shares.sum())[:-1]
+
+    def pairs(self, numbers: range) -> Iterator[Pair]:
+        """Pairs of these numbers, rising.
+
+        Rank r of R takes `range(start + r, stop, R)`; a run that stopped before k goes on with
+        `range(k, stop)`.
+        """
+        for block in range(numbers.start // BLOCK, -(-numbers.stop // BLOCK) if len(numbers) else 0):
+            first = block * BLOCK
+            wanted = np.arange(first, first + BLOCK)
+            wanted = wanted[(wanted >= numbers.start) & (wanted < numbers.stop)]
+            wanted = wanted[(wanted - numbers.start) % numbers.step == 0]
+            yield from self._block(block, wanted)
+
+    def _block(self, block: int, wanted: np.ndarray) -> list[Pair]:
+        """Pairs of one block, those of `wanted` numbers."""
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, block))))
+        random = rng.random((BLOCK, NUMBERS + 1))[wanted - block * BLOCK]
+        chosen = np.searchsorted(self._bounds, random[:, NUMBERS], side="right")
+        pairs: list[Pair | None] = [None] * len(wanted)
+        for which, source in enumerate(self.sources):
+            places = np.flatnonzero(chosen == which)
+            if len(places):
+                draws = draw(source, random[places, :NUMBERS], self.settings)
+                for place, pair in zip(places, _told(source.index, draws, wanted[places]), strict=True):
+                    pairs[place] = pair
+        return [pair for pair in pairs if pair is not None]
+
+
+def _told(index: Index, draws: Draws, numbers: np.ndarray) -> Iterator[Pair]:
+    """Draws as pairs."""
+    visible = draws.visible.tolist()
+    return map(
+        Pair,
+        numbers.tolist(),
+        [index.about.data] * len(numbers),
+        index.rows["name"].take(pa.array(draws.sequence)).to_pylist(),
+        _paths(index, draws.template_sequence, draws.template),
+        _paths(index, draws.sequence, draws.search),
+        _words(index, draws.prompt),
+        visible,
+        draws.negative.tolist(),
+        draws.holds.tolist(),
+        _boxes(draws.template_xywh),
+        [box if seen else None for box, seen in zip(_boxes(draws.search_xywh), visible, strict=True)],
+        _boxes(draws.prompt_xyxy),
+    )
+
+
+def _boxes(boxes: np.ndarray) -> Iterator[Box]:
+    """Boxes (n, 4) as tuples; by columns, which spares a list a box."""
+    return zip(*boxes.T.tolist(), strict=True)
+
+
+def _paths(index: Index, sequences: np.ndarray, frames: np.ndarray) -> list[str]:
+    """Paths of frames that are numbered through the index."""
+    folders = index.folders.take(pa.array(sequences))
+    joined = pc.binary_join_element_wise(index.about.root, folders, index.frames.take(pa.array(frames)), "/")
+    return joined.to_pylist()
+
+
+def _words(index: Index, prompts: np.ndarray) -> list[str]:
+    """Texts of prompts; empty where there is none."""
+    found = pa.array(prompts, mask=prompts < 0)
+    return index.prompts.take(found).fill_null("").to_pylist()

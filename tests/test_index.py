@@ -1,0 +1,127 @@
+"""Indexes: what readers give is what an index gives back; made anew only when the data changed."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from configs.errors import UserError
+from data_prep.index.build import build_index, index_path
+from data_prep.index.store import Index, LeftOut
+from data_prep.readers.tnllt import TNLLT
+from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
+from tests.dataset_miniature import CAR, VIDEOS, assert_same
+from tests.index_miniature import index_of, video
+from tests.test_reader_tnllt import write
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for each in VIDEOS:
+        write(tmp_path / "data", each)
+    return tmp_path / "data"
+
+
+def made(root: Path, workers: int = 1) -> tuple[Index, bool]:
+    folder = root.parent / "indexes"
+    _, now = build_index(TNLLT, root, "all", folder, workers)
+    return Index(index_path(folder, "tnllt", "all")), now
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_index_gives_back_what_the_reader_gave(root: Path, workers: int) -> None:
+    index, now = made(root, workers)
+    assert now and len(index) == len(VIDEOS)
+    for number, each in enumerate(VIDEOS):
+        assert_same(index.sequence(number), each)
+
+
+def test_arrays_lie_behind_one_another(tmp_path: Path) -> None:
+    videos = [
+        video("a", (1, 0, -1), ["x", "y"]),
+        video("b", (1,) * 4, []),
+        video("c", (0, 1), ["z"], [(1, 2)]),
+    ]
+    index = index_of(tmp_path / "small.arrow", videos)
+    assert index.starts.tolist() == [0, 3, 7, 9] and index.prompt_starts.tolist() == [0, 2, 2, 3]
+    assert index.present.tolist() == [PRESENT, ABSENT, UNKNOWN, 1, 1, 1, 1, 0, 1]
+    assert np.array_equal(index.boxes_xywh[3:7], videos[1].truth.boxes_xywh)
+    assert index.prompts.to_pylist() == ["x", "y", "z"]
+    assert index.prompt_spans.tolist() == [[0, 3], [0, 3], [1, 2]]
+    assert not index.boxes_xywh.flags.owndata, "a view of the file, not a copy"
+
+
+def test_unchanged_data_are_not_read_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(root)
+    monkeypatch.setattr("data_prep.index.build._read", None)
+    assert not made(root)[1]
+
+
+@pytest.mark.parametrize("change", ["boxes", "a frame more", "a sequence less", "another version"])
+def test_changed_data_are(root: Path, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(root)
+    if change == "boxes":
+        path = root / "car-1" / "groundtruth.txt"
+        path.write_text(path.read_text().replace("5,4,8,6", "5,4,8,7"))
+    elif change == "a frame more":
+        (root / "car-1" / "imgs" / "00006.png").write_bytes(b"")
+    elif change == "a sequence less":
+        (root / "dog-12").rename(root / ".dog-12")
+    else:
+        monkeypatch.setattr("data_prep.index.store.VERSION", 0)
+    assert made(root)[1]
+
+
+def test_a_data_set_that_moved_is_indexed_anew(root: Path) -> None:
+    made(root)
+    moved = root.with_name("moved")
+    root.rename(moved)
+    index, now = made(moved)
+    assert now and index.about.root == str(moved)
+
+
+def test_what_cannot_be_read_is_left_out_and_told(root: Path) -> None:
+    (root / "car-1" / "groundtruth.txt").write_text("1,2,3\n")
+    (root / "dog-12" / "imgs" / "00009.png").write_bytes(
+        (root / "dog-12" / "imgs" / "00001.png").read_bytes()
+    )
+    index, _ = made(root)
+    (left,) = index.about.left_out
+    assert left.name == "car-1" and "line 1 is not four numbers" in left.reason
+    assert isinstance(left, LeftOut) and len(index) == 1
+    assert "5 frames for 4 boxes" in index.about.notes[0]
+
+
+def test_no_index_is_written_of_nothing(root: Path) -> None:
+    for each in VIDEOS:
+        (root / each.name / "groundtruth.txt").unlink()
+    with pytest.raises(
+        UserError, match=r"none of 2 sequences can be read; the first: .*groundtruth\.txt: no such"
+    ):
+        made(root)
+    assert not (root.parent / "indexes").exists()
+
+
+def test_a_missing_or_broken_index_says_how_to_make_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.arrow"
+    with pytest.raises(UserError, match=r"x\.arrow: no such index; make it with task=index"):
+        Index(path)
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match=r"x\.arrow: not an index"):
+        Index(path)
+
+
+def test_a_broken_index_is_made_anew(root: Path) -> None:
+    index, _ = made(root)
+    index.path.write_bytes(b"")
+    assert made(root)[1]
+
+
+def test_paths_in_an_index_do_not_depend_on_where_one_stands(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root.parent)
+    build_index(TNLLT, Path(root.name), "all", Path("indexes"), 1)
+    monkeypatch.chdir(os.sep)
+    assert_same(Index(index_path(root.parent / "indexes", "tnllt", "all")).sequence(0), CAR)
