@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("memory", "small_models")
+NAMES = ("data", "memory", "small_models")
 
 
 def main() -> int:

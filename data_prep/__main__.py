@@ -1,4 +1,4 @@
-"""`python -m data_prep task=render|sheet|measure|votsr_init …`: make workspaces; look at the world."""
+"""`python -m data_prep task=… …`: index data sets and draw from them; render a world; make workspaces."""
 
 import sys
 import time
@@ -11,15 +11,45 @@ from data_prep.config import DataSettings
 
 def main(settings: DataSettings) -> None:
     """Do the task that the settings name."""
-    if settings.task == "votsr_init":
-        from data_prep.votsr.init import votsr_init
+    tasks = {"votsr_init": _votsr_init, "render": _render, "index": _index, "sample": _sample}
+    tasks.get(settings.task, _show)(settings)
 
-        votsr_init(Path(settings.out), settings.stack)
-        print(f"workspace: {settings.out}")
-    elif settings.task == "render":
-        _render(settings)
-    else:
-        _show(settings)
+
+def _votsr_init(settings: DataSettings) -> None:
+    from data_prep.votsr.init import votsr_init
+
+    votsr_init(Path(settings.out), settings.stack)
+    print(f"workspace: {settings.out}")
+
+
+def _index(settings: DataSettings) -> None:
+    from data_prep.index.build import build_index, index_path
+    from data_prep.readers.registry import reader_of
+
+    if len(settings.data) != 1 or not settings.root:
+        raise UserError("task=index: name one data set and its folder, as data=[tnllt] root=/data/TNLLT")
+    reader, folder = reader_of(settings.data[0], settings.split), Path(settings.indexes)
+    started = time.monotonic()
+    about, now = build_index(reader, Path(settings.root), settings.split, folder, settings.workers)
+    for line in (*about.notes, *(f"left out: {left.name}: {left.reason}" for left in about.left_out)):
+        print(line)
+    path = index_path(folder, reader.name, settings.split)
+    done = f"made in {time.monotonic() - started:.0f} s" if now else "the data have not changed"
+    print(f"index: {path} ({about.sequences} sequences, {len(about.left_out)} left out; {done})")
+
+
+def _sample(settings: DataSettings) -> None:
+    from data_prep.index.build import index_path
+    from data_prep.sampling.lines import PairPlan, write_pairs
+
+    if not settings.data:
+        raise UserError("task=sample: name data sets that were indexed, as data=[tnl2k,tnllt] weights=[7,3]")
+    indexes = tuple(index_path(Path(settings.indexes), name, settings.split) for name in settings.data)
+    plan = PairPlan(indexes, settings.pairs, settings.seed, tuple(settings.weights))
+    path, started = Path(settings.out) / "pairs.jsonl", time.monotonic()
+    write_pairs(path, plan, range(settings.first, settings.first + settings.n), settings.workers)
+    seconds = time.monotonic() - started
+    print(f"pairs: {path} ({settings.n} in {seconds:.1f} s)")
 
 
 def _render(settings: DataSettings) -> None:
@@ -61,4 +91,10 @@ def _show(settings: DataSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("data_prep", main, "Prepare data: render a world, or fetch the VOTSr challenge."))
+    sys.exit(
+        run_command(
+            "data_prep",
+            main,
+            "Prepare data: index data sets, draw pairs, render a world, or fetch the VOTSr challenge.",
+        )
+    )

@@ -31,9 +31,9 @@ class Sequence:
 
     `prompts` are as they stand in the data, in order: an empty one is kept, because the result
     format wants a file for it too. `folder` is where the sequence's own files lie (None for a
-    plain video file). `spans` says of which frames each prompt is true (None: of all). `truth` is None
-    where the data has none, or where it has masks that are read elsewhere. `notes` tell what was
-    mended in reading, a line each.
+    plain video file). `spans` says of which frames each prompt is true (None: of all). The readers of
+    data sets give a `truth`, in which a split without annotations is unknown throughout; elsewhere it is
+    None. `notes` tell what was mended in reading, a line each.
     """
 
     name: str

@@ -35,7 +35,7 @@ def video(
 def index_of(path: Path, videos: Rows[Sequence], data: str = "small") -> Index:
     """An index of these sequences."""
     rows: list[dict[str, Any]] = [row_of(each, ROOT) for each in videos]
-    write_index(path, rows, About(data, "train", str(ROOT), "state"))
+    write_index(path, rows, About(data, "train", str(ROOT), "state", len(rows)))
     return Index(path)
 
 

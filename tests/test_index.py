@@ -1,5 +1,6 @@
 """Indexes: what readers give is what an index gives back; made anew only when the data changed."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from data_prep.frames import VideoFrames
 from data_prep.index.build import build_index, index_path
-from data_prep.index.store import Index, LeftOut
+from data_prep.index.store import Index, LeftOut, row_of
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
 from tests.dataset_miniature import CAR, VIDEOS, assert_same
@@ -116,6 +118,12 @@ def test_a_broken_index_is_made_anew(root: Path) -> None:
     index, _ = made(root)
     index.path.write_bytes(b"")
     assert made(root)[1]
+
+
+def test_frames_in_a_video_file_are_refused(tmp_path: Path) -> None:
+    filmed = dataclasses.replace(video("a", (1,)), frames=VideoFrames(tmp_path / "a.mp4", (32, 24), 1, 25.0))
+    with pytest.raises(UserError, match="a: its frames lie in a video file; extract them"):
+        row_of(filmed, tmp_path)
 
 
 def test_paths_in_an_index_do_not_depend_on_where_one_stands(

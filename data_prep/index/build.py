@@ -31,6 +31,8 @@ def build_index(reader: Reader, root: Path, split: str, folder: Path, workers: i
     Sequences that cannot be read are left out and told of. Returns what the index is of, and whether it
     was made now. Raises UserError where the data are not there or no sequence can be read.
     """
+    if not root.is_dir():
+        raise UserError(f"root={root}: no such folder; point root= at the data set")
     root = root.resolve()
     entries = reader.find(root, split)
     state = state_of(entries)
@@ -48,7 +50,7 @@ def build_index(reader: Reader, root: Path, split: str, folder: Path, workers: i
         raise UserError(
             f"{root}: none of {len(entries)} sequences can be read; the first: {left_out[0].reason}"
         )
-    about = About(reader.name, split, str(root), state, tuple(left_out), tuple(notes))
+    about = About(reader.name, split, str(root), state, len(rows), tuple(left_out), tuple(notes))
     write_index(path, rows, about)
     return about, True
 

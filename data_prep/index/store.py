@@ -47,20 +47,26 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class About:
-    """What an index is of. `state` stands for the files it was made from."""
+    """What an index is of, and how many sequences it holds. `state` stands for the files it was made from."""
 
     data: str
     split: str
     root: str
     state: str
+    sequences: int
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
-    """A sequence of image files with a truth as a row. Paths are kept as they lead from the root."""
+    """A sequence of image files with a truth as a row. Paths are kept as they lead from the root.
+
+    Raises UserError for frames that are not image files: a pair names its frames by their paths.
+    """
     frames, truth = sequence.frames, sequence.truth
-    assert isinstance(frames, ImageFrames) and truth is not None, "readers give both"
+    assert truth is not None, "readers give one"
+    if not isinstance(frames, ImageFrames):
+        raise UserError(f"{sequence.name}: its frames lie in a video file; extract them into images first")
     count = len(frames)
     spans = sequence.spans or ((0, count),) * len(sequence.prompts)
     return {

@@ -155,13 +155,13 @@ def _says_another_thing(source: Source, prompt: np.ndarray, sequence: np.ndarray
     """Whether words were found, and none of the sequence's own prompts reads the same."""
     index, codes = source.index, source.prompt_codes
     first, stop = index.prompt_starts[sequence], index.prompt_starts[sequence + 1]
-    another: np.ndarray = prompt != NO_PROMPT
+    another = prompt != NO_PROMPT
     if not len(codes):
         return another
     said = codes[np.maximum(prompt, 0)]
     for turn in range(int((stop - first).max(initial=0))):
         own = codes[np.minimum(first + turn, len(codes) - 1)]
-        another &= (first + turn >= stop) | (own != said)
+        another = another & ((first + turn >= stop) | (own != said))
     return another
 
 
@@ -191,5 +191,5 @@ def _rectangles(
 def _hold(xyxy: np.ndarray, boxes_xywh: np.ndarray) -> np.ndarray:
     """Whether the middles of boxes lie in rectangles, (n,)."""
     middle = boxes_xywh[:, :2] + boxes_xywh[:, 2:] / 2
-    inside: np.ndarray = ((xyxy[:, :2] <= middle) & (middle < xyxy[:, 2:])).all(axis=1)
-    return inside
+    inside = (xyxy[:, :2] <= middle) & (middle < xyxy[:, 2:])
+    return inside[:, 0] & inside[:, 1]

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from data_prep.files import whole_file
 from data_prep.geometry import Box
 from data_prep.index.store import Index
 from data_prep.parallel import in_processes
@@ -34,7 +35,15 @@ def pair_lines(plan: PairPlan, numbers: range, workers: int = 1) -> Iterator[byt
     """The lines of pairs, many at a time; `workers` processes draw them (0: one a core)."""
     cuts = range(numbers.start - numbers.start % BLOCK, numbers.stop, BLOCK)
     blocks = [range(max(numbers.start, cut), min(numbers.stop, cut + BLOCK)) for cut in cuts]
-    yield from in_processes(partial(_lines, plan), blocks, workers)
+    yield from in_processes(partial(_lines, plan), blocks, workers if len(blocks) > 1 else 1)
+
+
+def write_pairs(path: Path, plan: PairPlan, numbers: range, workers: int = 1) -> None:
+    """Write the lines of pairs, whole or not at all. Raises UserError as `PairPlan.sampler` does."""
+    plan.sampler()  # here, what is wrong is one line; in a process it would be its traceback
+    with whole_file(path) as temporary, temporary.open("wb") as sink:
+        for lines in pair_lines(plan, numbers, workers):
+            sink.write(lines)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,193 @@
+"""How fast are training pairs drawn? `python -m benchmarks data [--pairs 1000000] [--plain 3000]`
+
+A data set of 2,000 videos of 600 frames is invented as TNLLT lies on the disk (annotations only).
+Theirs, the plain way of VPTracker's script: for every pair, open and parse the annotation files of its
+video. Ours: from the index of the same files. Both give both frames' paths, boxes, presence, words and
+the rectangle to draw, on one core and one after the other in one run; a checksum over the same pairs
+must agree. Ours is also timed when pairs are written as JSON lines, and as they reach a training process
+from a worker.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import machine
+from data_prep.frames import ImageFrames
+from data_prep.geometry import Box
+from data_prep.index.store import About, Index, row_of, write_index
+from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
+from data_prep.sampling.lines import PairPlan, write_pairs
+from data_prep.sampling.pairs import Pair, PairSampler
+from data_prep.sampling.settings import PairSettings
+from data_prep.sequence import Sequence as Video
+
+VIDEOS, FRAMES, SIZE = 2_000, 600, (1280, 720)
+BATCH = 64  # pairs that a worker hands over at once
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure, print a table, and one JSON object as the last line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks data", description=__doc__)
+    parser.add_argument("--pairs", type=int, default=1_000_000, help="pairs that ours draws")
+    parser.add_argument("--plain", type=int, default=3_000, help="pairs that the plain way draws")
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        root, path = Path(folder) / "set", Path(folder) / "tnllt-all.arrow"
+        _invent(root)
+        _index(root, path)
+        rates = _measure(root, path, asked.pairs, asked.plain)
+        memory = _peak(path, asked.pairs // 4)
+    for name in ("plain", "drawn", "lines", "worker"):
+        print(f"{name:<8}{rates[name]:>12,.0f} pairs a second{rates[name] / rates['plain']:>10.1f}")
+    print(f"opened in {1000 * rates['open']:.1f} ms; peak {memory:.0f} MB; checksums agree")
+    report = {
+        "benchmark": "data",
+        "ratio": round(rates["drawn"] / rates["plain"], 1),
+        "ours": round(rates["drawn"]),
+        "theirs": round(rates["plain"]),
+        "unit": "pairs a second on one core",
+        "lines_ratio": round(rates["lines"] / rates["plain"], 1),
+        "worker_ratio": round(rates["worker"] / rates["plain"], 1),
+        "open_seconds": round(rates["open"], 4),
+        "peak_mb": round(memory),
+        "pairs": asked.pairs,
+        "machine": machine(),
+    }
+    print(json.dumps(report))
+    return 0
+
+
+def _invent(root: Path) -> None:
+    """Write the annotations of all videos."""
+    rng = np.random.default_rng(0)
+    for number in range(VIDEOS):
+        folder = root / f"video_{number:04d}"
+        folder.mkdir(parents=True)
+        boxes = np.concatenate([rng.integers(0, 600, (FRAMES, 2)), rng.integers(8, 120, (FRAMES, 2))], axis=1)
+        present = rng.random(FRAMES) < 0.9
+        boxes[~present] = 0
+        (folder / "groundtruth.txt").write_text(
+            "".join("{},{},{},{}\n".format(*box) for box in boxes.tolist())
+        )
+        (folder / "absent_label.txt").write_text("".join(f"{int(each)}\n" for each in present))
+        (folder / "language.txt").write_text(f"the person number {number} who walks along the street")
+
+
+def _index(root: Path, path: Path) -> None:
+    """The index of the annotations; there are no frames to look at."""
+    rows = []
+    for folder in sorted(root.iterdir()):
+        boxes = read_boxes(folder / "groundtruth.txt")
+        truth = truth_of(boxes, read_flags(folder / "absent_label.txt"))
+        names = tuple(folder / "imgs" / f"{number:05d}.png" for number in range(1, FRAMES + 1))
+        prompts, spans = read_words(folder / "language.txt", FRAMES)
+        video = Video(folder.name, ImageFrames(names, SIZE), prompts, spans=spans, truth=truth)
+        rows.append(row_of(video, root))
+    write_index(path, rows, About("tnllt", "all", str(root), "", len(rows)))
+
+
+def _measure(root: Path, path: Path, count: int, plain: int) -> dict[str, float]:
+    """Pairs a second of each way, and the seconds that opening takes."""
+    plan = PairPlan((path,), PairSettings(), seed=0)
+    started = time.perf_counter()
+    index = Index(path)
+    opened = time.perf_counter() - started
+    sampler = PairSampler([index], plan.settings, plan.seed)
+    first = list(sampler.pairs(range(plain)))
+    rates = {"open": opened}
+    rates["plain"], theirs = _timed(_plain(root, pair) for pair in first)
+    _, ours = _timed(first)
+    if ours != theirs:
+        raise SystemExit(f"checksums differ: {ours} from the index, {theirs} from the files")
+    rates["drawn"] = _rate(sampler.pairs(range(count)), count)
+    started = time.perf_counter()
+    write_pairs(path.with_suffix(".jsonl"), plan, range(count // 4), workers=1)
+    rates["lines"] = count // 4 / (time.perf_counter() - started)
+    rates["worker"] = _rate(_from_worker(plan, count // 4), count // 4)
+    return rates
+
+
+def _from_worker(plan: PairPlan, count: int) -> Iterator[Pair]:
+    """Pairs as training gets them, drawn by another process."""
+    from torch.utils.data import DataLoader, IterableDataset  # not when memory is measured
+
+    class Stream(IterableDataset[list[Pair]]):
+        def __iter__(self) -> Iterator[list[Pair]]:
+            pairs = plan.sampler().pairs(range(count))
+            while batch := list(islice(pairs, BATCH)):
+                yield batch
+
+    for batch in DataLoader(Stream(), batch_size=None, collate_fn=list, num_workers=1, prefetch_factor=8):
+        yield from batch
+
+
+def _peak(path: Path, count: int) -> float:
+    """Peak resident memory of a process that opens the index and draws pairs, in MB."""
+    plan = PairPlan((path,), PairSettings(), seed=0)
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(_drawn_in, plan, count).result()
+
+
+def _drawn_in(plan: PairPlan, count: int) -> float:
+    for _ in plan.sampler().pairs(range(count)):
+        pass
+    # Not `ru_maxrss`: a process inherits its parent's.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def _rate(pairs: Iterable[Pair], count: int) -> float:
+    started = time.perf_counter()
+    drawn = sum(1 for _ in pairs)
+    assert drawn == count, "every pair asked for comes"
+    return count / (time.perf_counter() - started)
+
+
+def _timed(pairs: Iterable[Pair]) -> tuple[float, int]:
+    """Pairs a second, and a checksum of all that they say."""
+    started, drawn = time.perf_counter(), list(pairs)
+    seconds = time.perf_counter() - started
+    checksum = 0
+    for pair in drawn:
+        checksum = zlib.crc32(repr(pair).encode(), checksum)
+    return len(drawn) / seconds, checksum
+
+
+def _plain(root: Path, pair: Pair) -> Pair:
+    """What the files of its videos say of a pair: parsed anew, line by line."""
+    template, search = (Path(path).relative_to(root) for path in (pair.template, pair.search))
+    boxes, present, words = _parsed(root / search.parts[0])
+    shown = boxes
+    if pair.negative:
+        shown, _, words = _parsed(root / template.parts[0])
+    at, before = int(search.stem) - 1, int(template.stem) - 1
+    visible = present[at] == 1 and not pair.negative
+    return pair._replace(
+        sequence=search.parts[0],
+        template=str(root / template),
+        search=str(root / search),
+        words=words,
+        visible=visible,
+        template_xywh=shown[before],
+        search_xywh=boxes[at] if visible else None,
+    )
+
+
+def _parsed(folder: Path) -> tuple[list[Box], list[int], str]:
+    """Boxes, flags and words of one video."""
+    with (folder / "groundtruth.txt").open() as lines:
+        rows = [[float(side) for side in line.strip().split(",")] for line in lines]
+    with (folder / "absent_label.txt").open() as lines:
+        present = [int(line) for line in lines]
+    boxes = [(x, y, width, height) for x, y, width, height in rows]
+    return boxes, present, (folder / "language.txt").read_text().strip()

@@ -1,0 +1,98 @@
+"""GOT-10k: short videos of many classes (https://github.com/got-10k/toolkit, arXiv 1810.11981).
+
+`<root>/{train,val,test}/list.txt` names the folders beside it, each with `%08d.jpg`, `groundtruth.txt`
+and, outside the test split, `absence.label` (1 = absent), `cover.label` (visible share, 0 to 8) and
+`meta_info.ini`. Boxes count pixels from 1, and stay so. `vot_train` and `vot_val` are the parts of
+the train split that share no video with VOT, as PyTracking published them: its two files hold numbers of
+lines of `train/list.txt`, counted from 0, and are looked for in the root. There are no sentences; the
+prompt is the object's class.
+"""
+
+import re
+from configparser import ConfigParser
+from configparser import Error as IniError
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.files import inside, read_text
+from data_prep.readers.annotations import MEND, read_boxes, truth_of
+from data_prep.readers.entry import Entry, Reader, read_names
+from data_prep.readers.first_box import truth_of_test
+from data_prep.readers.flags import flags_of
+from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.sequence import Sequence, Truth
+
+NUMBERED = {"vot_train": "got10k_vot_train_split.txt", "vot_val": "got10k_vot_val_split.txt"}
+KEPT = ("object_class", "motion_class", "major_class", "root_class", "motion_adverb", "resolution", "url")
+FPS = 10.0  # of the frames that are given out, where no file says another
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """The sequences of `list.txt`, or of a file of its line numbers."""
+    part = "train" if split in NUMBERED else split
+    names = read_names(root / part / "list.txt")
+    if split in NUMBERED:
+        names = _numbered(root / NUMBERED[split], names)
+    return [Entry(name, inside(root / part, name), {"test": part == "test"}) for name in names]
+
+
+def _numbered(path: Path, names: list[str]) -> list[str]:
+    """The names at the lines that a file tells, counted from 0."""
+    picked = []
+    for line in read_names(path):
+        if not line.isdecimal() or int(line) >= len(names):
+            raise UserError(
+                f"{path}: {line!r} is no line of train/list.txt, counted from 0 to {len(names) - 1}; "
+                "restore both lists"
+            )
+        picked.append(names[int(line)])
+    return picked
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one sequence; of the test split only its one box."""
+    folder = entry.folder
+    names, boxes = picture_names(folder), read_boxes(folder / "groundtruth.txt")
+    if entry.facts["test"]:
+        names, truth, notes = truth_of_test(folder, names, boxes)
+    else:
+        names, notes = fitted(folder, names, boxes)
+        truth, more = _truth(folder, boxes)
+        notes += more
+    metadata, fps = _metadata(folder / "meta_info.ini", entry.facts["test"])
+    words = metadata.get("object_class", "")
+    prompts = (words,) if words else ()
+    return Sequence(
+        entry.name, frames_of(folder, names), prompts, fps, folder, metadata, truth=truth, notes=notes
+    )
+
+
+def _truth(folder: Path, boxes: np.ndarray) -> tuple[Truth, tuple[str, ...]]:
+    """A target is seen where it is not absent and some share of it is visible."""
+    seen = flags_of(folder / "absence.label", boxes) == 0
+    path = folder / "cover.label"
+    cover = flags_of(path, boxes)
+    if cover.any() or not seen.any():
+        return truth_of(boxes, seen & (cover > 0)), ()
+    # Some train videos were never labelled with shares: by their zeros the target would never be there.
+    return truth_of(boxes, seen), (f"{path}: 0 in every frame; only absence.label is gone by",)
+
+
+def _metadata(path: Path, optional: bool) -> tuple[dict[str, str], float]:
+    """What the ini file says of the classes, and the frames a second."""
+    if optional and not path.exists():
+        return {}, FPS
+    parser = ConfigParser(delimiters=(":",), interpolation=None, strict=False)
+    try:
+        parser.read_string(read_text(path, MEND))
+        found = {key: value.strip() for key, value in parser["METAINFO"].items()}
+    except (IniError, KeyError):
+        raise UserError(f"{path}: has no section [METAINFO] of `key: value` lines; {MEND}") from None
+    rate = re.match(r"\d+(\.\d+)?", found.get("anno_fps", ""))
+    fps = float(rate[0]) if rate else FPS
+    return {key: found[key] for key in KEPT if found.get(key)}, fps or FPS
+
+
+GOT10K = Reader("got10k", ("train", "val", "test", *NUMBERED), find, read)

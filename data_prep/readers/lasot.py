@@ -1,0 +1,97 @@
+"""LaSOT and its extension LaSOText: long videos by class, with words (https://arxiv.org/abs/2009.03465).
+
+`<root>/<class>/<class>-<number>/img/%08d.jpg`, `groundtruth.txt`, `nlp.txt`, and `full_occlusion.txt` and
+`out_of_view.txt`, each a line of flags. Most frames flagged as absent have an ordinary box, so the flags
+must be there. The lists of LaSOT's 1,120 and 280 names are looked for in the root; all 150 videos of
+LaSOText are its test set, and some copies of it have no words. Where `annos` of the evaluation kit
+(https://github.com/HengLan/LaSOT_Evaluation_Toolkit) lies in the root, attributes are read from there.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.files import inside
+from data_prep.readers.annotations import read_boxes, read_words, truth_of
+from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.flags import flags_of
+from data_prep.readers.kit import FOLDER, attributes
+from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.sequence import Sequence
+
+LISTS = {
+    "train": ("training_set.txt", "lasot_train_split.txt"),
+    "test": ("testing_set.txt", "lasot_test_split.txt"),
+}
+BESIDE = (FOLDER, "lasot_train_concise")  # no classes, though they may lie among them
+ATTRIBUTES = "IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC"
+FPS = 30.0  # of every video, says the paper
+
+
+def find_lasot(root: Path, split: str) -> list[Entry]:
+    """The sequences of a list, or every folder of every class for `all`."""
+    if split == "all":
+        return _every(root)
+    lists = [root / name for name in LISTS[split]]
+    path = next((path for path in lists if path.exists()), lists[0])
+    return [_entry(root, name) for name in read_names(path)]
+
+
+def find_lasotext(root: Path, split: str) -> list[Entry]:  # noqa: ARG001 -- its splits are the same
+    """Every folder of every class."""
+    return _every(root)
+
+
+def _every(root: Path) -> list[Entry]:
+    names: list[str] = []
+    for folder in folders_of(root, skip=BESIDE):
+        found = [path.name for path in folders_of(folder) if path.name.startswith(f"{folder.name}-")]
+        if not found:
+            raise UserError(
+                f"{folder}: holds no {folder.name}-<number>; unpack the data set as <class>/<class>-<number>"
+            )
+        names += found
+    return [_entry(root, name) for name in names]
+
+
+def _entry(root: Path, name: str) -> Entry:
+    folder = inside(root, f"{_class(name)}/{name}")
+    return Entry(name, folder, {}, (root / FOLDER / "att" / f"{name}.txt",))
+
+
+def _class(name: str) -> str:
+    """`airplane` of `airplane-1`."""
+    return name.rpartition("-")[0] or name
+
+
+def read_lasot(entry: Entry) -> Sequence:
+    """Read one sequence of LaSOT."""
+    return _read(entry, ())
+
+
+def read_lasotext(entry: Entry) -> Sequence:
+    """Read one sequence of LaSOText, with no prompt and a note where its words are not there."""
+    path = entry.folder / "nlp.txt"
+    return _read(entry, () if path.exists() else (f"{path}: no such file; the sequence has no words",))
+
+
+def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
+    """Read one sequence, its words too unless there is a note that says why not."""
+    folder = entry.folder / "img"
+    boxes = read_boxes(entry.folder / "groundtruth.txt")
+    names, notes = fitted(folder, picture_names(folder), boxes)
+    prompts, spans = ((), None) if wordless else read_words(entry.folder / "nlp.txt", len(boxes))
+    metadata = {"class": _class(entry.name), **attributes(entry.files[0], ATTRIBUTES)}
+    frames, truth = frames_of(folder, names), truth_of(boxes, _visible(entry.folder, boxes))
+    return Sequence(entry.name, frames, prompts, FPS, entry.folder, metadata, spans, truth, notes + wordless)
+
+
+def _visible(folder: Path, boxes: np.ndarray) -> np.ndarray:
+    """Where the target is neither hidden nor out of view, bool (F,), for boxes (F, 4)."""
+    hidden, outside = (flags_of(folder / name, boxes) for name in ("full_occlusion.txt", "out_of_view.txt"))
+    return (hidden == 0) & (outside == 0)
+
+
+LASOT = Reader("lasot", ("train", "test", "all"), find_lasot, read_lasot)
+LASOTEXT = Reader("lasotext", ("test", "all"), find_lasotext, read_lasotext)

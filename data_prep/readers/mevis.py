@@ -1,0 +1,105 @@
+"""MeViS: videos with sentences of motion, several objects a sentence (https://github.com/henghuiding/MeViS).
+
+`<root>/{train,valid_u,valid}/JPEGImages/<video>/<frame>.jpg`, `meta_expressions.json` and, but for `valid`,
+`mask_dict.json`: `{"<anno_id>": [<RLE or null>, …]}`, one a frame, null where the object is absent. A target
+is all the objects of a sentence together, and absent throughout where there are none.
+"""
+
+import json
+import mmap
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.geometry import Size
+from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of
+from data_prep.readers.json_files import MEND
+from data_prep.readers.masks import nowhere_note, truth_of_masks, unknown
+from data_prep.readers.rle import decode_rle
+from data_prep.sequence import Sequence
+
+KEY = re.compile(rb'"(\d+)"\s*:\s*\[')  # no packed mask holds a quote
+FILE = "meta_expressions.json"
+MASKS = "mask_dict.json"
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """A target a video; for `valid`, which tells no objects, a sentence a video."""
+    path = root / split / FILE
+    videos = read_videos(path, f"put the split's {FILE} there (meta_valid.json has no sentences)")
+    entries = entries_of(path, videos, root / split, "anno_id")
+    if not any(entry.facts["objects"] for entry in entries):
+        return entries
+    places = _places(root / split / MASKS)
+    return [_placed(entry, places, root / split / MASKS) for entry in entries]
+
+
+def _placed(entry: Entry, places: dict[str, tuple[int, int]], path: Path) -> Entry:
+    """The entry with where its objects' masks lie in the file."""
+    for number in entry.facts["objects"] or ():
+        if number not in places:
+            raise UserError(f"{path}: has no masks of {number}, which {entry.name} refers to; {MEND}")
+    masks = [places[number] for number in entry.facts["objects"] or ()]
+    return Entry(entry.name, entry.folder, entry.facts | {"masks": masks})
+
+
+def _places(path: Path) -> dict[str, tuple[int, int]]:
+    """Where in the file, in bytes, each object's list begins and ends at the latest.
+
+    The file is of hundreds of megabytes: a sequence's part is read alone.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = [(match[1].decode(), match.start(), match.end() - 1) for match in KEY.finditer(data)]
+            stops = [start for _, start, _ in found[1:]] + [len(data)]
+    except (OSError, ValueError) as fault:
+        raise UserError(f"{path}: cannot be read ({fault}); {MEND}") from None
+    return {key: (start, stop) for (key, _, start), stop in zip(found, stops, strict=True)}
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one target; its mask is that of any of its objects."""
+    names, frames = frames_in(entry)
+    if entry.facts["objects"] is None:
+        return sequence_of(entry, frames, unknown(len(names)))
+    path = entry.folder.parent.parent / MASKS
+    numbered = zip(entry.facts["objects"], entry.facts.get("masks", ()), strict=True)
+    objects = [_masks(path, number, place, len(names)) for number, place in numbered]
+    truth = truth_of_masks(
+        _union(path, entry, [each[at] for each in objects], frames.size) for at in range(len(names))
+    )
+    notes = nowhere_note(truth, path, f"the target of {entry.name}") if objects else ()
+    return sequence_of(entry, frames, truth, notes=notes)
+
+
+def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[Any]:
+    """An object's masks, undecoded, one a frame."""
+    with path.open("rb") as file:
+        file.seek(place[0])
+        data = file.read(place[1] - place[0])
+    try:
+        masks, _ = json.JSONDecoder().raw_decode(data.decode("utf-8"))
+    except ValueError as fault:
+        raise UserError(f"{path}: the masks of {number} are not JSON ({fault}); {MEND}") from None
+    if len(masks) != count:
+        raise UserError(f"{path}: {len(masks)} masks of {number} for {count} frames; {MEND}")
+    return list(masks)
+
+
+def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray:
+    """The pixels of any of the masks, bool (height, width); null is an empty one."""
+    whole = np.zeros((size[1], size[0]), bool)
+    try:
+        for mask in masks:
+            if mask is not None:
+                whole |= decode_rle(mask, size)
+    except ValueError as fault:
+        raise UserError(f"{path}: a mask of {entry.name}: {fault}; {MEND}") from None
+    return whole
+
+
+MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read)

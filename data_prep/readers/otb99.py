@@ -1,0 +1,80 @@
+"""OTB99-Lang: the videos of OTB100 with words (https://github.com/QUVA-Lab/lang-tracker).
+
+`<root>/OTB_videos/<name>/img/*`, `groundtruth_rect.txt` and, for each target, its words in
+`OTB_query_train/<name>.txt` or `OTB_query_test/<name>.txt`: the query folders are the splits, 51 and 48.
+Boxes are separated by commas, tabs or blanks, even within a file. There are no flags.
+"""
+
+import re
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.readers.annotations import read_boxes, read_words, truth_of
+from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.sequence import Sequence
+
+NUMBERED = re.compile(r"(.+)[-_]([12])")
+SECOND_ALONE = "Human4"  # its first file of boxes is empty, its one target has the second
+LATE = {"David": 299}  # frames before the first box
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """The targets of a query folder by name; for `all` those of both."""
+    queries: dict[str, Path] = {}
+    for part in ("train", "test") if split == "all" else (split,):
+        for query in _queries(root / f"OTB_query_{part}"):
+            other = queries.setdefault(query.stem, query)
+            if other != query:
+                raise UserError(f"{query}: the same target as {other}; remove one of them")
+    videos = root / "OTB_videos"
+    return [Entry(name, _video(videos, name), {}, (query,)) for name, query in queries.items()]
+
+
+def _queries(folder: Path) -> list[Path]:
+    found = sorted(path for path in folder.glob("*.txt") if path.name[0] != ".")
+    if not found:
+        raise UserError(f"{folder}: holds no queries; unpack OTB_sentences.zip, and check root=")
+    return found
+
+
+def _video(videos: Path, name: str) -> Path:
+    """The folder of a target's video: its own (`Skating2-1`), or one that two targets share (`Skating2`)."""
+    own = videos / name
+    return own if own.is_dir() else videos / _target(name)[0]
+
+
+def _target(name: str) -> tuple[str, str]:
+    """The video of a target and the target's number there, empty where it is the only one."""
+    match = NUMBERED.fullmatch(name)
+    video, number = (match[1], match[2]) if match else (name, "")
+    return video, "2" if video == SECOND_ALONE else number
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one target; an empty box means absent."""
+    folder = entry.folder / "img"
+    boxes, pictures = read_boxes(_boxes_path(entry)), picture_names(folder)
+    late = LATE.get(entry.name, 0) if len(pictures) > len(boxes) else 0
+    names, notes = fitted(folder, pictures[late:], boxes)
+    if late:
+        notes = (f"{folder}: the first {late} frames are left, since its boxes begin after them", *notes)
+    prompts, spans = read_words(entry.files[0], len(boxes))
+    frames, truth = frames_of(folder, names), truth_of(boxes, None)
+    return Sequence(entry.name, frames, prompts, 25.0, entry.folder, {}, spans, truth, notes)
+
+
+def _boxes_path(entry: Entry) -> Path:
+    """The file of a target's boxes. Raises UserError where there is none that is surely its own."""
+    video, number = _target(entry.name)
+    names = [f"groundtruth_rect.{number}.txt"] if number else []
+    shared = entry.folder.name != entry.name and video != SECOND_ALONE
+    if not (shared and number == "2"):  # a plain file in a shared folder is the first target's
+        names.append("groundtruth_rect.txt")
+    path = next((path for name in names if (path := entry.folder / name).exists()), None)
+    if path is None:
+        raise UserError(f"{entry.folder}: no {' or '.join(names)}; restore it from the data set")
+    return path
+
+
+OTB99 = Reader("otb99", ("train", "test", "all"), find, read)

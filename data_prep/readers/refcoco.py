@@ -1,0 +1,113 @@
+"""RefCOCO, RefCOCO+ and RefCOCOg: expressions for objects of COCO's pictures (arXiv 1608.00272, 1511.02283).
+
+Each reference is a sequence of one frame with all its expressions as prompts. The original annotations
+(https://github.com/lichengunc/refer) are pickles, which may run code when they are opened: they never are.
+Instead the JSON conversions of other projects are looked for below the root, see `FORMS`, and the pictures
+in one of `PICTURES`. Boxes count pixels from 0. RefCOCOg's splits are `umd`'s; `google`'s share images.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.frames import ImageFrames, image_size
+from data_prep.readers.annotations import truth_of
+from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.refcoco_forms import Reference, read_references
+from data_prep.sequence import Sequence
+
+FORMS = (  # by SeqTR and UNINEXT, MDETR, ReferFormer, Qwen-VL; `{sign}` is the set with RefCOCO's plus sign
+    "annotations/{dataset}-{maker}/instances_{split}.json",
+    "annotations/{dataset}-{maker}/instances.json",
+    "{dataset}-{maker}/instances_{split}.json",
+    "{dataset}-{maker}/instances.json",
+    "mdetr_annotations/finetune_{sign}_{split}.json",
+    "{sign}/instances_{sign}_{split}.json",
+    "refcoco/{sign}_{split}.jsonl",
+    "{sign}_{split}.jsonl",
+)
+PICTURES = (
+    "train2014",
+    "images/train2014",
+    "coco/train2014",
+    "images/mscoco/train2014",
+    "images/mscoco/images/train2014",
+)
+SIGNS = {"refcocoplus": "refcoco+"}
+PICKLES = {".p", ".pkl", ".pickle", ".pth"}
+
+
+def find(root: Path, split: str, dataset: str) -> list[Entry]:
+    """The references of a split, in the order of its file, named by picture and count in that picture."""
+    path = _annotations(root, split, dataset)
+    folder = next((root / place for place in PICTURES if (root / place).is_dir()), None)
+    if folder is None:
+        raise UserError(
+            f"{root}: holds none of {', '.join(PICTURES)}; unpack COCO's train2014 pictures there"
+        )
+    counts: dict[int, int] = {}
+    entries = []
+    for reference in read_references(path, split.removeprefix("google_")):
+        counts[reference.image] = counts.get(reference.image, 0) + 1
+        entries.append(_entry(folder, reference, counts[reference.image]))
+    return entries
+
+
+def _entry(folder: Path, reference: Reference, count: int) -> Entry:
+    picture = f"COCO_train2014_{reference.image:012d}"
+    facts = {
+        "picture": f"{picture}.jpg",
+        "size": reference.size,
+        "box_xywh": reference.box_xywh,
+        "prompts": reference.expressions,
+    }
+    return Entry(f"{picture}_{count}", folder, facts)
+
+
+def _annotations(root: Path, split: str, dataset: str) -> Path:
+    """The first conversion that is there; raises UserError that names them all, or a pickle."""
+    maker = "unc" if dataset != "refcocog" else "google" if split.startswith("google_") else "umd"
+    sign = SIGNS.get(dataset, dataset)
+    forms = FORMS[:4] if maker == "google" else FORMS  # the others have one maker a set
+    names = [
+        form.format(dataset=dataset, sign=sign, maker=maker, split=split.removeprefix("google_"))
+        for form in forms
+    ]
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    for folder in (root, root / sign, root / dataset, *((root / name).parent for name in names)):
+        for path in sorted(folder.iterdir() if folder.is_dir() else ()):
+            if path.suffix in PICKLES:
+                raise UserError(
+                    f"{path}: a pickle, which may run code, is not opened; put {names[0]} in {root}"
+                )
+    raise UserError(f"{root}: holds no {sign} {split}; put one of {', '.join(names)} there")
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one reference. Raises UserError where its picture is missing or not as large as it should be."""
+    path = entry.folder / entry.facts["picture"]
+    size, wanted = image_size(path), tuple(entry.facts["size"])
+    if size != wanted:
+        raise UserError(
+            f"{path}: is {size[0]}x{size[1]} but its annotations are of {wanted[0]}x{wanted[1]}; "
+            "restore COCO's picture"
+        )
+    boxes = np.array([entry.facts["box_xywh"]], np.float32)
+    truth = truth_of(boxes, np.ones(1, bool))  # an object that is referred to is there
+    prompts, metadata = tuple(entry.facts["prompts"]), {"picture": path.name}
+    return Sequence(
+        entry.name, ImageFrames((path,), size), prompts, 25.0, entry.folder, metadata, truth=truth
+    )
+
+
+def _reader(name: str, *splits: str) -> Reader:
+    return Reader(name, splits, partial(find, dataset=name), read)
+
+
+REFCOCO = _reader("refcoco", "train", "val", "testA", "testB")
+REFCOCOPLUS = _reader("refcocoplus", "train", "val", "testA", "testB")
+REFCOCOG = _reader("refcocog", "train", "val", "test", "google_train", "google_val")

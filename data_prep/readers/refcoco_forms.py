@@ -1,0 +1,143 @@
+"""The JSON forms in which RefCOCO, RefCOCO+ and RefCOCOg are passed on, all read as references.
+
+- SeqTR's `instances.json` (https://github.com/seanzhuh/SeqTR): a list of references for each split;
+- UNINEXT's `instances_<split>.json`: COCO, an image entry a reference, with its `expressions`;
+- MDETR's `finetune_<set>_<split>.json` and ReferFormer's `instances_<set>_<split>.json`: COCO, an image
+  entry a sentence, with its `caption`;
+- Qwen-VL's `<set>_<split>.jsonl`: a line a sentence, and boxes as left, top, right, bottom.
+
+Sentences of one object are brought together. Masks are left.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from data_prep.files import read_text
+from data_prep.geometry import Box, Size, xyxy_to_xywh
+from data_prep.readers.json_files import read_json
+
+MEND = "put one of the known JSON conversions there"
+NUMBER = re.compile(r"COCO_train2014_(\d{12})")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An object that is referred to: COCO's number of the image, its size, the box, and the expressions."""
+
+    image: int
+    size: Size
+    box_xywh: Box
+    expressions: tuple[str, ...]
+
+
+Keyed = tuple[object, Reference]  # sentences of one key refer to one object
+
+
+def read_references(path: Path, split: str) -> list[Reference]:
+    """The references of a split, in the order of the file.
+
+    Raises UserError where the file is missing, no JSON, of another form, or a record of it is faulty.
+    """
+    if path.suffix == ".jsonl":
+        lines = read_text(path, MEND).split("\n")  # texts may hold what else ends a line
+        return _gathered(_each(path, [line for line in lines if line.strip()], _of_line))
+    data = read_json(path, MEND)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: holds no known form of references; {MEND}")
+    if {"images", "annotations"} <= data.keys():
+        return _gathered(_each(path, _joined(path, data), _of_coco))
+    if not isinstance(data.get(split), list):
+        raise UserError(f"{path}: has no split {split!r}, but {', '.join(sorted(data)[:5])}; {MEND}")
+    return [reference for _, reference in _each(path, data[split], _of_split)]
+
+
+def _each(path: Path, records: Iterable[Any], of: Callable[[Any], Keyed]) -> list[Keyed]:
+    """Every record as a reference; a fault becomes a UserError with the record's number."""
+    found = []
+    for number, record in enumerate(records, start=1):
+        try:
+            found.append(of(record))
+        except (KeyError, TypeError, ValueError, AttributeError) as fault:
+            said = f"no {fault}" if isinstance(fault, KeyError) else str(fault)
+            raise UserError(f"{path}: record {number} is faulty ({said}); {MEND}") from None
+    if not found:
+        raise UserError(f"{path}: holds no references; {MEND}")
+    return found
+
+
+def _gathered(found: list[Keyed]) -> list[Reference]:
+    """One reference an object, with the expressions of all its sentences, in the order of the first."""
+    first: dict[object, Reference] = {}
+    expressions: dict[object, list[str]] = {}
+    for key, reference in found:
+        first.setdefault(key, reference)
+        expressions.setdefault(key, []).extend(reference.expressions)
+    return [
+        Reference(kept.image, kept.size, kept.box_xywh, tuple(expressions[key]))
+        for key, kept in first.items()
+    ]
+
+
+def _of_split(record: Any) -> Keyed:
+    return None, _reference(record["image_id"], record, record["bbox"], record["expressions"])
+
+
+def _joined(path: Path, data: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """Every image entry with its annotation; there must be one, as an entry stands for one object."""
+    try:
+        if not any("expressions" in image or "caption" in image for image in data["images"]):
+            raise UserError(f"{path}: is COCO's own file, which has no expressions; {MEND}")
+        annotations = {item["image_id"]: item for item in data["annotations"]}
+        if len(annotations) != len(data["annotations"]):
+            raise UserError(f"{path}: has entries of several objects; {MEND}")
+        return [(image, annotations.get(image["id"])) for image in data["images"]]
+    except (KeyError, TypeError) as fault:
+        raise UserError(f"{path}: is no COCO file ({fault}); {MEND}") from None
+
+
+def _of_coco(record: tuple[Any, Any]) -> Keyed:
+    image, annotation = record
+    if annotation is None:
+        raise ValueError("has no annotation")
+    number, box = _number(image["file_name"]), annotation["bbox"]
+    if "expressions" in image:
+        return ("entry", image["id"]), _reference(number, image, box, image["expressions"])
+    return _key(number, box, annotation), _reference(number, image, box, [image["caption"]])
+
+
+def _of_line(line: str) -> Keyed:
+    record = json.loads(line)
+    number = _number(record["image"])
+    left, top, right, bottom = (float(value) for value in record["bbox"])
+    # Boxes of another kind or scale would pass for boxes: the commonest fault of such files.
+    if not (left < right <= record["width"] + 1 and top < bottom <= record["height"] + 1):
+        raise ValueError(f"bbox {record['bbox']} is not left, top, right, bottom in pixels of the image")
+    box_xywh = xyxy_to_xywh((left, top, right, bottom))
+    return _key(number, box_xywh, record), _reference(number, record, box_xywh, [record["sent"]])
+
+
+def _key(number: int, box: Iterable[float], record: Any) -> object:
+    """An object is known by its number in COCO, or else by its image and box."""
+    return (number, record["original_id"]) if "original_id" in record else (number, tuple(box))
+
+
+def _number(name: str) -> int:
+    """COCO's number of an image, from its file's name or path, whatever stands behind it."""
+    found = NUMBER.search(name)
+    if found is None:
+        raise ValueError(f"image {name!r} is not COCO_train2014_<12 digits>.jpg")
+    return int(found[1])
+
+
+def _reference(number: Any, sized: Any, box: Any, expressions: Any) -> Reference:
+    if not isinstance(expressions, list) or not all(isinstance(text, str) for text in expressions):
+        raise ValueError("expressions are not a list of texts")
+    x, y, width, height = (float(value) for value in box)
+    texts = tuple(filter(None, (text.strip() for text in expressions)))
+    size = int(sized["width"]), int(sized["height"])
+    return Reference(int(number), size, (x, y, width, height), texts)

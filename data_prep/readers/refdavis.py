@@ -1,0 +1,89 @@
+"""Ref-DAVIS17: DAVIS 2017 with sentences (https://arxiv.org/abs/1803.08006).
+
+As it is published: `<root>/DAVIS/{JPEGImages,Annotations_unsupervised}/480p/<video>`, the lists
+`DAVIS/ImageSets/2017/{train,val}.txt`, and four files of lines `<video> <object> "<sentence>"` in
+`davis_text_annotations`, one for each of two annotators who saw the first frame, or the whole video.
+
+Converted to Ref-YouTube-VOS' layout (https://github.com/wjn922/ReferFormer): `<root>/{train,valid}/
+{JPEGImages,Annotations}/<video>` and `meta_expressions/{train,valid}/meta_expressions.json`, which is taken
+where it is there. Both give the same sequences: four prompts an object, in the order of `TEXTS`.
+"""
+
+import re
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.readers.entry import Entry, Reader, read_names
+from data_prep.readers.expressions import Sentence, entries_of, entry_of, read_videos, with_classes
+from data_prep.readers.json_files import read_json
+from data_prep.readers.refytvos import FILE, classes_of, of_one_object, read_target
+from data_prep.sequence import Sequence
+
+FPS = 24.0
+TEXTS = ("annot1", "annot1_full_video", "annot2", "annot2_full_video")
+LINE = re.compile(r'(\S+)\s+0*(\d+)\s+"?(.*?)"?')
+MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """A target a video, in the order of the list or of the converted file."""
+    home = root / {"train": "train", "val": "valid"}[split]
+    path = root / "meta_expressions" / home.name / FILE
+    if path.exists():
+        entries = of_one_object(entries_of(path, read_videos(path), home, "obj_id"), path)
+        return with_classes(entries, classes_of(home / "meta.json"))
+    davis = root / "DAVIS"
+    names = read_names(davis / "ImageSets" / "2017" / f"{split}.txt")
+    said = _sentences(root / "davis_text_annotations")
+    silent = [video for video in names if video not in said]
+    if silent:
+        raise UserError(
+            f"{root / 'davis_text_annotations'}: no sentence of {silent[0]}; restore the four files"
+        )
+    frames = davis / "JPEGImages" / "480p"
+    entries = [
+        entry_of(frames, video, (number,), sentences, None)
+        for video in names
+        for number, sentences in sorted(said[video].items(), key=lambda item: int(item[0]))
+    ]
+    words = davis / "davis_semantics.json"
+    return with_classes(entries, read_json(words) if words.exists() else {})
+
+
+def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
+    """The sentences of every object of every video, in the order of `TEXTS`."""
+    said: dict[str, dict[str, list[Sentence]]] = {}
+    for kind in TEXTS:
+        path = folder / f"Davis17_{kind}.txt"
+        for count, line in enumerate(_lines(path), start=1):
+            match = LINE.fullmatch(line.strip())
+            if match is None and line.strip():
+                raise UserError(f'{path}: line {count} is not <video> <object> "<sentence>"; restore it')
+            if match is not None:
+                video, number, text = match.groups()
+                objects = said.setdefault(MISSPELT.get(video, video), {})
+                objects.setdefault(number, []).append((kind, text))
+    return said
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8 or, as the second annotator's, in Latin-1."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise UserError(f"{path}: cannot be read; put the four files of Ref-DAVIS17 there") from None
+    try:
+        return data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        return data.decode("latin-1").splitlines()
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one target with its masks, whichever form they are in."""
+    images = entry.folder.parent
+    if images.name == "480p":
+        return read_target(entry, images.parent.parent / "Annotations_unsupervised" / "480p", FPS)
+    return read_target(entry, images.parent / "Annotations", FPS)
+
+
+REFDAVIS = Reader("refdavis", ("train", "val"), find, read)

@@ -1,0 +1,96 @@
+"""Ref-YouTube-VOS: videos with sentences and masks (URVOS, https://github.com/skynbe/Refer-Youtube-VOS).
+
+`<root>/{train,valid}/JPEGImages/<video>/<frame>.jpg`, `train/Annotations/<video>/<frame>.png` (palette, a
+pixel is an object's id), `meta_expressions/{train,valid,test}/meta_expressions.json` and, where it is kept,
+`train/meta.json` with the classes. Masks are public for training alone: elsewhere nothing is known.
+
+The file of `valid` speaks of the videos of `test` too; they are taken off by the file of `test`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of, with_classes
+from data_prep.readers.json_files import read_json
+from data_prep.readers.masks import masks_of_id, nowhere_note, truth_of_masks, unknown
+from data_prep.sequence import Sequence
+
+FPS = 6.0  # every fifth frame of 30 a second
+NUM_VALID = 202  # videos
+FILE = "meta_expressions.json"
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """A target a video; where sentences tell no object, as in `valid`, a sentence a video."""
+    path = root / "meta_expressions" / split.removesuffix("_and_test") / FILE
+    videos = read_videos(path, f"put the split's {FILE} there")
+    if split == "valid":
+        videos = _without_test(root, path, videos)
+    home = root / split
+    if split != "train" and not (home / "JPEGImages").is_dir():
+        home = root / "valid"
+    entries = entries_of(path, videos, home, "obj_id")
+    if split != "train":
+        return entries
+    return with_classes(of_one_object(entries, path), classes_of(root / "train" / "meta.json"))
+
+
+def of_one_object(entries: list[Entry], path: Path) -> list[Entry]:
+    """The entries as they are; UserError where a sentence does not refer to one object of the masks."""
+    for entry in entries:
+        if len(entry.facts["objects"] or ()) != 1:
+            raise UserError(
+                f"{path}: {entry.name}: a sentence without one obj_id; restore it from the data set"
+            )
+    return entries
+
+
+def _without_test(root: Path, path: Path, videos: dict[str, Any]) -> dict[str, Any]:
+    """The videos that are not of the test set."""
+    tests = root / "meta_expressions" / "test" / FILE
+    if not tests.exists():
+        if len(videos) <= NUM_VALID:
+            return videos
+        raise UserError(
+            f"{tests}: no such file, but {path} holds {len(videos)} videos, the test set's among them; "
+            "put the test set's file there, or take the split valid_and_test"
+        )
+    drop = read_videos(tests)
+    return {video: record for video, record in videos.items() if video not in drop}
+
+
+def classes_of(path: Path) -> dict[str, dict[str, str]]:
+    """The class word of every object of every video of a `meta.json`; none where there is no file."""
+    if not path.exists():
+        return {}
+    try:
+        return {
+            video: {number: known["category"] for number, known in record["objects"].items()}
+            for video, record in read_json(path)["videos"].items()
+        }
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"{path}: does not tell objects' categories by video; restore it, or remove it"
+        ) from None
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one target: its masks in `Annotations`, if it is one of the training set's."""
+    home = entry.folder.parent.parent
+    return read_target(entry, home / "Annotations" if home.name == "train" else None, FPS)
+
+
+def read_target(entry: Entry, annotations: Path | None, fps: float) -> Sequence:
+    """Read a target with the palette masks in `annotations/<video>`; without them nothing is known."""
+    names, frames = frames_in(entry)
+    if annotations is None:
+        return sequence_of(entry, frames, unknown(len(names)), fps)
+    folder = annotations / entry.folder.name
+    (number,) = entry.facts["objects"]
+    truth = truth_of_masks(masks_of_id(folder, names, frames.size, int(number)))
+    return sequence_of(entry, frames, truth, fps, nowhere_note(truth, folder, f"object {number}"))
+
+
+REFYTVOS = Reader("refytvos", ("train", "valid", "test", "valid_and_test"), find, read)

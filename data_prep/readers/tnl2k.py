@@ -1,0 +1,122 @@
+"""TNL2K: videos with words, 1,300 to train and 700 to test (https://arxiv.org/abs/2103.16746).
+
+`<root>/{train,test}/<name>/imgs/*`, `groundtruth.txt` and `language.txt`, or one folder deeper, as the
+archives unpack. The evaluation kit (https://github.com/wangxiao5791509/TNL2K_evaluation_toolkit) has what
+the data set lacks: put its `annos` into the root for the flags of the test set, in which 1 means absent,
+and its lists for their order. Absence in the training set is known from empty boxes alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
+from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.kit import FOLDER, attributes
+from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.sequence import Sequence, Span
+
+PLACES = {"train": ("train", "TNL2K_train"), "test": ("test", "TNL2K_test")}
+LISTS = {"train": "TNL2K_train_set.txt", "test": "TNL2K_testing_set.txt"}
+CORRECTIONS = "revised_annotations"  # of 12 training sequences: no sequences themselves
+ATTRIBUTES = "CM ROT DEF FOC IV OV POC VC SV BC MB ARC LR FM AS TC MS"
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """The sequences of a split by its list, else by name.
+
+    A name that is in both splits (`monitor_manypeople`) ends in `_test` for the second one in `all`.
+    """
+    if split != "all":
+        return _find(root, split)
+    train, test = _find(root, "train"), _find(root, "test")
+    taken = {entry.name for entry in train}
+    return train + [
+        replace(entry, name=f"{entry.name}_test") if entry.name in taken else entry for entry in test
+    ]
+
+
+def _find(root: Path, split: str) -> list[Entry]:
+    places = [root / name for name in PLACES[split]]
+    place = next((place for place in places if place.is_dir()), places[0])
+    folders: dict[str, Path] = {}
+    for folder in _sequence_folders(place):
+        other = folders.setdefault(_official(folder.name), folder)
+        if other != folder:
+            raise UserError(f"{folder}: the same sequence as {other}; remove one of them")
+    path = root / LISTS[split]
+    names = [_official(name) for name in read_names(path)] if path.exists() else sorted(folders)
+    for name in names:
+        if name not in folders:
+            raise UserError(
+                f"{place}: no folder for {name!r}, which {path} names; unpack it there or remove the list"
+            )
+    return [Entry(name, folders[name], {}, _kit_files(root, split, name)) for name in names]
+
+
+def _sequence_folders(place: Path) -> Iterator[Path]:
+    """The folders of sequences in `place` or in its parts, `TNL2k_train_subset_p9` and the like."""
+    for folder in folders_of(place, skip=(CORRECTIONS,)):
+        if (folder / "imgs").is_dir() or (folder / "groundtruth.txt").exists():
+            yield folder
+        else:
+            yield from folders_of(folder, skip=(CORRECTIONS,))
+
+
+def _official(name: str) -> str:
+    """A folder's name as the official lists have it: they dropped the blanks and `&` of 18 names."""
+    return name.replace(" ", "").replace("&", "")
+
+
+def _kit_files(root: Path, split: str, name: str) -> tuple[Path, ...]:
+    """The kit's flags and attributes: of the test set only, though a name may be in both sets."""
+    kit = root / FOLDER
+    return (kit / "absent" / f"{name}.txt", kit / "att" / f"{name}_attribute.txt") if split == "test" else ()
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one sequence; without flags an empty box means absent."""
+    path, folder = entry.folder / "groundtruth.txt", entry.folder / "imgs"
+    boxes, pictures = read_boxes(path), picture_names(folder)
+    if len(pictures) < len(boxes):
+        raise UserError(
+            f"{path}: {len(boxes)} boxes for {len(pictures)} frames; put the file of {CORRECTIONS}.zip of "
+            "the evaluation kit in its place, or restore the missing frames"
+        )
+    names, notes = fitted(folder, pictures, boxes)
+    visible, told = _visible(entry, len(boxes))
+    prompts, spans = _words(entry.folder / "language.txt", len(boxes))
+    metadata = attributes(entry.files[1], ATTRIBUTES) if entry.files else {}
+    frames, truth = frames_of(folder, names), truth_of(boxes, visible)
+    return Sequence(entry.name, frames, prompts, 25.0, entry.folder, metadata, spans, truth, notes + told)
+
+
+def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Where the target is to be seen, bool (frames,), and a note; None where no file says."""
+    path = next(filter(Path.exists, (entry.folder / "absent_label.txt", *entry.files[:1])), None)
+    if path is None:
+        return None, ()
+    flags = read_flags(path)
+    if len(flags) not in (frames, frames + 1):  # the kit has one too many for advSamp_monitor_bikeyellow
+        raise UserError(f"{path}: {len(flags)} flags for {frames} boxes; restore it from the evaluation kit")
+    notes = (
+        () if len(flags) == frames else (f"{path}: {len(flags)} flags for {frames} boxes; the last is left",)
+    )
+    return flags[:frames] == 0, notes
+
+
+def _words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
+    """The words; one sequence of an early release had boxes in their place."""
+    prompts, spans = read_words(path, frames)
+    if prompts and not any(letter.isalpha() for letter in "".join(prompts)):
+        raise UserError(
+            f"{path}: holds numbers and no words; put the file of updated_4_video_text_annotation.zip of the "
+            "evaluation kit in its place"
+        )
+    return prompts, spans
+
+
+TNL2K = Reader("tnl2k", ("train", "test", "all"), find, read)

@@ -1,0 +1,90 @@
+"""TrackingNet: videos of YouTube in chunks (https://github.com/SilvioGiancola/TrackingNet-devkit).
+
+`<root>/{TRAIN_0 … TRAIN_11, TEST}/{frames/<name>/<i>.jpg, anno/<name>.txt}`, frames counted from 0 without
+padding; arXiv 1803.10794. `train` takes the chunks that are there, since many train on a few of them.
+The test boxes are the first frames' alone. There are no flags and no sentences: where PyTracking's
+`trackingnet_classmap.txt` (`name<TAB>class` a line) lies in the root, the class is the prompt.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.files import inside, read_text
+from data_prep.readers.annotations import MEND, read_boxes, truth_of
+from data_prep.readers.entry import Entry, Reader, folders_of
+from data_prep.readers.first_box import truth_of_test
+from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.sequence import Sequence
+
+TEST = "TEST"
+TRAIN = tuple(f"TRAIN_{number}" for number in range(12))
+CHUNKS = {"train": TRAIN, "test": (TEST,), "all": (*TRAIN, TEST)}
+CLASSES = "trackingnet_classmap.txt"
+FPS = 30.0  # one box a second was drawn by hand, every thirtieth
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """The sequences of a split's chunks, chunk by chunk, by name."""
+    there = {folder.name for folder in folders_of(root)}
+    chunks = [chunk for chunk in CHUNKS[split] if chunk in there]
+    if not chunks:
+        raise UserError(
+            f"{root}: holds none of {', '.join(CHUNKS[split])}; check root=, or unpack them there"
+        )
+    classes = _classes(root / CLASSES)
+    entries = [
+        Entry(name, root / chunk, {"class": classes.get(name, "")})
+        for chunk in chunks
+        for name in _names(root / chunk)
+    ]
+    name, count = Counter(entry.name for entry in entries).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{root}: {name} lies in {count} chunks; remove the copies")
+    return entries
+
+
+def _names(chunk: Path) -> list[str]:
+    """Every name that has boxes or frames: what lacks the other is told when it is read."""
+    if not (chunk / "anno").is_dir():
+        raise UserError(f"{chunk / 'anno'}: no such folder; unpack the boxes of the chunk there")
+    boxes = {path.stem for path in (chunk / "anno").glob("*.txt") if path.name[0] != "."}
+    frames = chunk / "frames"
+    pictures = {folder.name for folder in folders_of(frames)} if frames.is_dir() else set()
+    if not boxes | pictures:
+        raise UserError(f"{chunk}: holds no sequences; unpack its boxes and frames there")
+    return sorted(boxes | pictures)
+
+
+def _classes(path: Path) -> dict[str, str]:
+    """The class of each name; none where there is no such file."""
+    if not path.exists():
+        return {}
+    classes = {}
+    for number, line in enumerate(read_text(path, MEND).splitlines(), start=1):
+        name, tab, words = line.partition("\t")
+        if tab:
+            classes[name.strip()] = words.strip()
+        elif line.strip():
+            raise UserError(f"{path}: line {number} is not `name<TAB>class` ({line[:40]!r}); {MEND}")
+    return classes
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one sequence; a target is there where its box is one."""
+    chunk, words = entry.folder, entry.facts["class"]
+    folder = inside(chunk / "frames", entry.name)
+    names = picture_names(folder)
+    boxes = read_boxes(inside(chunk / "anno", f"{entry.name}.txt"))
+    if chunk.name == TEST:
+        names, truth, notes = truth_of_test(folder, names, boxes)
+    else:
+        names, notes = fitted(folder, names, boxes)
+        truth = truth_of(boxes, None)
+    metadata = {"chunk": chunk.name} | ({"class": words} if words else {})
+    prompts = (words,) if words else ()
+    frames = frames_of(folder, names)
+    return Sequence(entry.name, frames, prompts, FPS, folder, metadata, truth=truth, notes=notes)
+
+
+TRACKINGNET = Reader("trackingnet", tuple(CHUNKS), find, read)

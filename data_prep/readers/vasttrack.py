@@ -1,0 +1,73 @@
+"""VastTrack: short videos of 2,115 classes with a sentence each (https://github.com/HengLan/VastTrack).
+
+`<root>/<class>/<class>-<n>/{imgs/%05d.jpg, Groundtruth.txt, nlp.txt}`; arXiv 2403.03493. Classes hold
+blanks and hyphens. Boxes count pixels from 1, and stay so; `0,0,0,0` means absent, and there are no flags.
+The two splits may lie in folders `train` and `test`. In one root they share classes and only lists tell
+them apart: the official `vasttrack_test_list.txt`, and for training a `vasttrack_train_split.txt`, without
+which all that is not in the test list is taken.
+"""
+
+from pathlib import Path
+
+from data_prep.files import inside
+from data_prep.readers.annotations import read_boxes, read_words, truth_of
+from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.sequence import Sequence
+
+LISTS = {"train": "vasttrack_train_split.txt", "test": "vasttrack_test_list.txt"}
+
+
+def find(root: Path, split: str) -> list[Entry]:
+    """The sequences of a list or of a split's folder; `all` are those of both."""
+    apart = _apart(root)
+    if split == "all":
+        bases = [root / part for part in apart] or [root]
+        return sorted((entry for base in bases for entry in _all(base)), key=lambda entry: entry.name)
+    base, path = root / split if apart else root, root / LISTS[split]
+    if path.exists() or (split == "test" and not apart):
+        return [Entry(name, inside(base, f"{class_of(name)}/{name}")) for name in read_names(path)]
+    if apart:
+        return _all(base)
+    test = set(read_names(root / LISTS["test"]))
+    return [entry for entry in _all(base) if entry.name not in test]
+
+
+def _apart(root: Path) -> list[str]:
+    """Which splits have folders. Names are compared, since a disk may take the class `Train` for `train`."""
+    there = {folder.name for folder in folders_of(root)}
+    return [split for split in LISTS if split in there]
+
+
+def class_of(name: str) -> str:
+    """The class of a sequence: all before the last hyphen."""
+    return name.rpartition("-")[0]
+
+
+def _all(base: Path) -> list[Entry]:
+    return [Entry(folder.name, folder) for group in folders_of(base) for folder in folders_of(group)]
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one sequence; one that ships without `nlp.txt` has no words, and a note."""
+    boxes = read_boxes(_existing(entry.folder, "Groundtruth.txt", "groundtruth.txt"))
+    folder = _existing(entry.folder, "imgs", "img")
+    names, notes = fitted(folder, picture_names(folder), boxes)
+    path = entry.folder / "nlp.txt"
+    prompts: tuple[str, ...] = ()
+    spans = None
+    if path.exists():
+        prompts, spans = read_words(path, len(boxes))
+    else:
+        notes += (f"{path}: no such file; the sequence has no words",)
+    metadata = {"class": class_of(entry.name)}
+    frames, truth = frames_of(folder, names), truth_of(boxes, None)
+    return Sequence(entry.name, frames, prompts, 25.0, entry.folder, metadata, spans, truth, notes)
+
+
+def _existing(folder: Path, *names: str) -> Path:
+    """The first of some names that lies in a folder, or the first of all: its spelling varies."""
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+
+
+VASTTRACK = Reader("vasttrack", ("train", "test", "all"), find, read)

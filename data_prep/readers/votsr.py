@@ -1,0 +1,85 @@
+"""A VOTSr workspace, the referral challenge's layout (VOT 2026, https://www.votchallenge.net).
+
+`config.yaml`, `sequences/list.txt` and a folder a sequence, as `data_prep.votsr` reads them. The truth lies
+in `groundtruth_<object>.txt`: a line `0` is a frame that nobody annotated, an empty mask one where the target
+is absent. All prompts of a sequence mean one target; blank ones are kept, since the results want them.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.frames import ImageFrames
+from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.masks import truth_of_masks, unknown
+from data_prep.sequence import Sequence
+from data_prep.votsr import truth as votsr
+from data_prep.votsr.textfiles import read_config, read_list
+from data_prep.votsr.workspace import Workspace, read_workspace
+
+
+def find(root: Path, _split: str) -> list[Entry]:
+    """Every sequence of `list.txt`; what is wrong with one is told when it is read."""
+    workspace = read_workspace(root, check_frames=False)
+    names, _ = read_list(root / str(read_config(root).get("sequences") or "sequences"))
+    sound = {sequence.name: sequence for sequence in workspace.sequences}
+    return [_entry(workspace, name, sound.get(name)) for name in names]
+
+
+def _entry(workspace: Workspace, name: str, sequence: Sequence | None) -> Entry:
+    """The entry of a sequence as read, None where it cannot be used."""
+    faults = [problem.reason for problem in workspace.problems if problem.sequence == name]
+    if sequence is None or sequence.folder is None or not isinstance(sequence.frames, ImageFrames):
+        return Entry(name, workspace.root, {"fault": faults[0]})
+    warnings = [text for text in workspace.warnings if text.startswith(f"{sequence.folder}{os.sep}")]
+    facts = {
+        "paths": [str(path) for path in sequence.frames.paths],
+        "size": sequence.frames.size,
+        "prompts": list(sequence.prompts),
+        "fps": sequence.fps,
+        "metadata": sequence.metadata,
+        "notes": list(dict.fromkeys(faults)) + warnings,
+    }
+    return Entry(name, sequence.folder, facts)
+
+
+def read(entry: Entry) -> Sequence:
+    """Read one sequence and its truth."""
+    facts = entry.facts
+    if "fault" in facts:
+        raise UserError(facts["fault"])
+    frames = ImageFrames(tuple(map(Path, facts["paths"])), tuple(facts["size"]))
+    prompts, notes = tuple(facts["prompts"]), tuple(facts["notes"])
+    sequence = Sequence(
+        entry.name, frames, prompts, facts["fps"], entry.folder, facts["metadata"], notes=notes
+    )
+    return _with_truth(sequence, votsr.read_truth(sequence), len(frames))
+
+
+def _with_truth(sequence: Sequence, truth: votsr.Truth | None, count: int) -> Sequence:
+    if truth is None:
+        return dataclasses.replace(sequence, truth=unknown(count))
+    notes, lines = sequence.notes, len(truth.target)
+    if lines < count:
+        notes += (f"{truth.files.target}: {lines} lines for {count} frames; nothing is known of the last",)
+    return dataclasses.replace(sequence, truth=truth_of_masks(_masks(truth, count)), notes=notes)
+
+
+def _masks(truth: votsr.Truth, count: int) -> Iterator[np.ndarray | None]:
+    """A mask a frame, None where it is not annotated."""
+    done = 0
+    for frame in truth.annotated():
+        if frame.index >= count:
+            told = f"line {frame.index + 1} is a mask, but there are {count} frames"
+            raise UserError(f"{truth.files.target}: {told}; restore the missing frames")
+        yield from [None] * (frame.index - done)
+        yield frame.mask
+        done = frame.index + 1
+    yield from [None] * (count - done)
+
+
+VOTSR = Reader("votsr", ("all",), find, read)
