@@ -79,6 +79,6 @@ class _Frame:
         if self._features is None:
             self._features = self._mask_head.encode(self.image)
         if isinstance(request, Segment):
-            return self._mask_head.segment(self._features, request.box_xyxy)
+            return self._mask_head.segment(self._features, request.box_xyxy, request.memory)
         assert isinstance(request, Propagate)
         return self._mask_head.propagate(request.memory, self._features)

@@ -42,9 +42,14 @@ class Locate:
 
 @dataclass(frozen=True)
 class Segment:
-    """Ask the mask head for the mask of a box in the current frame; replied with `MaskResult`."""
+    """Ask the mask head for the mask of a box in the current frame; replied with `MaskResult`.
+
+    With a `memory` of the frames before, the reply's memory is that one with this frame as a further
+    anchor, else a new one.
+    """
 
     box_xyxy: Box
+    memory: "Memory | None" = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from infer.config import TrackerConfig
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
 from models.grounder import Answer
 from models.mask_head import MaskResult
+from models.mask_memory import Memory
 
 THUMBNAIL = 16  # rows and columns a frame is thinned to when asked whether it changed
 
@@ -114,9 +115,9 @@ class _ReferralTrack:
             since_check = 0
             answer: Answer = yield Locate(self.words, self.template, box)
             verdict = self._judge(answer, result)
-            if verdict == "other" and answer.box_xyxy is not None:
-                result = yield Segment(answer.box_xyxy)
-                result = _at_least_box(result, answer.box_xyxy, frame)
+            if answer.box_xyxy is not None and verdict in ("same", "other"):
+                before = None if verdict == "other" else memory
+                result = yield from self._outline(frame, answer.box_xyxy, result, before)
             if verdict == "gone":
                 doubts += 1
                 if doubts >= self.settings.doubts_to_lose or result.mask is None:
@@ -126,6 +127,19 @@ class _ReferralTrack:
                 memory, box = result.memory, _box(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
 
+    def _outline(
+        self, frame: np.ndarray, box: Box, carried: MaskResult, memory: Memory | None
+    ) -> Generator[Request, Any, MaskResult]:
+        """The mask of the grounder's box, or the carried one where the mask head thinks more of it.
+
+        `memory` is of the frames before; the better mask becomes an anchor of it. It is None where the
+        target is found somewhere else: then the carried mask counts for nothing.
+        """
+        outlined: MaskResult = yield Segment(box, memory)
+        if memory is None:
+            return _at_least_box(outlined, box, frame)
+        return outlined if outlined.mask is not None and outlined.iou > carried.iou else carried
+
     def _jumped(self, previous: MaskResult, result: MaskResult) -> bool:
         """Whether the mask head itself gives cause for doubt: low score, or a leap in the mask's area."""
         if result.mask is None or previous.mask is None or result.object_score < self.settings.sure_above:
@@ -134,16 +148,15 @@ class _ReferralTrack:
         return not 1 / self.settings.area_jump < ratio < self.settings.area_jump
 
     def _judge(self, answer: Answer, result: MaskResult) -> str:
-        """`same` (the grounder sees the target there), `other` (it sees it elsewhere) or `gone`."""
+        """`same` (the grounder sees the target there), `other` (elsewhere), `unsure` (where) or `gone`."""
         if answer.visible < self.settings.keep_above or answer.box_xyxy is None:
             return "gone"
         carried = box_of_mask(result.mask) if result.mask is not None else None
         if carried is None:
             return "other"
-        agrees = iou(carried, answer.box_xyxy) >= self.settings.agree_iou
-        if agrees or answer.box_confidence < self.settings.move_above:
+        if iou(carried, answer.box_xyxy) >= self.settings.agree_iou:
             return "same"
-        return "other"
+        return "other" if answer.box_confidence >= self.settings.move_above else "unsure"
 
 
 def _box(result: MaskResult, fallback: Box) -> Box:

@@ -56,7 +56,8 @@ class ScriptedWorld:
             box = self.grounder[index]
             return unseen() if box is None else seen(box)
         if isinstance(request, Segment):
-            return self._result(request.box_xyxy, [index])
+            before: list[int] = request.memory or []  # type: ignore[assignment]
+            return self._result(request.box_xyxy, [*before, index])
         assert isinstance(request, Propagate)
         written: list[int] = request.memory  # type: ignore[assignment]
         return self._result(self.mask_head[index], [*written, index])

@@ -39,7 +39,9 @@ class CountingMaskHead:
         self.encoded.append(int(image[0, 0, 0]))
         return self.encoded[-1]
 
-    def segment(self, features: int, box_xyxy: tuple[float, float, float, float]) -> MaskResult:
+    def segment(
+        self, features: int, box_xyxy: tuple[float, float, float, float], memory: object
+    ) -> MaskResult:
         return MaskResult(filled(box_xyxy), 0.9, 0.9, box_xyxy)  # type: ignore[arg-type]
 
     def propagate(self, memory: tuple[float, float, float, float], features: int) -> MaskResult:

@@ -135,6 +135,25 @@ def test_an_unsure_grounder_does_not_move_the_mask() -> None:
     assert np.array_equal(reports[2].mask, filled(HERE))
 
 
+@pytest.mark.parametrize(("predicted", "better"), [(0.95, "box"), (0.85, "carried")])
+def test_where_grounder_and_mask_head_agree_the_better_mask_counts(predicted: float, better: str) -> None:
+    near = (9, 9, 25, 25)
+
+    class Sharper(ScriptedWorld):
+        def reply(self, index, request):  # type: ignore[no-untyped-def]
+            result = super().reply(index, request)
+            if not isinstance(request, Segment):
+                return result
+            memory = [*(request.memory or []), f"anchor {index}"]
+            return dataclasses.replace(result, iou=predicted, memory=memory)
+
+    world = Sharper([HERE] * 2 + [near] * 2, [HERE] * 4)
+    reports = track(world, 4, verify_every=2)
+    assert np.array_equal(reports[2].mask, filled(near if better == "box" else HERE))
+    last = [request for _, request in world.asked if isinstance(request, Propagate)][-1]
+    assert last.memory == ["anchor 0", 1, "anchor 2" if better == "box" else 2]
+
+
 def test_search_backs_off_while_the_picture_stands_still_and_wakes_on_change() -> None:
     world = ScriptedWorld([None] * 12, [None] * 12)
     frames = [frame(50)] * 10 + [frame(200)] * 2
