@@ -28,7 +28,7 @@ def paint_background(seed: int, preset: WorldPreset) -> np.ndarray:
         light = 3 * rng.standard_normal((size[1], size[0]), np.float32)
         return _bytes(coloured(light, muted(rng, 90, 150)))
     varied = preset.look == "varied"
-    painters = PAINTERS + PATTERN_PAINTERS if varied else PAINTERS
+    painters = PAINTERS + 2 * PATTERN_PAINTERS if varied else PAINTERS
     painter = painters[int(rng.integers(len(painters)))]
     # Painted at half the size: four times as fast, and as soft as what lies out of focus.
     picture = painter(rng, (size[0] // 2, size[1] // 2))

@@ -12,9 +12,9 @@ from data_prep.world.textures import coloured, fractal, muted, noise
 def varied_light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """The picture made dark or bright, flat or harsh, pale or colourful at random; float32."""
     grey = picture.mean(axis=2, keepdims=True)
-    contrast = float(rng.uniform(6, 50)) / (float(grey.std()) + 1e-3)
+    contrast = float(rng.uniform(6, 70)) / (float(grey.std()) + 1e-3)
     level = float(rng.uniform(30, 215))
-    return level + (grey - grey.mean()) * min(contrast, 3.0) + (picture - grey) * float(rng.uniform(0.3, 1.5))
+    return level + (grey - grey.mean()) * min(contrast, 4.0) + (picture - grey) * float(rng.uniform(0.3, 1.5))
 
 
 def _bare(rng: np.random.Generator, size: Size) -> np.ndarray:

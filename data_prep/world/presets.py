@@ -96,8 +96,8 @@ _PRESETS = (
         name="varied",
         first_seed=8_000_000_000,
         look="varied",
-        things=(3, 8),
-        radius=(0.055, 0.2),
+        things=(2, 9),
+        radius=(0.05, 0.24),
         occluders=(0, 2),
     ),
     replace(

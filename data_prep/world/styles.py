@@ -48,7 +48,7 @@ def _varied(rng: np.random.Generator) -> Style:
         "varied",
         edge=float(rng.uniform(0.4, 0.98)),
         rim=float(rng.uniform(0.02, 0.1)),
-        wash=float(rng.uniform(0, 0.2)) if rng.random() < 0.5 else 0.0,
+        wash=float(rng.uniform(0, 0.35)) if rng.random() < 0.5 else 0.0,
         glow=float(rng.uniform(0.75, 1.05)),
         astray=22.0,
         marks=float(rng.choice((0.0, 0.3, 0.8))),
