@@ -16,14 +16,24 @@ class TrackerConfig:
     """The tracker of this project: search, track, verify, lost, search again."""
 
     find_above: float = key(0.6, "visible probability from which a candidate found by searching is believed")
-    keep_above: float = key(0.15, "visible probability below which a target that is tracked is doubted")
+    stay: float = key(
+        0.96,
+        "probability that from one question to the next a target neither comes nor goes",
+        minimum=0.5,
+        maximum=0.999,
+    )
+    trust: float = key(
+        0.7, "weight of the grounder's log-odds of visible against what was believed", minimum=0.0
+    )
+    lean: float = key(
+        0.4, "log-odds added to the grounder's before they are weighed: above 0 it is held too shy"
+    )
     confirm: bool = key(True, "look a second time, with the rectangle drawn, before a candidate is believed")
     agree_iou: float = key(0.5, "box IoU from which two looks, or grounder and mask head, agree")
     move_above: float = key(0.4, "box confidence from which a disagreeing grounder moves the mask")
     sure_above: float = key(0.8, "object score of the mask head below which the grounder is asked")
     area_jump: float = key(2.0, "change of the mask's area, as a factor, at which the grounder is asked")
     verify_every: int = key(2, "frames between questions to the grounder while tracking", minimum=1)
-    doubts_to_lose: int = key(2, "answers 'not visible' in a row that make a loss", minimum=1)
     search_pause: int = key(
         4, "most frames between questions while nothing is found and nothing changes", minimum=1
     )

@@ -14,6 +14,7 @@ import numpy as np
 from data_prep.geometry import Box, area, box_of_mask, iou
 from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
+from infer.belief import evidence, updated
 from infer.config import TrackerConfig
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
 from models.grounder import Answer
@@ -99,13 +100,14 @@ class _ReferralTrack:
         """Carry the mask until the target is lost; returns the first frame that is not reported."""
         result, box, memory = found.result, found.box_xyxy, found.result.memory
         frame = yield Report(State.TRACK, result.mask, _box(result, box), result.object_score, found.visible)
-        doubts, since_check = 0, 0
+        belief = evidence(found.visible, self.settings)
+        doubted, since_check = False, 0
         while True:
             previous = result
             result = yield Propagate(memory)
             since_check += 1
             if (
-                doubts == 0
+                not doubted
                 and since_check < self.settings.verify_every
                 and not self._jumped(previous, result)
             ):
@@ -114,16 +116,15 @@ class _ReferralTrack:
                 continue
             since_check = 0
             answer: Answer = yield Locate(self.words, self.template, box)
+            belief = updated(belief, answer.visible, self.settings)
             verdict = self._judge(answer, result)
             if answer.box_xyxy is not None and verdict in ("same", "other"):
                 before = None if verdict == "other" else memory
                 result = yield from self._outline(frame, answer.box_xyxy, result, before)
-            if verdict == "gone":
-                doubts += 1
-                if doubts >= self.settings.doubts_to_lose or result.mask is None:
-                    return frame
-            else:
-                doubts = 0
+            doubted = verdict == "gone"
+            if belief < 0 or (doubted and result.mask is None):
+                return frame
+            if not doubted:
                 memory, box = result.memory, _box(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
 
@@ -149,7 +150,7 @@ class _ReferralTrack:
 
     def _judge(self, answer: Answer, result: MaskResult) -> str:
         """`same` (the grounder sees the target there), `other` (elsewhere), `unsure` (where) or `gone`."""
-        if answer.visible < self.settings.keep_above or answer.box_xyxy is None:
+        if evidence(answer.visible, self.settings) < 0 or answer.box_xyxy is None:
             return "gone"
         carried = box_of_mask(result.mask) if result.mask is not None else None
         if carried is None:

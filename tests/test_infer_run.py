@@ -38,7 +38,7 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
         tracker_id=ID,
         model=GrounderConfig(str(grounder)),
         mask_head=MaskHeadConfig(str(mask_head)),
-        tracker=TrackerConfig(find_above=0.0, keep_above=0.0, confirm=False),
+        tracker=TrackerConfig(find_above=0.0, trust=0.0, confirm=False),
         device="cpu",
         out=str(tmp_path / "out"),
         pack=False,

@@ -17,7 +17,7 @@ CONTRACT = BUILT_IN["short"]
 
 
 def track(world: ScriptedWorld, count: int, **changes: object) -> list[Report]:
-    steady = TrackerConfig(agree_iou=0.3, move_above=0.6, verify_every=5, doubts_to_lose=2)
+    steady = TrackerConfig(agree_iou=0.3, move_above=0.6, verify_every=5, stay=0.96, trust=0.7, lean=0.4)
     settings = dataclasses.replace(steady, **changes)
     moving = [frame(10 * index % 250) for index in range(count)]
     return drive(referral_tracker(settings, CONTRACT), world, moving)
@@ -68,7 +68,7 @@ def test_a_candidate_needs_more_than_a_target_that_is_tracked(unsure_at: str) ->
             unsure = index > 2 or (index < 2 and second == (unsure_at == "second look"))
             return seen(HERE, visible=0.6 if unsure else 0.95)
 
-    reports = track(Unsure([], [HERE] * 6), 6, verify_every=1, find_above=0.9, keep_above=0.5, search_pause=1)
+    reports = track(Unsure([], [HERE] * 6), 6, verify_every=1, find_above=0.9, search_pause=1)
     assert present(reports) == [False, False, True, True, True, True]
     assert reports[4].visible == 0.6, "it was asked, and what would not do to find it does to keep it"
 
@@ -82,9 +82,9 @@ def test_grounder_is_asked_every_few_frames_while_all_is_well() -> None:
     assert reports[4].state is State.VERIFY
 
 
-def test_two_doubts_make_a_loss_and_the_whole_frame_is_searched() -> None:
+def test_doubts_add_up_to_a_loss_and_the_whole_frame_is_searched() -> None:
     world = ScriptedWorld([HERE] * 4 + [None] * 4 + [THERE] * 2, [HERE] * 10)
-    reports = track(world, 10, verify_every=4, doubts_to_lose=2)
+    reports = track(world, 10, verify_every=4)
     assert present(reports) == [True] * 5 + [False] * 3 + [True] * 2
     assert [report.state for report in reports[5:8]] == [State.LOST] * 3
     first_search = next(
@@ -97,6 +97,25 @@ def test_two_doubts_make_a_loss_and_the_whole_frame_is_searched() -> None:
 def test_one_doubt_is_not_a_loss() -> None:
     world = ScriptedWorld([HERE] * 4 + [None] + [HERE] * 3, [HERE] * 8)
     assert all(present(track(world, 8, verify_every=4)))
+
+
+def test_who_was_seen_for_long_is_given_up_later() -> None:
+    def kept(seen_before: int) -> int:
+        script = [HERE] * seen_before + [None] * 8
+        reports = track(ScriptedWorld(script, [HERE] * len(script)), len(script), verify_every=1)
+        return sum(present(reports)) - seen_before
+
+    assert kept(1) == 1 and kept(10) == 2
+
+
+def test_answers_that_lean_to_no_give_up_what_one_of_them_would_not() -> None:
+    class Shy(ScriptedWorld):
+        def reply(self, index, request):  # type: ignore[no-untyped-def]
+            shy = isinstance(request, Locate) and index > 0
+            return seen(HERE, visible=0.33) if shy else super().reply(index, request)
+
+    reports = track(Shy([HERE] * 30, [HERE] * 30), 30, verify_every=1)
+    assert all(present(reports)[:4]) and not any(present(reports)[20:])
 
 
 def test_nothing_is_remembered_of_doubtful_frames() -> None:

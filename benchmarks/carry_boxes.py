@@ -1,0 +1,81 @@
+"""What does a mask head carry in an ordinary video? A picture to look at.
+
+    python -m benchmarks carry_boxes VIDEO OUT.png --box 536,456,632,552 --box 636,304,720,392 [--frames 200]
+
+Each box (left, top, right, bottom in pixels of the first frame) becomes a mask there, and the mask head alone
+carries it, without words and without a grounder. The picture shows six frames, every target in a colour.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from benchmarks.machine import machine
+from data_prep.files import whole_file
+from data_prep.frames import VideoFrames
+from data_prep.geometry import Box
+from models.config import MASK_HEADS
+from models.mask_head import MaskHead, MaskResult
+
+COLOURS = ((0, 230, 255), (255, 32, 160), (255, 255, 255), (180, 255, 0))
+TILE = (400, 225)  # width and height of a frame in the picture
+SHOWN = 6
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry the boxes, write the picture, and print one JSON object as the last line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks carry_boxes", description=__doc__)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("picture", type=Path)
+    parser.add_argument("--box", type=_box, action="append", required=True, dest="boxes")
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint)
+    asked = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    mask_head = MaskHead.load(asked.mask_head, torch.device("cpu"))
+    video = VideoFrames.open(asked.video)
+    last = min(asked.frames, len(video)) - 1
+    shown = {round(index) for index in np.linspace(0, last, SHOWN)}
+    tiles, present = [], np.zeros(len(asked.boxes), int)
+    results: list[MaskResult] = []
+    for index, frame in enumerate(islice(video, last + 1)):
+        features = mask_head.encode(frame)
+        if not results:
+            results = [mask_head.segment(features, box) for box in asked.boxes]
+        else:
+            results = [mask_head.propagate(result.memory, features) for result in results]
+        present += [result.mask is not None for result in results]
+        if index in shown:
+            tiles.append(_tile(frame, results, asked.boxes if index == 0 else [], index))
+    columns = SHOWN // 2
+    sheet = np.vstack([np.hstack(tiles[:columns]), np.hstack(tiles[columns:])])
+    with whole_file(asked.picture) as temporary:
+        cv2.imwrite(str(temporary), sheet[..., ::-1])
+    report = {"benchmark": "carry_boxes", "frames": last + 1, "frames_with_mask": present.tolist()}
+    print(json.dumps({**report, "machine": machine()}))
+    return 0
+
+
+def _box(text: str) -> Box:
+    left, top, right, bottom = (float(side) for side in text.split(","))
+    return left, top, right, bottom
+
+
+def _tile(frame: np.ndarray, results: Sequence[MaskResult], boxes: Sequence[Box], index: int) -> np.ndarray:
+    """A small picture of a frame with masks, and boxes where they are given; RGB uint8."""
+    painted = frame.copy()
+    for result, colour in zip(results, COLOURS, strict=False):
+        if result.mask is not None:
+            painted[result.mask] = (0.4 * painted[result.mask] + 0.6 * np.array(colour)).astype(np.uint8)
+    for box, colour in zip(boxes, COLOURS, strict=False):
+        left, top, right, bottom = (round(side) for side in box)
+        cv2.rectangle(painted, (left, top), (right, bottom), colour, max(2, frame.shape[1] // 300))
+    small = cv2.resize(painted, TILE, interpolation=cv2.INTER_AREA)
+    cv2.putText(small, f"frame {index}", (6, 16), 0, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+    return small

@@ -1,0 +1,39 @@
+"""What a tracker believes, answer by answer."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infer.belief import LARGEST, evidence, updated
+from infer.config import TrackerConfig
+
+SETTINGS = TrackerConfig(stay=0.9, trust=0.5, lean=0.2)
+PROBABILITY = st.floats(0, 1)
+BELIEF = st.floats(-20, 20)
+
+
+def test_a_step_is_bayes_rule() -> None:
+    there = 0.8 * 0.9 + 0.2 * 0.1  # came or went with probability 0.1
+    odds = there / (1 - there) * math.exp(0.5 * (math.log(0.7 / 0.3) + 0.2))
+    assert updated(math.log(0.8 / 0.2), 0.7, SETTINGS) == pytest.approx(math.log(odds))
+
+
+def test_evidence_leans_and_is_bounded() -> None:
+    assert evidence(0.5, SETTINGS) == pytest.approx(0.5 * 0.2)
+    assert evidence(1 / (1 + math.exp(0.2)), SETTINGS) == pytest.approx(0)
+    assert evidence(1.0, SETTINGS) == LARGEST == -evidence(0.0, SETTINGS)
+
+
+@given(BELIEF, BELIEF, PROBABILITY, PROBABILITY)
+def test_more_belief_and_better_answers_give_more_belief(a: float, b: float, p: float, q: float) -> None:
+    low, high = sorted((a, b))
+    worse, better = sorted((p, q))
+    assert updated(low, worse, SETTINGS) <= updated(high, better, SETTINGS) + 1e-12
+
+
+@given(BELIEF, PROBABILITY)
+def test_no_past_outweighs_the_present_for_ever(belief: float, visible: float) -> None:
+    most = math.log(SETTINGS.stay / (1 - SETTINGS.stay)) + LARGEST
+    assert abs(updated(belief, visible, SETTINGS)) <= most + 1e-9
