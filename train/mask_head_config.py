@@ -20,7 +20,9 @@ class MaskHeadStage:
 STAGES = [
     MaskHeadStage(image_size=128, steps=1250, still_share=1.0, still_batch=12),
     MaskHeadStage(image_size=128, steps=1000, still_share=0.15, still_batch=12, clip_batch=4),
-    MaskHeadStage(image_size=256, steps=900, still_share=0.15, learning_rate=2e-4),
+    MaskHeadStage(
+        image_size=256, steps=4000, still_share=0.55, still_batch=12, clip_batch=2, learning_rate=5e-4
+    ),
 ]
 """From cheap to dear: the weights of one image size fit every other."""
 
@@ -32,17 +34,15 @@ class MaskHeadRecipe:
     name: str = key("nano_mask_head", "name of the run, and so of its folder")
     stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
     initial: str = key("", "folder of weights to start from; empty: from scratch")
-    presets: list[str] = key(
-        ["train", "plain"], "presets of the rendered world to learn in, a step in one of them"
-    )
+    presets: list[str] = key(["train"], "presets of the rendered world to learn in, a step in one of them")
     held_out: str = key("val", "preset of the rendered world to be judged in")
     seed: int = key(0, "of the weights and of the order of the data")
 
-    still_boxes: int = key(3, "boxes on a single frame")
+    still_boxes: int = key(5, "boxes on a single frame")
     empty: float = key(0.1, "share of the single frames' boxes that hold nothing, to be called absent")
     jitter: float = key(0.12, "largest shift of each side of a box, as a share of its length")
     clip_targets: int = key(2, "targets a clip")
-    clip_frames: int = key(6, "frames a clip")
+    clip_frames: int = key(5, "frames a clip")
     clip_reach: int = key(24, "video frames that a clip spans at most; its frames are drawn from them")
     passing: float = key(0.6, "share of clips that begin where their target leaves or hides")
     forget: float = key(0.2, "share of a clip's frames that the memory is not told of")
