@@ -47,7 +47,7 @@ def one_thread() -> None:
 
 def test_stills_show_what_their_boxes_hold() -> None:
     processor = build_processor(nano_config(64))
-    recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0)
+    recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0, still_boxes=3)
     batch = draw_stills(np.random.default_rng(0), 2, recipe, processor)
     assert batch.pixels.shape == (1, 2, 3, 64, 64)
     assert batch.masks.shape == (1, 2, 3, 16, 16) and batch.boxes_resized.shape == (2, 3, 4)
