@@ -68,6 +68,9 @@ class Composer:
             raise UserError(f"{name}: no such key{did_you_mean(name, names) or ' (--help lists the keys)'}")
         if name in keys and keys[name].is_text and "=" in override:
             return quote_text(override, optional=keys[name].optional, multirun=multirun)
+        for key in keys.values():
+            if key.is_dict and f"{name}.".startswith(f"{key.name}."):
+                return _of_dict(override, key, multirun)
         return override
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
@@ -133,6 +136,13 @@ def _resolved_keys(config: DictConfig) -> list[Key]:
 def _inside(name: str, keys: dict[str, Key]) -> bool:
     """Whether a name is a section, or an entry of a key that holds a dict or a list."""
     return any(key.startswith(name + ".") or name.startswith(key + ".") for key in keys)
+
+
+def _of_dict(override: str, key: Key, multirun: bool) -> str:
+    """An override of a dict or of one of its entries, whose names Hydra takes only when it is forced to."""
+    forced = override if override[0] in "+~" else f"++{override}"
+    is_text = typing.get_args(key.kind)[1] is str and key_of(override) != key.name
+    return quote_text(forced, optional=False, multirun=multirun) if is_text and "=" in forced else forced
 
 
 def _product(values: list[list[str]]) -> list[list[str]]:

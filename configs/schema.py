@@ -60,6 +60,11 @@ class Key:
         return without_none(self.kind) is str
 
     @property
+    def is_dict(self) -> bool:
+        """Whether the user chooses the names of its entries."""
+        return typing.get_origin(self.kind) is dict
+
+    @property
     def optional(self) -> bool:
         """Whether `null` is a value of this key."""
         return type(None) in typing.get_args(self.kind)

@@ -2,17 +2,33 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from configs.app import run_command
 from configs.errors import UserError
-from data_prep.config import DataSettings
+from data_prep.config import FORMATS, DataSettings
+
+if TYPE_CHECKING:
+    from data_prep.sampling.lines import PairPlan
+
+TOLD = 10  # pairs left out that are told one by one
 
 
-def main(settings: DataSettings) -> None:
-    """Do the task that the settings name."""
-    tasks = {"votsr_init": _votsr_init, "render": _render, "index": _index, "sample": _sample}
-    tasks.get(settings.task, _show)(settings)
+def main(settings: DataSettings) -> int | None:
+    """Do the task that the settings name; the exit status, None for 0."""
+    tasks: dict[str, Callable[[DataSettings], int | None]] = {
+        "votsr_init": _votsr_init,
+        "unpack": _unpack,
+        "render": _render,
+        "check": _check,
+        "index": _index,
+        "sample": _sample,
+        "export": _export,
+        "import_reasoningtrack": _import_reasoningtrack,
+    }
+    return tasks.get(settings.task, _show)(settings)
 
 
 def _votsr_init(settings: DataSettings) -> None:
@@ -20,6 +36,43 @@ def _votsr_init(settings: DataSettings) -> None:
 
     votsr_init(Path(settings.out), settings.stack)
     print(f"workspace: {settings.out}")
+
+
+def _check(settings: DataSettings) -> int:
+    from data_prep.check.report import LEAVE_OUT, REPORT, print_report, write_report
+    from data_prep.check.run import CheckSettings, check_split
+    from data_prep.readers.registry import reader_of
+
+    if len(settings.data) != 1 or not settings.root:
+        raise UserError("task=check: name one data set and its folder, as data=[tnllt] root=/data/TNLLT")
+    reader, how = reader_of(settings.data[0], settings.split), CheckSettings(settings.decode, settings.margin)
+    started, out = time.monotonic(), Path(settings.out)
+    checked = check_split(reader, Path(settings.root), settings.split, how, settings.workers)
+    write_report(out, checked)
+    print_report(checked)
+    seconds, broken = time.monotonic() - started, len(checked.broken)
+    print(f"check: {out / REPORT} ({checked.sequences} sequences, {broken} broken; in {seconds:.0f} s)")
+    if broken:
+        print(f"leave them out: task=index leave_out={out / LEAVE_OUT}")
+    return int(broken > 0)
+
+
+def _unpack(settings: DataSettings) -> None:
+    from data_prep.unpack.extract import Limits
+    from data_prep.unpack.run import GIB, unpack
+
+    if not settings.archive:
+        raise UserError("task=unpack: name the parts, as archive='TNLLT_part_*' out=/data/TNLLT")
+    limits = Limits(int(settings.max_gib * GIB), settings.max_members, settings.max_ratio)
+    done = unpack(settings.archive, Path(settings.out), settings.md5, settings.tar_md5, limits)
+    for line in done.notes:
+        print(line)
+    state, compared = done.state, "as wanted" if settings.md5 or settings.tar_md5 else "not compared"
+    print(f"md5 {compared}: {state.md5} of the parts, {state.tar_md5} of the tar archive")
+    print(
+        f"unpacked: {settings.out} ({state.members} members, {state.bytes / GIB:.2f} GiB; "
+        f"{done.written} files written now)"
+    )
 
 
 def _index(settings: DataSettings) -> None:
@@ -30,7 +83,8 @@ def _index(settings: DataSettings) -> None:
         raise UserError("task=index: name one data set and its folder, as data=[tnllt] root=/data/TNLLT")
     reader, folder = reader_of(settings.data[0], settings.split), Path(settings.indexes)
     started = time.monotonic()
-    about, now = build_index(reader, Path(settings.root), settings.split, folder, settings.workers)
+    unread = Path(settings.leave_out) if settings.leave_out else None
+    about, now = build_index(reader, Path(settings.root), settings.split, folder, settings.workers, unread)
     for line in (*about.notes, *(f"left out: {left.name}: {left.reason}" for left in about.left_out)):
         print(line)
     path = index_path(folder, reader.name, settings.split)
@@ -39,17 +93,69 @@ def _index(settings: DataSettings) -> None:
 
 
 def _sample(settings: DataSettings) -> None:
-    from data_prep.index.build import index_path
-    from data_prep.sampling.lines import PairPlan, write_pairs
+    from data_prep.sampling.lines import write_pairs
 
-    if not settings.data:
-        raise UserError("task=sample: name data sets that were indexed, as data=[tnl2k,tnllt] weights=[7,3]")
-    indexes = tuple(index_path(Path(settings.indexes), name, settings.split) for name in settings.data)
-    plan = PairPlan(indexes, settings.pairs, settings.seed, tuple(settings.weights))
     path, started = Path(settings.out) / "pairs.jsonl", time.monotonic()
-    write_pairs(path, plan, range(settings.first, settings.first + settings.n), settings.workers)
+    write_pairs(path, _pair_plan(settings), _numbers(settings), settings.workers)
     seconds = time.monotonic() - started
     print(f"pairs: {path} ({settings.n} in {seconds:.1f} s)")
+
+
+def _pair_plan(settings: DataSettings) -> "PairPlan":
+    from data_prep.index.build import index_path
+    from data_prep.sampling.lines import PairPlan
+
+    if not settings.data:
+        task = settings.task
+        raise UserError(f"task={task}: name data sets that were indexed, as data=[tnl2k,tnllt] weights=[7,3]")
+    indexes = tuple(index_path(Path(settings.indexes), name, settings.split) for name in settings.data)
+    return PairPlan(indexes, settings.pairs, settings.seed, tuple(settings.weights))
+
+
+def _numbers(settings: DataSettings) -> range:
+    return range(settings.first, settings.first + settings.n)
+
+
+def _export(settings: DataSettings) -> None:
+    from data_prep.exchange.export import ABOUT, export
+    from data_prep.exchange.plan import ExportPlan, contract_of, safe
+
+    if settings.format is None:
+        raise UserError(f"task=export: say whose records to write, format={'|'.join(FORMATS)}")
+    plan = ExportPlan(
+        _pair_plan(settings),
+        settings.format,
+        safe(contract_of(settings.contract)),
+        settings.coordinates,
+        settings.fill,
+        Path(settings.out).resolve(),
+    )
+    started = time.monotonic()
+    path, count, left_out = export(plan, _numbers(settings), settings.workers)
+    for number, reason in left_out[:TOLD]:
+        print(f"left out: pair {number}: {reason}")
+    if len(left_out) > TOLD:
+        print(f"left out: {len(left_out) - TOLD} more; see {path.with_name(ABOUT)}")
+    seconds = time.monotonic() - started
+    print(f"records: {path} ({count}, {len(left_out)} left out; in {seconds:.0f} s)")
+
+
+def _import_reasoningtrack(settings: DataSettings) -> None:
+    from data_prep.exchange.importing import read_records, write_records
+    from data_prep.exchange.roots import Roots
+
+    if not settings.source:
+        raise UserError("task=import_reasoningtrack: name a file of records, as source=sft_lasot.json")
+    if settings.format == "vptracker":
+        raise UserError("format=vptracker: ReasoningTrack's records hold no boxes; give another or none")
+    imported = read_records(Path(settings.source), Roots(settings.root_map))
+    paths = write_records(Path(settings.out), imported.records, settings.format)
+    for number, reason in imported.left_out:
+        print(f"left out: record {number}: {reason}")
+    if imported.missing:
+        print(f"missing: {len(imported.missing)} pictures, the first {imported.missing[0]}; see root_map=")
+    told = f"{len(imported.records)}, {len(imported.left_out)} left out"
+    print(f"records: {', '.join(map(str, paths))} ({told})")
 
 
 def _render(settings: DataSettings) -> None:
@@ -95,6 +201,6 @@ if __name__ == "__main__":
         run_command(
             "data_prep",
             main,
-            "Prepare data: index data sets, draw pairs, render a world, or fetch the VOTSr challenge.",
+            "Prepare data: check and index data sets, draw pairs, render a world, fetch the challenge.",
         )
     )

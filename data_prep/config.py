@@ -6,7 +6,18 @@ from configs.app import register
 from configs.schema import key
 from data_prep.sampling.settings import PairSettings
 
-TASKS = ("index", "sample", "render", "sheet", "measure", "votsr_init")
+TASKS = (
+    "check",
+    "index",
+    "sample",
+    "export",
+    "unpack",
+    "import_reasoningtrack",
+    "render",
+    "sheet",
+    "measure",
+    "votsr_init",
+)
 DATA_SETS = (
     "tnl2k",
     "tnllt",
@@ -26,6 +37,8 @@ DATA_SETS = (
     "votsr",
 )
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
+FORMATS = ("swift", "llamafactory_sharegpt", "llamafactory_alpaca", "vptracker")
+COORDINATES = ("resized", "frame", "thousand")
 WORLDS = ("plain", "train", "val", "test", "hard", "other_look", "varied", "demo")
 
 
@@ -35,7 +48,9 @@ class DataSettings:
 
     task: str = key(
         "render",
-        "index: parse a data set's annotations once; sample: draw training pairs from indexes; "
+        "check: find what is wrong with a data set; index: parse its annotations once; "
+        "sample: draw training pairs from indexes; export: the same as another trainer's records; "
+        "import_reasoningtrack: read that system's records; unpack: a data set's archive in parts; "
         "render: a workspace of the rendered world; sheet: a picture of it; measure: figures of it; "
         "votsr_init: the challenge's own workspace",
         choices=TASKS,
@@ -47,17 +62,67 @@ class DataSettings:
     layout: str = key(
         "votsr", "task=render: a VOTSr workspace, or sequences as TNL2K or TNLLT have them", choices=LAYOUTS
     )
-    data: list[str] = key([], "task=index, sample: names of data sets", choices=DATA_SETS)
-    split: str = key("train", "task=index, sample: train, test, val, …; whatever the data set calls it")
-    root: str = key("", "task=index: folder in which the data set lies")
+    data: list[str] = key([], "task=check, index, sample, export: names of data sets", choices=DATA_SETS)
+    split: str = key(
+        "train", "task=check, index, sample, export: train, test, val, …; whatever the data set calls it"
+    )
+    root: str = key("", "task=check, index: folder in which the data set lies")
+    decode: bool = key(
+        False,
+        "task=check: decode every frame whole, not its header alone: slower, and only so are truncated "
+        "JPEGs found",
+    )
+    margin: float = key(
+        2.0, "task=check: how many pixels a box may reach beyond its image before it is told", minimum=0.0
+    )
+    leave_out: str = key(
+        "",
+        "task=index: file that names sequences not to read, as the leave_out.txt of task=check; empty: none",
+    )
     indexes: str = key("outputs/indexes", "folder of all indexes")
-    n: int = key(1000, "task=sample: how many pairs", minimum=1)
-    first: int = key(0, "task=sample: number of the first pair; pair k is the same in every run", minimum=0)
-    seed: int = key(0, "task=sample: of the pairs")
-    weights: list[float] = key([], "task=sample: how often each data set is drawn from; empty: alike")
+    n: int = key(1000, "task=sample, export: how many pairs", minimum=1)
+    first: int = key(
+        0, "task=sample, export: number of the first pair; pair k is the same in every run", minimum=0
+    )
+    seed: int = key(0, "task=sample, export: of the pairs")
+    weights: list[float] = key([], "task=sample, export: how often each data set is drawn from; empty: alike")
     pairs: PairSettings = key(PairSettings(), "how pairs are drawn")
-    workers: int = key(0, "task=index, sample, render: processes that work; 0: one a core", minimum=0)
+    format: str | None = key(
+        None,
+        "task=export: whose records to write; task=import_reasoningtrack: write them in this form too "
+        "(not vptracker)",
+        choices=FORMATS,
+    )
+    contract: str = key(
+        "qwen", "task=export: prompt contract: qwen, short, or a checkpoint's folder with its contract.json"
+    )
+    coordinates: str = key(
+        "resized",
+        "task=export: what the numbers of a box count: pixels of the picture written (Qwen2.5-VL), pixels of "
+        "the original frame, or thousandths of its sides (Qwen3-VL)",
+        choices=COORDINATES,
+    )
+    fill: bool = key(
+        False,
+        "task=export format=swift: leave the numbers to ms-swift, which fills <bbox> in from objects; "
+        "export.json then says which settings it needs",
+    )
+    source: str = key("", "task=import_reasoningtrack: json file of records")
+    root_map: dict[str, str] = key(
+        {},
+        "task=import_reasoningtrack: by data set, what replaces /your_root_path in its pictures' paths, as "
+        "{lasot:/data/LaSOT}",
+    )
+    workers: int = key(
+        0, "task=check, index, sample, export, render: processes that work; 0: one a core", minimum=0
+    )
     stack: str = key("vots2026/referral", "task=votsr_init: stack of the VOT toolkit")
+    archive: str = key("", "task=unpack: the parts, in quotes, as 'TNLLT_part_*'; tar, plain or gz, xz, bz2")
+    md5: str = key("", "task=unpack: md5 of the joined parts, or a file that holds it; empty: not compared")
+    tar_md5: str = key("", "task=unpack: md5 of what they decompress to, likewise")
+    max_gib: float = key(1024.0, "task=unpack: most GiB of files in all; more is refused", minimum=0.0)
+    max_members: int = key(10_000_000, "task=unpack: most files and folders", minimum=1)
+    max_ratio: float = key(100.0, "task=unpack: most bytes that one byte decompresses to", minimum=1.0)
     out: str = key("outputs/data_prep/${task}", "folder of the workspace")
 
 

@@ -69,6 +69,16 @@ def image_size(path: Path) -> Size:
         return image.size
 
 
+def decoded_size(path: Path) -> Size:
+    """Width and height of an image file that is decoded whole: what is cut off is found only so.
+
+    A quarter of the cost of `read_image`, since nothing is copied. Raises UserError as that does.
+    """
+    with _opened(path) as image:
+        image.load()
+        return image.size
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open an image file; what fails while it is open becomes a UserError that names the file."""

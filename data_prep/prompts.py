@@ -39,6 +39,10 @@ class Contract:
     digits: int = 0  # numbers are filled with zeros to this length; 0: not filled
     min_pixels: int = 128 * 28 * 28  # of the resized search image
     max_pixels: int = 768 * 28 * 28
+    search_size: tuple[int, int] = (
+        0,
+        0,
+    )  # width and height of every resized search image; 0, 0: by the budget
     template_pixels: int = 64 * 28 * 28  # of the resized template crop
     template_scale: float = 2.0  # side of the template crop over the side of the target's box
     prompt_scale: float = 3.0  # side of the drawn rectangle over the side of the last box
@@ -48,7 +52,10 @@ class Contract:
 
 @dataclass(frozen=True)
 class Wording:
-    """The texts between the images of a question; `{words}` stands for the target's words."""
+    """The texts between the images of a question; `{words}` stands for the target's words.
+
+    `{numbers}` stands for what the numbers of a box count, of `COORDINATES`.
+    """
 
     words: str
     template: str
@@ -56,11 +63,18 @@ class Wording:
     search: str
 
 
+COORDINATES: dict[str, str] = {
+    "resized": "pixels of the search image",  # the contract's own: what this project trains and decodes
+    "frame": "pixels of the search frame before it was resized",
+    "thousand": "thousandths of the search image's width and height",
+}
+"""What the numbers of a box may count, for records that other trainers read, and how a question says it."""
+
 WORDINGS: dict[str, Wording] = {
     "instruct": Wording(
         words='Find the target in the search image. The target is: "{words}".\n'
         'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
-        'pixels of the search image, or {{"visible": false}} if the target cannot be seen in it.\n',
+        '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
         template="The target as it looked before:\n",
         marked="The search image; the rectangle drawn in it marks where the target was last seen:\n",
         search="The search image:\n",
@@ -76,6 +90,7 @@ BUILT_IN: dict[str, Contract] = {
         digits=3,
         min_pixels=12 * 8 * 28 * 28,
         max_pixels=12 * 8 * 28 * 28,
+        search_size=(12 * 28, 8 * 28),
         template_pixels=2 * 2 * 28 * 28,
         prompt_width=0.012,
     ),
@@ -94,6 +109,7 @@ def read_contract(folder: Path) -> Contract | None:
     try:
         values: dict[str, Any] = json.loads(path.read_text())
         values["prompt_colour"] = tuple(values["prompt_colour"])
+        values["search_size"] = tuple(values.get("search_size", Contract.search_size))
         contract = Contract(**values)
         _check(contract)
     except (ValueError, TypeError, KeyError) as fault:
@@ -102,11 +118,13 @@ def read_contract(folder: Path) -> Contract | None:
 
 
 def _check(contract: Contract) -> None:
-    """Raise TypeError where a value is of another kind than its default, ValueError for a lost wording."""
+    """Raise TypeError for a value of another kind than its default, ValueError for one without sense."""
     for field in dataclasses.fields(Contract):
         value = getattr(contract, field.name)
         if not isinstance(value, (int, float) if isinstance(field.default, float) else type(field.default)):
             raise TypeError(f"{field.name} is {value!r}")
+    if len(contract.search_size) != 2 or any(side % 28 or side < 0 for side in contract.search_size):
+        raise ValueError(f"search_size is {list(contract.search_size)}, not two multiples of 28")
     if contract.wording not in WORDINGS:
         raise ValueError(f"no wording is named {contract.wording!r}")
 
@@ -116,14 +134,17 @@ def write_contract(folder: Path, contract: Contract) -> None:
     write_whole(folder / CONTRACT_FILE, json.dumps(dataclasses.asdict(contract), indent=2) + "\n")
 
 
-def messages(contract: Contract, words: str, has_template: bool, is_marked: bool) -> list[dict[str, Any]]:
+def messages(
+    contract: Contract, words: str, has_template: bool, is_marked: bool, coordinates: str = "resized"
+) -> list[dict[str, Any]]:
     """The chat of one question: words first, then the template, the search image last.
 
     What a track never changes stands first, and the image tokens can see the words. Image parts
     are placeholders, in the order in which the images must be given: template (if any), search.
+    `coordinates` (a key of `COORDINATES`) says what the numbers of the answer are asked to count.
     """
     wording = WORDINGS[contract.wording]
-    parts: list[dict[str, Any]] = [_text(wording.words.format(words=words))]
+    parts: list[dict[str, Any]] = [_text(wording.words.format(words=words, numbers=COORDINATES[coordinates]))]
     if has_template:
         parts += [_text(wording.template), {"type": "image"}]
     parts += [_text(wording.marked if is_marked else wording.search), {"type": "image"}]

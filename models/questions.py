@@ -8,8 +8,8 @@ the resized image's pixels can be converted back exactly.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from qwen_vl_utils import smart_resize
@@ -18,11 +18,10 @@ from transformers import BatchFeature, Qwen2_5_VLProcessor
 from configs.errors import UserError
 from data_prep.geometry import Box, Size, rescale
 from data_prep.prompts import ANSWER_START, Contract, messages
+from data_prep.resizing import SIDE_MULTIPLE, resize, search_size, template_size
 from data_prep.visual_prompt import draw_prompt, prompt_box
 
-SIDE_MULTIPLE = 28  # pixels of one language token's side: patch 14, merged 2 by 2
 MERGED_PATCHES = 4  # patches in one language token
-ROUNDING = 1e-9  # share of a pixel budget that rounding may cost
 
 PictureKey = tuple[str, int, Box | None]  # template or search, identity of the array, rectangle drawn in it
 
@@ -71,7 +70,7 @@ class QuestionEncoder:
 
     def resized_size(self, size: Size) -> Size:
         """The size (width, height) a search frame of `size` is resized to."""
-        return _budgeted(size, self.contract.min_pixels, self.contract.max_pixels)
+        return search_size(self.contract, size, _qwens_rule)
 
     def encode(self, questions: Sequence[Question], answers: Sequence[str] | str) -> Encoded:
         """Tensors of a left-padded batch; each text ends with `ANSWER_START` and its answer so far.
@@ -153,27 +152,13 @@ class QuestionEncoder:
         return draw_prompt(search, rescale(rectangle, size, resized), self.contract)
 
     def _template(self, template: np.ndarray) -> np.ndarray:
-        budget = self.contract.template_pixels
-        return resize(template, _budgeted((template.shape[1], template.shape[0]), budget, budget))
+        size = (template.shape[1], template.shape[0])
+        return resize(template, template_size(self.contract, size, _qwens_rule))
 
 
-def _budgeted(size: Size, min_pixels: int, max_pixels: int) -> Size:
-    """`smart_resize` with sizes as (width, height), never above `max_pixels`.
-
-    Where no multiples of 28 keep within the budget (`min_pixels` as large as `max_pixels`), the size is
-    the largest below it. The budget is widened by less than a pixel, since `smart_resize` else loses a
-    token to the last bit of a product: some squares that fit exactly came out one token smaller.
-    """
-    limits = {"min_pixels": min_pixels * (1 - ROUNDING), "max_pixels": max_pixels * (1 + ROUNDING)}
+def _qwens_rule(size: Size, min_pixels: float, max_pixels: float) -> Size:
+    """`smart_resize` of Qwen's own package, with sizes as (width, height)."""
+    # It is annotated for whole numbers of pixels, and takes any.
+    limits: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     height, width = smart_resize(size[1], size[0], factor=SIDE_MULTIPLE, **limits)
-    if height * width > max_pixels:  # enlarged past the budget: shrink a larger copy of the picture instead
-        height, width = smart_resize(max_pixels * size[1], max_pixels * size[0], SIDE_MULTIPLE, **limits)
-    return max(width, SIDE_MULTIPLE), max(height, SIDE_MULTIPLE)
-
-
-def resize(image: np.ndarray, size: Size) -> np.ndarray:
-    """Resize RGB uint8 to (width, height): by area when it shrinks (no aliasing), else bicubic."""
-    if (image.shape[1], image.shape[0]) == size:
-        return image
-    shrinks = image.shape[1] * image.shape[0] > size[0] * size[1]
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return width, height

@@ -38,7 +38,7 @@ from train.shots import draw_shot, read_shot
 CPU = torch.device("cpu")
 BUDGET = 9 * 6 * 28 * 28  # pixels of a search image; 480×320 becomes 9 by 6 tokens
 SIZE = (9 * 28, 6 * 28)
-CONTRACT = dataclasses.replace(BUILT_IN["short"], min_pixels=BUDGET, max_pixels=BUDGET)
+CONTRACT = dataclasses.replace(BUILT_IN["short"], search_size=(0, 0), min_pixels=BUDGET, max_pixels=BUDGET)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -69,7 +69,7 @@ def samples() -> list[Sample]:
 def taught_folder(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint trained on the samples with the recipe's own losses, and saved by it."""
     folder = tmp_path_factory.mktemp("taught")
-    stages = [Stage(preset="plain", steps=1)]
+    stages = [Stage(presets=["plain"], steps=1)]
     recipe = GrounderRecipe(width=32, layers=2, vision_layers=2, match_layer=1, stages=stages)
     training = GrounderTraining(recipe, folder, CPU)
     training.contract, training.encoder = CONTRACT, QuestionEncoder(training.processor, CONTRACT)

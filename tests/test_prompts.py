@@ -41,9 +41,18 @@ IMAGE = {"type": "image"}
 
 @contracts
 def test_a_contract_comes_back_from_its_file(contract: Contract, tmp_path: Path) -> None:
-    changed = dataclasses.replace(contract, prompt_colour=(1, 2, 3), digits=5, template_scale=2.25)
+    changed = dataclasses.replace(
+        contract, prompt_colour=(1, 2, 3), search_size=(56, 84), digits=5, template_scale=2.25
+    )
     write_contract(tmp_path, changed)
     assert read_contract(tmp_path) == changed
+
+
+def test_a_contract_from_before_there_was_a_search_size_has_none(tmp_path: Path) -> None:
+    values = dataclasses.asdict(Contract())
+    del values["search_size"]
+    (tmp_path / CONTRACT_FILE).write_text(json.dumps(values))
+    assert read_contract(tmp_path) == Contract()
 
 
 def test_a_folder_without_a_contract_has_none(tmp_path: Path) -> None:
@@ -61,6 +70,8 @@ def test_a_folder_without_a_contract_has_none(tmp_path: Path) -> None:
         json.dumps({**dataclasses.asdict(Contract()), "wording": "terse"}),
         json.dumps({**dataclasses.asdict(Contract()), "max_pixels": "many"}),
         json.dumps({**dataclasses.asdict(Contract()), "separator": None}),
+        json.dumps({**dataclasses.asdict(Contract()), "search_size": [336, 225]}),
+        json.dumps({**dataclasses.asdict(Contract()), "search_size": [336]}),
     ],
 )
 def test_a_spoilt_contract_is_refused_in_one_line(content: str, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from data_prep.prompts import (
     parse_box,
     to_frame,
 )
+from data_prep.resizing import SIDE_MULTIPLE
 from data_prep.world.vocabulary import COLOUR_WORDS, SHAPES
 from models.nano import build_processor
-from models.questions import SIDE_MULTIPLE, Question, QuestionEncoder
+from models.questions import Question, QuestionEncoder
 
 PROCESSOR = build_processor()
 TOKENIZER = PROCESSOR.tokenizer
@@ -55,8 +56,8 @@ def tokens(encoder: QuestionEncoder, question: Question, answer: str = "") -> li
 
 
 def check_size(encoder: QuestionEncoder, size: tuple[int, int]) -> None:
-    width, height = encoder.resized_size(size)
-    contract = encoder.contract
+    contract = dataclasses.replace(encoder.contract, search_size=(0, 0))
+    width, height = QuestionEncoder(PROCESSOR, contract).resized_size(size)
     assert width % SIDE_MULTIPLE == 0 and height % SIDE_MULTIPLE == 0 and min(width, height) > 0
     assert width * height <= contract.max_pixels
     if contract.min_pixels < contract.max_pixels:
@@ -68,6 +69,15 @@ def check_size(encoder: QuestionEncoder, size: tuple[int, int]) -> None:
     # Rounding down to n tokens shrinks a side by at most (n + 1) / n, rounding up stretches it n / (n - 1).
     most = -math.log1p(-1 / tokens_of_shorter) if tokens_of_shorter > 1 else math.log(2)
     assert abs(math.log(stretch)) <= most + 1e-9, "the aspect is nearly kept"
+
+
+def test_a_contract_may_stretch_every_frame_to_one_size() -> None:
+    encoder = QuestionEncoder(PROCESSOR, dataclasses.replace(BUILT_IN["qwen"], search_size=(84, 56)))
+    for size in FRAME_SIZES:
+        assert encoder.resized_size(size) == (84, 56)
+    (shown,) = encoder.encode([Question(noise((320, 180)), "the cup")], "").resized
+    assert shown == (84, 56)
+    assert ENCODERS["short"].resized_size((1280, 720)) == (336, 224), "the small model knows one grid only"
 
 
 @encoders
@@ -167,7 +177,7 @@ def test_words_stand_before_every_image_token() -> None:
 
 
 def test_rows_are_padded_on_the_left_and_end_with_their_answers() -> None:
-    encoder = ENCODERS["short"]
+    encoder = QuestionEncoder(PROCESSOR, dataclasses.replace(BUILT_IN["short"], search_size=(0, 0)))
     questions = [
         Question(noise((480, 270)), "the red ball", noise((30, 30)), (10, 10, 60, 50)),
         Question(noise((270, 480)), "it"),

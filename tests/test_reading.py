@@ -16,7 +16,9 @@ from models.questions import Question, QuestionEncoder
 from models.reading import read, see
 
 PROCESSOR = build_processor()
-CONTRACT = dataclasses.replace(BUILT_IN["short"], min_pixels=4 * 28 * 28, max_pixels=32 * 28 * 28)
+CONTRACT = dataclasses.replace(
+    BUILT_IN["short"], search_size=(0, 0), min_pixels=4 * 28 * 28, max_pixels=32 * 28 * 28
+)
 ENCODER = QuestionEncoder(PROCESSOR, CONTRACT)  # small pictures keep their sizes
 Grounder = Qwen2_5_VLForConditionalGeneration
 

@@ -308,7 +308,7 @@ def test_the_named_loss_by_hand() -> None:
 def test_the_search_pictures_tokens_are_found_behind_a_templates() -> None:
     """And they stand row by row, as owners do."""
     budget = 8 * 5 * 28 * 28
-    contract = dataclasses.replace(CONTRACT, min_pixels=budget, max_pixels=budget)
+    contract = dataclasses.replace(CONTRACT, search_size=(0, 0), min_pixels=budget, max_pixels=budget)
     encoder = QuestionEncoder(PROCESSOR, contract)
     image = np.zeros((140, 224, 3), np.uint8)
     image[3 * 28 : 4 * 28, 6 * 28 : 7 * 28] = 255  # the fourth row's seventh token

@@ -14,12 +14,12 @@ import pytest
 
 from data_prep.geometry import center, iou
 from data_prep.prompts import BUILT_IN
+from data_prep.resizing import resize
 from data_prep.visual_prompt import crop_template
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import Scene, make_scene
 from data_prep.world.words import KINDS, Phrase, plainly
-from models.questions import resize
 from train import shots as shots_module
 from train.samples import Sample, SampleMix, draw_questions
 from train.shots import (

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_prep.geometry import Size
+from data_prep.resizing import SIDE_MULTIPLE
 from data_prep.world.vocabulary import COLOURS, SHAPES
-from models.questions import SIDE_MULTIPLE
 from train.samples import Sample
 from train.shots import FREE, UNCLEAR, Shot
 

@@ -19,12 +19,13 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from configs.errors import UserError
 from data_prep.geometry import Size
 from data_prep.prompts import BUILT_IN, answer_text, write_contract
+from data_prep.resizing import SIDE_MULTIPLE
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
 from models.fast_vision import quicken
 from models.grounder import Grounder
 from models.nano import build_grounder, build_processor
-from models.questions import SIDE_MULTIPLE, Encoded, Question, QuestionEncoder
+from models.questions import Encoded, Question, QuestionEncoder
 from models.reading import read, see
 from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
 from train.auxiliary import (

@@ -23,13 +23,13 @@ from data_prep.files import whole_file
 from data_prep.geometry import Box, Size, box_of_mask, jittered, rescale
 from data_prep.parallel import in_processes
 from data_prep.prompts import Contract
+from data_prep.resizing import SIDE_MULTIPLE, resize
 from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
 from data_prep.world.film import SLIVER, seen
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
 from data_prep.world.words import Phrase, refer
-from models.questions import SIDE_MULTIPLE, resize
 
 CLEAR_SHARE = 0.42  # of the squared radius: less of a thing is neither surely visible nor surely absent
 OWNED_SHARE, FREE_SHARE = 0.25, 0.06  # of a token: from here a thing's, below here nobody's

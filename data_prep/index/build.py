@@ -11,6 +11,7 @@ from typing import Any
 from rich.progress import track
 
 from configs.errors import UserError
+from data_prep.index.leave_out import split_off
 from data_prep.index.store import ENDING, VERSION, About, LeftOut, read_about, row_of, write_index
 from data_prep.parallel import in_processes
 from data_prep.readers.entry import Entry, Reader
@@ -25,17 +26,20 @@ def index_path(folder: Path, data: str, split: str) -> Path:
     return folder / f"{data}-{split}{ENDING}"
 
 
-def build_index(reader: Reader, root: Path, split: str, folder: Path, workers: int = 0) -> tuple[About, bool]:
+def build_index(
+    reader: Reader, root: Path, split: str, folder: Path, workers: int = 0, leave_out: Path | None = None
+) -> tuple[About, bool]:
     """Make the index of a split in `folder`, unless it is there and the data have not changed.
 
-    Sequences that cannot be read are left out and told of. Returns what the index is of, and whether it
-    was made now. Raises UserError where the data are not there or no sequence can be read.
+    Sequences that the file `leave_out` names are not read; those that cannot be read are left out too, and
+    all are told of. Returns what the index is of, and whether it was made now. Raises UserError where the
+    data are not there, no sequence can be read, or `leave_out` names one that the split has not.
     """
     if not root.is_dir():
         raise UserError(f"root={root}: no such folder; point root= at the data set")
     root = root.resolve()
-    entries = reader.find(root, split)
-    state = state_of(entries)
+    entries, unread = split_off(reader.find(root, split), leave_out)
+    state = state_of(entries, unread)
     path = index_path(folder, reader.name, split)
     if (there := _unchanged(path, root, state)) is not None:
         return there, False
@@ -46,9 +50,10 @@ def build_index(reader: Reader, root: Path, split: str, folder: Path, workers: i
         disable=not os.isatty(2),
     )
     rows, notes, left_out = _sorted_out(told)
+    left_out = unread + left_out
     if not rows:
         raise UserError(
-            f"{root}: none of {len(entries)} sequences can be read; the first: {left_out[0].reason}"
+            f"{root}: none of {len(left_out)} sequences can be read; the first: {left_out[0].reason}"
         )
     about = About(reader.name, split, str(root), state, len(rows), tuple(left_out), tuple(notes))
     write_index(path, rows, about)
@@ -89,12 +94,14 @@ def _unchanged(path: Path, root: Path, state: str) -> About | None:
     return about if (about.root, about.state) == (str(root), state) else None
 
 
-def state_of(entries: Iterable[Entry]) -> str:
-    """A hash of the entries and of the names, sizes and times of what lies in their folders.
+def state_of(entries: Iterable[Entry], unread: Iterable[LeftOut] = ()) -> str:
+    """A hash of the entries, of what is not read, and of what lies in their folders: names, sizes and times.
 
     Pictures are not looked at: that their folder's time stands still tells that none came or went.
     """
     state = hashlib.blake2b(str(VERSION).encode(), digest_size=16)
+    for left in unread:
+        state.update(repr(left).encode())
     for entry in entries:
         state.update(repr((entry.name, str(entry.folder), entry.facts)).encode())
         for line in (*_lines(entry.folder), *map(_line, entry.files)):

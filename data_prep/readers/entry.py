@@ -31,12 +31,14 @@ class Reader:
     `find(root, split)` lists the entries of a split (one of `splits`) in the order of its official list,
     else by name; it looks at no sequence's own files and raises UserError where the data are not there.
     `read(entry)` reads one; it raises UserError, one line with file and mend, where it cannot be used.
+    `sparse` are the splits in which frames that nobody annotated are usual.
     """
 
     name: str
     splits: tuple[str, ...]
     find: Callable[[Path, str], list[Entry]]
     read: Callable[[Entry], Sequence]
+    sparse: tuple[str, ...] = ()
 
 
 def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:

@@ -95,4 +95,4 @@ def _metadata(path: Path, optional: bool) -> tuple[dict[str, str], float]:
     return {key: found[key] for key in KEPT if found.get(key)}, fps or FPS
 
 
-GOT10K = Reader("got10k", ("train", "val", "test", *NUMBERED), find, read)
+GOT10K = Reader("got10k", ("train", "val", "test", *NUMBERED), find, read, sparse=("test",))

@@ -102,4 +102,4 @@ def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray
     return whole
 
 
-MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read)
+MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read, sparse=("valid",))

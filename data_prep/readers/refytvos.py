@@ -93,4 +93,5 @@ def read_target(entry: Entry, annotations: Path | None, fps: float) -> Sequence:
     return sequence_of(entry, frames, truth, fps, nowhere_note(truth, folder, f"object {number}"))
 
 
-REFYTVOS = Reader("refytvos", ("train", "valid", "test", "valid_and_test"), find, read)
+UNANNOTATED = ("valid", "test", "valid_and_test")
+REFYTVOS = Reader("refytvos", ("train", *UNANNOTATED), find, read, sparse=UNANNOTATED)

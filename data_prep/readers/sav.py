@@ -78,4 +78,5 @@ def _only_one(path: Path, size: Size) -> np.ndarray:
     return mask
 
 
-SAV = Reader("sav", ("train", "train_auto", "val", "test"), find, read)
+SPLITS = ("train", "train_auto", "val", "test")
+SAV = Reader("sav", SPLITS, find, read, sparse=SPLITS)

@@ -87,4 +87,4 @@ def read(entry: Entry) -> Sequence:
     return Sequence(entry.name, frames, prompts, FPS, folder, metadata, truth=truth, notes=notes)
 
 
-TRACKINGNET = Reader("trackingnet", tuple(CHUNKS), find, read)
+TRACKINGNET = Reader("trackingnet", tuple(CHUNKS), find, read, sparse=("test", "all"))

@@ -82,4 +82,4 @@ def _masks(truth: votsr.Truth, count: int) -> Iterator[np.ndarray | None]:
     yield from [None] * (count - done)
 
 
-VOTSR = Reader("votsr", ("all",), find, read)
+VOTSR = Reader("votsr", ("all",), find, read, sparse=("all",))

@@ -1,0 +1,1 @@
+"""What is wrong with a data set: every sequence examined before a training is lost to it."""

@@ -1,0 +1,82 @@
+"""Whether what is said of a sequence can be: its boxes, its target's presence, its words."""
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+
+from data_prep.check.findings import Finding, place
+from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
+
+MEND = "correct the annotation of this frame, or leave the sequence out"
+
+
+def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Finding]:
+    """The faults of a sequence's boxes, one a kind, of the first frame that has it.
+
+    `margin`, in pixels of the frame: how far a box may reach beyond it, since some sets count from 1.
+    Readers make a frame unknown that is flagged as showing the target but has no box. Where a set is not
+    annotated in every frame (`sparse`), that is not told from a frame of which nobody speaks.
+    """
+    truth, (width, height) = sequence.truth, sequence.frames.size
+    if truth is None:
+        return
+    boxes, shown, unknown = truth.boxes_xywh, truth.present == PRESENT, truth.present == UNKNOWN
+    finite, low, sides = np.isfinite(boxes).all(axis=1), boxes[:, :2], boxes[:, 2:]
+    beyond = np.maximum(-low, low + sides - (width, height)).max(axis=1)
+    area = finite & (sides > 0).all(axis=1)
+    away = (low >= (width, height)).any(axis=1) | (low + sides <= 0).any(axis=1)
+    # An absent target's box is often four zeros; a side without the other is no such sign.
+    half = finite & ~area & (sides > 0).any(axis=1)
+    image = f"the {width}x{height} image"
+    for kind, faulty, told in (
+        ("box_nan", (shown | (unknown & (not sparse))) & ~finite, "is shown, but its box is {box}"),
+        ("box_empty", ((shown | unknown) & finite & ~area) | half, "has a box without area, {box}"),
+        ("box_away", shown & area & away, f"has the box {{box}}, which lies outside {image}"),
+        ("box_over", shown & area & ~away & (beyond > margin), f"has the box {{box}}, which leaves {image}"),
+    ):
+        if faulty.any():
+            first = int(np.flatnonzero(faulty)[0])
+            said = told.format(box=",".join(f"{side:g}" for side in boxes[first]))
+            line = f"{place(sequence.frames, first)}: the target {said}; {MEND}"
+            yield Finding(sequence.name, kind, line, int(faulty.sum()))
+
+
+def presence_findings(sequence: Sequence) -> Iterator[Finding]:
+    """A target that is absent wherever anybody says."""
+    present = np.zeros(0) if sequence.truth is None else sequence.truth.present
+    if (present == ABSENT).any() and not (present == PRESENT).any():
+        told = "the target is absent in every annotated frame; check its boxes and flags, or leave it out"
+        yield Finding(sequence.name, "never_shown", f"{sequence.folder}: {told}")
+
+
+def text_findings(sequence: Sequence) -> Iterator[Finding]:
+    """Words that are not there, are empty, or speak of no frame."""
+    prompts, count = sequence.prompts, len(sequence.frames)
+    if not prompts:
+        told = "no words refer to its target; add them, or take it for training without words"
+        yield Finding(sequence.name, "text_none", f"{sequence.folder}: {told}")
+    empty = [at for at, text in enumerate(prompts) if not text.strip()]
+    spans = sequence.spans or ((0, count),) * len(prompts)
+    never = [at for at, (start, stop) in enumerate(spans) if max(start, 0) >= min(stop, count)]
+    for kind, which, told in (
+        ("text_empty", empty, "is empty; write its words, or remove it"),
+        ("text_never", never, f"is true of none of {count} frames; correct the frame it begins with"),
+    ):
+        if which:
+            line = f"{sequence.folder}: prompt {which[0] + 1} of {len(prompts)} {told}"
+            yield Finding(sequence.name, kind, line, len(which))
+
+
+def fingerprint(sequence: Sequence) -> str:
+    """The same text for sequences of the same boxes and words; empty where too little is said to tell.
+
+    One frame's box may well be another's by chance, as in pictures of one size with one class as words.
+    """
+    truth = sequence.truth
+    if truth is None or (truth.present == PRESENT).sum() < 2:
+        return ""
+    said = hashlib.blake2b(repr((sequence.frames.size, sequence.prompts)).encode(), digest_size=16)
+    said.update(truth.present.astype(np.int8).tobytes())
+    said.update(truth.boxes_xywh[truth.present == PRESENT].astype(np.float32).tobytes())
+    return said.hexdigest()

@@ -1,0 +1,122 @@
+"""Checking a split: every sequence by itself, in parallel, then the split as a whole."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.progress import track
+
+from configs.errors import UserError
+from configs.nearest import did_you_mean
+from data_prep.check.annotations import box_findings, fingerprint, presence_findings, text_findings
+from data_prep.check.findings import BROKEN, KINDS, Finding
+from data_prep.check.pictures import frame_findings
+from data_prep.check.split import list_findings, name_findings, read_lists, strays, twin_findings
+from data_prep.parallel import in_processes
+from data_prep.readers.entry import Entry, Reader
+from data_prep.sequence import Sequence
+
+UNREAD = ("refused", "no_data")  # what its reader said of a sequence that it could not read
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """`decode`: every frame whole, not its header alone. `margin`: pixels a box may leave its image by."""
+
+    decode: bool = False
+    margin: float = 2.0
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found in a split of `sequences` sequences, in the order of `KINDS`."""
+
+    data: str
+    split: str
+    root: Path
+    settings: CheckSettings
+    sequences: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def broken(self) -> list[str]:
+        """Names of the sequences that cannot be used, each once."""
+        return list(dict.fromkeys(each.sequence for each in self.findings if each.severity == BROKEN))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a process needs to examine any sequence. `unnamed`: folders' names that no list has."""
+
+    reader: Reader
+    split: str
+    settings: CheckSettings
+    unnamed: tuple[str, ...]
+
+
+def check_split(
+    reader: Reader, root: Path, split: str, settings: CheckSettings | None = None, workers: int = 0
+) -> Checked:
+    """Examine every sequence of a split. Raises UserError where its data or its list are not there."""
+    if not root.is_dir():
+        raise UserError(f"root={root}: no such folder; point root= at the data set")
+    settings, root = settings or CheckSettings(), root.resolve()
+    entries = reader.find(root, split)
+    lists = read_lists(reader, root, split, entries)
+    unnamed = strays(lists, entries)
+    task = _Task(reader, split, settings, tuple(folder.name for folder in unnamed))
+    examined = list(
+        track(
+            in_processes(partial(_examine, task), entries, workers),
+            f"{reader.name} {split}",
+            len(entries),
+            disable=not os.isatty(2),
+        )
+    )
+    findings = _gathered([finding for found, _ in examined for finding in found], split, root, len(entries))
+    findings += list_findings(lists, entries, unnamed)
+    findings += name_findings(entries)
+    findings += twin_findings(entries, [mark for _, mark in examined])
+    order = list(KINDS)
+    findings.sort(key=lambda finding: order.index(finding.kind))
+    return Checked(reader.name, split, root, settings, len(entries), tuple(findings))
+
+
+def _examine(task: _Task, entry: Entry) -> tuple[list[Finding], str]:
+    """What is wrong with one sequence, and its fingerprint."""
+    try:
+        sequence = task.reader.read(entry)
+    except UserError as fault:
+        return [_refused(task, entry, str(fault))], ""
+    return list(_faults(task, sequence)), fingerprint(sequence)
+
+
+def _faults(task: _Task, sequence: Sequence) -> Iterator[Finding]:
+    for note in sequence.notes:
+        yield Finding(sequence.name, "mended", note)
+    yield from frame_findings(sequence, task.settings.decode)
+    yield from box_findings(sequence, task.settings.margin, task.split in task.reader.sparse)
+    yield from presence_findings(sequence)
+    yield from text_findings(sequence)
+
+
+def _refused(task: _Task, entry: Entry, reason: str) -> Finding:
+    """Why a sequence cannot be read; one whose folder is not there may be another's name misspelt."""
+    if entry.folder.exists() or not reason.startswith((f"{entry.folder}:", f"{entry.folder}{os.sep}")):
+        return Finding(entry.name, "refused", reason)
+    hint = did_you_mean(entry.folder.name, task.unnamed)
+    told = f"no such folder, though {task.split} names it; unpack it there, or correct the name{hint}"
+    return Finding(entry.name, "no_data", f"{entry.folder}: {told}")
+
+
+def _gathered(findings: list[Finding], split: str, root: Path, sequences: int) -> list[Finding]:
+    """The findings, with one in place of all `text_none` in a split that has no words anywhere."""
+    wordless = [finding for finding in findings if finding.kind == "text_none"]
+    read = sequences - sum(finding.kind in UNREAD for finding in findings)
+    if len(wordless) < max(2, read):
+        return findings
+    told = f"{root}: no words in any of {read} sequences of {split}; add them, or train without words"
+    rest = [finding for finding in findings if finding.kind != "text_none"]
+    return [*rest, Finding("", "text_none", told, read)]

@@ -1,0 +1,91 @@
+"""What an export is: which pairs, in whose form, with boxes that count what."""
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.files import inside
+from data_prep.geometry import Box, Size, clamp, rescale
+from data_prep.prompts import BUILT_IN, Contract, box_text, parse_box, read_contract
+from data_prep.sampling.lines import PairPlan
+
+LEAST_PIXELS = 56 * 56  # below it, the processors of Qwen2-VL and Qwen2.5-VL enlarge a picture
+MOST_PIXELS = 768 * 768  # above it, LLaMA-Factory shrinks one
+THOUSAND = (1000, 1000)
+STEERING = re.compile(
+    r"<\|[^|]*\|>|</?(?:image|video|audio|bbox|ref-object|cot-process|start-image|ref|template|search)>"
+)
+"""What trainers take for a picture, a box or a control token, wherever it stands in a text."""
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What a process needs to write any record of an export; `contract` is one of `safe`."""
+
+    pairs: PairPlan
+    form: str
+    contract: Contract
+    coordinates: str
+    fill: bool
+    out: Path  # absolute
+
+    def picture(self, number: int, kind: str) -> Path:
+        """The file of a pair's `template` or `search`; folders of 1,000 pairs keep listings short."""
+        return inside(self.out, f"images/{number // 1000:06d}/{number:09d}-{kind}.jpg")
+
+
+def contract_of(name: str) -> Contract:
+    """A contract by its name, or that of a checkpoint's folder. Raises UserError where neither is there."""
+    contract = BUILT_IN.get(name) or read_contract(Path(name))
+    if contract is None:
+        raise UserError(f"contract={name}: give {', '.join(BUILT_IN)}, or a folder with a contract.json")
+    return contract
+
+
+def safe(contract: Contract) -> Contract:
+    """A contract whose pictures no trainer resizes again.
+
+    Their sides are multiples of 28; here their pixels come within the limits that ms-swift,
+    LLaMA-Factory and transformers have unless they are told otherwise.
+    """
+    search, most, template = (
+        min(max(pixels, LEAST_PIXELS), MOST_PIXELS)
+        for pixels in (contract.min_pixels, contract.max_pixels, contract.template_pixels)
+    )
+    return dataclasses.replace(contract, min_pixels=search, max_pixels=most, template_pixels=template)
+
+
+def check(form: str, contract: Contract, coordinates: str, fill: bool) -> None:
+    """Raise UserError for choices that do not go together."""
+    if form == "vptracker" and coordinates == "resized":
+        raise UserError(
+            "format=vptracker: its records point at whole frames; give coordinates=frame or thousand"
+        )
+    if not fill:
+        return
+    if form != "swift" or coordinates == "frame":
+        raise UserError("fill=true: only ms-swift fills boxes in, resized or in thousandths; leave fill out")
+    if contract.separator != ", " or contract.digits:
+        raise UserError("fill=true: ms-swift writes plain numbers with ', ' between; give contract=qwen")
+
+
+def counted(box_xyxy: Box, frame: Size, resized: Size, coordinates: str) -> Box:
+    """A box in pixels of a frame, its part inside it, in what `coordinates` (of prompts) say.
+
+    Raises UserError where, in whole numbers, nothing of it is left.
+    """
+    to = {"frame": frame, "resized": resized, "thousand": THOUSAND}[coordinates]
+    box = rescale(clamp(box_xyxy, frame), frame, to)
+    left, top, right, bottom = parse_box(box_text(Contract(), box)) or (0.0, 0.0, 0.0, 0.0)
+    if left >= right or top >= bottom:
+        raise UserError(f"its box lies outside the frame or is too small for coordinates={coordinates}")
+    return box
+
+
+def plain_words(words: str) -> str:
+    """Words as they may stand in a record. Raises UserError where a trainer would obey them."""
+    if found := STEERING.search(words):
+        raise UserError(f"its words hold {found[0]}, which steers the trainer")
+    return words

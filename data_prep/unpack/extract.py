@@ -1,0 +1,113 @@
+"""One pass over the archive: every member is looked at, then written or refused."""
+
+import tarfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, cast
+
+from data_prep.unpack.faults import told
+from data_prep.unpack.headers import StrictTarInfo
+from data_prep.unpack.members import checked
+from data_prep.unpack.names import PartsOf, RefusedError, parts_of
+from data_prep.unpack.state import State, write_state
+from data_prep.unpack.stream import Decompressed, Joined
+from data_prep.unpack.tree import Tree
+
+SAVE_EVERY_S = 5.0
+BUFFER = 1 << 16  # bytes: tarfile copies what it buffers with every read
+BROKEN = (ValueError, LookupError, TypeError, OverflowError, RecursionError)  # tarfile, at a strange header
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may hold at most: bytes of files, members, decompressed bytes for one that is read."""
+
+    bytes: int = 1 << 40
+    members: int = 10_000_000
+    ratio: float = 100.0
+
+
+class Extraction:
+    """Extracts the stream below `work/tree`, keeping the state in `work/state.json`."""
+
+    def __init__(self, work: Path, published: Path, state: State, limits: Limits) -> None:
+        """`state` tells how many members an earlier run finished of the same parts."""
+        self.tree, self.limits, self.work = Tree(work / "tree", published, limits.members), limits, work
+        self.state, self._trusted = replace(state, members=0, bytes=0), state.members
+        self.written, self.name, self._saved = 0, "", time.monotonic()
+        self.tree.root.mkdir(exist_ok=True)
+
+    def run(self, joined: Joined) -> int:
+        """Extract all and complete the state; how many bytes after the archive's end were left unread.
+
+        Raises UserError, one line, where a member is refused, the data are damaged or the disk is full:
+        the state is kept, so that the next run goes on.
+        """
+        stream = None
+        try:
+            with told(joined, self.work, lambda: self.name, self.tree):
+                stream = Decompressed(joined, self.limits.ratio)
+                strange = stream.drain(self._members(stream))
+                self.tree.sweep()
+            md5, tar_md5 = joined.digest.hexdigest(), stream.digest.hexdigest()
+            tops = sorted(name for name in self.tree.kinds if "/" not in name)
+            self.state = replace(self.state, md5=md5, tar_md5=tar_md5, tops=tops)
+        finally:
+            if stream is not None:
+                stream.close()
+            self._save()
+        return strange
+
+    def _members(self, stream: Decompressed) -> IO[bytes]:
+        """Take member by member; returns what then is left to read."""
+        archive = None
+        while True:
+            try:
+                if archive is None:
+                    file = cast(IO[bytes], stream)  # all that a stream is asked for is `read`
+                    archive = tarfile.open(  # noqa: SIM115  # closes nothing of its own
+                        fileobj=file, mode="r|", bufsize=BUFFER, tarinfo=StrictTarInfo
+                    )
+                member = archive.next()
+            except BROKEN as fault:
+                raise tarfile.ReadError(f"a header is broken: {fault}") from None
+            if member is None and not self.name:
+                raise tarfile.ReadError("it holds nothing")
+            if member is None:
+                return cast(IO[bytes], archive.fileobj)
+            archive.members = []  # type: ignore[attr-defined]  # else it keeps every member that it ever saw
+            self.name = member.name
+            self._take(archive, member)
+            self.state = replace(self.state, members=self.state.members + 1)
+            if time.monotonic() - self._saved > SAVE_EVERY_S:
+                self._save()
+
+    def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """Write one member."""
+        parts = checked(member, self.tree.root)
+        if member.isdir():
+            self.tree.folder(parts)
+        elif member.issym():
+            self.tree.symlink(parts, member.linkname, self.work / "link")
+        elif member.islnk():
+            self.tree.hard_link(parts, parts_of(member.linkname), self.work / "link")
+        else:
+            self._file(archive, member, parts)
+
+    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, parts: PartsOf) -> None:
+        total = self.state.bytes + member.size
+        if total > self.limits.bytes:
+            size = f"{self.limits.bytes / 2**30:g} GiB"
+            raise RefusedError(f"of {member.size} bytes makes more than {size} of files in all (max_gib)")
+        content = archive.extractfile(member)
+        assert content is not None, "a plain file"
+        trusted = self.state.members < self._trusted
+        self.written += self.tree.file(parts, member, content, trusted)
+        self.state = replace(self.state, bytes=total)
+
+    def _save(self) -> None:
+        """Write how far it is; never less far than an earlier run came."""
+        self._saved = time.monotonic()
+        if self.state.md5 or self.state.members > self._trusted:
+            write_state(self.work / "state.json", self.state)

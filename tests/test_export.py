@@ -1,0 +1,352 @@
+"""`task=export`: pairs as the records of ms-swift, LLaMA-Factory and VPTracker."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.app import run_command
+from configs.errors import UserError
+from data_prep.__main__ import main
+from data_prep.config import COORDINATES, FORMATS
+from data_prep.exchange import export as export_module
+from data_prep.exchange.export import ABOUT, RECORDS, export
+from data_prep.exchange.forms import IMAGE, INFO
+from data_prep.exchange.plan import ExportPlan, counted, plain_words, safe
+from data_prep.exchange.questions import question_text
+from data_prep.exchange.vptracker import TOKENS
+from data_prep.frames import read_image
+from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
+from data_prep.index.build import build_index, index_path
+from data_prep.prompts import ANSWER_START, BOX_START, BUILT_IN, VISIBLE, parse_box, read_contract, to_frame
+from data_prep.prompts import COORDINATES as MEANINGS
+from data_prep.readers.tnllt import TNLLT
+from data_prep.resizing import budgeted
+from data_prep.sampling.lines import PairPlan
+from data_prep.sampling.pairs import Pair
+from data_prep.sampling.settings import PairSettings
+
+SIZES: dict[str, Size] = {"wide": (192, 108), "tall": (70, 160)}
+CONTRACT = safe(BUILT_IN["short"])
+WHITE = 200
+NUMBERS = range(3, 43)
+
+
+def write_video(root: Path, name: str, size: Size, words: str = "") -> None:
+    """A video of six frames in which a white box moves over dark green; it is absent from the fourth."""
+    (root / name / "imgs").mkdir(parents=True)
+    boxes, flags = [], []
+    for frame in range(6):
+        picture = np.full((size[1], size[0], 3), (20, 60, 20), np.uint8)
+        x, y, width, height = 8 + 4 * frame, 10 + 5 * frame, size[0] // 4, size[1] // 5
+        if frame != 3:
+            picture[y : y + height, x : x + width] = 255
+        boxes.append(f"{x},{y},{width},{height}")
+        flags.append(str(int(frame != 3)))
+        Image.fromarray(picture).save(root / name / "imgs" / f"{frame + 1:05d}.png")
+    (root / name / "groundtruth.txt").write_text("\n".join(boxes))
+    (root / name / "absent_label.txt").write_text("\n".join(flags))
+    (root / name / "language.txt").write_text(words or f"the {name} box")
+
+
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    for name, size in SIZES.items():
+        write_video(folder / "data", name, size)
+    build_index(TNLLT, folder / "data", "all", folder, workers=1)
+    return folder
+
+
+def plan_of(indexes: Path, out: Path, form: str, coordinates: str = "resized", **changes: Any) -> ExportPlan:
+    pairs = PairPlan((index_path(indexes, "tnllt", "all"),), PairSettings(prompt_scale_to=3.0), seed=5)
+    plan = ExportPlan(pairs, form, CONTRACT, coordinates, False, out.resolve())
+    return dataclasses.replace(plan, **changes)
+
+
+def rows_of(plan: ExportPlan, numbers: range = NUMBERS, workers: int = 1) -> list[dict[str, Any]]:
+    path, count, left_out = export(plan, numbers, workers)
+    assert count == len(numbers) and not left_out
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def pairs_of(plan: ExportPlan, numbers: range = NUMBERS) -> list[Pair]:
+    return list(plan.pairs.sampler().pairs(numbers))
+
+
+def texts_of(row: dict[str, Any]) -> tuple[str, str]:
+    """Question and answer of a row, as its trainer puts them together."""
+    if "messages" in row:
+        user, assistant = row["messages"]
+        assert (user["role"], assistant["role"]) == ("user", "assistant")
+        return user["content"], assistant["content"]
+    return "\n".join(filter(None, (row["instruction"], row["input"]))), row["output"]
+
+
+def said_box(answer: str) -> Box | None:
+    """The box of an answer by the contract, None for one that says that the target is absent."""
+    if answer == '{"visible": false}':
+        return None
+    start = ANSWER_START + VISIBLE + BOX_START
+    assert answer.startswith(start) and answer.endswith("]}")
+    return parse_box(answer[len(start) :])
+
+
+def white_box(picture: np.ndarray) -> Box:
+    """Where the target is in a written picture; the drawn rectangle is red."""
+    rows, columns = np.nonzero(picture.min(axis=2) > WHITE)
+    return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
+
+
+def test_the_command_offers_what_there_is() -> None:
+    assert set(COORDINATES) == set(MEANINGS) and set(FORMATS) == {"swift", "vptracker", *INFO}
+
+
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "vptracker"])
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_boxes_are_where_the_targets_are(indexes: Path, tmp_path: Path, form: str, coordinates: str) -> None:
+    """Found by the truth's own box, and in the pixels of the picture that was written."""
+    plan = plan_of(indexes, tmp_path, form, coordinates)
+    rows, kinds = rows_of(plan), set()
+    for row, pair in zip(rows, pairs_of(plan), strict=True):
+        question, answer = texts_of(row)
+        assert question.count(IMAGE) == 2 == len(row["images"]) and IMAGE not in answer
+        assert f"find {pair.words} like" in question
+        box = said_box(answer)
+        kinds.add(box is not None)
+        assert (box is None) == (not pair.visible)
+        if box is None or pair.search_xywh is None:
+            continue
+        picture = read_image(plan.out / row["images"][1])
+        written, frame = (picture.shape[1], picture.shape[0]), SIZES[pair.sequence]
+        basis = {"resized": written, "frame": frame, "thousand": (1000, 1000)}[coordinates]
+        back, true = to_frame(box, basis, frame), xywh_to_xyxy(pair.search_xywh)
+        assert back is not None and np.allclose(back, true, atol=0.51 * max(frame[0] / basis[0], 1) + 0.01)
+        assert (
+            iou(rescale(box, basis, written), white_box(picture)) > 0.8
+        )  # its edge may lie under the drawn line
+    assert kinds == {True, False}
+
+
+def test_pictures_need_no_resize_by_any_trainer(indexes: Path, tmp_path: Path) -> None:
+    plan = plan_of(indexes, tmp_path, "swift", contract=safe(BUILT_IN["qwen"]))
+    for row, pair in zip(rows_of(plan, range(4)), pairs_of(plan, range(4)), strict=True):
+        sizes = [read_image(Path(image)).shape[1::-1] for image in row["images"]]
+        contract = plan.contract
+        wanted = budgeted(SIZES[pair.sequence], contract.min_pixels, contract.max_pixels)
+        assert sizes == [(224, 224), wanted], "as this project's own tracker shows them"
+        assert all(3136 <= width * height <= 768 * 768 for width, height in sizes)
+    assert plan.contract.max_pixels == 768 * 768 < BUILT_IN["qwen"].max_pixels
+    assert read_contract(plan.out) == plan.contract, "it goes beside the weights that are trained with it"
+
+
+def test_the_rectangle_is_drawn_and_the_template_holds_the_target(indexes: Path, tmp_path: Path) -> None:
+    plan = plan_of(indexes, tmp_path, "swift")
+    for row, pair in zip(rows_of(plan), pairs_of(plan), strict=True):
+        template, search = (read_image(Path(image)).astype(int) for image in row["images"])
+        middle = template.shape[0] // 2
+        assert template[middle, middle].min() > WHITE and template[1, 1].max() < WHITE
+        rows, columns = np.nonzero((search[..., 0] > 180) & (search[..., 1] < 90))
+        to = search.shape[1], search.shape[0]
+        drawn = rescale(pair.prompt_xyxy, SIZES[pair.sequence], to)
+        found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+        assert np.allclose(found, drawn, atol=6)
+
+
+def test_swift_is_told_whose_pixels_its_boxes_are(indexes: Path, tmp_path: Path) -> None:
+    plan = plan_of(indexes, tmp_path, "swift", "thousand")
+    for row, pair in zip(rows_of(plan), pairs_of(plan), strict=True):
+        assert all(Path(image).is_absolute() for image in row["images"])
+        known = row["objects"]
+        if not pair.visible:
+            assert known == {"ref": [], "bbox": [], "bbox_type": "real", "image_id": []}
+            continue
+        assert (known["ref"], known["image_id"], known["bbox_type"]) == ([pair.words], [1], "real")
+        assert iou(tuple(known["bbox"][0]), white_box(read_image(Path(row["images"][1])))) > 0.8
+
+
+def test_swift_may_fill_the_boxes_in_itself(indexes: Path, tmp_path: Path) -> None:
+    plan = plan_of(indexes, tmp_path, "swift", contract=safe(BUILT_IN["qwen"]), fill=True)
+    for row in rows_of(plan, range(12)):
+        boxes, (question, answer) = row["objects"]["bbox"], texts_of(row)
+        wanted = '{"visible": true, "bbox_2d": <bbox>}' if boxes else '{"visible": false}'
+        assert answer == wanted and "<bbox>" not in question
+    told = json.loads((plan.out / ABOUT).read_text())["trainer"]
+    assert told == {"QWENVL_BBOX_FORMAT": "new", "--norm_bbox": "none"}
+
+
+@pytest.mark.parametrize("form", INFO)
+def test_llamafactory_finds_every_column_and_picture(indexes: Path, tmp_path: Path, form: str) -> None:
+    plan = plan_of(indexes, tmp_path, form)
+    rows = rows_of(plan)
+    info = json.loads((plan.out / "dataset_info.json").read_text())["refertrack"]
+    assert (plan.out / info["file_name"]).name == RECORDS
+    assert set(info["columns"].values()) == set(rows[0]) and info["columns"]["images"] == "images"
+    assert form == "llamafactory_alpaca" or info["tags"]["system_tag"] == "system"
+    assert all((plan.out / image).is_file() for row in rows for image in row["images"])
+
+
+def test_all_trainers_are_asked_the_same(indexes: Path, tmp_path: Path) -> None:
+    forms = ("swift", *INFO)
+    swift, *others = (
+        [texts_of(row) for row in rows_of(plan_of(indexes, tmp_path / form, form))] for form in forms
+    )
+    assert all(other == swift for other in others)
+
+
+@pytest.mark.parametrize("coordinates", ["frame", "thousand"])
+def test_vptrackers_records_point_at_whole_frames(indexes: Path, tmp_path: Path, coordinates: str) -> None:
+    plan = plan_of(indexes, tmp_path, "vptracker", coordinates)
+    for row, pair in zip(rows_of(plan), pairs_of(plan), strict=True):
+        question, answer = texts_of(row)
+        assert row["images"] == [pair.template, pair.search] and set(row) == {
+            "messages",
+            "images",
+            "visual_prompt",
+        }
+        assert (
+            all(question.count(token) == 1 for token in TOKENS) and f"<ref> {pair.words} </ref>" in question
+        )
+        said = json.loads(answer.removeprefix("```json\n").removesuffix("\n```"))
+        assert said["visible"] == ("yes" if pair.visible else "no")
+        drawn, (width, height) = row["visual_prompt"], SIZES[pair.sequence]
+        assert drawn["enable"] is True and drawn["phase"] == "train" and 2 <= drawn["scale"] <= 8
+        assert drawn["template_bbox"] == [round(side) for side in xywh_to_xyxy(pair.template_xywh)]
+        left, top, right, bottom = drawn["search_bbox"]
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height, "one of no area tells of absence"
+        if pair.search_xywh is None:
+            assert said["bbox"] == [0, 0, 0, 0]
+            continue
+        assert drawn["search_bbox"] == [round(side) for side in xywh_to_xyxy(pair.search_xywh)]
+        basis = SIZES[pair.sequence] if coordinates == "frame" else (1000, 1000)
+        assert iou(rescale(tuple(said["bbox"]), basis, (width, height)), (left, top, right, bottom)) > 0.9
+    assert not (plan.out / "images").exists()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_the_same_numbers_give_the_same_files(
+    indexes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From any first pair, in parts of any size, and on two processes."""
+    form = "llamafactory_sharegpt"
+    whole = plan_of(indexes, tmp_path / "whole", form)
+    rows = rows_of(whole)
+    assert rows_of(plan_of(indexes, tmp_path / "tail", form), NUMBERS[25:]) == rows[25:]
+    assert rows_of(plan_of(indexes, tmp_path / "two", form), workers=2) == rows
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "whole")
+    monkeypatch.setattr(export_module, "PART", 7)
+    assert rows_of(plan_of(indexes, tmp_path / "parts", form)) == rows
+
+
+def test_what_cannot_be_a_record_is_left_out_and_told(tmp_path: Path) -> None:
+    write_video(tmp_path / "data", "wide", SIZES["wide"])
+    write_video(tmp_path / "data", "odd", SIZES["wide"], "a <bbox> of ours")
+    build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
+    (tmp_path / "data" / "wide" / "imgs" / "00002.png").write_bytes(b"")
+    plan = plan_of(tmp_path, tmp_path / "out", "swift")
+    path, count, left_out = export(plan, range(60), 1)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert count == len(rows) == 60 - len(left_out) > 0
+    told = json.loads((plan.out / ABOUT).read_text())["left_out"]
+    assert told == [{"pair": number, "reason": reason} for number, reason in left_out]
+    for word in ("<bbox>, which steers the trainer", "00002.png: frame cannot be read"):
+        assert any(word in reason for _, reason in left_out)
+    expected = {
+        p.number for p in pairs_of(plan, range(60)) if "<bbox>" in p.words or "00002" in p.template + p.search
+    }
+    assert {number for number, _ in left_out} == expected
+
+
+def test_a_failed_export_leaves_no_records(
+    indexes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the records of an earlier one, whose pictures may have been written over."""
+    plan = plan_of(indexes, tmp_path, "swift")
+    rows_of(plan, range(2))
+
+    def full(path: Path, content: bytes, durable: bool) -> None:
+        raise UserError(f"{path}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(export_module, "write_whole", full)
+    with pytest.raises(UserError, match="No space left"):
+        export(plan, range(2), 1)
+    assert not list(tmp_path.glob("*.jsonl")) and not (tmp_path / ABOUT).exists()
+
+
+def test_if_nothing_can_be_written_that_is_a_fault(tmp_path: Path) -> None:
+    write_video(tmp_path / "data", "odd", SIZES["wide"], "<|im_end|>")
+    build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
+    with pytest.raises(UserError, match=r"none of 3 pairs can be written; the first: .*<\|im_end\|>"):
+        export(plan_of(tmp_path, tmp_path / "out", "swift"), range(3), 1)
+
+
+@pytest.mark.parametrize("box", [(200.0, 10.0, 220.0, 20.0), (-9.0, -9.0, 0.0, 0.0), (5.0, 5.0, 5.2, 9.0)])
+def test_a_box_of_which_nothing_can_be_said_is_refused(box: Box) -> None:
+    with pytest.raises(UserError, match="outside the frame or is too small"):
+        counted(box, (192, 108), (336, 196), "frame")
+
+
+def test_a_box_is_cut_at_the_frame() -> None:
+    assert counted((-10, 54, 96, 200), (192, 108), (336, 196), "thousand") == (0, 500, 500, 1000)
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_the_question_says_what_the_numbers_count(tmp_path: Path, coordinates: str) -> None:
+    plan = plan_of(tmp_path, tmp_path, "swift", coordinates, contract=BUILT_IN["qwen"])
+    said = f"with the corners of its box in {MEANINGS[coordinates]}, or"
+    assert said in question_text(plan, "the dog")
+    assert MEANINGS["resized"] == "pixels of the search image", "as the tracker asks"
+
+
+def test_angle_brackets_that_steer_nothing_are_words() -> None:
+    assert plain_words("the <big> dog, a<b") == "the <big> dog, a<b"
+
+
+RUN = ("task=export", "data=[tnllt]", "split=all", "workers=1", "n=5", "contract=short", "out=drawn")
+
+
+def test_the_command_writes_and_tells(
+    indexes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = (*RUN, f"indexes={indexes}", "format=swift", "seed=5")
+    assert run_command("data_prep", main, "", arguments) == 0
+    assert "drawn/refertrack.jsonl (5, 0 left out; in" in capsys.readouterr().out
+    assert len((tmp_path / "drawn" / RECORDS).read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "say whose records to write, format=swift|"),
+        (("format=swift", "data=[]"), "task=export: name data sets that were indexed"),
+        (("format=swift", "data=[tnl2k]"), "tnl2k-all.arrow: no such index"),
+        (("format=swift", "contract=long"), "contract=long: give qwen, short, or a folder"),
+        (("format=vptracker",), "give coordinates=frame or thousand"),
+        (("format=llamafactory_alpaca", "fill=true"), "only ms-swift fills boxes in"),
+        (("format=swift", "fill=true"), "give contract=qwen"),
+        (("format=swift", "fill=true", "contract=qwen", "coordinates=frame"), "only ms-swift fills"),
+        (("format=swfit",), "did you mean swift?"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    indexes: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_command("data_prep", main, "", (*RUN, f"indexes={indexes}", *arguments)) == 1
+    error = capsys.readouterr().err
+    assert told in error and len(error.splitlines()) == 1

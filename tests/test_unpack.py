@@ -1,0 +1,409 @@
+"""`python -m data_prep task=unpack`: one command, in one pass, that may be stopped and run again."""
+
+import bz2
+import errno
+import gzip
+import lzma
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from configs.app import run_command
+from configs.errors import UserError
+from data_prep.__main__ import main
+from data_prep.config import DataSettings
+from data_prep.unpack import extract, tree
+from data_prep.unpack.extract import Limits
+from data_prep.unpack.run import unpack
+from data_prep.unpack.state import alone_in, read_state
+from tests.archive_miniature import WHEN, Member, md5_of, tar_of, tree_of, video_members, write_parts, zipped
+
+MEMBERS = video_members()
+TAR = tar_of(*MEMBERS)
+GZ = zipped(TAR)
+FILES = {member.name[2:]: member.data for member in MEMBERS if member.kind == b"0"}
+WANTED = {
+    **FILES,
+    "TNLLT/first.txt": FILES["TNLLT/video0/language.txt"],
+    "TNLLT/video0/other": "../video1/imgs",
+}
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> str:
+    return write_parts(tmp_path / "parts", GZ)
+
+
+def unpacked(out: Path) -> dict[str, Any]:
+    found = tree_of(out)
+    found.pop("unpacked.json", None)
+    return found
+
+
+class StoppedError(Exception):
+    """What a test stops a run with."""
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, member: int) -> None:
+    """Let the run stop at this member, as an interruption would."""
+    take, count = extract.Extraction._take, iter(range(10**6))
+
+    def stopping(*arguments: Any) -> None:
+        if next(count) == member:
+            raise StoppedError
+        take(*arguments)
+
+    monkeypatch.setattr(extract.Extraction, "_take", stopping)
+
+
+def stopped_run(parts: str, out: Path, member: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, member)
+        with pytest.raises(StoppedError):
+            unpack(parts, out)
+
+
+@pytest.mark.parametrize("stream", [GZ, TAR, lzma.compress(TAR), bz2.compress(TAR)])
+def test_parts_become_what_was_packed(tmp_path: Path, stream: bytes) -> None:
+    parts, out = write_parts(tmp_path / "parts", stream, 5), tmp_path / "out"
+    result = unpack(parts, out, md5_of(stream), md5_of(TAR).upper())
+    assert unpacked(out) == WANTED and result.written == len(FILES)
+    assert (out / "TNLLT" / "empty.txt").stat().st_mtime == WHEN
+    assert (out / "TNLLT" / "first.txt").samefile(out / "TNLLT" / "video0" / "language.txt")
+    assert not (out / ".unpacking").exists()
+
+
+def test_gzip_streams_that_follow_one_another_are_one(tmp_path: Path) -> None:
+    stream = gzip.compress(TAR[:5000]) + gzip.compress(TAR[5000:])
+    unpack(write_parts(tmp_path / "parts", stream), tmp_path / "out", tar_md5=md5_of(TAR))
+    assert unpacked(tmp_path / "out") == WANTED
+
+
+def test_a_second_run_has_nothing_to_do(tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unpack(parts, tmp_path / "out")
+    monkeypatch.setattr("data_prep.unpack.run.Extraction", None)
+    assert unpack(parts, tmp_path / "out", md5_of(GZ)).written == 0
+    with pytest.raises(UserError, match="the md5 of the joined parts is"):
+        unpack(parts, tmp_path / "out", "0" * 32)
+
+
+def test_what_was_removed_is_unpacked_again(tmp_path: Path, parts: str) -> None:
+    unpack(parts, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "TNLLT")
+    unpack(parts, tmp_path / "out")
+    assert unpacked(tmp_path / "out") == WANTED
+
+
+@pytest.mark.parametrize("member", range(0, len(MEMBERS), 2))
+def test_a_stopped_run_goes_on_without_writing_again(tmp_path: Path, parts: str, member: int) -> None:
+    out = tmp_path / "out"
+    stopped_run(parts, out, member)
+    assert list(out.iterdir()) == [out / ".unpacking"], "nothing looks whole yet"
+    there = {path: path.stat() for path in (out / ".unpacking" / "tree").rglob("*") if path.is_file()}
+    result = unpack(parts, out, md5_of(GZ))
+    assert unpacked(out) == WANTED
+    names = {path.relative_to(out / ".unpacking" / "tree"): held for path, held in there.items()}
+    assert all((out / name).stat().st_ino == held.st_ino for name, held in names.items())
+    written = sum(member.kind == b"0" for member in MEMBERS[:member])
+    assert result.written == len(FILES) - written
+
+
+def test_files_that_an_earlier_run_finished_are_not_read(
+    tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped_run(parts, tmp_path / "out", 6)
+    read: list[Path] = []
+    equal = tree._equal
+    monkeypatch.setattr(tree, "_equal", lambda path, content: read.append(path) or equal(path, content))
+    unpack(parts, tmp_path / "out")
+    assert not read
+
+
+def test_without_a_state_files_are_compared(tmp_path: Path, parts: str) -> None:
+    out = tmp_path / "out"
+    stopped_run(parts, out, 6)
+    (out / ".unpacking" / "state.json").write_text("{")
+    changed = out / ".unpacking" / "tree" / "TNLLT" / "video0" / "imgs" / "00001.png"
+    changed.write_bytes(b"?" * changed.stat().st_size)
+    result = unpack(parts, out)
+    assert unpacked(out) == WANTED and result.written == len(FILES) - 3
+
+
+def test_a_shortened_file_is_written_again(tmp_path: Path, parts: str) -> None:
+    stopped_run(parts, tmp_path / "out", 6)
+    (tmp_path / "out" / ".unpacking" / "tree" / "TNLLT" / "video0" / "imgs" / "00001.png").write_bytes(b"")
+    unpack(parts, tmp_path / "out")
+    assert unpacked(tmp_path / "out") == WANTED
+
+
+def test_a_large_file_that_differs_late_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree, "CHUNK", 64)
+    data = bytes(range(256)) * 4
+    parts, out = (
+        write_parts(tmp_path / "parts", tar_of(Member("set/x", data), Member("set/y", b"y"))),
+        tmp_path / "out",
+    )
+    stopped_run(parts, out, 1)
+    (out / ".unpacking" / "state.json").unlink()
+    (out / ".unpacking" / "tree" / "set" / "x").write_bytes(data[:700] + b"?" + data[701:])
+    assert unpack(parts, out).written == 2
+    assert unpacked(out) == {"set/x": data, "set/y": b"y"}
+
+
+def test_a_wrong_md5_leaves_nothing_that_looks_whole(tmp_path: Path, parts: str) -> None:
+    out = tmp_path / "out"
+    for wanted in ({"md5": "0" * 32}, {"tar_md5": "0" * 32}):
+        with pytest.raises(UserError, match=r"\.unpacking: the md5 of the .* is [0-9a-f]{32}, not 0{32}"):
+            unpack(parts, out, **wanted)
+        assert list(out.iterdir()) == [out / ".unpacking"]
+    assert unpack(parts, out, md5_of(GZ)).written == 0, "all was whole"
+    assert unpacked(out) == WANTED
+
+
+@pytest.mark.parametrize(("key", "of"), [("md5", TAR), ("tar_md5", GZ)])
+def test_the_md5_of_the_other_stream_is_told(tmp_path: Path, parts: str, key: str, of: bytes) -> None:
+    other = {"md5": "tar_md5", "tar_md5": "md5"}[key]
+    with pytest.raises(UserError, match=f"give it as {other}="):
+        unpack(parts, tmp_path / "out", **{key: md5_of(of)})
+
+
+def test_an_md5_may_stand_in_a_file(tmp_path: Path, parts: str) -> None:
+    path = tmp_path / "TNLLT.tar.gz.md5"
+    path.write_text(f"{md5_of(GZ)}  TNLLT.tar.gz\n")
+    unpack(parts, tmp_path / "out", str(path))
+    path.write_text("nothing")
+    with pytest.raises(UserError, match="holds 0 md5 sums"):
+        unpack(parts, tmp_path / "out", str(path))
+    with pytest.raises(UserError, match="md5=12: neither 32 digits"):
+        unpack(parts, tmp_path / "out", "12")
+
+
+LARGE = tar_of(*(Member(f"set/{n}", Random(n).randbytes(50_000)) for n in range(30)))
+
+
+def test_a_part_that_was_damaged_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "BUFFER", 4096)
+    parts, out = write_parts(tmp_path / "parts", zipped(LARGE)), tmp_path / "out"
+    damaged = tmp_path / "parts" / "set_part_ab"
+    good = damaged.read_bytes()
+    damaged.write_bytes(good[:90_000] + b"?" * 200 + good[90_200:])
+    with pytest.raises(UserError, match=r"set_part_a.: .*damaged, or a part is missing"):
+        unpack(parts, out)
+    held = sum(path.is_file() for path in (out / ".unpacking" / "tree").rglob("*"))
+    damaged.write_bytes(good)
+    result = unpack(parts, out, tar_md5=md5_of(LARGE))
+    assert held > 5 and 1 <= result.written <= 6, "what a compressed stream repeats is damaged with it"
+
+
+def test_a_last_part_that_came_later_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract, "BUFFER", 4096)
+    parts, out, last = (
+        write_parts(tmp_path / "parts", LARGE),
+        tmp_path / "out",
+        tmp_path / "parts" / "set_part_ac",
+    )
+    last.rename(tmp_path / "kept")
+    with pytest.raises(UserError, match=r"set_part_ab: no archive, damaged, or a part is missing"):
+        unpack(parts, out)
+    (tmp_path / "kept").rename(last)
+    assert unpack(parts, out, md5_of(LARGE)).written == 10
+
+
+def test_files_of_parts_that_were_replaced_do_not_stay(tmp_path: Path) -> None:
+    folder, out = tmp_path / "parts", tmp_path / "out"
+    old = [
+        Member("set/a", b"a"),
+        Member("set/old/b", b"b"),
+        Member("set/kind/x", b"x"),
+        Member("set/l", b"l"),
+    ]
+    parts = write_parts(folder, tar_of(*old))
+    with pytest.raises(UserError):
+        unpack(parts, out, "0" * 32)
+    new = [Member("set/a", b"A"), Member("set/kind", b"k"), Member("set/l/y", b"y")]
+    unpack(write_parts(folder, tar_of(*new)), out)
+    assert unpacked(out) == {"set/a": b"A", "set/kind": b"k", "set/l/y": b"y"}
+    assert not (out / "set" / "old").exists()
+
+
+def test_what_lies_in_the_folder_is_not_touched(tmp_path: Path, parts: str) -> None:
+    mine = tmp_path / "out" / "TNLLT" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=r"out/TNLLT: is there already; remove it or choose another folder"):
+        unpack(parts, tmp_path / "out")
+    assert mine.read_text() == "mine"
+
+
+def test_what_came_to_lie_there_meanwhile_is_not_touched(tmp_path: Path, parts: str) -> None:
+    with pytest.raises(UserError, match="not 0{32}"):
+        unpack(parts, tmp_path / "out", "0" * 32)
+    (tmp_path / "out" / "TNLLT").mkdir()
+    with pytest.raises(UserError, match=r"out/TNLLT: is there already; remove it and run again"):
+        unpack(parts, tmp_path / "out")
+    (tmp_path / "out" / "TNLLT").rmdir()
+    unpack(parts, tmp_path / "out")
+    assert unpacked(tmp_path / "out") == WANTED
+
+
+def test_another_archive_does_not_mix_with_one_that_was_begun(tmp_path: Path, parts: str) -> None:
+    stopped_run(parts, tmp_path / "out", 4)
+    other = write_parts(tmp_path / "parts", GZ, pattern="other_{}")
+    with pytest.raises(UserError, match="holds what was unpacked of set_part_aa"):
+        unpack(other, tmp_path / "out")
+
+
+def test_two_runs_do_not_meet(tmp_path: Path, parts: str) -> None:
+    with alone_in(tmp_path / "out" / ".unpacking"), pytest.raises(UserError, match="another run unpacks"):
+        unpack(parts, tmp_path / "out")
+
+
+def test_too_small_a_disk_is_found_before(
+    tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(UserError, match=r"0\.0 GiB are free and at least 0\.0 needed"):
+        unpack(parts, tmp_path / "out")
+    assert not tree_of(tmp_path / "out" / ".unpacking" / "tree")
+
+
+def test_a_disk_that_gets_full_is_one_line(
+    tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = iter(range(100))
+    real = tree._copy
+
+    def full(*arguments: Any) -> None:
+        if next(copies) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(*arguments)
+
+    monkeypatch.setattr(tree, "_copy", full)
+    with pytest.raises(
+        UserError, match=r"disk is full; free space and run again, it goes on: .* keeps 3 files"
+    ):
+        unpack(parts, tmp_path / "out")
+    unpack(parts, tmp_path / "out", md5_of(GZ))
+    assert unpacked(tmp_path / "out") == WANTED
+
+
+def test_strange_bytes_behind_the_end_are_told(tmp_path: Path) -> None:
+    result = unpack(write_parts(tmp_path / "parts", zipped(TAR + b"more" * 300)), tmp_path / "out")
+    assert re.search(r"set_part_ac: 1200 bytes after the archive's end", result.notes[0])
+
+
+def test_a_gap_is_found_before_anything_is_written(tmp_path: Path, parts: str) -> None:
+    (tmp_path / "parts" / "set_part_ab").unlink()
+    with pytest.raises(UserError, match="part 'ab' is missing"):
+        unpack(parts, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_stop_while_moving_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts, out = (
+        write_parts(tmp_path / "parts", tar_of(Member("a/x", b"x"), Member("b/y", b"y"))),
+        tmp_path / "out",
+    )
+    with monkeypatch.context() as patch:
+        rename = Path.rename
+        patch.setattr(Path, "rename", lambda path, to: rename(path, to) if path.name == "a" else stop())
+        with pytest.raises(StoppedError):
+            unpack(parts, out)
+    monkeypatch.setattr("data_prep.unpack.run.Extraction", None)
+    unpack(parts, out)
+    assert unpacked(out) == {"a/x": b"x", "b/y": b"y"} and not (out / ".unpacking").exists()
+
+
+def stop() -> None:
+    raise StoppedError
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from random import Random
+from data_prep.unpack import extract, run, tree
+extract.SAVE_EVERY_S = 0.0
+class Slow:
+    def __init__(self, file): self.file = file
+    def read(self, size):
+        time.sleep(0.02)
+        return self.file.read(min(size, 500))
+whole = tree.Tree.file
+tree.Tree.file = lambda self, at, member, content, trusted: whole(self, at, member, Slow(content), trusted)
+run.unpack(sys.argv[1], Path(sys.argv[2]))
+"""
+
+
+def test_a_killed_process_goes_on_to_the_same_tree(tmp_path: Path, parts: str) -> None:
+    out, state = tmp_path / "out", tmp_path / "out" / ".unpacking" / "state.json"
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, parts, str(out)], cwd=ROOT)
+    while process.poll() is None and (read_state(state) or read_state(state)) is None:
+        time.sleep(0.005)
+    while process.poll() is None and read_state(state).members < 4:  # type: ignore[union-attr]
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and not (out / "TNLLT").exists()
+    half = tree_of(out / ".unpacking" / "tree")
+    assert all(WANTED[name] == data for name, data in half.items() if ".part-" not in name), (
+        "whole or not there"
+    )
+    result = unpack(parts, out, md5_of(GZ))
+    assert unpacked(out) == WANTED and result.written < len(FILES)
+
+
+def test_the_command_says_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_parts(tmp_path, GZ)
+    line = ("task=unpack", "archive=set_part_*", "out=data", f"md5={md5_of(GZ)}")
+    assert run_command("data_prep", main, "", line) == 0
+    told = capsys.readouterr().out
+    assert f"md5 as wanted: {md5_of(GZ)} of the parts" in told and "unpacked: data (16 members" in told
+    assert (tmp_path / "data" / "TNLLT" / "video0" / "language.txt").read_text() == "the cup"
+    assert run_command("data_prep", main, "", (*line, "max_members=3", "out=other")) == 1
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_command_wants_an_archive() -> None:
+    with pytest.raises(UserError, match="task=unpack: name the parts"):
+        main(DataSettings(task="unpack"))
+
+
+def test_limits_are_limits(tmp_path: Path, parts: str) -> None:
+    with pytest.raises(UserError, match="max_gib"):
+        unpack(parts, tmp_path / "out", limits=Limits(bytes=10_000))
+    with pytest.raises(UserError, match="max_members"):
+        unpack(parts, tmp_path / "out", limits=Limits(members=5))
+    unpack(parts, tmp_path / "out")
+    assert unpacked(tmp_path / "out") == WANTED
+
+
+@pytest.mark.parametrize("stream", [GZ, lzma.compress(TAR), bz2.compress(TAR), TAR])
+def test_any_damaged_stream_is_one_line(tmp_path: Path, stream: bytes) -> None:
+    parts = write_parts(tmp_path / "parts", stream[:1000] + b"?" * 600 + stream[1600:-40])
+    with pytest.raises(UserError, match="damaged, or a part is missing") as caught:
+        unpack(parts, tmp_path / "out")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_terminal_shows_bytes_and_the_time_left(
+    tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unpack(parts, tmp_path / "quiet")
+    assert not capsys.readouterr().err, "elsewhere there is none"
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    unpack(parts, tmp_path / "out")
+    told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().err)
+    assert re.search(r"([\d.]+)/\1 KiB .*0:00:00", told)
