@@ -246,7 +246,7 @@ def test_what_lies_in_the_folder_is_not_touched(tmp_path: Path, parts: str) -> N
 
 
 def test_what_came_to_lie_there_meanwhile_is_not_touched(tmp_path: Path, parts: str) -> None:
-    with pytest.raises(UserError, match="not 0{32}"):
+    with pytest.raises(UserError, match=r"not 0{32}"):
         unpack(parts, tmp_path / "out", "0" * 32)
     (tmp_path / "out" / "TNLLT").mkdir()
     with pytest.raises(UserError, match=r"out/TNLLT: is there already; remove it and run again"):

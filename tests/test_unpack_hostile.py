@@ -29,7 +29,7 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     "newline": ([Member("a\nb", b"x")], r"member 'a\\nb' has a control character"),
     "long name": ([Member("a" * 300, b"x")], "more than 255 bytes"),
     "deep": ([Member("a/" * 100 + "b", b"x")], "deeper than 64"),
-    "is the folder": ([Member("./", b"x", size=1)], "holds|names the folder itself|damaged"),
+    "is the folder": ([Member("./", b"x", size=1)], "names the folder itself"),
     "link to outside": ([Member("set/l", kind=SYM, link="../../x")], "links to '../../x', outside"),
     "link to absolute": ([Member("set/l", kind=SYM, link="/etc")], "absolute path for what it links to"),
     "link to nothing": ([Member("set/l", kind=SYM, link="")], "links to ''"),
@@ -70,7 +70,7 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     "sparse by an old map": ([Member("set/s", b"0", pax={"GNU.sparse.map": "0,1"})], "is a sparse file"),
     "huge": ([Member("set/big", size=1 << 50)], r"member 'set/big' of \d+ bytes makes more than"),
     "negative": ([Member("set/neg", size=-512)], "member 'set/neg' has a negative size"),
-    "negative by pax": ([Member("set/neg", pax={"size": "-1024"})], r"makes more than|negative|damaged"),
+    "negative by pax": ([Member("set/neg", pax={"size": "-1024"})], "'set/neg' has a negative size"),
     "negative header": ([Member("x", kind=tarfile.XHDTYPE, size=-512)], "'x' has a negative size"),
     "huge header": (
         [Member("././@PaxHeader", b"", kind=tarfile.XHDTYPE, size=1 << 40)],

@@ -1,6 +1,6 @@
 """Parts of an archive: joined in their order, and none missing."""
 
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
 from random import Random
 from string import ascii_lowercase
@@ -75,12 +75,6 @@ def test_a_missing_part_is_found(kind: str, data: st.DataObject) -> None:
 def test_what_is_wrong_is_told(names: list[str], told: str) -> None:
     with pytest.raises(UserError, match=told):
         in_order(names, "part_*")
-
-
-def test_every_mark_follows_the_one_before() -> None:
-    for kind, names in SERIES.items():
-        for first, second in pairwise(names):
-            assert first != second, kind
 
 
 @pytest.mark.parametrize("fault", ["none", "empty", "folder"])
