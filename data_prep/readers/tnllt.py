@@ -7,10 +7,10 @@ set's and the trackers' repositories give them.
 
 from pathlib import Path
 
-from configs.errors import UserError
 from data_prep.files import inside
-from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
+from data_prep.readers.annotations import read_boxes, read_words, truth_of
 from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.flags import flags_of
 from data_prep.readers.pictures import fitted, frames_of, picture_names
 from data_prep.sequence import Sequence
 
@@ -32,9 +32,7 @@ def read(entry: Entry) -> Sequence:
     folder = entry.folder / "imgs"
     names, notes = fitted(folder, picture_names(folder), boxes)
     path = entry.folder / "absent_label.txt"
-    visible = read_flags(path) if path.exists() else None
-    if visible is not None and len(visible) != len(boxes):
-        raise UserError(f"{path}: {len(visible)} flags for {len(boxes)} boxes; restore it from the data set")
+    visible = flags_of(path, boxes) if path.exists() else None
     prompts, spans = read_words(entry.folder / "language.txt", len(boxes))
     truth = truth_of(boxes, visible)
     return Sequence(
