@@ -142,6 +142,14 @@ def test_an_index_without_targets_is_refused(tmp_path: Path) -> None:
         PairSampler([empty], PairSettings(), 0)
 
 
+def test_boxes_outside_the_picture_or_of_no_number_are_not_drawn(tmp_path: Path) -> None:
+    odd = video("odd", SEEN[:6], seed=6)
+    boxes = odd.truth.boxes_xywh
+    boxes[:5] = [(320, 9, 9, 9), (9, 240, 9, 9), (-9, 9, 9, 9), (9, -9, 9, 9), (np.nan, 9, 9, 9)]
+    pairs = drawn(index_of(tmp_path / "x.arrow", [odd, video("even", (PRESENT,))]), 100)
+    assert {pair.search for pair in pairs if pair.sequence == "odd"} == {str(ROOT / "odd" / "img" / "5.jpg")}
+
+
 def test_without_words_there_are_no_negatives(tmp_path: Path) -> None:
     silent = index_of(tmp_path / "x.arrow", [video("a", SEEN, []), video("b", SEEN, [])])
     pairs = drawn(silent, 200, negative=0.9)

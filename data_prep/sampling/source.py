@@ -13,16 +13,15 @@ class Source:
 
     `frames[kind]` int32 (count,) are the frames, numbered through the index, that show the target
     (`PRESENT`) or do not (`ABSENT`), in order; `before[kind]` int32 (F + 1,) counts those before each frame.
-    Frames of which nobody knows are never drawn. `usable` int32: sequences that show their target at all.
+    Frames of which nobody knows, or whose box lies outside the picture, are never drawn. `usable` int32:
+    sequences that show their target at all.
     `prompt_codes` int32 (P,): prompts of the same text have the same code.
     """
 
     def __init__(self, index: Index) -> None:
         """Raises UserError where no sequence of the index shows its target."""
         self.index = index
-        boxes = index.boxes_xywh
-        is_box = np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-        chosen = {PRESENT: (index.present == PRESENT) & is_box, ABSENT: index.present == ABSENT}
+        chosen = {PRESENT: (index.present == PRESENT) & _in_picture(index), ABSENT: index.present == ABSENT}
         self.frames = {kind: np.flatnonzero(mask).astype(np.int32) for kind, mask in chosen.items()}
         self.before = {kind: _counted(mask) for kind, mask in chosen.items()}
         shown = np.diff(self.before[PRESENT][index.starts])
@@ -36,6 +35,16 @@ class Source:
         """First and one past the last place in `frames[kind]` of each sequence's frames; (n,) each."""
         before, starts = self.before[kind], self.index.starts
         return before[starts[sequences]], before[starts[sequences + 1]]
+
+
+def _in_picture(index: Index) -> np.ndarray:
+    """Whether each frame has a box of which something lies inside the picture, bool (F,)."""
+    lengths, boxes = np.diff(index.starts), index.boxes_xywh
+    inside = np.ones(len(boxes), bool)
+    for axis in (0, 1):
+        low, side = boxes[:, axis], boxes[:, axis + 2]
+        inside &= (side > 0) & (low + side > 0) & (low < np.repeat(index.sizes[:, axis], lengths))
+    return inside
 
 
 def _counted(mask: np.ndarray) -> np.ndarray:
