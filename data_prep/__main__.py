@@ -25,6 +25,7 @@ def main(settings: DataSettings) -> int | None:
         "check": _check,
         "index": _index,
         "sample": _sample,
+        "look": _look,
         "export": _export,
         "import_reasoningtrack": _import_reasoningtrack,
     }
@@ -99,6 +100,22 @@ def _sample(settings: DataSettings) -> None:
     write_pairs(path, _pair_plan(settings), _numbers(settings), settings.workers)
     seconds = time.monotonic() - started
     print(f"pairs: {path} ({settings.n} in {seconds:.1f} s)")
+
+
+def _look(settings: DataSettings) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")  # before pyplot: there need be no screen
+    from data_prep.exchange.plan import contract_of
+    from data_prep.look.plots import write_plots
+    from data_prep.look.samples import write_samples
+
+    plan, out = _pair_plan(settings), Path(settings.out)
+    write_plots(out / "plots.png", plan.sampler())
+    failed = write_samples(out / "samples.png", plan, contract_of(settings.contract), settings.first)
+    if failed:
+        print(f"{failed} of the pairs shown cannot be read; the sheet says why, task=check finds all")
+    print(f"look: {out / 'samples.png'} and {out / 'plots.png'}")
 
 
 def _pair_plan(settings: DataSettings) -> "PairPlan":

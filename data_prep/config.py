@@ -10,6 +10,7 @@ TASKS = (
     "check",
     "index",
     "sample",
+    "look",
     "export",
     "unpack",
     "import_reasoningtrack",
@@ -82,10 +83,12 @@ class DataSettings:
     indexes: str = key("outputs/indexes", "folder of all indexes")
     n: int = key(1000, "task=sample, export: how many pairs", minimum=1)
     first: int = key(
-        0, "task=sample, export: number of the first pair; pair k is the same in every run", minimum=0
+        0, "task=sample, look, export: number of the first pair; pair k is the same in every run", minimum=0
     )
-    seed: int = key(0, "task=sample, export: of the pairs")
-    weights: list[float] = key([], "task=sample, export: how often each data set is drawn from; empty: alike")
+    seed: int = key(0, "task=sample, look, export: of the pairs")
+    weights: list[float] = key(
+        [], "task=sample, look, export: how often each data set is drawn from; empty: alike"
+    )
     pairs: PairSettings = key(PairSettings(), "how pairs are drawn")
     format: str | None = key(
         None,
@@ -94,7 +97,8 @@ class DataSettings:
         choices=FORMATS,
     )
     contract: str = key(
-        "qwen", "task=export: prompt contract: qwen, short, or a checkpoint's folder with its contract.json"
+        "qwen",
+        "task=look, export: prompt contract: qwen, short, or a checkpoint's folder with its contract.json",
     )
     coordinates: str = key(
         "resized",

@@ -89,6 +89,13 @@ def test_gaps_keep_to_their_bound_and_a_template_is_another_frame(index: Index) 
     assert np.mean(short) < np.mean(even) - 0.8
 
 
+def test_the_ends_of_a_short_video_are_not_commoner(tmp_path: Path) -> None:
+    index = index_of(tmp_path / "x.arrow", [video("a", (PRESENT,) * 9)])
+    at = [int(Path(pair.template).stem) for pair in drawn(index, 9000, gap=200)]
+    shares = np.bincount(at, minlength=9) / len(at)
+    assert shares.max() < 1.3 / 9 and shares.min() > 0.7 / 9
+
+
 def test_the_rectangle_holds_the_target_or_is_a_miss(index: Index) -> None:
     for miss in (0.0, 1.0):
         pairs = [

@@ -112,9 +112,12 @@ def _near(
 ) -> np.ndarray:
     """A frame that shows the target, about as far from the search frame as the gaps say, and not itself."""
     starts = source.index.starts
-    gap = 1 + _below(np.multiply.reduce([far] * settings.gap_power), settings.gap)
-    aim = search + np.where(side < 0.5, -gap, gap)
-    aim = np.clip(aim, starts[sequence], starts[sequence + 1] - 1)
+    before = np.minimum(search - starts[sequence], settings.gap)
+    after = np.minimum(starts[sequence + 1] - 1 - search, settings.gap)
+    earlier = side * (before + after) < before
+    room = np.where(earlier, before, after)  # no farther than the video reaches: else its ends were commoner
+    gap = np.minimum(1 + _below(np.multiply.reduce([far] * settings.gap_power), np.maximum(room, 1)), room)
+    aim = search + np.where(earlier, -gap, gap)
     first, stop = source.range_of(PRESENT, sequence)
     place = np.minimum(source.before[PRESENT][aim], stop - 1)
     frames = source.frames[PRESENT]

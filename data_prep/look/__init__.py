@@ -1,0 +1,1 @@
+"""Pictures of what is drawn from data sets: look before a night's training."""
