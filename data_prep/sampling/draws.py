@@ -6,6 +6,7 @@ search in which a rectangle is drawn around where the target may be, and words.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,38 +44,47 @@ class Draws:
 
 def draw(source: Source, random: np.ndarray, settings: PairSettings) -> Draws:
     """Draw n pairs from random numbers (n, `NUMBERS`), float64 from 0 to below 1."""
-    u = random.T
+    u, boxes = random.T, source.index.boxes_xywh
     sequence = source.usable[_below(u[0], len(source.usable))]
     search, shown = _search_frames(source, sequence, u[1], u[2], settings.visible)
     seen_at = _near(source, sequence, search, u[3], u[4], settings)
-    donor = _others(source, sequence, u[5])
-    negative = (u[6] < settings.negative) & (donor != sequence)
-    template_sequence = np.where(negative, donor, sequence)
-    elsewhere = _any_shown(source, donor, u[7])
-    template = np.where(negative, elsewhere, seen_at)
-    at = np.where(negative, template, search)
-    prompt = _prompts(source, template_sequence, at, u[8])
-    negative &= _says_another_thing(source, prompt, sequence)
-    template_sequence = np.where(negative, template_sequence, sequence)
-    template = np.where(negative, template, seen_at)
-    prompt = np.where(negative, prompt, _prompts(source, sequence, search, u[8]))
+    own = _Target(sequence, seen_at, _prompts(source, sequence, search, u[8]))
+    other = _another_target(source, sequence, u[5], u[7], u[8])
+    negative = (u[6] < settings.negative) & _says_another_thing(source, other, sequence)
+    meant = _Target(*(np.where(negative, *both) for both in zip(other, own, strict=True)))
     visible = shown & ~negative
-    boxes = source.index.boxes_xywh
     around = boxes[np.where(shown, search, seen_at)]
     prompt_xyxy = _rectangles(around, source.index.sizes[sequence], u[9:22], settings)
     return Draws(
         sequence=sequence,
         search=search,
-        template=template,
-        template_sequence=template_sequence,
-        prompt=prompt,
+        template=meant.frame,
+        template_sequence=meant.sequence,
+        prompt=meant.prompt,
         visible=visible,
         negative=negative,
-        template_xywh=boxes[template],
+        template_xywh=boxes[meant.frame],
         search_xywh=np.where(visible[:, None], boxes[search], np.float32(0)),
         prompt_xyxy=prompt_xyxy.astype(np.float32),
         holds=_hold(prompt_xyxy, boxes[search]) & visible,
     )
+
+
+class _Target(NamedTuple):
+    """What is looked for: a video's target, a frame that shows it, words that are true of it; (n,) each."""
+
+    sequence: np.ndarray
+    frame: np.ndarray
+    prompt: np.ndarray
+
+
+def _another_target(
+    source: Source, sequence: np.ndarray, which: np.ndarray, frame: np.ndarray, words: np.ndarray
+) -> _Target:
+    """A target of another sequence for each; of the same one where there is no other."""
+    donor = _others(source, sequence, which)
+    shows = _any_shown(source, donor, frame)
+    return _Target(donor, shows, _prompts(source, donor, shows, words))
 
 
 def _below(u: np.ndarray, count: np.ndarray | int) -> np.ndarray:
@@ -154,11 +164,12 @@ def _prompts(source: Source, sequence: np.ndarray, frame: np.ndarray, which: np.
     return prompt
 
 
-def _says_another_thing(source: Source, prompt: np.ndarray, sequence: np.ndarray) -> np.ndarray:
-    """Whether words were found, and none of the sequence's own prompts reads the same."""
+def _says_another_thing(source: Source, target: _Target, sequence: np.ndarray) -> np.ndarray:
+    """Whether a target is another sequence's, has words, and no prompt of the sequence reads the same."""
     index, codes = source.index, source.prompt_codes
     first, stop = index.prompt_starts[sequence], index.prompt_starts[sequence + 1]
-    another = prompt != NO_PROMPT
+    prompt = target.prompt
+    another = (prompt != NO_PROMPT) & (target.sequence != sequence)
     if not len(codes):
         return another
     said = codes[np.maximum(prompt, 0)]
