@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 from benchmarks.machine import machine
 from data_prep.files import whole_file
@@ -37,29 +38,39 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint)
     asked = parser.parse_args(arguments)
+    video = VideoFrames.open(asked.video)
+    count = min(asked.frames, len(video))
+    if count < SHOWN or len(asked.boxes) > len(COLOURS):
+        parser.error(f"give {SHOWN} frames or more, and at most {len(COLOURS)} boxes")
     torch.set_num_threads(1)
     mask_head = MaskHead.load(asked.mask_head, torch.device("cpu"))
-    video = VideoFrames.open(asked.video)
-    last = min(asked.frames, len(video)) - 1
-    shown = {round(index) for index in np.linspace(0, last, SHOWN)}
-    tiles, present = [], np.zeros(len(asked.boxes), int)
+    tiles, present = _carry(mask_head, video, count, asked.boxes)
+    columns = SHOWN // 2
+    sheet = np.vstack([np.hstack(tiles[:columns]), np.hstack(tiles[columns:])])
+    with whole_file(asked.picture) as temporary:
+        Image.fromarray(sheet).save(temporary)
+    report = {"benchmark": "carry_boxes", "frames": count, "frames_with_mask": present}
+    print(json.dumps({**report, "machine": machine()}))
+    return 0
+
+
+def _carry(
+    mask_head: MaskHead, video: VideoFrames, count: int, boxes: Sequence[Box]
+) -> tuple[list[np.ndarray], list[int]]:
+    """Pictures of `SHOWN` of the first `count` frames, and in how many each target has a mask."""
+    shown = {round(index) for index in np.linspace(0, count - 1, SHOWN)}
+    tiles, present = [], np.zeros(len(boxes), int)
     results: list[MaskResult] = []
-    for index, frame in enumerate(islice(video, last + 1)):
+    for index, frame in enumerate(islice(video, count)):
         features = mask_head.encode(frame)
         if not results:
-            results = [mask_head.segment(features, box) for box in asked.boxes]
+            results = [mask_head.segment(features, box) for box in boxes]
         else:
             results = [mask_head.propagate(result.memory, features) for result in results]
         present += [result.mask is not None for result in results]
         if index in shown:
-            tiles.append(_tile(frame, results, asked.boxes if index == 0 else [], index))
-    columns = SHOWN // 2
-    sheet = np.vstack([np.hstack(tiles[:columns]), np.hstack(tiles[columns:])])
-    with whole_file(asked.picture) as temporary:
-        cv2.imwrite(str(temporary), sheet[..., ::-1])
-    report = {"benchmark": "carry_boxes", "frames": last + 1, "frames_with_mask": present.tolist()}
-    print(json.dumps({**report, "machine": machine()}))
-    return 0
+            tiles.append(_tile(frame, results, boxes if index == 0 else [], index))
+    return tiles, present.tolist()
 
 
 def _box(text: str) -> Box:

@@ -40,6 +40,10 @@ def test_the_command_writes_both_pictures(here: Path, capsys: pytest.CaptureFixt
     for name in ("samples.png", "plots.png"):
         picture = np.array(Image.open(here / "seen" / name).convert("RGB"))
         assert picture.std() > 10, "something is drawn"
+    sheet = np.array(Image.open(here / "seen" / "samples.png").convert("RGB")).astype(int)
+    for colour in (BUILT_IN["short"].prompt_colour, (0, 0xE0, 0x70)):
+        near = np.abs(sheet - colour).max(axis=2) < 40
+        assert near.sum() > 200, "frames are grey: these are the rectangles, and the targets' boxes"
 
 
 def test_a_pair_that_cannot_be_read_is_counted_and_the_others_are_shown(here: Path) -> None:
