@@ -18,15 +18,16 @@ def render_workspace(
     frames: int = 0,
     workers: int = 1,
     layout: str = "votsr",
+    first: int = 0,
 ) -> list[str]:
-    """Render the first scenes of a preset into a folder; returns the sequences' names.
+    """Render the scenes of a preset from number `first` on into a folder; returns the sequences' names.
 
     `prompts` is the number of texts a target gets (layouts of boxes hold the first), `frames` the most
     frames a video has; 0 is the preset's own. `workers` is the number of processes; 0: one a core. The
     same arguments give the same bytes, whatever the number of workers.
     """
     one = partial(_render_one, root, preset, prompts, frames, layout)
-    names = list(in_processes(one, range(sequences or preset.sequences), workers))
+    names = list(in_processes(one, range(first, first + (sequences or preset.sequences)), workers))
     if layout == "votsr":
         write_workspace(root, names)
     return names

@@ -1,0 +1,73 @@
+"""Micro-batches: pairs read, drawn and tokenized in a worker, ahead of the step that takes them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.utils.data import DataLoader
+
+from data_prep.prompts import answer_text
+from data_prep.sampling.lines import PairPlan
+from models.questions import Encoded, QuestionEncoder
+from train.answers import IGNORED, label_answers
+from train.pairs import Asked, PairQuestions, Unread
+
+
+@dataclass(frozen=True, eq=False)
+class MicroBatch:
+    """Questions with their answers, left-padded; `labels` (batch, length) are `IGNORED` outside the answers.
+
+    `encoded` is None where no pair could be read. `answer_tokens` counts the labels.
+    """
+
+    encoded: Encoded | None
+    labels: torch.Tensor
+    answer_tokens: int
+    pairs: int
+    unread: tuple[Unread, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which pairs a process takes: step s is pairs s·batch … (s+1)·batch − 1, of which rank r has every R-th."""
+
+    batch: int
+    micro_batch: int
+    rank: int = 0
+    ranks: int = 1
+
+    def of_step(self, step: int) -> list[list[int]]:
+        """The numbers of each micro-batch of a step."""
+        numbers = list(range(step * self.batch + self.rank, (step + 1) * self.batch, self.ranks))
+        return [numbers[at : at + self.micro_batch] for at in range(0, len(numbers), self.micro_batch)]
+
+
+def steps_of(
+    plan: PairPlan, encoder: QuestionEncoder, split: Split, steps: range, workers: int
+) -> Iterator[list[MicroBatch]]:
+    """The micro-batches of each step; any number of workers gives the same ones."""
+    numbers = [micro for step in steps for micro in split.of_step(step)]
+    loader = DataLoader(
+        PairQuestions(plan, encoder.contract),
+        batch_sampler=numbers,
+        collate_fn=partial(collate, encoder),
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    each = iter(loader)
+    for step in steps:
+        yield [next(each) for _ in split.of_step(step)]
+
+
+def collate(encoder: QuestionEncoder, samples: Sequence[Asked | Unread]) -> MicroBatch:
+    """Tensors of samples; those that could not be read are told and left out."""
+    unread = tuple(sample for sample in samples if isinstance(sample, Unread))
+    asked = [sample for sample in samples if isinstance(sample, Asked)]
+    if not asked:
+        return MicroBatch(None, torch.zeros(0, 0, dtype=torch.long), 0, 0, unread)
+    answers = [answer_text(encoder.contract, sample.box_resized) for sample in asked]
+    encoded = encoder.encode([sample.question for sample in asked], answers)
+    labels = label_answers(encoded.inputs["input_ids"], answers, encoder.processor.tokenizer)
+    return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread)

@@ -1,0 +1,77 @@
+"""Settings of supervised fine-tuning. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+from configs.schema import key
+from data_prep.data_sets import DATA_SETS
+from data_prep.sampling.settings import PairSettings
+
+PARTS = ("language", "projector", "vision")
+WORLDS = ("train", "other_look", "varied", "plain", "hard")
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """Which weights learn."""
+
+    method: str = key("lora", "lora, or full: the weights themselves", choices=("lora", "full"))
+    parts: list[str] = key(
+        ["language"],
+        "what learns: language (the language model), projector (from picture features to its tokens), vision",
+        choices=PARTS,
+    )
+    rank: int = key(16, "method=lora: rank of the adapters", minimum=1)
+    alpha: float = key(32.0, "method=lora: their scale is alpha / rank", minimum=0.0)
+    dropout: float = key(
+        0.0, "method=lora: share of an adapter's inputs that are dropped", minimum=0.0, maximum=1.0
+    )
+
+
+@dataclass(frozen=True)
+class PairsFrom:
+    """Where pairs are drawn from."""
+
+    data: list[str] = key(
+        [], "indexed data sets (python -m data_prep task=index); empty: the rendered world", choices=DATA_SETS
+    )
+    split: str = key("train", "which of their splits")
+    weights: list[float] = key([], "how often each data set is drawn from; empty: alike")
+    indexes: str = key("outputs/indexes", "folder of all indexes")
+    world: str = key("other_look", "data=[]: preset of the rendered world", choices=WORLDS)
+    videos: int = key(400, "data=[]: rendered videos", minimum=1)
+    pairs: PairSettings = key(PairSettings(), "how pairs are drawn")
+
+
+@dataclass(frozen=True)
+class SftRecipe:
+    """Fine-tuning `model=` to answer with the target's box, by the contract that it carries."""
+
+    name: str = key("sft", "name of the run, and so of its folder")
+    tune: TuneSettings = key(TuneSettings(), "which weights learn")
+    learn: PairsFrom = key(PairsFrom(), "pairs to learn from")
+    judge: PairsFrom = key(PairsFrom(split="test", videos=60), "pairs to be judged on, never learned from")
+    pairs: int = key(16_000, "pairs to learn from, in all", minimum=1)
+    batch: int = key(32, "pairs of an optimizer step, over all processes", minimum=1)
+    micro_batch: int = key(
+        32, "pairs that a process takes forward at once; lower it when memory runs out", minimum=1
+    )
+    learning_rate: float = key(2e-4, "peak of the schedule")
+    schedule: str = key(
+        "cosine", "after the warm-up: cosine down to 0, or constant", choices=("cosine", "constant")
+    )
+    warmup: float = key(0.03, "share of the steps in which the rate rises", minimum=0.0, maximum=1.0)
+    weight_decay: float = key(0.0, "of AdamW", minimum=0.0)
+    clip: float = key(1.0, "largest norm of the gradient", minimum=0.0)
+    checkpointing: bool = key(False, "recompute activations in the backward pass: slower, less memory")
+    packed: bool = key(True, "samples lie one behind the other in a row, without padding")
+    seed: int = key(0, "of adapters, dropout and pairs")
+    workers: int = key(1, "processes that read pictures, for each process that trains; 0: none", minimum=0)
+    bad_share: float = key(
+        0.01, "share of pairs that may be unreadable before training stops", minimum=0.0, maximum=1.0
+    )
+    log_every: int = key(10, "steps between lines", minimum=1)
+    judge_every: int = key(250, "steps between evaluations by generation", minimum=1)
+    judge_pairs: int = key(200, "pairs of an evaluation", minimum=1)
+    checkpoint_every: int = key(100, "steps between checkpoints", minimum=1)
+    keep: int = key(2, "newest checkpoints that are kept, beside the best", minimum=1)
+    threads: int = key(1, "CPU threads of a process; 0: torch's own choice", minimum=0)

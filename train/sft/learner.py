@@ -1,0 +1,57 @@
+"""The model as it is trained: from a micro-batch to the summed loss of its answer tokens."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from models.questions import Encoded
+from models.reading import read, read_packed, see
+from train.answers import IGNORED
+from train.sft.batches import MicroBatch
+
+
+class Learner(nn.Module):
+    """A grounder's model with adapters, if it has any, in place.
+
+    Everything that is trained runs in `forward`, since what spreads a training over processes (DDP,
+    DeepSpeed, FSDP) works there.
+    """
+
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, packed: bool, sees: bool) -> None:
+        """`sees`: the vision tower or the projector learns; otherwise neither keeps anything to learn from."""
+        super().__init__()
+        self.model, self.packed, self.sees = model, packed, sees
+
+    def forward(self, batch: MicroBatch) -> torch.Tensor:
+        """Cross-entropy summed over the answer tokens, float32; 0 with no share in any weight for no pairs."""
+        if batch.encoded is None:
+            return sum((weight.sum() * 0.0 for weight in self.trained()), torch.zeros(()))
+        logits, targets = self._predictions(batch.encoded, batch.labels)
+        return F.cross_entropy(logits.float(), targets, reduction="sum")
+
+    def trained(self) -> list[nn.Parameter]:
+        """The weights that learn."""
+        return [weight for weight in self.parameters() if weight.requires_grad]
+
+    def _predictions(self, encoded: Encoded, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits (answer tokens, vocabulary) and the tokens that they should have been.
+
+        Where nothing is to be learned no logits are computed: an answer is some thirty of a thousand tokens,
+        and the vocabulary is wide.
+        """
+        inputs = encoded.inputs
+        with torch.set_grad_enabled(self.sees and torch.is_grad_enabled()):
+            features = see(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+        if self.packed:
+            kept = labels[inputs["attention_mask"].bool()]
+            where = (kept[1:] != IGNORED).nonzero()[:, 0]
+            output = read_packed(self.model, encoded, features, logits_to_keep=where)
+            return output.logits[0], kept[where + 1]
+        answer = (labels != IGNORED).sum(1).max()
+        output: Any = read(self.model, encoded, features, use_cache=False, logits_to_keep=int(answer) + 1)
+        targets = labels[:, -int(answer) :]
+        chosen = targets != IGNORED
+        return output.logits[:, :-1][chosen], targets[chosen]

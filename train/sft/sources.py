@@ -1,0 +1,46 @@
+"""Where pairs come from: indexed data sets, or the rendered world, which is drawn and indexed first."""
+
+import logging
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.index.build import build_index, index_path
+from data_prep.readers.registry import reader_of
+from data_prep.sampling.lines import PairPlan
+from data_prep.world.presets import PRESETS, TRAINING_SEEDS
+from data_prep.world.render import render_workspace
+from train.sft.config import PairsFrom
+
+WORLD_LAYOUT = "tnl2k"
+FRAMES = 24  # of a rendered video: many scenes teach more than long ones
+PROMPTS = 1
+log = logging.getLogger(__name__)
+
+
+def plan_of(source: PairsFrom, seed: int, worlds: Path) -> PairPlan:
+    """The plan of a source. Raises UserError where an index is missing or shows no target."""
+    if source.data:
+        indexes = tuple(index_path(Path(source.indexes), name, source.split) for name in source.data)
+        plan = PairPlan(indexes, source.pairs, seed, tuple(source.weights))
+    elif source.weights:
+        raise UserError("weights= goes with data=; the rendered world is one source")
+    else:
+        plan = PairPlan((world_index(source, worlds),), source.pairs, seed)
+    plan.sampler()
+    return plan
+
+
+def world_index(source: PairsFrom, worlds: Path) -> Path:
+    """The index of rendered videos, drawn where they are not there yet.
+
+    Those of `split=train` are among the scenes that training may see, all others beyond them.
+    """
+    first = 0 if source.split == "train" else TRAINING_SEEDS
+    root = worlds / f"{source.world}-{source.split}-{source.videos}"
+    if not (root / "drawn").is_file():
+        log.info("drawing %d videos of %s in %s", source.videos, source.world, root)
+        preset = PRESETS[source.world]
+        render_workspace(root / "train", preset, source.videos, PROMPTS, FRAMES, 0, WORLD_LAYOUT, first=first)
+        (root / "drawn").touch()
+    build_index(reader_of(WORLD_LAYOUT, "train"), root, "train", root, workers=1)
+    return index_path(root, WORLD_LAYOUT, "train")
