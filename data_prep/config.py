@@ -36,6 +36,9 @@ DATA_SETS = (
     "mevis",
     "sav",
     "votsr",
+    "lasot_concise",
+    "tnl2k_concise",
+    "got10k_concise",
 )
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
 FORMATS = ("swift", "llamafactory_sharegpt", "llamafactory_alpaca", "vptracker")
