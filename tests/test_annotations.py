@@ -43,7 +43,7 @@ def test_flags_are_whole_numbers(tmp_path: Path) -> None:
     for text in ("1\n0\n8\n", "1,0,8", "1 \r\n0 \r\n8 ", "1.0\n0.000e+00\n8"):
         path.write_text(text)
         assert read_flags(path).tolist() == [1, 0, 8], text
-    for text in ("1\nnan\n0", "1,0.5,0", "yes"):
+    for text in ("1\nnan\n0", "1,inf", "1,0.5,0", "yes"):
         path.write_text(text)
         with pytest.raises(UserError, match=r"flags\.txt: holds something else than flags"):
             read_flags(path)
