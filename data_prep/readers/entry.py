@@ -64,6 +64,11 @@ def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
     return [root / name for name in names]
 
 
+def first_there(folder: Path, *names: str) -> Path:
+    """The first of some names that lies in a folder, the first of all where none does."""
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+
+
 def read_names(path: Path) -> list[str]:
     """The names in a list file, one a line, each once; blank lines and the last line's missing end are fine.
 

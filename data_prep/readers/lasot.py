@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.readers.annotations import read_boxes, read_words, truth_of
 from data_prep.readers.classes import class_of, folder_of, sequences_of
-from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
 from data_prep.readers.flags import flags_of
 from data_prep.readers.kit import FOLDER, attributes
 from data_prep.readers.pictures import fitted, frames_of, picture_names
@@ -32,9 +32,7 @@ def find_lasot(root: Path, split: str) -> list[Entry]:
     """The sequences of a list, or every folder of every class for `all`."""
     if split == "all":
         return _every(root)
-    lists = [root / name for name in LISTS[split]]
-    path = next((path for path in lists if path.exists()), lists[0])
-    return [_entry(root, name) for name in read_names(path)]
+    return [_entry(root, name) for name in read_names(first_there(root, *LISTS[split]))]
 
 
 def find_lasotext(root: Path, split: str) -> list[Entry]:  # noqa: ARG001 -- its splits are the same

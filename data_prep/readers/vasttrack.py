@@ -14,7 +14,7 @@ from pathlib import Path
 
 from data_prep.readers.annotations import read_boxes, read_words, truth_of
 from data_prep.readers.classes import class_of, folder_of, sequences_of
-from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
 from data_prep.readers.kit import FOLDER
 from data_prep.readers.pictures import fitted, frames_of, picture_names
 from data_prep.sequence import Sequence
@@ -71,8 +71,8 @@ def _groups(base: Path) -> Iterator[Path]:
 
 def read(entry: Entry) -> Sequence:
     """Read one sequence; one that ships without `nlp.txt` has no words, and a note."""
-    boxes = read_boxes(_existing(entry.folder, "Groundtruth.txt", "groundtruth.txt"))
-    folder = _existing(entry.folder, "imgs", "img")
+    boxes = read_boxes(first_there(entry.folder, "Groundtruth.txt", "groundtruth.txt"))
+    folder = first_there(entry.folder, "imgs", "img")
     names, notes = fitted(folder, picture_names(folder), boxes)
     path = entry.folder / "nlp.txt"
     prompts: tuple[str, ...] = ()
@@ -84,11 +84,6 @@ def read(entry: Entry) -> Sequence:
     metadata = {"class": class_of(entry.name)}
     frames, truth = frames_of(folder, names), truth_of(boxes, None)
     return Sequence(entry.name, frames, prompts, 25.0, entry.folder, metadata, spans, truth, notes)
-
-
-def _existing(folder: Path, *names: str) -> Path:
-    """The first of some names that lies in a folder, or the first of all: its spelling varies."""
-    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 VASTTRACK = Reader("vasttrack", ("train", "test", "all"), find, read)
