@@ -25,7 +25,7 @@ def packed_attention(
     cu_seq_lens_q: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention inside each sample; `query` (1, heads, tokens, width), of keys and values maybe fewer heads.
+    """Causal attention inside each sample, for `query` (1, heads, tokens, width) and perhaps fewer key heads.
 
     Without bounds (as in generation) it is transformers' own. Returns (1, tokens, heads, width).
     """
@@ -54,10 +54,14 @@ def _varlen(
 
     groups = query.shape[1] // key.shape[1]
     key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
-    tokens = (states[0].transpose(0, 1) for states in (query, key, value))
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     longest = int(torch.diff(bounds).max())
-    told = {} if scaling is None else {"scale": scaling}
-    return varlen_attn(*tokens, bounds, bounds, longest, longest, window_size=(-1, 0), **told)[None]
+    causal = (-1, 0)
+    attended = varlen_attn(
+        query, key, value, bounds, bounds, longest, longest, scale=scaling, window_size=causal
+    )
+    assert isinstance(attended, torch.Tensor)
+    return attended.unsqueeze(0)
 
 
 AttentionInterface.register(PACKED, packed_attention)

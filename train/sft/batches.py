@@ -1,7 +1,7 @@
 """Micro-batches: pairs read, drawn and tokenized in a worker, ahead of the step that takes them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -27,10 +27,15 @@ class MicroBatch:
     pairs: int
     unread: tuple[Unread, ...]
 
+    def to(self, device: torch.device) -> "MicroBatch":
+        """The same questions on a device."""
+        encoded = None if self.encoded is None else self.encoded.to(device)
+        return replace(self, encoded=encoded, labels=self.labels.to(device))
+
 
 @dataclass(frozen=True)
 class Split:
-    """Which pairs a process takes: step s is pairs s·batch … (s+1)·batch − 1, of which rank r has every R-th."""
+    """Which pairs a process takes: step s is those from s·batch on, of which rank r of R has every R-th."""
 
     batch: int
     micro_batch: int

@@ -21,7 +21,7 @@ class TuneSettings:
         choices=PARTS,
     )
     rank: int = key(16, "method=lora: rank of the adapters", minimum=1)
-    alpha: float = key(32.0, "method=lora: their scale is alpha / rank", minimum=0.0)
+    alpha: int = key(32, "method=lora: their scale is alpha / rank", minimum=1)
     dropout: float = key(
         0.0, "method=lora: share of an adapter's inputs that are dropped", minimum=0.0, maximum=1.0
     )
@@ -41,6 +41,11 @@ class PairsFrom:
     videos: int = key(400, "data=[]: rendered videos", minimum=1)
     pairs: PairSettings = key(PairSettings(), "how pairs are drawn")
 
+    @property
+    def title(self) -> str:
+        """What the pairs are of, in a word."""
+        return "+".join(self.data or [self.world]) + f" {self.split}"
+
 
 @dataclass(frozen=True)
 class SftRecipe:
@@ -49,7 +54,10 @@ class SftRecipe:
     name: str = key("sft", "name of the run, and so of its folder")
     tune: TuneSettings = key(TuneSettings(), "which weights learn")
     learn: PairsFrom = key(PairsFrom(), "pairs to learn from")
-    judge: PairsFrom = key(PairsFrom(split="test", videos=60), "pairs to be judged on, never learned from")
+    judge: list[PairsFrom] = key(
+        [PairsFrom(split="test", videos=100), PairsFrom(split="test", videos=100, world="train")],
+        "pairs to be judged on, never learned from; the best weights are those of the first set",
+    )
     pairs: int = key(16_000, "pairs to learn from, in all", minimum=1)
     batch: int = key(32, "pairs of an optimizer step, over all processes", minimum=1)
     micro_batch: int = key(

@@ -21,14 +21,15 @@ class Learner(nn.Module):
     """
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, packed: bool, sees: bool) -> None:
-        """`sees`: the vision tower or the projector learns; otherwise neither keeps anything to learn from."""
+        """`sees`: vision tower or projector learns; otherwise nothing is kept of them to learn from."""
         super().__init__()
         self.model, self.packed, self.sees = model, packed, sees
 
     def forward(self, batch: MicroBatch) -> torch.Tensor:
-        """Cross-entropy summed over the answer tokens, float32; 0 with no share in any weight for no pairs."""
+        """Cross-entropy summed over the answer tokens, float32; 0 where there are none."""
         if batch.encoded is None:
-            return sum((weight.sum() * 0.0 for weight in self.trained()), torch.zeros(()))
+            # Every weight takes part, for the processes that wait for its gradient.
+            return torch.stack([weight.sum() * 0.0 for weight in self.trained()]).sum()
         logits, targets = self._predictions(batch.encoded, batch.labels)
         return F.cross_entropy(logits.float(), targets, reduction="sum")
 
@@ -48,8 +49,8 @@ class Learner(nn.Module):
         if self.packed:
             kept = labels[inputs["attention_mask"].bool()]
             where = (kept[1:] != IGNORED).nonzero()[:, 0]
-            output = read_packed(self.model, encoded, features, logits_to_keep=where)
-            return output.logits[0], kept[where + 1]
+            packed: Any = read_packed(self.model, encoded, features, logits_to_keep=where)
+            return packed.logits[0], kept[where + 1]
         answer = (labels != IGNORED).sum(1).max()
         output: Any = read(self.model, encoded, features, use_cache=False, logits_to_keep=int(answer) + 1)
         targets = labels[:, -int(answer) :]

@@ -11,7 +11,7 @@ from train.sft.config import TuneSettings
 
 ADAPTED = {
     "language": LORA_TARGETS,
-    "projector": r".*\bvisual\.merger\.mlp\.\d+",
+    "projector": r".*\bvisual\.merger\.mlp\.[02]",
     "vision": r".*\bvisual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)",
 }
 """The linear maps that get adapters, by part, as patterns of whole module names."""

@@ -1,0 +1,62 @@
+"""What a run says of itself: a line now and then, and `metrics.jsonl` always."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+class Metrics:
+    """Gathers the figures of steps; only the first process writes."""
+
+    def __init__(self, out: Path, writes: bool) -> None:
+        self._path, self._writes = out / "metrics.jsonl", writes
+        self._recent: list[dict[str, float]] = []
+
+    def add(self, **figures: float) -> None:
+        """The figures of one step."""
+        self._recent.append(figures)
+
+    def tell(self, step: int, steps: int, pace: float) -> None:
+        """A line, and a row, of the steps since the last; `pace` in seconds a step, waiting included."""
+        mean = {name: _mean([row[name] for row in self._recent]) for name in self._recent[0]}
+        self._recent.clear()
+        rates = {name: mean[name] / pace for name in ("pairs", "tokens")}
+        memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+        self._row(
+            {
+                "step": step,
+                "loss": mean["loss"],
+                "norm": mean["norm"],
+                "lr": mean["rate"],
+                "pairs_per_second": rates["pairs"],
+                "answer_tokens_per_second": rates["tokens"],
+                "seconds_per_step": pace,
+                "waited": max(0.0, 1 - mean["seconds"] / pace),
+                "gpu_gib": memory,
+            }
+        )
+        if self._writes:
+            log.info(
+                "step %d/%d  loss %.4f  lr %.1e  %.1f pairs/s  %.0f ms/step  %.0f min left",
+                *(step, steps, mean["loss"], mean["rate"], rates["pairs"], 1000 * pace),
+                (steps - step) * pace / 60,
+            )
+
+    def judged(self, step: int, title: str, figures: Mapping[str, Any]) -> None:
+        """A row of an evaluation's figures."""
+        self._row({"step": step, "judged": title, **figures})
+
+    def _row(self, row: Mapping[str, Any]) -> None:
+        if self._writes:
+            with self._path.open("a") as lines:
+                lines.write(json.dumps(row) + "\n")
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
