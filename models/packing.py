@@ -39,9 +39,9 @@ def packed_attention(
     parts = zip(*(states.split(lengths, dim=2) for states in (query, key, value)), strict=True)
     attended = [
         F.scaled_dot_product_attention(
-            *part, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped
+            queries, keys, values, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=grouped
         )
-        for part in parts
+        for queries, keys, values in parts
     ]
     return torch.cat(attended, dim=2).transpose(1, 2), None
 

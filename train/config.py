@@ -7,7 +7,9 @@ from omegaconf import MISSING
 
 from configs.app import register
 from configs.schema import key
+from models.config import GROUNDERS, GrounderConfig
 from train.mask_head_config import MaskHeadRecipe
+from train.sft.config import SftRecipe
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class TrainSettings:
     """Everything a run of `python -m train` is told."""
 
     recipe: Any = key(MISSING, "what is trained, and how")
+    model: GrounderConfig = key(GROUNDERS["nano"], "recipe=sft: the grounder that is fine-tuned")
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
     out: str = key("outputs/train/${recipe.name}", "folder of the run; one that stopped there goes on")
 
@@ -79,5 +82,14 @@ NANO_GROUNDER = GrounderRecipe(
 )
 
 register(
-    "train", TrainSettings, {"recipe": {"nano_grounder": NANO_GROUNDER, "nano_mask_head": MaskHeadRecipe()}}
+    "train",
+    TrainSettings,
+    {
+        "recipe": {
+            "nano_grounder": NANO_GROUNDER,
+            "nano_mask_head": MaskHeadRecipe(),
+            "sft": SftRecipe(),
+        },
+        "model": GROUNDERS,
+    },
 )

@@ -49,7 +49,7 @@ class Checkpoints:
             shutil.rmtree(self.path(old))
 
     def newest(self, device: torch.device) -> dict[str, Any] | None:
-        """The state of the newest checkpoint; None where there is none. Raises UserError where it is spoilt."""
+        """The state of the newest checkpoint, None without one. Raises UserError where it is spoilt."""
         if not (steps := self.steps()):
             return None
         path = self.path(steps[-1]) / STATE
@@ -57,9 +57,7 @@ class Checkpoints:
             state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError) as fault:
             told = str(fault).splitlines()[0]
-            raise UserError(
-                f"{path}: cannot be read ({told}); remove its folder to go on before it"
-            ) from None
+            raise UserError(f"{path}: cannot be read ({told}); remove its folder") from None
         return state
 
 

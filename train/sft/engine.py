@@ -215,10 +215,18 @@ class SftTraining:
         return found
 
     def _save_weights(self, folder: Path) -> None:
-        """Write the adapters, or all weights, as `from_pretrained` reads them, with contract and processor."""
+        """Write adapters, or all weights, as `from_pretrained` reads them, with contract and processor."""
         if not self.accelerator.is_main_process:
             return
         saved = self.adapters or self.grounder.model
-        saved.save_pretrained(folder)
+        saved.save_pretrained(str(folder))
         self.grounder.encoder.processor.save_pretrained(folder)
         write_contract(folder, self.grounder.contract)
+
+
+def train_sft(recipe: SftRecipe, model: GrounderConfig, out: Path, device: torch.device) -> None:
+    """Fine-tune to the end, or go on where an earlier run of the same settings stopped."""
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision="bf16" if device.type == "cuda" else "no"
+    )
+    SftTraining(recipe, model, out, accelerator).run()

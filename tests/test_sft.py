@@ -1,0 +1,284 @@
+"""Fine-tuning on pairs: what learns and what does not, the same loss however it is computed, going on."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from peft import PeftModel
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from configs.errors import UserError
+from data_prep.index.build import build_index, index_path
+from data_prep.prompts import BUILT_IN
+from data_prep.readers.tnllt import TNLLT
+from data_prep.sampling.lines import PairPlan
+from data_prep.sampling.settings import PairSettings
+from models.config import GrounderConfig
+from models.grounder import Grounder
+from models.packing import attend_packed
+from models.reading import read, see
+from tests.test_export import write_video
+from tests.tiny_models import save_grounder
+from train.answers import IGNORED
+from train.pairs import PairQuestions
+from train.sft.batches import MicroBatch, Split, collate, steps_of
+from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.engine import SftTraining
+from train.sft.learner import Learner
+from train.sft.tuning import part_of, prepare
+
+CPU = torch.device("cpu")
+SIZES = {"wide": (192, 108), "tall": (80, 160)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set with its index, and a tiny grounder."""
+    root = tmp_path_factory.mktemp("sft")
+    for name, size in SIZES.items():
+        write_video(root / "data", name, size)
+    build_index(TNLLT, root / "data", "all", root, workers=1)
+    save_grounder(root / "model")
+    return root
+
+
+def grounder(folder: Path) -> Grounder:
+    return Grounder.load(GrounderConfig(str(folder / "model"), dtype="float32"), CPU)
+
+
+def batch_of(folder: Path, numbers: range = range(6)) -> MicroBatch:
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    source = PairQuestions(plan, BUILT_IN["short"])
+    return collate(grounder(folder).encoder, [source[number] for number in numbers])
+
+
+def recipe_of(folder: Path, **changes: Any) -> SftRecipe:
+    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder))
+    recipe = SftRecipe(
+        tune=TuneSettings(rank=4, alpha=8, dropout=0.1),
+        learn=source,
+        judge=[source],
+        pairs=24,
+        batch=4,
+        micro_batch=2,
+        learning_rate=1e-2,
+        judge_pairs=4,
+        judge_every=4,
+        checkpoint_every=2,
+        log_every=1,
+        workers=0,
+    )
+    return dataclasses.replace(recipe, **changes)
+
+
+def training(folder: Path, out: Path, **changes: Any) -> SftTraining:
+    model = GrounderConfig(str(folder / "model"), dtype="float32")
+    return SftTraining(recipe_of(folder, **changes), model, out, Accelerator(cpu=True))
+
+
+def losses(out: Path) -> list[float]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row]
+
+
+@pytest.mark.parametrize("parts", [["language"], ["projector"], ["vision", "projector"]])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_learns_moves_and_all_else_keeps_every_bit(
+    folder: Path, tmp_path: Path, parts: list[str], method: str
+) -> None:
+    run = training(folder, tmp_path, tune=TuneSettings(method=method, parts=parts, rank=2), weight_decay=0.01)
+    before = {name: weight.detach().clone() for name, weight in run.learner.named_parameters()}
+    assert set(run.weights) and all(part_of(name) in parts for name in run.weights)
+    if method == "full":
+        assert {part_of(name) for name in run.weights} == set(parts)
+        assert all((part_of(name) in parts) == (name in run.weights) for name in before)
+    run.run()
+    for name, weight in run.learner.named_parameters():
+        assert torch.equal(weight, before[name]) == (name not in run.weights), name
+
+
+def test_a_packed_row_has_the_loss_of_its_samples_apart(folder: Path) -> None:
+    model = grounder(folder).model
+    batch = batch_of(folder)
+    padded = Learner(model, packed=False, sees=True)(batch)
+    attend_packed(model)
+    packed = Learner(model, packed=True, sees=True)(batch)
+    apart = sum(Learner(model, True, True)(batch_of(folder, range(at, at + 1))) for at in range(6))
+    torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(packed, apart, rtol=1e-5, atol=1e-4)
+
+
+def test_packed_gradients_are_those_of_padded_rows(folder: Path) -> None:
+    def gradients(packed: bool) -> dict[str, torch.Tensor]:
+        model = grounder(folder).model
+        if packed:
+            attend_packed(model)
+        Learner(model, packed, sees=True)(batch_of(folder)).backward()
+        return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+    padded, packed = gradients(False), gradients(True)
+    assert padded.keys() == packed.keys() and len(padded) > 20
+    for name, gradient in padded.items():
+        torch.testing.assert_close(packed[name], gradient, rtol=1e-3, atol=1e-3 * float(gradient.abs().max()))
+
+
+def test_a_model_that_attends_packed_answers_as_before(folder: Path) -> None:
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    source = PairQuestions(plan, BUILT_IN["short"])
+    questions = [source[number].question for number in range(4)]
+    plain, packing = grounder(folder), grounder(folder)
+    attend_packed(packing.model)
+    assert packing.locate(questions) == plain.locate(questions)
+
+
+def test_logits_of_the_answers_alone_give_the_loss_of_all(folder: Path) -> None:
+    model, batch = grounder(folder).model, batch_of(folder)
+    inputs = batch.encoded.inputs
+    features = see(model, inputs["pixel_values"], inputs["image_grid_thw"])
+    logits = read(model, batch.encoded, features, use_cache=False).logits
+    whole = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+    torch.testing.assert_close(Learner(model, False, True)(batch), whole, rtol=1e-5, atol=1e-4)
+    assert batch.answer_tokens == int((batch.labels != IGNORED).sum()) > 6
+
+
+def test_steps_take_every_pair_once_whoever_trains() -> None:
+    whole = Split(batch=8, micro_batch=3)
+    assert whole.of_step(1) == [[8, 9, 10], [11, 12, 13], [14, 15]]
+    halves = [Split(8, 3, rank, 2).of_step(1) for rank in (0, 1)]
+    assert sorted(number for half in halves for micro in half for number in micro) == list(range(8, 16))
+
+
+def test_workers_change_nothing(folder: Path) -> None:
+    def taken(workers: int) -> list[torch.Tensor]:
+        plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+        steps = steps_of(plan, grounder(folder).encoder, Split(4, 2), range(1, 3), workers)
+        return [batch.encoded.inputs["pixel_values"] for step in steps for batch in step]
+
+    alone, helped = taken(0), taken(2)
+    assert len(alone) == 4
+    assert all(torch.equal(one, other) for one, other in zip(alone, helped, strict=True))
+
+
+def test_a_run_that_was_stopped_ends_as_an_unbroken_one(folder: Path, tmp_path: Path) -> None:
+    whole = training(folder, tmp_path / "whole")
+    assert whole.run()
+    assert not training(folder, tmp_path / "broken").run(stop=3)
+    again = training(folder, tmp_path / "broken")
+    assert again.run() and again.step == 6
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+    for name, weight in whole.weights.items():
+        assert torch.equal(weight, again.weights[name]), name
+
+
+def test_a_signal_saves_and_a_later_run_goes_on(folder: Path, tmp_path: Path) -> None:
+    run = training(folder, tmp_path)
+    take = run._take_step
+
+    def stopped(batches: Any) -> None:
+        take(batches)
+        if run.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    run._take_step = stopped  # type: ignore[method-assign]
+    assert not run.run() and run.step == 3
+    assert run.checkpoints.steps() == [2, 3]
+    assert training(folder, tmp_path).run()
+
+
+def test_a_finished_run_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
+    training(folder, tmp_path, pairs=8).run()
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.safetensors"))}
+    training(folder, tmp_path, pairs=8).run()
+    assert before and {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.safetensors"))} == before
+
+
+def test_a_folder_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> None:
+    training(folder, tmp_path, pairs=8)
+    with pytest.raises(UserError, match=r"other settings \(recipe.seed, recipe.tune.rank\)"):
+        training(folder, tmp_path, pairs=8, seed=1, tune=TuneSettings(rank=2, alpha=8, dropout=0.1))
+
+
+def test_adapters_merged_answer_as_adapters_attached(folder: Path, tmp_path: Path) -> None:
+    run = training(folder, tmp_path, tune=TuneSettings(rank=4, alpha=8, parts=["language", "vision"]))
+    run.run()
+    base = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "model", dtype=torch.float32)
+    attached = PeftModel.from_pretrained(base, str(tmp_path / "final"))
+    batch = batch_of(folder)
+    with torch.no_grad():
+        here = Learner(run.grounder.model.eval(), False, False)(batch)
+        loaded = Learner(attached.base_model.model.eval(), False, False)(batch)
+        merged = Learner(attached.merge_and_unload().eval(), False, False)(batch)
+    untouched = Learner(grounder(folder).model, False, False)(batch).detach()
+    torch.testing.assert_close(loaded, here, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(merged, loaded, rtol=1e-4, atol=1e-4)
+    assert abs(float(untouched - loaded)) > 0.1
+
+
+def test_full_weights_load_again(folder: Path, tmp_path: Path) -> None:
+    run = training(folder, tmp_path, tune=TuneSettings(method="full", parts=["language"]))
+    run.run()
+    loaded = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
+    batch = batch_of(folder)
+    with torch.no_grad():
+        one, other = (Learner(g.model.eval(), False, False)(batch) for g in (run.grounder, loaded))
+    torch.testing.assert_close(one, other)
+
+
+def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path) -> None:
+    write_video(tmp_path / "data", "wide", SIZES["wide"])
+    build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
+    save_grounder(tmp_path / "model")
+    (tmp_path / "data" / "wide" / "imgs" / "00002.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"of \d+ pairs cannot be read, more than recipe.bad_share=0.1"):
+        training(tmp_path, tmp_path / "few", bad_share=0.1).run()
+    run = training(tmp_path, tmp_path / "many", bad_share=1.0)
+    assert run.run() and run.unread > 0
+
+
+def test_a_micro_batch_without_a_readable_pair_has_no_loss(folder: Path) -> None:
+    model = grounder(folder).model
+    prepare(model, TuneSettings(rank=2), 0)
+    learner = Learner(model, packed=False, sees=False)
+    empty = collate(grounder(folder).encoder, [])
+    loss = learner(empty)
+    loss.backward()
+    assert float(loss) == 0 and all(float(weight.grad.abs().sum()) == 0 for weight in learner.trained())
+
+
+TWO = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.test_sft import training
+run = training(Path({folder!r}), Path({out!r}), tune=__import__("train.sft.config", fromlist=["x"]).TuneSettings(rank=4, alpha=8))
+run.run()
+"""
+
+
+def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parent.parent
+    one = training(folder, tmp_path / "one", tune=TuneSettings(rank=4, alpha=8))
+    one.run()
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(root=str(root), folder=str(folder), out=str(tmp_path / "two")))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(folder: Path, tmp_path: Path) -> None:
+    class Three:
+        num_processes, process_index, is_main_process, device = 3, 0, True, CPU
+
+    with pytest.raises(UserError, match="3 processes do not share it evenly"):
+        SftTraining(recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, Three())  # type: ignore[arg-type]
