@@ -47,7 +47,7 @@ def build_processor3() -> Qwen3VLProcessor:
 def build_grounder3(
     processor: QwenVLProcessor, width: int = 128, layers: int = 5, vision_layers: int = 4, seed: int = 0
 ) -> Qwen3VLForConditionalGeneration:
-    """A small Qwen3-VL; every layer of its vision tower but the last is added to one of the language model."""
+    """A small Qwen3-VL; every layer of its vision tower but the last goes into the language model too."""
     torch.manual_seed(seed)
     tokens = processor.tokenizer.convert_tokens_to_ids
     heads = width // 32
