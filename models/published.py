@@ -6,6 +6,7 @@ configurations; parameters are counted as the hub counts them. The names are tho
 carries its own configuration: the table serves where there is none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,19 +28,20 @@ class PublishedSize:
     inner: int
     vocabulary: int
     tied: bool  # whether output and input embeddings are one
-    tower: dict[str, int | list[int]]  # of the vision tower: what its sizes differ in
+    tower: dict[str, Any]  # of the vision tower: what its sizes differ in
     parameters: int
 
 
 # The inner width of Qwen2.5-VL's tower differs; Qwen3-VL has two towers.
-NARROW, WIDE = {"intermediate_size": 3420}, {"intermediate_size": 3456}
-SMALL = {
+NARROW: dict[str, Any] = {"intermediate_size": 3420}
+WIDE: dict[str, Any] = {"intermediate_size": 3456}
+SMALL: dict[str, Any] = {
     "depth": 24,
     "hidden_size": 1024,
     "intermediate_size": 4096,
     "deepstack_visual_indexes": [5, 11, 17],
 }
-LARGE = {
+LARGE: dict[str, Any] = {
     "depth": 27,
     "hidden_size": 1152,
     "intermediate_size": 4304,
@@ -68,7 +70,7 @@ TOKENS: dict[str, Any] = {
 def published_config(name: str) -> Qwen2_5_VLConfig | Qwen3VLConfig:
     """The configuration of a published size, a key of `PUBLISHED`."""
     size = PUBLISHED[name]
-    return {OLD: _qwen2_5, NEW: _qwen3}[size.family](size)
+    return CONFIGS[size.family](size)
 
 
 def build_empty(name: str) -> QwenVL:
@@ -134,3 +136,6 @@ def _qwen3(size: PublishedSize) -> Qwen3VLConfig:
         tie_word_embeddings=size.tied,
         **TOKENS,
     )
+
+
+CONFIGS: dict[str, Callable[[PublishedSize], Qwen2_5_VLConfig | Qwen3VLConfig]] = {OLD: _qwen2_5, NEW: _qwen3}

@@ -78,7 +78,7 @@ class QuestionEncoder:
         side = processor.image_processor.patch_size * processor.image_processor.merge_size
         if contract.side_multiple != side:
             raise UserError(
-                f"model.contract: its side_multiple is {contract.side_multiple}, but a token of this model "
+                f"contract: its side_multiple is {contract.side_multiple}, but a token of this model "
                 f"shows {side} by {side} pixels; take a contract of the model's own family"
             )
         self.processor = processor
