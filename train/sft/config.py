@@ -6,7 +6,7 @@ from configs.schema import key
 from data_prep.data_sets import DATA_SETS
 from data_prep.sampling.settings import PairSettings
 
-PARTS = ("language", "projector", "vision")
+PARTS = ("language_model", "projector", "vision_tower")
 WORLDS = ("train", "other_look", "varied", "plain", "hard")
 
 
@@ -16,8 +16,8 @@ class TuneSettings:
 
     method: str = key("lora", "lora, or full: the weights themselves", choices=("lora", "full"))
     parts: list[str] = key(
-        ["language"],
-        "what learns: language (the language model), projector (from picture features to its tokens), vision",
+        ["language_model"],
+        "what learns: language_model, projector (from a picture's features to its tokens), vision_tower",
         choices=PARTS,
     )
     rank: int = key(16, "method=lora: rank of the adapters", minimum=1)

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import Qwen2_5_VLForConditionalGeneration
 
+from models.families import QwenVL
 from models.questions import Encoded
 from models.reading import read, read_packed, see
 from train.answers import IGNORED
@@ -20,7 +20,7 @@ class Learner(nn.Module):
     DeepSpeed, FSDP) works there.
     """
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, packed: bool, sees: bool) -> None:
+    def __init__(self, model: QwenVL, packed: bool, sees: bool) -> None:
         """`sees`: vision tower or projector learns; otherwise nothing is kept of them to learn from."""
         super().__init__()
         self.model, self.packed, self.sees = model, packed, sees

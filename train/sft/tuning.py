@@ -1,49 +1,29 @@
 """Which weights of a model learn: adapters on some of its parts, or the parts themselves."""
 
-import re
-
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel
 
-from models.published import LORA_TARGETS
+from models.families import QwenVL, family_of, lora_targets, part_of
 from train.sft.config import TuneSettings
 
-ADAPTED = {
-    "language": LORA_TARGETS,
-    "projector": r".*\bvisual\.merger\.mlp\.[02]",
-    "vision": r".*\bvisual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)",
-}
-"""The linear maps that get adapters, by part, as patterns of whole module names."""
 
-PART_OF = (
-    ("projector", re.compile(r"\bvisual\.merger\.")),
-    ("vision", re.compile(r"\bvisual\.")),
-    ("language", re.compile(r"")),  # everything else: layers, norms, embeddings, the output layer
-)
-
-
-def part_of(name: str) -> str:
-    """The part that a parameter of this name belongs to."""
-    return next(part for part, pattern in PART_OF if pattern.search(name))
-
-
-def prepare(model: PreTrainedModel, tune: TuneSettings, seed: int) -> PeftModel | None:
+def prepare(model: QwenVL, tune: TuneSettings, seed: int) -> PeftModel | None:
     """Freeze all but what learns, in place; with adapters, the wrapper that saves and merges them."""
+    family = family_of(model)
     if tune.method == "full":
         for name, weight in model.named_parameters():
-            weight.requires_grad_(part_of(name) in tune.parts)
+            weight.requires_grad_(part_of(family, name) in tune.parts)
         return None
     torch.manual_seed(seed)
     config = LoraConfig(
         r=tune.rank,
         lora_alpha=tune.alpha,
         lora_dropout=tune.dropout,
-        target_modules="|".join(f"(?:{ADAPTED[part]})" for part in tune.parts),
+        target_modules=lora_targets(family, tune.parts),
     )
     return get_peft_model(model, config)
 
 
 def sees(tune: TuneSettings) -> bool:
     """Whether anything learns that pictures go through before the language model."""
-    return "vision" in tune.parts or "projector" in tune.parts
+    return "vision_tower" in tune.parts or "projector" in tune.parts
