@@ -42,8 +42,8 @@ def _umask() -> int:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into a UserError."""
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write to `path`, a file or a folder, into a UserError."""
     try:
         yield
     except OSError as fault:
@@ -61,13 +61,13 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
     Raises UserError where the disk is full or the folder cannot be written: `path` is then as it was.
     """
     data = content.encode() if isinstance(content, str) else content
-    with _told(path), whole_file(path, durable) as temporary:
+    with writing(path), whole_file(path, durable) as temporary:
         temporary.write_bytes(data)
 
 
 def copy_whole(source: Path, path: Path) -> None:
     """Copy a file to `path`, whole or not at all. Raises UserError as `write_whole` does."""
-    with _told(path), whole_file(path) as temporary:
+    with writing(path), whole_file(path) as temporary:
         shutil.copyfile(source, temporary)
 
 
