@@ -285,9 +285,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(run):
     Path("file").write_text("x")
     seen, status, out, err = run("out=file/below")
     assert (seen, status, out) == ([], 1, "")
+    assert err == "error: file/below: cannot be written (Not a directory); choose another out=\n"
+
+
+def test_a_record_that_cannot_be_written_is_one_line(run):
+    Path("there", "versions.json").mkdir(parents=True)
+    seen, status, out, err = run("out=there")
+    assert (seen, status, out) == ([], 1, "")
     assert (
-        err
-        == "error: out=file/below: cannot be written (Not a directory); free space or choose another folder\n"
+        err == "error: out=there: cannot be written (Is a directory); free space or choose another folder\n"
     )
 
 
