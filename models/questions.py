@@ -32,13 +32,20 @@ class Question:
 
     `image` is the search frame, RGB uint8 (height, width, 3); `template` a crop of the target from
     an earlier frame or None; `last_box_xyxy` where it was last seen, in pixels of the search frame,
-    or None to search the whole frame without a hint.
+    or None to search the whole frame without a hint. `drawn`: the rectangle is in the image already,
+    as in the pictures of training pairs.
     """
 
     image: np.ndarray
     words: str
     template: np.ndarray | None = None
     last_box_xyxy: Box | None = None
+    drawn: bool = False
+
+    @property
+    def marked(self) -> bool:
+        """Whether a rectangle is to be seen in the search image."""
+        return self.drawn or self.last_box_xyxy is not None
 
 
 @dataclass(frozen=True)
@@ -124,9 +131,7 @@ class QuestionEncoder:
         for token in self._control_tokens:
             if token in question.words:
                 raise UserError(f"prompt {question.words!r}: {token} steers the model; leave it out")
-        chat = messages(
-            self.contract, question.words, question.template is not None, question.last_box_xyxy is not None
-        )
+        chat = messages(self.contract, question.words, question.template is not None, question.marked)
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         placeholder = self.processor.image_token
         parts = text.split(placeholder)

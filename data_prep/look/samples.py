@@ -9,14 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from configs.errors import UserError
-from data_prep.exchange.questions import search_picture, template_picture
 from data_prep.files import whole_file
-from data_prep.frames import read_image
-from data_prep.geometry import clamp, rescale, xywh_to_xyxy
 from data_prep.prompts import Contract
-from data_prep.resizing import resize, search_size
+from data_prep.resizing import resize
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair
+from data_prep.sampling.pictures import pictures_of
 
 COLUMNS, ROWS = 4, 4
 INCHES = (4.2, 2.6)  # of a tile
@@ -47,17 +45,14 @@ def write_samples(path: Path, plan: PairPlan, contract: Contract, first: int) ->
 
 
 def _show(place: Axes, pair: Pair, contract: Contract) -> None:
-    template, frame = read_image(Path(pair.template)), read_image(Path(pair.search))
-    size = (frame.shape[1], frame.shape[0])
-    resized = search_size(contract, size)
-    search = search_picture(frame, pair.prompt_xyxy, resized, contract)
-    crop = template_picture(template, xywh_to_xyxy(pair.template_xywh), contract)
-    room = np.full((resized[1], crop.shape[1] + 6, 3), 255, np.uint8)
-    crop = crop if crop.shape[0] <= resized[1] else resize(crop, (crop.shape[1], resized[1]))
+    pictures = pictures_of(pair, contract)
+    crop, tall = pictures.template, pictures.resized[1]
+    room = np.full((tall, crop.shape[1] + 6, 3), 255, np.uint8)
+    crop = crop if crop.shape[0] <= tall else resize(crop, (crop.shape[1], tall))
     room[: crop.shape[0], : crop.shape[1]] = crop
-    place.imshow(np.hstack([room, search]))
-    if pair.search_xywh is not None:
-        left, top, right, bottom = rescale(clamp(xywh_to_xyxy(pair.search_xywh), size), size, resized)
+    place.imshow(np.hstack([room, pictures.search]))
+    if pictures.box_resized is not None:
+        left, top, right, bottom = pictures.box_resized
         corner = (left + room.shape[1], top)
         place.add_patch(
             Rectangle(corner, right - left, bottom - top, fill=False, color=TARGET, linewidth=1.2)

@@ -1,0 +1,72 @@
+"""The pictures of a pair as the model gets them by a contract, and where its target lies in them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.frames import read_image
+from data_prep.geometry import Box, Size, clamp, rescale, xywh_to_xyxy
+from data_prep.prompts import Contract
+from data_prep.resizing import resize, search_size, template_size
+from data_prep.sampling.pairs import Pair
+from data_prep.visual_prompt import crop_template, draw_prompt, drawn_as
+
+
+@dataclass(frozen=True, eq=False)
+class PairPictures:
+    """The crop around the target, and the search frame with its rectangle: RGB uint8 (height, width, 3).
+
+    `frame` is the search frame's size before, `box_xyxy` the target in its pixels, inside it, None where the
+    target that is meant is not visible.
+    """
+
+    template: np.ndarray
+    search: np.ndarray
+    frame: Size
+    box_xyxy: Box | None
+
+    @property
+    def resized(self) -> Size:
+        """Width and height of `search`."""
+        return size_of(self.search)
+
+    @property
+    def box_resized(self) -> Box | None:
+        """The target in pixels of `search`."""
+        return None if self.box_xyxy is None else rescale(self.box_xyxy, self.frame, self.resized)
+
+
+def pictures_of(pair: Pair, contract: Contract) -> PairPictures:
+    """Read and draw a pair's pictures.
+
+    Raises UserError where a frame cannot be read, or a box lies outside its frame.
+    """
+    template, frame = read_image(Path(pair.template)), read_image(Path(pair.search))
+    size = size_of(frame)
+    box = None if pair.search_xywh is None else inside_frame(pair.search_xywh, size)
+    around = inside_frame(pair.template_xywh, size_of(template))
+    crop = crop_template(template, around, contract)
+    resized = search_size(contract, size)
+    looks = drawn_as(contract, pair.prompt_colour, pair.prompt_width)
+    return PairPictures(
+        template=resize(crop, template_size(contract, size_of(crop))),
+        search=draw_prompt(resize(frame, resized), rescale(pair.prompt_xyxy, size, resized), looks),
+        frame=size,
+        box_xyxy=box,
+    )
+
+
+def inside_frame(box_xywh: Box, size: Size) -> Box:
+    """The part of a box inside its frame, xyxy. Raises UserError where there is less than a pixel of it."""
+    box = clamp(xywh_to_xyxy(box_xywh), size)
+    left, top, right, bottom = map(round, box)
+    if left >= right or top >= bottom:
+        raise UserError(f"its box {box_xywh} lies outside the frame or is too small")
+    return box
+
+
+def size_of(image: np.ndarray) -> Size:
+    """Width and height of an image (height, width, 3)."""
+    return image.shape[1], image.shape[0]
