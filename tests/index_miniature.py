@@ -1,5 +1,6 @@
 """Indexes made in the test, without a data set on the disk."""
 
+import os
 from collections.abc import Sequence as Rows
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from data_prep.frames import ImageFrames
+from data_prep.index.build import state_of
 from data_prep.index.store import About, Index, row_of, write_index
+from data_prep.readers.entry import Reader
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
 
 ROOT = Path("/data/set")
@@ -37,6 +40,13 @@ def index_of(path: Path, videos: Rows[Sequence], data: str = "small") -> Index:
     rows: list[dict[str, Any]] = [row_of(each, ROOT) for each in videos]
     write_index(path, rows, About(data, "train", str(ROOT), "state", len(rows)))
     return Index(path)
+
+
+def is_watched(path: Path, reader: Reader, root: Path, split: str) -> bool:
+    """Whether an index of the split would be made anew when a file or folder changed."""
+    before = state_of(reader.find(root, split))
+    os.utime(path, (0, 0))
+    return state_of(reader.find(root, split)) != before
 
 
 SEEN = (PRESENT,) * 12

@@ -9,8 +9,9 @@ import pytest
 
 from configs.errors import UserError
 from data_prep.frames import VideoFrames
-from data_prep.index.build import build_index, index_path
+from data_prep.index.build import build_index, index_path, state_of
 from data_prep.index.store import Index, LeftOut, row_of
+from data_prep.readers.entry import Entry
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
 from tests.dataset_miniature import CAR, VIDEOS, assert_same
@@ -73,6 +74,15 @@ def test_changed_data_are(root: Path, change: str, monkeypatch: pytest.MonkeyPat
     else:
         monkeypatch.setattr("data_prep.index.store.VERSION", 0)
     assert made(root)[1]
+
+
+def test_a_folder_of_many_entries_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RefCOCO's 40,000 references share a folder of 80,000 pictures."""
+    listed: list[Path] = []
+    monkeypatch.setattr("data_prep.index.build._lines", lambda folder: listed.append(folder) or ())
+    entries = [Entry(str(number), tmp_path) for number in range(9)]
+    first = state_of([*entries, Entry("9", tmp_path / "other")])
+    assert listed == [tmp_path, tmp_path / "other"] and state_of(entries) != first
 
 
 def test_a_data_set_that_moved_is_indexed_anew(root: Path) -> None:

@@ -11,6 +11,7 @@ from configs.errors import UserError
 from data_prep.readers.mevis import MEVIS
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
 from tests.dataset_miniature import CAR, DOG, Video, assert_same, write_frames
+from tests.index_miniature import is_watched
 from tests.mask_miniature import rle, run_lengths, write_json
 
 FRAMES = {video.name: [f"{frame:05d}" for frame in range(len(video.boxes_xywh))] for video in (CAR, DOG)}
@@ -149,3 +150,7 @@ def test_missing_masks_are_told(root: Path) -> None:
             MEVIS.find(root, "train")
     with pytest.raises(UserError, match=r"valid_u/meta_expressions\.json: no such file"):
         MEVIS.find(root, "valid_u")
+
+
+def test_the_file_of_masks_is_watched(root: Path) -> None:
+    assert is_watched(root / "train/mask_dict.json", MEVIS, root, "train")

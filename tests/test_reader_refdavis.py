@@ -8,6 +8,7 @@ from configs.errors import UserError
 from data_prep.readers.refdavis import REFDAVIS, TEXTS
 from data_prep.sequence import Sequence
 from tests.dataset_miniature import CAR, DOG, Video, assert_same, write_frames
+from tests.index_miniature import is_watched
 from tests.mask_miniature import ids_of, write_json, write_palette
 
 CLASSIC = Video("classic-car", CAR.boxes_xywh, CAR.prompt)
@@ -112,3 +113,10 @@ def test_faults_are_told(published: Path) -> None:
     (published / "DAVIS/ImageSets/2017/val.txt").unlink()
     with pytest.raises(UserError, match=r"val\.txt: no such file"):
         REFDAVIS.find(published, "val")
+
+
+def test_the_masks_are_watched(published: Path) -> None:
+    masks = published / "DAVIS/Annotations_unsupervised/480p/classic-car"
+    assert is_watched(masks, REFDAVIS, published, "train")
+    convert(published)
+    assert is_watched(published / "valid/Annotations/dog-12", REFDAVIS, published, "val")

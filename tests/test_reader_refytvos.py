@@ -12,6 +12,7 @@ from configs.errors import UserError
 from data_prep.readers.refytvos import REFYTVOS
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
 from tests.dataset_miniature import CAR, DOG, assert_same, write_frames
+from tests.index_miniature import is_watched
 from tests.mask_miniature import ids_of, write_json, write_palette
 
 NAMES = [f"{5 * number:05d}" for number in range(5)]
@@ -207,3 +208,7 @@ def test_names_that_leave_the_folder_and_a_missing_file_are_refused(root: Path) 
     path.write_text('{"videos": ')
     with pytest.raises(UserError, match=r"meta_expressions\.json: not JSON"):
         REFYTVOS.find(root, "train")
+
+
+def test_the_masks_are_watched(root: Path) -> None:
+    assert is_watched(root / "train/Annotations/car-1", REFYTVOS, root, "train")

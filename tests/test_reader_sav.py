@@ -14,6 +14,7 @@ from data_prep.frames import VideoFrames
 from data_prep.readers.sav import SAV
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
 from tests.dataset_miniature import CAR, DOG, SIZE, Video, assert_same, write_frames
+from tests.index_miniature import is_watched
 from tests.mask_miniature import rle, write_json, write_palette
 
 LONG = Video("sav_1", CAR.boxes_xywh[:1] + (None,) * 10, "")  # eleven frames, three annotated
@@ -187,6 +188,9 @@ def test_faults_of_val_are_told(val: Path) -> None:
     (folder / "00004.png").rename(folder / "00020.png")
     with pytest.raises(UserError, match=r"sav_1: masks of frame 00020, which is missing"):
         SAV.read(entry)
+    (folder.parent.parent.parent / "sav_val.txt").write_text("sav_1\nsav_2\n")
+    with pytest.raises(UserError, match=r"sav_2: no such folder"):
+        SAV.read(SAV.find(val, "val")[-1])
     (folder.parent.parent.parent / "sav_val.txt").write_text("../sav_1")
     with pytest.raises(UserError, match="leaves its folder"):
         SAV.find(val, "val")
@@ -194,3 +198,8 @@ def test_faults_of_val_are_told(val: Path) -> None:
         SAV.find(val, "test")
     with pytest.raises(UserError, match=r"holds no <video>_manual\.json"):
         SAV.find(val, "train")
+
+
+def test_the_masks_are_watched(train: Path, val: Path) -> None:
+    assert is_watched(train / "sav_train/sav_000/sav_1_manual.json", SAV, train, "train")
+    assert is_watched(val / "sav_val/Annotations_6fps/sav_1/001", SAV, val, "val")

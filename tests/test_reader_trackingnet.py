@@ -9,6 +9,7 @@ from configs.errors import UserError
 from data_prep.readers.trackingnet import TRACKINGNET
 from data_prep.sequence import PRESENT, UNKNOWN, Sequence
 from tests.dataset_miniature import CAR, DOG, Video, assert_same, write_frames
+from tests.index_miniature import is_watched
 
 # More than ten frames, since unpadded names sort wrongly from there on; corners outside the picture.
 LONG = Video("-a_B1_0", tuple((side - 5.5, side - 4.25, 8, 6) for side in range(12)), "a potted plant")
@@ -117,3 +118,8 @@ def test_missing_chunks_boxes_and_a_faulty_class_map_are_told(root: Path) -> Non
     (root / "trackingnet_classmap.txt").write_text("car-1\tcar\n\ndog-12 dog\n")
     with pytest.raises(UserError, match=r"trackingnet_classmap\.txt: line 3 is not"):
         TRACKINGNET.find(root, "test")
+
+
+@pytest.mark.parametrize("path", ["anno/dog-12.txt", "frames/dog-12"])
+def test_boxes_and_frames_of_a_chunk_are_watched(root: Path, path: str) -> None:
+    assert is_watched(root / "TRAIN_2" / path, TRACKINGNET, root, "train")

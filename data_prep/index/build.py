@@ -94,7 +94,7 @@ def _unchanged(path: Path, root: Path, state: str) -> About | None:
     return about if (about.root, about.state) == (str(root), state) else None
 
 
-def state_of(entries: Iterable[Entry], unread: Iterable[LeftOut] = ()) -> str:
+def state_of(entries: list[Entry], unread: Iterable[LeftOut] = ()) -> str:
     """A hash of the entries, of what is not read, and of what lies in their folders: names, sizes and times.
 
     Pictures are not looked at: that their folder's time stands still tells that none came or went.
@@ -104,18 +104,22 @@ def state_of(entries: Iterable[Entry], unread: Iterable[LeftOut] = ()) -> str:
         state.update(repr(left).encode())
     for entry in entries:
         state.update(repr((entry.name, str(entry.folder), entry.facts)).encode())
-        for line in (*_lines(entry.folder), *map(_line, entry.files)):
-            state.update(line.encode())
+    # Thousands of entries may share a folder, and that folder hold all pictures of a data set.
+    for folder in dict.fromkeys(entry.folder for entry in entries):
+        state.update("".join(_lines(folder)).encode())
+    for path in dict.fromkeys(path for entry in entries for path in entry.files):
+        state.update(_line(path).encode())
     return state.hexdigest()
 
 
 def _lines(folder: Path) -> Iterator[str]:
     """A line for the folder and each thing in it that is no picture."""
     try:
-        found = [path for path in folder.iterdir() if not path.name.lower().endswith(ENDINGS)]
+        with os.scandir(folder) as found:  # makes no path of each of thousands of pictures
+            names = sorted(each.name for each in found if not each.name.lower().endswith(ENDINGS))
     except OSError:
-        found = []
-    yield from map(_line, (folder, *sorted(found)))
+        names = []
+    yield from map(_line, (folder, *(folder / name for name in names)))
 
 
 def _line(path: Path) -> str:

@@ -5,6 +5,7 @@ that refer to the same objects are the prompts of one sequence.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,5 +130,5 @@ def with_classes(entries: Iterable[Entry], words: dict[str, dict[str, str]]) -> 
         of_video = words.get(entry.folder.name, {})
         named = [str(of_video[number]) for number in entry.facts["objects"] or () if number in of_video]
         metadata = entry.facts["metadata"] | ({"class": ",".join(named)} if named else {})
-        known.append(Entry(entry.name, entry.folder, entry.facts | {"metadata": metadata}))
+        known.append(replace(entry, facts=entry.facts | {"metadata": metadata}))
     return known

@@ -8,6 +8,7 @@ is all the objects of a sentence together, and absent throughout where there are
 import json
 import mmap
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def _placed(entry: Entry, places: dict[str, tuple[int, int]], path: Path) -> Ent
         if number not in places:
             raise UserError(f"{path}: has no masks of {number}, which {entry.name} refers to; {MEND}")
     masks = [places[number] for number in entry.facts["objects"] or ()]
-    return Entry(entry.name, entry.folder, entry.facts | {"masks": masks})
+    return replace(entry, facts=entry.facts | {"masks": masks}, files=(path,))
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:
@@ -66,8 +67,8 @@ def read(entry: Entry) -> Sequence:
     names, frames = frames_in(entry)
     if entry.facts["objects"] is None:
         return sequence_of(entry, frames, unknown(len(names)))
-    path = entry.folder.parent.parent / MASKS
-    numbered = zip(entry.facts["objects"], entry.facts.get("masks", ()), strict=True)
+    (path,) = entry.files
+    numbered = zip(entry.facts["objects"], entry.facts["masks"], strict=True)
     objects = [_masks(path, number, place, len(names)) for number, place in numbered]
     truth = truth_of_masks(
         _union(path, entry, [each[at] for each in objects], frames.size) for at in range(len(names))

@@ -2,8 +2,8 @@
 
 Each reference is a sequence of one frame with all its expressions as prompts. The original annotations
 (https://github.com/lichengunc/refer) are pickles, which may run code when they are opened: they never are.
-Instead the JSON conversions of other projects are looked for below the root, see `FORMS`, and the pictures
-in one of `PICTURES`. Boxes count pixels from 0. RefCOCOg's splits are `umd`'s; `google`'s share images.
+Instead the JSON conversions of other projects are read, wherever `refcoco_places` finds them below the root.
+Boxes count pixels from 0. RefCOCOg's splits are `umd`'s; `google`'s share images.
 """
 
 from functools import partial
@@ -16,37 +16,13 @@ from data_prep.frames import ImageFrames, image_size
 from data_prep.readers.annotations import truth_of
 from data_prep.readers.entry import Entry, Reader
 from data_prep.readers.refcoco_forms import Reference, read_references
+from data_prep.readers.refcoco_places import annotations_of, pictures_of
 from data_prep.sequence import Sequence
-
-FORMS = (  # by SeqTR and UNINEXT, MDETR, ReferFormer, Qwen-VL; `{sign}` is the set with RefCOCO's plus sign
-    "annotations/{dataset}-{maker}/instances_{split}.json",
-    "annotations/{dataset}-{maker}/instances.json",
-    "{dataset}-{maker}/instances_{split}.json",
-    "{dataset}-{maker}/instances.json",
-    "mdetr_annotations/finetune_{sign}_{split}.json",
-    "{sign}/instances_{sign}_{split}.json",
-    "refcoco/{sign}_{split}.jsonl",
-    "{sign}_{split}.jsonl",
-)
-PICTURES = (
-    "train2014",
-    "images/train2014",
-    "coco/train2014",
-    "images/mscoco/train2014",
-    "images/mscoco/images/train2014",
-)
-SIGNS = {"refcocoplus": "refcoco+"}
-PICKLES = {".p", ".pkl", ".pickle", ".pth"}
 
 
 def find(root: Path, split: str, dataset: str) -> list[Entry]:
     """The references of a split, in the order of its file, named by picture and count in that picture."""
-    path = _annotations(root, split, dataset)
-    folder = next((root / place for place in PICTURES if (root / place).is_dir()), None)
-    if folder is None:
-        raise UserError(
-            f"{root}: holds none of {', '.join(PICTURES)}; unpack COCO's train2014 pictures there"
-        )
+    path, folder = annotations_of(root, split, dataset), pictures_of(root)
     counts: dict[int, int] = {}
     entries = []
     for reference in read_references(path, split.removeprefix("google_")):
@@ -64,27 +40,6 @@ def _entry(folder: Path, reference: Reference, count: int) -> Entry:
         "prompts": reference.expressions,
     }
     return Entry(f"{picture}_{count}", folder, facts)
-
-
-def _annotations(root: Path, split: str, dataset: str) -> Path:
-    """The first conversion that is there; raises UserError that names them all, or a pickle."""
-    maker = "unc" if dataset != "refcocog" else "google" if split.startswith("google_") else "umd"
-    sign = SIGNS.get(dataset, dataset)
-    forms = FORMS[:4] if maker == "google" else FORMS  # the others have one maker a set
-    names = [
-        form.format(dataset=dataset, sign=sign, maker=maker, split=split.removeprefix("google_"))
-        for form in forms
-    ]
-    for name in names:
-        if (root / name).is_file():
-            return root / name
-    for folder in (root, root / sign, root / dataset, *((root / name).parent for name in names)):
-        for path in sorted(folder.iterdir() if folder.is_dir() else ()):
-            if path.suffix in PICKLES:
-                raise UserError(
-                    f"{path}: a pickle, which may run code, is not opened; put {names[0]} in {root}"
-                )
-    raise UserError(f"{root}: holds no {sign} {split}; put one of {', '.join(names)} there")
 
 
 def read(entry: Entry) -> Sequence:

@@ -16,7 +16,7 @@ from configs.errors import UserError
 from data_prep.readers.entry import Entry, Reader, read_names
 from data_prep.readers.expressions import Sentence, entries_of, entry_of, read_videos, with_classes
 from data_prep.readers.json_files import read_json
-from data_prep.readers.refytvos import FILE, classes_of, of_one_object, read_target
+from data_prep.readers.refytvos import FILE, classes_of, read_target, with_masks
 from data_prep.sequence import Sequence
 
 FPS = 24.0
@@ -30,16 +30,17 @@ def find(root: Path, split: str) -> list[Entry]:
     home = root / {"train": "train", "val": "valid"}[split]
     path = root / "meta_expressions" / home.name / FILE
     if path.exists():
-        entries = of_one_object(entries_of(path, read_videos(path), home, "obj_id"), path)
-        return with_classes(entries, classes_of(home / "meta.json"))
+        entries = with_classes(
+            entries_of(path, read_videos(path), home, "obj_id"), classes_of(home / "meta.json")
+        )
+        return with_masks(entries, path, home / "Annotations")
     davis = root / "DAVIS"
     names = read_names(davis / "ImageSets" / "2017" / f"{split}.txt")
-    said = _sentences(root / "davis_text_annotations")
+    texts = root / "davis_text_annotations"
+    said = _sentences(texts)
     silent = [video for video in names if video not in said]
     if silent:
-        raise UserError(
-            f"{root / 'davis_text_annotations'}: no sentence of {silent[0]}; restore the four files"
-        )
+        raise UserError(f"{texts}: no sentence of {', '.join(silent)}; restore the four files")
     frames = davis / "JPEGImages" / "480p"
     entries = [
         entry_of(frames, video, (number,), sentences, None)
@@ -47,7 +48,8 @@ def find(root: Path, split: str) -> list[Entry]:
         for number, sentences in sorted(said[video].items(), key=lambda item: int(item[0]))
     ]
     words = davis / "davis_semantics.json"
-    return with_classes(entries, read_json(words) if words.exists() else {})
+    entries = with_classes(entries, read_json(words) if words.exists() else {})
+    return with_masks(entries, texts, davis / "Annotations_unsupervised" / "480p")
 
 
 def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
@@ -79,11 +81,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one target with its masks, whichever form they are in."""
-    images = entry.folder.parent
-    if images.name == "480p":
-        return read_target(entry, images.parent.parent / "Annotations_unsupervised" / "480p", FPS)
-    return read_target(entry, images.parent / "Annotations", FPS)
+    """Read one target with its masks."""
+    return read_target(entry, FPS)
 
 
 REFDAVIS = Reader("refdavis", ("train", "val"), find, read)

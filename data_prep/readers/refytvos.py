@@ -7,6 +7,7 @@ pixel is an object's id), `meta_expressions/{train,valid,test}/meta_expressions.
 The file of `valid` speaks of the videos of `test` too; they are taken off by the file of `test`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,20 @@ def find(root: Path, split: str) -> list[Entry]:
     entries = entries_of(path, videos, home, "obj_id")
     if split != "train":
         return entries
-    return with_classes(of_one_object(entries, path), classes_of(root / "train" / "meta.json"))
+    return with_masks(with_classes(entries, classes_of(home / "meta.json")), path, home / "Annotations")
 
 
-def of_one_object(entries: list[Entry], path: Path) -> list[Entry]:
-    """The entries as they are; UserError where a sentence does not refer to one object of the masks."""
+def with_masks(entries: list[Entry], path: Path, annotations: Path) -> list[Entry]:
+    """The entries of the file `path` with the folders of their palette masks, `annotations/<video>`.
+
+    Raises UserError where a sentence does not refer to one object of the masks.
+    """
     for entry in entries:
         if len(entry.facts["objects"] or ()) != 1:
             raise UserError(
                 f"{path}: {entry.name}: a sentence without one obj_id; restore it from the data set"
             )
-    return entries
+    return [replace(entry, files=(annotations / entry.folder.name,)) for entry in entries]
 
 
 def _without_test(root: Path, path: Path, videos: dict[str, Any]) -> dict[str, Any]:
@@ -77,18 +81,16 @@ def classes_of(path: Path) -> dict[str, dict[str, str]]:
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one target: its masks in `Annotations`, if it is one of the training set's."""
-    home = entry.folder.parent.parent
-    return read_target(entry, home / "Annotations" if home.name == "train" else None, FPS)
+    """Read one target."""
+    return read_target(entry, FPS)
 
 
-def read_target(entry: Entry, annotations: Path | None, fps: float) -> Sequence:
-    """Read a target with the palette masks in `annotations/<video>`; without them nothing is known."""
+def read_target(entry: Entry, fps: float) -> Sequence:
+    """Read a target with the masks that `with_masks` found; without them nothing is known."""
     names, frames = frames_in(entry)
-    if annotations is None:
+    if not entry.files:
         return sequence_of(entry, frames, unknown(len(names)), fps)
-    folder = annotations / entry.folder.name
-    (number,) = entry.facts["objects"]
+    (folder,), (number,) = entry.files, entry.facts["objects"]
     truth = truth_of_masks(masks_of_id(folder, names, frames.size, int(number)))
     return sequence_of(entry, frames, truth, fps, nowhere_note(truth, folder, f"object {number}"))
 

@@ -32,19 +32,25 @@ def find(root: Path, split: str) -> list[Entry]:
         return find_train(home, "auto" if split == "train_auto" else "manual")
     entries = []
     for video in read_names(home / f"{folder}.txt"):
-        for masks in folders_of(inside(home / ANNOTATIONS, video)):
-            facts = {"video": video, "object": masks.name, "masks": str(masks)}
-            entries.append(Entry(f"{video}_{masks.name}", home / IMAGES / video, facts))
+        for masks in _objects(home / ANNOTATIONS, video):
+            facts = {"video": video, "object": masks.name}
+            entries.append(Entry(f"{video}_{masks.name}", home / IMAGES / video, facts, (masks,)))
     return entries
+
+
+def _objects(annotations: Path, video: str) -> list[Path]:
+    """The folders of a video's objects; of a video without any, one that is told when it is read."""
+    folder = inside(annotations, video)
+    return folders_of(folder) if folder.is_dir() else [folder / "000"]
 
 
 def read(entry: Entry) -> Sequence:
     """Read one object of one video."""
-    if "masks" not in entry.facts:
+    (folder,) = entry.files
+    if folder.suffix == ".json":
         return read_train(entry)
     pictures = picture_names(entry.folder)
     frames = frames_of(entry.folder, pictures)
-    folder = Path(entry.facts["masks"])
     truth = truth_of_masks(_masks(folder, [Path(name).stem for name in pictures], frames.size))
     metadata = {name: entry.facts[name] for name in ("video", "object")}
     notes = nowhere_note(truth, folder, "the object")

@@ -44,8 +44,8 @@ def find_train(home: Path, kind: str) -> list[Entry]:
         video = path.name.removesuffix(ending)
         folder = (home / IMAGES if together else path.parent) / video
         for number in range(_num_objects(path)):
-            facts = {"video": video, "object": f"{number:03d}", "file": str(path)}
-            entries.append(Entry(f"{video}_{number:03d}", folder, facts))
+            facts = {"video": video, "object": f"{number:03d}"}
+            entries.append(Entry(f"{video}_{number:03d}", folder, facts, (path,)))
     return entries
 
 
@@ -59,7 +59,7 @@ def _num_objects(path: Path) -> int:
 
 def read_train(entry: Entry) -> Sequence:
     """Read one object of one video."""
-    path, at = Path(entry.facts["file"]), int(entry.facts["object"])
+    (path,), at = entry.files, int(entry.facts["object"])
     record = read_json(path)
     lists = part(record, "masklet", list, path, "the file")
     numbers, frames = _frames(entry.folder, path, record)

@@ -34,7 +34,7 @@ def find(root: Path, split: str) -> list[Entry]:
         )
     classes = _classes(root / CLASSES)
     entries = [
-        Entry(name, root / chunk, {"class": classes.get(name, "")})
+        Entry(name, root / chunk, {"class": classes.get(name, "")}, _files(root / chunk, name))
         for chunk in chunks
         for name in _names(root / chunk)
     ]
@@ -56,6 +56,11 @@ def _names(chunk: Path) -> list[str]:
     return sorted(boxes | pictures)
 
 
+def _files(chunk: Path, name: str) -> tuple[Path, Path]:
+    """The file of a sequence's boxes, and the folder of its frames."""
+    return inside(chunk / "anno", f"{name}.txt"), inside(chunk / "frames", name)
+
+
 def _classes(path: Path) -> dict[str, str]:
     """The class of each name; none where there is no such file."""
     if not path.exists():
@@ -72,10 +77,8 @@ def _classes(path: Path) -> dict[str, str]:
 
 def read(entry: Entry) -> Sequence:
     """Read one sequence; a target is there where its box is one."""
-    chunk, words = entry.folder, entry.facts["class"]
-    folder = inside(chunk / "frames", entry.name)
-    names = picture_names(folder)
-    boxes = read_boxes(inside(chunk / "anno", f"{entry.name}.txt"))
+    chunk, words, (path, folder) = entry.folder, entry.facts["class"], entry.files
+    names, boxes = picture_names(folder), read_boxes(path)
     if chunk.name == TEST:
         names, truth, notes = truth_of_test(folder, names, boxes)
     else:
