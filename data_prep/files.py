@@ -53,6 +53,15 @@ def writing(path: Path) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn a failure to read a file or a folder, which it names, into a UserError."""
+    try:
+        yield
+    except OSError as fault:
+        raise UserError(f"{fault.filename}: cannot be read ({fault.strerror}); mend that") from None
+
+
 def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
     """Write a text (UTF-8, line ends as they are) or bytes to `path`, whole or not at all.
 
@@ -84,6 +93,15 @@ def read_text(path: Path, mend: str) -> str:
         raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}); {mend}") from None
+
+
+def check_utf8(path: Path) -> None:
+    """Raise UserError where a path is not UTF-8 text, as names from another system's archive may be."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{shown}: the name is not UTF-8; rename it") from None
 
 
 def inside(folder: Path, name: str) -> Path:
