@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import UserError
-from data_prep.files import whole_file
+from data_prep.files import check_utf8, whole_file, writing
 from data_prep.frames import ImageFrames
 from data_prep.sequence import Sequence, Truth
 
@@ -67,12 +67,15 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
     assert truth is not None, "readers give one"
     if not isinstance(frames, ImageFrames):
         raise UserError(f"{sequence.name}: its frames lie in a video file; extract them into images first")
+    for path in frames.paths:
+        check_utf8(path)
     count = len(frames)
     spans = sequence.spans or ((0, count),) * len(sequence.prompts)
     return {
         "name": sequence.name,
         "folder": frames.paths[0].parent.relative_to(root).as_posix(),
-        "frames": [path.name for path in frames.paths],
+        # Not as Python's texts: of millions of frames these would fill the memory before they are written.
+        "frames": pa.array([path.name for path in frames.paths], pa.string()),
         "width": frames.size[0],
         "height": frames.size[1],
         "fps": sequence.fps,
@@ -85,7 +88,7 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
 
 
 def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
-    """Write an index, whole or not at all."""
+    """Write an index, whole or not at all. Raises UserError where it cannot be written."""
     columns = [_column([row[field.name] for row in rows], field.type) for field in SCHEMA]
     told = {
         "version": VERSION,
@@ -95,6 +98,7 @@ def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
     }
     batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA.with_metadata({"about": json.dumps(told)}))
     with (
+        writing(path),
         whole_file(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, batch.schema) as writer,
@@ -103,12 +107,13 @@ def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """A column; lists of numbers are joined as arrays, without a Python object a number."""
-    if not pa.types.is_list(kind) or pa.types.is_string(kind.value_type):
+    """A column; lists are joined as arrays, without a Python object for each of their values."""
+    if not pa.types.is_list(kind):
         return pa.array(values, kind)
     offsets = np.cumsum([0, *(len(value) for value in values)], dtype=np.int64)
-    numbers = np.concatenate([np.asarray(value) for value in values]) if values else np.zeros(0)
-    flat = pa.array(numbers.astype(kind.value_type.to_pandas_dtype(), copy=False), kind.value_type)
+    flat = pa.concat_arrays(
+        [value if isinstance(value, pa.Array) else pa.array(value, kind.value_type) for value in values]
+    )
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), flat)
 
 
