@@ -10,7 +10,8 @@ import pytest
 from configs.errors import UserError
 from data_prep.frames import VideoFrames
 from data_prep.index.build import build_index, index_path, state_of
-from data_prep.index.store import Index, LeftOut, row_of
+from data_prep.index.rows import row_of
+from data_prep.index.store import Index, LeftOut
 from data_prep.readers.entry import Entry
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
@@ -72,7 +73,8 @@ def test_changed_data_are(root: Path, change: str, monkeypatch: pytest.MonkeyPat
     elif change == "a sequence less":
         (root / "dog-12").rename(root / ".dog-12")
     else:
-        monkeypatch.setattr("data_prep.index.store.VERSION", 0)
+        for module in ("rows", "store"):
+            monkeypatch.setattr(f"data_prep.index.{module}.VERSION", 0)
     assert made(root)[1]
 
 

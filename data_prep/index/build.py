@@ -11,7 +11,8 @@ from typing import Any
 from configs.errors import UserError
 from data_prep.files import reading
 from data_prep.index.leave_out import split_off
-from data_prep.index.store import ENDING, VERSION, About, LeftOut, read_about, row_of, write_index
+from data_prep.index.rows import row_of, write_index
+from data_prep.index.store import ENDING, VERSION, About, LeftOut, read_about
 from data_prep.parallel import in_processes, with_bar
 from data_prep.readers.entry import Entry, Reader
 from data_prep.readers.listing import list_split
