@@ -17,4 +17,7 @@ DATA_SETS = (
     "mevis",
     "sav",
     "votsr",
+    "lasot_concise",
+    "tnl2k_concise",
+    "got10k_concise",
 )

@@ -58,6 +58,7 @@ def test_a_frame_said_to_show_the_target_without_a_box_is_unknown(root: Path) ->
 def test_the_list_orders_the_sequences_and_all_takes_every_folder(root: Path) -> None:
     (root / "annos").mkdir()
     (root / "lasot_train_concise").mkdir()
+    (root / "__MACOSX").mkdir()
     assert [entry.name for entry in LASOT.find(root, "train")] == ["dog-12", "car-1"]
     assert LASOT.find(root, "train")[1].folder == root / "car" / "car-1"
     for reader, split in ((LASOT, "all"), (LASOTEXT, "all"), (LASOTEXT, "test")):

@@ -107,6 +107,18 @@ def test_a_sentence_of_no_object_is_absent_throughout(root: Path) -> None:
     assert sequence.truth.present.tolist() == [ABSENT] * 4 and sequence.notes == ()
 
 
+@pytest.mark.parametrize("name", ["meta_expressions_v2.json", "meta_expressions_v2_release.json"])
+def test_the_second_version_goes_before_the_first(root: Path, name: str) -> None:
+    """Here with sentences alone that refer to nothing."""
+    told = {"7": sentence("a cat"), "8": sentence("a bird")}
+    videos = {"car-1": {"expressions": told, "frames": FRAMES["car-1"]}}
+    write_json(root / "train" / name, {"videos": videos})
+    (entry,) = MEVIS.find(root, "train")
+    sequence = MEVIS.read(entry)
+    assert (sequence.name, sequence.prompts) == ("car-1_exp7", ("a cat", "a bird"))
+    assert sequence.truth is not None and sequence.truth.present.tolist() == [ABSENT] * 5
+
+
 def test_valid_tells_no_objects_and_has_no_masks(root: Path) -> None:
     told = {"0": {"exp": CAR.prompt}, "1": {"exp": CAR.prompt}}
     videos = {"car-1": {"expressions": told, "frames": FRAMES["car-1"]}}
@@ -148,7 +160,8 @@ def test_missing_masks_are_told(root: Path) -> None:
             path.write_text(broken)
         with pytest.raises(UserError, match=r"mask_dict\.json: cannot be read"):
             MEVIS.find(root, "train")
-    with pytest.raises(UserError, match=r"valid_u/meta_expressions\.json: no such file"):
+    told = r"meta_expressions_v2\.json: no such file; put it or the split's meta_expressions\.json there"
+    with pytest.raises(UserError, match=rf"valid_u/{told}"):
         MEVIS.find(root, "valid_u")
 
 

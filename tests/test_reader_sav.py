@@ -189,8 +189,9 @@ def test_faults_of_val_are_told(val: Path) -> None:
     with pytest.raises(UserError, match=r"sav_1: masks of frame 00020, which is missing"):
         SAV.read(entry)
     (folder.parent.parent.parent / "sav_val.txt").write_text("sav_1\nsav_2\n")
+    *_, missing = SAV.find(val, "val")
     with pytest.raises(UserError, match=r"sav_2: no such folder"):
-        SAV.read(SAV.find(val, "val")[-1])
+        SAV.read(missing)
     (folder.parent.parent.parent / "sav_val.txt").write_text("../sav_1")
     with pytest.raises(UserError, match="leaves its folder"):
         SAV.find(val, "val")

@@ -80,12 +80,45 @@ def test_the_list_orders_and_has_lost_blanks_and_ampersands(root: Path) -> None:
     assert_same(read(root, "train", "monitor_manbagbike"), DOG, "monitor_manbagbike")
 
 
-def test_what_the_list_names_must_be_there_and_once(root: Path) -> None:
+def test_what_the_list_names_and_is_not_there_is_told_by_its_name_when_it_is_read(root: Path) -> None:
     (root / "TNL2K_testing_set.txt").write_text("car-1\nno-such\n")
-    with pytest.raises(
-        UserError, match=r"test: no folder for 'no-such', which .*TNL2K_testing_set\.txt names"
-    ):
+    (root / "test" / "empty").mkdir()
+    assert names(root, "test") == ["car-1", "no-such"]
+    with pytest.raises(UserError, match=r"test/no-such/groundtruth\.txt: no such file"):
+        read(root, "test", "no-such")
+    (root / "TNL2K_testing_set.txt").unlink()
+    assert names(root, "test") == ["car-1", "dog-12", "empty"]
+    with pytest.raises(UserError, match=r"test/empty/groundtruth\.txt: no such file"):
+        read(root, "test", "empty")
+    (root / "TNL2K_testing_set.txt").write_text("../car-1\n")
+    with pytest.raises(UserError, match="leaves its folder"):
         TNL2K.find(root, "test")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "TNL2K_train",
+        "TNL2K_train_subset",
+        "TNL2K_train_subset/train_data",
+        "train/TNL2k_train_subset_p2",
+        "TNL2k_train_subset_p2",
+    ],
+)
+def test_names_of_the_training_sets_folder(root: Path, place: str) -> None:
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / "train").rename(root / "kept")
+    (root / place).mkdir(parents=True)
+    (root / "kept" / "car-1").rename(root / place / "car-1")
+    (root / "kept").rmdir()
+    assert_same(read(root, "train", "car-1"), CAR)
+    if place.endswith("_p2"):
+        write((root / place).parent / "TNL2k_train_subset_p1", DOG)
+        assert names(root, "train") == ["car-1", "dog-12"]
+    assert names(root, "test") == ["car-1", "dog-12"]
+
+
+def test_a_sequence_must_be_there_once(root: Path) -> None:
     write(root / "train", CAR, "car -1")
     with pytest.raises(UserError, match="the same sequence as"):
         TNL2K.find(root, "train")

@@ -31,6 +31,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_the_list_orders_the_sequences_and_all_takes_every_folder(root: Path) -> None:
+    (root / ".unpacking").mkdir()
     assert [entry.name for entry in TNLLT.find(root, "train")] == ["dog-12", "car-1"]
     assert [entry.name for entry in TNLLT.find(root, "all")] == ["car-1", "dog-12"]
 
@@ -84,6 +85,12 @@ def test_more_frames_than_boxes_are_left_and_told(root: Path) -> None:
     (root / "car-1" / "absent_label.txt").write_text("1\n" * 3)
     sequence = TNLLT.read(TNLLT.find(root, "train")[1])
     assert len(sequence.frames) == 3 and "5 frames for 3 boxes" in sequence.notes[0]
+
+
+def test_a_frame_that_is_there_twice_is_refused(root: Path) -> None:
+    (root / "car-1" / "imgs" / "00003.JPG").write_bytes(b"")
+    with pytest.raises(UserError, match=r"imgs: holds 00003\.(JPG|png) and 00003\.(JPG|png); remove"):
+        TNLLT.read(TNLLT.find(root, "train")[1])
 
 
 def test_a_missing_list_and_a_name_that_leaves_the_root_are_refused(root: Path) -> None:

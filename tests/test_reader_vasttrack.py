@@ -124,7 +124,32 @@ def test_a_missing_list_is_named(root: Path, split: str) -> None:
         VASTTRACK.find(root, split)
 
 
-@pytest.mark.parametrize("name", ["../Train-3", "/Train-3", "Train"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_folders_named_after_the_archives_hold_classes(tmp_path: Path, listed: bool) -> None:
+    """A class may be in two of them."""
+    for part, video in (("part-1", TRAIN_3), ("part-12", TRAIN_10), ("part-12", MAGPIE)):
+        write(tmp_path / "train" / part, video)
+    if listed:
+        (tmp_path / "vasttrack_train_split.txt").write_text("Train-10\nTrain-3\nTrain-99\nNo\n")
+        assert names(tmp_path, "train") == ["Train-10", "Train-3", "Train-99", "No"]
+        for missing in VASTTRACK.find(tmp_path, "train")[2:]:
+            with pytest.raises(UserError, match=rf"{missing.name}/Groundtruth\.txt: no such file"):
+                VASTTRACK.read(missing)
+    for entry in VASTTRACK.find(tmp_path, "train")[: 2 if listed else 3]:
+        video = next(video for video in (TRAIN_3, TRAIN_10, MAGPIE) if video.name == entry.name)
+        assert_same(VASTTRACK.read(entry), video)
+
+
+def test_folders_that_are_no_classes(root: Path) -> None:
+    """The kit's and an archiver's are passed over, others are told."""
+    for name in ("annos/absent", "__MACOSX/Train"):
+        (root / name).mkdir(parents=True)
+    assert len(names(root, "all")) == 3
+    with pytest.raises(UserError, match=r"Train/Train-10: holds no Train-10-<number>; unpack the data set"):
+        VASTTRACK.find(root / "Train", "all")
+
+
+@pytest.mark.parametrize("name", ["../Train-3", "/Train-3", "Train-3/../../x", "Train-/../.."])
 def test_names_that_leave_the_root_are_refused(root: Path, name: str) -> None:
     (root / "vasttrack_test_list.txt").write_text(f"{name}\n")
     with pytest.raises(UserError, match="leaves its folder"):

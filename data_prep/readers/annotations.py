@@ -1,6 +1,7 @@
 """The text files that lie beside a sequence's frames: boxes, flags and words, however they are separated."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,27 +56,43 @@ def read_flags(path: Path) -> np.ndarray:
     """
     parts = read_text(path, MEND).translate(SEPARATORS).split()
     try:
-        return np.array(parts, np.float64).astype(np.int64)
+        flags = np.array(parts, np.float64)
     except ValueError:
-        raise UserError(f"{path}: holds something else than flags; {MEND}") from None
+        flags = np.array([np.nan])  # none, as those below
+    if not (np.isfinite(flags) & (flags == np.rint(flags))).all():
+        raise UserError(f"{path}: holds something else than flags; {MEND}")
+    return flags.astype(np.int64)
 
 
 def read_words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
     """The words of a file and of which frames each is true; no words at all where the file is empty.
 
-    A text is one prompt, its lines joined. A file whose every line is `<frame> <text>` holds a prompt
-    a line, each true from its frame (counted from 0) until the next one's. Raises UserError where the
-    file is missing.
+    A text is one prompt, its lines joined. A file that begins with `0 <text>`, or whose every line is
+    `<frame> <text>`, is one of `read_timed_words`. Raises UserError where the file is missing.
     """
     lines = [line.strip() for line in read_text(path, MEND).splitlines() if line.strip()]
-    timed = [TIMED.fullmatch(line) for line in lines]
-    if len(lines) > 1 and all(timed):
-        pairs = sorted((int(match[1]), match[2]) for match in timed if match)
-        stops = [start for start, _ in pairs[1:]] + [frames]
-        spans = tuple((start, stop) for (start, _), stop in zip(pairs, stops, strict=True))
-        return tuple(words for _, words in pairs), spans
+    if lines and (lines[0].startswith("0 ") or (len(lines) > 1 and all(map(TIMED.fullmatch, lines)))):
+        return read_timed_words(path, frames)
     text = " ".join(lines)
     return ((text,) if text else ()), None
+
+
+def read_timed_words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...]]:
+    """The words of a file with a line `<frame> <text>` whenever they change, and of which frames they are.
+
+    Each text is true from its frame (counted from 0) until that of the next one, and of none of the `frames`
+    where it begins after the last. Raises UserError where the file is missing or a line is none of these.
+    """
+    pairs = []
+    for number, line in enumerate(read_text(path, MEND).splitlines(), start=1):
+        match = TIMED.fullmatch(line.strip())
+        if match is not None:
+            pairs.append((int(match[1]), match[2]))
+        elif line.strip():
+            raise UserError(f"{path}: line {number} is not `<frame> <text>` ({line.strip()[:40]!r}); {MEND}")
+    pairs.sort()
+    bounds = [min(start, frames) for start, _ in pairs] + [frames]
+    return tuple(words for _, words in pairs), tuple(pairwise(bounds))
 
 
 def truth_of(boxes_xywh: np.ndarray, visible: np.ndarray | None) -> Truth:

@@ -1,5 +1,6 @@
 """What every reader offers: the sequences of a data set by name, and each of them read."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,19 +43,31 @@ class Reader:
     sparse: tuple[str, ...] = ()
 
 
+FOREIGN = {"__MACOSX", "@eaDir", "lost+found"}  # left by an archiver, a disk station, a file system
+
+
 def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
-    """The folders in `root` by name, hidden ones and those of `skip` left out.
+    """The folders in `root` by name, hidden and foreign ones and those of `skip` left out.
 
     Raises UserError where `root` is no folder or holds none.
     """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; check root=, and that the data are unpacked there")
-    found = sorted(
-        path for path in root.iterdir() if path.is_dir() and path.name[0] != "." and path.name not in skip
-    )
-    if not found:
-        raise UserError(f"{root}: holds no sequences; check root=, and that the data are unpacked there")
-    return found
+    mend = "check root=, and that the data are unpacked there"
+    try:
+        with os.scandir(root) as found:  # unlike a list of names it knows folders without a look at each
+            names = sorted(each.name for each in found if each.name[0] != "." and each.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{root}: no such folder; {mend}") from None
+    except OSError as fault:
+        raise UserError(f"{root}: cannot be listed ({fault.strerror}); {mend}") from None
+    names = [name for name in names if name not in FOREIGN and name not in skip]
+    if not names:
+        raise UserError(f"{root}: holds no sequences; {mend}")
+    return [root / name for name in names]
+
+
+def first_there(folder: Path, *names: str) -> Path:
+    """The first of some names that lies in a folder, the first of all where none does."""
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 def read_names(path: Path) -> list[str]:

@@ -4,8 +4,8 @@
 and, outside the test split, `absence.label` (1 = absent), `cover.label` (visible share, 0 to 8) and
 `meta_info.ini`. Boxes count pixels from 1, and stay so. `vot_train` and `vot_val` are the parts of
 the train split that share no video with VOT, as PyTracking published them: its two files hold numbers of
-lines of `train/list.txt`, counted from 0, and are looked for in the root. There are no sentences; the
-prompt is the object's class.
+lines of `train/list.txt`, counted from 0, and are looked for in the root. What trackers call `train_full` is
+`train` here, and their `official_val` `val`. There are no sentences; the prompt is the object's class.
 """
 
 import re

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import UserError
-from data_prep.files import inside
 from data_prep.readers.annotations import read_boxes, read_words, truth_of
-from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.classes import class_of, folder_of, sequences_of
+from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
 from data_prep.readers.flags import flags_of
 from data_prep.readers.kit import FOLDER, attributes
 from data_prep.readers.pictures import fitted, frames_of, picture_names
@@ -33,9 +32,7 @@ def find_lasot(root: Path, split: str) -> list[Entry]:
     """The sequences of a list, or every folder of every class for `all`."""
     if split == "all":
         return _every(root)
-    lists = [root / name for name in LISTS[split]]
-    path = next((path for path in lists if path.exists()), lists[0])
-    return [_entry(root, name) for name in read_names(path)]
+    return [_entry(root, name) for name in read_names(first_there(root, *LISTS[split]))]
 
 
 def find_lasotext(root: Path, split: str) -> list[Entry]:  # noqa: ARG001 -- its splits are the same
@@ -44,25 +41,12 @@ def find_lasotext(root: Path, split: str) -> list[Entry]:  # noqa: ARG001 -- its
 
 
 def _every(root: Path) -> list[Entry]:
-    names: list[str] = []
-    for folder in folders_of(root, skip=BESIDE):
-        found = [path.name for path in folders_of(folder) if path.name.startswith(f"{folder.name}-")]
-        if not found:
-            raise UserError(
-                f"{folder}: holds no {folder.name}-<number>; unpack the data set as <class>/<class>-<number>"
-            )
-        names += found
-    return [_entry(root, name) for name in names]
+    groups = folders_of(root, skip=BESIDE)
+    return [_entry(root, folder.name) for group in groups for folder in sequences_of(group)]
 
 
 def _entry(root: Path, name: str) -> Entry:
-    folder = inside(root, f"{_class(name)}/{name}")
-    return Entry(name, folder, {}, (root / FOLDER / "att" / f"{name}.txt",))
-
-
-def _class(name: str) -> str:
-    """`airplane` of `airplane-1`."""
-    return name.rpartition("-")[0] or name
+    return Entry(name, folder_of(root, name), {}, (root / FOLDER / "att" / f"{name}.txt",))
 
 
 def read_lasot(entry: Entry) -> Sequence:
@@ -82,7 +66,7 @@ def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
     boxes = read_boxes(entry.folder / "groundtruth.txt")
     names, notes = fitted(folder, picture_names(folder), boxes)
     prompts, spans = ((), None) if wordless else read_words(entry.folder / "nlp.txt", len(boxes))
-    metadata = {"class": _class(entry.name), **attributes(entry.files[0], ATTRIBUTES)}
+    metadata = {"class": class_of(entry.name), **attributes(entry.files[0], ATTRIBUTES)}
     frames, truth = frames_of(folder, names), truth_of(boxes, _visible(entry.folder, boxes))
     return Sequence(entry.name, frames, prompts, FPS, entry.folder, metadata, spans, truth, notes + wordless)
 

@@ -3,6 +3,10 @@
 `<root>/{train,valid_u,valid}/JPEGImages/<video>/<frame>.jpg`, `meta_expressions.json` and, but for `valid`,
 `mask_dict.json`: `{"<anno_id>": [<RLE or null>, …]}`, one a frame, null where the object is absent. A target
 is all the objects of a sentence together, and absent throughout where there are none.
+
+The second version (https://huggingface.co/datasets/FudanCVL/MeViSv2) has more sentences, some of them of
+nothing in the video, in `meta_expressions_v2.json`, and `meta_expressions_v2_release.json` for `valid`: they
+are read in place of the first version's where they are there.
 """
 
 import json
@@ -16,7 +20,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.geometry import Size
-from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.entry import Entry, Reader, first_there
 from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of
 from data_prep.readers.json_files import MEND
 from data_prep.readers.masks import nowhere_note, truth_of_masks, unknown
@@ -24,16 +28,16 @@ from data_prep.readers.rle import decode_rle
 from data_prep.sequence import Sequence
 
 KEY = re.compile(rb'"(\d+)"\s*:\s*\[')  # no packed mask holds a quote
-FILE = "meta_expressions.json"
+FILES = ("meta_expressions_v2.json", "meta_expressions_v2_release.json", "meta_expressions.json")
 MASKS = "mask_dict.json"
 
 
 def find(root: Path, split: str) -> list[Entry]:
     """A target a video; for `valid`, which tells no objects, a sentence a video."""
-    path = root / split / FILE
-    videos = read_videos(path, f"put the split's {FILE} there (meta_valid.json has no sentences)")
+    path = first_there(root / split, *FILES)
+    videos = read_videos(path, f"put it or the split's {FILES[-1]} there (meta_valid.json has no sentences)")
     entries = entries_of(path, videos, root / split, "anno_id")
-    if not any(entry.facts["objects"] for entry in entries):
+    if all(entry.facts["objects"] is None for entry in entries):
         return entries
     places = _places(root / split / MASKS)
     return [_placed(entry, places, root / split / MASKS) for entry in entries]

@@ -15,7 +15,7 @@ NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last one of a name
 def picture_names(folder: Path) -> list[str]:
     """Names of the pictures in a folder, by their numbers, whether padded or not.
 
-    Raises UserError where the folder is missing or holds none.
+    Raises UserError where the folder is missing or holds none, or has a frame twice, as `1.jpg` and `1.png`.
     """
     try:
         names = [path.name for path in folder.iterdir()]
@@ -24,11 +24,19 @@ def picture_names(folder: Path) -> list[str]:
     pictures = [name for name in names if name.lower().endswith(ENDINGS) and name[0] != "."]
     if not pictures:
         raise UserError(f"{folder}: holds no pictures; unpack them there")
+    stems = {_stem(name): name for name in pictures}
+    if len(stems) < len(pictures):
+        name = next(name for name in pictures if stems[_stem(name)] != name)
+        raise UserError(f"{folder}: holds {name} and {stems[_stem(name)]}; remove the one that is no frame")
     return sorted(pictures, key=_order)
 
 
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
 def _order(name: str) -> tuple[int, str]:
-    number = NUMBER.search(Path(name).stem)
+    number = NUMBER.search(_stem(name))
     return int(number[1]) if number else -1, name
 
 

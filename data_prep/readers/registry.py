@@ -1,6 +1,7 @@
 """All readers by the names that commands give them."""
 
 from configs.errors import UserError
+from data_prep.readers.concise import GOT10K_CONCISE, LASOT_CONCISE, TNL2K_CONCISE
 from data_prep.readers.entry import Reader
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.lasot import LASOT, LASOTEXT
@@ -33,6 +34,9 @@ _ALL = (
     MEVIS,
     SAV,
     VOTSR,
+    LASOT_CONCISE,
+    TNL2K_CONCISE,
+    GOT10K_CONCISE,
 )
 READERS: dict[str, Reader] = {reader.name: reader for reader in _ALL}
 

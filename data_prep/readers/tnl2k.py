@@ -1,9 +1,10 @@
 """TNL2K: videos with words, 1,300 to train and 700 to test (https://arxiv.org/abs/2103.16746).
 
-`<root>/{train,test}/<name>/imgs/*`, `groundtruth.txt` and `language.txt`, or one folder deeper, as the
-archives unpack. The evaluation kit (https://github.com/wangxiao5791509/TNL2K_evaluation_toolkit) has what
-the data set lacks: put its `annos` into the root for the flags of the test set, in which 1 means absent,
-and its lists for their order. Absence in the training set is known from empty boxes alone.
+`<root>/{train,test}/<name>/imgs/*`, `groundtruth.txt` and `language.txt`, or one folder deeper, as some
+archives unpack; `TNL2K_train`, `TNL2K_train_subset` and its parts `TNL2k_train_subset_p1` … are `train` too.
+The evaluation kit (https://github.com/wangxiao5791509/TNL2K_evaluation_toolkit) has what the data set lacks:
+put its `annos` into the root for the flags of the test set, in which 1 means absent, and its lists for their
+order. Absence in the training set is known from empty boxes alone.
 """
 
 from collections.abc import Iterator
@@ -13,15 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from data_prep.files import inside
 from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
 from data_prep.readers.entry import Entry, Reader, folders_of, read_names
 from data_prep.readers.kit import FOLDER, attributes
 from data_prep.readers.pictures import fitted, frames_of, picture_names
 from data_prep.sequence import Sequence, Span
 
-PLACES = {"train": ("train", "TNL2K_train"), "test": ("test", "TNL2K_test")}
 LISTS = {"train": "TNL2K_train_set.txt", "test": "TNL2K_testing_set.txt"}
-CORRECTIONS = "revised_annotations"  # of 12 training sequences: no sequences themselves
+CORRECTIONS = "revised_annotations"  # of 12 training sequences
+BESIDE = (CORRECTIONS, "tnl2k_train_concise")  # no sequences, though they may lie among them
 ATTRIBUTES = "CM ROT DEF FOC IV OV POC VC SV BC MB ARC LR FM AS TC MS"
 
 
@@ -40,30 +42,38 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def _find(root: Path, split: str) -> list[Entry]:
-    places = [root / name for name in PLACES[split]]
-    place = next((place for place in places if place.is_dir()), places[0])
+    places = _places(root, split)
     folders: dict[str, Path] = {}
-    for folder in _sequence_folders(place):
+    for folder in (folder for place in places for folder in _sequence_folders(place)):
         other = folders.setdefault(_official(folder.name), folder)
         if other != folder:
             raise UserError(f"{folder}: the same sequence as {other}; remove one of them")
     path = root / LISTS[split]
     names = [_official(name) for name in read_names(path)] if path.exists() else sorted(folders)
-    for name in names:
-        if name not in folders:
-            raise UserError(
-                f"{place}: no folder for {name!r}, which {path} names; unpack it there or remove the list"
-            )
-    return [Entry(name, folders[name], {}, _kit_files(root, split, name)) for name in names]
+    found = [(name, folders.get(name, inside(places[0], name))) for name in names]
+    return [Entry(name, folder, {}, _kit_files(root, split, name)) for name, folder in found]
+
+
+def _places(root: Path, split: str) -> list[Path]:
+    """The folder of a split by any of its names, or the folders of its parts."""
+    there = {folder.name.lower(): folder for folder in folders_of(root)}
+    for name in (split, f"tnl2k_{split}", f"tnl2k_{split}_subset"):
+        if name in there:
+            return [there[name]]
+    parts = [folder for name, folder in there.items() if name.startswith(f"tnl2k_{split}_subset_p")]
+    if not parts:
+        raise UserError(f"{root / split}: no such folder; check root=, and that the data are unpacked there")
+    return parts
 
 
 def _sequence_folders(place: Path) -> Iterator[Path]:
-    """The folders of sequences in `place` or in its parts, `TNL2k_train_subset_p9` and the like."""
-    for folder in folders_of(place, skip=(CORRECTIONS,)):
-        if (folder / "imgs").is_dir() or (folder / "groundtruth.txt").exists():
+    """The folders of sequences in `place`, or in folders of it that are parts (`TNL2k_train_subset_p9`)."""
+    for folder in folders_of(place, skip=BESIDE):
+        is_sequence = (folder / "imgs").is_dir() or (folder / "groundtruth.txt").exists()
+        if is_sequence or not any(path.is_dir() for path in folder.iterdir()):
             yield folder
         else:
-            yield from folders_of(folder, skip=(CORRECTIONS,))
+            yield from folders_of(folder, skip=BESIDE)
 
 
 def _official(name: str) -> str:
@@ -102,9 +112,8 @@ def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, .
     flags = read_flags(path)
     if len(flags) not in (frames, frames + 1):  # the kit has one too many for advSamp_monitor_bikeyellow
         raise UserError(f"{path}: {len(flags)} flags for {frames} boxes; restore it from the evaluation kit")
-    notes = (
-        () if len(flags) == frames else (f"{path}: {len(flags)} flags for {frames} boxes; the last is left",)
-    )
+    one_more = len(flags) > frames
+    notes = (f"{path}: {len(flags)} flags for {frames} boxes; the last is left",) if one_more else ()
     return flags[:frames] == 0, notes
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.files import inside
 from data_prep.readers.annotations import read_boxes, read_words, truth_of
-from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
 from data_prep.readers.flags import flags_of
 from data_prep.readers.pictures import fitted, frames_of, picture_names
 from data_prep.sequence import Sequence
@@ -21,8 +21,7 @@ def find(root: Path, split: str) -> list[Entry]:
     """The sequences of a list, or every folder for `all`."""
     if split == "all":
         return [Entry(folder.name, folder) for folder in folders_of(root)]
-    lists = [root / pattern.format(split) for pattern in LISTS]
-    path = next((path for path in lists if path.exists()), lists[0])
+    path = first_there(root, *(pattern.format(split) for pattern in LISTS))
     return [Entry(name, inside(root, name)) for name in read_names(path)]
 
 

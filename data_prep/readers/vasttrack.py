@@ -1,21 +1,26 @@
 """VastTrack: short videos of 2,115 classes with a sentence each (https://github.com/HengLan/VastTrack).
 
 `<root>/<class>/<class>-<n>/{imgs/%05d.jpg, Groundtruth.txt, nlp.txt}`; arXiv 2403.03493. Classes hold
-blanks and hyphens. Boxes count pixels from 1, and stay so; `0,0,0,0` means absent, and there are no flags.
+blanks and hyphens; their folders may lie in others named after the archives, `part-1` and so on. Boxes
+count pixels from 1, and stay so; `0,0,0,0` means absent, and there are no flags.
 The two splits may lie in folders `train` and `test`. In one root they share classes and only lists tell
 them apart: the official `vasttrack_test_list.txt`, and for training a `vasttrack_train_split.txt`, without
 which all that is not in the test list is taken.
 """
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.files import inside
 from data_prep.readers.annotations import read_boxes, read_words, truth_of
-from data_prep.readers.entry import Entry, Reader, folders_of, read_names
+from data_prep.readers.classes import class_of, folder_of, sequences_of
+from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
+from data_prep.readers.kit import FOLDER
 from data_prep.readers.pictures import fitted, frames_of, picture_names
 from data_prep.sequence import Sequence
 
 LISTS = {"train": "vasttrack_train_split.txt", "test": "vasttrack_test_list.txt"}
+PART = re.compile(r"part[-_ ]?\d+")
 
 
 def find(root: Path, split: str) -> list[Entry]:
@@ -26,7 +31,7 @@ def find(root: Path, split: str) -> list[Entry]:
         return sorted((entry for base in bases for entry in _all(base)), key=lambda entry: entry.name)
     base, path = root / split if apart else root, root / LISTS[split]
     if path.exists() or (split == "test" and not apart):
-        return [Entry(name, inside(base, f"{class_of(name)}/{name}")) for name in read_names(path)]
+        return _listed(base, read_names(path))
     if apart:
         return _all(base)
     test = set(read_names(root / LISTS["test"]))
@@ -39,19 +44,35 @@ def _apart(root: Path) -> list[str]:
     return [split for split in LISTS if split in there]
 
 
-def class_of(name: str) -> str:
-    """The class of a sequence: all before the last hyphen."""
-    return name.rpartition("-")[0]
+def _listed(base: Path, names: list[str]) -> list[Entry]:
+    """The sequences of a list, in whichever part they lie."""
+    homes: dict[str, list[Path]] = {}
+    for group in _groups(base):
+        homes.setdefault(group.name, []).append(group.parent)
+    entries = []
+    for name in names:
+        places = [folder_of(home, name) for home in homes.get(class_of(name), ())]
+        entries.append(Entry(name, next(filter(Path.is_dir, places), folder_of(base, name))))
+    return entries
 
 
 def _all(base: Path) -> list[Entry]:
-    return [Entry(folder.name, folder) for group in folders_of(base) for folder in folders_of(group)]
+    return [Entry(folder.name, folder) for group in _groups(base) for folder in sequences_of(group)]
+
+
+def _groups(base: Path) -> Iterator[Path]:
+    """The folders of classes in `base`, and in those that bear the names of the archives (`part-1`)."""
+    for folder in folders_of(base, skip=(FOLDER,)):
+        if PART.fullmatch(folder.name):
+            yield from folders_of(folder)
+        else:
+            yield folder
 
 
 def read(entry: Entry) -> Sequence:
     """Read one sequence; one that ships without `nlp.txt` has no words, and a note."""
-    boxes = read_boxes(_existing(entry.folder, "Groundtruth.txt", "groundtruth.txt"))
-    folder = _existing(entry.folder, "imgs", "img")
+    boxes = read_boxes(first_there(entry.folder, "Groundtruth.txt", "groundtruth.txt"))
+    folder = first_there(entry.folder, "imgs", "img")
     names, notes = fitted(folder, picture_names(folder), boxes)
     path = entry.folder / "nlp.txt"
     prompts: tuple[str, ...] = ()
@@ -63,11 +84,6 @@ def read(entry: Entry) -> Sequence:
     metadata = {"class": class_of(entry.name)}
     frames, truth = frames_of(folder, names), truth_of(boxes, None)
     return Sequence(entry.name, frames, prompts, 25.0, entry.folder, metadata, spans, truth, notes)
-
-
-def _existing(folder: Path, *names: str) -> Path:
-    """The first of some names that lies in a folder, or the first of all: its spelling varies."""
-    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 VASTTRACK = Reader("vasttrack", ("train", "test", "all"), find, read)

@@ -1,0 +1,56 @@
+"""LaSOT, TNL2K and GOT-10k with DTVLT's concise texts in place of their own words.
+
+DTVLT (http://videocube.aitestunion.com) has sentences that a language model wrote, one for every hundred
+frames of the training sequences: files `<name>.txt` of lines `<frame> <text>` in a folder that is looked for
+where DUTrack (https://github.com/GXNU-ZhongLab/DUTrack) has it. Test sequences keep their own words, and all
+else is as the data set's own reader has it.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.readers.annotations import read_timed_words
+from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.got10k import GOT10K
+from data_prep.readers.lasot import LASOT
+from data_prep.readers.tnl2k import TNL2K
+from data_prep.sequence import Sequence
+
+TEXTLESS = ("val", "test")
+
+
+def find(root: Path, split: str, own: Reader, place: str) -> list[Entry]:
+    """The sequences as their own reader finds them, those to train on with their files of texts."""
+    texts, entries = root / place, own.find(root, split)
+    if split in TEXTLESS:
+        return entries
+    if not texts.is_dir():
+        raise UserError(f"{texts}: no such folder; unpack the concise texts of DTVLT there")
+    return [_with_texts(entry, texts / f"{entry.folder.name}.txt") for entry in entries]
+
+
+def _with_texts(entry: Entry, path: Path) -> Entry:
+    return replace(entry, facts=entry.facts | {"concise": True}, files=(*entry.files, path))
+
+
+def read(entry: Entry, own: Reader) -> Sequence:
+    """Read one sequence, and for its words the texts of its file."""
+    if "concise" not in entry.facts:
+        return own.read(entry)
+    *files, texts = entry.files
+    sequence = own.read(replace(entry, files=tuple(files)))
+    prompts, spans = read_timed_words(texts, len(sequence.frames))
+    return replace(sequence, prompts=prompts, spans=spans)
+
+
+def _reader(own: Reader, place: str) -> Reader:
+    splits = tuple(split for split in own.splits if split != "all")
+    found, reading = partial(find, own=own, place=place), partial(read, own=own)
+    return replace(own, name=f"{own.name}_concise", splits=splits, find=found, read=reading)
+
+
+LASOT_CONCISE = _reader(LASOT, "lasot_train_concise")
+TNL2K_CONCISE = _reader(TNL2K, "tnl2k_train_concise")
+GOT10K_CONCISE = _reader(GOT10K, "train/got-10k_train_concise")
