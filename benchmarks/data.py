@@ -24,7 +24,8 @@ import numpy as np
 from benchmarks.machine import machine
 from data_prep.frames import ImageFrames
 from data_prep.geometry import Box
-from data_prep.index.store import About, Index, row_of, write_index
+from data_prep.index.rows import row_of, write_index
+from data_prep.index.store import About, Index
 from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
 from data_prep.sampling.lines import PairPlan, write_pairs
 from data_prep.sampling.pairs import Pair, PairSampler

@@ -81,8 +81,13 @@ def _run_jobs(
     def job(config: DictConfig) -> None:
         statuses.append(_run_job(main, config))
 
-    with known_to_hydra(command), _hydra_process(arguments):
-        hydra.main(version_base="1.3", config_path=str(folder), config_name=command)(job)()
+    try:
+        with known_to_hydra(command), _hydra_process(arguments):
+            hydra.main(version_base="1.3", config_path=str(folder), config_name=command)(job)()
+    except OSError as fault:  # of a job's own ones nothing comes here
+        raise UserError(
+            f"{fault.filename}: cannot be written ({fault.strerror}); choose another out="
+        ) from None
     return max(statuses, default=0)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from configs.errors import UserError
+
 PACKAGES = (
     "refertrack", "torch", "torchvision", "transformers", "peft", "accelerate", "deepspeed", "trl", "sam2",
     "qwen-vl-utils", "vot-toolkit", "hydra-core", "numpy", "av", "pillow",
@@ -19,13 +21,18 @@ ROOT = Path(__file__).resolve().parent.parent
 def write_record(folder: Path, config: DictConfig) -> None:
     """Write `resolved.yaml` and `versions.json` into a results folder.
 
-    Of the processes of a distributed run only the first one writes.
+    Of the processes of a distributed run only the first one writes. Raises UserError where it cannot.
     """
     if os.environ.get("RANK", "0") != "0":
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "resolved.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-    (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "resolved.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
+        (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
+    except OSError as fault:
+        raise UserError(
+            f"out={folder}: cannot be written ({fault.strerror}); free space or choose another folder"
+        ) from None
 
 
 def versions() -> dict[str, str | bool | None]:

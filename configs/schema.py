@@ -5,6 +5,7 @@ value is refused before anything heavy loads, and a test can refuse a key withou
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -90,6 +91,8 @@ class Key:
         if self.choices and value not in self.choices:
             hint = did_you_mean(str(value), self.choices)
             raise UserError(f"{self.name}={value}: must be one of {', '.join(self.choices)}{hint}")
+        if isinstance(value, float) and math.isnan(value):  # it is neither below nor above any bound
+            raise UserError(f"{self.name}={value}: must be a number")
         if self.minimum is not None and value < self.minimum:
             raise UserError(f"{self.name}={value}: must be at least {self.minimum}")
         if self.maximum is not None and value > self.maximum:

@@ -64,7 +64,7 @@ def _unpack(settings: DataSettings) -> None:
 
     if not settings.archive:
         raise UserError("task=unpack: name the parts, as archive='TNLLT_part_*' out=/data/TNLLT")
-    limits = Limits(int(settings.max_gib * GIB), settings.max_members, settings.max_ratio)
+    limits = Limits(settings.max_gib * GIB, settings.max_members, settings.max_ratio)
     done = unpack(settings.archive, Path(settings.out), settings.md5, settings.tar_md5, limits)
     for line in done.notes:
         print(line)

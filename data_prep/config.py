@@ -108,9 +108,13 @@ class DataSettings:
     archive: str = key("", "task=unpack: the parts, in quotes, as 'TNLLT_part_*'; tar, plain or gz, xz, bz2")
     md5: str = key("", "task=unpack: md5 of the joined parts, or a file that holds it; empty: not compared")
     tar_md5: str = key("", "task=unpack: md5 of what they decompress to, likewise")
-    max_gib: float = key(1024.0, "task=unpack: most GiB of files in all; more is refused", minimum=0.0)
+    max_gib: float = key(
+        1024.0, "task=unpack: most GiB of files in all, more is refused; inf: no limit", minimum=0.0
+    )
     max_members: int = key(10_000_000, "task=unpack: most files and folders", minimum=1)
-    max_ratio: float = key(100.0, "task=unpack: most bytes that one byte decompresses to", minimum=1.0)
+    max_ratio: float = key(
+        100.0, "task=unpack: most bytes that one byte decompresses to; inf: no limit", minimum=1.0
+    )
     out: str = key("outputs/data_prep/${task}", "folder of the workspace")
 
 

@@ -42,8 +42,8 @@ def _umask() -> int:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Turn a failure to write `path` into a UserError."""
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write to `path`, a file or a folder, into a UserError."""
     try:
         yield
     except OSError as fault:
@@ -51,6 +51,15 @@ def _told(path: Path) -> Iterator[None]:
         raise UserError(
             f"{path}: cannot be written ({reason}); free space or choose another folder"
         ) from None
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn a failure to read a file or a folder, which it names, into a UserError."""
+    try:
+        yield
+    except OSError as fault:
+        raise UserError(f"{fault.filename}: cannot be read ({fault.strerror}); mend that") from None
 
 
 def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
@@ -61,13 +70,13 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
     Raises UserError where the disk is full or the folder cannot be written: `path` is then as it was.
     """
     data = content.encode() if isinstance(content, str) else content
-    with _told(path), whole_file(path, durable) as temporary:
+    with writing(path), whole_file(path, durable) as temporary:
         temporary.write_bytes(data)
 
 
 def copy_whole(source: Path, path: Path) -> None:
     """Copy a file to `path`, whole or not at all. Raises UserError as `write_whole` does."""
-    with _told(path), whole_file(path) as temporary:
+    with writing(path), whole_file(path) as temporary:
         shutil.copyfile(source, temporary)
 
 
@@ -84,6 +93,15 @@ def read_text(path: Path, mend: str) -> str:
         raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}); {mend}") from None
+
+
+def check_utf8(path: Path) -> None:
+    """Raise UserError where a path is not UTF-8 text, as names from another system's archive may be."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise UserError(f"{shown}: the name is not UTF-8; rename it") from None
 
 
 def inside(folder: Path, name: str) -> Path:

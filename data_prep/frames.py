@@ -55,8 +55,13 @@ class ImageFrames:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Decode one image file to RGB, uint8, (height, width, 3); raises UserError where it cannot be read."""
+    """Decode one image file to RGB, uint8, (height, width, 3); raises UserError where it cannot be read.
+
+    Of 16 bits the high eight are taken, as by OpenCV; Pillow alone would make all but the darkest white.
+    """
     with _opened(path) as image:
+        if image.mode.startswith("I;16"):
+            return np.repeat((np.array(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
         return np.array(image.convert("RGB"))  # a copy: torch wants to own its arrays
 
 
@@ -87,8 +92,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError:
         raise UserError(f"{path}: frame is missing; restore it or correct the sequence") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as fault:
-        raise UserError(f"{path}: frame cannot be read ({fault}); replace the file") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as fault:
+        raise UserError(f"{path}: frame cannot be read ({_reason(fault)}); replace the file") from None
+
+
+def _reason(fault: Exception) -> str:
+    """What an exception says, without the path that it repeats."""
+    if isinstance(fault, UnidentifiedImageError):
+        return "no image of a known form"
+    return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
 
 
 @dataclass(frozen=True)

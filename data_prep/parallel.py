@@ -1,10 +1,15 @@
-"""The same work on many items, in several processes."""
+"""The same work on many items, in several processes, and a bar that shows how far it is."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
+
+from configs.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -14,11 +19,42 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers:
     """What `work` gives for each item, in order, as it comes; `workers` is the number of processes.
 
     1: in this process; 0: one a core. `work` must be importable, since the processes are started afresh.
+    Raises UserError where one of them was killed.
     """
     if workers == 1:
         yield from map(work, items)
         return
     count = workers or len(os.sched_getaffinity(0))
     # Not forks: one of a process in which threads live (OpenCV's, torch's) may hang.
-    with ProcessPoolExecutor(count, get_context("spawn")) as processes:
-        yield from processes.map(work, items)
+    with ProcessPoolExecutor(count, get_context("spawn"), _begin) as processes:
+        try:
+            yield from processes.map(work, items)
+        except BrokenProcessPool:
+            raise UserError(
+                "workers=: a process was ended, as the system does where memory is short; give fewer"
+            ) from None
+
+
+def _begin() -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that started this; end with that one.
+
+    Else a command that is killed (not stopped) would leave its processes waiting for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None, "called where one was started"
+    parent.join()
+    os._exit(1)
+
+
+def with_bar(results: Iterable[Result], label: str, total: int) -> Iterable[Result]:
+    """The results as they come; a terminal, and nothing else, is shown how many of `total` there are."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(results, label, total, console=console, disable=not console.is_terminal)

@@ -1,7 +1,11 @@
 """`task=check`: each fault is found in a set that has it, and nothing is found in one that has none."""
 
 import dataclasses
+import errno
 import json
+import os
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,6 +93,29 @@ def more_frames(car: Path) -> None:
     Image.fromarray(CAR.picture(5)).save(car / "imgs" / "00006.png")
 
 
+def huge(car: Path) -> None:
+    """A header that speaks of 30,000 x 30,000 pixels."""
+    Image.new("RGB", (1, 1)).save(path := car / "imgs" / "00002.png")
+    header = b"IHDR" + struct.pack(">II", 30_000, 30_000) + b"\x08\x02\0\0\0"
+    data = path.read_bytes()
+    path.write_bytes(data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:])
+
+
+def not_utf8(car: Path) -> None:
+    path = os.fsencode(car / "imgs" / "00005.png")
+    Path(os.fsdecode(path)).rename(os.fsdecode(path.replace(b"5.", b"5\xe9.")))
+
+
+def loop(car: Path) -> None:
+    (car / "imgs" / "00003.png").unlink()
+    (car / "imgs" / "00003.png").symlink_to("00003.png")
+
+
+def no_frames(car: Path) -> None:
+    for path in (car / "imgs").iterdir():
+        path.unlink()
+
+
 REST = "3,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7\n"
 
 
@@ -102,6 +129,27 @@ REST = "3,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7\n"
         (text("imgs/00002.png", ""), "frame_unreadable", 1, "00002.png: frame cannot be read"),
         (another_size, "frame_size", 2, "00002.png: frame is 16x12 but the sequence is 32x24"),
         (lost, "frame_gap", 1, "00003.png: the next frame is 00009.png"),
+        (
+            boxes("40,3,8,6\n41,3,8,6\n0,0,0,0\n42,3,8,6\n6,4,9,7"),
+            "boxes_away",
+            3,
+            "00001.png: the target has the box 40",
+        ),
+        (
+            boxes("40,3,8,6\n41,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7"),
+            "box_away",
+            2,
+            "00001.png: the target has the box 40",
+        ),
+        (
+            huge,
+            "frame_unreadable",
+            1,
+            "00002.png: frame cannot be read (Image size (900000000 pixels) exceeds",
+        ),
+        (not_utf8, "refused", 1, "00005\\xe9.png: the name is not UTF-8; rename it"),
+        (loop, "frame_missing", 1, "00003.png: frame cannot be read (Too many levels of symbolic links)"),
+        (no_frames, "refused", 1, "imgs: holds no pictures; unpack them there"),
         (boxes("32,3,8,6\n" + REST), "box_away", 1, "00001.png: the target has the box 32,3,8,6, which lies"),
         (boxes("2,-6,8,6\n" + REST), "box_away", 1, "outside the 32x24 image; correct"),
         (boxes("27,3,8,6\n" + REST), "box_over", 1, "27,3,8,6, which leaves the 32x24 image; correct"),
@@ -232,6 +280,47 @@ def test_two_sequences_of_one_name_are_found(tmp_path: Path) -> None:
     assert str(tmp_path / "train") in finding.line and str(tmp_path / "test") in finding.line
 
 
+def test_a_name_that_is_listed_twice_is_told_and_examined_once(root: Path) -> None:
+    (root / "train_split.txt").write_text("car-1\n\ndog-12\ncar-1\n")
+    checked = check_split(TNLLT, root, "train", workers=1)
+    finding = only(list(checked.findings))
+    assert (finding.sequence, finding.kind, checked.sequences) == ("car-1", "listed_twice", 2)
+    assert "car-1: stands 2 times in the list of train, as the names 1, 3; it is taken once" in finding.line
+
+
+def test_several_processes_tell_the_same_in_the_same_order(root: Path) -> None:
+    for number in range(6):
+        write(root, dataclasses.replace(CAR, name=f"more-{number}", prompt=f"car {number}"))
+        (root / f"more-{number}" / "imgs" / f"0000{1 + number % 5}.png").write_bytes(b"")
+    told = found(root)
+    assert len(told) == 6 and found(root, workers=2) == told
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    (root / "train_split.txt").write_text("dog-12\n")
+    with monkeypatch.context() as patch:
+        real = Path.iterdir
+        patch.setattr(Path, "iterdir", lambda path: refuse(path) if path.name == "car-1" else real(path))
+        assert only(found(root, "train")).kind == "unlisted", "what cannot be looked into may be a sequence"
+        patch.setattr(Path, "is_dir", refuse)
+        with pytest.raises(UserError, match=r"set: cannot be read \(Permission denied\); mend that"):
+            found(root)
+    reader = dataclasses.replace(TNLLT, read=lambda entry: refuse(entry.folder))
+    told = check_split(reader, root, "train", workers=1).findings
+    assert [each.kind for each in told] == ["refused", "unlisted"] and "dog-12: cannot be read" in told[
+        0
+    ].line
+
+
+def test_a_sequence_whose_name_is_not_utf8_stops_the_run(root: Path) -> None:
+    (root / "car-1").rename(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    with pytest.raises(UserError, match=r"set/caf\\xe9: the name is not UTF-8; rename it"):
+        found(root)
+
+
 def test_wrong_names_in_the_lists_are_found(root: Path) -> None:
     (root / "train_split.txt").write_text("car_1\n")
     (root / "test_split.txt").write_text("dog-12\n")
@@ -279,13 +368,13 @@ def test_the_command_tells_and_the_index_leaves_out(
     text("language.txt", "")(root / "car-1")
     assert run("task=check", "out=told") == 0, "doubtful alone"
     assert "text_none" in capsys.readouterr().out and (told / "leave_out.txt").read_text() == ""
-    boxes("40,3,8,6\n34,3,8,6\n0,0,0,0\n31,4,8,6\n6,4,9,7\n")(root / "car-1")
+    boxes("40,3,8,6\n34,3,8,6\n0,0,0,0\n31,4,8,6\n36,4,9,7\n")(root / "car-1")
     assert run("task=check", "out=told", "margin=7", "decode=true") == 1
     out = capsys.readouterr().out
-    assert "box_away: car-1: " in out and "(the first of 2)" in out and "(2 sequences, 1 broken; in" in out
+    assert "boxes_away: car-1: " in out and "(the first of 3)" in out and "(2 sequences, 1 broken; in" in out
     assert (told / "leave_out.txt").read_text() == "car-1\n"
     report = json.loads((told / "check.json").read_text())
-    assert report["counts"] == {"box_away": 1, "text_none": 1} and report["broken"] == ["car-1"]
+    assert report["counts"] == {"boxes_away": 1, "text_none": 1} and report["broken"] == ["car-1"]
     assert (report["data"], report["split"], report["root"]) == ("tnllt", "all", str(root))
     assert report["settings"] == {"decode": True, "margin": 7.0} and report["sequences"] == 2
     assert [finding["severity"] for finding in report["findings"]] == ["broken", "doubtful"]
@@ -309,10 +398,10 @@ def test_data_or_a_list_that_are_not_there_are_a_mistake(root: Path) -> None:
 
 
 def test_the_table_shows_the_first_few_of_each_kind(capsys: pytest.CaptureFixture[str]) -> None:
-    findings = tuple(Finding(f"[red]{number}", "box_away", "a line", 7) for number in range(SHOWN + 2))
+    findings = tuple(Finding(f"[red]{number}", "boxes_away", "a line", 7) for number in range(SHOWN + 2))
     checked = Checked("tnllt", "all", Path("set"), CheckSettings(), 9, findings)
     print_report(checked)
     out = capsys.readouterr().out
     assert out.count("a line (the first of 7)") == SHOWN and "[red]0" in out
-    assert "box_away: 2 more, all in check.json" in out
-    assert report_of(checked)["counts"] == {"box_away": SHOWN + 2} and len(checked.broken) == SHOWN + 2
+    assert "boxes_away: 2 more, all in check.json" in out
+    assert report_of(checked)["counts"] == {"boxes_away": SHOWN + 2} and len(checked.broken) == SHOWN + 2

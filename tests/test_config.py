@@ -95,6 +95,10 @@ def refused(run):
     return refused
 
 
+def test_what_is_no_number_is_refused(refused):
+    assert refused("betas=[0.5,nan]") == "error: betas=nan: must be a number\n"
+
+
 def test_settings_are_real_objects(run):
     (settings,), status, _, _ = run("model=huge", "tracker=deep", "tracker.depth=5", "betas=[0.5,0.6]")
     assert status == 0
@@ -275,6 +279,22 @@ def test_the_folder_holds_the_configuration_and_the_versions(run):
     versions = json.loads((folder / "versions.json").read_text())
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
     assert {"torch", "transformers", "git_revision", "git_dirty"} <= versions.keys()
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(run):
+    Path("file").write_text("x")
+    seen, status, out, err = run("out=file/below")
+    assert (seen, status, out) == ([], 1, "")
+    assert err == "error: file/below: cannot be written (Not a directory); choose another out=\n"
+
+
+def test_a_record_that_cannot_be_written_is_one_line(run):
+    Path("there", "versions.json").mkdir(parents=True)
+    seen, status, out, err = run("out=there")
+    assert (seen, status, out) == ([], 1, "")
+    assert (
+        err == "error: out=there: cannot be written (Is a directory); free space or choose another folder\n"
+    )
 
 
 def test_only_the_first_process_of_a_distributed_run_writes_the_record(run, monkeypatch):

@@ -13,7 +13,8 @@ from PIL import Image
 from configs.errors import UserError
 from data_prep.frames import ImageFrames
 from data_prep.geometry import box_of_mask
-from data_prep.index.store import About, row_of, write_index
+from data_prep.index.rows import row_of, write_index
+from data_prep.index.store import About
 from data_prep.prompts import BUILT_IN
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
 from data_prep.votsr.regions import decode_mask

@@ -10,7 +10,8 @@ import pytest
 from configs.errors import UserError
 from data_prep.frames import VideoFrames
 from data_prep.index.build import build_index, index_path, state_of
-from data_prep.index.store import Index, LeftOut, row_of
+from data_prep.index.rows import row_of
+from data_prep.index.store import Index, LeftOut
 from data_prep.readers.entry import Entry
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
@@ -72,7 +73,8 @@ def test_changed_data_are(root: Path, change: str, monkeypatch: pytest.MonkeyPat
     elif change == "a sequence less":
         (root / "dog-12").rename(root / ".dog-12")
     else:
-        monkeypatch.setattr("data_prep.index.store.VERSION", 0)
+        for module in ("rows", "store"):
+            monkeypatch.setattr(f"data_prep.index.{module}.VERSION", 0)
     assert made(root)[1]
 
 
@@ -103,6 +105,41 @@ def test_what_cannot_be_read_is_left_out_and_told(root: Path) -> None:
     assert left.name == "car-1" and "line 1 is not four numbers" in left.reason
     assert isinstance(left, LeftOut) and len(index) == 1
     assert "5 frames for 4 boxes" in index.about.notes[0]
+
+
+def test_a_name_that_is_listed_twice_is_indexed_once_and_told(root: Path) -> None:
+    names = root / "train_split.txt"
+    names.write_text("car-1\ndog-12\ncar-1\n")
+    about, _ = build_index(TNLLT, root, "train", root.parent, 1)
+    assert about.sequences == 2 and "car-1: stands 2 times in the list of train, as" in about.notes[0]
+    names.write_text("car-1\ndog-12\n")
+    about, now = build_index(TNLLT, root, "train", root.parent, 1)
+    assert now and about.notes == (), "what is told is not left from an earlier list"
+
+
+def test_a_frame_whose_name_is_not_utf8_is_told(root: Path) -> None:
+    path = root / "car-1" / "imgs" / "00005.png"
+    path.rename(os.fsdecode(os.fsencode(path).replace(b"5.", b"5\xe9.")))
+    (left,) = made(root)[0].about.left_out
+    assert left.name == "car-1" and "00005\\xe9.png: the name is not UTF-8; rename it" in left.reason
+
+
+def test_an_index_that_cannot_be_written_is_one_line_and_leaves_the_old_one(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, _ = made(root)
+    before = index.path.read_bytes()
+    (root / "car-1" / "language.txt").write_text("another car")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(
+            UserError, match=r"tnllt-all\.arrow: cannot be written \(No space left on device\)"
+        ):
+            made(root)
+    assert index.path.read_bytes() == before and list(index.path.parent.iterdir()) == [index.path]
+    (root.parent / "file").write_text("x")
+    with pytest.raises(UserError, match=r"tnllt-all\.arrow: cannot be written \(Not a directory\)"):
+        build_index(TNLLT, root, "all", root.parent / "file" / "indexes", 1)
 
 
 def test_no_index_is_written_of_nothing(root: Path) -> None:

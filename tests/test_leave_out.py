@@ -34,6 +34,11 @@ def test_what_is_listed_is_not_read_and_is_told(root: Path) -> None:
     assert_same(Index(index_path(root.parent, "tnllt", "all")).sequence(0), DOG)
 
 
+def test_a_name_that_is_listed_twice_is_told(root: Path) -> None:
+    about, _ = made(root, "car-1\ncar-1\n")
+    assert [left.reason for left in about.left_out] == [f"named in {root.parent / 'names.txt'} 2 times"]
+
+
 def test_those_that_cannot_be_read_are_told_too(root: Path) -> None:
     write(root, VIDEOS[0].__class__("cat", VIDEOS[0].boxes_xywh, "a cat"))
     (root / "cat" / "groundtruth.txt").write_text("")

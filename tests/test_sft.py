@@ -21,6 +21,7 @@ from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.settings import PairSettings
 from models.config import GrounderConfig
+from models.families import FAMILIES, part_of
 from models.grounder import Grounder
 from models.packing import attend_packed
 from models.reading import read, see
@@ -32,7 +33,7 @@ from train.sft.batches import MicroBatch, Split, collate, steps_of
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.learner import Learner
-from train.sft.tuning import part_of, prepare
+from train.sft.tuning import prepare
 
 CPU = torch.device("cpu")
 SIZES = {"wide": (192, 108), "tall": (80, 160)}
@@ -83,22 +84,28 @@ def training(folder: Path, out: Path, **changes: Any) -> SftTraining:
     return SftTraining(recipe_of(folder, **changes), model, out, Accelerator(cpu=True))
 
 
+def part(name: str) -> str:
+    """The part of a weight of a learner, adapters included."""
+    plain = name.removeprefix("model.").replace(".base_layer", "")
+    return part_of(FAMILIES["qwen2_5_vl"], plain.split(".lora_")[0] + ".weight" if ".lora_" in plain else plain)
+
+
 def losses(out: Path) -> list[float]:
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [row["loss"] for row in rows if "loss" in row]
 
 
-@pytest.mark.parametrize("parts", [["language"], ["projector"], ["vision", "projector"]])
+@pytest.mark.parametrize("parts", [["language_model"], ["projector"], ["vision_tower", "projector"]])
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_what_learns_moves_and_all_else_keeps_every_bit(
     folder: Path, tmp_path: Path, parts: list[str], method: str
 ) -> None:
     run = training(folder, tmp_path, tune=TuneSettings(method=method, parts=parts, rank=2), weight_decay=0.01)
     before = {name: weight.detach().clone() for name, weight in run.learner.named_parameters()}
-    assert set(run.weights) and all(part_of(name) in parts for name in run.weights)
+    assert set(run.weights) and all(part(name) in parts for name in run.weights)
     if method == "full":
-        assert {part_of(name) for name in run.weights} == set(parts)
-        assert all((part_of(name) in parts) == (name in run.weights) for name in before)
+        assert {part(name) for name in run.weights} == set(parts)
+        assert all((part(name) in parts) == (name in run.weights) for name in before)
     run.run()
     for name, weight in run.learner.named_parameters():
         assert torch.equal(weight, before[name]) == (name not in run.weights), name
@@ -208,7 +215,7 @@ def test_a_folder_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> 
 
 
 def test_adapters_merged_answer_as_adapters_attached(folder: Path, tmp_path: Path) -> None:
-    run = training(folder, tmp_path, tune=TuneSettings(rank=4, alpha=8, parts=["language", "vision"]))
+    run = training(folder, tmp_path, tune=TuneSettings(rank=4, alpha=8, parts=["language_model", "vision_tower"]))
     run.run()
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "model", dtype=torch.float32)
     attached = PeftModel.from_pretrained(base, str(tmp_path / "final"))
@@ -224,7 +231,7 @@ def test_adapters_merged_answer_as_adapters_attached(folder: Path, tmp_path: Pat
 
 
 def test_full_weights_load_again(folder: Path, tmp_path: Path) -> None:
-    run = training(folder, tmp_path, tune=TuneSettings(method="full", parts=["language"]))
+    run = training(folder, tmp_path, tune=TuneSettings(method="full", parts=["language_model"]))
     run.run()
     loaded = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
     batch = batch_of(folder)
@@ -259,7 +266,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.test_sft import training
-run = training(Path({folder!r}), Path({out!r}), tune=__import__("train.sft.config", fromlist=["x"]).TuneSettings(rank=4, alpha=8))
+from train.sft.config import TuneSettings
+run = training(Path({folder!r}), Path({out!r}), tune=TuneSettings(rank=4, alpha=8))
 run.run()
 """
 
@@ -270,7 +278,14 @@ def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None
     one.run()
     script = tmp_path / "two.py"
     script.write_text(TWO.format(root=str(root), folder=str(folder), out=str(tmp_path / "two")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--standalone",
+        str(script),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)

@@ -1,6 +1,7 @@
 """`python -m data_prep task=unpack`: one command, in one pass, that may be stopped and run again."""
 
 import bz2
+import contextlib
 import errno
 import gzip
 import lzma
@@ -10,18 +11,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
 from data_prep.config import DataSettings
-from data_prep.unpack import extract, tree
+from data_prep.unpack import extract, put
 from data_prep.unpack.extract import Limits
 from data_prep.unpack.run import unpack
 from data_prep.unpack.state import alone_in, read_state
@@ -123,8 +128,8 @@ def test_files_that_an_earlier_run_finished_are_not_read(
 ) -> None:
     stopped_run(parts, tmp_path / "out", 6)
     read: list[Path] = []
-    equal = tree._equal
-    monkeypatch.setattr(tree, "_equal", lambda path, content: read.append(path) or equal(path, content))
+    equal = put._equal
+    monkeypatch.setattr(put, "_equal", lambda path, content: read.append(path) or equal(path, content))
     unpack(parts, tmp_path / "out")
     assert not read
 
@@ -147,7 +152,7 @@ def test_a_shortened_file_is_written_again(tmp_path: Path, parts: str) -> None:
 
 
 def test_a_large_file_that_differs_late_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree, "CHUNK", 64)
+    monkeypatch.setattr(put, "CHUNK", 64)
     data = bytes(range(256)) * 4
     parts, out = (
         write_parts(tmp_path / "parts", tar_of(Member("set/x", data), Member("set/y", b"y"))),
@@ -263,6 +268,35 @@ def test_another_archive_does_not_mix_with_one_that_was_begun(tmp_path: Path, pa
         unpack(other, tmp_path / "out")
 
 
+def test_several_archives_may_go_to_one_folder(
+    tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_parts(tmp_path / "parts", tar_of(Member("other/x", b"x")), pattern="other_{}")
+    for pattern in (parts, other):
+        unpack(pattern, tmp_path / "out")
+    assert unpacked(tmp_path / "out") == WANTED | {"other/x": b"x"}
+    monkeypatch.setattr("data_prep.unpack.run.Extraction", None)
+    assert [unpack(pattern, tmp_path / "out").written for pattern in (parts, other)] == [0, 0]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, parts: str) -> None:
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=r"\.unpacking: cannot be written \(Not a directory\); free"):
+            unpack(parts, out)
+
+
+def test_a_disk_without_locks_is_used_with_a_warning(
+    tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    unpack(parts, tmp_path / "out")
+    assert unpacked(tmp_path / "out") == WANTED and "see that no other run unpacks there" in caplog.text
+
+
 def test_two_runs_do_not_meet(tmp_path: Path, parts: str) -> None:
     with alone_in(tmp_path / "out" / ".unpacking"), pytest.raises(UserError, match="another run unpacks"):
         unpack(parts, tmp_path / "out")
@@ -281,25 +315,64 @@ def test_a_disk_that_gets_full_is_one_line(
     tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copies = iter(range(100))
-    real = tree._copy
+    real = put._copy
 
     def full(*arguments: Any) -> None:
         if next(copies) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(*arguments)
 
-    monkeypatch.setattr(tree, "_copy", full)
-    with pytest.raises(
-        UserError, match=r"disk is full; free space and run again, it goes on: .* keeps 3 files"
-    ):
-        unpack(parts, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(put, "_copy", full)
+        patch.setattr(extract, "SAVE_EVERY_S", 1e9)
+        patch.setattr(extract, "write_state", refuse)
+        with pytest.raises(
+            UserError, match=r"disk is full; free space and run again, it goes on: .* keeps 3 files"
+        ):
+            unpack(parts, tmp_path / "out")
     unpack(parts, tmp_path / "out", md5_of(GZ))
     assert unpacked(tmp_path / "out") == WANTED
+
+
+def refuse(*_: Any) -> None:
+    raise UserError("state.json: cannot be written")
 
 
 def test_strange_bytes_behind_the_end_are_told(tmp_path: Path) -> None:
     result = unpack(write_parts(tmp_path / "parts", zipped(TAR + b"more" * 300)), tmp_path / "out")
     assert re.search(r"set_part_ac: 1200 bytes after the archive's end", result.notes[0])
+
+
+@pytest.mark.parametrize("pack", [bytes, zipped])
+def test_archives_that_are_no_parts_of_one_are_told(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    for number in range(2):
+        (tmp_path / f"set_{number}.tar").write_bytes(pack(tar_of(Member(f"{number}/x", b"x"))))
+    with pytest.raises(UserError, match=r"set_1\.tar: an archive ends here or before, and another follows"):
+        unpack(str(tmp_path / "set_*.tar"), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / ".unpacking"]
+
+
+@pytest.mark.parametrize(
+    ("start", "told"),
+    [
+        (b"PK\x03\x04", "a zip archive; unpack it with unzip"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"Rar!\x1a\x07", "a rar archive"),
+        (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+        (b"<!DOCTYPE html>", "a web page; get the archive itself"),
+    ],
+)
+def test_what_is_no_tar_archive_is_told(tmp_path: Path, start: bytes, told: str) -> None:
+    parts = write_parts(tmp_path / "parts", start + bytes(2000), 2)
+    with pytest.raises(UserError, match=f"set_part_aa: is {told}"):
+        unpack(parts, tmp_path / "out")
+
+
+def test_of_a_name_that_comes_twice_the_last_is_kept_and_told(tmp_path: Path) -> None:
+    members = [Member("set/x", b"old"), Member("set/y"), Member("set/x", b"newer")]
+    result = unpack(write_parts(tmp_path / "parts", tar_of(*members)), tmp_path / "out")
+    assert unpacked(tmp_path / "out") == {"set/x": b"newer", "set/y": b""}
+    assert re.search(r"set_part_aa: 1 of its names come more than once; the last", result.notes[0])
 
 
 def test_a_gap_is_found_before_anything_is_written(tmp_path: Path, parts: str) -> None:
@@ -326,6 +399,40 @@ def test_a_stop_while_moving_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def stop() -> None:
     raise StoppedError
+
+
+def test_a_stop_after_moving_leaves_nothing_behind(tmp_path: Path, parts: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path: stop())
+        with pytest.raises(StoppedError):
+            unpack(parts, tmp_path / "out")
+    assert (tmp_path / "out" / ".unpacking").exists()
+    unpack(parts, tmp_path / "out")
+    assert unpacked(tmp_path / "out") == WANTED and not (tmp_path / "out" / ".unpacking").exists()
+
+
+NAMES = st.sampled_from(["x", "y", "d/x"])
+FILE = st.builds(Member, NAMES, st.sampled_from([b"1", b"2", b"33"]))
+LINK = st.builds(lambda name, to: Member(name, kind=b"1", link=to), NAMES, NAMES)
+SYMLINK = st.builds(lambda name, to: Member(name, kind=b"2", link=to), NAMES, st.sampled_from(["x", "y"]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(FILE, FILE, LINK, SYMLINK), min_size=3, max_size=6), st.integers(1, 5))
+@example([Member("x", b"1"), Member("y", kind=b"1", link="x"), Member("x", b"2"), Member("z")], 3)
+def test_stopped_anywhere_it_ends_as_if_it_had_not_been(members: list[Member], at: int) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        parts, outs = write_parts(Path(folder, "parts"), tar_of(*members), 1), []
+        patch.setattr(os, "sync", lambda: None)
+        with contextlib.suppress(StoppedError, UserError):
+            stopped_run(parts, Path(folder, "stopped"), min(at, len(members) - 1))
+        for out in (Path(folder, "stopped"), Path(folder, "whole")):
+            try:
+                unpack(parts, out)
+                outs.append(unpacked(out))
+            except UserError as fault:
+                outs.append(str(fault).partition("member")[2].partition(";")[0])
+        assert outs[0] == outs[1]
 
 
 SLOWLY = """
@@ -388,6 +495,18 @@ def test_limits_are_limits(tmp_path: Path, parts: str) -> None:
         unpack(parts, tmp_path / "out", limits=Limits(members=5))
     unpack(parts, tmp_path / "out")
     assert unpacked(tmp_path / "out") == WANTED
+
+
+def test_there_may_be_no_limits(
+    tmp_path: Path, parts: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ("task=unpack", f"archive='{parts}'", "out=out")
+    assert run_command("data_prep", main, "", (*line, "max_gib=nan")) == 1
+    assert capsys.readouterr().err == "error: max_gib=nan: must be a number\n"
+    assert run_command("data_prep", main, "", (*line, "max_gib=inf", "max_ratio=inf")) == 0
+    capsys.readouterr()
+    assert unpacked(tmp_path / "out").items() >= WANTED.items()
 
 
 @pytest.mark.parametrize("stream", [GZ, lzma.compress(TAR), bz2.compress(TAR), TAR])

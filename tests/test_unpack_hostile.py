@@ -59,6 +59,10 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
         "no file that came before",
     ),
     "hard link to later": ([Member("set/h", kind=LNK, link="set/later")], "no file that came before"),
+    "file over one of several names": (
+        [Member("set/h", kind=LNK, link="set/first.txt"), Member("set/first.txt", b"other")],
+        "makes 'set/first.txt' a file, which is a file of several names already",
+    ),
     "hard link to itself": ([Member("set/first.txt", kind=LNK, link="set/first.txt")], "no file that came"),
     "device": ([Member("set/d", kind=tarfile.CHRTYPE)], "member 'set/d' is a device"),
     "block device": ([Member("set/d", kind=tarfile.BLKTYPE)], "is a device"),
@@ -117,6 +121,14 @@ def test_tarfile_is_asked_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
     pattern = write_parts(place / "parts", tar_of(FIRST))
     with pytest.raises(UserError, match=r"refused by tarfile \(OutsideDestinationError\)"):
         unpack(pattern, place / "out")
+
+
+@pytest.mark.parametrize("name", ["set/FIRST.txt", "SET/first.txt", "Set/other.txt"])
+def test_names_that_a_disk_takes_for_one_are_told(place: Path, name: str) -> None:
+    (place / "out" / ".unpacking" / "TREE").mkdir(parents=True)  # as if the disk knew no capitals
+    members = [FIRST, FIRST, Member(name, b"second")]
+    with pytest.raises(UserError, match=r"tree/set.*: and 'S?s?.*' are one name on this disk"):
+        unpack(write_parts(place / "parts", tar_of(*members)), place / "out")
 
 
 def test_an_archive_of_nothing_is_told(place: Path) -> None:

@@ -77,6 +77,12 @@ def test_what_is_wrong_is_told(names: list[str], told: str) -> None:
         in_order(names, "part_*")
 
 
+@pytest.mark.parametrize("pattern", ["x**", "x" * 300])
+def test_a_pattern_that_is_none_is_told(pattern: str) -> None:
+    with pytest.raises(UserError, match="cannot be looked for"):
+        find_parts(pattern)
+
+
 @pytest.mark.parametrize("fault", ["none", "empty", "folder"])
 def test_what_is_no_part_is_refused(tmp_path: Path, fault: str) -> None:
     (tmp_path / "set_part_aa").write_bytes(b"x")

@@ -8,6 +8,7 @@ import numpy as np
 from data_prep.check.findings import Finding, place
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
 
+MOST = 0.5  # of a target's boxes: where more lie outside the image, none is believed
 MEND = "correct the annotation of this frame, or leave the sequence out"
 
 
@@ -15,6 +16,7 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
     """The faults of a sequence's boxes, one a kind, of the first frame that has it.
 
     `margin`, in pixels of the frame: how far a box may reach beyond it, since some sets count from 1.
+    A frame whose box lies outside its image is never drawn; where most do, the boxes are not its own.
     Readers make a frame unknown that is flagged as showing the target but has no box. Where a set is not
     annotated in every frame (`sparse`), that is not told from a frame of which nobody speaks.
     """
@@ -28,11 +30,13 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
     away = (low >= (width, height)).any(axis=1) | (low + sides <= 0).any(axis=1)
     # An absent target's box is often four zeros; a side without the other is no such sign.
     half = finite & ~area & (sides > 0).any(axis=1)
+    lost = shown & area & away
+    whole = lost.sum() > MOST * (shown & area).sum()
     image = f"the {width}x{height} image"
     for kind, faulty, told in (
         ("box_nan", (shown | (unknown & (not sparse))) & ~finite, "is shown, but its box is {box}"),
         ("box_empty", ((shown | unknown) & finite & ~area) | half, "has a box without area, {box}"),
-        ("box_away", shown & area & away, f"has the box {{box}}, which lies outside {image}"),
+        ("boxes_away" if whole else "box_away", lost, f"has the box {{box}}, which lies outside {image}"),
         ("box_over", shown & area & ~away & (beyond > margin), f"has the box {{box}}, which leaves {image}"),
     ):
         if faulty.any():

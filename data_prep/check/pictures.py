@@ -1,6 +1,6 @@
 """Whether a sequence's frames are there, can be read, are of one size, and follow one another."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -57,7 +57,7 @@ def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
     if len(numbers) < max(3, len(found)):
         return
     steps = [after - before for before, after in pairwise(numbers)]
-    usual = max(set(steps), key=steps.count)
+    ((usual, _),) = Counter(steps).most_common(1)
     jumps = [at for at, step in enumerate(steps) if step != usual]
     if jumps:
         before, after = frames.paths[jumps[0]], frames.paths[jumps[0] + 1]

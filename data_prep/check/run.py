@@ -6,16 +6,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.progress import track
-
 from configs.errors import UserError
 from configs.nearest import did_you_mean
 from data_prep.check.annotations import box_findings, fingerprint, presence_findings, text_findings
 from data_prep.check.findings import BROKEN, KINDS, Finding
 from data_prep.check.pictures import frame_findings
 from data_prep.check.split import list_findings, name_findings, read_lists, strays, twin_findings
-from data_prep.parallel import in_processes
+from data_prep.files import check_utf8, reading
+from data_prep.frames import Frames, ImageFrames
+from data_prep.parallel import in_processes, with_bar
 from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.listing import list_split
 from data_prep.sequence import Sequence
 
 UNREAD = ("refused", "no_data")  # what its reader said of a sequence that it could not read
@@ -60,22 +61,15 @@ def check_split(
     reader: Reader, root: Path, split: str, settings: CheckSettings | None = None, workers: int = 0
 ) -> Checked:
     """Examine every sequence of a split. Raises UserError where its data or its list are not there."""
-    if not root.is_dir():
-        raise UserError(f"root={root}: no such folder; point root= at the data set")
-    settings, root = settings or CheckSettings(), root.resolve()
-    entries = reader.find(root, split)
+    listing, settings, root = list_split(reader, root, split), settings or CheckSettings(), root.resolve()
+    entries = listing.entries
     lists = read_lists(reader, root, split, entries)
     unnamed = strays(lists, entries)
     task = _Task(reader, split, settings, tuple(folder.name for folder in unnamed))
-    examined = list(
-        track(
-            in_processes(partial(_examine, task), entries, workers),
-            f"{reader.name} {split}",
-            len(entries),
-            disable=not os.isatty(2),
-        )
-    )
+    results = in_processes(partial(_examine, task), entries, workers)
+    examined = list(with_bar(results, f"{reader.name} {split}", len(entries)))
     findings = _gathered([finding for found, _ in examined for finding in found], split, root, len(entries))
+    findings += [Finding(name, "listed_twice", told) for name, told in listing.repeated.items()]
     findings += list_findings(lists, entries, unnamed)
     findings += name_findings(entries)
     findings += twin_findings(entries, [mark for _, mark in examined])
@@ -87,10 +81,18 @@ def check_split(
 def _examine(task: _Task, entry: Entry) -> tuple[list[Finding], str]:
     """What is wrong with one sequence, and its fingerprint."""
     try:
-        sequence = task.reader.read(entry)
+        with reading():
+            sequence = task.reader.read(entry)
+            _check_names(sequence.frames)
     except UserError as fault:
         return [_refused(task, entry, str(fault))], ""
     return list(_faults(task, sequence)), fingerprint(sequence)
+
+
+def _check_names(frames: Frames) -> None:
+    """Raise UserError where an index could not hold a frame's name."""
+    for path in frames.paths if isinstance(frames, ImageFrames) else ():
+        check_utf8(path)
 
 
 def _faults(task: _Task, sequence: Sequence) -> Iterator[Finding]:

@@ -9,9 +9,11 @@ from pathlib import Path
 from configs.errors import UserError
 from data_prep.check.findings import Finding
 from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.listing import list_split
 from data_prep.readers.pictures import ENDINGS
 
 TRAINING, EVALUATION = "train", ("val", "valid", "valid_u", "test")
+PICTURE, UNREADABLE = "a picture", "what cannot be read"  # in place of names
 EXAMPLES = 20  # sequences from which it is learnt what lies in a sequence's folder
 
 
@@ -34,7 +36,7 @@ def read_lists(reader: Reader, root: Path, split: str, entries: list[Entry]) -> 
     found, missing = {}, []
     for each in [name for name in reader.splits if name != "all"] or reader.splits:
         try:
-            found[each] = entries if each == split else reader.find(root, each)
+            found[each] = entries if each == split else list_split(reader, root, each).entries
         except UserError:
             missing.append(each)
     return Lists(found, tuple(missing))
@@ -47,7 +49,7 @@ def strays(lists: Lists, entries: list[Entry]) -> list[Path]:
     named = dict.fromkeys(entry.folder for each in lists.entries.values() for entry in each)
     parents = sorted({entry.folder.parent for entry in entries})
     examples = islice((folder for folder in named if folder.is_dir()), EXAMPLES)
-    alike = {mark for folder in examples for mark in _marks(folder)}
+    alike = {UNREADABLE, *(mark for folder in examples for mark in _marks(folder))}
     return [
         folder
         for parent in parents
@@ -57,9 +59,12 @@ def strays(lists: Lists, entries: list[Entry]) -> list[Path]:
 
 
 def _marks(folder: Path) -> set[str]:
-    """Names of what lies in a folder; pictures count alike."""
-    names = [path.name for path in folder.iterdir()]
-    return {"a picture" if name.lower().endswith(ENDINGS) else name for name in names if name[0] != "."}
+    """Names of what lies in a folder, of pictures only that there are some."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return {UNREADABLE}
+    return {PICTURE if name.lower().endswith(ENDINGS) else name for name in names if name[0] != "."}
 
 
 def list_findings(lists: Lists, entries: list[Entry], unnamed: list[Path]) -> Iterator[Finding]:

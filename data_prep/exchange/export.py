@@ -1,14 +1,11 @@
 """Writing an export: pairs are drawn, rendered and written in parallel, the records last of all."""
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from rich.progress import track
 
 from configs.errors import UserError
 from data_prep.exchange.forms import INFO, LLAMAFACTORY_INFO, dataset_info, line_of, row_of
@@ -16,7 +13,7 @@ from data_prep.exchange.plan import ExportPlan, check
 from data_prep.exchange.questions import turn_of
 from data_prep.exchange.vptracker import TOKENS, record_of
 from data_prep.files import whole_file, write_whole
-from data_prep.parallel import in_processes
+from data_prep.parallel import in_processes, with_bar
 from data_prep.prompts import CONTRACT_FILE, write_contract
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair, PairSampler
@@ -51,7 +48,7 @@ def export(plan: ExportPlan, numbers: range, workers: int = 0) -> tuple[Path, in
     parts = in_processes(partial(_part, plan), cuts, workers if len(cuts) > 1 else 1)
     left_out: list[LeftOut] = []
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as sink:
-        for part in track(parts, plan.form, len(cuts), disable=not os.isatty(2)):
+        for part in with_bar(parts, plan.form, len(cuts)):
             sink.writelines(part.lines)
             left_out += part.left_out
         if len(left_out) == len(numbers):

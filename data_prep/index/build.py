@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from configs.errors import UserError
+from data_prep.files import reading
 from data_prep.index.leave_out import split_off
-from data_prep.index.store import ENDING, VERSION, About, LeftOut, read_about, row_of, write_index
-from data_prep.parallel import in_processes
+from data_prep.index.rows import row_of, write_index
+from data_prep.index.store import ENDING, VERSION, About, LeftOut, read_about
+from data_prep.parallel import in_processes, with_bar
 from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.listing import list_split
 from data_prep.readers.pictures import ENDINGS
 
 log = logging.getLogger(__name__)
@@ -35,22 +36,15 @@ def build_index(
     all are told of. Returns what the index is of, and whether it was made now. Raises UserError where the
     data are not there, no sequence can be read, or `leave_out` names one that the split has not.
     """
-    if not root.is_dir():
-        raise UserError(f"root={root}: no such folder; point root= at the data set")
-    root = root.resolve()
-    entries, unread = split_off(reader.find(root, split), leave_out)
-    state = state_of(entries, unread)
+    listing, root = list_split(reader, root, split), root.resolve()
+    entries, unread = split_off(listing.entries, leave_out)
+    state = state_of(entries, (*unread, *listing.repeated.values()))
     path = index_path(folder, reader.name, split)
     if (there := _unchanged(path, root, state)) is not None:
         return there, False
-    told = track(
-        in_processes(partial(_read, reader, root), entries, workers),
-        f"{reader.name} {split}",
-        len(entries),
-        disable=not os.isatty(2),
-    )
-    rows, notes, left_out = _sorted_out(told)
-    left_out = unread + left_out
+    read = in_processes(partial(_read, reader, root), entries, workers)
+    rows, notes, left_out = _sorted_out(with_bar(read, f"{reader.name} {split}", len(entries)))
+    left_out, notes = unread + left_out, [*listing.repeated.values(), *notes]
     if not rows:
         raise UserError(
             f"{root}: none of {len(left_out)} sequences can be read; the first: {left_out[0].reason}"
@@ -63,7 +57,8 @@ def build_index(
 def _read(reader: Reader, root: Path, entry: Entry) -> Read:
     """One sequence as a row with what was mended, or why it is left out."""
     try:
-        sequence = reader.read(entry)
+        with reading():
+            sequence = reader.read(entry)
         return row_of(sequence, root), sequence.notes
     except UserError as fault:
         return LeftOut(entry.name, str(fault))
@@ -94,14 +89,14 @@ def _unchanged(path: Path, root: Path, state: str) -> About | None:
     return about if (about.root, about.state) == (str(root), state) else None
 
 
-def state_of(entries: list[Entry], unread: Iterable[LeftOut] = ()) -> str:
-    """A hash of the entries, of what is not read, and of what lies in their folders: names, sizes and times.
+def state_of(entries: list[Entry], more: Iterable[object] = ()) -> str:
+    """A hash of the entries, of what else is told, and of what lies in their folders: names, sizes and times.
 
     Pictures are not looked at: that their folder's time stands still tells that none came or went.
     """
     state = hashlib.blake2b(str(VERSION).encode(), digest_size=16)
-    for left in unread:
-        state.update(repr(left).encode())
+    for each in more:
+        state.update(repr(each).encode())
     for entry in entries:
         state.update(repr((entry.name, str(entry.folder), entry.facts)).encode())
     # Thousands of entries may share a folder, and that folder hold all pictures of a data set.

@@ -1,5 +1,6 @@
 """A list of sequences that an index is told to leave out, as `task=check` writes it."""
 
+from collections import Counter
 from pathlib import Path
 
 from configs.errors import UserError
@@ -20,7 +21,7 @@ def split_off(entries: list[Entry], path: Path | None) -> tuple[list[Entry], lis
     if path is None:
         return entries, []
     text = read_text(path, "write it with task=check, or take leave_out= away")
-    listed = dict.fromkeys(filter(None, map(str.strip, text.splitlines())))
+    listed = Counter(filter(None, map(str.strip, text.splitlines())))
     names = {entry.name for entry in entries}
     unknown = [name for name in listed if name not in names]
     if unknown:
@@ -30,5 +31,11 @@ def split_off(entries: list[Entry], path: Path | None) -> tuple[list[Entry], lis
             f"{path}: names {told} ({len(unknown)} in all), which the split has not; remove the names, or "
             f"take the list of this split{hint}"
         )
-    left = [LeftOut(entry.name, f"named in {path}") for entry in entries if entry.name in listed]
+    left = [
+        LeftOut(entry.name, _named(listed[entry.name], path)) for entry in entries if entry.name in listed
+    ]
     return [entry for entry in entries if entry.name not in listed], left
+
+
+def _named(times: int, path: Path) -> str:
+    return f"named in {path}" + (f" {times} times" if times > 1 else "")

@@ -30,7 +30,8 @@ class Reader:
     """How one data set is read.
 
     `find(root, split)` lists the entries of a split (one of `splits`) in the order of its official list,
-    else by name; it looks at no sequence's own files and raises UserError where the data are not there.
+    else by name; it looks at no sequence's own files and raises UserError where the data are not there. What
+    a list names twice is there twice: `data_prep.readers.listing` tells of it.
     `read(entry)` reads one; it raises UserError, one line with file and mend, where it cannot be used.
     `sparse` are the splits in which frames that nobody annotated are usual.
     """
@@ -70,12 +71,12 @@ def first_there(folder: Path, *names: str) -> Path:
 
 
 def read_names(path: Path) -> list[str]:
-    """The names in a list file, one a line, each once; blank lines and the last line's missing end are fine.
+    """The names in a list file, one a line; blank lines and the last line's missing end are fine.
 
     Raises UserError where the file is missing or names nothing.
     """
     names = [line.strip() for line in read_text(path, "restore the list of the split").splitlines()]
-    names = list(dict.fromkeys(filter(None, names)))
+    names = [name for name in names if name]
     if not names:
         raise UserError(f"{path}: names no sequence; restore the list of the split")
     return names

@@ -2,10 +2,12 @@
 
 import tarfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, cast
 
+from configs.errors import UserError
 from data_prep.unpack.faults import told
 from data_prep.unpack.headers import StrictTarInfo
 from data_prep.unpack.members import checked
@@ -23,7 +25,7 @@ BROKEN = (ValueError, LookupError, TypeError, OverflowError, RecursionError)  # 
 class Limits:
     """What an archive may hold at most: bytes of files, members, decompressed bytes for one that is read."""
 
-    bytes: int = 1 << 40
+    bytes: float = 1 << 40
     members: int = 10_000_000
     ratio: float = 100.0
 
@@ -33,10 +35,10 @@ class Extraction:
 
     def __init__(self, work: Path, published: Path, state: State, limits: Limits) -> None:
         """`state` tells how many members an earlier run finished of the same parts."""
+        (work / "tree").mkdir(exist_ok=True)
         self.tree, self.limits, self.work = Tree(work / "tree", published, limits.members), limits, work
         self.state, self._trusted = replace(state, members=0, bytes=0), state.members
         self.written, self.name, self._saved = 0, "", time.monotonic()
-        self.tree.root.mkdir(exist_ok=True)
 
     def run(self, joined: Joined) -> int:
         """Extract all and complete the state; how many bytes after the archive's end were left unread.
@@ -51,12 +53,15 @@ class Extraction:
                 strange = stream.drain(self._members(stream))
                 self.tree.sweep()
             md5, tar_md5 = joined.digest.hexdigest(), stream.digest.hexdigest()
-            tops = sorted(name for name in self.tree.kinds if "/" not in name)
-            self.state = replace(self.state, md5=md5, tar_md5=tar_md5, tops=tops)
+            self.state = replace(self.state, md5=md5, tar_md5=tar_md5, tops=sorted(self.tree.tops))
+        except BaseException:
+            with suppress(UserError):  # of a full disk is told already, and the state of before holds too
+                self._save()
+            raise
         finally:
             if stream is not None:
                 stream.close()
-            self._save()
+        self._save()
         return strange
 
     def _members(self, stream: Decompressed) -> IO[bytes]:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs.errors import UserError
+from data_prep.unpack.formats import DAMAGES
 from data_prep.unpack.names import RefusedError, shown
-from data_prep.unpack.stream import DAMAGES, Joined
+from data_prep.unpack.stream import Joined
 from data_prep.unpack.tree import Tree
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -25,7 +25,10 @@ def find_parts(pattern: str) -> list[Path]:
     is empty or no file, or their names are no series without a gap.
     """
     path = Path(pattern)
-    found = [path] if path.is_file() or not path.name else list(path.parent.glob(path.name))
+    try:
+        found = [path] if path.is_file() or not path.name else list(path.parent.glob(path.name))
+    except (OSError, ValueError) as fault:  # names that are too long, `**`
+        raise UserError(f"archive={pattern}: cannot be looked for ({fault}); correct it") from None
     if not found:
         raise UserError(f"archive={pattern}: no such file; give the parts' names, as archive='TNLLT_part_*'")
     for path in found:

@@ -27,12 +27,12 @@ from data_prep.unpack.checksums import check_md5, read_md5
 from data_prep.unpack.extract import Extraction, Limits
 from data_prep.unpack.parts import find_parts
 from data_prep.unpack.state import (
-    RECORD,
     WORK,
     State,
     alone_in,
     parts_as_told,
     publish,
+    read_record,
     read_state,
     write_state,
 )
@@ -63,9 +63,10 @@ def unpack(
     paths = find_parts(archive)
     wanted = {"md5": read_md5("md5", md5), "tar_md5": read_md5("tar_md5", tar_md5)}
     parts, work = parts_as_told(paths), out / WORK
-    done = read_state(out / RECORD)
+    done = read_record(out).get(paths[0].name)
     if done is not None and done.parts == parts and all(os.path.lexists(out / top) for top in done.tops):
         check_md5(done, wanted, out)
+        _clear_up(work, parts)
         return Unpacked(done)
     with alone_in(work):
         state = _begun(work, parts)
@@ -76,6 +77,14 @@ def unpack(
         publish(work, out, result.state)
         shutil.rmtree(work)
     return result
+
+
+def _clear_up(work: Path, parts: list[list[Any]]) -> None:
+    """Remove what is left where a run was stopped after the last of its moves."""
+    state = read_state(work / "state.json")
+    if state is not None and state.parts == parts:
+        with alone_in(work):
+            shutil.rmtree(work)
 
 
 def _begun(work: Path, parts: list[list[Any]]) -> State:
@@ -104,8 +113,12 @@ def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: L
     extraction = Extraction(work, out, state, limits)
     with _shown(total) as told, Joined(paths, told) as joined:
         strange = extraction.run(joined)
-    notes = (f"{paths[-1]}: {strange} bytes after the archive's end were left",) if strange else ()
-    return Unpacked(extraction.state, extraction.written, notes)
+    notes = []
+    if strange:
+        notes.append(f"{paths[-1]}: {strange} bytes after the archive's end were left")
+    if twice := extraction.tree.twice:
+        notes.append(f"{paths[0]}: {twice} of its names come more than once; the last of each was kept")
+    return Unpacked(extraction.state, extraction.written, tuple(notes))
 
 
 @contextmanager

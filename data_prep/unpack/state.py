@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.files import write_whole
+from data_prep.files import write_whole, writing
 
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError)
+log = logging.getLogger(__name__)
 WORK = ".unpacking"  # in the folder to unpack into, until all is checked
-RECORD = "unpacked.json"  # there, afterwards
+RECORD = "unpacked.json"  # there, afterwards: the state of every archive, by the name of its first part
 
 
 @dataclass(frozen=True)
@@ -45,25 +48,43 @@ def read_state(path: Path) -> State | None:
     """The state in a file; None where there is none or none that can be read: then all is compared."""
     try:
         state = State(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return state if state.parts[0][0] else None
+    except UNREADABLE:
         return None
-    return state if state.parts else None
 
 
-def write_state(path: Path, state: State, durable: bool = False) -> None:
+def read_record(out: Path) -> dict[str, State]:
+    """What was unpacked into a folder, by the name of the first part; nothing where no record can be read."""
+    try:
+        return {name: State(**values) for name, values in json.loads((out / RECORD).read_text()).items()}
+    except UNREADABLE:
+        return {}
+
+
+def write_state(path: Path, state: State) -> None:
     """Write the state, whole or not at all."""
-    write_whole(path, json.dumps(asdict(state), indent=1) + "\n", durable)
+    write_whole(path, json.dumps(asdict(state), indent=1) + "\n", durable=False)
 
 
 @contextmanager
 def alone_in(work: Path) -> Iterator[None]:
-    """Hold the folder for this process. Raises UserError where another one holds it."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
+    """Hold the folder, made where it is not there, for this process.
+
+    Raises UserError where another one holds it, or where it cannot be made. Some shared file systems know
+    no locks: there a warning must do.
+    """
+    with writing(work):
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(f"{work}: another run unpacks there; let it end first") from None
+        except OSError as fault:
+            log.warning(
+                "%s: cannot be locked (%s); see that no other run unpacks there", work, fault.strerror
+            )
         yield
 
 
@@ -77,4 +98,6 @@ def publish(work: Path, out: Path, state: State) -> None:
         if os.path.lexists(out / path.name):
             raise UserError(f"{out / path.name}: is there already; remove it and run again")
         path.rename(out / path.name)
-    write_state(out / RECORD, state, durable=True)
+    record = {**read_record(out), state.parts[0][0]: state}
+    told = {name: asdict(each) for name, each in record.items()}
+    write_whole(out / RECORD, json.dumps(told, indent=1) + "\n")

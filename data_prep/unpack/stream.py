@@ -1,21 +1,18 @@
 """The archive as one stream: parts joined, decompressed, hashed and counted while they are read."""
 
-import bz2
-import gzip
 import hashlib
 import io
-import lzma
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
+from configs.errors import UserError
+from data_prep.unpack.formats import begins_archive, opened
 from data_prep.unpack.names import RefusedError
 
 CHUNK = 1 << 20
 FREE_OF_RATIO = 1 << 24  # decompressed bytes before the ratio counts: many empty files shrink a lot
-DAMAGES = (gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
 
 
 class Digest:
@@ -46,11 +43,12 @@ class Digest:
 
 
 class Joined(io.RawIOBase):
-    """Several files read as one. `count` bytes are read; `path` is the file that is being read."""
+    """Several files read as one, from `first` on. `count` bytes are read; `path` is read now."""
 
     def __init__(self, paths: list[Path], told: Callable[[int], object]) -> None:
         """`told(n)` is called after every n bytes more."""
-        self.digest, self.count, self.path = Digest(), 0, paths[0]
+        self.digest, self.count = Digest(), 0
+        self.first = self.path = paths[0]
         self._rest, self._told = iter(paths), told
         self._file: IO[bytes] = io.BytesIO()
 
@@ -90,14 +88,15 @@ class Decompressed:
     """What the joined parts hold: a tar archive, from gzip, xz, bzip2 or plain, by the first bytes.
 
     `count` bytes of it are read. `read` raises RefusedError where more than `ratio` times the bytes come out
-    than went in, and one of `DAMAGES` where the compressed data are broken.
+    than went in, and one of `DAMAGES` where the compressed data are broken; making it raises UserError for
+    what is no such archive.
     """
 
     def __init__(self, joined: Joined, ratio: float) -> None:
         self.digest, self.count = Digest(), 0
         self._joined, self._ratio = joined, ratio
         self._buffered = io.BufferedReader(joined, CHUNK)
-        self._file = _opened(self._buffered)
+        self._file = opened(self._buffered, joined.first)
 
     def read(self, size: int) -> bytes:
         """The next bytes, `size` at most; empty at the end."""
@@ -111,10 +110,16 @@ class Decompressed:
     def drain(self, rest: IO[bytes]) -> int:
         """Read on to the end, for the digests; how many bytes were not zero or not even compressed.
 
-        `rest` reads this stream, and first what was read of it ahead.
+        `rest` reads this stream, and first what was read of it ahead. Raises UserError where another archive
+        follows, as where several archives were taken for parts of one.
         """
         strange = 0
         while data := rest.read(CHUNK):
+            if not strange and begins_archive(data):
+                raise UserError(
+                    f"{self._joined.path}: an archive ends here or before, and another follows; they are no "
+                    "parts of one: unpack each by itself, into a folder of its own"
+                )
             strange += len(data) - data.count(0)
         while data := self._buffered.read(CHUNK):
             strange += len(data) - data.count(0)
@@ -125,12 +130,3 @@ class Decompressed:
         self._file.close()
         self.digest.close()
         self._buffered.close()
-
-
-def _opened(file: "io.BufferedReader[Joined]") -> IO[bytes]:
-    start = file.peek(6)
-    if start.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    if start.startswith(b"\xfd7zXZ\0"):
-        return lzma.LZMAFile(file)
-    return bz2.BZ2File(file) if start.startswith(b"BZh") else file
