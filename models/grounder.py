@@ -27,6 +27,7 @@ from data_prep.prompts import (
     read_contract,
     to_frame,
 )
+from models.adapters import base_of, merged
 from models.checkpoint import (
     LOAD_FAULTS,
     check_checkpoint,
@@ -87,25 +88,29 @@ class Grounder:
 
     @classmethod
     def load(cls, config: GrounderConfig, device: torch.device) -> "Grounder":
-        """Load weights, processor and contract.
+        """Load weights, processor and contract; adapters are added to the weights that they belong to.
 
         Raises UserError where the checkpoint is missing, is not whole, is of another model, or has no
         contract, or one of another family, and none that fits is named.
         """
-        check_checkpoint(KEY, config.checkpoint, tuple(FAMILIES))
+        base = base_of(KEY, config.checkpoint)
+        weights = base or config.checkpoint
+        check_checkpoint(KEY, weights, tuple(FAMILIES))
         transformers_logging.disable_progress_bar()
         dtype = choose_dtype(config.dtype, device)
         try:
-            model_type = AutoConfig.from_pretrained(config.checkpoint).model_type
-            check_model_type(KEY, config.checkpoint, model_type, tuple(FAMILIES))  # what the hub holds
+            model_type = AutoConfig.from_pretrained(weights).model_type
+            check_model_type(KEY, weights, model_type, tuple(FAMILIES))  # what the hub holds
             loaded: Any = FAMILIES[model_type].model.from_pretrained(
-                config.checkpoint, dtype=dtype, use_safetensors=True, output_loading_info=True
+                weights, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
             processor = AutoProcessor.from_pretrained(config.checkpoint)
         except LOAD_FAULTS as fault:
             raise not_fetched(KEY, config.checkpoint, fault) from None
         model, report = loaded
-        check_weights(KEY, config.checkpoint, report)
+        check_weights(KEY, weights, report)
+        if base is not None:
+            model = _with_adapters(model, config.checkpoint)
         if not processor.chat_template:
             raise UserError(f"{KEY}={config.checkpoint}: has no chat template; restore chat_template.jinja")
         model.to(device)
@@ -195,6 +200,13 @@ class Grounder:
         box_xyxy = to_frame(self.contract, parsed, resized, frame_size) if parsed else None
         confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
         return Answer(visible, box_xyxy, confidence, numbers)
+
+
+def _with_adapters(model: QwenVL, checkpoint: str) -> QwenVL:
+    try:
+        return merged(model, checkpoint)
+    except LOAD_FAULTS as fault:
+        raise not_fetched(KEY, checkpoint, fault) from None
 
 
 def find_contract(config: GrounderConfig) -> Contract:

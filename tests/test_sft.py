@@ -87,7 +87,9 @@ def training(folder: Path, out: Path, **changes: Any) -> SftTraining:
 def part(name: str) -> str:
     """The part of a weight of a learner, adapters included."""
     plain = name.removeprefix("model.").replace(".base_layer", "")
-    return part_of(FAMILIES["qwen2_5_vl"], plain.split(".lora_")[0] + ".weight" if ".lora_" in plain else plain)
+    return part_of(
+        FAMILIES["qwen2_5_vl"], plain.split(".lora_")[0] + ".weight" if ".lora_" in plain else plain
+    )
 
 
 def losses(out: Path) -> list[float]:
@@ -215,15 +217,18 @@ def test_a_folder_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> 
 
 
 def test_adapters_merged_answer_as_adapters_attached(folder: Path, tmp_path: Path) -> None:
-    run = training(folder, tmp_path, tune=TuneSettings(rank=4, alpha=8, parts=["language_model", "vision_tower"]))
+    run = training(
+        folder, tmp_path, tune=TuneSettings(rank=4, alpha=8, parts=["language_model", "vision_tower"])
+    )
     run.run()
     base = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder / "model", dtype=torch.float32)
     attached = PeftModel.from_pretrained(base, str(tmp_path / "final"))
+    merging = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
     batch = batch_of(folder)
     with torch.no_grad():
         here = Learner(run.grounder.model.eval(), False, False)(batch)
         loaded = Learner(attached.base_model.model.eval(), False, False)(batch)
-        merged = Learner(attached.merge_and_unload().eval(), False, False)(batch)
+        merged = Learner(merging.model.eval(), False, False)(batch)
     untouched = Learner(grounder(folder).model, False, False)(batch).detach()
     torch.testing.assert_close(loaded, here, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(merged, loaded, rtol=1e-4, atol=1e-4)

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from data_prep.prompts import answer_text
 from data_prep.sampling.lines import PairPlan
+from data_prep.sampling.pictures import size_of
 from models.questions import Encoded, QuestionEncoder
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
@@ -72,7 +73,9 @@ def collate(encoder: QuestionEncoder, samples: Sequence[Asked | Unread]) -> Micr
     asked = [sample for sample in samples if isinstance(sample, Asked)]
     if not asked:
         return MicroBatch(None, torch.zeros(0, 0, dtype=torch.long), 0, 0, unread)
-    answers = [answer_text(encoder.contract, sample.box_resized) for sample in asked]
+    answers = [
+        answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image)) for sample in asked
+    ]
     encoded = encoder.encode([sample.question for sample in asked], answers)
     labels = label_answers(encoded.inputs["input_ids"], answers, encoder.processor.tokenizer)
     return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread)

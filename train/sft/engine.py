@@ -19,6 +19,7 @@ from accelerate import Accelerator
 
 from configs.errors import UserError
 from data_prep.prompts import write_contract
+from models.adapters import named_base
 from models.config import GrounderConfig
 from models.grounder import Grounder
 from models.packing import attend_packed
@@ -40,7 +41,7 @@ class SftTraining:
     """A grounder, what of it learns, and where the run stands."""
 
     def __init__(self, recipe: SftRecipe, model: GrounderConfig, out: Path, accelerator: Accelerator) -> None:
-        self.recipe, self.out, self.accelerator = recipe, out, accelerator
+        self.recipe, self.model, self.out, self.accelerator = recipe, model, out, accelerator
         ranks = accelerator.num_processes
         if recipe.batch % ranks:
             raise UserError(f"recipe.batch={recipe.batch}: {ranks} processes do not share it evenly")
@@ -218,6 +219,8 @@ class SftTraining:
         """Write adapters, or all weights, as `from_pretrained` reads them, with contract and processor."""
         if not self.accelerator.is_main_process:
             return
+        if self.adapters is not None:
+            named_base(self.adapters, self.model.checkpoint)
         saved = self.adapters or self.grounder.model
         saved.save_pretrained(str(folder))
         self.grounder.encoder.processor.save_pretrained(folder)
