@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Colour = tuple[int, int, int]  # RGB, 0 to 255
+from data_prep.visual_prompt import Colour
 
 
 def one_line(words: str) -> str:
