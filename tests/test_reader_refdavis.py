@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs.errors import UserError
@@ -55,6 +56,14 @@ def test_the_published_form(published: Path) -> None:
     for sequence, video in ((dog, DOG), (car, CLASSIC)):
         same = Video(sequence.name, video.boxes_xywh, "")
         assert_same(Sequence(sequence.name, sequence.frames, ("",), truth=sequence.truth), same)
+
+
+def test_masks_are_handed_out(published: Path) -> None:
+    """Of the first object there is no pixel."""
+    nothing, dog = (REFDAVIS.masks(entry) for entry in REFDAVIS.find(published, "val")[:2])
+    assert dog.names == ["00000", "00001", "00002", "00003"] and dog.size == (32, 24)
+    assert not any(mask.any() for mask in nothing.masks)
+    np.testing.assert_array_equal(list(dog.masks), [DOG.mask(at) for at in range(4)])
 
 
 def test_the_second_annotator_s_files_are_latin_1(published: Path) -> None:

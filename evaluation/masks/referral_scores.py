@@ -22,7 +22,8 @@ MEASURES = Measures(
     "the mean weighted by their frames; beside it the toolkit's own number. The other figures are over the "
     "pairs of all sequences alike. Absence precision: of the empty results, those where the target is "
     "absent; absence recall: of the pairs where it is absent, those with an empty result. A target is found "
-    f"from IoU {FOUND:g} on, and lost when it comes back after an absence or is not found for {WHILE} frames.",
+    f"from IoU {FOUND:g} on, and lost when it comes back after an absence or is not found for {WHILE} "
+    "frames.",
     "https://github.com/votchallenge/toolkit (0.9.0, vot.analysis.referral)",
 )
 
