@@ -48,6 +48,7 @@ def root(tmp_path):
 def test_equal_to_vot_analysis_and_the_figures_of_infer(root):
     told = evaluate_workspace(root)
     assert told.benchmark.sequences == ("ball", "kite")
+    assert told.benchmark.weights.tolist() == [6, 15]
     assert [each.tracker for each in told.trackers] == [OTHER, TRACKER]
     perfect, mine = told.trackers
     for each in told.trackers:

@@ -65,7 +65,8 @@ def evaluate_workspace(
     else:
         measures = replace(MEASURES, metrics=tuple(each for each in MEASURES.metrics if each is not TOOLKIT))
     best_first = sorted(found, key=lambda each: -each.overall[SIMILARITY.key])
-    benchmark = Benchmark(root.resolve().name, sequences, np.cumsum([0, *lengths]))
+    weights = np.array([each.num_frames for each in scored], np.float64)
+    benchmark = Benchmark(root.resolve().name, sequences, np.cumsum([0, *lengths]), weights=weights)
     return Evaluation(measures, benchmark, tuple(best_first), (*notes, *told))
 
 
