@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.lettering import one_line
+from data_prep.one_line import one_line
 from infer.console import make_console
 from infer.summary import Figures, RunSummary, TrackOutcome
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_prep.lettering import font, one_line, put_text, shortened
+from data_prep.lettering import font, put_text, shortened
+from data_prep.one_line import one_line
 from infer.drawing import (
     ABSENT_COLOUR,
     MASK_COLOUR,
