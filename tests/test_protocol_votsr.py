@@ -4,45 +4,16 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from data_prep.votsr.regions import encode_mask
-from data_prep.votsr.results import result_path, write_result
-from data_prep.votsr.trackers_ini import ensure_tracker
-from data_prep.votsr.write import write_workspace
+from data_prep.votsr.results import result_path
 from evaluation.protocols.votsr import evaluate_workspace
 from evaluation.votsr import referral_figures
-from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_sequence, add_truth, disc, make_workspace
-
-OTHER = "Other"
-
-
-def shapes(seed, count):
-    """Discs, one in three absent, some under the ignore mask of the left quarter."""
-    random = np.random.default_rng(seed)
-    found = [disc(*random.uniform(0, 60, 2), random.uniform(2, 20)) for _ in range(count)]
-    return [None if random.random() < 0.33 else shape for shape in found]
-
-
-def add_other(root, name, masks, prompts=PROMPTS):
-    for prompt in prompts:
-        write_result(
-            result_path(root, OTHER, name, prompt), [encode_mask(mask) for mask in masks], len(masks)
-        )
-    ensure_tracker(root / "trackers.ini", OTHER)
+from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace
+from tests.votsr_results_miniature import OTHER, add_other, scored_workspace
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Two sequences with gaps, empty truths and, in one, an ignore mask; the other tracker is perfect."""
-    root = make_workspace(tmp_path / "w", ["ball"], num_frames=6)
-    add_sequence(root, "kite", 15)
-    write_workspace(root, ["ball", "kite"])
-    for name, count, seed in (("ball", 6, 1), ("kite", 15, 2)):
-        truth = shapes(seed, count)
-        add_truth(root / "sequences" / name, truth, [at % 3 != 1 for at in range(count)], name == "ball")
-        for number, prompt in enumerate(PROMPTS):
-            add_results(root, name, shapes(10 * seed + number, count), [prompt])
-        add_other(root, name, truth)
-    return root
+    return scored_workspace(tmp_path / "w")
 
 
 def test_equal_to_vot_analysis_and_the_figures_of_infer(root):
