@@ -81,10 +81,17 @@ def test_lines_lie_around_their_places_on_any_ground(grey):
         assert is_close(picture, place, COLOURS[0]), place
     for place in [(400, 240), (499, 240), (450, 200), (450, 279)]:
         assert is_close(picture, place, COLOURS[1]), place
-    edge = np.concatenate([picture[60, 50:149], picture[60:139, 50]]).astype(int).mean(axis=1)
-    assert (edge > 220).mean() > 0.3 and (edge < 35).mean() > 0.3, "black and white dashes"
+    around = np.concatenate([picture[y, 50:149] for y in range(57, 63)]).astype(int).mean(axis=1)
+    assert (around > 220).any() and (around < 35).any(), "white dashes with a black halo"
     assert np.array_equal(picture[100, 100], frame[100, 100]), "a box is not filled"
     assert not np.array_equal(picture[240, 450], frame[240, 450]), "a mask is tinted"
+
+
+def test_equal_places_show_every_colour():
+    frame, box = np.full((300, 600, 3), 90, np.uint8), (50, 60, 100, 80)
+    picture = comparison_picture(frame, box, {"a": box, "b": box})[:300]
+    for colour in (*COLOURS[:2], (255, 255, 255), (0, 0, 0)):
+        assert (np.abs(picture.astype(int) - colour).max(axis=2) <= 40).sum() > 50, colour
 
 
 @pytest.mark.parametrize(

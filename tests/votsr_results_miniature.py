@@ -38,9 +38,10 @@ def scored_workspace(root: Path) -> Path:
     add_sequence(root, "kite", 15)
     write_workspace(root, ["ball", "kite"])
     for name, count, seed in (("ball", 6, 1), ("kite", 15, 2)):
-        truth = shapes(seed, count)
+        truth = [disc(20, 20, 9), *shapes(seed, count)[1:]]
         add_truth(root / "sequences" / name, truth, [at % 3 != 1 for at in range(count)], name == "ball")
         for number, prompt in enumerate(PROMPTS):
-            add_results(root, name, shapes(10 * seed + number, count), [prompt])
+            mine = [disc(14 + number, 20, 9), *shapes(10 * seed + number, count)[1:]]  # partly to be ignored
+            add_results(root, name, mine, [prompt])
         add_other(root, name, truth)
     return root

@@ -18,7 +18,7 @@ Place = Box | np.ndarray | None  # a box xywh, a mask (height, width), or absenc
 COLOURS: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 178, 125), (240, 228, 66))
 HALO: Colour = (0, 0, 0)
 SMALLEST, LARGEST = 560, 960  # pixels of a picture's longer side
-LINE, DASH = 2, 7  # pixels
+LINE, DASH = 2, 12  # pixels
 TINT = 0.18  # of a mask's colour over the picture
 EXACT = 16  # steps of a pixel in which OpenCV takes corners: 2 to the power of `SHIFT`
 SHIFT = 4
@@ -45,9 +45,12 @@ def comparison_picture(
     for name, place in results.items():
         if isinstance(place, np.ndarray):
             _tint(picture, outlines[name], colours[name])
+    # The first lines are the widest and all halos come before them: equal places show every colour.
+    widths = {name: LINE + 2 * min(len(results) - 1 - at, 2) for at, name in enumerate(results)}
     for name, lines in outlines.items():
-        cv2.polylines(picture, lines, True, HALO, LINE + 2, cv2.LINE_AA, SHIFT)
-        cv2.polylines(picture, lines, True, colours[name], LINE, cv2.LINE_AA, SHIFT)
+        cv2.polylines(picture, lines, True, HALO, widths[name] + 2, cv2.LINE_AA, SHIFT)
+    for name, lines in outlines.items():
+        cv2.polylines(picture, lines, True, colours[name], widths[name], cv2.LINE_AA, SHIFT)
     true_lines = _outlines(truth, scale, size)
     for line in true_lines:
         _dashed(picture, line[:, 0] / EXACT)
@@ -86,14 +89,18 @@ def _tint(picture: np.ndarray, lines: list[np.ndarray], colour: Colour) -> None:
 
 
 def _dashed(picture: np.ndarray, points: np.ndarray) -> None:
-    """A closed line through points (N, 2) in pixels, in dashes of white and black, in place."""
+    """A closed line through points (N, 2) in pixels, in white dashes with a halo, in place.
+
+    What lies below shows between them.
+    """
     points = np.vstack([points, points[:1]])
     lengths = np.hypot(*np.diff(points, axis=0).T)
     along = np.concatenate([[0], np.cumsum(lengths)])
     count = 2 * max(2, round(along[-1] / (2 * DASH)))  # even, so that the ends meet
     ends = np.linspace(0, along[-1], count + 1)
-    for number, (start, stop) in enumerate(pairwise(ends)):
+    for start, stop in list(pairwise(ends))[::2]:
         at = np.concatenate([[start], along[(along > start) & (along < stop)], [stop]])
         dash = np.stack([np.interp(at, along, points[:, axis]) for axis in (0, 1)], axis=1)
         drawn = [np.round(dash * EXACT).astype(np.int32)[:, None]]
-        cv2.polylines(picture, drawn, False, HALO if number % 2 else TRUTH, LINE, cv2.LINE_AA, SHIFT)
+        cv2.polylines(picture, drawn, False, HALO, LINE + 2, cv2.LINE_AA, SHIFT)
+        cv2.polylines(picture, drawn, False, TRUTH, LINE, cv2.LINE_AA, SHIFT)
