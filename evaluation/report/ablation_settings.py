@@ -66,7 +66,7 @@ def _flat(content: Any, out: str, prefix: str = "") -> dict[str, Any]:
         content = dict(enumerate(content))
     if not isinstance(content, dict):
         return {prefix: content.replace(out, "${out}") if out and isinstance(content, str) else content}
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in content.items():
         found |= _flat(value, out, f"{prefix}.{name}" if prefix else str(name))
     return found
