@@ -75,7 +75,7 @@ def test_no_legend_or_label_is_cut(tmp_path: Path):
     assert box.x0 > axes.x1  # beside the plot, over no curve
 
 
-@pytest.mark.parametrize("name", ["$x$", "$broken_{", "_hidden", "a\x00b", r"\$", "<b>&amp;"])
+@pytest.mark.parametrize("name", ["$x$", r"$\frac{$", "_hidden", "a\x00b", r"\$", "<b>&amp;"])
 def test_any_name_is_drawn_as_it_is(tmp_path: Path, name: str):
     figure = curve_figure(evaluation(tracker(name, [50.0] * 6)), SUCCESS)
     assert len(legend(figure.axes[0])) == 1

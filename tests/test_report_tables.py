@@ -57,11 +57,11 @@ def test_a_curve_of_nan_counts_in_no_mean():
 
 
 def test_a_benchmarks_weights_count_in_attributes_and_curves():
-    weighted = evaluation(weights=np.array([1.0, 3.0, 1.0, 1.0, 1.0, 1.0])).benchmark
+    weighted = evaluation(weights=np.array([3.0, 1.0, 1.0, 1.0, 1.0, 1.0])).benchmark
     occlusion = weighted.attributes["Occlusion"]
-    assert figure_of(GOOD, "success", weighted, occlusion) == (60 + 3 * 50 + 40) / 5
+    assert figure_of(GOOD, "success", weighted, occlusion) == (3 * 60 + 50 + 40) / 5
     curve = evaluation().measures.curves[0]
-    assert curve_of(GOOD, curve, weighted, occlusion)[0] == 1.5 * (60 + 3 * 50 + 40) / 5
+    assert curve_of(GOOD, curve, weighted, occlusion)[0] == 1.5 * (3 * 60 + 50 + 40) / 5
     assert figure_of(GOOD, "success", weighted) == GOOD.overall["success"]
 
 
