@@ -38,7 +38,7 @@ class EvaluationSettings:
     trackers: list[str] = key([], "names of the trackers to score; empty: all that have results")
     missing: str = key(
         "error",
-        "a missing result, too few lines or a line that is no box: error: tell all and stop; count: as missed",
+        "a missing result, too few lines, a line that is no box: error: tell all and stop; count: as missed",
         choices=MISSING_RESULTS,
     )
     compare: list[str] = key([], "two trackers to compare sequence by sequence; empty: the best two")

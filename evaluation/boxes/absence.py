@@ -22,7 +22,8 @@ class Absence:
         self.starts = truth.starts
         self.absent = ~is_box(truth.boxes_xywh) if truth.absent is None else truth.absent
         self.metrics: tuple[Metric, ...] = METRICS if self.absent.any() else ()
-        self._truth = Inclusive.of(truth.boxes_xywh) if self.metrics else None
+        with np.errstate(all="ignore"):  # infinite sides
+            self._truth = Inclusive.of(truth.boxes_xywh) if self.metrics else None
 
     def beside(self, scores: TrackerScores, results: BoxResults) -> TrackerScores:
         """The scores with these figures beside the protocol's own."""

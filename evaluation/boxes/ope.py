@@ -73,7 +73,8 @@ class OpePass:
         self.lengths = truth.lengths
         bins = {SUCCESS: Bins(rules.overlaps), PRECISION: Bins(PIXELS), NORM_PRECISION: Bins(SHARES)}
         self.bins = bins if rules.normalised else {key: bins[key] for key in (SUCCESS, PRECISION)}
-        self._stretches = [_stretch(truth, rules, *span) for span in chunks(truth.starts)]
+        with np.errstate(all="ignore"):  # infinite sides
+            self._stretches = [_stretch(truth, rules, *span) for span in chunks(truth.starts)]
 
     def rates(self, results: BoxResults) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """See the class."""

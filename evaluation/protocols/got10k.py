@@ -54,7 +54,8 @@ def _scorer(truth: BoxTruth) -> Scorer:
 def _scores(
     truth: BoxTruth, sizes: np.ndarray | None, counted: np.ndarray, results: BoxResults
 ) -> TrackerScores:
-    overlap = np.nan_to_num(exclusive_overlap(results.boxes_xywh, truth.boxes_xywh, sizes), nan=0.0)
+    with np.errstate(all="ignore"):  # infinite sides
+        overlap = np.nan_to_num(exclusive_overlap(results.boxes_xywh, truth.boxes_xywh, sizes), nan=0.0)
     parts = {"ao": overlap, **{key: (overlap > limit).astype(np.float64) for key, limit in RATES.items()}}
     frames = _per_sequence(counted, truth)
     overall, by_sequence = {}, {}

@@ -21,8 +21,8 @@ RULES = OpeRules(
 )
 FORMULA = (
     "Pixels are inclusive (right = x + w - 1). A result of NaN alone, or with w or h not above 0, repeats "
-    "the one before; then the truth takes the first frame's place. Success: share of frames with overlap > t for "
-    "t = 0:0.05:1, reported as its mean; precision: centre error <= t pixels for t = 0:50, reported at 20. "
+    "the one before; then the truth takes the first frame's place. Success: share of frames with overlap > t "
+    "for t = 0:0.05:1, reported as its mean; precision: centre error <= t pixels for t = 0:50, reported at 20. "
     "Where any of the true x, y, w, h is not above 0, overlap and error are -1: no success, but precise. A "
     "mean over sequences, without those whose whole curve is zero."
 )

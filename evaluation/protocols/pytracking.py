@@ -34,7 +34,8 @@ FORMULA = (
     "true w or h is not above 0 the overlap is -1, the centre error infinite, and the normalised error -1, "
     "which counts as precise. Success: share of frames with overlap > t for t = 0, 0.05, …, 1, reported as "
     "its mean (AUC) and at 0.5 and 0.75 (OP); precision: centre error <= t pixels, reported at 20; "
-    "normalised precision: the centres divided by the true w and h, reported at 0.2. A mean over all sequences."
+    "normalised precision: the centres divided by the true w and h, reported at 0.2. A mean over all "
+    "sequences."
 )
 SOURCE = "evaluation/extract_results.py of https://github.com/jcwang0602/VPTracker"
 EXTRA = (Metric("op50", "OP50"), Metric("op75", "OP75"))
