@@ -57,14 +57,12 @@ def as_written(numbers: np.ndarray) -> np.ndarray:
 
     An index keeps float32, in which 35.1 is 35.099998; the toolkits read 35.1 from the file.
     """
-    exact = numbers.astype(np.float64)
-    open_ = np.isfinite(exact)
+    flat = numbers.ravel()
+    exact = flat.astype(np.float64)
+    rest = np.flatnonzero(np.isfinite(flat))
     for decimals in DECIMALS:
-        rounded = np.round(exact[open_], decimals)
-        fits = rounded.astype(np.float32) == numbers[open_]
-        places = np.flatnonzero(open_)[fits] if open_.ndim == 1 else np.flatnonzero(open_.ravel())[fits]
-        exact.ravel()[places] = rounded[fits]
-        open_.ravel()[places] = False
-        if not open_.any():
-            break
-    return exact
+        rounded = np.round(exact[rest], decimals)
+        fits = rounded.astype(np.float32) == flat[rest]
+        exact[rest[fits]] = rounded[fits]
+        rest = rest[~fits]
+    return exact.reshape(numbers.shape)
