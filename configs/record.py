@@ -30,8 +30,7 @@ def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()
     texts = {
         "resolved.yaml": OmegaConf.to_yaml(config, resolve=True),
         "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
-        "versions.json": json.dumps(versions(), indent=1) + "
-",
+        "versions.json": json.dumps(versions(), indent=1) + "\n",
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)
