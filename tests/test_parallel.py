@@ -51,11 +51,13 @@ def test_a_process_that_is_killed_is_told() -> None:
 
 WAITING = """
 import os, sys, time
+from pathlib import Path
 from data_prep.parallel import in_processes
 
 def wait(number):
     print(os.getpid(), flush=True)
-    time.sleep(60 * number)  # the first one is at rest then
+    while number and not Path(sys.argv[1]).exists():  # the first one is at rest then
+        time.sleep(0.02)
 
 if __name__ == "__main__":
     list(in_processes(wait, range(2), 2))
@@ -65,9 +67,10 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_no_process_outlives_a_command_that_is_ended(tmp_path: Path, how: signal.Signals) -> None:
     script, root = tmp_path / "waiting.py", str(Path(__file__).parent.parent)
-    script.write_text(WAITING.replace("60", "60" if how == signal.SIGKILL else "2"))
+    go_on = tmp_path / "go_on"
+    script.write_text(WAITING)
     with subprocess.Popen(
-        [sys.executable, str(script)],
+        [sys.executable, str(script), str(go_on)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -79,6 +82,8 @@ def test_no_process_outlives_a_command_that_is_ended(tmp_path: Path, how: signal
         if how == signal.SIGINT:
             time.sleep(0.5)
             os.killpg(process.pid, how)  # as a terminal does
+            time.sleep(0.5)
+            go_on.touch()  # what was begun is waited for
             assert process.stderr.read().count("Traceback") == 1, "told by one process, not by all"
         else:
             process.kill()
