@@ -21,36 +21,23 @@ def main(settings: EvaluationSettings) -> int:
 def _score(settings: EvaluationSettings) -> int:
     if settings.compare and len(settings.compare) != 2:
         raise UserError(f"compare={settings.compare}: name two trackers, as compare=[ours,theirs]")
-    import matplotlib
-
-    matplotlib.use("Agg")  # before pyplot: there need be no screen
-    from evaluation.pictures import pictures_of
     from evaluation.protocols.registry import evaluate
+    from evaluation.report.score_sheets import overall_sheet
     from evaluation.report.scores_json import SCORES, write_scores
-    from evaluation.report.table import print_lines
-    from evaluation.report.write import print_report, write_report
+    from evaluation.report.table import print_lines, print_sheet
 
     evaluation, out = evaluate(settings), Path(settings.out)
-    pair = (settings.compare[0], settings.compare[1]) if settings.compare else None
     print_lines(f"note: {note}" for note in evaluation.notes)
-    print_report(evaluation, pair)
+    print_sheet(overall_sheet(evaluation))
     write_scores(out / SCORES, evaluation)
-    pages = write_report(evaluation, out, pair, pictures_of(evaluation, settings))
     print(f"scores: {out / SCORES}")
-    print(f"report: {pages[0]}")
     return 0
 
 
 def _ablation(settings: EvaluationSettings) -> int:
     if not settings.runs:
         raise UserError("task=ablation: name the folder of the sweep's runs, runs=DIR")
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from evaluation.report.ablation import run_ablation
-
-    run_ablation(Path(settings.runs), Path(settings.out))
-    return 0
+    raise UserError("task=ablation: not yet")
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 from configs.app import register
-from configs.errors import UserError
 from configs.schema import key
 from data_prep.config import DATA_SETS
 
 TASKS = ("score", "ablation")
-PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k", "votsr", "davis", "davis_semi")
-LAYOUTS = ("toolkit", "data", "pytracking", "sutrack", "expressions")
+PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k", "votsr", "davis")
+LAYOUTS = ("toolkit", "data", "pytracking", "sutrack", "votsr")
 MISSING_RESULTS = ("error", "count")
 
 
@@ -23,10 +22,9 @@ class EvaluationSettings:
     protocol: str = key("tnllt", "whose way of counting; each is described in its table", choices=PROTOCOLS)
     layout: str = key(
         "toolkit",
-        "how results lie. toolkit: <tracker>_tracking_result/<seq>.txt; data: <tracker>/<seq>.txt, as "
-        "python -m infer data=… writes them; pytracking: <tracker>/<parameter>[_<run>]/<seq>.txt; sutrack: "
-        "<tracker>/<parameter>/<data set>/<seq>.txt; expressions, for masks: <tracker>/<video>/<expression>/"
-        "<frame>.png. A workspace (protocol=votsr) has its own",
+        "how results lie. toolkit: <tracker>_tracking_result/<seq>.txt; data: <tracker>/<seq>.txt; "
+        "pytracking: <tracker>/<parameter>[_<run>]/<seq>.txt; sutrack: <tracker>/<parameter>/<data set>/"
+        "<seq>.txt; votsr: a workspace",
         choices=LAYOUTS,
     )
     truth: str = key(
@@ -46,15 +44,6 @@ class EvaluationSettings:
     compare: list[str] = key([], "two trackers to compare sequence by sequence; empty: the best two")
     runs: str = key("", "task=ablation: folder of the sweep's runs")
     out: str = key("outputs/evaluation/${protocol}", "folder of tables, plots, report and scores.json")
-
-
-def refuse_unread(settings: EvaluationSettings, *keys: str) -> None:
-    """Raise UserError where one of these keys is given, which the protocol would not read."""
-    for name in keys:
-        if getattr(settings, name):
-            raise UserError(
-                f"{name}={getattr(settings, name)}: protocol={settings.protocol} does not read it"
-            )
 
 
 register("evaluation", EvaluationSettings)

@@ -21,11 +21,9 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.parallel import in_processes
 from data_prep.readers.entry import Entry, Reader
-from data_prep.readers.registry import reader_of
 from evaluation.absence import FOUND, WHILE
 from evaluation.absence import METRICS as ABSENCE
-from evaluation.config import EvaluationSettings, refuse_unread
-from evaluation.masks.inputs import LAYOUTS, frame_names, lacks_of, rows_of
+from evaluation.masks.inputs import frame_names, lacks_of, rows_of
 from evaluation.masks.mask_scores import CURVE, tracker_scores
 from evaluation.masks.video import score_target
 from evaluation.scores import Benchmark, Evaluation, Measures, Metric
@@ -54,43 +52,6 @@ DAVIS = Measures(
 DAVIS_SEMI = replace(
     DAVIS, protocol="davis_semi", formula=f"{DAVIS.formula} A video's first and last frame are left out."
 )
-
-
-def evaluate(settings: EvaluationSettings, semi: bool = False) -> Evaluation:
-    """Score what the settings name: `data=` with its masks in the folder `truth=`."""
-    reader, layout = mask_reader(settings), mask_layout(settings)
-    refuse_unread(settings, "sequences")
-    return evaluate_masks(
-        reader,
-        Path(settings.truth),
-        settings.split,
-        Path(settings.results),
-        settings.trackers,
-        layout=layout,
-        missing=settings.missing,
-        semi=semi,
-        workers=0,
-    )
-
-
-def mask_reader(settings: EvaluationSettings) -> Reader:
-    """The reader of the data set that is named. Raises UserError where a needed key is not given."""
-    if not settings.data or not settings.truth or not settings.results:
-        raise UserError(
-            f"protocol={settings.protocol}: name the data set, its folder and the trackers' results, as "
-            "data=refdavis split=val truth=DIR results=DIR"
-        )
-    reader = reader_of(settings.data, settings.split)
-    if reader.masks is None:
-        raise UserError(f"data={settings.data}: has no masks; take another protocol")
-    return reader
-
-
-def mask_layout(settings: EvaluationSettings) -> str:
-    """How mask results lie. Raises UserError for a layout of boxes."""
-    if settings.layout not in LAYOUTS:
-        raise UserError(f"layout={settings.layout}: protocol={settings.protocol} reads {', '.join(LAYOUTS)}")
-    return settings.layout
 
 
 def evaluate_masks(

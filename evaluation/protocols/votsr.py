@@ -21,7 +21,6 @@ from data_prep.sequence import Sequence
 from data_prep.votsr.results import EXPERIMENT, read_lines, result_path
 from data_prep.votsr.truth import Truth
 from data_prep.votsr.workspace import Workspace, read_workspace
-from evaluation.config import EvaluationSettings, refuse_unread
 from evaluation.masks.referral import Result, score_pairs
 from evaluation.masks.referral_scores import MEASURES, SIMILARITY, TOOLKIT, SequencePairs, tracker_scores
 from evaluation.scores import Benchmark, Evaluation, TrackerScores
@@ -31,17 +30,6 @@ from evaluation.votsr_toolkit import toolkit_accuracy
 AGREE = 1e-9
 Truths = list[tuple[Sequence, Truth]]
 Results = dict[tuple[str, str], list[Result]]  # by tracker and sequence, one a prompt
-
-
-def evaluate(settings: EvaluationSettings) -> Evaluation:
-    """Score what the settings name: `truth=` is the workspace, its `results` those of the trackers."""
-    if not settings.truth:
-        raise UserError("truth: name the VOTSr workspace, truth=DIR")
-    root = Path(settings.truth)
-    if settings.results and Path(settings.results).resolve() != (root / "results").resolve():
-        raise UserError(f"results={settings.results}: a workspace keeps its own; leave results= out")
-    refuse_unread(settings, "data", "sequences")
-    return evaluate_workspace(root, settings.trackers, settings.missing)
 
 
 def evaluate_workspace(
