@@ -12,7 +12,9 @@ from evaluation.boxes.ragged import chunks
 from evaluation.protocols import got10k, pytracking
 
 SETS = (OVERLAPS, PIXELS, SHARES, got10k.THRESHOLDS, pytracking.OVERLAPS)
-AROUND = np.concatenate([[t, np.nextafter(t, -np.inf), np.nextafter(t, np.inf)] for t in np.concatenate(SETS)])
+AROUND = np.concatenate(
+    [[t, np.nextafter(t, -np.inf), np.nextafter(t, np.inf)] for t in np.concatenate(SETS)]
+)
 VALUES = st.one_of(st.sampled_from(AROUND.tolist()), st.floats(width=64), st.floats(-0.1, 1.1))
 
 
@@ -21,9 +23,7 @@ def test_every_value_at_and_beside_a_threshold(thresholds):
     assert_counts(thresholds, AROUND, np.arange(len(AROUND)) % 3)
 
 
-@given(
-    st.sampled_from(SETS), st.lists(st.tuples(VALUES, st.integers(0, 2)), min_size=1, max_size=30)
-)
+@given(st.sampled_from(SETS), st.lists(st.tuples(VALUES, st.integers(0, 2)), min_size=1, max_size=30))
 def test_any_values(thresholds, pairs):
     values, rows = zip(*pairs, strict=True)
     assert_counts(thresholds, np.array(values), np.array(rows))

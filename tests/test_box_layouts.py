@@ -167,7 +167,11 @@ def test_pytrackings_and_sutracks_folders(toolkit):
         (root / place).mkdir(parents=True)
     for number in range(2):
         (root / "ostrack/base" / f"s{number}_time.txt").write_text("0.5\n")
-        for place, name in (("dimp/dimp50_000", "good"), ("dimp/dimp50_001", "off"), ("ostrack/base", "good")):
+        for place, name in (
+            ("dimp/dimp50_000", "good"),
+            ("dimp/dimp50_001", "off"),
+            ("ostrack/base", "good"),
+        ):
             source = toolkit / "tracking_results" / f"{name}_tracking_result" / f"s{number}.txt"
             (root / place / f"s{number}.txt").write_bytes(source.read_bytes())
     found = scored(toolkit, layout="pytracking", results=str(root))

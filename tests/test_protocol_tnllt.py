@@ -1,4 +1,4 @@
-"""`tnllt`, `lasot`, `tnl2k` and `otb` count as the MATLAB formulas do, on results with every kind of fault."""
+"""`tnllt`, `lasot`, `tnl2k` and `otb` count as the MATLAB formulas do, whatever faults results have."""
 
 import os
 import shutil
@@ -149,7 +149,9 @@ def test_ten_trackers_come_best_first(tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("octave-cli"), reason="octave-cli is not installed")
-@pytest.mark.skipif("REFERTRACK_TNLLT_TOOLKIT" not in os.environ, reason="REFERTRACK_TNLLT_TOOLKIT is not set")
+@pytest.mark.skipif(
+    "REFERTRACK_TNLLT_TOOLKIT" not in os.environ, reason="REFERTRACK_TNLLT_TOOLKIT is not set"
+)
 def test_tnllt_equals_the_real_toolkit_in_octave(tmp_path):
     """REFERTRACK_TNLLT_TOOLKIT: TNLLT_Evaluation_Toolkit of https://github.com/Event-AHU/Open_VLTrack."""
     truth, flags, trackers = ten_trackers()

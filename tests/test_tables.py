@@ -97,7 +97,9 @@ def test_no_file_stays_open(tmp_path, monkeypatch):
     paths = written(tmp_path, ["1,2,3,4\n"] * 9)
     closed = []
     monkeypatch.setattr(opened, "AHEAD", 4)
-    monkeypatch.setattr(opened, "_close", lambda each, close=opened._close: (closed.append(each[0]), close(each)))
+    monkeypatch.setattr(
+        opened, "_close", lambda each, close=opened._close: (closed.append(each[0]), close(each))
+    )
     read_tables(paths, 4)
     assert closed == paths
     (tmp_path / "2.txt").unlink()

@@ -22,9 +22,9 @@ RULES = OpeRules(
 FORMULA = (
     "Pixels are inclusive (right = x + w - 1). A result of NaN alone, or with w or h not above 0, repeats "
     "the one before; then the truth takes the first frame's place. Success: share of frames with overlap > t "
-    "for t = 0:0.05:1, reported as its mean; precision: centre error <= t pixels for t = 0:50, reported at 20. "
-    "Where any of the true x, y, w, h is not above 0, overlap and error are -1: no success, but precise. A "
-    "mean over sequences, without those whose whole curve is zero."
+    "for t = 0:0.05:1, reported as its mean; precision: centre error <= t pixels for t = 0:50, reported at "
+    "20. Where any of the true x, y, w, h is not above 0, overlap and error are -1: no success, but precise. "
+    "A mean over sequences, without those whose whole curve is zero."
 )
 SOURCE = "tracker_benchmark_v1.0 of https://doi.org/10.1109/CVPR.2013.312"
 PROTOCOL = ope_protocol("otb", RULES, FORMULA, SOURCE, (SUCCESS_METRIC, PRECISION_METRIC))
