@@ -31,7 +31,9 @@ def key(
     dataclasses require. `omegaconf.MISSING` as default makes a key that the user must give.
     """
     metadata = {"doc": doc, "choices": choices, "minimum": minimum, "maximum": maximum}
-    if isinstance(default, list | dict) or dataclasses.is_dataclass(default):
+    if isinstance(default, list | dict):  # without a hash: the others make do for their settings
+        return dataclasses.field(default_factory=_copier(default), metadata=metadata, hash=False)
+    if dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=_copier(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from configs.app import register
 from configs.schema import key
+from data_prep.data_sets import DATA_SETS
 from data_prep.sampling.settings import PairSettings
 
 TASKS = (
@@ -18,24 +19,6 @@ TASKS = (
     "sheet",
     "measure",
     "votsr_init",
-)
-DATA_SETS = (
-    "tnl2k",
-    "tnllt",
-    "lasot",
-    "lasotext",
-    "otb99",
-    "got10k",
-    "trackingnet",
-    "vasttrack",
-    "refcoco",
-    "refcocoplus",
-    "refcocog",
-    "refytvos",
-    "refdavis",
-    "mevis",
-    "sav",
-    "votsr",
 )
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
 FORMATS = ("swift", "llamafactory_sharegpt", "llamafactory_alpaca", "vptracker")

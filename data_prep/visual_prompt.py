@@ -4,11 +4,24 @@ After VPTracker: a crop of the target at `template_scale` times its box, and a r
 where it was last seen at `prompt_scale` times its box, both given to the LLM beside the words.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
 from data_prep.geometry import Box, center, enlarge
 from data_prep.prompts import Contract
+
+Colour = tuple[int, int, int]  # RGB, 0 to 255
+
+
+def drawn_as(contract: Contract, colour: Colour | None, width: float) -> Contract:
+    """A contract whose rectangle has another colour (None: its own) and `width` times its line."""
+    return replace(
+        contract,
+        prompt_colour=colour or contract.prompt_colour,
+        prompt_width=contract.prompt_width * width,
+    )
 
 
 def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:

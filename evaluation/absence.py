@@ -79,7 +79,7 @@ def absence_scores(
         "absent_recall": (segment[said & away], segment[away], 100.0),
         "redetected": (lost.segment[ended], lost.segment, 100.0),
     }
-    shares = {
+    shares: dict[str, tuple[np.ndarray, np.ndarray]] = {
         key: (factor * np.bincount(part, minlength=count), np.bincount(whole, minlength=count))
         for key, (part, whole, factor) in parts.items()
     }

@@ -17,17 +17,25 @@ def per_frame_tracker(visible_above: float, repeat_last: bool, contract: Contrac
     box is given again. Without, "not visible" is honoured and absence written.
     """
 
-    def start(words: str, frame: np.ndarray) -> Track:
-        return _per_frame(words, frame, visible_above, repeat_last, contract)
+    def start(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+        return _per_frame(words, frame, box_xyxy, visible_above, repeat_last, contract)
 
     return start
 
 
 def _per_frame(
-    words: str, frame: np.ndarray, visible_above: float, repeat_last: bool, contract: Contract
+    words: str,
+    frame: np.ndarray,
+    last: Box | None,
+    visible_above: float,
+    repeat_last: bool,
+    contract: Contract,
 ) -> Track:
-    template: np.ndarray | None = None
-    last: Box | None = None
+    """`last` is where the target is in the first frame, if that is known."""
+    template = None if last is None else crop_template(frame, last, contract)
+    if last is not None:
+        given: MaskResult = yield Segment(last)
+        frame = yield Report(State.TRACK, given.mask, last, 1.0)
     while True:
         answer: Answer = yield Locate(words, template, last)
         seen = answer.visible >= visible_above and answer.box_xyxy is not None
@@ -43,7 +51,7 @@ def _per_frame(
         frame = yield Report(State.TRACK, result.mask, box, answer.box_confidence, answer.visible)
 
 
-def empty_track(_words: str, _frame: np.ndarray) -> Track:
+def empty_track(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:  # noqa: ARG001
     """The track of an empty prompt: absent in every frame."""
     while True:
         yield Report(State.EMPTY)

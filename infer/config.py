@@ -8,6 +8,7 @@ from omegaconf import MISSING, OmegaConf
 
 from configs.app import register
 from configs.schema import key
+from data_prep.data_sets import DATA_SETS
 from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
 
@@ -56,9 +57,22 @@ class PerFrameConfig:
 class InferSettings:
     """Everything a run of `python -m infer` is told."""
 
-    workspace: str | None = key(None, "VOTSr workspace to track; without it and video=, a demo is rendered")
+    workspace: str | None = key(
+        None, "VOTSr workspace to track; without any of workspace, video and data a demo is rendered"
+    )
     video: str | None = key(None, "one video file to track; prompt= says what to follow in it")
     prompt: str | None = key(None, "what to follow in video=; several prompts are split by ';'")
+    data: str | None = key(
+        None, "data set to track, from its index (python -m data_prep task=index)", choices=DATA_SETS
+    )
+    split: str = key("test", "data=: which of its splits")
+    indexes: str = key("outputs/indexes", "data=: folder of all indexes")
+    first_box: bool = key(
+        False, "data=: tell the tracker the target's box in the first frame too, as box benchmarks may"
+    )
+    results: str = key(
+        "outputs/results", "data=: results go to <results>/<data>-<split>/<tracker_id>/<sequence>.txt"
+    )
     tracker_id: str = key("refertrack", "name of the results: workspace/results/<tracker_id>")
     model: GrounderConfig = key(GROUNDERS["nano"], "the grounder")
     mask_head: MaskHeadConfig = key(MASK_HEADS["nano"], "the mask head")
@@ -66,7 +80,7 @@ class InferSettings:
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
     threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice", minimum=0)
     out: str = key(
-        "outputs/infer/${run_name:${workspace},${video},${tracker_id}}",
+        "outputs/infer/${run_name:${workspace},${video},${data},${split},${tracker_id}}",
         "folder of everything but the results",
     )
     pack: bool = key(True, "pack the results of a workspace with the VOT toolkit, and verify the zip")
@@ -74,10 +88,12 @@ class InferSettings:
     overlay: bool = key(True, "write a video per track and contact sheets")
 
 
-def run_name(workspace: str | None, video: str | None, tracker_id: str) -> str:
+def run_name(workspace: str | None, video: str | None, data: str | None, split: str, tracker_id: str) -> str:
     """The default name of a run's folder: what is tracked, and by what name."""
     if workspace:
         return f"{Path(workspace).resolve().name}-{tracker_id}"
+    if data:
+        return f"{data}-{split}-{tracker_id}"
     return Path(video).stem if video else "demo"
 
 

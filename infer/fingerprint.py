@@ -70,10 +70,10 @@ def claim(folder: Path, fingerprint: Fingerprint, overwrite: bool) -> None:
     another fingerprint (or of none) and `overwrite` is false.
     """
     path = folder / FILE
-    results = list(folder.glob("*/*/*.txt"))
-    held = _read(path)
-    if results and not overwrite and held != json.loads(json.dumps(fingerprint)):
-        differing = _differing(held, fingerprint) if held else "their fingerprint.json is missing"
+    results = list(folder.rglob("*.txt"))
+    held, wanted = _read(path), json.loads(json.dumps(fingerprint))  # as it is read: tuples are lists
+    if results and not overwrite and held != wanted:
+        differing = _differing(held, wanted) if held else "their fingerprint.json is missing"
         raise UserError(
             f"{folder}: holds results of another run ({differing}); "
             "take another tracker_id= or overwrite=true"

@@ -4,10 +4,10 @@ A tracker is a generator: it yields one of these and is sent the reply named in 
 never sees a model or a batch, so a test can drive it with scripted answers.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -77,5 +77,11 @@ class Report:
 
 Request = Locate | Segment | Propagate | Report
 Track = Generator[Request, Any, None]
-StartTrack = Callable[[str, np.ndarray], Track]
-"""Begins a track from its words and its first frame."""
+
+
+class StartTrack(Protocol):
+    """Begins a track."""
+
+    def __call__(self, words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+        """From its words, its first frame (RGB uint8) and, where it is known, the target's box in that."""
+        ...

@@ -1,4 +1,4 @@
-"""One run of `python -m infer`: a workspace, a video, or the rendered demo, from settings to summary."""
+"""One run of `python -m infer`: a workspace, a video, a data set, or the rendered demo, to its summary."""
 
 import dataclasses
 import time
@@ -14,13 +14,15 @@ from data_prep.world.render import render_workspace
 from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
 from evaluation.votsr_toolkit import toolkit_accuracy
 from infer.config import InferSettings
+from infer.data_run import track_data
 from infer.fingerprint import claim
 from infer.pictures import Pictures
 from infer.session import open_session
 from infer.summary import Figures, RunSummary, TrackOutcome, write_summary
 from infer.summary_table import print_table
+from infer.track_run import TrackRun
 from infer.video_run import track_video
-from infer.votsr_run import VotsrRun
+from infer.votsr_run import VotsrStore, problems_of
 
 DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
 
@@ -28,10 +30,13 @@ DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
 def run(settings: InferSettings) -> int:
     """Track what the settings name; the exit status is 0 only where every track was written and packed."""
     out = Path(settings.out)
+    given = [name for name in ("workspace", "video", "data") if getattr(settings, name) is not None]
+    if len(given) > 1:
+        raise UserError(f"{'= and '.join(given)}= are both given; leave one out")
     if settings.video is not None:
-        if settings.workspace is not None:
-            raise UserError("workspace= and video= are both given; leave one out")
         return track_video(settings, out)
+    if settings.data is not None:
+        return track_data(settings, out)
     if settings.prompt is not None:
         raise UserError("prompt= goes with video=; the prompts of a workspace stand in its sequences")
     check_tracker_id(settings.tracker_id)
@@ -55,7 +60,8 @@ def _run_workspace(settings: InferSettings, workspace: Workspace, out: Path) -> 
     claim(workspace.root / "results" / settings.tracker_id, session.fingerprint, settings.overwrite)
     ensure_tracker(workspace.root / "trackers.ini", settings.tracker_id)
     pictures = Pictures(out) if settings.overlay else None
-    tracking = VotsrRun(workspace, settings.tracker_id, session, pictures)
+    store = VotsrStore(workspace.root, settings.tracker_id, session)
+    tracking = TrackRun(workspace.sequences, store, session.engine, pictures, problems_of(workspace))
     started = time.monotonic()
     tracking.run()
     seconds = time.monotonic() - started

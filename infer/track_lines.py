@@ -1,10 +1,32 @@
-"""Result lines of the tracks of one sequence, gathered frame by frame."""
+"""What tracks reported, gathered frame by frame."""
 
-from data_prep.votsr.regions import encode_mask
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from data_prep.geometry import Box
+from data_prep.votsr.regions import ABSENT, encode_mask
 from infer.engine import Step
 
 
-def take_down(step: Step, lines: list[list[str]]) -> None:
-    """Append each track's result line of this frame to that track's list."""
-    for track_lines, report in zip(lines, step.reports, strict=True):
-        track_lines.append(encode_mask(report.mask))
+@dataclass
+class TrackLines:
+    """One track: for every frame a line of VOTSr's results, and a box in pixels of the frame.
+
+    The box is the mask's or the grounder's, as the tracker reported it; None where the target is absent.
+    """
+
+    masks: list[str] = field(default_factory=list)
+    boxes_xyxy: list[Box | None] = field(default_factory=list)
+
+    @property
+    def absent(self) -> int:
+        """Frames without the target."""
+        return self.masks.count(ABSENT)
+
+
+def take_down(step: Step, tracks: Sequence[TrackLines]) -> None:
+    """Append each track's report of this frame."""
+    for track, report in zip(tracks, step.reports, strict=True):
+        line = encode_mask(report.mask)
+        track.masks.append(line)
+        track.boxes_xyxy.append(None if line == ABSENT else report.box_xyxy)

@@ -21,6 +21,7 @@ from models.grounder import Answer
 from models.mask_head import MaskResult
 from models.mask_memory import Memory
 
+GIVEN = 0.999  # visible probability of a target whose box the user gave
 THUMBNAIL = 16  # rows and columns a frame is thinned to when asked whether it changed
 
 
@@ -36,8 +37,8 @@ class Found:
 def referral_tracker(settings: TrackerConfig, contract: Contract) -> StartTrack:
     """The tracker of this project, as something that starts tracks."""
 
-    def start(words: str, frame: np.ndarray) -> Track:
-        return _ReferralTrack(words, settings, contract).run(frame)
+    def start(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+        return _ReferralTrack(words, settings, contract).run(frame, box_xyxy)
 
     return start
 
@@ -49,15 +50,22 @@ class _ReferralTrack:
         self.words, self.settings, self.contract = words, settings, contract
         self.template: np.ndarray | None = None
 
-    def run(self, frame: np.ndarray) -> Track:
-        """Search, carry, lose, search again; one report a frame, for ever."""
+    def run(self, frame: np.ndarray, box_xyxy: Box | None) -> Track:
+        """Search (unless a box is given), carry, lose, search again; one report a frame, for ever."""
         state = State.SEARCH
+        found = None if box_xyxy is None else (yield from self._given(frame, box_xyxy))
         while True:
-            found, frame = yield from self._search(frame, state)
+            if found is None:
+                found, frame = yield from self._search(frame, state)
             if self.template is None:
                 self.template = crop_template(frame, found.box_xyxy, self.contract)
             frame = yield from self._carry(frame, found)
-            state = State.LOST
+            state, found = State.LOST, None
+
+    def _given(self, frame: np.ndarray, box_xyxy: Box) -> Generator[Request, Any, Found]:
+        """The target in a box that is known to hold it."""
+        result: MaskResult = yield Segment(box_xyxy)
+        return Found(_at_least_box(result, box_xyxy, frame), box_xyxy, GIVEN)
 
     # ---- searching ---------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from configs.errors import UserError
 from data_prep.frames import VideoFrames
 from data_prep.sequence import Sequence
-from data_prep.votsr.regions import ABSENT
 from data_prep.votsr.results import prompt_hash, write_result
 from infer.config import InferSettings
 from infer.pictures import Pictures
@@ -14,9 +13,7 @@ from infer.progress import RunProgress
 from infer.session import Session, open_session
 from infer.summary import RunSummary, TrackOutcome, write_summary
 from infer.summary_table import print_table
-from infer.track_lines import take_down
-
-Lines = list[list[str]]  # a result line a frame, for each prompt
+from infer.track_lines import TrackLines, take_down
 
 
 def track_video(settings: InferSettings, out: Path) -> int:
@@ -29,12 +26,12 @@ def track_video(settings: InferSettings, out: Path) -> int:
     session = open_session(settings)
     pictures = Pictures(out)
     started = time.monotonic()
-    lines = _track(sequence, session, pictures)
+    tracks = _track(sequence, session, pictures)
     seconds = time.monotonic() - started
-    for prompt, track_lines in zip(sequence.prompts, lines, strict=True):
+    for prompt, track in zip(sequence.prompts, tracks, strict=True):
         path = out / "masks" / f"{sequence.name}_{prompt_hash(prompt)}.txt"
-        write_result(path, track_lines, len(track_lines))
-    summary = RunSummary(_outcomes(sequence, lines, seconds), len(lines), seconds, pictures.warnings)
+        write_result(path, track.masks, len(track.masks))
+    summary = RunSummary(_outcomes(sequence, tracks, seconds), len(tracks), seconds, pictures.warnings)
     write_summary(out / "summary.json", summary)
     places = {"pictures": pictures.write_overview(), "videos": out / "overlays", "masks": out / "masks"}
     print_table(summary, {**places, "summary": out / "summary.json"})
@@ -52,23 +49,23 @@ def _as_sequence(settings: InferSettings) -> Sequence:
     return Sequence(Path(settings.video).stem, frames, prompts, frames.fps)
 
 
-def _track(sequence: Sequence, session: Session, pictures: Pictures) -> Lines:
+def _track(sequence: Sequence, session: Session, pictures: Pictures) -> list[TrackLines]:
     """Track all prompts together, drawing as it goes."""
     prompts = list(sequence.prompts)
-    lines: Lines = [[] for _ in prompts]
+    tracks = [TrackLines() for _ in prompts]
     with RunProgress(len(sequence.frames) * len(prompts), len(prompts)) as progress:
         progress.sequence(sequence.name, len(prompts))
         with pictures.of_sequence(sequence, prompts) as drawn:
             for step in session.engine.run(sequence.frames, [session.job(prompt) for prompt in prompts]):
-                take_down(step, lines)
+                take_down(step, tracks)
                 drawn.add(step)
                 progress.advance(len(prompts))
             drawn.finish()
-    return lines
+    return tracks
 
 
-def _outcomes(sequence: Sequence, lines: Lines, seconds: float) -> list[TrackOutcome]:
-    counts = [(len(each), each.count(ABSENT)) for each in lines]
+def _outcomes(sequence: Sequence, tracks: list[TrackLines], seconds: float) -> list[TrackOutcome]:
+    counts = [(len(track.masks), track.absent) for track in tracks]
     return [
         TrackOutcome(sequence.name, prompt, total - absent, absent, None, seconds / len(counts), None)
         for prompt, (total, absent) in zip(sequence.prompts, counts, strict=True)

@@ -102,6 +102,31 @@ def white_box(picture: np.ndarray) -> Box:
     return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
 
 
+def red_pixels(row: dict[str, Any]) -> int:
+    picture = read_image(Path(row["images"][1])).astype(int)
+    return int(((picture[..., 0] > 150) & (picture[..., 1:].max(axis=2) < 110)).sum())
+
+
+def test_a_pair_says_how_its_rectangle_looks(indexes: Path, tmp_path: Path) -> None:
+    def rows(name: str, **looks: Any) -> list[dict[str, Any]]:
+        plan = plan_of(indexes, tmp_path / name, "vptracker" if name == "vptracker" else "swift", "frame")
+        settings = dataclasses.replace(plan.pairs.settings, **looks)
+        return rows_of(dataclasses.replace(plan, pairs=dataclasses.replace(plan.pairs, settings=settings)))
+
+    thin, thick = rows("thin"), rows("thick", prompt_width_from=3.0, prompt_width_to=3.0)
+    assert sum(map(red_pixels, thick)) > 1.8 * sum(map(red_pixels, thin)) > 0
+    assert sum(map(red_pixels, rows("blue", prompt_colours=["blue"]))) == 0
+    looks = rows("vptracker", prompt_colours=["blue"], prompt_width_from=2.0, prompt_width_to=2.0)
+    assert {(row["visual_prompt"]["color"], row["visual_prompt"]["width"]) for row in looks} == {
+        ("#0000ff", 6)
+    }
+
+
+def test_a_size_that_trainers_resize_again_is_refused() -> None:
+    with pytest.raises(UserError, match="search_size of 1400x1400 is one that trainers resize"):
+        safe(dataclasses.replace(BUILT_IN["short"], search_size=(1400, 1400)))
+
+
 def test_the_command_offers_what_there_is() -> None:
     assert set(COORDINATES) == set(MEANINGS) and set(FORMATS) == {"swift", "vptracker", *INFO}
 

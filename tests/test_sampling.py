@@ -117,6 +117,23 @@ def test_rectangles_are_as_large_as_asked(index: Index) -> None:
     assert len(inner) > 300 and 1.99 < min(scales) < 2.1 and 3.7 < max(scales) < 4.01
 
 
+def test_rectangles_have_the_colours_and_lines_asked_for(index: Index) -> None:
+    plain = drawn(index)
+    assert {(pair.prompt_colour, pair.prompt_width) for pair in plain} == {(None, 1.0)}
+    pairs = drawn(index, prompt_colours=["red", "#0080ff"], prompt_width_from=0.5, prompt_width_to=2.0)
+    colours = [pair.prompt_colour for pair in pairs]
+    assert set(colours) == {(255, 0, 0), (0, 128, 255)}
+    assert colours.count((255, 0, 0)) / MANY == pytest.approx(0.5, abs=0.05)
+    widths = [pair.prompt_width for pair in pairs]
+    assert 0.5 <= min(widths) < 0.55 and 1.95 < max(widths) < 2.0
+    assert [pair.prompt_xyxy for pair in pairs] == [pair.prompt_xyxy for pair in plain]
+
+
+def test_a_colour_that_is_none_is_refused(index: Index) -> None:
+    with pytest.raises(UserError, match="'redd' is no colour"):
+        drawn(index, prompt_colours=["red", "redd"])
+
+
 def test_pair_k_is_the_same_whoever_draws_it(index: Index) -> None:
     sampler = PairSampler([index], PairSettings(), 7)
     whole = list(sampler.pairs(range(2 * BLOCK + 50)))

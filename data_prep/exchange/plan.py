@@ -48,8 +48,15 @@ def safe(contract: Contract) -> Contract:
     """A contract whose pictures no trainer resizes again.
 
     Their sides are multiples of 28; here their pixels come within the limits that ms-swift,
-    LLaMA-Factory and transformers have unless they are told otherwise.
+    LLaMA-Factory and transformers have unless they are told otherwise. Raises UserError for a contract whose
+    one size of search frames lies beyond them: its model knows no other.
     """
+    width, height = contract.search_size
+    if width and not LEAST_PIXELS <= width * height <= MOST_PIXELS:
+        raise UserError(
+            f"contract=: its search_size of {width}x{height} is one that trainers resize again; give one of "
+            f"{LEAST_PIXELS} to {MOST_PIXELS} pixels"
+        )
     search, most, template = (
         min(max(pixels, LEAST_PIXELS), MOST_PIXELS)
         for pixels in (contract.min_pixels, contract.max_pixels, contract.template_pixels)

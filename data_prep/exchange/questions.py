@@ -14,7 +14,7 @@ from data_prep.geometry import Box, Size, clamp, rescale, xywh_to_xyxy
 from data_prep.prompts import ANSWER_START, BOX_START, VISIBLE, Contract, answer_text, messages
 from data_prep.resizing import resize, search_size, template_size
 from data_prep.sampling.pairs import Pair
-from data_prep.visual_prompt import crop_template, draw_prompt
+from data_prep.visual_prompt import crop_template, draw_prompt, drawn_as
 
 QUALITY = 95  # of the JPEG files; colours are kept at full size, for the drawn rectangle's sake
 FILLED_IN = "<bbox>"  # ms-swift writes the box of `objects` here
@@ -32,9 +32,7 @@ def turn_of(plan: ExportPlan, pair: Pair) -> tuple[Turn, dict[Path, bytes]]:
     target = xywh_to_xyxy(pair.template_xywh)
     files = {
         plan.picture(pair.number, "template"): encoded(template_picture(template, target, plan.contract)),
-        plan.picture(pair.number, "search"): encoded(
-            search_picture(frame, pair.prompt_xyxy, resized, plan.contract)
-        ),
+        plan.picture(pair.number, "search"): encoded(search_picture(frame, pair, resized, plan.contract)),
     }
     turn = Turn(
         instruction=question_text(plan, words),
@@ -70,9 +68,10 @@ def template_picture(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np
     return resize(crop, template_size(contract, _size(crop)))
 
 
-def search_picture(frame: np.ndarray, prompt_xyxy: Box, resized: Size, contract: Contract) -> np.ndarray:
-    """A search frame at its resized size with the rectangle, in pixels of the frame, drawn; RGB uint8."""
-    return draw_prompt(resize(frame, resized), rescale(prompt_xyxy, _size(frame), resized), contract)
+def search_picture(frame: np.ndarray, pair: Pair, resized: Size, contract: Contract) -> np.ndarray:
+    """A pair's search frame at its resized size with its rectangle drawn; RGB uint8."""
+    looks = drawn_as(contract, pair.prompt_colour, pair.prompt_width)
+    return draw_prompt(resize(frame, resized), rescale(pair.prompt_xyxy, _size(frame), resized), looks)
 
 
 def encoded(picture: np.ndarray) -> bytes:

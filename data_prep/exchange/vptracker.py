@@ -17,7 +17,7 @@ from data_prep.frames import image_size
 from data_prep.geometry import Box, Size, center, clamp, xywh_to_xyxy
 from data_prep.sampling.pairs import Pair
 
-COLOUR, WIDTH = "red", 3  # of the rectangle; its trainer gives them to PIL
+COLOUR, WIDTH = "red", 3  # of the rectangle unless a pair has its own; its trainer gives them to PIL
 SCALES = 2, 8  # sides of the rectangle in sides of the box it is drawn around, both included
 TOKENS = ("<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>")
 QUESTION = """You follow one target through a video.
@@ -33,7 +33,7 @@ Answer in JSON, as in: ```json
 }}
 ```.
 
-The {colour} rectangle marks where the target may be: look inside it first, then in the rest of the image.
+The rectangle drawn in it marks where the target may be: look inside it first, then in the rest of the image.
 """
 
 
@@ -48,7 +48,7 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
         box = xywh_to_xyxy(pair.search_xywh)
         said = _whole(counted(box, size, size, plan.coordinates))
         around = _whole(counted(box, size, size, "frame"))
-    question = QUESTION.format(image=IMAGE, words=words, colour=COLOUR)
+    question = QUESTION.format(image=IMAGE, words=words)
     return {
         "messages": [
             {"role": "user", "content": question},
@@ -59,8 +59,8 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
             "phase": "train",
             "enable": True,
             "scale": scale,
-            "color": COLOUR,
-            "width": WIDTH,
+            "color": "#{:02x}{:02x}{:02x}".format(*pair.prompt_colour) if pair.prompt_colour else COLOUR,
+            "width": max(1, round(WIDTH * pair.prompt_width)),
             "inbbox_ratio": round(1 - plan.pairs.settings.prompt_miss, 6),
             "template_bbox": template,
             "template_scale": plan.contract.template_scale,

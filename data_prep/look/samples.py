@@ -50,7 +50,7 @@ def _show(place: Axes, pair: Pair, contract: Contract) -> None:
     template, frame = read_image(Path(pair.template)), read_image(Path(pair.search))
     size = (frame.shape[1], frame.shape[0])
     resized = search_size(contract, size)
-    search = search_picture(frame, pair.prompt_xyxy, resized, contract)
+    search = search_picture(frame, pair, resized, contract)
     crop = template_picture(template, xywh_to_xyxy(pair.template_xywh), contract)
     room = np.full((resized[1], crop.shape[1] + 6, 3), 255, np.uint8)
     crop = crop if crop.shape[0] <= resized[1] else resize(crop, (crop.shape[1], resized[1]))

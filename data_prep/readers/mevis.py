@@ -8,6 +8,7 @@ is all the objects of a sentence together, and absent throughout where there are
 import json
 import mmap
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.geometry import Size
-from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.entry import Entry, Reader, TrueMasks
 from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of
 from data_prep.readers.json_files import MEND
 from data_prep.readers.masks import nowhere_note, truth_of_masks, unknown
@@ -66,14 +67,30 @@ def read(entry: Entry) -> Sequence:
     names, frames = frames_in(entry)
     if entry.facts["objects"] is None:
         return sequence_of(entry, frames, unknown(len(names)))
-    path = entry.folder.parent.parent / MASKS
+    truth = truth_of_masks(_target_masks(entry, len(names), frames.size))
+    told = nowhere_note(truth, _file(entry), f"the target of {entry.name}") if entry.facts["objects"] else ()
+    return sequence_of(entry, frames, truth, notes=told)
+
+
+def masks(entry: Entry) -> TrueMasks:
+    """The masks of one target; those of `valid` are not public."""
+    if entry.facts["objects"] is None:
+        raise UserError(f"{_file(entry).parent}: its masks are not public; take split=valid_u, or the server")
+    names, frames = frames_in(entry)
+    return TrueMasks(names, frames.size, _target_masks(entry, len(names), frames.size))
+
+
+def _file(entry: Entry) -> Path:
+    return entry.folder.parent.parent / MASKS
+
+
+def _target_masks(entry: Entry, count: int, size: Size) -> Iterator[np.ndarray]:
+    """A mask a frame: the pixels of any of the target's objects."""
+    path = _file(entry)
     numbered = zip(entry.facts["objects"], entry.facts.get("masks", ()), strict=True)
-    objects = [_masks(path, number, place, len(names)) for number, place in numbered]
-    truth = truth_of_masks(
-        _union(path, entry, [each[at] for each in objects], frames.size) for at in range(len(names))
-    )
-    notes = nowhere_note(truth, path, f"the target of {entry.name}") if objects else ()
-    return sequence_of(entry, frames, truth, notes=notes)
+    objects = [_masks(path, number, place, count) for number, place in numbered]
+    for at in range(count):
+        yield _union(path, entry, [each[at] for each in objects], size)
 
 
 def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[Any]:
@@ -102,4 +119,4 @@ def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray
     return whole
 
 
-MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read, sparse=("valid",))
+MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read, ("valid",), masks)

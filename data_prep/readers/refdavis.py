@@ -13,10 +13,10 @@ import re
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.readers.entry import Entry, Reader, read_names
+from data_prep.readers.entry import Entry, Reader, TrueMasks, read_names
 from data_prep.readers.expressions import Sentence, entries_of, entry_of, read_videos, with_classes
 from data_prep.readers.json_files import read_json
-from data_prep.readers.refytvos import FILE, classes_of, of_one_object, read_target
+from data_prep.readers.refytvos import FILE, classes_of, of_one_object, read_target, target_masks
 from data_prep.sequence import Sequence
 
 FPS = 24.0
@@ -42,12 +42,19 @@ def find(root: Path, split: str) -> list[Entry]:
         )
     frames = davis / "JPEGImages" / "480p"
     entries = [
-        entry_of(frames, video, (number,), sentences, None)
+        entry_of(frames, video, (number,), _numbered(sentences, place), None)
         for video in names
-        for number, sentences in sorted(said[video].items(), key=lambda item: int(item[0]))
+        for place, (number, sentences) in enumerate(
+            sorted(said[video].items(), key=lambda item: int(item[0]))
+        )
     ]
     words = davis / "davis_semantics.json"
     return with_classes(entries, read_json(words) if words.exists() else {})
+
+
+def _numbered(sentences: list[Sentence], place: int) -> list[Sentence]:
+    """The sentences of a video's object under the numbers that the converted file gives them."""
+    return [(str(len(TEXTS) * place + TEXTS.index(kind)), text) for kind, text in sentences]
 
 
 def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
@@ -80,10 +87,19 @@ def _lines(path: Path) -> list[str]:
 
 def read(entry: Entry) -> Sequence:
     """Read one target with its masks, whichever form they are in."""
+    return read_target(entry, _annotations(entry), FPS)
+
+
+def masks(entry: Entry) -> TrueMasks:
+    """The masks of one target."""
+    return target_masks(entry, _annotations(entry))
+
+
+def _annotations(entry: Entry) -> Path:
     images = entry.folder.parent
     if images.name == "480p":
-        return read_target(entry, images.parent.parent / "Annotations_unsupervised" / "480p", FPS)
-    return read_target(entry, images.parent / "Annotations", FPS)
+        return images.parent.parent / "Annotations_unsupervised" / "480p"
+    return images.parent / "Annotations"
 
 
-REFDAVIS = Reader("refdavis", ("train", "val"), find, read)
+REFDAVIS = Reader("refdavis", ("train", "val"), find, read, masks=masks)

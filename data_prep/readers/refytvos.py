@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.entry import Entry, Reader, TrueMasks
 from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of, with_classes
 from data_prep.readers.json_files import read_json
 from data_prep.readers.masks import masks_of_id, nowhere_note, truth_of_masks, unknown
@@ -93,5 +93,21 @@ def read_target(entry: Entry, annotations: Path | None, fps: float) -> Sequence:
     return sequence_of(entry, frames, truth, fps, nowhere_note(truth, folder, f"object {number}"))
 
 
+def masks(entry: Entry) -> TrueMasks:
+    """The masks of a target of the training set; those of the others are not public."""
+    home = entry.folder.parent.parent
+    if home.name != "train":
+        raise UserError(f"{home}: its masks are not public; take split=train, or the challenge's server")
+    return target_masks(entry, home / "Annotations")
+
+
+def target_masks(entry: Entry, annotations: Path) -> TrueMasks:
+    """The masks of a target in the palette images `annotations/<video>`."""
+    names, frames = frames_in(entry)
+    (number,) = entry.facts["objects"]
+    folder = annotations / entry.folder.name
+    return TrueMasks(names, frames.size, masks_of_id(folder, names, frames.size, int(number)))
+
+
 UNANNOTATED = ("valid", "test", "valid_and_test")
-REFYTVOS = Reader("refytvos", ("train", *UNANNOTATED), find, read, sparse=UNANNOTATED)
+REFYTVOS = Reader("refytvos", ("train", *UNANNOTATED), find, read, UNANNOTATED, masks)

@@ -14,8 +14,8 @@ from data_prep.sampling.settings import PairSettings
 from data_prep.sampling.source import Source
 from data_prep.sequence import ABSENT, PRESENT
 
-NUMBERS = 22  # random numbers a pair is drawn from
-NO_PROMPT = -1
+NUMBERS = 24  # random numbers a pair is drawn from
+NO_PROMPT = NO_COLOUR = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,8 @@ class Draws:
     the search frame's; so are the words (`NO_PROMPT`: its video has none). `visible`: the search frame shows
     the target that is meant. Boxes are float32 (n, 4): `template_xywh`, and `search_xywh` with zeros where it
     is not visible, as they stand in the data; `prompt_xyxy` is the rectangle to draw, inside the frame, and
-    `holds` says whether the target's middle lies in it.
+    `holds` says whether the target's middle lies in it. `colour` is the place of its colour among those of
+    the settings, `NO_COLOUR` where they name none; `width` is its line's, in the contract's.
     """
 
     sequence: np.ndarray  # of the search frame, int32
@@ -40,6 +41,8 @@ class Draws:
     search_xywh: np.ndarray
     prompt_xyxy: np.ndarray
     holds: np.ndarray
+    colour: np.ndarray
+    width: np.ndarray
 
 
 def draw(source: Source, random: np.ndarray, settings: PairSettings) -> Draws:
@@ -67,7 +70,13 @@ def draw(source: Source, random: np.ndarray, settings: PairSettings) -> Draws:
         search_xywh=np.where(visible[:, None], boxes[search], np.float32(0)),
         prompt_xyxy=prompt_xyxy.astype(np.float32),
         holds=_hold(prompt_xyxy, boxes[search]) & visible,
+        colour=_below(u[22], len(settings.prompt_colours)) if settings.prompt_colours else _no_colour(u[22]),
+        width=settings.prompt_width_from + u[23] * (settings.prompt_width_to - settings.prompt_width_from),
     )
+
+
+def _no_colour(like: np.ndarray) -> np.ndarray:
+    return np.full(len(like), NO_COLOUR)
 
 
 class _Target(NamedTuple):

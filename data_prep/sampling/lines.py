@@ -14,7 +14,7 @@ from data_prep.parallel import in_processes
 from data_prep.sampling.pairs import BLOCK, Pair, PairSampler
 from data_prep.sampling.settings import PairSettings
 
-DECIMALS = 2  # of a box's numbers, in pixels
+DECIMALS = 2  # of a box's numbers, in pixels, and of widths
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,12 @@ def pair_line(pair: Pair) -> str:
             "visible": pair.visible,
             "bbox_xywh": None if pair.search_xywh is None else _rounded(pair.search_xywh),
         },
-        "prompt": {"bbox_xyxy": _rounded(pair.prompt_xyxy), "holds": pair.holds},
+        "prompt": {
+            "bbox_xyxy": _rounded(pair.prompt_xyxy),
+            "holds": pair.holds,
+            "colour_rgb": pair.prompt_colour,
+            "width": round(pair.prompt_width, DECIMALS),
+        },
         "negative": pair.negative,
     }
     return json.dumps(record, ensure_ascii=False) + "\n"

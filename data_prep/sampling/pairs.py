@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import ImageColor
 
 from configs.errors import UserError
 from data_prep.geometry import Box
@@ -13,6 +14,7 @@ from data_prep.index.store import Index
 from data_prep.sampling.draws import NUMBERS, Draws, draw
 from data_prep.sampling.settings import PairSettings
 from data_prep.sampling.source import Source
+from data_prep.visual_prompt import Colour
 
 BLOCK = 4096  # pairs that are drawn together
 
@@ -22,7 +24,8 @@ class Pair(NamedTuple):
 
     `template_xywh` and `search_xywh` stand as in the data, the latter None where the target that is
     meant is not visible. `prompt_xyxy` is the rectangle to draw on the search frame; `holds` says whether it
-    holds the target. `negative`: words and template are of another video's target.
+    holds the target, `prompt_colour` (RGB; None: the contract's) and `prompt_width` (of its line, in the
+    contract's) how it looks. `negative`: words and template are of another video's target.
     """
 
     number: int
@@ -37,6 +40,8 @@ class Pair(NamedTuple):
     template_xywh: Box
     search_xywh: Box | None
     prompt_xyxy: Box
+    prompt_colour: Colour | None
+    prompt_width: float
 
 
 class PairSampler:
@@ -45,7 +50,9 @@ class PairSampler:
     def __init__(
         self, indexes: Sequence[Index], settings: PairSettings, seed: int, weights: Sequence[float] = ()
     ) -> None:
-        """Raises UserError where weights and indexes differ in number, or no weight is above 0."""
+        """Raises UserError where weights and indexes differ in number, no weight is above 0, or a colour
+        is none.
+        """
         shares = np.array(weights or [1.0] * len(indexes), np.float64)
         if len(shares) != len(indexes) or not len(shares) or (shares < 0).any() or shares.sum() <= 0:
             raise UserError(
@@ -53,6 +60,7 @@ class PairSampler:
             )
         self.sources = [Source(index) for index in indexes]
         self.settings, self.seed = settings, seed
+        self._colours = (*map(_colour, settings.prompt_colours), None)  # `NO_COLOUR` is the last place
         self._bounds = np.cumsum(shares / shares.sum())[:-1]
 
     def pairs(self, numbers: range) -> Iterator[Pair]:
@@ -78,29 +86,38 @@ class PairSampler:
             places = np.flatnonzero(chosen == which)
             if len(places):
                 draws = draw(source, random[places, :NUMBERS], self.settings)
-                for place, pair in zip(places, _told(source.index, draws, wanted[places]), strict=True):
+                for place, pair in zip(places, self._told(source.index, draws, wanted[places]), strict=True):
                     pairs[place] = pair
         return [pair for pair in pairs if pair is not None]
 
+    def _told(self, index: Index, draws: Draws, numbers: np.ndarray) -> Iterator[Pair]:
+        """Draws as pairs."""
+        visible = draws.visible.tolist()
+        return map(
+            Pair,
+            numbers.tolist(),
+            [index.about.data] * len(numbers),
+            index.rows["name"].take(pa.array(draws.sequence)).to_pylist(),
+            _paths(index, draws.template_sequence, draws.template),
+            _paths(index, draws.sequence, draws.search),
+            _words(index, draws.prompt),
+            visible,
+            draws.negative.tolist(),
+            draws.holds.tolist(),
+            _boxes(draws.template_xywh),
+            [box if seen else None for box, seen in zip(_boxes(draws.search_xywh), visible, strict=True)],
+            _boxes(draws.prompt_xyxy),
+            map(self._colours.__getitem__, draws.colour.tolist()),
+            draws.width.tolist(),
+        )
 
-def _told(index: Index, draws: Draws, numbers: np.ndarray) -> Iterator[Pair]:
-    """Draws as pairs."""
-    visible = draws.visible.tolist()
-    return map(
-        Pair,
-        numbers.tolist(),
-        [index.about.data] * len(numbers),
-        index.rows["name"].take(pa.array(draws.sequence)).to_pylist(),
-        _paths(index, draws.template_sequence, draws.template),
-        _paths(index, draws.sequence, draws.search),
-        _words(index, draws.prompt),
-        visible,
-        draws.negative.tolist(),
-        draws.holds.tolist(),
-        _boxes(draws.template_xywh),
-        [box if seen else None for box, seen in zip(_boxes(draws.search_xywh), visible, strict=True)],
-        _boxes(draws.prompt_xyxy),
-    )
+
+def _colour(name: str) -> Colour:
+    """A colour by its name or as #rrggbb. Raises UserError for what is none."""
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise UserError(f"pairs.prompt_colours: {name!r} is no colour; give a name or '#rrggbb'") from None
 
 
 def _boxes(boxes: np.ndarray) -> Iterator[Box]:

@@ -39,3 +39,9 @@ class PairSettings:
     prompt_miss: float = key(
         0.15, "share of the rectangles that lie somewhere else", minimum=0.0, maximum=1.0
     )
+    prompt_colours: list[str] = key(
+        [],
+        "colours of the rectangle, one for each pair, as [red,lime,'#0080ff']; empty: the contract's",
+    )
+    prompt_width_from: float = key(1.0, "thinnest line of the rectangle, in the contract's", minimum=0.1)
+    prompt_width_to: float = key(1.0, "its thickest line", minimum=0.1)

@@ -69,17 +69,17 @@ class Comparison:
             return "Which is better cannot be told from these sequences."
         return f"{self.a if (self.mean > 0) == self.metric.higher_is_better else self.b} is better."
 
-    def sheet(self) -> Sheet:
+    def sheet(self, about: tuple[tuple[str, str], ...]) -> Sheet:
         """A row a sequence, from where `a` is furthest above `b` to where it is furthest below."""
         columns = (
             Column("sequence", "Sequence"),
-            Column("a", self.a),
-            Column("b", self.b),
-            Column("delta", "Difference", self.unit),
+            Column(self.a, self.a),
+            Column(self.b, self.b),
+            Column("difference", "Difference", self.unit),
         )
         figures = (self.of_a.tolist(), self.of_b.tolist(), self.deltas.tolist())
         rows = tuple(zip(self.sequences, *figures, strict=True))
-        return Sheet(self.title, columns, rows, (("metric", self.metric.key), ("a", self.a), ("b", self.b)))
+        return Sheet(self.title, columns, rows, (*about, ("metric", self.metric.key)))
 
 
 def signed(value: float) -> str:

@@ -19,12 +19,14 @@ def delta_figure(comparison: Comparison) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(label(comparison.title, 80), fontsize=10)
+    words = [f"{label(comparison.a)} better", f"{label(comparison.b)} better"]
+    words.append(f"mean {signed(comparison.mean)}, {comparison.interval}")
     ahead = comparison.deltas if comparison.metric.higher_is_better else -comparison.deltas
     colours = np.where(ahead >= 0, BETTER, WORSE)
     (_named_bars if named else _bars)(axes, comparison, colours)
     figure.legend(
         [Patch(color=BETTER), Patch(color=WORSE), Patch(color="#bbbbbb")],
-        [f"{label(comparison.a)} better", f"{label(comparison.b)} better", f"mean {signed(comparison.mean)}, {comparison.interval}"],
+        words,
         loc="outside lower center", ncols=3, fontsize=8.5,
     )  # fmt: skip
     return figure

@@ -18,9 +18,13 @@ def markdown_text(sheet: Sheet) -> str:
         _row(["---:" if right else "---" for right in numeric]),
     ]
     lines += [_row([FRAMES[mark].format(escaped(words)) for words, mark in row]) for row in marked(sheet)]
-    about = [f"{escaped(name.capitalize())}: {escaped(words)}." for name, words in sheet.about]
-    about += ["Best bold, second in italics."] * bool(marks(sheet))
-    return "\n".join([*lines, "", " ".join(about)]) + "\n"
+    about = about_text(sheet.about) + " Best bold, second in italics." * bool(marks(sheet))
+    return "\n".join([*lines, "", about]) + "\n"
+
+
+def about_text(about: tuple[tuple[str, str], ...]) -> str:
+    """What a table is about, in a line."""
+    return " ".join(f"{escaped(name.capitalize())}: {escaped(words)}." for name, words in about)
 
 
 def escaped(words: str) -> str:

@@ -23,14 +23,14 @@ def overall_sheet(evaluation: Evaluation) -> Sheet:
 
 def attribute_sheet(evaluation: Evaluation, metric: Metric) -> Sheet:
     """A row a tracker, a column an attribute: the mean of a metric over the sequences that have it."""
-    attributes = attributes_of(evaluation)
+    attributes, benchmark = attributes_of(evaluation), evaluation.benchmark
     columns = [
         Column(name, f"{name} [{has.sum()}]", "", metric.higher_is_better) for name, has in attributes.items()
     ]
     rows = tuple(
-        (scores.tracker, *(figure_of(scores, metric.key, evaluation.benchmark, has) for has in attributes.values()))
+        (scores.tracker, *(figure_of(scores, metric.key, benchmark, has) for has in attributes.values()))
         for scores in evaluation.trackers
-    )  # fmt: skip
+    )
     title = f"{metric.title} by attribute [sequences]"
     return Sheet(title, (TRACKER, *columns), rows, about(evaluation))
 

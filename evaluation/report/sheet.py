@@ -37,6 +37,14 @@ class Column:
         unit = f" ({self.unit})" if self.unit else ""
         return f"{self.title}{unit}{' ↓' if self.higher_is_better is False else ''}"
 
+    @property
+    def wordy_heading(self) -> str:
+        """The heading in words alone, for tables where an arrow means something else."""
+        remark = ", ".join(
+            [self.unit] * bool(self.unit) + ["less is better"] * (self.higher_is_better is False)
+        )
+        return f"{self.title} ({remark})" if remark else self.title
+
 
 @dataclass(frozen=True)
 class Sheet:

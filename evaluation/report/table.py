@@ -1,5 +1,6 @@
 """Tables in the terminal."""
 
+import textwrap
 from collections.abc import Iterable
 
 from rich import box
@@ -10,6 +11,7 @@ from rich.text import Text
 from data_prep.one_line import one_line
 from evaluation.report.sheet import BEST, SECOND, Sheet, marked
 
+HEADING = 15  # letters of a line of a column's heading
 STYLES = {BEST: "bold green", SECOND: "underline", "": ""}
 
 
@@ -24,7 +26,7 @@ def print_sheet(sheet: Sheet, console: Console | None = None) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number, column in enumerate(sheet.columns):
         numeric = sheet.numeric(number)
-        heading = Text(one_line(column.heading).replace(" ", "\n") if numeric else one_line(column.heading))
+        heading = Text("\n".join(textwrap.wrap(one_line(column.heading), HEADING, break_on_hyphens=False)))
         justify = "right" if numeric else "left"
         table.add_column(heading, justify=justify, no_wrap=numeric, overflow="fold")  # type: ignore[arg-type]
     for row in marked(sheet):

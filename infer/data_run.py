@@ -1,0 +1,137 @@
+"""Tracking a split of a data set: boxes as the benchmarks' tools read them, and masks beside them."""
+
+import time
+from collections.abc import Sequence as Sequences
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.files import inside, write_whole
+from data_prep.geometry import Box, clamp, xywh_to_xyxy, xyxy_to_xywh
+from data_prep.index.build import index_path
+from data_prep.index.store import Index
+from data_prep.sequence import PRESENT, Sequence
+from data_prep.votsr.results import read_lines, write_result
+from data_prep.votsr.trackers_ini import check_tracker_id
+from infer.baselines import empty_track
+from infer.config import InferSettings
+from infer.fingerprint import claim
+from infer.pictures import Pictures
+from infer.requests import StartTrack
+from infer.retelling import retold, words_at
+from infer.session import Session, open_session
+from infer.summary import RunSummary, write_summary
+from infer.summary_table import print_table
+from infer.track_lines import TrackLines
+from infer.track_run import TrackRun
+
+NO_BOX = "0,0,0,0"  # the target is absent: a box without area, which no protocol takes for a place
+UNNAMED = "the target"  # words for one that is shown by its box alone
+MASKS = "masks"
+
+
+class Indexed(Sequences[Sequence]):
+    """The sequences of an index, each made when it is asked for."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, number: int) -> Sequence:  # type: ignore[override]  # no slices are asked for
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        return self._index.sequence(number)
+
+
+@dataclass(frozen=True)
+class DataStore:
+    """One track a sequence: `<folder>/<sequence>.txt` holds x,y,width,height a frame, `masks/` its masks."""
+
+    folder: Path
+    session: Session
+    first_box: bool
+
+    def prompts(self, sequence: Sequence) -> list[str]:
+        """The words that the track begins with; empty where the sequence has none."""
+        first = words_at(sequence, 0)
+        return [first or next(filter(str.strip, sequence.prompts), "")]
+
+    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
+        """Words that change as the sequence's do; the first frame's box where it is given and known."""
+        box = true_box(sequence) if self.first_box else None
+        if not prompt and box is None:
+            return prompt, empty_track
+        start = self.session.start_track
+        if sequence.spans:
+            start = retold(start, sequence)
+        return prompt or UNNAMED, partial(start, box_xyxy=box)
+
+    def absent(self, sequence: Sequence, prompt: str) -> int | None:  # noqa: ARG002
+        """See `TrackStore`. Boxes are written last: where they are whole, the masks are."""
+        path = self._path(sequence)
+        if not path.is_file():
+            return None
+        try:
+            return read_lines(path, len(sequence.frames)).count(NO_BOX)
+        except UserError:
+            return None
+
+    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:  # noqa: ARG002
+        """See `TrackStore`."""
+        path = self._path(sequence)
+        write_result(inside(self.folder / MASKS, path.name), track.masks, len(sequence.frames))
+        write_whole(path, "".join(f"{_line(box)}\n" for box in track.boxes_xyxy))
+
+    def _path(self, sequence: Sequence) -> Path:
+        return inside(self.folder, f"{sequence.name}.txt")
+
+
+def _line(box_xyxy: Box | None) -> str:
+    return NO_BOX if box_xyxy is None else ",".join(f"{side:.2f}" for side in xyxy_to_xywh(box_xyxy))
+
+
+def true_box(sequence: Sequence) -> Box | None:
+    """The target's box (xyxy) in the first frame, its part inside it; None where it is not shown there."""
+    truth = sequence.truth
+    if truth is None or not len(truth.present) or truth.present[0] != PRESENT:
+        return None
+    x, y, width, height = map(float, truth.boxes_xywh[0])
+    left, top, right, bottom = clamp(xywh_to_xyxy((x, y, width, height)), sequence.frames.size)
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def track_data(settings: InferSettings, out: Path) -> int:
+    """Track a split of an indexed data set; the exit status is 0 only where every track was written."""
+    assert settings.data is not None
+    check_tracker_id(settings.tracker_id)
+    index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
+    session = open_session(settings)
+    folder = Path(settings.results) / f"{settings.data}-{settings.split}" / settings.tracker_id
+    told = {"data": index.about.state, "first_box": settings.first_box}
+    claim(folder, session.fingerprint | told, settings.overwrite)
+    pictures = Pictures(out) if settings.overlay else None
+    run = TrackRun(Indexed(index), DataStore(folder, session, settings.first_box), session.engine, pictures)
+    started = time.monotonic()
+    run.run()
+    seconds = time.monotonic() - started
+    warnings = [f"not in the index: {left.name}: {left.reason}" for left in index.about.left_out]
+    warnings += _silent(run, settings.first_box) + (pictures.warnings if pictures else [])
+    summary = RunSummary(run.outcomes, len(index), seconds, warnings)
+    write_summary(out / "summary.json", summary)
+    sheet = pictures.write_overview() if pictures else None
+    videos = out / "overlays" if sheet else None
+    places = {"boxes": folder, "masks": folder / MASKS, "pictures": sheet, "videos": videos}
+    print_table(summary, {**places, "summary": out / "summary.json"})
+    return 1 if summary.failed else 0
+
+
+def _silent(run: TrackRun, first_box: bool) -> list[str]:
+    """A warning where sequences have no words, and so nothing was followed in them."""
+    names = [outcome.sequence for outcome in run.outcomes if not outcome.prompt and not outcome.failure]
+    if not names or first_box:
+        return []
+    told = f"{len(names)} sequences have no words and are absent throughout, the first {names[0]}"
+    return [f"{told}; first_box=true follows the box of their first frame"]

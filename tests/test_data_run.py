@@ -1,0 +1,182 @@
+"""`python -m infer data=…`: the splits of data sets are tracked from words, and from a first box."""
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs.errors import UserError
+from data_prep.frames import ImageFrames
+from data_prep.geometry import box_of_mask
+from data_prep.index.store import About, row_of, write_index
+from data_prep.prompts import BUILT_IN
+from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
+from data_prep.votsr.regions import decode_mask
+from infer import run as infer_run
+from infer.config import InferSettings, PerFrameConfig, TrackerConfig
+from infer.data_run import NO_BOX, UNNAMED, DataStore, true_box
+from infer.requests import Locate, Segment, State
+from infer.session import Session, tracker_of
+from models.config import GrounderConfig, MaskHeadConfig
+from tests.scripted import ScriptedWorld, drive, frame
+from tests.tiny_models import save_grounder, save_mask_head
+
+SIZE = (64, 48)
+HERE = (10.0, 8.0, 22.0, 20.0)
+BOX_XYWH = (10.0, 8.0, 12.0, 12.0)
+
+
+def video(
+    folder: Path, name: str, prompts: list[str], spans: list[Span] | None = None, first: int = PRESENT
+) -> Sequence:
+    """Three frames as images, the target in the same place throughout."""
+    paths = tuple(folder / "data" / name / f"{number}.png" for number in range(3))
+    paths[0].parent.mkdir(parents=True)
+    for path in paths:
+        Image.fromarray(np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)).save(path)
+    truth = Truth(np.array([BOX_XYWH] * 3, np.float32), np.array([first, PRESENT, PRESENT], np.int8))
+    return Sequence(name, ImageFrames(paths, SIZE), tuple(prompts), spans=spans and tuple(spans), truth=truth)
+
+
+def index(folder: Path, *videos: Sequence) -> None:
+    rows = [row_of(each, folder / "data") for each in videos]
+    path = folder / "indexes" / "tnllt-test.arrow"
+    path.parent.mkdir()
+    write_index(path, rows, About("tnllt", "test", str(folder / "data"), "state", len(rows)))
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return save_grounder(folder / "grounder"), save_mask_head(folder / "mask_head")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
+    return InferSettings(
+        data="tnllt",
+        indexes=str(tmp_path / "indexes"),
+        results=str(tmp_path / "results"),
+        tracker_id="mine",
+        model=GrounderConfig(str(checkpoints[0])),
+        mask_head=MaskHeadConfig(str(checkpoints[1])),
+        tracker=TrackerConfig(find_above=0.0, trust=0.0, confirm=False),
+        device="cpu",
+        out=str(tmp_path / "out"),
+        overlay=False,
+    )
+
+
+def run(settings: InferSettings, **changes: Any) -> tuple[int, dict[str, Any]]:
+    status = infer_run.run(dataclasses.replace(settings, **changes))
+    return status, json.loads((Path(settings.out) / "summary.json").read_text())
+
+
+def written(tmp_path: Path) -> dict[str, bytes]:
+    folder = tmp_path / "results" / "tnllt-test" / "mine"
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.txt"))}
+
+
+def test_boxes_and_masks_of_every_sequence_are_written(settings: InferSettings, tmp_path: Path) -> None:
+    index(tmp_path, video(tmp_path, "cup", ["the cup"]), video(tmp_path, "dog", ["the dog", "it"]))
+    status, summary = run(settings, first_box=True)
+    assert status == 0 and summary["tracks"] == summary["written"] == 2 and summary["track_frames"] == 6
+    files = written(tmp_path)
+    assert list(files) == ["cup.txt", "dog.txt", "masks/cup.txt", "masks/dog.txt"]
+    boxes = files["cup.txt"].decode().splitlines()
+    masks = files["masks/cup.txt"].decode().splitlines()
+    assert len(boxes) == len(masks) == 3 and any(line != NO_BOX for line in boxes)
+    for line, said in zip(boxes, masks, strict=True):
+        mask = decode_mask(said, SIZE)
+        assert (line == NO_BOX) == (mask is None)
+    left, top, right, bottom = box_of_mask(decode_mask(masks[1], SIZE))  # carried: the box is the mask's
+    assert [float(side) for side in boxes[1].split(",")] == [left, top, right - left, bottom - top]
+
+
+def test_a_run_goes_on_and_ends_with_the_same_bytes(settings: InferSettings, tmp_path: Path) -> None:
+    index(tmp_path, video(tmp_path, "cup", ["the cup"]), video(tmp_path, "dog", ["the dog"]))
+    run(settings)
+    before = written(tmp_path)
+    folder = tmp_path / "results" / "tnllt-test" / "mine"
+    (folder / "cup.txt").unlink()
+    (folder / "dog.txt").write_text("1,2,3,4\n")  # as a run that was killed never leaves it
+    status, summary = run(settings)
+    assert (status, summary["track_frames"]) == (0, 6) and written(tmp_path) == before
+    assert run(settings)[1]["track_frames"] == 0
+    with pytest.raises(UserError, match="other first_box"):
+        run(settings, first_box=True)
+    assert run(settings, first_box=True, overwrite=True)[1]["track_frames"] == 6
+
+
+def test_a_missing_frame_fails_its_sequence_alone(settings: InferSettings, tmp_path: Path) -> None:
+    cup = video(tmp_path, "cup", ["the cup"])
+    index(tmp_path, cup, video(tmp_path, "dog", ["the dog"]))
+    cup.frames.paths[1].unlink()
+    status, summary = run(settings)
+    assert status == 1 and [(each["sequence"], each["prompt"]) for each in summary["failed"]] == [
+        ("cup", "the cup")
+    ]
+    assert "1.png: frame is missing" in summary["failed"][0]["reason"]
+    assert list(written(tmp_path)) == ["dog.txt", "masks/dog.txt"]
+
+
+def test_without_words_nothing_is_followed_and_that_is_told(settings: InferSettings, tmp_path: Path) -> None:
+    index(tmp_path, video(tmp_path, "mute", [" "]))
+    status, summary = run(settings)
+    assert status == 0 and "1 sequences have no words" in summary["warnings"][0]
+    assert written(tmp_path)["mute.txt"].decode() == f"{NO_BOX}\n" * 3
+
+
+@pytest.mark.parametrize("others", [{"video": "x.mp4"}, {"workspace": "ws"}])
+def test_one_thing_is_tracked_at_a_time(settings: InferSettings, others: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="are both given"):
+        run(settings, **others)
+
+
+def test_a_split_without_an_index_is_told(settings: InferSettings) -> None:
+    with pytest.raises(UserError, match="make it with task=index"):
+        run(settings, split="train")
+
+
+def session_of(settings: Any) -> Session:
+    return Session(None, tracker_of(settings, BUILT_IN["short"]), {})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tracker", [TrackerConfig(), PerFrameConfig()])
+def test_a_first_box_is_believed_without_a_question(tmp_path: Path, tracker: Any) -> None:
+    store = DataStore(tmp_path, session_of(tracker), first_box=True)
+    words, start = store.job(video(tmp_path, "mute", []), "")
+    assert words == UNNAMED
+    world = ScriptedWorld([(40, 30, 50, 40)] * 3, [HERE] * 3)
+    reports = drive(start, world, [frame()] * 3)
+    first = [request for at, request in world.asked if at == 0]
+    assert [type(request) for request in first] == [Segment] and first[0].box_xyxy == HERE
+    assert reports[0].state is State.TRACK and reports[0].mask[15, 15]
+    looks = [request for _, request in world.asked if isinstance(request, Locate)]
+    assert looks and all(look.template is not None for look in looks), "its looks are known from the box"
+
+
+def test_a_first_box_is_only_taken_where_it_shows_the_target(tmp_path: Path) -> None:
+    hidden = video(tmp_path, "hidden", ["the cup"], first=ABSENT)
+    assert true_box(hidden) is None and true_box(video(tmp_path, "cup", [])) == HERE
+    assert DataStore(tmp_path, session_of(TrackerConfig()), True).job(hidden, "the cup")[1].keywords == {
+        "box_xyxy": None
+    }
+
+
+def test_words_change_when_the_sequence_s_do(tmp_path: Path) -> None:
+    told = video(tmp_path, "cup", ["the cup", "the mug", " "], [(0, 1), (1, 2), (2, 3)])
+    words, start = DataStore(tmp_path, session_of(PerFrameConfig()), False).job(told, "the cup")
+    world = ScriptedWorld([HERE] * 3, [HERE] * 3)
+    drive(partial(_begun, start, words), world, [frame()] * 3)
+    asked = [request.words for _, request in world.asked if isinstance(request, Locate)]
+    assert asked == ["the cup", "the mug", "the mug"], "where there are none, the last ones hold"
+
+
+def _begun(start: Any, words: str, _: str, picture: np.ndarray) -> Any:
+    return start(words, picture)
