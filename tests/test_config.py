@@ -270,7 +270,11 @@ def test_every_job_of_a_multirun_has_its_own_folder(run):
 def test_the_folder_holds_the_configuration_and_the_versions(run):
     run("tracker_id=mine")
     folder = Path("results/mine")
-    assert sorted(path.name for path in folder.iterdir()) == ["resolved.yaml", "versions.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "overrides.yaml",
+        "resolved.yaml",
+        "versions.json",
+    ]
     assert OmegaConf.load(folder / "resolved.yaml").out == "results/mine"
     versions = json.loads((folder / "versions.json").read_text())
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))

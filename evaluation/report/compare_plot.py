@@ -49,7 +49,8 @@ def _named_bars(axes: Axes, comparison: Comparison, colours: np.ndarray) -> None
 def _bars(axes: Axes, comparison: Comparison, colours: np.ndarray) -> None:
     """Standing bars without names, for many sequences."""
     count = len(comparison.deltas)
-    axes.bar(np.arange(1, count + 1), comparison.deltas, color=colours, width=1.0)
+    # Edges of the same colour: neighbours would else be parted by hair lines of the ground.
+    axes.bar(np.arange(1, count + 1), comparison.deltas, 1.0, color=colours, edgecolor=colours, linewidth=0.4)
     axes.set_xlim(0, count + 1)
     axes.grid(axis="x", visible=False)
     axes.axhline(0, color="black", linewidth=0.8)

@@ -71,8 +71,8 @@ def _draw(
     axes.set_ylabel(label(curve.y_title, 40))
     if small:
         axes.tick_params(labelsize=7)
-        axes.xaxis.label.set_size(7)
-        axes.yaxis.label.set_size(7)
+        axes.xaxis.label.set_fontsize(7)
+        axes.yaxis.label.set_fontsize(7)
 
 
 def _legend(axes: Axes, lines: Sequence[Line2D], names: Sequence[str], title: str, small: bool) -> None:

@@ -71,6 +71,6 @@ def _spokes(axes: PolarAxes, angles: np.ndarray, names: list[str]) -> None:
         across, up = np.sin(angle), np.cos(angle)
         axes.annotate(
             name, (0.5 + 0.53 * across, 0.5 + 0.53 * up), xycoords="axes fraction", fontsize=8,
-            ha="center" if abs(across) < 0.2 else "left" if across > 0 else "right",
+            ha="center" if abs(across) < 0.05 else "left" if across > 0 else "right",
             va="center" if abs(up) < 0.9 else "bottom" if up > 0 else "top", annotation_clip=False,
         )  # fmt: skip

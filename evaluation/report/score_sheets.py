@@ -3,7 +3,7 @@
 import numpy as np
 
 from evaluation.report.means import attributes_of, figure_of
-from evaluation.report.sheet import Column, Sheet
+from evaluation.report.sheet import Cell, Column, Sheet
 from evaluation.scores import Evaluation, Metric
 
 TRACKER = Column("tracker", "Tracker")
@@ -12,7 +12,7 @@ TRACKER = Column("tracker", "Tracker")
 def overall_sheet(evaluation: Evaluation) -> Sheet:
     """A row a tracker, a column a metric."""
     metrics = evaluation.measures.metrics
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (scores.tracker, *(scores.overall.get(metric.key, np.nan) for metric in metrics))
         for scores in evaluation.trackers
     )
@@ -27,7 +27,7 @@ def attribute_sheet(evaluation: Evaluation, metric: Metric) -> Sheet:
     columns = [
         Column(name, f"{name} [{has.sum()}]", "", metric.higher_is_better) for name, has in attributes.items()
     ]
-    rows = tuple(
+    rows: tuple[tuple[Cell, ...], ...] = tuple(
         (scores.tracker, *(figure_of(scores, metric.key, benchmark, has) for has in attributes.values()))
         for scores in evaluation.trackers
     )

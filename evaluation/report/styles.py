@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -19,7 +20,7 @@ BETTER, WORSE = COLOURS[0], COLOURS[1]
 FORMATS = ("png", "pdf", "svg")
 MARGIN = 0.06  # inches around all that is drawn
 LONGEST = 34  # letters of a name in a legend
-SETTINGS = {
+SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: every machine paints the same letters
     "font.size": 9,
     "axes.spines.top": False,
@@ -34,7 +35,7 @@ SETTINGS = {
 }
 
 
-def line_style(number: int) -> dict[str, object]:
+def line_style(number: int) -> dict[str, Any]:
     """Colour and dash of the tracker with this rank; the same in every plot of a report."""
     return {
         "color": COLOURS[number % len(COLOURS)],

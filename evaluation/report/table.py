@@ -12,6 +12,8 @@ from data_prep.one_line import one_line
 from evaluation.report.sheet import BEST, SECOND, Sheet, marked
 
 HEADING = 15  # letters of a line of a column's heading
+WORDS = 40  # letters of a column of words; longer ones take several lines
+UNBOUNDED = 100_000
 STYLES = {BEST: "bold green", SECOND: "underline", "": ""}
 
 
@@ -21,19 +23,42 @@ def make_console() -> Console:
 
 
 def print_sheet(sheet: Sheet, console: Console | None = None) -> None:
-    """Print a table, its title above it and what it is about below."""
+    """Print a table, its title above it and what it is about below.
+
+    Columns that a terminal is too narrow for are left out from the last one on, and counted; a file takes
+    every width.
+    """
     console = console or make_console()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, column in enumerate(sheet.columns):
-        numeric = sheet.numeric(number)
-        heading = Text("\n".join(textwrap.wrap(one_line(column.heading), HEADING, break_on_hyphens=False)))
-        justify = "right" if numeric else "left"
-        table.add_column(heading, justify=justify, no_wrap=numeric, overflow="fold")  # type: ignore[arg-type]
-    for row in marked(sheet):
-        table.add_row(*(Text(words, STYLES[mark]) for words, mark in row))
     print_lines([sheet.title], console, "bold")
+    count = len(sheet.columns)
+    while console.is_terminal and count > 2 and _width(_table(sheet, count), console) > console.width:
+        count -= 1
+    table = _table(sheet, count)
+    if not console.is_terminal:
+        console.width = max(console.width, _width(table, console))
     console.print(table)
-    print_lines([f"{name}: {words}" for name, words in sheet.about], console)
+    left_out = len(sheet.columns) - count
+    more = [f"{left_out} more column{'s' * (left_out > 1)} in the files"] * bool(left_out)
+    print_lines([*more, *(f"{name}: {words}" for name, words in sheet.about)], console)
+
+
+def _width(table: Table, console: Console) -> int:
+    """Letters that a table takes where nothing narrows it."""
+    return console.measure(table, options=console.options.update_width(UNBOUNDED)).maximum
+
+
+def _table(sheet: Sheet, count: int) -> Table:
+    """The first `count` columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, column in enumerate(sheet.columns[:count]):
+        lines = textwrap.wrap(one_line(column.heading), HEADING, break_on_hyphens=False)
+        if sheet.numeric(number):
+            table.add_column(Text("\n".join(lines)), justify="right", no_wrap=True)
+        else:
+            table.add_column(Text("\n".join(lines)), max_width=WORDS, overflow="fold")
+    for row in marked(sheet):
+        table.add_row(*(Text(words, STYLES[mark]) for words, mark in row[:count]))
+    return table
 
 
 def print_lines(lines: Iterable[str], console: Console | None = None, style: str = "") -> None:
