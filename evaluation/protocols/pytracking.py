@@ -11,12 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.boxes.evaluate import evaluate_boxes
 from evaluation.boxes.ope import OpeRules
 from evaluation.boxes.rules import has_area, has_no_area
-from evaluation.config import EvaluationSettings
 from evaluation.protocols.box_protocol import METRICS, ope_protocol
-from evaluation.scores import Evaluation, Metric
+from evaluation.scores import Metric
 
 # `torch.arange(0.0, 1.05, 0.05, dtype=torch.float64)`: it counts on from every fourth value.
 OVERLAPS = ((np.arange(0, 24, 4) * 0.05)[:, None] + np.arange(4) * 0.05).ravel()[:21]
@@ -42,8 +40,3 @@ EXTRA = (Metric("op50", "OP50"), Metric("op75", "OP75"))
 PROTOCOL = replace(
     ope_protocol("pytracking", RULES, FORMULA, SOURCE, (METRICS[0], *EXTRA, *METRICS[1:])), takes_nan=False
 )
-
-
-def evaluate(settings: EvaluationSettings) -> Evaluation:
-    """Score what the settings name."""
-    return evaluate_boxes(PROTOCOL, settings)
