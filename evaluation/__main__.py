@@ -11,33 +11,60 @@ from evaluation.config import EvaluationSettings
 def main(settings: EvaluationSettings) -> int:
     """Do the task; every fault of the files is one line on stderr, and the exit status then 1."""
     try:
-        return {"score": _score, "ablation": _ablation}[settings.task](settings)
+        {"score": _score, "ablation": _ablation}[settings.task](settings)
     except UserError as fault:
         for line in str(fault).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return 1
-
-
-def _score(settings: EvaluationSettings) -> int:
-    if settings.compare and len(settings.compare) != 2:
-        raise UserError(f"compare={settings.compare}: name two trackers, as compare=[ours,theirs]")
-    from evaluation.protocols.registry import evaluate
-    from evaluation.report.score_sheets import overall_sheet
-    from evaluation.report.scores_json import SCORES, write_scores
-    from evaluation.report.table import print_lines, print_sheet
-
-    evaluation, out = evaluate(settings), Path(settings.out)
-    print_lines(f"note: {note}" for note in evaluation.notes)
-    print_sheet(overall_sheet(evaluation))
-    write_scores(out / SCORES, evaluation)
-    print(f"scores: {out / SCORES}")
     return 0
 
 
-def _ablation(settings: EvaluationSettings) -> int:
+def _score(settings: EvaluationSettings) -> None:
+    _draw_quietly()
+    from evaluation.protocols.registry import evaluate, looker
+    from evaluation.report.frame_pictures import FramePictures
+    from evaluation.report.scores_json import SCORES, write_scores
+    from evaluation.report.table import print_lines
+    from evaluation.report.write import print_report, write_report
+
+    pair = _pair(settings)
+    evaluation, out = evaluate(settings), Path(settings.out)
+    write_scores(out / SCORES, evaluation)
+    look = looker(settings)
+    pictures = FramePictures(evaluation, look) if look else None
+    page, *_ = write_report(evaluation, out, pair, pictures)
+    print_lines(f"note: {note}" for note in evaluation.notes)
+    print_report(evaluation, pair)
+    print_lines([f"scores: {out / SCORES}", f"report: {page}"])
+
+
+def _draw_quietly() -> None:
+    """Plots need no screen, and what becomes of their fonts is not told."""
+    import logging
+
+    import matplotlib
+
+    matplotlib.use("Agg")  # before pyplot is imported
+    logging.getLogger("fontTools").setLevel(logging.WARNING)
+
+
+def _pair(settings: EvaluationSettings) -> tuple[str, str] | None:
+    """The two trackers that are to be compared, if any are named."""
+    if not settings.compare:
+        return None
+    if len(settings.compare) != 2:
+        raise UserError(f"compare={settings.compare}: name two trackers, as compare=[ours,theirs]")
+    a, b = settings.compare
+    return a, b
+
+
+def _ablation(settings: EvaluationSettings) -> None:
+    _draw_quietly()
+    from evaluation.report.ablation import run_ablation
+
     if not settings.runs:
         raise UserError("task=ablation: name the folder of the sweep's runs, runs=DIR")
-    raise UserError("task=ablation: not yet")
+    run_ablation(Path(settings.runs), Path(settings.out))
 
 
 if __name__ == "__main__":

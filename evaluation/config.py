@@ -7,8 +7,9 @@ from configs.schema import key
 from data_prep.config import DATA_SETS
 
 TASKS = ("score", "ablation")
-PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k", "votsr", "davis")
-LAYOUTS = ("toolkit", "data", "pytracking", "sutrack", "votsr")
+MASK_PROTOCOLS = ("davis", "davis_semi")
+PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k", "votsr", *MASK_PROTOCOLS)
+LAYOUTS = ("toolkit", "data", "pytracking", "sutrack", "votsr", "expressions")
 MISSING_RESULTS = ("error", "count")
 
 
@@ -20,11 +21,12 @@ class EvaluationSettings:
         "score", "score: figures of trackers; ablation: table and plot of a Hydra sweep", choices=TASKS
     )
     protocol: str = key("tnllt", "whose way of counting; each is described in its table", choices=PROTOCOLS)
-    layout: str = key(
-        "toolkit",
-        "how results lie. toolkit: <tracker>_tracking_result/<seq>.txt; data: <tracker>/<seq>.txt; "
-        "pytracking: <tracker>/<parameter>[_<run>]/<seq>.txt; sutrack: <tracker>/<parameter>/<data set>/"
-        "<seq>.txt; votsr: a workspace",
+    layout: str | None = key(
+        None,
+        "how results lie; null: as the protocol wants. toolkit: <tracker>_tracking_result/<seq>.txt; data: "
+        "<tracker>/<seq>.txt; pytracking: <tracker>/<parameter>[_<run>]/<seq>.txt; sutrack: <tracker>/"
+        "<parameter>/<data set>/<seq>.txt; votsr: a workspace; expressions: <tracker>/<video>/<expression>/"
+        "<frame>.png",
         choices=LAYOUTS,
     )
     truth: str = key(
@@ -42,6 +44,7 @@ class EvaluationSettings:
         choices=MISSING_RESULTS,
     )
     compare: list[str] = key([], "two trackers to compare sequence by sequence; empty: the best two")
+    workers: int = key(1, "protocol=davis: processes that compare masks; 0: one a core", minimum=0)
     runs: str = key("", "task=ablation: folder of the sweep's runs")
     out: str = key("outputs/evaluation/${protocol}", "folder of tables, plots, report and scores.json")
 

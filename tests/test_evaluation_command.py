@@ -4,10 +4,13 @@ import json
 
 import pytest
 from box_miniature import lines, write_toolkit
+from dataset_miniature import VIDEOS, write_frames
 from matlab_formulas import figures
 from test_protocol_tnllt import ten_trackers
 
 from configs.app import run_command
+from data_prep.index.build import build_index
+from data_prep.readers.registry import reader_of
 from evaluation.__main__ import main
 
 
@@ -85,5 +88,43 @@ def test_keys_that_cannot_be_are_refused(run, benchmark):
         ("task=ablation", "runs=DIR"),
     ):
         status, _, err = run(key)
+        assert status == 1
+        assert words in err[0]
+
+
+def test_a_data_set_by_index_with_pictures_of_its_frames(run, tmp_path):
+    for video in VIDEOS:
+        folder = tmp_path / "set" / video.name
+        write_frames(folder / "imgs", video, "{:05d}.png")
+        (folder / "groundtruth.txt").write_text(video.lines())
+        (folder / "language.txt").write_text(video.prompt)
+        flags = "".join(f"{int(box is not None)}\n" for box in video.boxes_xywh)
+        (folder / "absent_label.txt").write_text(flags)
+        for tracker, text in (("ours", video.lines()), ("theirs", "1,1,2,2\n" * len(video.boxes_xywh))):
+            results = tmp_path / "results" / "tnllt-all" / tracker
+            results.mkdir(parents=True, exist_ok=True)
+            (results / f"{video.name}.txt").write_text(text)
+    build_index(reader_of("tnllt", "all"), tmp_path / "set", "all", tmp_path / "indexes", workers=1)
+    status, out, err = run(
+        "layout=data", "data=tnllt", "split=all", "truth=''", "indexes=indexes", "results=results"
+    )
+    assert (status, err) == (0, [])
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert list(scores) == ["ours", "theirs"]
+    assert scores["ours"]["absent_recall"] == 100
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "car-1, frame" in page
+    assert "ours" in out
+
+
+def test_a_protocol_says_which_layouts_it_reads(run, benchmark):
+    for keys, words in (
+        (("protocol=votsr",), "protocol=votsr reads votsr"),
+        (("layout=votsr",), "protocol=tnllt reads toolkit"),
+        (("data=tnllt", "sequences=list.txt"), "a split is scored whole"),
+        (("protocol=davis",), "needs the data set"),
+        (("protocol=davis", "data=refdavis", "split=val"), "protocol=davis reads expressions"),
+    ):
+        status, _, err = run(*keys)
         assert status == 1
         assert words in err[0]

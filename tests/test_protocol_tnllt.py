@@ -1,4 +1,4 @@
-"""`tnllt`, `lasot`, `tnl2k` and `otb` count as the MATLAB formulas do, on results with every kind of fault."""
+"""`tnllt`, `lasot`, `tnl2k` and `otb` count as the MATLAB formulas do, whatever faults results have."""
 
 import os
 import shutil
@@ -56,7 +56,12 @@ def assert_same(protocol, absent_flag, benchmark, with_otb=False):
 @example(([[[5, 5, 9, 9]] * 3], [[1, 1, 1]], [[[NAN, 5, 9, 9], [0, 0, 0, 0], [5, 5, 9, 9]]]))
 @example(([[[5, 5, 9, 9]] * 2], [[1, 0]], [[[5, 5, 0, 9], [5, 5, -1, 9]]]))
 @example(([[[0, 5, 9, 9], [NAN] * 4]], [[1, 1]], [[[5, 5, 9, 9], [5, 5, 0, 9]]]))
-@example(([[[5, 5, 20, 1]] * 2], [[1, 1]], [[[5, 5, 13, 1], [5, 5, 13, 1]]]))  # overlaps of 13/20
+@example(([[[5, 5, 9, 9], [NAN] * 4, [5, 5, 9, 9]]], [[1] * 3], [[[5, 5, 9, 9], [0] * 4, [0] * 4]]))
+@example(([[[5, 5, 20, 1]] * 2], [[1, 1]], [[[5, 5, 13, 1], [5, 5, 13, 1]]]))  # an overlap of 13/20
+@example(([[[5, 5, 20, 1]] * 2], [[1, 1]], [[[5, 5, 9, 9], [5.1, 5, 14, 1]]]))  # of 0.7, but for a bit
+@example(
+    ([[[10, 23, 20, 19]] * 2], [[1, 1]], [[[5, 5, 9, 9], [13, 23, 20, 19]]])
+)  # an error of 0.15, likewise
 @given(benchmarks())
 def test_tnllt_equals_the_matlab_formulas(benchmark):
     assert_same(tnllt.PROTOCOL, 0, benchmark)

@@ -22,13 +22,16 @@ class Bins:
 
     def above(self, values: np.ndarray) -> np.ndarray:
         """Bins of values, int64 (N,): `value > t` holds for so many thresholds. NaN is above none."""
-        index = np.minimum(np.fmax(values, 0.0) * self._scale, self.count - 1).astype(np.intp)
+        scaled = np.fmax(values, 0.0)
+        scaled *= self._scale
+        index = np.minimum(scaled, self.count - 1, out=scaled).astype(np.intp)
         return np.asarray(index + (values > self.thresholds.take(index)))
 
     def within(self, values: np.ndarray) -> np.ndarray:
         """Bins of values, int64 (N,): `value <= t` holds from this threshold on. NaN is within none."""
-        capped = np.fmin(values, self.thresholds[-1])
-        index = np.maximum(capped * self._scale, 0.0).astype(np.intp)
+        scaled = np.fmin(values, self.thresholds[-1])
+        scaled *= self._scale
+        index = np.maximum(scaled, 0.0, out=scaled).astype(np.intp)
         return np.asarray(index + ~(values <= self.thresholds.take(index)))
 
     def count_above(self, bins: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Box protocols from the settings to an evaluation: truth, results, faults, figures."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def evaluate_boxes(protocol: BoxProtocol, settings: EvaluationSettings) -> Evalu
     """
     truth, notes = truth_of(protocol, settings)
     faults = Faults(settings.missing == "count")
-    scored = _scored(protocol, truth, folders_of(settings, truth), faults)
+    scored = _scored(protocol, truth, folders_of(settings, truth.sequences), faults)
     faults.raise_any()
     measures, absence = protocol.measures, Absence(truth)
     if absence.metrics:
@@ -52,10 +53,13 @@ def _scored(
 def truth_of(protocol: BoxProtocol, settings: EvaluationSettings) -> tuple[BoxTruth, list[str]]:
     """The truth, and what was noticed in reading it: of a data set by name, else of a toolkit's folder."""
     sequences = Path(settings.sequences) if settings.sequences else None
+    if settings.data and sequences:
+        raise UserError(
+            f"sequences={sequences}: a split is scored whole; name another split, or truth=DIR alone"
+        )
     if settings.data:
         root = Path(settings.truth) if settings.truth else None
-        truth, notes = read_indexed(settings.data, settings.split, Path(settings.indexes), root)
-        return truth, notes
+        return read_indexed(settings.data, settings.split, Path(settings.indexes), root)
     if not settings.truth:
         raise UserError(
             "truth: name the folder of the annotations, truth=DIR, or a data set, data=NAME split=…"
@@ -63,12 +67,14 @@ def truth_of(protocol: BoxProtocol, settings: EvaluationSettings) -> tuple[BoxTr
     return read_annos(Path(settings.truth), sequences, protocol.absent_flag, protocol.needs_flags)
 
 
-def folders_of(settings: EvaluationSettings, truth: BoxTruth) -> list[TrackerFolder]:
+def folders_of(settings: EvaluationSettings, sequences: Sequence[str]) -> list[TrackerFolder]:
     """The folders of the trackers that are to be scored."""
     if not settings.results:
         raise UserError("results: name the folder of the trackers' results, results=DIR")
-    if settings.layout not in FOLDERS:
+    layout, results = settings.layout or "toolkit", Path(settings.results)
+    if layout not in FOLDERS:
         known = ", ".join(FOLDERS)
-        raise UserError(f"layout={settings.layout}: protocol={settings.protocol} reads {known}")
-    found = FOLDERS[settings.layout](Path(settings.results), truth.sequences)
+        raise UserError(f"layout={layout}: protocol={settings.protocol} reads {known}")
+    inner = results / f"{settings.data}-{settings.split}"  # where `python -m infer data=…` puts them
+    found = FOLDERS[layout](inner if settings.data and inner.is_dir() else results, sequences)
     return chosen(found, settings.trackers)

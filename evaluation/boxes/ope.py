@@ -36,6 +36,7 @@ class OpeRules:
     above no threshold, and the error -1 as well, within every threshold, or infinite with
     `error_without_truth`. `drops_absent`: frames whose target is absent are in no numerator, though a curve
     is divided by all frames. `leaves_out_zero`: a sequence whose whole curve is zero does not count.
+    `lifts_negatives`: negative numbers of a result become 0 first.
     """
 
     is_invalid: Callable[[np.ndarray], Mask]
@@ -45,6 +46,7 @@ class OpeRules:
     drops_absent: bool = False
     leaves_out_zero: bool = True
     normalised: bool = True
+    lifts_negatives: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +113,15 @@ class OpePass:
 
     def _mended(self, part: _Stretch, boxes_xywh: np.ndarray, missing: Mask | None) -> np.ndarray:
         """Results with the previous one in place of an invalid one, *then* the truth in the first frame."""
+        own = self.rules.lifts_negatives
+        boxes_xywh = np.maximum(boxes_xywh, 0.0) if own else boxes_xywh
         invalid = self.rules.is_invalid(boxes_xywh)
         if missing is not None:
             invalid |= missing
         if part.has_nan is not None:
             invalid &= ~part.has_nan
         mended = repeat_previous(boxes_xywh, invalid, part.starts)
-        mended = mended.copy() if mended is boxes_xywh else mended
+        mended = mended.copy() if mended is boxes_xywh and not own else mended
         first = part.starts[:-1]
         mended[:, first] = part.truth.boxes_xywh[:, first]
         return mended

@@ -46,16 +46,34 @@ def inclusive_overlap(boxes: Inclusive, truth: Inclusive) -> np.ndarray:
     As `calc_rect_int.m` of the LaSOT toolkit counts it, MATLAB's `min` and `max` included: of a NaN and a
     number they take the number. https://github.com/HengLan/LaSOT_Evaluation_Toolkit
     """
-    shared_x = np.fmin(boxes.right, truth.right) - np.fmax(boxes.left, truth.left) + 1
-    shared_y = np.fmin(boxes.bottom, truth.bottom) - np.fmax(boxes.top, truth.top) + 1
-    shared = np.fmax(shared_x, 0) * np.fmax(shared_y, 0)
-    return np.asarray(shared / (boxes.area + truth.area - shared))
+    shared = _shared_side(boxes.left, boxes.right, truth.left, truth.right)
+    shared *= _shared_side(boxes.top, boxes.bottom, truth.top, truth.bottom)
+    union = boxes.area + truth.area
+    union -= shared
+    return np.divide(shared, union, out=shared)
+
+
+def _shared_side(
+    first: np.ndarray, last: np.ndarray, true_first: np.ndarray, true_last: np.ndarray
+) -> np.ndarray:
+    """How many pixels two stretches share, float64 (N,)."""
+    shared = np.fmin(last, true_last)
+    shared -= np.fmax(first, true_first)
+    shared += 1
+    return np.fmax(shared, 0, out=shared)
 
 
 def centre_error(boxes: Inclusive, truth: Inclusive) -> np.ndarray:
     """Distance of the centres in pixels, float64 (N,)."""
-    across, down = boxes.middle_x - truth.middle_x, boxes.middle_y - truth.middle_y
-    return np.sqrt(across * across + down * down)
+    return _length(boxes.middle_x - truth.middle_x, boxes.middle_y - truth.middle_y)
+
+
+def _length(across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    """Of vectors, float64 (N,); the arrays given are used up."""
+    across *= across
+    down *= down
+    across += down
+    return np.sqrt(across, out=across)
 
 
 def normalised_error(boxes: Inclusive, truth: Inclusive) -> np.ndarray:
@@ -64,9 +82,10 @@ def normalised_error(boxes: Inclusive, truth: Inclusive) -> np.ndarray:
     Either centre is divided before they are subtracted, as the toolkits do: it rounds otherwise than the
     difference divided.
     """
-    across = boxes.middle_x / truth.width - truth.middle_x / truth.width
-    down = boxes.middle_y / truth.height - truth.middle_y / truth.height
-    return np.sqrt(across * across + down * down)
+    across, down = boxes.middle_x / truth.width, boxes.middle_y / truth.height
+    across -= truth.middle_x / truth.width
+    down -= truth.middle_y / truth.height
+    return _length(across, down)
 
 
 def exclusive_overlap(

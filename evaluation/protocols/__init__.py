@@ -1,1 +1,1 @@
-"""One module a protocol: how it counts, where that is published, and `evaluate(settings)`."""
+"""One module a protocol: how it counts, and where that is published."""

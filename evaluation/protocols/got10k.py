@@ -9,12 +9,10 @@ from functools import partial
 import numpy as np
 
 from evaluation.boxes.bins import Bins
-from evaluation.boxes.evaluate import evaluate_boxes
 from evaluation.boxes.overlaps import exclusive_overlap
 from evaluation.boxes.ragged import BoxResults, BoxTruth
-from evaluation.config import EvaluationSettings
 from evaluation.protocols.box_protocol import BoxProtocol, Scorer
-from evaluation.scores import Curve, Evaluation, Measures, Metric, TrackerScores
+from evaluation.scores import Curve, Measures, Metric, TrackerScores
 
 THRESHOLDS = np.linspace(0, 1, 101)
 METRICS = (Metric("ao", "AO"), Metric("sr50", "SR 0.5"), Metric("sr75", "SR 0.75"))
@@ -81,8 +79,3 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 PROTOCOL = BoxProtocol(MEASURES, _scorer, weights=weights)
-
-
-def evaluate(settings: EvaluationSettings) -> Evaluation:
-    """Score what the settings name."""
-    return evaluate_boxes(PROTOCOL, settings)

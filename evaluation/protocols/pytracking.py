@@ -11,13 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.boxes.evaluate import evaluate_boxes
 from evaluation.boxes.ope import OpeRules
-from evaluation.boxes.ragged import BoxResults, BoxTruth
 from evaluation.boxes.rules import has_area, has_no_area
-from evaluation.config import EvaluationSettings
-from evaluation.protocols.box_protocol import METRICS, Scorer, ope_protocol
-from evaluation.scores import Evaluation, Metric
+from evaluation.protocols.box_protocol import METRICS, ope_protocol
+from evaluation.scores import Metric
 
 # `torch.arange(0.0, 1.05, 0.05, dtype=torch.float64)`: it counts on from every fourth value.
 OVERLAPS = ((np.arange(0, 24, 4) * 0.05)[:, None] + np.arange(4) * 0.05).ravel()[:21]
@@ -27,6 +24,7 @@ RULES = OpeRules(
     overlaps=OVERLAPS,
     error_without_truth=float("inf"),
     leaves_out_zero=False,
+    lifts_negatives=True,
 )
 FORMULA = (
     "Pixels are inclusive (right = x + w - 1). Negative numbers of a result become 0; one with w or h of 0 "
@@ -39,21 +37,6 @@ FORMULA = (
 )
 SOURCE = "evaluation/extract_results.py of https://github.com/jcwang0602/VPTracker"
 EXTRA = (Metric("op50", "OP50"), Metric("op75", "OP75"))
-_COUNTED = ope_protocol("pytracking", RULES, FORMULA, SOURCE, (METRICS[0], *EXTRA, *METRICS[1:]))
-
-
-def _scorer(truth: BoxTruth) -> Scorer:
-    score = _COUNTED.scorer(truth)
-
-    def without_negatives(results: BoxResults) -> BoxResults:
-        return replace(results, boxes_xywh=np.maximum(results.boxes_xywh, 0.0))
-
-    return lambda results: score(without_negatives(results))
-
-
-PROTOCOL = replace(_COUNTED, scorer=_scorer, takes_nan=False)
-
-
-def evaluate(settings: EvaluationSettings) -> Evaluation:
-    """Score what the settings name."""
-    return evaluate_boxes(PROTOCOL, settings)
+PROTOCOL = replace(
+    ope_protocol("pytracking", RULES, FORMULA, SOURCE, (METRICS[0], *EXTRA, *METRICS[1:])), takes_nan=False
+)

@@ -6,15 +6,7 @@ boxes in `annos/gt_rect/<seq>.txt`, attributes in `annos/att/<seq>_attribute.txt
 normalised precision curve; papers, as all others, its value at 0.2, which is what is reported here.
 """
 
-from evaluation.boxes.evaluate import evaluate_boxes
-from evaluation.config import EvaluationSettings
 from evaluation.protocols.lasot_family import lasot_like
-from evaluation.scores import Evaluation
 
 SOURCE = "https://github.com/wangxiao5791509/TNL2K_evaluation_toolkit"
 PROTOCOL = lasot_like("tnl2k", 1, SOURCE)
-
-
-def evaluate(settings: EvaluationSettings) -> Evaluation:
-    """Score what the settings name."""
-    return evaluate_boxes(PROTOCOL, settings)
