@@ -20,7 +20,7 @@ def main(settings: EvaluationSettings) -> int:
 
 
 def _score(settings: EvaluationSettings) -> None:
-    _draw_quietly()
+    _draw_without_a_screen()
     from evaluation.protocols.registry import evaluate, looker
     from evaluation.report.frame_pictures import FramePictures
     from evaluation.report.scores_json import SCORES, write_scores
@@ -38,14 +38,10 @@ def _score(settings: EvaluationSettings) -> None:
     print_lines([f"scores: {out / SCORES}", f"report: {page}"])
 
 
-def _draw_quietly() -> None:
-    """Plots need no screen, and what becomes of their fonts is not told."""
-    import logging
-
+def _draw_without_a_screen() -> None:
     import matplotlib
 
     matplotlib.use("Agg")  # before pyplot is imported
-    logging.getLogger("fontTools").setLevel(logging.WARNING)
 
 
 def _pair(settings: EvaluationSettings) -> tuple[str, str] | None:
@@ -59,7 +55,7 @@ def _pair(settings: EvaluationSettings) -> tuple[str, str] | None:
 
 
 def _ablation(settings: EvaluationSettings) -> None:
-    _draw_quietly()
+    _draw_without_a_screen()
     from evaluation.report.ablation import run_ablation
 
     if not settings.runs:

@@ -375,6 +375,13 @@ def test_the_process_ends_with_the_status(folder):
     assert [status("status=4"), status("fault=user"), status("fault=interrupt")] == [4, 1, 130]
 
 
+def test_what_libraries_log_is_not_shown(folder):
+    """A whole process: here pytest takes the log."""
+    command = [sys.executable, tiny_command.__file__, str(folder)]
+    done = subprocess.run(command, capture_output=True, env={"PYTHONPATH": str(ROOT)}, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command_is_fast_and_imports_nothing_heavy(command):
     program = (
