@@ -7,6 +7,8 @@ from configs.app import run_command
 from configs.errors import UserError
 from evaluation.config import EvaluationSettings
 
+TOLD = 20  # notes that are printed; the report has all
+
 
 def main(settings: EvaluationSettings) -> int:
     """Do the task; every fault of the files is one line on stderr, and the exit status then 1."""
@@ -33,7 +35,9 @@ def _score(settings: EvaluationSettings) -> None:
     look = looker(settings)
     pictures = FramePictures(evaluation, look) if look else None
     page, *_ = write_report(evaluation, out, pair, pictures)
-    print_lines(f"note: {note}" for note in evaluation.notes)
+    print_lines(f"note: {note}" for note in evaluation.notes[:TOLD])
+    if len(evaluation.notes) > TOLD:
+        print_lines([f"note: {len(evaluation.notes) - TOLD} more stand in {page}"])
     print_report(evaluation, pair)
     print_lines([f"scores: {out / SCORES}", f"report: {page}"])
 

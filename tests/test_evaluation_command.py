@@ -12,6 +12,7 @@ from configs.app import run_command
 from data_prep.index.build import build_index
 from data_prep.readers.registry import reader_of
 from evaluation.__main__ import main
+from tests.votsr_results_miniature import scored_workspace
 
 
 @pytest.fixture
@@ -128,3 +129,13 @@ def test_a_protocol_says_which_layouts_it_reads(run, benchmark):
         status, _, err = run(*keys)
         assert status == 1
         assert words in err[0]
+
+
+def test_a_workspace_by_its_own_protocol(run, tmp_path):
+    scored_workspace(tmp_path / "workspace")
+    status, out, err = run("protocol=votsr", "layout=votsr", "truth=workspace", "results=''")
+    assert (status, err) == (0, [])
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert next(iter(scores)) == "Other"  # it is perfect
+    assert "votsr" in out
+    assert "frame" in (tmp_path / "out" / "report.html").read_text()
