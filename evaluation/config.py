@@ -9,7 +9,7 @@ from data_prep.config import DATA_SETS
 TASKS = ("score", "ablation")
 MASK_PROTOCOLS = ("davis", "davis_semi")
 PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k", "votsr", *MASK_PROTOCOLS)
-LAYOUTS = ("toolkit", "data", "pytracking", "sutrack", "votsr", "expressions")
+LAYOUTS = ("toolkit", "data", "masks", "pytracking", "sutrack", "votsr", "expressions")
 MISSING_RESULTS = ("error", "count")
 
 
@@ -24,9 +24,9 @@ class EvaluationSettings:
     layout: str | None = key(
         None,
         "how results lie; null: as the protocol wants. toolkit: <tracker>_tracking_result/<seq>.txt; data: "
-        "<tracker>/<seq>.txt; pytracking: <tracker>/<parameter>[_<run>]/<seq>.txt; sutrack: <tracker>/"
-        "<parameter>/<data set>/<seq>.txt; votsr: a workspace; expressions: <tracker>/<video>/<expression>/"
-        "<frame>.png",
+        "<tracker>/<seq>.txt; masks: the boxes of <tracker>/masks/<seq>.txt; pytracking: <tracker>/"
+        "<parameter>[_<run>]/<seq>.txt; sutrack: <tracker>/<parameter>/<data set>/<seq>.txt; votsr: a "
+        "workspace; expressions: <tracker>/<video>/<expression>/<frame>.png",
         choices=LAYOUTS,
     )
     truth: str = key(

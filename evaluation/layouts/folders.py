@@ -8,6 +8,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.nearest import did_you_mean
 
+MASKS = "masks"
 SUFFIXES = ("_tracking_result", "_tracking_results")
 # What pytracking and those that came from it write beside a result: https://github.com/visionml/pytracking
 BESIDE = ("_time", "_all_boxes", "_all_scores", "_object_presence_scores", "_confidence", "_scores")
@@ -15,11 +16,15 @@ BESIDE = ("_time", "_all_boxes", "_all_scores", "_object_presence_scores", "_con
 
 @dataclass(frozen=True)
 class TrackerFolder:
-    """A tracker's name, its folder, and the names of the text files in it without their ending."""
+    """A tracker's name, its folder, and the names of the text files in it without their ending.
+
+    `masks`: the files hold a mask line a frame, not a box.
+    """
 
     tracker: str
     folder: Path
     files: frozenset[str]
+    masks: bool = False
 
     def unknown(self, sequences: Iterable[str]) -> list[str]:
         """Files of no sequence, by name; those that trackers write beside a result are not meant."""
@@ -38,6 +43,18 @@ def toolkit_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFold
 def plain_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
     """`<tracker>/<seq>.txt`, as `python -m infer data=…` writes them."""
     return _below(results, 1, sequences)
+
+
+def mask_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
+    """`<tracker>/masks/<seq>.txt`, which lie beside those boxes: their own boxes are scored."""
+    found = []
+    for each in _below(results, 2, sequences):
+        if each.folder.name == MASKS:
+            tracker = each.folder.parent.name
+            found.append(TrackerFolder(tracker, each.folder, each.files, masks=True))
+    if not found:
+        raise _nothing(results)
+    return found
 
 
 def pytracking_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
@@ -69,6 +86,7 @@ def sutrack_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFold
 FOLDERS: dict[str, Callable[[Path, Sequence[str]], list[TrackerFolder]]] = {
     "toolkit": toolkit_folders,
     "data": plain_folders,
+    "masks": mask_folders,
     "pytracking": pytracking_folders,
     "sutrack": sutrack_folders,
 }

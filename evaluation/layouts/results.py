@@ -6,6 +6,7 @@ from configs.nearest import did_you_mean
 from evaluation.boxes.ragged import BoxResults, BoxTruth
 from evaluation.layouts.faults import Faults
 from evaluation.layouts.folders import TrackerFolder
+from evaluation.layouts.mask_tables import read_mask_tables
 from evaluation.layouts.tables import Tables, read_tables
 
 AGAIN = "track it again, or give missing=count"
@@ -20,7 +21,7 @@ def read_results(
     """
     _unknown(folder, truth, faults)
     paths = [f"{folder.folder}/{name}.txt" for name in truth.sequences]
-    tables = read_tables(paths, 4, truth.num_frames)
+    tables = read_mask_tables(paths, truth.sizes) if folder.masks else read_tables(paths, 4, truth.num_frames)
     _missing_files(paths, tables, faults)
     for number, wrong in tables.wrong.items():
         _wrong_lines(paths[number], [each for each in wrong if each[0] <= truth.lengths[number]], faults)

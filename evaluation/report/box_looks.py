@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from data_prep.frames import ImageFrames
 from data_prep.geometry import Box
 from data_prep.index.build import index_path
 from data_prep.index.store import Index
+from data_prep.sequence import Sequence
 from evaluation.boxes.evaluate import folders_of
 from evaluation.config import EvaluationSettings
 from evaluation.layouts.folders import TrackerFolder
+from evaluation.layouts.mask_tables import read_mask_tables
 from evaluation.layouts.tables import read_tables
 from evaluation.report.frame_pictures import Look
 
@@ -18,7 +22,7 @@ class IndexLook:
 
     def __init__(self, index: Index, folders: list[TrackerFolder]) -> None:
         self._index = index
-        self._folders = {each.tracker: each.folder for each in folders}
+        self._folders = {each.tracker: each for each in folders}
 
     @staticmethod
     def of(settings: EvaluationSettings) -> "IndexLook":
@@ -32,7 +36,7 @@ class IndexLook:
         sequence = self._index.sequence(number)
         frames, truth = sequence.frames, sequence.truth
         assert isinstance(frames, ImageFrames) and truth is not None, "an index has them"
-        results = {name: _box(self._folders[name] / f"{sequence.name}.txt", frame) for name in trackers}
+        results = {name: _box(self._folders[name], sequence, frame) for name in trackers}
         true_box = _as_box([float(side) for side in truth.boxes_xywh[frame]])
         spans = sequence.spans or ((0, len(frames)),) * len(sequence.prompts)
         words = [
@@ -44,9 +48,11 @@ class IndexLook:
         return Look(frame, picture, true_box, results, words[0] if words else "")
 
 
-def _box(path: Path, frame: int) -> Box | None:
+def _box(folder: TrackerFolder, sequence: Sequence, frame: int) -> Box | None:
     """The box of a frame in a tracker's file; None where it has none there."""
-    values = read_tables([str(path)], 4).values
+    paths = [f"{folder.folder}/{sequence.name}.txt"]
+    sizes = np.array([sequence.frames.size])
+    values = (read_mask_tables(paths, sizes) if folder.masks else read_tables(paths, 4)).values
     return _as_box(values[:, frame].tolist()) if frame < values.shape[1] else None
 
 
