@@ -97,7 +97,7 @@ def _run_job(main: Callable[[Settings], int | None], config: DictConfig) -> int:
     try:
         if run.mode == RunMode.MULTIRUN:
             config.out = str(Path(run.sweep.dir) / run.sweep.subdir)
-        write_record(Path(config.out), config)
+        write_record(Path(config.out), config, list(run.overrides.task))
         return main(as_settings(config)) or 0
     except UserError as fault:
         return _refuse(fault)

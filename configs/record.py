@@ -1,9 +1,10 @@
-"""What is written beside every result: the resolved configuration, versions and the git revision."""
+"""What is written beside every result: the configuration, versions and the git revision."""
 
 import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -18,17 +19,23 @@ PACKAGES = (
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def write_record(folder: Path, config: DictConfig) -> None:
-    """Write `resolved.yaml` and `versions.json` into a results folder.
+def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()) -> None:
+    """Write `resolved.yaml`, `overrides.yaml` and `versions.json` into a results folder.
 
-    Of the processes of a distributed run only the first one writes. Raises UserError where it cannot.
+    `overrides` are what the command line gave: in a sweep, what tells one job from another. Of the
+    processes of a distributed run only the first one writes. Raises UserError where it cannot.
     """
     if os.environ.get("RANK", "0") != "0":
         return
+    texts = {
+        "resolved.yaml": OmegaConf.to_yaml(config, resolve=True),
+        "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
+        "versions.json": json.dumps(versions(), indent=1) + "\n",
+    }
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "resolved.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-        (folder / "versions.json").write_text(json.dumps(versions(), indent=1) + "\n", encoding="utf-8")
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
     except OSError as fault:
         raise UserError(
             f"out={folder}: cannot be written ({fault.strerror}); free space or choose another folder"

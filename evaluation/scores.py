@@ -69,13 +69,15 @@ class TrackerScores:
 class Benchmark:
     """The sequences that trackers were scored on: S names, where their frames start, their attributes.
 
-    `starts` int64 (S + 1,). `attributes` bool (S,) by name: which sequences have it.
+    `starts` int64 (S + 1,). `attributes` bool (S,) by name: which sequences have it. `weights` float64 (S,):
+    how much each counts where a mean is taken over sequences; None: all alike.
     """
 
     name: str
     sequences: tuple[str, ...]
     starts: np.ndarray
     attributes: dict[str, np.ndarray] = field(default_factory=dict)
+    weights: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,6 @@
 """The referral challenge's figures, from result files and truth.
 
-Every figure is over pairs of a prompt and an annotated frame. Pixels of the ignore mask are dropped from
-truth and result first, as the toolkit's `ReferralSequenceAccuracy` does; what is left decides whether the
-target is present and whether the result says so. A pair scores the IoU of the two masks, 1 where both are
-empty and 0 where one is.
+Every figure is over pairs of a prompt and an annotated frame; `evaluation.masks.referral` scores them.
 """
 
 from collections.abc import Callable
@@ -13,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from configs.errors import UserError
 from data_prep.geometry import box_of_mask
 from data_prep.sequence import Sequence
 from data_prep.votsr.complete import check_present
-from data_prep.votsr.regions import ABSENT, EMPTY, Window, decode_window, encode_mask
+from data_prep.votsr.regions import ABSENT, encode_mask
 from data_prep.votsr.results import read_lines, result_path
-from data_prep.votsr.truth import TrueFrame, Truth, read_truth
+from data_prep.votsr.truth import Truth, read_truth
 from data_prep.votsr.workspace import Workspace, read_workspace
+from evaluation.masks.referral import Pairs, Result, score_pairs
 
-Lines = Callable[[Sequence, str], list[str]]  # the result lines of a sequence's prompt
+Results = Callable[[Sequence, str], Result]  # the result of a sequence's prompt
 
 
 @dataclass
@@ -39,6 +36,19 @@ class Tally:
     def num_pairs(self) -> int:
         """Pairs of a prompt and an annotated frame."""
         return self.num_present + self.num_absent
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> "Tally":
+        """Count the pairs of some results."""
+        present = pairs.annotated & ~pairs.absent
+        said, rows = pairs.said_absent, len(pairs.scores)
+        return cls(
+            num_present=rows * int(present.sum()),
+            num_absent=rows * int(pairs.absent.sum()),
+            num_said_absent=int(said.sum()),
+            num_absent_right=int(said[:, pairs.absent].sum()),
+            iou_sum=float(pairs.scores[:, present].sum()),
+        )
 
     def add(self, other: "Tally") -> None:
         """Take another tally's pairs in."""
@@ -84,10 +94,16 @@ def referral_figures(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
     truths, without = truths_of(workspace)
     check_present(workspace.root, tracker_id, (sequence for sequence, _ in truths))
 
-    def lines(sequence: Sequence, prompt: str) -> list[str]:
-        return read_lines(result_path(workspace.root, tracker_id, sequence.name, prompt))
+    def result(sequence: Sequence, prompt: str) -> Result:
+        return result_of(workspace.root, tracker_id, sequence.name, prompt)
 
-    return _figures(workspace, truths, without, lines)
+    return _figures(workspace, truths, without, result)
+
+
+def result_of(root: Path, tracker_id: str, sequence_name: str, prompt: str) -> Result:
+    """A prompt's result in a workspace. Raises UserError where it is missing or cannot be read."""
+    path = result_path(root, tracker_id, sequence_name, prompt)
+    return Result(str(path), read_lines(path))
 
 
 def all_absent_row(workspace_root: Path) -> dict[str, Any]:
@@ -97,7 +113,7 @@ def all_absent_row(workspace_root: Path) -> dict[str, Any]:
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
-    return _figures(workspace, truths, without, lambda _sequence, _prompt: [])
+    return _figures(workspace, truths, without, lambda _sequence, _prompt: Result("absent", []))
 
 
 def true_boxes_row(workspace_root: Path) -> dict[str, Any]:
@@ -111,8 +127,8 @@ def true_boxes_row(workspace_root: Path) -> dict[str, Any]:
     return _figures(workspace, truths, without, lambda sequence, _prompt: filled[sequence.name])
 
 
-def _filled_boxes(sequence: Sequence, truth: Truth) -> list[str]:
-    """Result lines that fill the box of each annotated frame's true mask."""
+def _filled_boxes(sequence: Sequence, truth: Truth) -> Result:
+    """A result that fills the box of each annotated frame's true mask."""
     lines = [ABSENT] * len(sequence.frames)
     for frame in truth.annotated():
         box = box_of_mask(frame.mask)
@@ -121,7 +137,7 @@ def _filled_boxes(sequence: Sequence, truth: Truth) -> list[str]:
             mask = np.zeros_like(frame.mask, bool)
             mask[top:bottom, left:right] = True
             lines[frame.index] = encode_mask(mask)
-    return lines
+    return Result(f"boxes of {sequence.name}", lines)
 
 
 def truths_of(workspace: Workspace) -> tuple[list[tuple[Sequence, Truth]], list[str]]:
@@ -132,12 +148,13 @@ def truths_of(workspace: Workspace) -> tuple[list[tuple[Sequence, Truth]], list[
 
 
 def _figures(
-    workspace: Workspace, truths: list[tuple[Sequence, Truth]], without: list[str], lines: Lines
+    workspace: Workspace, truths: list[tuple[Sequence, Truth]], without: list[str], result: Results
 ) -> dict[str, Any]:
     pooled, weighted, frames = Tally(), 0.0, 0
     sequences: dict[str, Any] = {}
     for sequence, truth in truths:
-        tallies = _prompt_tallies(sequence, truth, lines)
+        pairs = score_pairs(truth, [result(sequence, prompt) for prompt in sequence.prompts])
+        tallies = [Tally.of(pairs.of(slice(row, row + 1))) for row in range(len(sequence.prompts))]
         tally = Tally()
         for each in tallies:
             tally.add(each)
@@ -158,37 +175,3 @@ def _figures(
         "without_truth": without,
         "problems": [problem.reason for problem in workspace.problems],
     }
-
-
-def _prompt_tallies(sequence: Sequence, truth: Truth, lines: Lines) -> list[Tally]:
-    """A tally for each prompt of a sequence; each frame's truth is decoded once for all of them."""
-    results = [lines(sequence, prompt) for prompt in sequence.prompts]
-    tallies = [Tally() for _ in results]
-    for frame in truth.annotated():
-        visible = frame.mask if frame.ignore is None else frame.mask & ~frame.ignore
-        num_visible = int(np.count_nonzero(visible))
-        for prompt, tally, result in zip(sequence.prompts, tallies, results, strict=True):
-            line = result[frame.index] if frame.index < len(result) else ABSENT
-            try:
-                window = decode_window(line, truth.size) or EMPTY
-            except ValueError as fault:
-                told = f"{sequence.name}: result of {prompt!r}, line {frame.index + 1}"
-                raise UserError(f"{told}: {fault}; track this prompt again") from None
-            _count(tally, frame, visible, num_visible, window)
-    return tallies
-
-
-def _count(tally: Tally, frame: TrueFrame, visible: np.ndarray, num_visible: int, window: Window) -> None:
-    """Add one pair: the true pixels that count (a mask and their number) and the result's window."""
-    height, width = window.pixels.shape
-    there = (slice(window.top, window.top + height), slice(window.left, window.left + width))
-    pixels = window.pixels if frame.ignore is None else window.pixels & ~frame.ignore[there]
-    num_said = int(np.count_nonzero(pixels))
-    tally.num_said_absent += num_said == 0
-    if num_visible == 0:
-        tally.num_absent += 1
-        tally.num_absent_right += num_said == 0
-        return
-    shared = int(np.count_nonzero(pixels & visible[there]))
-    tally.num_present += 1
-    tally.iou_sum += shared / (num_visible + num_said - shared)

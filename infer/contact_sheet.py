@@ -11,6 +11,8 @@ from PIL import Image
 
 from data_prep.files import write_whole
 from data_prep.geometry import Size, center
+from data_prep.lettering import line_height, put_text, shortened, text_alpha
+from data_prep.one_line import one_line
 from data_prep.visual_prompt import Colour
 from infer.drawing import (
     ABSENT_COLOUR,
@@ -22,7 +24,6 @@ from infer.drawing import (
     paint_report,
     resized,
 )
-from infer.lettering import line_height, one_line, put_text, shortened, text_alpha
 from infer.requests import Report, State
 
 COLUMNS = 8

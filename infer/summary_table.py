@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data_prep.one_line import one_line
 from infer.console import make_console
-from infer.lettering import one_line
 from infer.summary import Figures, RunSummary, TrackOutcome
 
 MOST_ROWS = 60  # of tracks; a larger run has a row a sequence

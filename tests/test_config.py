@@ -274,7 +274,11 @@ def test_every_job_of_a_multirun_has_its_own_folder(run):
 def test_the_folder_holds_the_configuration_and_the_versions(run):
     run("tracker_id=mine")
     folder = Path("results/mine")
-    assert sorted(path.name for path in folder.iterdir()) == ["resolved.yaml", "versions.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "overrides.yaml",
+        "resolved.yaml",
+        "versions.json",
+    ]
     assert OmegaConf.load(folder / "resolved.yaml").out == "results/mine"
     versions = json.loads((folder / "versions.json").read_text())
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
@@ -369,6 +373,13 @@ def test_the_process_ends_with_the_status(folder):
         ).returncode
 
     assert [status("status=4"), status("fault=user"), status("fault=interrupt")] == [4, 1, 130]
+
+
+def test_what_libraries_log_is_not_shown(folder):
+    """A whole process: here pytest takes the log."""
+    command = [sys.executable, tiny_command.__file__, str(folder)]
+    done = subprocess.run(command, capture_output=True, env={"PYTHONPATH": str(ROOT)}, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

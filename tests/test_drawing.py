@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data_prep.lettering import font, put_text, shortened
+from data_prep.one_line import one_line
 from infer.drawing import (
     ABSENT_COLOUR,
     MASK_COLOUR,
@@ -15,7 +17,6 @@ from infer.drawing import (
     draw_report,
     resized,
 )
-from infer.lettering import font, one_line, put_text, shortened
 from infer.requests import Report, State
 
 SIZES = [(64, 48), (65, 49), (112, 112), (270, 480), (960, 540), (3840, 2160), (2000, 40), (7, 5)]

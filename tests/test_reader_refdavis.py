@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs.errors import UserError
@@ -49,12 +50,21 @@ def test_the_published_form(published: Path) -> None:
     cat, dog, car = read_all(published, "val")
     assert [each.name for each in (cat, dog, car)] == ["dog-12_2", "dog-12_10", "classic-car_1"]
     assert cat.prompts == (DOG.prompt,) * 4 and dog.prompts == ('a "big" dog',) * 4
-    assert car.metadata["expressions"] == ",".join(TEXTS) and car.fps == 24
+    assert car.metadata["expressions"] == "0,1,2,3" and dog.metadata["expressions"] == "4,5,6,7"
+    assert car.fps == 24
     assert [each.metadata["class"] for each in (cat, dog, car)] == ["cat", "dog", "car"]
     assert "has no pixel in any frame" in cat.notes[0] and dog.notes == ()
     for sequence, video in ((dog, DOG), (car, CLASSIC)):
         same = Video(sequence.name, video.boxes_xywh, "")
         assert_same(Sequence(sequence.name, sequence.frames, ("",), truth=sequence.truth), same)
+
+
+def test_masks_are_handed_out(published: Path) -> None:
+    """Of the first object there is no pixel."""
+    nothing, dog = (REFDAVIS.masks(entry) for entry in REFDAVIS.find(published, "val")[:2])
+    assert dog.names == ["00000", "00001", "00002", "00003"] and dog.size == (32, 24)
+    assert not any(mask.any() for mask in nothing.masks)
+    np.testing.assert_array_equal(list(dog.masks), [DOG.mask(at) for at in range(4)])
 
 
 def test_the_second_annotator_s_files_are_latin_1(published: Path) -> None:

@@ -1,5 +1,6 @@
 """A command as small as can be, with every kind of key; run as a program it takes the folder of its YAML."""
 
+import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,7 @@ register("tiny", Tiny, {"tracker": {"plain": Plain(), "deep": Deep()}})
 
 def main(settings: Tiny) -> int:
     """Fail as told, or return the status that was asked for."""
+    logging.getLogger("a.library").info("chatter")
     if settings.fault == "user":
         raise UserError("clip.mp4: no such video")
     if settings.fault == "bug":

@@ -1,13 +1,16 @@
 """What every reader offers: the sequences of a data set by name, and each of them read."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from configs.errors import UserError
 from data_prep.files import read_text
+from data_prep.geometry import Size
 from data_prep.sequence import Sequence
 
 
@@ -25,6 +28,17 @@ class Entry:
     files: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class TrueMasks:
+    """The masks of a target: the names of its frames without endings, their size (width, height), and one
+    a frame, bool (height, width), in order, read as they are asked for. They can be gone through once.
+    """
+
+    names: list[str]
+    size: Size
+    masks: Iterator[np.ndarray]
+
+
 @dataclass(frozen=True)
 class Reader:
     """How one data set is read.
@@ -33,7 +47,9 @@ class Reader:
     else by name; it looks at no sequence's own files and raises UserError where the data are not there. What
     a list names twice is there twice: `data_prep.readers.listing` tells of it.
     `read(entry)` reads one; it raises UserError, one line with file and mend, where it cannot be used.
-    `sparse` are the splits in which frames that nobody annotated are usual.
+    `sparse` are the splits in which frames that nobody annotated are usual. `masks(entry)` gives the masks
+    of sets whose results are scored by them; it raises UserError where the split has none or they cannot
+    be read.
     """
 
     name: str
@@ -41,6 +57,7 @@ class Reader:
     find: Callable[[Path, str], list[Entry]]
     read: Callable[[Entry], Sequence]
     sparse: tuple[str, ...] = ()
+    masks: Callable[[Entry], TrueMasks] | None = None
 
 
 FOREIGN = {"__MACOSX", "@eaDir", "lost+found"}  # left by an archiver, a disk station, a file system

@@ -38,21 +38,22 @@ def nowhere_note(truth: Truth, path: Path, target: str) -> tuple[str, ...]:
     return () if seen else (f"{path}: {target} has no pixel in any frame; it is absent throughout",)
 
 
-def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",)) -> np.ndarray:
+def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",), mend: str = MEND) -> np.ndarray:
     """The values, uint8 (height, width), of a mask file of a frame of `size` (width, height).
 
     Palette images (`P`) give the indices, which are the ids of objects; their colours mean nothing. Raises
-    UserError where the file is missing or damaged, is of another size, or not of these PIL modes.
+    UserError, which ends in `mend`, where the file is missing or damaged, or not of these PIL modes, and
+    where it is of another size.
     """
     try:
         with Image.open(path) as image:
             mode, found, values = image.mode, image.size, np.array(image)
     except FileNotFoundError:
-        raise UserError(f"{path}: mask is missing; {MEND}") from None
+        raise UserError(f"{path}: mask is missing; {mend}") from None
     except (OSError, ValueError, SyntaxError) as fault:
-        raise UserError(f"{path}: mask cannot be read ({fault}); {MEND}") from None
+        raise UserError(f"{path}: mask cannot be read ({fault}); {mend}") from None
     if mode not in modes:
-        raise UserError(f"{path}: mask is a PNG of kind {mode} instead of {' or '.join(modes)}; {MEND}")
+        raise UserError(f"{path}: mask is a PNG of kind {mode} instead of {' or '.join(modes)}; {mend}")
     if found != size:
         told = f"mask is {found[0]}x{found[1]}, but the frames are {size[0]}x{size[1]}"
         raise UserError(f"{path}: {told}; take frames and masks of one resolution")

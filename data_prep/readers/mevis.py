@@ -12,6 +12,7 @@ are read in place of the first version's where they are there.
 import json
 import mmap
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.geometry import Size
-from data_prep.readers.entry import Entry, Reader, first_there
+from data_prep.readers.entry import Entry, Reader, TrueMasks, first_there
 from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of
 from data_prep.readers.json_files import MEND
 from data_prep.readers.masks import nowhere_note, truth_of_masks, unknown
@@ -71,14 +72,28 @@ def read(entry: Entry) -> Sequence:
     names, frames = frames_in(entry)
     if entry.facts["objects"] is None:
         return sequence_of(entry, frames, unknown(len(names)))
+    truth = truth_of_masks(_target_masks(entry, len(names), frames.size))
+    told = entry.facts["objects"]
+    notes = nowhere_note(truth, entry.files[0], f"the target of {entry.name}") if told else ()
+    return sequence_of(entry, frames, truth, notes=notes)
+
+
+def masks(entry: Entry) -> TrueMasks:
+    """The masks of one target; those of `valid` are not public."""
+    if entry.facts["objects"] is None:
+        home = entry.folder.parent.parent
+        raise UserError(f"{home}: its masks are not public; take split=valid_u, or the server")
+    names, frames = frames_in(entry)
+    return TrueMasks(names, frames.size, _target_masks(entry, len(names), frames.size))
+
+
+def _target_masks(entry: Entry, count: int, size: Size) -> Iterator[np.ndarray]:
+    """A mask a frame: the pixels of any of the target's objects."""
     (path,) = entry.files
     numbered = zip(entry.facts["objects"], entry.facts["masks"], strict=True)
-    objects = [_masks(path, number, place, len(names)) for number, place in numbered]
-    truth = truth_of_masks(
-        _union(path, entry, [each[at] for each in objects], frames.size) for at in range(len(names))
-    )
-    notes = nowhere_note(truth, path, f"the target of {entry.name}") if objects else ()
-    return sequence_of(entry, frames, truth, notes=notes)
+    objects = [_masks(path, number, place, count) for number, place in numbered]
+    for at in range(count):
+        yield _union(path, entry, [each[at] for each in objects], size)
 
 
 def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[Any]:
@@ -107,4 +122,4 @@ def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray
     return whole
 
 
-MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read, sparse=("valid",))
+MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read, ("valid",), masks)

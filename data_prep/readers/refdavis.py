@@ -16,7 +16,7 @@ from configs.errors import UserError
 from data_prep.readers.entry import Entry, Reader, read_names
 from data_prep.readers.expressions import Sentence, entries_of, entry_of, read_videos, with_classes
 from data_prep.readers.json_files import read_json
-from data_prep.readers.refytvos import FILE, classes_of, read_target, with_masks
+from data_prep.readers.refytvos import FILE, classes_of, masks, read_target, with_masks
 from data_prep.sequence import Sequence
 
 FPS = 24.0
@@ -43,13 +43,20 @@ def find(root: Path, split: str) -> list[Entry]:
         raise UserError(f"{texts}: no sentence of {', '.join(silent)}; restore the four files")
     frames = davis / "JPEGImages" / "480p"
     entries = [
-        entry_of(frames, video, (number,), sentences, None)
+        entry_of(frames, video, (number,), _numbered(sentences, place), None)
         for video in names
-        for number, sentences in sorted(said[video].items(), key=lambda item: int(item[0]))
+        for place, (number, sentences) in enumerate(
+            sorted(said[video].items(), key=lambda item: int(item[0]))
+        )
     ]
     words = davis / "davis_semantics.json"
     entries = with_classes(entries, read_json(words) if words.exists() else {})
     return with_masks(entries, texts, davis / "Annotations_unsupervised" / "480p")
+
+
+def _numbered(sentences: list[Sentence], place: int) -> list[Sentence]:
+    """The sentences of a video's object under the numbers that the converted file gives them."""
+    return [(str(len(TEXTS) * place + TEXTS.index(kind)), text) for kind, text in sentences]
 
 
 def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
@@ -85,4 +92,4 @@ def read(entry: Entry) -> Sequence:
     return read_target(entry, FPS)
 
 
-REFDAVIS = Reader("refdavis", ("train", "val"), find, read)
+REFDAVIS = Reader("refdavis", ("train", "val"), find, read, masks=masks)

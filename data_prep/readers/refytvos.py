@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.entry import Entry, Reader, TrueMasks
 from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of, with_classes
 from data_prep.readers.json_files import read_json
 from data_prep.readers.masks import masks_of_id, nowhere_note, truth_of_masks, unknown
@@ -95,5 +95,15 @@ def read_target(entry: Entry, fps: float) -> Sequence:
     return sequence_of(entry, frames, truth, fps, nowhere_note(truth, folder, f"object {number}"))
 
 
+def masks(entry: Entry) -> TrueMasks:
+    """The masks of a target, where `with_masks` found them; those of the other splits are not public."""
+    if not entry.files:
+        home = entry.folder.parent.parent
+        raise UserError(f"{home}: its masks are not public; take split=train, or the challenge's server")
+    (folder,), (number,) = entry.files, entry.facts["objects"]
+    names, frames = frames_in(entry)
+    return TrueMasks(names, frames.size, masks_of_id(folder, names, frames.size, int(number)))
+
+
 UNANNOTATED = ("valid", "test", "valid_and_test")
-REFYTVOS = Reader("refytvos", ("train", *UNANNOTATED), find, read, sparse=UNANNOTATED)
+REFYTVOS = Reader("refytvos", ("train", *UNANNOTATED), find, read, UNANNOTATED, masks)

@@ -10,6 +10,7 @@ reads as the toolkit does.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,16 @@ class Window:
     left: int
     top: int
     pixels: np.ndarray
+
+
+class Runs(NamedTuple):
+    """A mask line as it stands there: its window, and the lengths of its runs, int64 (count,)."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    lengths: np.ndarray
 
 
 EMPTY = Window(0, 0, np.zeros((0, 0), bool))
@@ -69,6 +80,18 @@ def decode_window(line: str, size: Size) -> Window | None:
     Pixels outside the frame are dropped. Raises ValueError where the line does not parse or its runs
     do not fit its window (the toolkit would write past the end of its array).
     """
+    runs = read_runs(line)
+    if runs is None:
+        return None
+    left, top, width, height, lengths = runs
+    flat = np.zeros(width * height, bool)
+    flat[: lengths.sum()] = np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
+    pixels = flat.reshape(height, width)
+    return EMPTY if not pixels[:, 1:].any() else _clipped(Window(left, top, pixels), size)
+
+
+def read_runs(line: str) -> Runs | None:
+    """The numbers of a line; None where it is no mask. Raises ValueError as `decode_window` does."""
     if not line.startswith("m"):
         _check_numbers(line)
         return None
@@ -76,10 +99,7 @@ def decode_window(line: str, size: Size) -> Window | None:
     filled = sum(lengths)
     if min(width, height, *lengths, 0) < 0 or not filled <= width * height <= LARGEST_WINDOW:
         raise ValueError(f"runs of {filled} pixels do not fit a window of {width}x{height}")
-    flat = np.zeros(width * height, bool)
-    flat[:filled] = np.repeat(np.arange(len(lengths)) % 2 == 1, np.array(lengths, np.int64))
-    pixels = flat.reshape(height, width)
-    return EMPTY if not pixels[:, 1:].any() else _clipped(Window(left, top, pixels), size)
+    return Runs(left, top, width, height, np.array(lengths, np.int64))
 
 
 def _check_numbers(line: str) -> None:

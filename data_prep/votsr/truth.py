@@ -48,11 +48,18 @@ class Truth:
 
     def annotated(self) -> Iterator[TrueFrame]:
         """Yield the annotated frames in order. Raises UserError naming a line that does not parse."""
-        for index, line in enumerate(self.target):
-            mask = self._decoded(self.files.target, index, line)
-            if mask is not None:
-                hidden = self.ignore[index] if index < len(self.ignore) else NOT_ANNOTATED
-                yield TrueFrame(index, mask, self._decoded(self.files.ignore, index, hidden))
+        for index in range(len(self.target)):
+            frame = self.frame(index)
+            if frame is not None:
+                yield frame
+
+    def frame(self, index: int) -> TrueFrame | None:
+        """One frame; None where it is not annotated. Raises UserError as `annotated` does."""
+        mask = self._decoded(self.files.target, index, self.target[index])
+        if mask is None:
+            return None
+        hidden = self.ignore[index] if index < len(self.ignore) else NOT_ANNOTATED
+        return TrueFrame(index, mask, self._decoded(self.files.ignore, index, hidden))
 
     def _decoded(self, path: Path | None, index: int, line: str) -> np.ndarray | None:
         try:

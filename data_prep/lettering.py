@@ -1,6 +1,5 @@
 """Letters on pictures: DejaVu Sans as matplotlib ships it, so every machine paints the same ones."""
 
-import unicodedata
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,15 +8,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.visual_prompt import Colour
-
-
-def one_line(words: str) -> str:
-    """A text for people to read in one line: blanks run together, control characters are left out.
-
-    A prompt file may hold anything, also codes that a terminal would obey.
-    """
-    kept = (c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in words)
-    return " ".join("".join(kept).split())
 
 
 @lru_cache(maxsize=32)

@@ -1,0 +1,73 @@
+"""`python -m evaluation …`: score trackers by a benchmark's own protocol; make a sweep into a table."""
+
+import sys
+from pathlib import Path
+
+from configs.app import run_command
+from configs.errors import UserError
+from evaluation.config import EvaluationSettings
+
+TOLD = 20  # notes that are printed; the report has all
+
+
+def main(settings: EvaluationSettings) -> int:
+    """Do the task; every fault of the files is one line on stderr, and the exit status then 1."""
+    try:
+        {"score": _score, "ablation": _ablation}[settings.task](settings)
+    except UserError as fault:
+        for line in str(fault).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _score(settings: EvaluationSettings) -> None:
+    _draw_without_a_screen()
+    from evaluation.protocols.registry import evaluate, looker
+    from evaluation.report.frame_pictures import FramePictures
+    from evaluation.report.scores_json import SCORES, write_scores
+    from evaluation.report.table import print_lines
+    from evaluation.report.write import print_report, write_report
+
+    pair = _pair(settings)
+    evaluation, out = evaluate(settings), Path(settings.out)
+    write_scores(out / SCORES, evaluation)
+    look = looker(settings)
+    pictures = FramePictures(evaluation, look) if look else None
+    page, *_ = write_report(evaluation, out, pair, pictures)
+    print_lines(f"note: {note}" for note in evaluation.notes[:TOLD])
+    if len(evaluation.notes) > TOLD:
+        print_lines([f"note: {len(evaluation.notes) - TOLD} more stand in {page}"])
+    print_report(evaluation, pair)
+    print_lines([f"scores: {out / SCORES}", f"report: {page}"])
+
+
+def _draw_without_a_screen() -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")  # before pyplot is imported
+
+
+def _pair(settings: EvaluationSettings) -> tuple[str, str] | None:
+    """The two trackers that are to be compared, if any are named."""
+    if not settings.compare:
+        return None
+    if len(settings.compare) != 2:
+        raise UserError(f"compare={settings.compare}: name two trackers, as compare=[ours,theirs]")
+    a, b = settings.compare
+    return a, b
+
+
+def _ablation(settings: EvaluationSettings) -> None:
+    _draw_without_a_screen()
+    from evaluation.report.ablation import run_ablation
+
+    if not settings.runs:
+        raise UserError("task=ablation: name the folder of the sweep's runs, runs=DIR")
+    run_ablation(Path(settings.runs), Path(settings.out))
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_command("evaluation", main, "Score trackers by a benchmark's own protocol, and report on them.")
+    )

@@ -1,0 +1,1 @@
+"""How truth and results lie on disk, and how they are read."""

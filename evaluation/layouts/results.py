@@ -1,0 +1,97 @@
+"""Reading one tracker's results against a truth: every fault is told with its file and line."""
+
+import numpy as np
+
+from configs.nearest import did_you_mean
+from evaluation.boxes.ragged import BoxResults, BoxTruth
+from evaluation.layouts.faults import Faults
+from evaluation.layouts.folders import TrackerFolder
+from evaluation.layouts.mask_tables import read_mask_tables
+from evaluation.layouts.tables import Tables, read_tables
+
+AGAIN = "track it again, or give missing=count"
+
+
+def read_results(
+    folder: TrackerFolder, truth: BoxTruth, faults: Faults, takes_nan: bool = True
+) -> BoxResults:
+    """A tracker's boxes of all frames; where a file has none they are NaN and `missing`.
+
+    Lines beyond the truth's are cut, and that is noted. Without `takes_nan` a box with NaN is a fault too.
+    """
+    _unknown(folder, truth, faults)
+    paths = [f"{folder.folder}/{name}.txt" for name in truth.sequences]
+    tables = read_mask_tables(paths, truth.sizes) if folder.masks else read_tables(paths, 4, truth.num_frames)
+    _missing_files(paths, tables, faults)
+    for number, wrong in tables.wrong.items():
+        _wrong_lines(paths[number], [each for each in wrong if each[0] <= truth.lengths[number]], faults)
+    _lengths(paths, tables, truth, faults)
+    boxes, missing = _placed(tables, truth)
+    if not takes_nan:
+        missing = _without_nan(paths, boxes, missing, truth, faults)
+    return BoxResults(folder.tracker, boxes, missing if missing.any() else None)
+
+
+def _unknown(folder: TrackerFolder, truth: BoxTruth, faults: Faults) -> None:
+    for name in folder.unknown((*truth.sequences, *truth.not_asked)):
+        line = (
+            f"{folder.folder / name}.txt: the truth has no such sequence{did_you_mean(name, truth.sequences)}"
+        )
+        if faults.counted:
+            faults.notes.append(f"{line}; it is not scored")
+        else:
+            faults.lines.append(f"{line}; remove the file, or give missing=count")
+
+
+def _missing_files(paths: list[str], tables: Tables, faults: Faults) -> None:
+    for number in np.flatnonzero(tables.missing):
+        faults.add(f"{paths[number]}: no such file", "track this sequence, or give missing=count")
+
+
+def _wrong_lines(path: str, wrong: list[tuple[int, str]], faults: Faults) -> None:
+    """One line for the first of a file's wrong lines, with how many more there are."""
+    if wrong:
+        line, reason = wrong[0]
+        more = f" (and {len(wrong) - 1} more lines)" if len(wrong) > 1 else ""
+        faults.add(f"{path}: line {line} {reason}{more}", "write x,y,w,h there, or give missing=count")
+
+
+def _lengths(paths: list[str], tables: Tables, truth: BoxTruth, faults: Faults) -> None:
+    for number in np.flatnonzero((tables.counts != truth.lengths) & ~tables.missing):
+        count, length = int(tables.counts[number]), int(truth.lengths[number])
+        if count > length:
+            faults.notes.append(f"{paths[number]}: {count} lines for {length} frames; the rest is cut")
+        elif count or number not in tables.wrong:
+            faults.add(f"{paths[number]}: ends at line {count}, the truth has {length} frames", AGAIN)
+
+
+def _placed(tables: Tables, truth: BoxTruth) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes (4, F) in the truth's frames, and which are missing, bool (F,)."""
+    missing = np.zeros(truth.num_frames, bool)
+    starts = np.concatenate([[0], np.cumsum(tables.counts)])
+    if (tables.counts == truth.lengths).all():
+        boxes = tables.values
+    else:
+        boxes = np.full((4, truth.num_frames), np.nan)
+        for number, count in enumerate(np.minimum(tables.counts, truth.lengths)):
+            to, source = truth.starts[number], starts[number]
+            boxes[:, to : to + count] = tables.values[:, source : source + count]
+            missing[to + count : truth.starts[number + 1]] = True
+    for number, wrong in tables.wrong.items():
+        lines = np.array([line - 1 for line, _ in wrong])
+        missing[truth.starts[number] + lines[lines < truth.lengths[number]]] = True
+    return boxes, missing
+
+
+def _without_nan(
+    paths: list[str], boxes: np.ndarray, missing: np.ndarray, truth: BoxTruth, faults: Faults
+) -> np.ndarray:
+    nan = np.isnan(boxes).any(axis=0) & ~missing
+    for number in np.unique(np.searchsorted(truth.starts, np.flatnonzero(nan), side="right") - 1):
+        start, stop = truth.starts[number], truth.starts[number + 1]
+        line = int(np.flatnonzero(nan[start:stop])[0]) + 1
+        faults.add(
+            f"{paths[number]}: line {line} has NaN, which this protocol does not take",
+            "write 0,0,0,0 for none, or give missing=count",
+        )
+    return missing | nan

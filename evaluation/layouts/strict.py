@@ -1,0 +1,70 @@
+"""Reading one text file of numbers line by line, to say which line is wrong.
+
+The separator, one for the whole file, is a comma, a tab, or blanks. What `float` takes is a number (NaN and
+infinity too), but for its underscores.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+LINE_END = re.compile(r"\r\n|\r|\n")
+SEPARATORS = {",": "commas", "\t": "tabs", " ": "blanks"}
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """The N rows of a file, float64 (width, N), NaN where a line is wrong; and those lines, from 1 on."""
+
+    values: np.ndarray
+    wrong: tuple[tuple[int, str], ...] = ()
+
+
+def parse_strictly(data: bytes, width: int) -> Rows:
+    """The rows of a file of `width` numbers a line. Blank lines at the end are none."""
+    try:
+        text = data.decode("utf-8-sig").rstrip()
+    except UnicodeDecodeError as fault:
+        number = data[: fault.start].count(b"\n") + 1
+        return Rows(np.zeros((width, 0)), ((number, "is not UTF-8 text"),))
+    lines = LINE_END.split(text) if text else []
+    separator = _separator(lines, width)
+    rows, wrong = np.full((len(lines), width), np.nan), []
+    for place, line in enumerate(lines):
+        numbers = _numbers(line, separator)
+        if numbers is not None and len(numbers) == width:
+            rows[place] = numbers
+        else:
+            wrong.append((place + 1, _reason(line, separator, width)))
+    return Rows(rows.T, tuple(wrong))
+
+
+def _separator(lines: list[str], width: int) -> str:
+    """What separates the first line that can be read."""
+    for line in lines:
+        for separator in SEPARATORS:
+            numbers = _numbers(line, separator)
+            if numbers is not None and len(numbers) == width:
+                return separator
+    return ","
+
+
+def _numbers(line: str, separator: str) -> list[float] | None:
+    """The numbers of a line; None where it holds anything else."""
+    parts = line.split() if separator == " " else line.split(separator)
+    try:
+        return None if "_" in line else [float(part) for part in parts]
+    except ValueError:
+        return None
+
+
+def _reason(line: str, separator: str, width: int) -> str:
+    """What is wrong with a line that could not be read."""
+    kind = {1: "number", 4: "box of four numbers"}.get(width, f"row of {width} numbers")
+    told = f"is no {kind} ({line.strip()[:40]!r})"
+    for other, name in SEPARATORS.items():
+        numbers = _numbers(line, other)
+        if numbers is not None and len(numbers) == width:
+            return f"{told}: {name} where another line has {SEPARATORS[separator]}"
+    return told

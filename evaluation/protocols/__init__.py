@@ -1,0 +1,1 @@
+"""One module a protocol: how it counts, and where that is published."""

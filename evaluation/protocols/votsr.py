@@ -1,0 +1,130 @@
+"""Protocol `votsr`: trackers of a VOTSr workspace, as the referral challenge scores them.
+
+The measure is the toolkit's `vot.analysis.referral` (https://github.com/votchallenge/toolkit, 0.9.0): the
+score of a pair of a prompt and an annotated frame is as `evaluation.masks.referral` says; a sequence's is
+the mean over its pairs; the challenge's the mean over sequences, weighted by their numbers of frames.
+
+A row of the tables is a sequence, not one of its prompts: the official figure is a mean over sequences,
+all prompts of one mean one target in the same frames, and what is drawn again by a bootstrap must not
+hang together. A sequence's frames in `TrackerScores.frame_overlap` are those of its first prompt, then of
+the second, and so on: as many of each as its truth has lines.
+"""
+
+from collections.abc import Sequence as Names
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.sequence import Sequence
+from data_prep.votsr.results import EXPERIMENT, read_lines, result_path
+from data_prep.votsr.truth import Truth
+from data_prep.votsr.workspace import Workspace, read_workspace
+from evaluation.masks.referral import Result, score_pairs
+from evaluation.masks.referral_scores import MEASURES, SIMILARITY, TOOLKIT, SequencePairs, tracker_scores
+from evaluation.scores import Benchmark, Evaluation, TrackerScores
+from evaluation.votsr import truths_of
+from evaluation.votsr_toolkit import toolkit_accuracy
+
+AGREE = 1e-9
+Truths = list[tuple[Sequence, Truth]]
+Results = dict[tuple[str, str], list[Result]]  # by tracker and sequence, one a prompt
+
+
+def evaluate_workspace(
+    root: Path, trackers: Names[str] = (), missing: str = "error", with_toolkit: bool = True
+) -> Evaluation:
+    """Score trackers (all that have results, if none is named) of the workspace `root`.
+
+    With `missing="count"` every pair of a result that is missing or too short scores 0, and it is noted.
+    The toolkit's own number takes some seconds a tracker; it is NaN where results are missing or too long,
+    and left out without `with_toolkit`. Raises UserError, a line each, where results are missing or too
+    short, where one is broken, or nothing can be scored.
+    """
+    workspace = read_workspace(root, check_frames=False)
+    truths, without = truths_of(workspace)
+    if not truths:
+        raise UserError(f"{root}: no sequence has an annotated frame; score a workspace with its truth")
+    names = tuple(trackers) or trackers_in(root)
+    results, lacks, too_long = _read_results(workspace, truths, names)
+    if missing == "error" and (told := [line for lines in lacks.values() for line in lines]):
+        raise UserError("\n".join(f"{line}; track this prompt again, or count it" for line in told))
+    notes = [*workspace.warnings, *(problem.reason for problem in workspace.problems)]
+    notes += [f"{name}: no annotated frame; it is not scored" for name in without]
+    notes += [f"{line}; its pairs score 0" for lines in lacks.values() for line in lines]
+    notes += [f"{line}; the rest is cut" for lines in too_long.values() for line in lines]
+    scored = [_scored(sequence, truth, results, names) for sequence, truth in truths]
+    found = [tracker_scores(scored, number, name) for number, name in enumerate(names)]
+    lengths = [each.num_prompts * each.pairs.scores.shape[1] for each in scored]
+    sequences = tuple(sequence.name for sequence, _ in truths)
+    measures, told = MEASURES, []
+    if with_toolkit:
+        unfit = {name for name in names if lacks[name] or too_long[name]}
+        found, told = _beside_toolkit(root, sequences, found, unfit)
+    else:
+        measures = replace(MEASURES, metrics=tuple(each for each in MEASURES.metrics if each is not TOOLKIT))
+    best_first = sorted(found, key=lambda each: -each.overall[SIMILARITY.key])
+    weights = np.array([each.num_frames for each in scored], np.float64)
+    benchmark = Benchmark(root.resolve().name, sequences, np.cumsum([0, *lengths]), weights=weights)
+    return Evaluation(measures, benchmark, tuple(best_first), (*notes, *told))
+
+
+def trackers_in(root: Path) -> tuple[str, ...]:
+    """The trackers with results in a workspace, by name. Raises UserError where there are none."""
+    found = sorted(path.parent.name for path in (root / "results").glob(f"*/{EXPERIMENT}") if path.is_dir())
+    if not found:
+        raise UserError(f"{root / 'results'}: holds no <tracker>/{EXPERIMENT}; track the workspace first")
+    return tuple(found)
+
+
+def _read_results(
+    workspace: Workspace, truths: Truths, names: Names[str]
+) -> tuple[Results, dict[str, list[str]], dict[str, list[str]]]:
+    """All results, and by tracker what of them is missing or too short, and what too long.
+
+    Raises UserError where there is no such tracker or a file cannot be read.
+    """
+    known = trackers_in(workspace.root)
+    results: Results = {}
+    lacks: dict[str, list[str]] = {name: [] for name in names}
+    too_long: dict[str, list[str]] = {name: [] for name in names}
+    for name in names:
+        if name not in known:
+            raise UserError(f"{workspace.root / 'results'}: no tracker {name!r}, but {', '.join(known)}")
+        for sequence, _ in truths:
+            rows = results[name, sequence.name] = []
+            for prompt in sequence.prompts:
+                path = result_path(workspace.root, name, sequence.name, prompt)
+                lines = read_lines(path) if path.is_file() else None
+                wanted, count = len(sequence.frames), -1 if lines is None else len(lines)
+                fault = "no such result" if lines is None else f"{count} lines for {wanted} frames"
+                if count != wanted:
+                    (lacks if count < wanted else too_long)[name].append(f"{path}: {fault}")
+                rows.append(Result(str(path), lines[:wanted] if lines and count >= wanted else None))
+    return results, lacks, too_long
+
+
+def _scored(sequence: Sequence, truth: Truth, results: Results, names: Names[str]) -> SequencePairs:
+    rows = [row for name in names for row in results[name, sequence.name]]
+    return SequencePairs(score_pairs(truth, rows), len(sequence.prompts), len(sequence.frames))
+
+
+def _beside_toolkit(
+    root: Path, sequences: Names[str], found: list[TrackerScores], unfit: set[str]
+) -> tuple[list[TrackerScores], list[str]]:
+    """The same with the toolkit's number, and notes where there is none or it is another than ours."""
+    told, notes = [], []
+    for each in found:
+        theirs, parts = np.nan, np.full(len(sequences), np.nan)
+        if each.tracker in unfit:
+            notes.append(f"{each.tracker}: vot analysis was not run, since results have not a line a frame")
+        else:
+            figures = toolkit_accuracy(root, each.tracker)
+            theirs = 100 * figures["accuracy"]
+            parts = 100 * np.array([figures["sequences"][name] for name in sequences])
+            if abs(theirs - each.overall[SIMILARITY.key]) > 100 * AGREE:
+                notes.append(f"{each.tracker}: vot analysis gives {theirs!r}, another number than is counted")
+        overall = each.overall | {TOOLKIT.key: theirs}
+        told.append(replace(each, overall=overall, by_sequence=each.by_sequence | {TOOLKIT.key: parts}))
+    return told, notes

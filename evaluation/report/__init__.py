@@ -1,0 +1,1 @@
+"""Tables, plots and pages of an `Evaluation`, and of a sweep of runs."""

@@ -1,0 +1,141 @@
+"""The runs of a sweep: where they lie, what they were told, and what came out."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from configs.errors import UserError
+from data_prep.files import read_text
+from evaluation.report.ablation_settings import Settings, is_run, read_settings
+
+SCORES, SUMMARY, METRICS = "scores.json", "summary.json", "metrics.jsonl"
+SUMMARY_FIGURES = (
+    "referral_accuracy", "iou_when_present", "absent_precision", "absent_recall", "track_frames_per_second",
+)  # fmt: skip
+MEND = "run it again, or remove its folder"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its folder's name, its settings, and its figures by tracker ("" where there is but one thing).
+
+    `unfinished` says why it has none; None where it has.
+    """
+
+    name: str
+    settings: Settings
+    figures: Mapping[str, Mapping[str, float]]
+    unfinished: str | None = None
+
+
+class UnfinishedError(Exception):
+    """A run that did not come to its end; the message says how one can tell."""
+
+
+def read_runs(folder: Path, out: Path) -> tuple[list[Run], list[str]]:
+    """The runs below a folder, in the natural order of their names; and folders that are no run's.
+
+    `out`, where the table goes, may lie among them and is not one of them.
+
+    Raises UserError where there is no run, and for a file that cannot be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"runs={folder}: no such folder; name the folder of a sweep")
+    found, strange = [], []
+    for each in sorted((path for path in folder.iterdir() if path.is_dir()), key=natural):
+        if each.resolve() == out.resolve():
+            continue
+        below = list(_run_folders(each))
+        found += below
+        if not below and not each.name.startswith("."):
+            strange.append(f"{each}: is no run's folder: it holds no record of settings")
+    if not found:
+        raise UserError(f"runs={folder}: holds no run (a folder with resolved.yaml or .hydra/config.yaml)")
+    return [_read(path, path.relative_to(folder).as_posix()) for path in found], strange
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Numbers in names count as numbers: run 10 comes after run 9."""
+    return [(int(part or -1), text) for part, text in re.findall(r"(\d*)(\D*)", path.name)]
+
+
+def _run_folders(folder: Path) -> Iterator[Path]:
+    """The folder if it is a run's, else those below: names made of overrides may hold slashes."""
+    if is_run(folder):
+        yield folder
+        return
+    for each in sorted((path for path in folder.iterdir() if path.is_dir()), key=natural):
+        yield from _run_folders(each)
+
+
+def _read(folder: Path, name: str) -> Run:
+    settings = read_settings(folder)
+    readers = {SCORES: _scores, SUMMARY: _summary, METRICS: _metrics}
+    for file, reader in readers.items():
+        if (folder / file).is_file():
+            try:
+                return Run(name, settings, reader(folder / file, settings))
+            except UnfinishedError as reason:
+                return Run(name, settings, {}, str(reason))
+    return Run(name, settings, {}, f"no {', '.join(readers)}")
+
+
+def _scores(path: Path, _: Settings) -> dict[str, dict[str, float]]:
+    content = _json(path, read_text(path, MEND))
+    if not all(isinstance(figures, dict) for figures in content.values()):
+        raise UserError(f"{path}: must hold figures by tracker; {MEND}")
+    return {tracker: _numbers(figures) for tracker, figures in content.items()}
+
+
+def _summary(path: Path, _: Settings) -> dict[str, dict[str, float]]:
+    content = _json(path, read_text(path, MEND))
+    failed = content.get("failed") or []
+    if failed:
+        raise UnfinishedError(f"{len(failed)} of {content.get('tracks')} tracks failed")
+    return {"": {name: content[name] for name in SUMMARY_FIGURES if content.get(name) is not None}}
+
+
+def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
+    """The last value of every figure; those of the last row first, which is where evaluations stand."""
+    text = read_text(path, MEND)
+    if not text.endswith("\n"):
+        raise UnfinishedError(f"{METRICS} ends amid a line" if text else f"{METRICS} is empty")
+    rows = [_json(path, line, number) for number, line in enumerate(text.splitlines(), 1)]
+    latest: dict[str, Any] = {}
+    for row in rows:
+        latest |= row
+    steps, wanted = latest.get("step"), _steps(settings)
+    if wanted and isinstance(steps, int) and steps < wanted:
+        raise UnfinishedError(f"stopped at step {steps} of {wanted}")
+    figures = _numbers({**dict.fromkeys(rows[-1]), **latest})
+    return {"": {name: value for name, value in figures.items() if name != "step"}}
+
+
+def _steps(settings: Settings) -> int:
+    """How many steps a recipe of stages has; 0 where the settings do not say."""
+    stages = (
+        value for key, value in settings.values.items() if re.fullmatch(r"recipe\.stages\.\d+\.steps", key)
+    )
+    return sum(value for value in stages if isinstance(value, int))
+
+
+def _json(path: Path, text: str, line: int = 0) -> dict[str, Any]:
+    where = f"{path}, line {line}" if line else str(path)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as fault:
+        raise UserError(f"{where}: no JSON ({fault.msg}); {MEND}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: must be a JSON object; {MEND}")
+    return content
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in figures.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }

@@ -1,0 +1,60 @@
+"""The frames in which two trackers differ most."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A frame of a sequence, both counted from 0, and the overlap that each of two trackers has there."""
+
+    sequence: int
+    frame: int
+    first: float
+    second: float
+
+
+def most_different(starts: np.ndarray, first: np.ndarray, second: np.ndarray, count: int) -> list[Difference]:
+    """At most `count` frames in which two trackers differ, one a sequence at most, the most first.
+
+    `starts` int64 (S + 1,), `first` and `second` float (F,) are as in `evaluation.scores`; frames where one
+    is NaN do not count. Half of them are frames in which the first is better and half in which the second
+    is, as far as there are any. Of a stretch of equal differences the middle is taken.
+    """
+    if not first.size or not second.size:
+        return []
+    gain = np.nan_to_num(first.astype(np.float64) - second)
+    sides = [_best(starts, sign * gain) for sign in (1, -1)]
+    chosen: dict[int, tuple[float, int]] = {}
+    while len(chosen) < count and any(sides):
+        side = sides[0] if sides[0] else sides[1]
+        sequence, frame, size = side.pop(0)
+        if sequence not in chosen:
+            chosen[sequence] = (size, frame)
+            sides.reverse()
+    found = sorted(chosen.items(), key=lambda item: (-item[1][0], item[0]))
+    return [
+        Difference(sequence, frame - int(starts[sequence]), float(first[frame]), float(second[frame]))
+        for sequence, (_, frame) in found
+    ]
+
+
+def _best(starts: np.ndarray, gain: np.ndarray) -> list[tuple[int, int, float]]:
+    """Of each sequence with a gain the number, the frame with the largest and how large; largest first."""
+    found = []
+    for number, (start, stop) in enumerate(pairwise(starts)):
+        part = gain[start:stop]
+        if part.size and part.max() > 0:
+            found.append(
+                (number, int(start) + _middle(np.flatnonzero(part == part.max())), float(part.max()))
+            )
+    return sorted(found, key=lambda each: -each[2])
+
+
+def _middle(places: np.ndarray) -> int:
+    """The middle of the longest run of rising whole numbers, the first of the longest."""
+    runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+    longest = max(runs, key=len)
+    return int(longest[(len(longest) - 1) // 2])

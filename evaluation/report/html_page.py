@@ -1,0 +1,108 @@
+"""The report as one HTML file that needs nothing else: no network, no file beside it."""
+
+import base64
+import io
+from collections.abc import Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from PIL import Image
+
+from data_prep.one_line import one_line
+from evaluation.report.compare import RESAMPLES, Comparison
+from evaluation.report.means import attributes_of
+from evaluation.report.plots import ATTRIBUTE_CURVES, CURVES, DELTAS, RADAR, Plot
+from evaluation.report.score_sheets import about, attribute_sheet, overall_sheet, side_by_side_sheet
+from evaluation.report.sheet import Cell, Sheet, marked
+from evaluation.scores import Evaluation
+
+FOLDER = Path(__file__).with_name("page")
+QUALITY = 88  # of JPEG
+
+
+def page(
+    evaluation: Evaluation,
+    plots: Sequence[Plot],
+    comparisons: Sequence[Comparison] = (),
+    pictures: Sequence[tuple[str, np.ndarray]] = (),
+) -> str:
+    """The page. `pictures` are captions and RGB uint8 (height, width, 3)."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,  # names come from folders, and may hold markup
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    first = evaluation.measures.metrics[0]
+    has_attributes = bool(attributes_of(evaluation))
+    content: dict[str, Any] = {
+        "benchmark": one_line(evaluation.benchmark.name),
+        "protocol": evaluation.measures.protocol,
+        "formula": evaluation.measures.formula,
+        "source": evaluation.measures.source,
+        "num_sequences": len(evaluation.benchmark.sequences),
+        "overall": _table(overall_sheet(evaluation)),
+        "attributes": _table(attribute_sheet(evaluation, first)) if has_attributes else None,
+        "comparison_lines": [one_line(each.words()) for each in comparisons],
+        "compared": _table(comparisons[0].sheet(about(evaluation))) if comparisons else None,
+        "resamples": RESAMPLES,
+        "pictures": [{"title": one_line(caption), "uri": _jpeg(image)} for caption, image in pictures],
+        "by_sequence": _table(side_by_side_sheet(evaluation, first)),
+        "notes": [one_line(note) for note in evaluation.notes],
+        **{group: _embedded(plots, group) for group in (CURVES, RADAR, ATTRIBUTE_CURVES, DELTAS)},
+    }
+    content["sections"] = _sections(content)
+    return environment.get_template("report.html").render(content)
+
+
+def _sections(content: dict[str, Any]) -> list[str]:
+    """The sections that have something in them, in order."""
+    needs = {
+        "Overall": "overall", "Plots": CURVES, "Attributes": "attributes", "Comparison": "compared",
+        "Frames": "pictures", "Sequences": "by_sequence", "Notes": "notes",
+    }  # fmt: skip
+    return [section for section, need in needs.items() if content[need]]
+
+
+def _table(sheet: Sheet) -> dict[str, Any]:
+    """A table as the template reads it. A column's first click shows its best figures first."""
+    columns = []
+    for number, column in enumerate(sheet.columns):
+        numeric = sheet.numeric(number)
+        falls = numeric and column.higher_is_better is not False
+        first = "descending" if falls else "ascending"
+        columns.append({"heading": one_line(column.wordy_heading), "numeric": numeric, "first": first})
+    rows = [
+        [
+            {"words": words, "mark": mark, "value": _value(cell)}
+            for (words, mark), cell in zip(cells, row, strict=True)
+        ]
+        for cells, row in zip(marked(sheet), sheet.rows, strict=True)
+    ]
+    return {"title": one_line(sheet.title), "columns": columns, "rows": rows}
+
+
+def _value(cell: Cell) -> float | None:
+    return None if isinstance(cell, str) or isnan(cell) else float(cell)
+
+
+def _embedded(plots: Sequence[Plot], group: str) -> list[dict[str, str]]:
+    return [
+        {"title": one_line(plot.title), "uri": _data_uri("image/svg+xml", plot.svg.read_bytes())}
+        for plot in plots
+        if plot.group == group
+    ]
+
+
+def _jpeg(image: np.ndarray) -> str:
+    data = io.BytesIO()
+    Image.fromarray(image).save(data, "JPEG", quality=QUALITY)
+    return _data_uri("image/jpeg", data.getvalue())
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,68 @@
+"""Tables in the terminal."""
+
+import textwrap
+from collections.abc import Iterable
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data_prep.one_line import one_line
+from evaluation.report.sheet import BEST, SECOND, Sheet, marked
+
+HEADING = 15  # letters of a line of a column's heading
+WORDS = 40  # letters of a column of words; longer ones take several lines
+UNBOUNDED = 100_000
+STYLES = {BEST: "bold green", SECOND: "underline", "": ""}
+
+
+def make_console() -> Console:
+    """A console on stdout that takes texts as they are: a tracker may be called `[red]`."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+def print_sheet(sheet: Sheet, console: Console | None = None) -> None:
+    """Print a table, its title above it and what it is about below.
+
+    Columns that a terminal is too narrow for are left out from the last one on, and counted; a file takes
+    every width.
+    """
+    console = console or make_console()
+    print_lines([sheet.title], console, "bold")
+    count = len(sheet.columns)
+    while console.is_terminal and count > 2 and _width(_table(sheet, count), console) > console.width:
+        count -= 1
+    table = _table(sheet, count)
+    if not console.is_terminal:
+        console.width = max(console.width, _width(table, console))
+    console.print(table)
+    left_out = len(sheet.columns) - count
+    more = [f"{left_out} more column{'s' * (left_out > 1)} in the files"] * bool(left_out)
+    print_lines([*more, *(f"{name}: {words}" for name, words in sheet.about)], console)
+
+
+def _width(table: Table, console: Console) -> int:
+    """Letters that a table takes where nothing narrows it."""
+    return console.measure(table, options=console.options.update_width(UNBOUNDED)).maximum
+
+
+def _table(sheet: Sheet, count: int) -> Table:
+    """The first `count` columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for number, column in enumerate(sheet.columns[:count]):
+        lines = textwrap.wrap(one_line(column.heading), HEADING, break_on_hyphens=False)
+        if sheet.numeric(number):
+            table.add_column(Text("\n".join(lines)), justify="right", no_wrap=True)
+        else:
+            table.add_column(Text("\n".join(lines)), max_width=WORDS, overflow="fold")
+    for row in marked(sheet):
+        table.add_row(*(Text(words, STYLES[mark]) for words, mark in row[:count]))
+    return table
+
+
+def print_lines(lines: Iterable[str], console: Console | None = None, style: str = "") -> None:
+    """Lines that are never cut nor broken by us: a terminal wraps them, a file keeps them whole."""
+    console = console or make_console()
+    for line in lines:
+        console.print(Text(one_line(line), style), soft_wrap=True)
