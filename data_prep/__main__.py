@@ -139,11 +139,12 @@ def _export(settings: DataSettings) -> None:
 
     if settings.format is None:
         raise UserError(f"task=export: say whose records to write, format={'|'.join(FORMATS)}")
+    contract = safe(contract_of(settings.contract))
     plan = ExportPlan(
         _pair_plan(settings),
         settings.format,
-        safe(contract_of(settings.contract)),
-        settings.coordinates,
+        contract,
+        settings.coordinates or contract.coordinates,
         settings.fill,
         Path(settings.out).resolve(),
     )

@@ -81,12 +81,13 @@ class DataSettings:
     )
     contract: str = key(
         "qwen",
-        "task=look, export: prompt contract: qwen, short, or a checkpoint's folder with its contract.json",
+        "task=look, export: prompt contract: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL), short, or a checkpoint's "
+        "folder with its contract.json",
     )
-    coordinates: str = key(
-        "resized",
+    coordinates: str | None = key(
+        None,
         "task=export: what the numbers of a box count: pixels of the picture written (Qwen2.5-VL), pixels of "
-        "the original frame, or thousandths of its sides (Qwen3-VL)",
+        "the original frame, or thousandths of its sides (Qwen3-VL); unless given, as the contract says",
         choices=COORDINATES,
     )
     fill: bool = key(

@@ -4,10 +4,10 @@ Training and inference take every word from here. The answer is one line of JSON
 
     {"visible": true, "bbox_2d": [x1, y1, x2, y2]}      or      {"visible": false}
 
-with corners in pixels of the resized search image (Qwen2.5-VL's own convention). The text is cut
-where the model decides: `ANSWER_START` is given, the next token says true or false, `BOX_START`
-is given again, and only the numbers are decoded. So the visible probability is one token's, and a
-box is there to look at even where the answer is false.
+with corners in pixels of the resized search image (Qwen2.5-VL's own convention) or in thousandths of
+its sides (Qwen3-VL's). The text is cut where the model decides: `ANSWER_START` is given, the next token
+says true or false, `BOX_START` is given again, and only the numbers are decoded. So the visible
+probability is one token's, and a box is there to look at even where the answer is false.
 """
 
 import dataclasses
@@ -37,6 +37,8 @@ class Contract:
     wording: str = "instruct"  # key of WORDINGS
     separator: str = ", "  # between the numbers of a box
     digits: int = 0  # numbers are filled with zeros to this length; 0: not filled
+    coordinates: str = "resized"  # what the numbers count: a key of COORDINATES, but not frame
+    side_multiple: int = 28  # pixels of one language token's side: every resized image is whole tokens
     min_pixels: int = 128 * 28 * 28  # of the resized search image
     max_pixels: int = 768 * 28 * 28
     search_size: tuple[int, int] = (
@@ -64,11 +66,13 @@ class Wording:
 
 
 COORDINATES: dict[str, str] = {
-    "resized": "pixels of the search image",  # the contract's own: what this project trains and decodes
-    "frame": "pixels of the search frame before it was resized",
+    "resized": "pixels of the search image",
+    "frame": "pixels of the search frame before it was resized",  # for other trainers' records only
     "thousand": "thousandths of the search image's width and height",
 }
-"""What the numbers of a box may count, for records that other trainers read, and how a question says it."""
+"""What the numbers of a box may count, and how a question says it."""
+
+THOUSAND = (1000, 1000)
 
 WORDINGS: dict[str, Wording] = {
     "instruct": Wording(
@@ -84,6 +88,13 @@ WORDINGS: dict[str, Wording] = {
 
 BUILT_IN: dict[str, Contract] = {
     "qwen": Contract(),
+    "qwen3": Contract(
+        coordinates="thousand",
+        side_multiple=32,
+        min_pixels=128 * 32 * 32,
+        max_pixels=768 * 32 * 32,
+        template_pixels=64 * 32 * 32,
+    ),
     "short": Contract(
         wording="short",
         separator=",",
@@ -123,8 +134,13 @@ def _check(contract: Contract) -> None:
         value = getattr(contract, field.name)
         if not isinstance(value, (int, float) if isinstance(field.default, float) else type(field.default)):
             raise TypeError(f"{field.name} is {value!r}")
-    if len(contract.search_size) != 2 or any(side % 28 or side < 0 for side in contract.search_size):
-        raise ValueError(f"search_size is {list(contract.search_size)}, not two multiples of 28")
+    multiple = contract.side_multiple
+    if multiple < 1:
+        raise ValueError(f"side_multiple is {multiple}")
+    if len(contract.search_size) != 2 or any(side % multiple or side < 0 for side in contract.search_size):
+        raise ValueError(f"search_size is {list(contract.search_size)}, not two multiples of {multiple}")
+    if contract.coordinates not in ("resized", "thousand"):
+        raise ValueError(f"coordinates is {contract.coordinates!r}, neither 'resized' nor 'thousand'")
     if contract.wording not in WORDINGS:
         raise ValueError(f"no wording is named {contract.wording!r}")
 
@@ -135,16 +151,17 @@ def write_contract(folder: Path, contract: Contract) -> None:
 
 
 def messages(
-    contract: Contract, words: str, has_template: bool, is_marked: bool, coordinates: str = "resized"
+    contract: Contract, words: str, has_template: bool, is_marked: bool, coordinates: str | None = None
 ) -> list[dict[str, Any]]:
     """The chat of one question: words first, then the template, the search image last.
 
     What a track never changes stands first, and the image tokens can see the words. Image parts
     are placeholders, in the order in which the images must be given: template (if any), search.
-    `coordinates` (a key of `COORDINATES`) says what the numbers of the answer are asked to count.
+    `coordinates` (a key of `COORDINATES`; None: the contract's) says what the numbers of the answer are
+    asked to count.
     """
-    wording = WORDINGS[contract.wording]
-    parts: list[dict[str, Any]] = [_text(wording.words.format(words=words, numbers=COORDINATES[coordinates]))]
+    wording, numbers = WORDINGS[contract.wording], COORDINATES[coordinates or contract.coordinates]
+    parts: list[dict[str, Any]] = [_text(wording.words.format(words=words, numbers=numbers))]
     if has_template:
         parts += [_text(wording.template), {"type": "image"}]
     parts += [_text(wording.marked if is_marked else wording.search), {"type": "image"}]
@@ -155,31 +172,47 @@ def _text(text: str) -> dict[str, Any]:
     return {"type": "text", "text": text}
 
 
-def box_text(contract: Contract, box_resized: Box) -> str:
-    """The numbers of a box in pixels of the resized search image, as the contract writes them."""
-    return contract.separator.join(f"{round(value):0{contract.digits}d}" for value in box_resized)
+def counted_size(coordinates: str, resized: Size, frame: Size) -> Size:
+    """What the numbers of a box at the right bottom corner of an image are by a key of `COORDINATES`."""
+    return {"resized": resized, "frame": frame, "thousand": THOUSAND}[coordinates]
 
 
-def answer_text(contract: Contract, box_resized: Box | None) -> str:
-    """What the grounder should say after `ANSWER_START`; None means that the target is absent."""
-    if box_resized is None:
+def box_text(contract: Contract, numbers: Box) -> str:
+    """The numbers of a box, counted already as they are to be read, as the contract writes them."""
+    return contract.separator.join(f"{round(value):0{contract.digits}d}" for value in numbers)
+
+
+def answer_of(contract: Contract, numbers: Box | None) -> str:
+    """What is said after `ANSWER_START` of a box in numbers that are counted already; None: absent."""
+    if numbers is None:
         return ABSENT + ABSENT_END
-    return VISIBLE + BOX_START + box_text(contract, box_resized) + BOX_END
+    return VISIBLE + BOX_START + box_text(contract, numbers) + BOX_END
 
 
-def parse_box(numbers: str) -> Box | None:
-    """The box in what was decoded after `BOX_START`; None unless it holds exactly four numbers.
+def answer_text(contract: Contract, box_resized: Box | None, resized: Size) -> str:
+    """What the grounder should say after `ANSWER_START`; None means that the target is absent.
+
+    The box is in pixels of the resized search image, whose size (width, height) is `resized`.
+    """
+    if box_resized is None:
+        return answer_of(contract, None)
+    counted = counted_size(contract.coordinates, resized, resized)
+    return answer_of(contract, rescale(box_resized, resized, counted))
+
+
+def parse_box(text: str) -> Box | None:
+    """The numbers of a box in what was decoded after `BOX_START`; None unless it holds exactly four.
 
     The digits of a name are no number: `x1, y1, x2, y2`, repeated from the question, is not a box.
     """
-    found: Sequence[str] = re.findall(r"(?<!\w)-?\d+(?:\.\d+)?", numbers.split("]")[0])
+    found: Sequence[str] = re.findall(r"(?<!\w)-?\d+(?:\.\d+)?", text.split("]")[0])
     if len(found) != 4:
         return None
     left, top, right, bottom = (float(number) for number in found)
     return left, top, right, bottom
 
 
-def to_frame(box_resized: Box, resized: Size, frame: Size) -> Box | None:
-    """A decoded box in pixels of the frame, inside the frame; None where nothing of it is left."""
-    box = clamp(rescale(box_resized, resized, frame), frame)
+def to_frame(contract: Contract, numbers: Box, resized: Size, frame: Size) -> Box | None:
+    """Decoded numbers as a box in pixels of the frame, inside it; None where nothing of it is left."""
+    box = clamp(rescale(numbers, counted_size(contract.coordinates, resized, frame), frame), frame)
     return box if box[2] > box[0] and box[3] > box[1] else None

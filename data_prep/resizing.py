@@ -14,13 +14,12 @@ from configs.errors import UserError
 from data_prep.geometry import Size
 from data_prep.prompts import Contract
 
-SIDE_MULTIPLE = 28  # pixels of one language token's side: patch 14, merged 2 by 2
 ROUNDING = 1e-9  # share of a pixel budget that rounding may cost
 LONGEST = 200  # sides of an image, longer over shorter, that Qwen's rule takes
 
 
-Rule = Callable[[Size, float, float], Size]
-"""`smart_resize`, with sizes as (width, height): of a size, fewest pixels and most pixels."""
+Rule = Callable[[Size, float, float, int], Size]
+"""`smart_resize`, with sizes as (width, height): of a size, fewest and most pixels, and a side's divisor."""
 
 
 def search_size(contract: Contract, size: Size, rule: Rule | None = None) -> Size:
@@ -31,19 +30,19 @@ def search_size(contract: Contract, size: Size, rule: Rule | None = None) -> Siz
     """
     if all(contract.search_size):
         return contract.search_size
-    return budgeted(size, contract.min_pixels, contract.max_pixels, rule)
+    return budgeted(size, contract.min_pixels, contract.max_pixels, contract.side_multiple, rule)
 
 
 def template_size(contract: Contract, size: Size, rule: Rule | None = None) -> Size:
     """The size (width, height) that a template crop of `size` is resized to."""
-    return budgeted(size, contract.template_pixels, contract.template_pixels, rule)
+    return budgeted(size, contract.template_pixels, contract.template_pixels, contract.side_multiple, rule)
 
 
-def budgeted(size: Size, min_pixels: int, max_pixels: int, rule: Rule | None = None) -> Size:
+def budgeted(size: Size, min_pixels: int, max_pixels: int, multiple: int, rule: Rule | None = None) -> Size:
     """`smart_resize` with sizes as (width, height), never above `max_pixels`.
 
-    Where no multiples of 28 keep within the budget (`min_pixels` as large as `max_pixels`), the size is
-    the largest below it. The budget is widened by less than a pixel, since `smart_resize` else loses a
+    Where no multiples of `multiple` keep within the budget (`min_pixels` as large as `max_pixels`), the size
+    is the largest below it. The budget is widened by less than a pixel, since `smart_resize` else loses a
     token to the last bit of a product: some squares that fit exactly came out one token smaller. `rule` is
     `smart_size` unless given. Raises UserError for an image of which one side is more than 200 times the
     other.
@@ -51,22 +50,22 @@ def budgeted(size: Size, min_pixels: int, max_pixels: int, rule: Rule | None = N
     if max(size) > LONGEST * min(size):
         raise UserError(f"an image of {size[0]}x{size[1]} is too long for a Qwen-VL model; crop it")
     sized, limits = rule or smart_size, (min_pixels * (1 - ROUNDING), max_pixels * (1 + ROUNDING))
-    width, height = sized(size, *limits)
+    width, height = sized(size, *limits, multiple)
     if height * width > max_pixels:  # enlarged past the budget: shrink a larger copy of the picture instead
-        width, height = sized((max_pixels * size[0], max_pixels * size[1]), *limits)
-    return max(width, SIDE_MULTIPLE), max(height, SIDE_MULTIPLE)
+        width, height = sized((max_pixels * size[0], max_pixels * size[1]), *limits, multiple)
+    return max(width, multiple), max(height, multiple)
 
 
-def smart_size(size: Size, min_pixels: float, max_pixels: float) -> Size:
-    """The multiples of 28 that Qwen resizes an image of `size` (width, height) to."""
+def smart_size(size: Size, min_pixels: float, max_pixels: float, multiple: int) -> Size:
+    """The multiples of `multiple` that Qwen resizes an image of `size` (width, height) to."""
     width, height = size
-    near = [max(SIDE_MULTIPLE, round(side / SIDE_MULTIPLE) * SIDE_MULTIPLE) for side in size]
+    near = [max(multiple, round(side / multiple) * multiple) for side in size]
     if near[0] * near[1] > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
-        near = [math.floor(side / shrink / SIDE_MULTIPLE) * SIDE_MULTIPLE for side in size]
+        near = [math.floor(side / shrink / multiple) * multiple for side in size]
     elif near[0] * near[1] < min_pixels:
         grow = math.sqrt(min_pixels / (height * width))
-        near = [math.ceil(side * grow / SIDE_MULTIPLE) * SIDE_MULTIPLE for side in size]
+        near = [math.ceil(side * grow / multiple) * multiple for side in size]
     return near[0], near[1]
 
 

@@ -52,6 +52,11 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
         found = dict(json.loads(config.read_text())).get("model_type")
     except (ValueError, TypeError) as fault:
         raise UserError(f"{key}={checkpoint}: its config.json is spoilt ({fault}); restore it") from None
+    check_model_type(key, checkpoint, found, model_types)
+
+
+def check_model_type(key: str, checkpoint: str, found: str | None, model_types: tuple[str, ...]) -> None:
+    """Raise UserError for a model of another type than those wanted."""
     if found not in model_types:
         raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {' or '.join(model_types)} is needed")
 

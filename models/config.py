@@ -16,7 +16,9 @@ class GrounderConfig:
         MISSING, "local folder of the weights, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct"
     )
     contract: str = key(
-        "auto", "prompt contract: qwen or short; auto: the checkpoint's own, or qwen for Qwen's hub ids"
+        "auto",
+        "prompt contract: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL) or short; auto: the checkpoint's own, or for "
+        "Qwen's hub ids that of the family",
     )
     dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
     batch: int = key(8, "most questions answered in one batch; lower it when memory runs out", minimum=1)
@@ -40,6 +42,11 @@ GROUNDERS: dict[str, GrounderConfig] = {
     "nano": GrounderConfig(str(SHIPPED / "nano_grounder")),
     "qwen2_5_vl_3b": GrounderConfig("Qwen/Qwen2.5-VL-3B-Instruct"),
     "qwen2_5_vl_7b": GrounderConfig("Qwen/Qwen2.5-VL-7B-Instruct"),
+    "qwen2_5_vl_32b": GrounderConfig("Qwen/Qwen2.5-VL-32B-Instruct"),
+    "qwen2_5_vl_72b": GrounderConfig("Qwen/Qwen2.5-VL-72B-Instruct"),
+    "qwen3_vl_2b": GrounderConfig("Qwen/Qwen3-VL-2B-Instruct"),
+    "qwen3_vl_4b": GrounderConfig("Qwen/Qwen3-VL-4B-Instruct"),
+    "qwen3_vl_8b": GrounderConfig("Qwen/Qwen3-VL-8B-Instruct"),
 }
 """Options of `model=`."""
 

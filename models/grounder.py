@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+from transformers import AutoConfig, AutoProcessor
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
 
@@ -27,15 +27,20 @@ from data_prep.prompts import (
     read_contract,
     to_frame,
 )
-from models.checkpoint import LOAD_FAULTS, check_checkpoint, check_weights, choose_dtype, not_fetched
+from models.checkpoint import (
+    LOAD_FAULTS,
+    check_checkpoint,
+    check_model_type,
+    check_weights,
+    choose_dtype,
+    not_fetched,
+)
 from models.config import GrounderConfig
-from models.fast_vision import quicken
+from models.families import FAMILIES, QwenVL, QwenVLProcessor, family_of, published_contract
 from models.questions import Question, QuestionEncoder
 from models.reading import read
 
 KEY = "model.checkpoint"
-MODEL_TYPES = ("qwen2_5_vl",)
-PUBLISHED = "Qwen/"  # the hub owner whose checkpoints carry no contract of ours
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
 Decoded = tuple[str, torch.Tensor]  # the text of a box's numbers, the log-probabilities of their digits
 
@@ -56,18 +61,18 @@ class Answer:
 
 
 class Grounder:
-    """A Qwen2.5-VL with its processor and its contract."""
+    """A Qwen-VL model with its processor and its contract."""
 
     def __init__(
         self,
-        model: Qwen2_5_VLForConditionalGeneration,
-        processor: Qwen2_5_VLProcessor,
+        model: QwenVL,
+        processor: QwenVLProcessor,
         contract: Contract,
         batch: int = 8,
         box_floor: float = 0.0,
     ) -> None:
         self.model = model.eval()
-        quicken(model.model.visual)
+        family_of(model).quicken(model.model.visual)
         self.tokenizer = processor.tokenizer
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
@@ -85,13 +90,15 @@ class Grounder:
         """Load weights, processor and contract.
 
         Raises UserError where the checkpoint is missing, is not whole, is of another model, or has no
-        contract and none is named.
+        contract, or one of another family, and none that fits is named.
         """
-        check_checkpoint(KEY, config.checkpoint, MODEL_TYPES)
+        check_checkpoint(KEY, config.checkpoint, tuple(FAMILIES))
         transformers_logging.disable_progress_bar()
         dtype = choose_dtype(config.dtype, device)
         try:
-            loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            model_type = AutoConfig.from_pretrained(config.checkpoint).model_type
+            check_model_type(KEY, config.checkpoint, model_type, tuple(FAMILIES))  # what the hub holds
+            loaded: Any = FAMILIES[model_type].model.from_pretrained(
                 config.checkpoint, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
             processor = AutoProcessor.from_pretrained(config.checkpoint)
@@ -183,9 +190,9 @@ class Grounder:
         if box is None:
             return Answer(visible, None, 0.0, "")
         numbers, digit_scores = box
-        box_resized = parse_box(numbers)
+        parsed = parse_box(numbers)
         frame_size = (question.image.shape[1], question.image.shape[0])
-        box_xyxy = to_frame(box_resized, resized, frame_size) if box_resized else None
+        box_xyxy = to_frame(self.contract, parsed, resized, frame_size) if parsed else None
         confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
         return Answer(visible, box_xyxy, confidence, numbers)
 
@@ -199,8 +206,8 @@ def find_contract(config: GrounderConfig) -> Contract:
     if config.contract == "auto":
         if carried is not None:
             return carried
-        if config.checkpoint.startswith(PUBLISHED):
-            return BUILT_IN["qwen"]
+        if name := published_contract(config.checkpoint):
+            return BUILT_IN[name]
         raise UserError(
             f"{KEY}={config.checkpoint}: carries no contract.json; say how it was trained "
             f"with model.contract={'|'.join(BUILT_IN)}"

@@ -1,8 +1,8 @@
 """From questions to the tensors the grounder reads, by the contract; the same code trains and infers.
 
-Images are resized here, to sides that are multiples of 28 inside the contract's pixel budget
-(`qwen_vl_utils.smart_resize`), so the processor's own resize has nothing left to do and a box in
-the resized image's pixels can be converted back exactly.
+Images are resized here, to sides that are whole language tokens inside the contract's pixel budget
+(`qwen_vl_utils.smart_resize`), so the processor's own resize has nothing left to do and an answer's box
+can be converted back exactly.
 """
 
 import dataclasses
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from qwen_vl_utils import smart_resize
-from transformers import BatchFeature, Qwen2_5_VLProcessor
+from transformers import BatchFeature
 
 from configs.errors import UserError
 from data_prep.geometry import Box, Size, rescale
 from data_prep.prompts import ANSWER_START, Contract, messages
-from data_prep.resizing import SIDE_MULTIPLE, resize, search_size, template_size
+from data_prep.resizing import resize, search_size, template_size
 from data_prep.visual_prompt import draw_prompt, prompt_box
+from models.families import QwenVLProcessor
 
 MERGED_PATCHES = 4  # patches in one language token
 
@@ -68,9 +69,18 @@ class Encoded:
 
 
 class QuestionEncoder:
-    """Renders questions by a contract with a Qwen2.5-VL processor."""
+    """Renders questions by a contract with a model's processor.
 
-    def __init__(self, processor: Qwen2_5_VLProcessor, contract: Contract) -> None:
+    Raises UserError for a contract of another family, whose images would not be whole tokens.
+    """
+
+    def __init__(self, processor: QwenVLProcessor, contract: Contract) -> None:
+        side = processor.image_processor.patch_size * processor.image_processor.merge_size
+        if contract.side_multiple != side:
+            raise UserError(
+                f"contract: its side_multiple is {contract.side_multiple}, but a token of this model "
+                f"shows {side} by {side} pixels; take a contract of the model's own family"
+            )
         self.processor = processor
         self.contract = contract
         self._control_tokens = sorted(processor.tokenizer.get_added_vocab())
@@ -161,9 +171,9 @@ class QuestionEncoder:
         return resize(template, template_size(self.contract, size, _qwens_rule))
 
 
-def _qwens_rule(size: Size, min_pixels: float, max_pixels: float) -> Size:
+def _qwens_rule(size: Size, min_pixels: float, max_pixels: float, multiple: int) -> Size:
     """`smart_resize` of Qwen's own package, with sizes as (width, height)."""
     # It is annotated for whole numbers of pixels, and takes any.
     limits: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
-    height, width = smart_resize(size[1], size[0], factor=SIDE_MULTIPLE, **limits)
+    height, width = smart_resize(size[1], size[0], factor=multiple, **limits)
     return width, height

@@ -1,36 +1,45 @@
 """A forward pass of the grounder over encoded questions, each picture seen once."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration
-from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
+from models.families import QwenVL
 from models.questions import Encoded
 
 
-def see(
-    model: Qwen2_5_VLForConditionalGeneration, pixel_values: torch.Tensor, grids: torch.Tensor
-) -> list[torch.Tensor]:
-    """Features (tokens, width) of each picture, row-major; pictures of one size are seen together.
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the vision tower says of a picture, (tokens, width) each, row-major.
+
+    `tokens` stand at the picture's placeholders. `deeper` are added to the hidden states there, one behind
+    each of the first layers of the language model (DeepStack, arXiv 2406.04334): Qwen3-VL has three,
+    Qwen2.5-VL none.
+    """
+
+    tokens: torch.Tensor
+    deeper: tuple[torch.Tensor, ...] = ()
+
+
+def see(model: QwenVL, pixel_values: torch.Tensor, grids: torch.Tensor) -> list[Seen]:
+    """Features of each picture; pictures of one size are seen together.
 
     `pixel_values` (patches, values of a patch) and `grids` (pictures, 3) come from the image processor.
     """
     pixels = pixel_values.split(grids.prod(1).tolist())
-    features: dict[int, torch.Tensor] = {}
+    features: dict[int, Seen] = {}
     for grid in grids.unique(dim=0):
         alike = (grids == grid).all(1).nonzero()[:, 0].tolist()
         seen = model.model.get_image_features(torch.cat([pixels[index] for index in alike]), grids[alike])
-        features |= dict(zip(alike, seen.pooler_output, strict=True))
+        layers = getattr(seen, "deepstack_features", ())
+        for place, index in enumerate(alike):
+            features[index] = Seen(seen.pooler_output[place], tuple(layer[place] for layer in layers))
     return [features[index] for index in range(len(grids))]
 
 
-def read(
-    model: Qwen2_5_VLForConditionalGeneration,
-    encoded: Encoded,
-    features: list[torch.Tensor] | None = None,
-    **kwargs: Any,
-) -> Any:
+def read(model: QwenVL, encoded: Encoded, features: list[Seen] | None = None, **kwargs: Any) -> Any:
     """The language model over a batch; `features` are what `see` gave for its pictures, if it was called.
 
     Takes the arguments of the library's own forward pass and returns what that returns.
@@ -40,12 +49,18 @@ def read(
     if features is None:
         features = see(model, inputs["pixel_values"], grids)
     shown = [index for row in encoded.shown for index in row]
-    at_placeholders: Any = [features[index] for index in shown]  # a list, as `get_image_features` has it
     return model(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         mm_token_type_ids=inputs["mm_token_type_ids"],
         image_grid_thw=grids[shown],
-        mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=at_placeholders)},
+        mm_encoder_outputs={"image": _at_placeholders([features[index] for index in shown])},
         **kwargs,
     )
+
+
+def _at_placeholders(pictures: list[Seen]) -> BaseModelOutputWithDeepstackFeatures:
+    """Pictures as the library's models take them from themselves; Qwen2.5-VL leaves `deeper` alone."""
+    tokens: Any = [seen.tokens for seen in pictures]  # lists of pictures, as `get_image_features` has them
+    deeper: Any = [list(layer) for layer in zip(*(seen.deeper for seen in pictures), strict=True)]
+    return BaseModelOutputWithDeepstackFeatures(pooler_output=tokens, deepstack_features=deeper)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from qwen_vl_utils import smart_resize
 
 from configs.app import run_command
 from configs.errors import UserError
@@ -22,7 +23,7 @@ from data_prep.exchange.vptracker import TOKENS
 from data_prep.frames import read_image
 from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
 from data_prep.index.build import build_index, index_path
-from data_prep.prompts import ANSWER_START, BOX_START, BUILT_IN, VISIBLE, parse_box, read_contract, to_frame
+from data_prep.prompts import ANSWER_START, BOX_START, BUILT_IN, VISIBLE, parse_box, read_contract
 from data_prep.prompts import COORDINATES as MEANINGS
 from data_prep.readers.tnllt import TNLLT
 from data_prep.resizing import budgeted
@@ -125,6 +126,21 @@ def test_a_pair_says_how_its_rectangle_looks(indexes: Path, tmp_path: Path) -> N
 def test_a_size_that_trainers_resize_again_is_refused() -> None:
     with pytest.raises(UserError, match="search_size of 1400x1400 is one that trainers resize"):
         safe(dataclasses.replace(BUILT_IN["short"], search_size=(1400, 1400)))
+    with pytest.raises(UserError, match=r"search_size of 192x192 .* give one of 65536 to"):
+        safe(dataclasses.replace(BUILT_IN["qwen3"], search_size=(192, 192)))
+    with pytest.raises(UserError, match="side_multiple of 16 is no model's; give one of 28, 32"):
+        safe(dataclasses.replace(BUILT_IN["qwen"], side_multiple=16))
+
+
+@pytest.mark.parametrize("coordinates", COORDINATES)
+def test_the_contract_beside_the_records_says_what_they_count(
+    indexes: Path, tmp_path: Path, coordinates: str
+) -> None:
+    """Where none can say it there is none, not even that of records which were there before."""
+    rows_of(plan_of(indexes, tmp_path, "swift"), range(2))
+    rows_of(plan_of(indexes, tmp_path, "swift", coordinates), range(2))
+    contract = read_contract(tmp_path)
+    assert (contract.coordinates if contract else "frame") == coordinates
 
 
 def test_the_command_offers_what_there_is() -> None:
@@ -149,23 +165,33 @@ def test_boxes_are_where_the_targets_are(indexes: Path, tmp_path: Path, form: st
         picture = read_image(plan.out / row["images"][1])
         written, frame = (picture.shape[1], picture.shape[0]), SIZES[pair.sequence]
         basis = {"resized": written, "frame": frame, "thousand": (1000, 1000)}[coordinates]
-        back, true = to_frame(box, basis, frame), xywh_to_xyxy(pair.search_xywh)
-        assert back is not None and np.allclose(back, true, atol=0.51 * max(frame[0] / basis[0], 1) + 0.01)
+        back, true = rescale(box, basis, frame), xywh_to_xyxy(pair.search_xywh)
+        assert np.allclose(back, true, atol=0.51 * max(frame[0] / basis[0], 1) + 0.01)
         assert (
             iou(rescale(box, basis, written), white_box(picture)) > 0.8
         )  # its edge may lie under the drawn line
     assert kinds == {True, False}
 
 
-def test_pictures_need_no_resize_by_any_trainer(indexes: Path, tmp_path: Path) -> None:
-    plan = plan_of(indexes, tmp_path, "swift", contract=safe(BUILT_IN["qwen"]))
+@pytest.mark.parametrize(
+    ("name", "template", "least"), [("qwen", (224, 224), 3136), ("qwen3", (256, 256), 65536)]
+)
+def test_pictures_need_no_resize_by_any_trainer(
+    indexes: Path, tmp_path: Path, name: str, template: Size, least: int
+) -> None:
+    """`least` is the smallest picture that the family's published processor leaves as it is."""
+    plan = plan_of(indexes, tmp_path, "swift", BUILT_IN[name].coordinates, contract=safe(BUILT_IN[name]))
     for row, pair in zip(rows_of(plan, range(4)), pairs_of(plan, range(4)), strict=True):
         sizes = [read_image(Path(image)).shape[1::-1] for image in row["images"]]
         contract = plan.contract
-        wanted = budgeted(SIZES[pair.sequence], contract.min_pixels, contract.max_pixels)
-        assert sizes == [(224, 224), wanted], "as this project's own tracker shows them"
-        assert all(3136 <= width * height <= 768 * 768 for width, height in sizes)
-    assert plan.contract.max_pixels == 768 * 768 < BUILT_IN["qwen"].max_pixels
+        limits = contract.min_pixels, contract.max_pixels
+        wanted = budgeted(SIZES[pair.sequence], *limits, contract.side_multiple)
+        assert sizes == [template, wanted], "as this project's own tracker shows them"
+        for width, height in sizes:
+            theirs = smart_resize(height, width, contract.side_multiple, least, 768 * 768)
+            assert theirs == (height, width)
+    assert plan.contract.max_pixels == 768 * 768 < BUILT_IN[name].max_pixels
+    assert safe(dataclasses.replace(BUILT_IN[name], template_pixels=1)).template_pixels == least
     assert read_contract(plan.out) == plan.contract, "it goes beside the weights that are trained with it"
 
 
@@ -347,6 +373,17 @@ def test_the_command_writes_and_tells(
     assert run_command("data_prep", main, "", arguments) == 0
     assert "drawn/refertrack.jsonl (5, 0 left out; in" in capsys.readouterr().out
     assert len((tmp_path / "drawn" / RECORDS).read_text().splitlines()) == 5
+    assert json.loads((tmp_path / "drawn" / ABOUT).read_text())["coordinates"] == "resized"
+
+
+def test_the_command_counts_what_the_contract_counts(
+    indexes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for form in ("swift", "vptracker"):
+        arguments = (*RUN, f"indexes={indexes}", f"format={form}", "contract=qwen3")
+        assert run_command("data_prep", main, "", arguments) == 0
+        assert json.loads((tmp_path / "drawn" / ABOUT).read_text())["coordinates"] == "thousand"
 
 
 @pytest.mark.parametrize(
@@ -355,7 +392,7 @@ def test_the_command_writes_and_tells(
         ((), "say whose records to write, format=swift|"),
         (("format=swift", "data=[]"), "task=export: name data sets that were indexed"),
         (("format=swift", "data=[tnl2k]"), "tnl2k-all.arrow: no such index"),
-        (("format=swift", "contract=long"), "contract=long: give qwen, short, or a folder"),
+        (("format=swift", "contract=long"), "contract=long: give qwen, qwen3, short, or a folder"),
         (("format=vptracker",), "give coordinates=frame or thousand"),
         (("format=llamafactory_alpaca", "fill=true"), "only ms-swift fills boxes in"),
         (("format=swift", "fill=true"), "give contract=qwen"),

@@ -13,32 +13,43 @@ import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Qwen2VLConfig
 
 from configs.errors import UserError
-from data_prep.geometry import iou
+from data_prep.geometry import Size, iou
 from data_prep.prompts import (
     ANSWER_START,
     BOX_START,
     BUILT_IN,
     CONTRACT_FILE,
     VISIBLE,
+    Contract,
     messages,
     write_contract,
 )
 from data_prep.world.presets import PRESETS
 from models.config import GrounderConfig
+from models.families import FAMILIES
 from models.grounder import MAX_BOX_TOKENS, Answer, Grounder, find_contract
-from models.questions import Question, QuestionEncoder
-from tests.tiny_models import save_grounder
+from models.questions import Question
+from tests.tiny_models import TINY, save_grounder
 from train.config import GrounderRecipe, Stage
 from train.grounder import GrounderTraining
 from train.samples import Sample, SampleMix, draw_questions
 from train.shots import draw_shot, read_shot
 
 CPU = torch.device("cpu")
-BUDGET = 9 * 6 * 28 * 28  # pixels of a search image; 480×320 becomes 9 by 6 tokens
-SIZE = (9 * 28, 6 * 28)
-CONTRACT = dataclasses.replace(BUILT_IN["short"], search_size=(0, 0), min_pixels=BUDGET, max_pixels=BUDGET)
+TOKENS = 9, 6  # of a search image of 480×320
+
+
+def contract_of(family: str) -> Contract:
+    short = TINY[family].contract
+    budget = TOKENS[0] * TOKENS[1] * short.side_multiple**2
+    return dataclasses.replace(short, search_size=(0, 0), min_pixels=budget, max_pixels=budget)
+
+
+def size_by(contract: Contract) -> Size:
+    return TOKENS[0] * contract.side_multiple, TOKENS[1] * contract.side_multiple
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,13 +63,18 @@ def offline_on_one_thread() -> Iterator[None]:
 # ---- a grounder that learned four samples by heart -----------------------------------------------
 
 
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def samples() -> list[Sample]:
+def samples(family: str) -> list[Sample]:
     """Questions about four shots, with and without template and rectangle; the third has no target."""
-    shots = []
+    shots, contract = [], contract_of(family)
     for seed in range(4):
-        row = draw_shot(seed, PRESETS["plain"], CONTRACT, SIZE)
-        shots.append(read_shot({name: pa.scalar(value) for name, value in row.items()}, CONTRACT))
+        row = draw_shot(seed, PRESETS["plain"], contract, size_by(contract))
+        shots.append(read_shot({name: pa.scalar(value) for name, value in row.items()}, contract))
     mixes = [SampleMix(float(n == 2), template=float(n % 2), marked=float(n > 1)) for n in range(4)]
     asked = [draw_questions(np.random.default_rng(n), shots, 1, mix)[n] for n, mix in enumerate(mixes)]
     assert [sample.thing is None for sample in asked] == [False, False, True, False]
@@ -66,13 +82,16 @@ def samples() -> list[Sample]:
 
 
 @pytest.fixture(scope="module")
-def taught_folder(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught_folder(family: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint trained on the samples with the recipe's own losses, and saved by it."""
     folder = tmp_path_factory.mktemp("taught")
     stages = [Stage(presets=["plain"], steps=1)]
     recipe = GrounderRecipe(width=32, layers=2, vision_layers=2, match_layer=1, stages=stages)
-    training = GrounderTraining(recipe, folder, CPU)
-    training.contract, training.encoder = CONTRACT, QuestionEncoder(training.processor, CONTRACT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.grounder.build_processor", TINY[family].build_processor)
+        patch.setattr("train.grounder.build_grounder", TINY[family].build_grounder)
+        patch.setattr("train.grounder.BUILT_IN", {recipe.contract: contract_of(family)})
+        training = GrounderTraining(recipe, folder, CPU)
     training.model.train()
     steps, warmup, peak = 130, 20, 4e-3
     for step in range(steps):
@@ -123,7 +142,7 @@ def favouring(grounder: Grounder, text: str) -> Iterator[None]:
 
 def test_what_was_taught_is_answered(taught: Grounder, samples: list[Sample]) -> None:
     """Training and inference mean the same thing by an answer, in pixels of the question's image."""
-    assert taught.encoder.resized_size((480, 320)) == SIZE
+    assert taught.encoder.resized_size((480, 320)) == size_by(taught.contract)
     answers = taught.locate([sample.question for sample in samples])
     for sample, answer in zip(samples, answers, strict=True):
         if sample.box_resized is None:
@@ -241,8 +260,8 @@ def test_a_box_that_closes_at_once_is_none(taught: Grounder, questions: list[Que
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_grounder(tmp_path_factory.mktemp("weights") / "grounder")
+def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_grounder(tmp_path_factory.mktemp("weights") / "grounder", family=family)
 
 
 @pytest.fixture
@@ -252,13 +271,19 @@ def copy(folder: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
+def tokens_side(folder: Path) -> int:
+    settings = json.loads((folder / "processor_config.json").read_text())["image_processor"]
+    return settings["patch_size"] * settings["merge_size"]
+
+
 def load(checkpoint: Path | str, **settings: Any) -> Grounder:
     return Grounder.load(GrounderConfig(str(checkpoint), **settings), CPU)
 
 
-def test_a_folder_holds_all_that_is_needed(folder: Path) -> None:
+def test_a_folder_holds_all_that_is_needed(folder: Path, family: str) -> None:
     grounder = load(folder, batch=3, box_floor=0.25)
-    assert grounder.contract == BUILT_IN["short"]
+    assert grounder.contract == TINY[family].contract
+    assert isinstance(grounder.model, FAMILIES[family].model)
     assert (grounder.batch, grounder.box_floor) == (3, 0.25)
     assert not grounder.model.training and grounder.model.dtype == torch.float32
     assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
@@ -297,7 +322,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a config": (lambda path: (path / "config.json").write_text('{"model_'), "config.json is spoilt"),
     "another model": (
         lambda path: (path / "config.json").write_text('{"model_type": "sam2_video"}'),
-        "holds a 'sam2_video' model; qwen2_5_vl is needed",
+        "holds a 'sam2_video' model; qwen2_5_vl or qwen3_vl is needed",
     ),
     "no weights": (lambda path: (path / "model.safetensors").unlink(), "model.safetensors"),
     "a pickle": (_only_a_pickle, "safetensors"),
@@ -352,15 +377,21 @@ def test_a_tokenizer_that_splits_the_decision_is_refused(copy: Path) -> None:
 
 def test_a_folder_without_contract_is_asked_for_one(copy: Path) -> None:
     (copy / CONTRACT_FILE).unlink()
-    with pytest.raises(UserError, match=r"model\.contract=qwen\|short") as refusal:
+    with pytest.raises(UserError, match=r"model\.contract=qwen\|qwen3\|short") as refusal:
         load(copy)
     assert str(copy) in str(refusal.value) and "\n" not in str(refusal.value)
-    assert load(copy, contract="short").contract == BUILT_IN["short"]
-    assert load(copy, contract="qwen").contract == BUILT_IN["qwen"]
+    known = {name for name, contract in BUILT_IN.items() if contract.side_multiple == tokens_side(copy)}
+    assert known
+    for name in BUILT_IN:
+        if name in known:
+            assert load(copy, contract=name).contract == BUILT_IN[name]
+        else:
+            with pytest.raises(UserError, match="take a contract of the model's own family"):
+                load(copy, contract=name)
 
 
 def test_an_unknown_contract_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"model\.contract=tall: choose one of auto, qwen, short"):
+    with pytest.raises(UserError, match=r"model\.contract=tall: choose one of auto, qwen, qwen3, short"):
         load(folder, contract="tall")
 
 
@@ -371,11 +402,31 @@ def test_a_contract_that_differs_names_the_keys(copy: Path) -> None:
         load(copy, contract="short")
 
 
-def test_the_same_contract_may_be_named(folder: Path) -> None:
+def test_the_same_contract_may_be_named(tmp_path: Path) -> None:
+    folder = save_grounder(tmp_path)
     assert load(folder, contract="short").contract == BUILT_IN["short"]
 
 
-@pytest.mark.parametrize("size", ["3B", "7B"])
-def test_qwens_own_checkpoints_are_read_by_qwens_contract(size: str) -> None:
-    config = GrounderConfig(f"Qwen/Qwen2.5-VL-{size}-Instruct")
-    assert find_contract(config) == BUILT_IN["qwen"]
+@pytest.mark.parametrize(
+    ("checkpoint", "contract"),
+    [
+        ("Qwen/Qwen2.5-VL-3B-Instruct", "qwen"),
+        ("Qwen/Qwen2.5-VL-72B-Instruct", "qwen"),
+        ("Qwen/Qwen3-VL-4B-Instruct", "qwen3"),
+    ],
+)
+def test_qwens_own_checkpoints_are_read_by_their_familys_contract(checkpoint: str, contract: str) -> None:
+    assert find_contract(GrounderConfig(checkpoint)) == BUILT_IN[contract]
+
+
+def test_no_contract_is_guessed_for_other_models_on_the_hub() -> None:
+    with pytest.raises(UserError, match=r"Qwen/Qwen2-VL-7B-Instruct: carries no contract\.json"):
+        find_contract(GrounderConfig("Qwen/Qwen2-VL-7B-Instruct"))
+
+
+def test_a_hub_id_of_another_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a hub id, the kind is known only once its configuration has been fetched."""
+    fetched = Qwen2VLConfig()
+    monkeypatch.setattr("models.grounder.AutoConfig.from_pretrained", lambda _name: fetched)
+    with pytest.raises(UserError, match=r"holds a 'qwen2_vl' model; qwen2_5_vl or qwen3_vl is needed"):
+        load("Qwen/Qwen2-VL-7B-Instruct", contract="qwen")

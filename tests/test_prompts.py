@@ -19,6 +19,7 @@ from data_prep.prompts import (
     VISIBLE,
     WORDINGS,
     Contract,
+    answer_of,
     answer_text,
     box_text,
     messages,
@@ -34,6 +35,7 @@ coordinates = st.floats(0, 999.4)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 boxes = st.tuples(coordinates, coordinates, coordinates, coordinates)
 IMAGE = {"type": "image"}
+SIZE = (1008, 560)  # of a resized image
 
 
 # ---- the file ------------------------------------------------------------------------------------
@@ -41,18 +43,24 @@ IMAGE = {"type": "image"}
 
 @contracts
 def test_a_contract_comes_back_from_its_file(contract: Contract, tmp_path: Path) -> None:
+    side = contract.side_multiple
     changed = dataclasses.replace(
-        contract, prompt_colour=(1, 2, 3), search_size=(56, 84), digits=5, template_scale=2.25
+        contract, prompt_colour=(1, 2, 3), search_size=(2 * side, 3 * side), digits=5, template_scale=2.25
     )
     write_contract(tmp_path, changed)
     assert read_contract(tmp_path) == changed
 
 
-def test_a_contract_from_before_there_was_a_search_size_has_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("younger", [("search_size",), ("coordinates", "side_multiple")])
+def test_a_contract_from_before_there_was_a_key_has_its_default(
+    younger: tuple[str, ...], tmp_path: Path
+) -> None:
     values = dataclasses.asdict(Contract())
-    del values["search_size"]
+    for key in younger:
+        del values[key]
     (tmp_path / CONTRACT_FILE).write_text(json.dumps(values))
     assert read_contract(tmp_path) == Contract()
+    assert (Contract().coordinates, Contract().side_multiple) == ("resized", 28)
 
 
 def test_a_folder_without_a_contract_has_none(tmp_path: Path) -> None:
@@ -72,6 +80,9 @@ def test_a_folder_without_a_contract_has_none(tmp_path: Path) -> None:
         json.dumps({**dataclasses.asdict(Contract()), "separator": None}),
         json.dumps({**dataclasses.asdict(Contract()), "search_size": [336, 225]}),
         json.dumps({**dataclasses.asdict(Contract()), "search_size": [336]}),
+        json.dumps({**dataclasses.asdict(BUILT_IN["qwen3"]), "search_size": [336, 224]}),
+        json.dumps({**dataclasses.asdict(Contract()), "coordinates": "frame"}),
+        json.dumps({**dataclasses.asdict(Contract()), "side_multiple": 0}),
     ],
 )
 def test_a_spoilt_contract_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
@@ -95,8 +106,8 @@ def read(contract: Contract, answer: str) -> Box | None:
 @contracts
 @quick
 @given(box=boxes)
-def test_a_written_box_is_read_to_the_nearest_pixel(contract: Contract, box: Box) -> None:
-    found = read(contract, answer_text(contract, box))
+def test_a_written_box_is_read_to_the_nearest_whole_number(contract: Contract, box: Box) -> None:
+    found = read(contract, answer_of(contract, box))
     assert found is not None
     assert found == tuple(round(value) for value in box)
 
@@ -106,22 +117,40 @@ def test_a_written_box_is_read_to_the_nearest_pixel(contract: Contract, box: Box
 @given(box=boxes)
 def test_an_answer_is_the_json_that_the_docs_promise(contract: Contract, box: Box) -> None:
     if contract.digits == 0:  # a number that is filled with zeros is no JSON
-        said = json.loads(ANSWER_START + answer_text(contract, box))
+        said = json.loads(ANSWER_START + answer_of(contract, box))
         assert said == {"visible": True, "bbox_2d": [round(value) for value in box]}
-    assert json.loads(ANSWER_START + answer_text(contract, None)) == {"visible": False}
+    assert json.loads(ANSWER_START + answer_text(contract, None, SIZE)) == {"visible": False}
+
+
+@quick
+@given(box=boxes)
+def test_an_answer_counts_what_the_contract_says(box: Box) -> None:
+    pixels, thousandths = (
+        read(contract, answer_text(contract, box, SIZE)) for contract in (BUILT_IN["qwen"], BUILT_IN["qwen3"])
+    )
+    assert pixels == tuple(round(value) for value in box)
+    shares = [value / side for value, side in zip(box, (*SIZE, *SIZE), strict=True)]
+    assert thousandths == pytest.approx([1000 * share for share in shares], abs=0.5 + 1e-9)
+
+
+def test_corners_of_the_image_are_0_and_1000_in_thousandths() -> None:
+    contract = BUILT_IN["qwen3"]
+    assert answer_text(contract, (0, 0, *SIZE), SIZE) == ' true, "bbox_2d": [0, 0, 1000, 1000]}'
+    assert to_frame(contract, (250, 500, 1000, 1000), SIZE, (400, 80)) == (100, 40, 400, 80)
+    assert to_frame(contract, (1001, 0, 1200, 1000), SIZE, (400, 80)) is None
 
 
 def test_numbers_are_filled_with_zeros_as_the_contract_says() -> None:
     box = (0.4, 7.6, 48.0, 120.0)
     assert box_text(BUILT_IN["short"], box) == "000,008,048,120"
     assert box_text(BUILT_IN["qwen"], box) == "0, 8, 48, 120"
-    assert answer_text(BUILT_IN["short"], box) == ' true, "bbox_2d": [000,008,048,120]}'
+    assert answer_text(BUILT_IN["short"], box, SIZE) == ' true, "bbox_2d": [000,008,048,120]}'
 
 
 def test_the_decision_is_the_first_thing_said() -> None:
     contract = BUILT_IN["short"]
-    assert answer_text(contract, (1, 2, 3, 4)).startswith(VISIBLE)
-    assert answer_text(contract, None).startswith(ABSENT)
+    assert answer_text(contract, (1, 2, 3, 4), SIZE).startswith(VISIBLE)
+    assert answer_text(contract, None, SIZE).startswith(ABSENT)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +193,7 @@ def test_four_numbers_are_a_box(text: str, box: Box) -> None:
     ],
 )
 def test_a_decoded_box_ends_inside_the_frame(resized: Box, box: Box | None) -> None:
-    assert to_frame(resized, (100, 100), (200, 50)) == box
+    assert to_frame(BUILT_IN["qwen"], resized, (100, 100), (200, 50)) == box
 
 
 # ---- questions -----------------------------------------------------------------------------------
@@ -190,6 +219,13 @@ def test_words_come_first_and_the_search_image_last(
     search = [{"type": "text", "text": wording.marked if is_marked else wording.search}, IMAGE]
     template = [{"type": "text", "text": wording.template}, IMAGE] if has_template else []
     assert parts[1:] == template + search
+
+
+@pytest.mark.parametrize(("name", "numbers"), [("qwen", "pixels of"), ("qwen3", "thousandths of")])
+def test_a_question_says_what_the_contract_counts(name: str, numbers: str) -> None:
+    assert f"corners of its box in {numbers}" in asked(BUILT_IN[name], "x", False, False)[0]["text"]
+    (message,) = messages(BUILT_IN[name], "x", False, False, "frame")
+    assert "in pixels of the search frame before it was resized" in message["content"][0]["text"]
 
 
 @contracts
@@ -227,4 +263,5 @@ def test_every_built_in_contract_has_a_wording_and_room_for_its_numbers() -> Non
     for contract in BUILT_IN.values():
         assert contract.wording in WORDINGS and contract.min_pixels <= contract.max_pixels
         longest = (8 * contract.max_pixels) ** 0.5  # pixels of the longer side of an image of eight to one
+        longest = longest if contract.coordinates == "resized" else 1000
         assert contract.digits == 0 or 10**contract.digits > longest

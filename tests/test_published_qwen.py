@@ -1,7 +1,9 @@
-"""The published Qwen2.5-VL without its weights: sizes, LoRA, names of weights, files of a checkpoint."""
+"""The published Qwen-VL models without weights: sizes, LoRA, names of weights, files of a checkpoint."""
 
 import json
+import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,22 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoConfig
 
 from data_prep.prompts import BUILT_IN, CONTRACT_FILE
 from models.config import GROUNDERS, GrounderConfig
+from models.families import FAMILIES, PARTS, QwenVL, lora_targets, part_of, published_contract
 from models.grounder import Grounder
-from models.nano import build_grounder, build_processor
-from models.published import LORA_TARGETS, PUBLISHED, build_empty, published_config
+from models.published import PUBLISHED, published_config
+from models.published import build_empty as build_empty_anew
 from models.questions import Question
-from tests.tiny_models import save_grounder
+from tests.tiny_models import TINY, save_grounder
 
 CPU = torch.device("cpu")
 MAPS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 names = pytest.mark.parametrize("name", PUBLISHED)
+families = pytest.mark.parametrize("family", FAMILIES)
+build_empty = lru_cache(build_empty_anew)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -44,13 +49,55 @@ def test_the_published_sizes_have_the_published_parameters(name: str) -> None:
 
 
 @names
+def test_an_option_names_weights_of_its_family(name: str) -> None:
+    family = FAMILIES[PUBLISHED[name].family]
+    checkpoint = GROUNDERS[name].checkpoint
+    assert checkpoint.startswith(family.hub) and name.rsplit("_", 1)[1].upper() in checkpoint
+    assert published_contract(checkpoint) == family.contract
+    assert isinstance(build_empty(name), family.model)
+
+
+@names
 def test_embeddings_are_tied_where_they_are_published_so(name: str) -> None:
     model = build_empty(name)
     assert (model.lm_head.weight is model.get_input_embeddings().weight) == PUBLISHED[name].tied
 
 
+def nested(config: Any, **changes: Any) -> dict[str, Any]:
+    """A configuration in the words of the hub's config.json of Qwen3-VL."""
+    text, vision = config.text_config, config.vision_config
+    rope = text.rope_parameters
+    keys = (
+        *("attention_bias", "bos_token_id", "eos_token_id", "head_dim", "hidden_act", "hidden_size"),
+        *("intermediate_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"),
+        *("num_key_value_heads", "rms_norm_eps", "tie_word_embeddings", "vocab_size"),
+    )
+    tokens = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    of_vision = (
+        *("deepstack_visual_indexes", "depth", "hidden_act", "hidden_size", "in_channels"),
+        *("intermediate_size", "num_heads", "num_position_embeddings", "out_hidden_size", "patch_size"),
+        *("spatial_merge_size", "temporal_patch_size"),
+    )
+    return {
+        "architectures": ["Qwen3VLForConditionalGeneration"],
+        "model_type": "qwen3_vl",
+        "tie_word_embeddings": config.tie_word_embeddings,
+        "transformers_version": "4.57.0.dev0",
+        **{key: getattr(config, key) for key in tokens},
+        "text_config": {
+            **{key: getattr(text, key) for key in keys},
+            "model_type": "qwen3_vl_text",
+            "dtype": "bfloat16",
+            "rope_theta": rope["rope_theta"],
+            "rope_scaling": {key: rope[key] for key in ("mrope_interleaved", "mrope_section", "rope_type")},
+        },
+        "vision_config": {"model_type": "qwen3_vl", **{key: getattr(vision, key) for key in of_vision}},
+        **changes,
+    }
+
+
 def flat(config: Any, **changes: Any) -> dict[str, Any]:
-    """A configuration in the words of the hub's config.json: the language model's keys stand at the top."""
+    """As that of Qwen2.5-VL: the language model's keys stand at the top."""
     text, vision = config.text_config, config.vision_config
     keys = (
         *("bos_token_id", "eos_token_id", "hidden_act", "hidden_size", "intermediate_size"),
@@ -81,6 +128,7 @@ def flat(config: Any, **changes: Any) -> dict[str, Any]:
     }
 
 
+HUB_CONFIG = {"qwen2_5_vl": flat, "qwen3_vl": nested}
 NOT_THE_NET = {"dtype", "rope_parameters", "tie_word_embeddings", "transformers_version"}
 
 
@@ -98,23 +146,28 @@ def check_same_config(read: Any, wanted: Any) -> None:
 @names
 def test_the_hubs_config_json_means_the_same_net(name: str, tmp_path: Path) -> None:
     config = published_config(name)
-    (tmp_path / "config.json").write_text(json.dumps(flat(config)))
+    family = PUBLISHED[name].family
+    (tmp_path / "config.json").write_text(json.dumps(HUB_CONFIG[family](config)))
     read = AutoConfig.from_pretrained(tmp_path)
     check_same_config(read, config)
     assert read.image_token_id == 151_655
     with torch.device("meta"):
-        model = Qwen2_5_VLForConditionalGeneration(read)
+        model = FAMILIES[family].model(read)
     assert sum(weight.numel() for weight in model.parameters()) == PUBLISHED[name].parameters
 
 
 # ---- LoRA ----------------------------------------------------------------------------------------
 
 
+def met_by(targets: str, modules: dict[str, torch.nn.Module]) -> list[str]:
+    config = LoraConfig(target_modules=targets)
+    return [path for path in modules if check_target_module_exists(config, path)]
+
+
 @names
 def test_lora_meets_every_linear_map_of_the_language_model_and_no_other(name: str) -> None:
-    config = LoraConfig(target_modules=LORA_TARGETS)
     modules = dict(build_empty(name).named_modules())
-    met = [path for path in modules if check_target_module_exists(config, path)]
+    met = met_by(lora_targets(FAMILIES[PUBLISHED[name].family]), modules)
     assert len(met) == 7 * PUBLISHED[name].layers
     assert not any("visual" in path for path in met)
     assert {path.rsplit(".", 1)[1] for path in met} == MAPS
@@ -127,37 +180,63 @@ def test_lora_meets_every_linear_map_of_the_language_model_and_no_other(name: st
     assert set(met) == in_language_model
 
 
-def test_lora_trains_the_language_model_alone() -> None:
-    model = build_grounder(build_processor(), width=32, layers=2, vision_layers=1)
-    tuned = get_peft_model(model, LoraConfig(r=2, target_modules=LORA_TARGETS))
+@names
+def test_every_weight_belongs_to_one_part_and_every_map_to_its_own(name: str) -> None:
+    family, model = FAMILIES[PUBLISHED[name].family], build_empty(name)
+    modules = dict(model.named_modules())
+    assert tuple(family.parts) == PARTS
+    for weight, _ in model.named_parameters():
+        owners = [part for part in PARTS if re.fullmatch(family.parts[part].weights, weight)]
+        assert len(owners) == 1, weight
+        assert part_of(family, weight) == owners[0] == part_of(family, f"base_model.model.{weight}")
+    linear = {path for path, module in modules.items() if isinstance(module, torch.nn.Linear)} - {"lm_head"}
+    met = [met_by(lora_targets(family, (part,)), modules) for part in PARTS]
+    assert sorted(path for paths in met for path in paths) == sorted(linear)
+    assert [{part_of(family, f"{path}.weight") for path in paths} for paths in met] == [{p} for p in PARTS]
+    assert set(met_by(lora_targets(family, PARTS), modules)) == linear
+    with pytest.raises(KeyError):
+        part_of(family, "model.audio.blocks.0.attn.qkv.weight")
+
+
+@families
+def test_lora_trains_the_language_model_alone(family: str) -> None:
+    model = tiny(family, layers=2)
+    tuned = get_peft_model(model, LoraConfig(r=2, target_modules=lora_targets(FAMILIES[family])))
     trained = [path for path, weight in tuned.named_parameters() if weight.requires_grad]
     assert len(trained) == 2 * 7 * 2, "two small matrices for each of seven maps in two layers"
     assert all("lora_" in path and "language_model.layers" in path for path in trained)
 
 
+def tiny(family: str, layers: int, vision_layers: int = 2) -> QwenVL:
+    build = TINY[family]
+    return build.build_grounder(build.build_processor(), 32, layers, vision_layers, seed=7)
+
+
 # ---- names of weights, and files -----------------------------------------------------------------
 
-PARTS = (("model.language_model.", "model."), ("model.visual.", "visual."))
+OLDER = (("model.language_model.", "model."), ("model.visual.", "visual."))
 
 
 def hub_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights under the names that they have in the published files."""
+    """Weights under the names that they have in the published files of Qwen2.5-VL."""
     renamed = {}
     for name, weight in weights.items():
-        for ours, theirs in PARTS:
+        for ours, theirs in OLDER:
             name = theirs + name.removeprefix(ours) if name.startswith(ours) else name
         renamed[name] = weight.clone()
     return renamed
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("layout", ["hub", "class"])
-def test_weights_of_either_layout_load_whole(layout: str, tied: bool, tmp_path: Path) -> None:
-    model = build_grounder(build_processor(), width=32, layers=2, vision_layers=1, seed=7)
+@pytest.mark.parametrize(
+    ("family", "layout"), [("qwen2_5_vl", "hub"), ("qwen2_5_vl", "class"), ("qwen3_vl", "class")]
+)
+def test_weights_of_either_layout_load_whole(family: str, layout: str, tied: bool, tmp_path: Path) -> None:
+    model = tiny(family, layers=2)
     if not tied:
         config = model.config
         config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
-        model = Qwen2_5_VLForConditionalGeneration(config)
+        model = FAMILIES[family].model(config)
     model.config.save_pretrained(tmp_path)
     kept = {
         name: weight for name, weight in model.state_dict().items() if not tied or name != "lm_head.weight"
@@ -167,7 +246,7 @@ def test_weights_of_either_layout_load_whole(layout: str, tied: bool, tmp_path: 
         assert {"model.layers.0.mlp.up_proj.weight", "visual.blocks.0.attn.qkv.weight"} <= weights.keys()
         assert ("lm_head.weight" in weights) != tied and "model.embed_tokens.weight" in weights
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    loaded: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    loaded: Any = FAMILIES[family].model.from_pretrained(tmp_path, output_loading_info=True)
     read, report = loaded
     assert not any(report.values()), report
     before, after = model.state_dict(), read.state_dict()
@@ -175,17 +254,22 @@ def test_weights_of_either_layout_load_whole(layout: str, tied: bool, tmp_path: 
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_what_we_save_has_the_hubs_names(tmp_path: Path) -> None:
-    """So that other programs which read Qwen2.5-VL read ours."""
-    weights = load_file(save_grounder(tmp_path / "tiny") / "model.safetensors")
-    assert all(
-        name.startswith(("model.layers.", "model.embed_", "model.norm.", "visual.")) for name in weights
-    )
+HUB_WEIGHTS = {
+    "qwen2_5_vl": ("model.layers.", "model.embed_", "model.norm.", "visual."),
+    "qwen3_vl": ("model.language_model.", "model.visual."),
+}
 
 
-# The text that the published template makes of a question: a system's line first, then the user's parts.
+@families
+def test_what_we_save_has_the_hubs_names(family: str, tmp_path: Path) -> None:
+    """So that other programs which read these models read ours."""
+    weights = load_file(save_grounder(tmp_path / "tiny", family=family) / "model.safetensors")
+    assert all(name.startswith(HUB_WEIGHTS[family]) for name in weights)
+
+
+# The text that the published templates make of a question; Qwen2.5-VL's has a system's line first.
+SYSTEM = {"qwen2_5_vl": "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n", "qwen3_vl": ""}
 PUBLISHED_TEMPLATE = (
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for content in message['content'] %}"
     "{% if content['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
     "{% else %}{{ content['text'] }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
@@ -193,46 +277,67 @@ PUBLISHED_TEMPLATE = (
 )
 
 
-@pytest.fixture
-def hub_folder(tmp_path: Path) -> Path:
-    """A tiny checkpoint in the files of the hub: flat config.json, preprocessor_config.json, no contract."""
-    ours, folder = save_grounder(tmp_path / "ours"), tmp_path / "hub"
-    folder.mkdir()
-    config = AutoConfig.from_pretrained(ours)
-    (folder / "config.json").write_text(json.dumps(flat(config, torch_dtype="float32")))
-    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"):
-        shutil.copy(ours / name, folder / name)
-    pixels = {
+CLIP = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+HUB_PIXELS: dict[str, dict[str, Any]] = {
+    "qwen2_5_vl": {
         "min_pixels": 3136,
         "max_pixels": 12845056,
         "patch_size": 14,
+        "image_processor_type": "Qwen2VLImageProcessor",
+        **CLIP,
+    },
+    "qwen3_vl": {
+        "size": {"shortest_edge": 65536, "longest_edge": 16777216},
+        "patch_size": 16,
+        "image_processor_type": "Qwen2VLImageProcessorFast",
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    },
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def hub_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A tiny checkpoint in the files of the hub: config.json, preprocessor_config.json, no contract."""
+    family = request.param
+    ours, folder = save_grounder(tmp_path / "ours", family=family), tmp_path / family
+    folder.mkdir()
+    config = AutoConfig.from_pretrained(ours)
+    (folder / "config.json").write_text(json.dumps(HUB_CONFIG[family](config)))
+    for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "model.safetensors"):
+        shutil.copy(ours / name, folder / name)
+    pixels = {
+        **HUB_PIXELS[family],
         "temporal_patch_size": 2,
         "merge_size": 2,
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
+        "processor_class": FAMILIES[family].processor.__name__,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
-    (folder / "chat_template.json").write_text(json.dumps({"chat_template": PUBLISHED_TEMPLATE}))
+    (folder / "chat_template.json").write_text(
+        json.dumps({"chat_template": SYSTEM[family] + PUBLISHED_TEMPLATE})
+    )
     assert not (folder / CONTRACT_FILE).exists()
     return folder
 
 
 def test_a_folder_with_the_hubs_files_is_a_grounder(hub_folder: Path) -> None:
-    grounder = Grounder.load(GrounderConfig(str(hub_folder), contract="qwen", box_floor=0.0), CPU)
-    assert grounder.contract == BUILT_IN["qwen"]
+    family = hub_folder.name
+    contract = FAMILIES[family].contract
+    config = GrounderConfig(str(hub_folder), contract=contract, dtype="float32", box_floor=0.0)
+    grounder = Grounder.load(config, CPU)
+    assert grounder.contract == BUILT_IN[contract]
+    assert isinstance(grounder.model, FAMILIES[family].model)
     frame = np.full((270, 480, 3), 255, np.uint8)
     question = Question(frame, "the red cup", frame[:60, :60], (10, 10, 40, 40))
     inputs = grounder.encoder.encode([question], "").inputs
     text = grounder.tokenizer.decode(inputs["input_ids"][0])
-    assert text.startswith(
-        "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\nFind"
-    )
+    assert text.startswith(f"{SYSTEM[family]}<|im_start|>user\nFind")
     assert text.endswith('<|vision_end|><|im_end|>\n<|im_start|>assistant\n{"visible":')
-    white = [
-        (1 - mean) / deviation for mean, deviation in ((0.48145466, 0.26862954), (0.40821073, 0.27577711))
-    ]
+    means, deviations = HUB_PIXELS[family]["image_mean"], HUB_PIXELS[family]["image_std"]
+    white = [(1 - means[channel]) / deviations[channel] for channel in (0, 2)]
     template = inputs["pixel_values"][0].reshape(3, -1)
     assert [float(template[channel].mean()) for channel in (0, 2)] == pytest.approx(white, abs=1e-4)
     (answer,) = grounder.locate([question])

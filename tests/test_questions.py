@@ -17,19 +17,27 @@ from data_prep.prompts import (
     BUILT_IN,
     VISIBLE,
     Contract,
+    answer_of,
     answer_text,
     parse_box,
     to_frame,
 )
-from data_prep.resizing import SIDE_MULTIPLE
 from data_prep.world.vocabulary import COLOUR_WORDS, SHAPES
-from models.nano import build_processor
 from models.questions import Question, QuestionEncoder
+from tests.tiny_models import SHORT3, TINY
 
-PROCESSOR = build_processor()
-TOKENIZER = PROCESSOR.tokenizer
-ENCODERS = {name: QuestionEncoder(PROCESSOR, contract) for name, contract in BUILT_IN.items()}
+PROCESSORS = {tiny.contract.side_multiple: tiny.build_processor() for tiny in TINY.values()}
+TOKENIZER = PROCESSORS[28].tokenizer
+
+
+def encoder_of(contract: Contract) -> QuestionEncoder:
+    return QuestionEncoder(PROCESSORS[contract.side_multiple], contract)
+
+
+ENCODERS = {name: encoder_of(contract) for name, contract in (*BUILT_IN.items(), ("short3", SHORT3))}
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+sides = pytest.mark.parametrize("multiple", PROCESSORS)
+published = pytest.mark.parametrize("name", ["qwen", "qwen3"])
 quick = settings(deadline=None, max_examples=60)
 FRAME_SIZES = [(320, 240), (320, 180), (480, 270), (640, 360), (960, 540), (1280, 720), (1920, 1080)]
 FRAME_SIZES += [(3840, 2160), (270, 480), (1080, 1920), (1500, 300), (320, 64)]
@@ -57,22 +65,23 @@ def tokens(encoder: QuestionEncoder, question: Question, answer: str = "") -> li
 
 def check_size(encoder: QuestionEncoder, size: tuple[int, int]) -> None:
     contract = dataclasses.replace(encoder.contract, search_size=(0, 0))
-    width, height = QuestionEncoder(PROCESSOR, contract).resized_size(size)
-    assert width % SIDE_MULTIPLE == 0 and height % SIDE_MULTIPLE == 0 and min(width, height) > 0
+    width, height = encoder_of(contract).resized_size(size)
+    multiple = contract.side_multiple
+    assert width % multiple == 0 and height % multiple == 0 and min(width, height) > 0
     assert width * height <= contract.max_pixels
     if contract.min_pixels < contract.max_pixels:
         assert width * height >= contract.min_pixels
     else:  # as near to the only size there is as whole tokens allow
-        assert (width + SIDE_MULTIPLE) * (height + SIDE_MULTIPLE) > contract.max_pixels
+        assert (width + multiple) * (height + multiple) > contract.max_pixels
     stretch = (width / size[0]) / (height / size[1])
-    tokens_of_shorter = min(width, height) // SIDE_MULTIPLE
+    tokens_of_shorter = min(width, height) // multiple
     # Rounding down to n tokens shrinks a side by at most (n + 1) / n, rounding up stretches it n / (n - 1).
     most = -math.log1p(-1 / tokens_of_shorter) if tokens_of_shorter > 1 else math.log(2)
     assert abs(math.log(stretch)) <= most + 1e-9, "the aspect is nearly kept"
 
 
 def test_a_contract_may_stretch_every_frame_to_one_size() -> None:
-    encoder = QuestionEncoder(PROCESSOR, dataclasses.replace(BUILT_IN["qwen"], search_size=(84, 56)))
+    encoder = encoder_of(dataclasses.replace(BUILT_IN["qwen"], search_size=(84, 56)))
     for size in FRAME_SIZES:
         assert encoder.resized_size(size) == (84, 56)
     (shown,) = encoder.encode([Question(noise((320, 180)), "the cup")], "").resized
@@ -97,13 +106,16 @@ def test_any_frame_gets_whole_tokens_within_the_budget(
     check_size(encoder, size)
 
 
+@sides
 @pytest.mark.parametrize("side", range(1, 9))
-def test_a_square_with_room_for_n_by_n_tokens_has_them(side: int) -> None:
+def test_a_square_with_room_for_n_by_n_tokens_has_them(side: int, multiple: int) -> None:
     """`smart_resize` alone gives one token less, or more, where a product misses by its last bit."""
-    pixels = (side * SIDE_MULTIPLE) ** 2
-    contract = dataclasses.replace(BUILT_IN["qwen"], min_pixels=pixels, max_pixels=pixels)
-    encoder = QuestionEncoder(PROCESSOR, contract)
-    wanted = side * SIDE_MULTIPLE, side * SIDE_MULTIPLE
+    pixels = (side * multiple) ** 2
+    contract = dataclasses.replace(
+        BUILT_IN["qwen"], min_pixels=pixels, max_pixels=pixels, side_multiple=multiple
+    )
+    encoder = encoder_of(contract)
+    wanted = side * multiple, side * multiple
     assert {encoder.resized_size((width, width)) for width in range(2, 700)} == {wanted}
 
 
@@ -112,11 +124,22 @@ def test_the_usual_video_frame_keeps_its_size_in_tokens() -> None:
     assert ENCODERS["short"].resized_size((480, 320)) == (12 * 28, 8 * 28)
     assert ENCODERS["qwen"].resized_size((1280, 720)) == (36 * 28, 20 * 28)
     assert ENCODERS["qwen"].resized_size((320, 240)) == (14 * 28, 10 * 28)
+    assert ENCODERS["qwen3"].resized_size((1280, 720)) == (36 * 32, 20 * 32)
+    assert ENCODERS["qwen3"].resized_size((320, 240)) == (14 * 32, 10 * 32)
 
 
+@pytest.mark.parametrize(("name", "other"), [("qwen", 32), ("short", 32), ("qwen3", 28)])
+def test_a_contract_of_another_family_is_refused(name: str, other: int) -> None:
+    with pytest.raises(UserError, match=f"shows {other} by {other} pixels; take a contract of") as refusal:
+        QuestionEncoder(PROCESSORS[other], BUILT_IN[name])
+    assert "\n" not in str(refusal.value)
+
+
+@published
 @pytest.mark.parametrize("size", [(320, 240), (480, 270), (1280, 720), (270, 480), (1500, 300)])
-def test_the_processors_own_resize_has_nothing_left_to_do(size: tuple[int, int]) -> None:
-    encoder = ENCODERS["qwen"]
+def test_the_processors_own_resize_has_nothing_left_to_do(size: tuple[int, int], name: str) -> None:
+    encoder = ENCODERS[name]
+    patch = encoder.contract.side_multiple // 2
     question = Question(noise(size), "the cup", noise((90, 90)), (10, 10, 60, 50))
     ours = encoder.encode([question], "").inputs
     contract = encoder.contract
@@ -125,23 +148,24 @@ def test_the_processors_own_resize_has_nothing_left_to_do(size: tuple[int, int])
         (images[0], contract.template_pixels, contract.template_pixels),
         (images[1], contract.min_pixels, contract.max_pixels),
     ):
-        theirs = PROCESSOR.image_processor(
+        theirs = encoder.processor.image_processor(
             images=[image],
             do_resize=True,
             size={"shortest_edge": least, "longest_edge": most},
             return_tensors="pt",
         )
-        assert theirs["image_grid_thw"].tolist() == [[1, image.shape[0] // 14, image.shape[1] // 14]]
+        assert theirs["image_grid_thw"].tolist() == [[1, image.shape[0] // patch, image.shape[1] // patch]]
         count = len(theirs["pixel_values"])
         part = ours["pixel_values"][:count] if image is images[0] else ours["pixel_values"][-count:]
         assert torch.equal(part, theirs["pixel_values"])
 
 
-def test_a_frame_is_shown_as_it_is() -> None:
+@published
+def test_a_frame_is_shown_as_it_is(name: str) -> None:
     """Red, green and blue stay apart, and pixels are scaled to ±1."""
     frame = np.zeros((270, 480, 3), np.uint8)
     frame[..., 0], frame[..., 2] = 255, 51
-    pixels = ENCODERS["qwen"].encode([Question(frame, "x")], "").inputs["pixel_values"]
+    pixels = ENCODERS[name].encode([Question(frame, "x")], "").inputs["pixel_values"]
     channels = pixels.reshape(len(pixels), 3, -1)
     assert [channels[:, channel].unique().tolist() for channel in range(3)] == [
         [1.0],
@@ -155,14 +179,17 @@ def test_a_frame_is_shown_as_it_is() -> None:
 
 @encoders
 @pytest.mark.parametrize("has_template", [False, True])
-def test_there_is_one_token_for_every_28_by_28_pixels(encoder: QuestionEncoder, has_template: bool) -> None:
+def test_there_is_one_token_for_every_square_of_the_contract(
+    encoder: QuestionEncoder, has_template: bool
+) -> None:
+    patch = encoder.contract.side_multiple // 2
     question = Question(noise((480, 270)), "the cup", noise((61, 61)) if has_template else None)
     encoded = encoder.encode([question], "")
     pad = TOKENIZER.convert_tokens_to_ids("<|image_pad|>")
     ids, grids = encoded.inputs["input_ids"][0], encoded.inputs["image_grid_thw"]
     assert len(grids) == 1 + has_template
     assert int((ids == pad).sum()) == int(grids.prod(-1).sum()) // 4
-    assert tuple(encoded.resized[0]) == (int(grids[-1, 2]) * 14, int(grids[-1, 1]) * 14)
+    assert tuple(encoded.resized[0]) == (int(grids[-1, 2]) * patch, int(grids[-1, 1]) * patch)
     starts = (ids == TOKENIZER.convert_tokens_to_ids("<|vision_start|>")).nonzero()[:, 0]
     runs = [int((ids[start + 1 :] != pad).nonzero()[0, 0]) for start in starts]
     assert runs == [int(grid.prod()) // 4 for grid in grids], "template first, search image last"
@@ -177,12 +204,12 @@ def test_words_stand_before_every_image_token() -> None:
 
 
 def test_rows_are_padded_on_the_left_and_end_with_their_answers() -> None:
-    encoder = QuestionEncoder(PROCESSOR, dataclasses.replace(BUILT_IN["short"], search_size=(0, 0)))
+    encoder = encoder_of(dataclasses.replace(BUILT_IN["short"], search_size=(0, 0)))
     questions = [
         Question(noise((480, 270)), "the red ball", noise((30, 30)), (10, 10, 60, 50)),
         Question(noise((270, 480)), "it"),
     ]
-    answers = [answer_text(encoder.contract, (1, 2, 3, 4)), answer_text(encoder.contract, None)]
+    answers = [answer_of(encoder.contract, (1, 2, 3, 4)), answer_of(encoder.contract, None)]
     encoded = encoder.encode(questions, answers)
     mask = encoded.inputs["attention_mask"]
     assert mask[0].all() and not mask[1].all()
@@ -208,7 +235,7 @@ def test_a_question_is_a_prefix_of_its_answered_self_token_by_token(
     encoder: QuestionEncoder, box: tuple[int, int, int, int] | None, words: str
 ) -> None:
     question = Question(noise((112, 112)), words)
-    answer = answer_text(encoder.contract, box)
+    answer = answer_of(encoder.contract, box)
     asked, answered = tokens(encoder, question), tokens(encoder, question, answer)
     assert answered[: len(asked)] == asked
     assert answered[len(asked) :] == TOKENIZER(answer, add_special_tokens=False).input_ids
@@ -253,28 +280,29 @@ def test_words_that_steer_the_model_are_refused(token: str) -> None:
 @encoders
 @quick
 @given(size=frame_sizes(), corners=st.tuples(*[st.floats(0, 1)] * 4))
-def test_a_box_comes_back_within_half_a_resized_pixel(
+def test_a_box_comes_back_within_half_of_what_is_counted(
     encoder: QuestionEncoder, size: tuple[int, int], corners: tuple[float, float, float, float]
 ) -> None:
     contract: Contract = encoder.contract
     left, right = sorted((corners[0] * size[0], corners[2] * size[0]))
     top, bottom = sorted((corners[1] * size[1], corners[3] * size[1]))
     resized = encoder.resized_size(size)
-    pixel = size[0] / resized[0], size[1] / resized[1]
-    assume(right - left > pixel[0] and bottom - top > pixel[1])
-    said = answer_text(contract, rescale((left, top, right, bottom), size, resized))
+    counted = resized if contract.coordinates == "resized" else (1000, 1000)
+    unit = size[0] / counted[0], size[1] / counted[1]
+    assume(right - left > unit[0] and bottom - top > unit[1])
+    said = answer_text(contract, rescale((left, top, right, bottom), size, resized), resized)
     numbers = parse_box(said[len(VISIBLE + BOX_START) :])
     assert numbers is not None
-    box = to_frame(numbers, resized, size)
+    box = to_frame(contract, numbers, resized, size)
     assert box is not None
-    for found, wanted, step in zip(box, (left, top, right, bottom), pixel * 2, strict=True):
+    for found, wanted, step in zip(box, (left, top, right, bottom), unit * 2, strict=True):
         assert abs(found - wanted) <= step / 2 + 1e-6
 
 
 def test_a_marked_frame_differs_only_along_the_rectangle() -> None:
     """The rectangle is drawn in the resized image, at the place that the last box has there."""
     contract = dataclasses.replace(BUILT_IN["qwen"], prompt_scale=2.0, prompt_width=0.0005)
-    encoder = QuestionEncoder(PROCESSOR, contract)
+    encoder = encoder_of(contract)
     frame = np.full((300, 1500, 3), 90, np.uint8)
     plain, marked = (
         encoder.images(Question(frame, "x", None, box))[0] for box in (None, (500, 100, 600, 160))

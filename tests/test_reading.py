@@ -2,25 +2,20 @@
 
 import copy
 import dataclasses
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
-from transformers import BatchFeature, Qwen2_5_VLForConditionalGeneration
+from transformers import BatchFeature
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
-from data_prep.prompts import ANSWER_START, BUILT_IN, answer_text, messages
+from data_prep.prompts import ANSWER_START, answer_text, messages
+from models.families import FAMILIES, QwenVL, QwenVLProcessor
 from models.fast_vision import BatchedWindowAttention, LinearPatchEmbed, quicken
-from models.nano import build_grounder, build_processor
-from models.questions import Question, QuestionEncoder
+from models.questions import Encoded, Question, QuestionEncoder
 from models.reading import read, see
-
-PROCESSOR = build_processor()
-CONTRACT = dataclasses.replace(
-    BUILT_IN["short"], search_size=(0, 0), min_pixels=4 * 28 * 28, max_pixels=32 * 28 * 28
-)
-ENCODER = QuestionEncoder(PROCESSOR, CONTRACT)  # small pictures keep their sizes
-Grounder = Qwen2_5_VLForConditionalGeneration
+from tests.tiny_models import TINY
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -32,46 +27,91 @@ def noise(width: int, height: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
 
 
-LYING, STANDING, TEMPLATE = noise(224, 112, 0), noise(84, 140, 1), noise(56, 56, 2)
-QUESTIONS = [
-    Question(LYING, "the red ball"),
-    Question(LYING, "it", TEMPLATE),
-    Question(LYING, "the ring that is white", None, (20, 10, 60, 50)),
-    Question(STANDING, "that blue thing", TEMPLATE),
-    Question(LYING, "the white star"),
-    Question(LYING.copy(), "the white star"),
-]
+@dataclass(frozen=True)
+class Setting:
+    """A family with questions that share pictures of whole tokens, which keep their sizes."""
+
+    family: str
+    processor: QwenVLProcessor
+    encoder: QuestionEncoder
+    questions: list[Question]
+    answers: list[str]
+
+    @classmethod
+    def of(cls, family: str) -> "Setting":
+        tiny = TINY[family]
+        side, processor = tiny.contract.side_multiple, tiny.build_processor()
+        contract = dataclasses.replace(
+            tiny.contract, search_size=(0, 0), min_pixels=4 * side * side, max_pixels=32 * side * side
+        )
+        size = 8 * side, 4 * side
+        lying, standing, template = (
+            noise(*size, 0),
+            noise(3 * side, 5 * side, 1),
+            noise(2 * side, 2 * side, 2),
+        )
+        questions = [
+            Question(lying, "the red ball"),
+            Question(lying, "it", template),
+            Question(lying, "the ring that is white", None, (20, 10, 60, 50)),
+            Question(standing, "that blue thing", template),
+            Question(lying, "the white star"),
+            Question(lying.copy(), "the white star"),
+        ]
+        answers = [answer_text(contract, (1, 20, 112, 84), size), answer_text(contract, None, size)] * 3
+        return cls(family, processor, QuestionEncoder(processor, contract), questions, answers)
+
+    def encode(self) -> Encoded:
+        return self.encoder.encode(self.questions, self.answers)
+
+    def build(self, **sizes: int) -> QwenVL:
+        return TINY[self.family].build_grounder(self.processor, **sizes)
+
+    def quickened(self, model: QwenVL) -> QwenVL:
+        FAMILIES[self.family].quicken(model.model.visual)
+        return model
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def setting(request: pytest.FixtureRequest) -> Setting:
+    return Setting.of(request.param)
+
+
 PICTURES = [(32, (4, 8)), (4, (2, 2)), (32, (4, 8)), (15, (5, 3)), (32, (4, 8))]  # tokens, rows and columns
-ANSWERS = [answer_text(CONTRACT, (1, 20, 112, 84)), answer_text(CONTRACT, None)] * 3
 
 
 @pytest.fixture(scope="module")
-def plain() -> Grounder:
+def plain(setting: Setting) -> QwenVL:
     """A tiny grounder as the library computes it."""
-    return build_grounder(PROCESSOR, width=64, layers=2, vision_layers=2)
+    return setting.build(width=64, layers=3, vision_layers=3)
 
 
 @pytest.fixture(scope="module")
-def quick(plain: Grounder) -> Grounder:
-    """The same grounder with the quicker vision tower."""
-    model = copy.deepcopy(plain)
-    quicken(model.model.visual)
-    return model
+def quick(setting: Setting, plain: QwenVL) -> QwenVL:
+    """The same grounder with the quicker vision tower, where its family has one."""
+    return setting.quickened(copy.deepcopy(plain))
 
 
-def librarys_inputs() -> BatchFeature:
+@pytest.fixture(scope="module")
+def windowed() -> QwenVL:
+    """A tiny Qwen2.5-VL, whose tower attends in windows."""
+    return Setting.of("qwen2_5_vl").build(width=64, layers=1, vision_layers=2)
+
+
+def librarys_inputs(setting: Setting) -> BatchFeature:
     """The questions as the library's processor encodes them, with a picture at every placeholder."""
+    processor, encoder = setting.processor, setting.encoder
     texts = [
-        PROCESSOR.apply_chat_template(
-            messages(CONTRACT, q.words, q.template is not None, q.last_box_xyxy is not None),
+        processor.apply_chat_template(
+            messages(encoder.contract, q.words, q.template is not None, q.last_box_xyxy is not None),
             tokenize=False,
             add_generation_prompt=True,
         )
-        for q in QUESTIONS
+        for q in setting.questions
     ]
-    return PROCESSOR(
-        text=[text + ANSWER_START + answer for text, answer in zip(texts, ANSWERS, strict=True)],
-        images=[image for question in QUESTIONS for image in ENCODER.images(question)],
+    return processor(
+        text=[text + ANSWER_START + answer for text, answer in zip(texts, setting.answers, strict=True)],
+        images=[image for question in setting.questions for image in encoder.images(question)],
         padding=True,
         padding_side="left",
         do_resize=False,
@@ -82,14 +122,14 @@ def librarys_inputs() -> BatchFeature:
 # ---- shared pictures -----------------------------------------------------------------------------
 
 
-def test_a_picture_that_questions_share_is_encoded_once() -> None:
-    encoded = ENCODER.encode(QUESTIONS, ANSWERS)
+def test_a_picture_that_questions_share_is_encoded_once(setting: Setting) -> None:
+    encoded = setting.encode()
     assert encoded.shown == [[0], [1, 0], [2], [1, 3], [0], [4]], (
         "another rectangle or another array: another picture"
     )
     grids = encoded.inputs["image_grid_thw"].tolist()
     assert [(rows * columns // 4, (rows // 2, columns // 2)) for _, rows, columns in grids] == PICTURES
-    theirs = librarys_inputs()
+    theirs = librarys_inputs(setting)
     for name in ("input_ids", "attention_mask", "mm_token_type_ids"):
         assert torch.equal(encoded.inputs[name].long(), theirs[name].long()), name
     parts = encoded.inputs["pixel_values"].split([4 * tokens for tokens, _ in PICTURES])
@@ -98,19 +138,20 @@ def test_a_picture_that_questions_share_is_encoded_once() -> None:
     )
 
 
-def test_a_picture_shown_whole_and_as_a_template_is_two_pictures() -> None:
-    encoded = ENCODER.encode([Question(LYING, "it", LYING)], "")
+def test_a_picture_shown_whole_and_as_a_template_is_two_pictures(setting: Setting) -> None:
+    lying = setting.questions[0].image
+    encoded = setting.encoder.encode([Question(lying, "it", lying)], "")
     assert encoded.shown == [[0, 1]] and len(encoded.inputs["image_grid_thw"]) == 2
     assert encoded.inputs["image_grid_thw"][0].tolist() != encoded.inputs["image_grid_thw"][1].tolist()
 
 
 def test_shared_pictures_are_read_as_repeated_ones_and_learn_as_much(
-    plain: Grounder, quick: Grounder
+    setting: Setting, plain: QwenVL, quick: QwenVL
 ) -> None:
-    theirs = librarys_inputs()
+    theirs = librarys_inputs(setting)
     mask = theirs["attention_mask"].bool()
     expected = plain(**theirs, use_cache=False).logits[mask]
-    logits = read(quick, ENCODER.encode(QUESTIONS, ANSWERS), use_cache=False).logits[mask]
+    logits = read(quick, setting.encode(), use_cache=False).logits[mask]
     assert expected.std() > 0.1
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
     direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
@@ -127,49 +168,71 @@ def test_shared_pictures_are_read_as_repeated_ones_and_learn_as_much(
 
 
 @torch.no_grad()
-def test_a_picture_is_seen_alone_as_among_others(quick: Grounder) -> None:
-    inputs = ENCODER.encode(QUESTIONS, ANSWERS).inputs
+def test_a_picture_is_seen_alone_as_among_others(setting: Setting, quick: QwenVL) -> None:
+    inputs = setting.encode().inputs
     grids = inputs["image_grid_thw"]
     together = see(quick, inputs["pixel_values"], grids)
-    assert [len(features) for features in together] == [tokens for tokens, _ in PICTURES]
+    assert [len(seen.tokens) for seen in together] == [tokens for tokens, _ in PICTURES]
+    assert {len(seen.deeper) for seen in together} == {2 if setting.family == "qwen3_vl" else 0}
     pixels = inputs["pixel_values"].split(grids.prod(1).tolist())
-    for index, features in enumerate(together):
+    for index, seen in enumerate(together):
         (alone,) = see(quick, pixels[index], grids[index : index + 1])
-        torch.testing.assert_close(features, alone, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(together[0], together[2], atol=1e-2), "the rectangle is seen"
+        for layer, same in zip((seen.tokens, *seen.deeper), (alone.tokens, *alone.deeper), strict=True):
+            torch.testing.assert_close(layer, same, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together[0].tokens, together[2].tokens, atol=1e-2), "the rectangle is seen"
 
 
 @torch.no_grad()
 def test_features_given_beforehand_are_not_computed_again(
-    quick: Grounder, monkeypatch: pytest.MonkeyPatch
+    setting: Setting, quick: QwenVL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoded = ENCODER.encode(QUESTIONS, ANSWERS)
+    encoded = setting.encode()
     features = see(quick, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
     expected = read(quick, encoded, logits_to_keep=1).logits
     monkeypatch.setattr("models.reading.see", None)
     assert torch.equal(read(quick, encoded, features, logits_to_keep=1).logits, expected)
+    swapped = [features[2], *features[1:]]
+    assert not torch.allclose(read(quick, encoded, swapped, logits_to_keep=1).logits, expected, atol=1e-4)
+
+
+@torch.no_grad()
+def test_deeper_features_reach_the_language_model() -> None:
+    setting = Setting.of("qwen3_vl")
+    model, encoded = setting.build(width=64, layers=3, vision_layers=3), setting.encode()
+    features = see(model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
+    expected = read(model, encoded, features, logits_to_keep=1).logits
+    for layer in range(2):
+        changed = [
+            dataclasses.replace(
+                seen, deeper=tuple(d * (index != layer) for index, d in enumerate(seen.deeper))
+            )
+            for seen in features
+        ]
+        logits = read(model, encoded, changed, logits_to_keep=1).logits
+        assert not torch.allclose(logits, expected, atol=1e-3), layer
 
 
 @torch.no_grad()
 def test_features_lie_row_by_row() -> None:
     """With attention inside windows of four by four tokens alone, a change stays in its window."""
-    model = build_grounder(PROCESSOR, width=32, layers=1, vision_layers=1)
-    quicken(model.model.visual)
-    changed = LYING.copy()
+    setting = Setting.of("qwen2_5_vl")
+    model = setting.quickened(setting.build(width=32, layers=1, vision_layers=1))
+    lying = setting.questions[0].image
+    changed = lying.copy()
     changed[28:56, 6 * 28 : 7 * 28] = 255 - changed[28:56, 6 * 28 : 7 * 28]
     seen = []
-    for image in (LYING, changed):
-        inputs = ENCODER.encode([Question(image, "it")], "").inputs
+    for image in (lying, changed):
+        inputs = setting.encoder.encode([Question(image, "it")], "").inputs
         seen += see(model, inputs["pixel_values"], inputs["image_grid_thw"])
-    moved = (seen[0] - seen[1]).abs().amax(1).view(4, 8) > 1e-6
+    moved = (seen[0].tokens - seen[1].tokens).abs().amax(1).view(4, 8) > 1e-6
     assert moved[:, 4:].all() and not moved[:, :4].any()
 
 
 # ---- the quicker tower ---------------------------------------------------------------------------
 
 
-def attentions(plain: Grounder) -> tuple[Qwen2_5_VLVisionAttention, BatchedWindowAttention]:
-    theirs = copy.deepcopy(plain.model.visual.blocks[0].attn)
+def attentions(windowed: QwenVL) -> tuple[Qwen2_5_VLVisionAttention, BatchedWindowAttention]:
+    theirs = copy.deepcopy(windowed.model.visual.blocks[0].attn)
     ours = copy.deepcopy(theirs)
     ours.__class__ = BatchedWindowAttention
     return theirs, ours
@@ -183,22 +246,22 @@ def attended(attention: torch.nn.Module, bounds: list[int]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("bounds", [[0, 24], [0, 8, 16, 24], [0, 8, 20, 24], [0, 4, 12, 20, 24]])
-def test_batched_windows_attend_as_the_librarys(plain: Grounder, bounds: list[int]) -> None:
-    theirs, ours = attentions(plain)
+def test_batched_windows_attend_as_the_librarys(windowed: QwenVL, bounds: list[int]) -> None:
+    theirs, ours = attentions(windowed)
     torch.testing.assert_close(attended(ours, bounds), attended(theirs, bounds), rtol=1e-5, atol=1e-6)
     assert not torch.allclose(attended(ours, bounds), attended(ours, [0, 2, 24]), atol=1e-3)
 
 
-def test_equal_windows_are_one_call(plain: Grounder, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, ours = attentions(plain)
+def test_equal_windows_are_one_call(windowed: QwenVL, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ours = attentions(windowed)
     monkeypatch.setattr(Qwen2_5_VLVisionAttention, "forward", None)
     attended(ours, [0, 8, 16, 24])
     with pytest.raises(TypeError):
         attended(ours, [0, 8, 20, 24])
 
 
-def test_patches_are_embedded_as_by_the_convolution(plain: Grounder) -> None:
-    theirs = plain.model.visual.patch_embed
+def test_patches_are_embedded_as_by_the_convolution(windowed: QwenVL) -> None:
+    theirs = windowed.model.visual.patch_embed
     ours = copy.deepcopy(theirs)
     ours.__class__ = LinearPatchEmbed
     patches = torch.randn(7, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
@@ -206,8 +269,8 @@ def test_patches_are_embedded_as_by_the_convolution(plain: Grounder) -> None:
     torch.testing.assert_close(ours(patches), theirs(patches), rtol=1e-4, atol=1e-5)
 
 
-def test_quickening_changes_no_weights_nor_names(plain: Grounder) -> None:
-    model = copy.deepcopy(plain)
+def test_quickening_changes_no_weights_nor_names(windowed: QwenVL) -> None:
+    model = copy.deepcopy(windowed)
     before = model.state_dict()
     quicken(model.model.visual)
     quicken(model.model.visual)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from configs.errors import UserError
-from data_prep.prompts import BUILT_IN, answer_text
+from data_prep.prompts import BUILT_IN, answer_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
 from models.grounder import Grounder
@@ -211,7 +211,7 @@ def test_every_search_picture_is_looked_at_once_and_no_template_is(
         bare = dataclasses.replace(sample.question, template=None)
         inputs = training.encoder.encode([bare], "").inputs
         (alone,) = see(training.model, inputs["pixel_values"], inputs["image_grid_thw"])
-        torch.testing.assert_close(features[index], alone, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(features[index], alone.tokens, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
@@ -235,7 +235,7 @@ def test_the_search_pictures_tokens_are_asked_after_the_layer_of_the_recipe(
     monkeypatch.setattr(recipe_module, loss, record)
     training.losses(samples)
     hook.remove()
-    answers = [answer_text(CONTRACT, sample.box_resized) for sample in samples]
+    answers = [answer_of(CONTRACT, sample.box_resized) for sample in samples]
     ids = training.encoder.encode([sample.question for sample in samples], answers).inputs["input_ids"]
     positions = search_tokens(ids, training.model.config.image_token_id, 96)
     expected = torch.stack([state[row] for state, row in zip(states[0], positions, strict=True)])

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from data_prep.geometry import Box
-from data_prep.prompts import BUILT_IN, answer_text
+from data_prep.prompts import BUILT_IN, answer_of
 from data_prep.world.vocabulary import COLOURS, SHAPES
 from data_prep.world.words import Phrase
 from models.grounder import Answer
@@ -51,7 +51,7 @@ def spelled(text: str) -> list[int]:
 
 
 def test_only_the_answer_is_learned() -> None:
-    answers = [answer_text(CONTRACT, (1, 20, 112, 84)), answer_text(CONTRACT, None)]
+    answers = [answer_of(CONTRACT, (1, 20, 112, 84)), answer_of(CONTRACT, None)]
     image = np.zeros((112, 112, 3), np.uint8)
     questions = [Question(image, "the red ball"), Question(image, "it", image[:30, :30])]
     encoded = QuestionEncoder(PROCESSOR, CONTRACT).encode(questions, answers)

@@ -1,23 +1,123 @@
-"""Real models of the two families, far too small to be any good, saved as checkpoints."""
+"""Real models of every kind, far too small to be any good, saved as checkpoints."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from transformers import (
+    Qwen2VLImageProcessor,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
+)
 
-from data_prep.prompts import BUILT_IN, write_contract
-from models.nano import build_grounder, build_processor
+from data_prep.prompts import BUILT_IN, Contract, write_contract
+from models.families import QwenVL, QwenVLProcessor
+from models.nano import CHAT_TEMPLATE, build_grounder, build_processor, build_tokenizer
 from models.sam2 import build_model, nano_config
 from models.sam2 import build_processor as build_sam2_processor
 from models.sam2_checkpoint import save_sam2
 
+SHORT3 = replace(
+    BUILT_IN["short"],
+    coordinates="thousand",
+    side_multiple=32,
+    min_pixels=12 * 8 * 32 * 32,
+    max_pixels=12 * 8 * 32 * 32,
+    search_size=(12 * 32, 8 * 32),
+    template_pixels=2 * 2 * 32 * 32,
+)
+"""The contract `short` for Qwen3-VL."""
 
-def save_grounder(folder: Path, with_contract: bool = True) -> Path:
-    """A Qwen2.5-VL of one layer with random weights, processor and contract."""
-    processor = build_processor()
-    build_grounder(processor, width=32, layers=1, vision_layers=2).save_pretrained(folder)
+
+def build_processor3() -> Qwen3VLProcessor:
+    """The small grounder's tokenizer with Qwen3-VL's image processor."""
+    return Qwen3VLProcessor(
+        image_processor=Qwen2VLImageProcessor(
+            image_mean=[0.5] * 3, image_std=[0.5] * 3, patch_size=16, merge_size=2, temporal_patch_size=2
+        ),
+        tokenizer=build_tokenizer(),
+        video_processor=Qwen3VLVideoProcessor(),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_grounder3(
+    processor: QwenVLProcessor, width: int = 128, layers: int = 5, vision_layers: int = 4, seed: int = 0
+) -> Qwen3VLForConditionalGeneration:
+    """A small Qwen3-VL; every layer of its vision tower but the last goes into the language model too."""
+    torch.manual_seed(seed)
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    heads = width // 32
+    config = Qwen3VLConfig(
+        text_config={
+            "vocab_size": len(processor.tokenizer),
+            "hidden_size": width,
+            "intermediate_size": width * 3,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 2),
+            "head_dim": 32,
+            "max_position_embeddings": 4096,
+            "initializer_range": 0.06,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 5.0,
+                "mrope_section": [6, 5, 5],
+                "mrope_interleaved": True,
+            },
+            "bos_token_id": tokens("<|endoftext|>"),
+            "eos_token_id": tokens("<|im_end|>"),
+            "pad_token_id": tokens("<|endoftext|>"),
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": vision_layers,
+            "hidden_size": width,
+            "intermediate_size": width * 2,
+            "num_heads": heads,
+            "out_hidden_size": width,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": list(range(vision_layers - 1)),
+            "initializer_range": 0.06,
+        },
+        image_token_id=tokens("<|image_pad|>"),
+        video_token_id=tokens("<|video_pad|>"),
+        vision_start_token_id=tokens("<|vision_start|>"),
+        vision_end_token_id=tokens("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    model = Qwen3VLForConditionalGeneration(config)
+    model.generation_config.do_sample = False
+    return model
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """What builds the small models of a family, and the contract that they are asked by."""
+
+    contract: Contract
+    build_processor: Callable[[], QwenVLProcessor]
+    build_grounder: Callable[..., QwenVL]
+
+
+TINY = {
+    "qwen2_5_vl": Tiny(BUILT_IN["short"], build_processor, build_grounder),
+    "qwen3_vl": Tiny(SHORT3, build_processor3, build_grounder3),
+}
+"""By the names of models/families.py."""
+
+
+def save_grounder(folder: Path, with_contract: bool = True, family: str = "qwen2_5_vl") -> Path:
+    """A model of one layer with random weights, processor and contract."""
+    tiny = TINY[family]
+    processor = tiny.build_processor()
+    tiny.build_grounder(processor, width=32, layers=1, vision_layers=2).save_pretrained(folder)
     processor.save_pretrained(folder)
     if with_contract:
-        write_contract(folder, BUILT_IN["short"])
+        write_contract(folder, tiny.contract)
     return folder
 
 

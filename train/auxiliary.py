@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from data_prep.geometry import Size
-from data_prep.resizing import SIDE_MULTIPLE
 from data_prep.world.vocabulary import COLOURS, SHAPES
 from train.samples import Sample
 from train.shots import FREE, UNCLEAR, Shot
@@ -142,10 +141,11 @@ def _edges(shots: Sequence[Shot], owners: torch.Tensor) -> torch.Tensor:
     for row, shot in enumerate(shots):
         table = torch.tensor([thing.box_resized or (0.0,) * 4 for thing in shot.things])
         boxes[row] = table[owners[row].clamp(min=0).long().cpu()]
+    side = shots[0].image.shape[1] / columns  # of a token, in pixels
     y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
     middle = torch.stack([x, y, x, y], dim=-1).flatten(0, 1)
     signs = torch.tensor([-1.0, -1.0, 1.0, 1.0])
-    return ((boxes / SIDE_MULTIPLE - middle) * signs).to(owners.device)
+    return ((boxes / side - middle) * signs).to(owners.device)
 
 
 def search_tokens(input_ids: torch.Tensor, image_token: int, count: int) -> torch.Tensor:

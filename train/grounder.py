@@ -14,19 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
 from data_prep.geometry import Size
 from data_prep.prompts import BUILT_IN, answer_text, write_contract
-from data_prep.resizing import SIDE_MULTIPLE
+from data_prep.sampling.pictures import size_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
-from models.fast_vision import quicken
+from models.families import QwenVL, family_of
 from models.grounder import Grounder
 from models.nano import build_grounder, build_processor
 from models.questions import Encoded, Question, QuestionEncoder
-from models.reading import read, see
+from models.reading import Seen, read, see
 from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
 from train.auxiliary import (
     LookFigures,
@@ -49,7 +48,7 @@ from train.shots import PoolKind, Shot, ShotPool, open_pool
 EVALUATE_BATCH = 32
 
 
-class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
+class GrounderTraining(Curriculum[QwenVL, Stage]):
     """The small grounder and where it stands in the curriculum."""
 
     def __init__(self, recipe: GrounderRecipe, out: Path, device: torch.device) -> None:
@@ -63,7 +62,7 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         )
         if recipe.initial:
             self._start_from(recipe.initial)
-        quicken(self.model.model.visual)
+        family_of(self.model).quicken(self.model.model.visual)
         self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
         self.model.train()
         self.weights = TokenWeights(self.processor.tokenizer, recipe.decision_weight)
@@ -152,7 +151,9 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
 
     def losses(self, samples: Sequence[Sample], language: bool = True) -> dict[str, torch.Tensor]:
         """Losses of a batch by name, weighted: what is seen, what is matched, what is answered."""
-        answers = [answer_text(self.contract, sample.box_resized) for sample in samples]
+        answers = [
+            answer_text(self.contract, sample.box_resized, size_of(sample.shot.image)) for sample in samples
+        ]
         encoded = self.encoder.encode([sample.question for sample in samples], answers).to(self.device)
         features = see(self.model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
         losses = {"look": self.recipe.look_weight * self._look_loss(samples, encoded, features)}
@@ -175,18 +176,16 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
         )
         return losses
 
-    def _look_loss(
-        self, samples: Sequence[Sample], encoded: Encoded, features: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def _look_loss(self, samples: Sequence[Sample], encoded: Encoded, features: list[Seen]) -> torch.Tensor:
         """Of every search picture once, however many questions share it."""
         shots = {shown[-1]: sample.shot for shown, sample in zip(encoded.shown, samples, strict=True)}
-        looked_at = torch.stack([features[index] for index in shots])
+        looked_at = torch.stack([features[index].tokens for index in shots])
         return look_loss(self.look_head, looked_at, list(shots.values()))
 
     def _search_tokens(self, encoded: Encoded, hidden: torch.Tensor) -> torch.Tensor:
         """The search images' part of hidden states: (batch, length, width) to (batch, tokens, width)."""
-        width, height = encoded.resized[0]
-        count = (width // SIDE_MULTIPLE) * (height // SIDE_MULTIPLE)
+        (width, height), side = encoded.resized[0], self.contract.side_multiple
+        count = (width // side) * (height // side)
         positions = search_tokens(encoded.inputs["input_ids"], self.model.config.image_token_id, count)
         return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
@@ -211,7 +210,8 @@ class GrounderTraining(Curriculum[Qwen2_5_VLForConditionalGeneration, Stage]):
             questions = [Question(shot.image, "") for shot in shots[start : start + EVALUATE_BATCH]]
             inputs = self.encoder.encode(questions, "").to(self.device).inputs
             features += see(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
-        return look_figures(self.look_head, torch.stack(features), shots)
+        looked_at = torch.stack([seen.tokens for seen in features])
+        return look_figures(self.look_head, looked_at, shots)
 
 
 def _check_layers(recipe: GrounderRecipe) -> None:

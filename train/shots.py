@@ -23,7 +23,7 @@ from data_prep.files import whole_file
 from data_prep.geometry import Box, Size, box_of_mask, jittered, rescale
 from data_prep.parallel import in_processes
 from data_prep.prompts import Contract
-from data_prep.resizing import SIDE_MULTIPLE, resize
+from data_prep.resizing import resize
 from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
 from data_prep.world.film import SLIVER, seen
@@ -91,7 +91,7 @@ def draw_shot(seed: int, preset: WorldPreset, contract: Contract, size: Size) ->
     ]
     facts = {
         "things": [dataclasses.asdict(thing) for thing in things],
-        "owner": _owner(masks, size).tolist(),
+        "owner": _owner(masks, size, contract.side_multiple).tolist(),
     }
     return {
         "picture": _jpeg(resize(image, size), int(rng.integers(*QUALITY))),
@@ -117,9 +117,9 @@ def _templates(rng: np.random.Generator, scene: Scene, contract: Contract) -> li
     return crops
 
 
-def _owner(masks: list[np.ndarray], size: Size) -> np.ndarray:
-    """Which thing fills each token best, int8 (rows, columns)."""
-    grid = size[0] // SIDE_MULTIPLE, size[1] // SIDE_MULTIPLE
+def _owner(masks: list[np.ndarray], size: Size, side: int) -> np.ndarray:
+    """Which thing fills each token of `side` by `side` pixels best, int8 (rows, columns)."""
+    grid = size[0] // side, size[1] // side
     shares = np.stack(
         [cv2.resize(mask.astype(np.float32), grid, interpolation=cv2.INTER_AREA) for mask in masks]
     )

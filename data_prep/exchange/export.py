@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from data_prep.exchange.questions import turn_of
 from data_prep.exchange.vptracker import TOKENS, record_of
 from data_prep.files import whole_file, write_whole
 from data_prep.parallel import in_processes, with_bar
-from data_prep.prompts import write_contract
+from data_prep.prompts import CONTRACT_FILE, write_contract
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair, PairSampler
 
@@ -41,7 +42,7 @@ def export(plan: ExportPlan, numbers: range, workers: int = 0) -> tuple[Path, in
     plan.pairs.sampler()  # here, what is wrong is one line; in a process it would be its traceback
     path = plan.out / RECORDS
     # Pictures are named by number: records of an earlier export must not point at the new ones.
-    for name in (RECORDS, ABOUT, LLAMAFACTORY_INFO):
+    for name in (RECORDS, ABOUT, LLAMAFACTORY_INFO, CONTRACT_FILE):
         (plan.out / name).unlink(missing_ok=True)
     cuts = [numbers[start : start + PART] for start in range(0, len(numbers), PART)]
     parts = in_processes(partial(_part, plan), cuts, workers if len(cuts) > 1 else 1)
@@ -88,8 +89,9 @@ def _write_about(plan: ExportPlan, left_out: list[LeftOut]) -> None:
     """What a trainer has to be told besides the records, and what is not among them."""
     if plan.form in INFO:
         write_whole(plan.out / LLAMAFACTORY_INFO, dataset_info(plan.form, RECORDS))
-    if plan.form != "vptracker":
-        write_contract(plan.out, plan.contract)  # to lie beside the weights that are trained with it
+    if plan.form != "vptracker" and plan.coordinates != "frame":  # pixels that no contract of ours counts
+        # To lie beside the weights that are trained with it.
+        write_contract(plan.out, replace(plan.contract, coordinates=plan.coordinates))
     about = {
         "format": plan.form,
         "coordinates": plan.coordinates,

@@ -8,12 +8,13 @@ from pathlib import Path
 from configs.errors import UserError
 from data_prep.files import inside
 from data_prep.geometry import Box, Size, clamp, rescale
-from data_prep.prompts import BUILT_IN, Contract, box_text, parse_box, read_contract
+from data_prep.prompts import BUILT_IN, Contract, counted_size, read_contract
 from data_prep.sampling.lines import PairPlan
 
-LEAST_PIXELS = 56 * 56  # below it, the processors of Qwen2-VL and Qwen2.5-VL enlarge a picture
+LEAST_PIXELS = {28: 56 * 56, 32: 256 * 256}
+"""Below it, the published processors of Qwen2.5-VL and of Qwen3-VL enlarge a picture; by a side's divisor."""
+
 MOST_PIXELS = 768 * 768  # above it, LLaMA-Factory shrinks one
-THOUSAND = (1000, 1000)
 STEERING = re.compile(
     r"<\|[^|]*\|>|</?(?:image|video|audio|bbox|ref-object|cot-process|start-image|ref|template|search)>"
 )
@@ -47,18 +48,25 @@ def contract_of(name: str) -> Contract:
 def safe(contract: Contract) -> Contract:
     """A contract whose pictures no trainer resizes again.
 
-    Their sides are multiples of 28; here their pixels come within the limits that ms-swift,
+    Their sides are multiples of the contract's; here their pixels come within the limits that ms-swift,
     LLaMA-Factory and transformers have unless they are told otherwise. Raises UserError for a contract whose
-    one size of search frames lies beyond them: its model knows no other.
+    one size of search frames lies beyond them, since its model knows no other, and for one whose sides suit
+    neither Qwen2.5-VL nor Qwen3-VL.
     """
     width, height = contract.search_size
-    if width and not LEAST_PIXELS <= width * height <= MOST_PIXELS:
+    least = LEAST_PIXELS.get(contract.side_multiple)
+    if least is None:
+        raise UserError(
+            f"contract=: its side_multiple of {contract.side_multiple} is no model's; "
+            f"give one of {', '.join(map(str, LEAST_PIXELS))}"
+        )
+    if width and not least <= width * height <= MOST_PIXELS:
         raise UserError(
             f"contract=: its search_size of {width}x{height} is one that trainers resize again; give one of "
-            f"{LEAST_PIXELS} to {MOST_PIXELS} pixels"
+            f"{least} to {MOST_PIXELS} pixels"
         )
     search, most, template = (
-        min(max(pixels, LEAST_PIXELS), MOST_PIXELS)
+        min(max(pixels, least), MOST_PIXELS)
         for pixels in (contract.min_pixels, contract.max_pixels, contract.template_pixels)
     )
     return dataclasses.replace(contract, min_pixels=search, max_pixels=most, template_pixels=template)
@@ -75,7 +83,9 @@ def check(form: str, contract: Contract, coordinates: str, fill: bool) -> None:
     if form != "swift" or coordinates == "frame":
         raise UserError("fill=true: only ms-swift fills boxes in, resized or in thousandths; leave fill out")
     if contract.separator != ", " or contract.digits:
-        raise UserError("fill=true: ms-swift writes plain numbers with ', ' between; give contract=qwen")
+        raise UserError(
+            "fill=true: ms-swift writes plain numbers with ', ' between; give contract=qwen or qwen3"
+        )
 
 
 def counted(box_xyxy: Box, frame: Size, resized: Size, coordinates: str) -> Box:
@@ -83,9 +93,8 @@ def counted(box_xyxy: Box, frame: Size, resized: Size, coordinates: str) -> Box:
 
     Raises UserError where, in whole numbers, nothing of it is left.
     """
-    to = {"frame": frame, "resized": resized, "thousand": THOUSAND}[coordinates]
-    box = rescale(clamp(box_xyxy, frame), frame, to)
-    left, top, right, bottom = parse_box(box_text(Contract(), box)) or (0.0, 0.0, 0.0, 0.0)
+    box = rescale(clamp(box_xyxy, frame), frame, counted_size(coordinates, resized, frame))
+    left, top, right, bottom = map(round, box)
     if left >= right or top >= bottom:
         raise UserError(f"its box lies outside the frame or is too small for coordinates={coordinates}")
     return box

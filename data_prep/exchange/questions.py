@@ -10,7 +10,7 @@ from PIL import Image
 from data_prep.exchange.forms import IMAGE, Turn
 from data_prep.exchange.plan import ExportPlan, counted, plain_words
 from data_prep.geometry import Box
-from data_prep.prompts import ANSWER_START, BOX_START, VISIBLE, answer_text, messages
+from data_prep.prompts import ANSWER_START, BOX_START, VISIBLE, answer_of, messages
 from data_prep.sampling.pairs import Pair
 from data_prep.sampling.pictures import pictures_of
 
@@ -47,7 +47,7 @@ def question_text(plan: ExportPlan, words: str) -> str:
 def _answer(plan: ExportPlan, box: Box | None) -> str:
     if box is not None and plan.fill:
         return ANSWER_START + VISIBLE + BOX_START.removesuffix("[") + FILLED_IN + "}"
-    return ANSWER_START + answer_text(plan.contract, box)
+    return ANSWER_START + answer_of(plan.contract, box)
 
 
 def encoded(picture: np.ndarray) -> bytes:
