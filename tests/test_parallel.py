@@ -50,7 +50,7 @@ def test_a_process_that_is_killed_is_told() -> None:
 
 
 WAITING = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from data_prep.parallel import in_processes
 
@@ -60,6 +60,7 @@ def wait(number):
         time.sleep(0.02)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began this with &
     list(in_processes(wait, range(2), 2))
 """
 

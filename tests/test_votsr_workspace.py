@@ -54,7 +54,7 @@ def binary_list(root):
 @pytest.mark.parametrize(
     ("trap", "told"),
     [
-        (shutil.rmtree, "no such workspace; check workspace="),
+        (shutil.rmtree, "no such workspace; check its path"),
         (drop_config, "config.yaml: no such file; point workspace="),
         (break_config, "config.yaml: not YAML"),
         (config_of_words, "config.yaml: not a YAML mapping"),

@@ -30,7 +30,7 @@ def read_config(root: Path) -> dict[str, Any]:
     Raises UserError where there is none or it is not a YAML mapping.
     """
     if not root.is_dir():
-        raise UserError(f"{root}: no such workspace; check workspace=, or make one with task=votsr_init")
+        raise UserError(f"{root}: no such workspace; check its path, or make one with task=votsr_init")
     return read_yaml(
         root / "config.yaml", "point workspace= at a VOTSr workspace, or make one with task=votsr_init"
     )
