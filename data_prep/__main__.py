@@ -119,13 +119,13 @@ def _look(settings: DataSettings) -> None:
 
 
 def _pair_plan(settings: DataSettings) -> "PairPlan":
-    from data_prep.index.build import index_path
+    from data_prep.index.build import indexes_of
     from data_prep.sampling.lines import PairPlan
 
     if not settings.data:
         task = settings.task
         raise UserError(f"task={task}: name data sets that were indexed, as data=[tnl2k,tnllt] weights=[7,3]")
-    indexes = tuple(index_path(Path(settings.indexes), name, settings.split) for name in settings.data)
+    indexes = indexes_of(Path(settings.indexes), settings.data, settings.splits or [settings.split])
     return PairPlan(indexes, settings.pairs, settings.seed, tuple(settings.weights))
 
 

@@ -50,6 +50,10 @@ class DataSettings:
     split: str = key(
         "train", "task=check, index, sample, export: train, test, val, …; whatever the data set calls it"
     )
+    splits: list[str] = key(
+        [],
+        "task=sample, look, export: the split of each data set, as [vot_train,train]; empty: split= for all",
+    )
     root: str = key("", "task=check, index: folder in which the data set lies")
     decode: bool = key(
         False,

@@ -35,10 +35,10 @@ FOUND = 0.5  # the overlap from which on a target is found
 WHILE = 10  # frames that a target must stay lost, where it was there all the time
 
 METRICS = (
-    Metric("absent_precision", "Absence precision"),
-    Metric("absent_recall", "Absence recall"),
-    Metric("redetected", "Re-detected"),
-    Metric("redetection", "Re-detection", higher_is_better=False, unit="frames"),
+    Metric("absent_precision", "Absence precision", pooled=True),
+    Metric("absent_recall", "Absence recall", pooled=True),
+    Metric("redetected", "Re-detected", pooled=True),
+    Metric("redetection", "Re-detection", higher_is_better=False, unit="frames", pooled=True),
 )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from omegaconf import OmegaConf
+
 from configs.app import register
 from configs.schema import key
 from data_prep.config import DATA_SETS
@@ -46,7 +48,16 @@ class EvaluationSettings:
     compare: list[str] = key([], "two trackers to compare sequence by sequence; empty: the best two")
     workers: int = key(1, "protocol=davis: processes that compare masks; 0: one a core", minimum=0)
     runs: str = key("", "task=ablation: folder of the sweep's runs")
-    out: str = key("outputs/evaluation/${protocol}", "folder of tables, plots, report and scores.json")
+    out: str = key(
+        "outputs/evaluation/${evaluated:${task},${protocol}}",
+        "folder of tables, plots, report and scores.json",
+    )
 
 
+def evaluated(task: str, protocol: str) -> str:
+    """The default name of a run's folder."""
+    return protocol if task == "score" else task
+
+
+OmegaConf.register_new_resolver("evaluated", evaluated, replace=True)
 register("evaluation", EvaluationSettings)

@@ -11,12 +11,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure: its key in `scores.json`, what it is called in a table, whether more is better."""
+    """One figure: its key in `scores.json`, what it is called in a table, whether more is better.
+
+    `pooled`: over the frames or losses of all sequences together. Their means over sequences say something
+    else, so two trackers are not compared by it sequence by sequence.
+    """
 
     key: str
     title: str
     higher_is_better: bool = True
     unit: str = "%"
+    pooled: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -154,7 +154,10 @@ def test_lines_too_many_are_cut_and_noted(toolkit):
 def test_nan_is_a_fault_only_where_the_protocol_takes_none(toolkit):
     path = toolkit / "tracking_results" / "good_tracking_result" / "s1.txt"
     path.write_text("10,10,20,20\nNaN,NaN,NaN,NaN\n")
-    assert scored(toolkit).trackers[0].by_sequence["precision"][1] == pytest.approx(100)
+    found = scored(toolkit)
+    assert found.trackers[0].by_sequence["precision"][1] == pytest.approx(100)
+    (note,) = found.notes
+    assert note.startswith(f"{path}: line 2: 1 boxes of this tracker have NaN")
     assert faults(toolkit, pytracking.PROTOCOL)[0].startswith(f"{path}: line 2 has NaN")
     counted = scored(toolkit, pytracking.PROTOCOL, missing="count", trackers=["good"])
     assert counted.trackers[0].by_sequence["precision"][1] == 50

@@ -45,6 +45,8 @@ def test_an_index_is_made_once_and_pairs_are_drawn_from_it(
     assert all(Path(json.loads(line)["search"]["image"]).is_file() for line in whole)
     assert run(*SAMPLE, "first=10", "n=20") == 0
     assert (here / "drawn" / "pairs.jsonl").read_text().splitlines() == whole[10:]
+    assert run(*SAMPLE, "split=test", "splits=[all]") == 0, "each data set's own goes before split="
+    assert (here / "drawn" / "pairs.jsonl").read_text().splitlines() == whole
 
 
 def test_what_is_left_out_is_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +65,8 @@ def test_what_is_left_out_is_told(here: Path, capsys: pytest.CaptureFixture[str]
         (("task=index", "data=[tnllt]", "root=set"), "train_split.txt: no such file"),
         (("task=index", "data=[tnlt]", "root=set"), "data"),
         (("task=sample",), "name data sets that were indexed"),
+        (("task=sample", "data=[tnl2k,tnllt,lasot]", "splits=[train,all]"), "give a split for each of tnl2k"),
+        (("task=sample", "data=[got10k,tnllt]", "splits=[vot_train,all]"), "got10k-vot_train.arrow: no such"),
         (("task=sample", "data=[tnl2k]"), "tnl2k-train.arrow: no such index; make it with task=index"),
     ],
 )

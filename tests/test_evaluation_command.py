@@ -81,6 +81,16 @@ def test_figures_there_are_none_of_are_null(run, tmp_path):
     assert scores["absent_recall"] == 0
 
 
+def test_nothing_of_an_earlier_report_is_left(run, benchmark, tmp_path):
+    assert run()[0] == 0
+    assert (tmp_path / "out" / "comparison.csv").is_file()
+    (tmp_path / "out" / "mine.txt").write_text("kept")
+    assert run("protocol=otb", "trackers=[t0]")[0] == 0
+    left = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert {"mine.txt", "table.csv", "success.png", "report.html"} <= left
+    assert not any(name.startswith(("comparison", "norm_precision")) for name in left)
+
+
 def test_keys_that_cannot_be_are_refused(run, benchmark):
     for key, words in (
         ("protocol=tnlt", "did you mean tnllt?"),
@@ -121,7 +131,9 @@ def test_a_data_set_by_index_with_pictures_of_its_frames(run, tmp_path):
 def test_a_protocol_says_which_layouts_it_reads(run, benchmark):
     for keys, words in (
         (("protocol=votsr",), "protocol=votsr reads votsr"),
-        (("layout=votsr",), "protocol=tnllt reads toolkit"),
+        (("layout=votsr",), "a workspace is scored with protocol=votsr"),
+        (("protocol=davis", "data=tnllt", "split=all"), "data=tnllt: has no masks; protocol=davis takes ref"),
+        (("sequences=nolist.txt",), "sequences=nolist.txt: no such file"),
         (("data=tnllt", "sequences=list.txt"), "a split is scored whole"),
         (("protocol=davis",), "needs the data set"),
         (("protocol=davis", "data=refdavis", "split=val"), "protocol=davis reads expressions"),

@@ -1,10 +1,13 @@
 """Two trackers compared: deltas of sequences that count for both, an honest interval, and true words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluation_miniature import FAIR, GOOD, POOR, evaluation, tracker
 
 from configs.errors import UserError
+from evaluation.absence import METRICS as ABSENCE
 from evaluation.report.compare import bootstrap_interval, compare, signed
 
 
@@ -72,6 +75,20 @@ def test_weights_count_in_mean_and_interval():
     found = by_key("good", "fair", weights=weights)["success"]
     assert found.mean == pytest.approx(20.0, abs=0.01)
     assert found.high == pytest.approx(20.0, abs=0.01)
+
+
+def test_figures_of_all_frames_together_are_not_compared_by_sequence():
+    plain = evaluation()
+    metrics = tuple(replace(each, pooled=each.key == "delay") for each in plain.measures.metrics)
+    pooled = replace(plain, measures=replace(plain.measures, metrics=metrics))
+    assert {each.metric.key for each in compare(pooled, "good", "fair")} == {"success", "precision"}
+    assert all(each.pooled for each in ABSENCE)
+
+
+def test_a_sequence_without_weight_takes_no_part():
+    weights = np.array([1.0, 0, 0, 0, 0, 0])
+    found = by_key("good", "fair", weights=weights)["success"]
+    assert found.sequences == ("ball-1",) and found.mean == 10 and np.isnan(found.low)
 
 
 def test_one_common_sequence_has_no_interval():

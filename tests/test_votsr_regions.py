@@ -117,7 +117,19 @@ def test_a_line_that_is_no_mask_is_none(line):
 
 @pytest.mark.parametrize(
     "line",
-    ["", "x", "m", "m1,2,3", "m0,0,2,2,9", "m0,0,2,2,-1,3", "m0,0,99999,999999,0", "m0,0,2,2,a", "\x01"],
+    [
+        "",
+        "x",
+        "nan",
+        "inf",
+        "m",
+        "m1,2,3",
+        "m0,0,2,2,9",
+        "m0,0,2,2,-1,3",
+        "m0,0,99999,999999,0",
+        "m0,0,2,2,a",
+        "\x01",
+    ],
 )
 def test_a_broken_line_is_told_with_its_number(tmp_path, line):
     path = tmp_path / "r.txt"

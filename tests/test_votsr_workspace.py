@@ -55,7 +55,7 @@ def binary_list(root):
     ("trap", "told"),
     [
         (shutil.rmtree, "no such workspace; check its path"),
-        (drop_config, "config.yaml: no such file; point workspace="),
+        (drop_config, "config.yaml: no such file; name the folder of a VOTSr workspace"),
         (break_config, "config.yaml: not YAML"),
         (config_of_words, "config.yaml: not a YAML mapping"),
         (drop_list, "list.txt: no such file; write the name"),

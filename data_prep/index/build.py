@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,17 @@ Read = tuple[dict[str, Any], tuple[str, ...]] | LeftOut
 def index_path(folder: Path, data: str, split: str) -> Path:
     """Where the index of a split lies in the folder of all indexes."""
     return folder / f"{data}-{split}{ENDING}"
+
+
+def indexes_of(folder: Path, names: Sequence[str], splits: Sequence[str]) -> tuple[Path, ...]:
+    """The indexes of data sets; one split is that of all of them.
+
+    Raises UserError where there are more splits than one and not as many as data sets.
+    """
+    each = list(splits) * len(names) if len(splits) == 1 else splits
+    if len(each) != len(names):
+        raise UserError(f"splits={list(splits)}: give a split for each of {', '.join(names)}")
+    return tuple(index_path(folder, name, split) for name, split in zip(names, each, strict=True))
 
 
 def build_index(

@@ -9,6 +9,7 @@ first column for an empty mask, so a mask one pixel wide, written tight, is lost
 reads as the toolkit does.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 from data_prep.geometry import Size
 
 ABSENT = "0"
+SHOWN = 40  # letters of a faulty line in a message
 LARGEST_WINDOW = 2**30  # pixels: a line that speaks of more is damaged
 
 
@@ -95,7 +97,10 @@ def read_runs(line: str) -> Runs | None:
     if not line.startswith("m"):
         _check_numbers(line)
         return None
-    left, top, width, height, *lengths = map(int, line[1:].split(","))
+    try:
+        left, top, width, height, *lengths = map(int, line[1:].split(","))
+    except ValueError:
+        raise ValueError(f"{_shown(line)} is no mask: m, then left, top, width, height, runs") from None
     filled = sum(lengths)
     if min(width, height, *lengths, 0) < 0 or not filled <= width * height <= LARGEST_WINDOW:
         raise ValueError(f"runs of {filled} pixels do not fit a window of {width}x{height}")
@@ -105,8 +110,16 @@ def read_runs(line: str) -> Runs | None:
 def _check_numbers(line: str) -> None:
     if not line:
         raise ValueError("the line is empty")
-    for number in line.split(","):
-        float(number)
+    try:
+        numbers = [float(number) for number in line.split(",")]
+    except ValueError:
+        raise ValueError(f"{_shown(line)} is no region") from None
+    if len(numbers) == 1 and not math.isfinite(numbers[0]):  # a code; the toolkit does not get past it
+        raise ValueError(f"{_shown(line)} is no region")
+
+
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= SHOWN else f"{line[:SHOWN]}…")
 
 
 def _clipped(window: Window, size: Size) -> Window:

@@ -32,7 +32,7 @@ def read_config(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise UserError(f"{root}: no such workspace; check its path, or make one with task=votsr_init")
     return read_yaml(
-        root / "config.yaml", "point workspace= at a VOTSr workspace, or make one with task=votsr_init"
+        root / "config.yaml", "name the folder of a VOTSr workspace, or make one with task=votsr_init"
     )
 
 

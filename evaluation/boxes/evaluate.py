@@ -24,6 +24,7 @@ def evaluate_boxes(protocol: BoxProtocol, settings: EvaluationSettings) -> Evalu
 
     Raises UserError, a line for each fault of all their files, before anything is told of any of them.
     """
+    layout_of(settings)  # before anything is read
     truth, notes = truth_of(protocol, settings)
     faults = Faults(settings.missing == "count")
     scored = _scored(protocol, truth, folders_of(settings, truth.sequences), faults)
@@ -67,14 +68,20 @@ def truth_of(protocol: BoxProtocol, settings: EvaluationSettings) -> tuple[BoxTr
     return read_annos(Path(settings.truth), sequences, protocol.absent_flag, protocol.needs_flags)
 
 
+def layout_of(settings: EvaluationSettings) -> str:
+    """How results lie: as is told, else as goes with the truth. Raises UserError for what is not of boxes."""
+    layout = settings.layout or ("data" if settings.data else "toolkit")
+    if layout not in FOLDERS:
+        known = f"{', '.join(FOLDERS)}; a workspace is scored with protocol=votsr"
+        raise UserError(f"layout={layout}: protocol={settings.protocol} reads {known}")
+    return layout
+
+
 def folders_of(settings: EvaluationSettings, sequences: Sequence[str]) -> list[TrackerFolder]:
     """The folders of the trackers that are to be scored."""
     if not settings.results:
         raise UserError("results: name the folder of the trackers' results, results=DIR")
-    layout, results = settings.layout or "toolkit", Path(settings.results)
-    if layout not in FOLDERS:
-        known = ", ".join(FOLDERS)
-        raise UserError(f"layout={layout}: protocol={settings.protocol} reads {known}")
+    layout, results = layout_of(settings), Path(settings.results)
     inner = results / f"{settings.data}-{settings.split}"  # where `python -m infer data=…` puts them
     found = FOLDERS[layout](inner if settings.data and inner.is_dir() else results, sequences)
     return chosen(found, settings.trackers)

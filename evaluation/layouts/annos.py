@@ -90,6 +90,8 @@ def _found(folder: Path) -> list[str]:
 
 def _listed(sequences: Path, folder: Path, found: list[str]) -> list[str]:
     """The names in a list, all of which are to be found."""
+    if not sequences.is_file():
+        raise UserError(f"sequences={sequences}: no such file; name a list, a sequence a line")
     names, known = read_names(sequences), set(found)
     for name in names:
         if name not in known:
@@ -135,7 +137,7 @@ def _absent(flags: np.ndarray, starts: np.ndarray, absent_flag: int | None, note
         notes.append(
             f"annos/absent: {absent_flag} is taken for absent, since first frames have the other flag"
         )
-    elif np.mean(first == absent_flag) > 0.5:
+    elif np.mean(first == absent_flag) >= 0.5:
         notes.append(
             f"annos/absent: most first frames have the flag {absent_flag}, which this protocol takes for "
             "absent; is this its benchmark?"

@@ -27,7 +27,9 @@ def read_results(
         _wrong_lines(paths[number], [each for each in wrong if each[0] <= truth.lengths[number]], faults)
     _lengths(paths, tables, truth, faults)
     boxes, missing = _placed(tables, truth)
-    if not takes_nan:
+    if takes_nan:
+        _odd_boxes(paths, boxes, missing, truth, faults)
+    else:
         missing = _without_nan(paths, boxes, missing, truth, faults)
     return BoxResults(folder.tracker, boxes, missing if missing.any() else None)
 
@@ -81,6 +83,18 @@ def _placed(tables: Tables, truth: BoxTruth) -> tuple[np.ndarray, np.ndarray]:
         lines = np.array([line - 1 for line, _ in wrong])
         missing[truth.starts[number] + lines[lines < truth.lengths[number]]] = True
     return boxes, missing
+
+
+def _odd_boxes(
+    paths: list[str], boxes: np.ndarray, missing: np.ndarray, truth: BoxTruth, faults: Faults
+) -> None:
+    """Note boxes that are no place and not the usual zeros: protocols count them in ways of their own."""
+    odd = np.flatnonzero((~np.isfinite(boxes).all(axis=0) | (boxes[2:] < 0).any(axis=0)) & ~missing)
+    if len(odd):
+        number = int(np.searchsorted(truth.starts, odd[0], side="right")) - 1
+        line = int(odd[0] - truth.starts[number]) + 1
+        told = f"{len(odd)} boxes of this tracker have NaN, infinity or negative sides"
+        faults.notes.append(f"{paths[number]}: line {line}: {told}; they count as the formula says")
 
 
 def _without_nan(

@@ -15,7 +15,7 @@ THRESHOLDS = np.linspace(0, 1, 21)
 CURVE = Curve("success", "Success", "Overlap threshold", "Pairs [%]", THRESHOLDS, SIMILARITY.key)
 MEASURES = Measures(
     "votsr",
-    (SIMILARITY, TOOLKIT, Metric("iou_present", "IoU when present"), *ABSENCE),
+    (SIMILARITY, TOOLKIT, Metric("iou_present", "IoU when present", pooled=True), *ABSENCE),
     (CURVE,),
     "Over pairs of a prompt and an annotated frame, less the pixels of the ignore mask: the IoU of the "
     "masks, 1 where both are empty, 0 where one is. A sequence scores the mean of its pairs, all of them "

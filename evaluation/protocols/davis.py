@@ -81,7 +81,7 @@ def evaluate_masks(
         raise UserError(f"{unknown[0]}: no such tracker; there are {', '.join(trackers_in(results))}")
     lacks = [line for root in roots for line in _lacks(root, entries, layout)]
     if lacks and missing == "error":
-        raise UserError("\n".join(f"{line}; track it again, or count it" for line in lacks))
+        raise UserError("\n".join(f"{line}; track it again, or give missing=count" for line in lacks))
     work = partial(score_target, reader, roots, layout)
     videos = list(in_processes(work, entries, workers))
     found = [tracker_scores(videos, number, name, semi) for number, name in enumerate(names)]

@@ -68,12 +68,15 @@ def _workspace(settings: EvaluationSettings) -> Path:
 
 def _mask_set(settings: EvaluationSettings) -> tuple[Reader, Path, str, Path]:
     """Reader, the data set's folder, the split, and the folder of results."""
-    from data_prep.readers.registry import reader_of
+    from data_prep.readers.registry import READERS, reader_of
 
     if not (settings.data and settings.truth and settings.results):
         name = settings.protocol
         raise UserError(f"protocol={name}: needs the data set, data=NAME split=… truth=DIR results=DIR")
     reader = reader_of(settings.data, settings.split)
+    if reader.masks is None:
+        known = ", ".join(name for name, each in READERS.items() if each.masks is not None)
+        raise UserError(f"data={settings.data}: has no masks; protocol={settings.protocol} takes {known}")
     return reader, Path(settings.truth), settings.split, Path(settings.results)
 
 

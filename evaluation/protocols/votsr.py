@@ -49,7 +49,7 @@ def evaluate_workspace(
     names = tuple(trackers) or trackers_in(root)
     results, lacks, too_long = _read_results(workspace, truths, names)
     if missing == "error" and (told := [line for lines in lacks.values() for line in lines]):
-        raise UserError("\n".join(f"{line}; track this prompt again, or count it" for line in told))
+        raise UserError("\n".join(f"{line}; track this prompt again, or give missing=count" for line in told))
     notes = [*workspace.warnings, *(problem.reason for problem in workspace.problems)]
     notes += [f"{name}: no annotated frame; it is not scored" for name in without]
     notes += [f"{line}; its pairs score 0" for lines in lacks.values() for line in lines]

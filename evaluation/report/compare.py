@@ -89,7 +89,7 @@ def signed(value: float) -> str:
 
 
 def compare(evaluation: Evaluation, a: str, b: str) -> list[Comparison]:
-    """Compare two trackers by every metric for which sequences count for both.
+    """Compare two trackers by every metric that is a mean over sequences, where some count for both.
 
     Raises UserError for a tracker that was not scored, and for one compared with itself.
     """
@@ -99,7 +99,8 @@ def compare(evaluation: Evaluation, a: str, b: str) -> list[Comparison]:
     return [
         _by_metric(evaluation, ours, theirs, metric)
         for metric in evaluation.measures.metrics
-        if metric.key in ours.by_sequence
+        if not metric.pooled
+        and metric.key in ours.by_sequence
         and metric.key in theirs.by_sequence
         and np.isfinite(ours.by_sequence[metric.key] - theirs.by_sequence[metric.key]).any()
     ]
@@ -119,7 +120,8 @@ def _by_metric(
 ) -> Comparison:
     of_a, of_b = ours.by_sequence[metric.key], theirs.by_sequence[metric.key]
     weights = evaluation.benchmark.weights
-    counting = np.flatnonzero(np.isfinite(of_a - of_b))
+    counts = np.isfinite(of_a - of_b) if weights is None else np.isfinite(of_a - of_b) & (weights > 0)
+    counting = np.flatnonzero(counts)
     deltas = (of_a - of_b)[counting]
     order = counting[np.argsort(-deltas, kind="stable")]
     deltas = (of_a - of_b)[order]

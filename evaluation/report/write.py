@@ -14,10 +14,12 @@ from evaluation.report.picture_source import PictureSource
 from evaluation.report.plots import write_plots
 from evaluation.report.score_sheets import about, attribute_sheet, overall_sheet, sequence_sheet
 from evaluation.report.sheet import Sheet
+from evaluation.report.styles import FORMATS
 from evaluation.report.table import print_lines, print_sheet
 from evaluation.scores import Evaluation
 
 PAGE, PLOTS = "report.html", "plots"
+OWN = ("table.*", "attributes.*", "comparison.*", "sequences.csv", *(f"{PLOTS}/*.{kind}" for kind in FORMATS))
 
 
 def write_report(
@@ -45,15 +47,18 @@ def write_report(
     plots = write_plots(evaluation, comparisons, out / PLOTS)
     written += [file for plot in plots for file in plot.files]
     frames = pictures.pictures(*pair) if pictures and pair else []
-    return [_write(out / PAGE, page(evaluation, plots, comparisons, frames)), *written]
+    written.insert(0, _write(out / PAGE, page(evaluation, plots, comparisons, frames)))
+    for old in {path for pattern in OWN for path in out.glob(pattern)} - set(written):
+        old.unlink()  # of an earlier report, which had more trackers or other metrics
+    return written
 
 
 def print_report(evaluation: Evaluation, compare: tuple[str, str] | None = None) -> None:
-    """Print the table of all trackers, and what two of them say against each other."""
+    """Print the table of all trackers, and how two of them compare by the figure that ranks them."""
     print_sheet(overall_sheet(evaluation))
     pair = compare or _best_two(evaluation)
     if pair:
-        print_lines(each.words() for each in compare_trackers(evaluation, *pair))
+        print_lines(["", *(each.words() for each in compare_trackers(evaluation, *pair)[:1])])
 
 
 def _best_two(evaluation: Evaluation) -> tuple[str, str] | None:
