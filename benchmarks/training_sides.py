@@ -59,9 +59,7 @@ def ours(work: Work) -> Run:
     """Fine-tune as `python -m train recipe=sft` does."""
     _fresh(work)
     model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
-    accelerator = Accelerator(
-        cpu=work.device.type == "cpu", mixed_precision="bf16" if work.dtype == "bfloat16" else "no"
-    )
+    accelerator = Accelerator(cpu=work.device.type == "cpu", mixed_precision=work.mixed)
     training = SftTraining(work.recipe, model, work.root / "ours", accelerator)
     stamps = Stamps(work.root / "ours")
     training.metrics = stamps

@@ -39,6 +39,11 @@ class Work:
         """Optimizer steps of one run."""
         return self.recipe.pairs // self.recipe.batch
 
+    @property
+    def mixed(self) -> str:
+        """Accelerate's name of the precision."""
+        return "bf16" if self.dtype == "bfloat16" else "no"
+
     def plan(self) -> PairPlan:
         """The pairs of a run."""
         return plan_of(self.recipe.learn, self.recipe.seed, self.root / "worlds")

@@ -21,6 +21,7 @@ from configs.errors import UserError
 from data_prep.prompts import write_contract
 from models.adapters import named_base
 from models.config import GrounderConfig
+from models.fast_adapters import quicken_adapters
 from models.grounder import Grounder
 from models.packing import attend_packed
 from train.schedule import warmed_cosine
@@ -55,6 +56,7 @@ class SftTraining:
             self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judge]
         self.grounder = Grounder.load(dataclasses.replace(model, box_floor=0.0), accelerator.device)
         self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed)
+        quicken_adapters(self.grounder.model)
         if recipe.packed:
             attend_packed(self.grounder.model)
         if recipe.checkpointing:
