@@ -12,7 +12,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionA
 
 from data_prep.prompts import ANSWER_START, answer_text, messages
 from models.families import FAMILIES, QwenVL, QwenVLProcessor
-from models.fast_vision import BatchedWindowAttention, LinearPatchEmbed, quicken
+from models.fast_vision import LinearPatchEmbed, WindowAttention, quicken
 from models.questions import Encoded, Question, QuestionEncoder
 from models.reading import read, see
 from tests.tiny_models import TINY
@@ -231,17 +231,17 @@ def test_features_lie_row_by_row() -> None:
 # ---- the quicker tower ---------------------------------------------------------------------------
 
 
-def attentions(windowed: QwenVL) -> tuple[Qwen2_5_VLVisionAttention, BatchedWindowAttention]:
+def attentions(windowed: QwenVL) -> tuple[Qwen2_5_VLVisionAttention, WindowAttention]:
     theirs = copy.deepcopy(windowed.model.visual.blocks[0].attn)
     ours = copy.deepcopy(theirs)
-    ours.__class__ = BatchedWindowAttention
+    ours.__class__ = WindowAttention
     return theirs, ours
 
 
 def attended(attention: torch.nn.Module, bounds: list[int]) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    hidden, angles = torch.randn(24, 64, generator=generator), torch.randn(24, 32, generator=generator)
-    positions = angles.cos(), angles.sin()
+    hidden, angles = torch.randn(24, 64, generator=generator), torch.randn(24, 16, generator=generator)
+    positions = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)  # halves are alike, as the library's
     return attention(hidden, cu_seqlens=torch.tensor(bounds), position_embeddings=positions).detach()
 
 
@@ -278,4 +278,4 @@ def test_quickening_changes_no_weights_nor_names(windowed: QwenVL) -> None:
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert isinstance(model.model.visual.patch_embed, LinearPatchEmbed)
-    assert all(isinstance(block.attn, BatchedWindowAttention) for block in model.model.visual.blocks)
+    assert all(isinstance(block.attn, WindowAttention) for block in model.model.visual.blocks)
