@@ -254,10 +254,32 @@ def test_batched_windows_attend_as_the_librarys(windowed: QwenVL, bounds: list[i
 
 def test_equal_windows_are_one_call(windowed: QwenVL, monkeypatch: pytest.MonkeyPatch) -> None:
     _, ours = attentions(windowed)
-    monkeypatch.setattr(Qwen2_5_VLVisionAttention, "forward", None)
+    calls = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: calls.append(a) or attend(*a, **k)
+    )
     attended(ours, [0, 8, 16, 24])
-    with pytest.raises(TypeError):
-        attended(ours, [0, 8, 20, 24])
+    assert len(calls) == 1
+    attended(ours, [0, 8, 20, 24])
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_the_quicker_tower_gives_the_librarys_features(windowed: QwenVL, gradients: bool) -> None:
+    theirs, ours = windowed.model.visual, copy.deepcopy(windowed.model.visual)
+    quicken(ours)
+    patches = torch.randn(2 * 8 * 12, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
+    grids = torch.tensor([[1, 8, 12], [1, 12, 8]])
+    with torch.set_grad_enabled(gradients):
+        both = [tower(patches, grid_thw=grids).pooler_output for tower in (ours, theirs)]
+    torch.testing.assert_close(*both, rtol=1e-4, atol=1e-5)
+    if gradients:
+        for features in both:
+            features.square().sum().backward()
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max()))
+        theirs.zero_grad()
 
 
 def test_patches_are_embedded_as_by_the_convolution(windowed: QwenVL) -> None:
