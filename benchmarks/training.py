@@ -8,8 +8,8 @@ step must agree. Sides take turns; told are pairs a second by the median step, o
 and of the training process's processor time, which others at work on the machine disturb less. Then each part
 of ours is taken away alone.
 
-Where an NVIDIA GPU is there, also a published size with random weights in bfloat16, with samples a second, peak
-memory and, for ours, the share of the device's peak arithmetic that the model's own takes (MFU).
+Where an NVIDIA GPU is there, also a published size with random weights in bfloat16, with pairs a second,
+peak memory, and the share of the device's peak arithmetic that the model's own takes (MFU).
 """
 
 import argparse
@@ -17,7 +17,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +28,7 @@ from benchmarks.machine import machine
 from benchmarks.training_parts import gains
 from benchmarks.training_sides import ours, theirs
 from benchmarks.training_work import Run, Work, published_work, small_work
+from train.sft.arithmetic import peak_of
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}  # relative, of the first step's loss
 
@@ -72,12 +73,16 @@ def compare(work: Work, rounds: int) -> dict[str, Any]:
     difference = _agree(work, *runs[0])
     (fast, fast_cpu), (slow, slow_cpu) = (_rates(side, work) for side in zip(*runs, strict=True))
     peaks = [max(run.peak_gib for run in side) for side in zip(*runs, strict=True)]
-    print(f"{'':<10}{'pairs/s':>10}{'of processor':>14}{'peak GiB':>10}")
-    for name, rates in (("ours", (fast, fast_cpu, peaks[0])), ("TRL", (slow, slow_cpu, peaks[1]))):
-        print(f"{name:<10}{rates[0]:>10.2f}{rates[1]:>14.2f}{rates[2]:>10.1f}")
+    peak = peak_of(work.device)
+    shares = [
+        median(runs[0][0].operations) / work.recipe.batch * rate / (peak or inf) for rate in (fast, slow)
+    ]
+    print(f"{'':<10}{'pairs/s':>10}{'of processor':>14}{'peak GiB':>10}{'MFU':>8}")
+    for name, *told in zip(("ours", "TRL"), (fast, slow), (fast_cpu, slow_cpu), peaks, shares, strict=True):
+        print(f"{name:<10}{told[0]:>10.2f}{told[1]:>14.2f}{told[2]:>10.1f}{told[3]:>8.1%}")
     print(f"ratio {fast / slow:.2f}, of processor time {fast_cpu / slow_cpu:.2f}")
     print(f"losses of the first step differ by {difference:.1e}, relatively")
-    parts = gains(replace(work, root=work.root), len(runs[0][0].seconds))
+    parts = gains(work, work.steps)
     for name, times in parts.items():
         print(f"  without {name:<40}{times:>6.3f} times a step")
     return {
@@ -88,6 +93,7 @@ def compare(work: Work, rounds: int) -> dict[str, Any]:
         "processor_ratio": round(fast_cpu / slow_cpu, 3),
         "first_loss_difference": difference,
         "peak_gib": {"ours": round(peaks[0], 2), "theirs": round(peaks[1], 2)},
+        "mfu": {"ours": round(shares[0], 4), "theirs": round(shares[1], 4)} if peak else None,
         "step_without": {name: round(times, 3) for name, times in parts.items()},
         "flags": work.flags(),
     }

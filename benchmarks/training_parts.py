@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from itertools import count
 from statistics import median
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -66,7 +67,7 @@ def tower_with_gradients(training: SftTraining) -> Iterator[None]:
 @contextmanager
 def plain_tower(_: SftTraining) -> Iterator[None]:
     """The library's own vision tower."""
-    pairs: list[tuple[type, type]] = [
+    pairs: list[tuple[Any, Any]] = [
         (fast_vision.WindowAttention, library.Qwen2_5_VLVisionAttention),
         (fast_vision.LinearPatchEmbed, library.Qwen2_5_VisionPatchEmbed),
         (fast_vision.InPlaceMLP, library.Qwen2_5_VLMLP),
@@ -110,9 +111,9 @@ DECODED = "pictures decoded in workers ahead"
 
 
 def gains(work: Work, steps: int) -> dict[str, float]:
-    """How many times as long a step takes without each part, preparing the batch included where it is part of it.
+    """How many times as long a step takes without each part.
 
-    Also of decoding: a step that reads its pictures itself, as against one that finds them read.
+    The last is a step that reads its pictures itself, as against one that finds them read.
     """
     recipe = replace(work.recipe, workers=0, pairs=work.recipe.batch * (steps + 1) * (len(PARTS) + 1))
     model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
@@ -140,9 +141,7 @@ def _whole(_: SftTraining) -> Iterator[None]:
     yield
 
 
-def _step(
-    training: SftTraining, batches: Iterator[list[MicroBatch]], part: Without
-) -> tuple[float, float]:
+def _step(training: SftTraining, batches: Iterator[list[MicroBatch]], part: Without) -> tuple[float, float]:
     """Seconds that reading a step's pairs took, and the step itself."""
     stamps = [_now()]
     with part(training):

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ class Stamps(Metrics):
         super().__init__(out, writes=False)
         self.walls, self.processor = [time.perf_counter()], [time.process_time()]
         self.losses: list[float] = []
+        self.operations: list[float] = []
         self.pending = 0.0
 
     def add(self, **figures: float) -> None:
         """The end of a step."""
         super().add(**figures)
+        self.operations.append(figures["operations"])
         self.stamp(figures["loss"])
 
     def stamp(self, loss: float) -> None:
@@ -48,11 +51,12 @@ class Stamps(Metrics):
     def run(self) -> Run:
         """What was seen."""
         peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
-        return Run(_between(self.walls), _between(self.processor), tuple(self.losses), peak)
+        times = _between(self.walls), _between(self.processor)
+        return Run(*times, tuple(self.losses), peak, tuple(self.operations))
 
 
 def _between(stamps: list[float]) -> tuple[float, ...]:
-    return tuple(after - before for before, after in zip(stamps, stamps[1:], strict=False))
+    return tuple(after - before for before, after in pairwise(stamps))
 
 
 def ours(work: Work) -> Run:
@@ -151,7 +155,7 @@ class Rows:
         }
 
 
-class Stamped(SFTTrainer):  # type: ignore[misc]  # TRL carries no types
+class Stamped(SFTTrainer):
     """SFTTrainer that tells the loss of every micro-batch, which it has divided by the step's tokens."""
 
     def __init__(self, stamps: Stamps, **named: Any) -> None:
@@ -165,7 +169,7 @@ class Stamped(SFTTrainer):  # type: ignore[misc]  # TRL carries no types
         return loss
 
 
-class StepEnds(TrainerCallback):  # type: ignore[misc]
+class StepEnds(TrainerCallback):
     """Stamps the end of every optimizer step."""
 
     def __init__(self, stamps: Stamps) -> None:

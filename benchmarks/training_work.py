@@ -1,12 +1,13 @@
 """The work that both sides of `python -m benchmarks training` are given: a model, pairs, and how to learn.
 
-A `Work` holds only what both must share. Pairs are those of a seeded plan (data_prep/sampling), number 0 first.
+Pairs are those of a seeded plan (data_prep/sampling), number 0 first.
 """
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -66,12 +67,16 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one run took: per step, seconds that passed, of processor time, and the loss; memory in GiB."""
+    """What one run took: per step, seconds that passed, of processor time, and the loss; memory in GiB.
+
+    `operations` a step are told by ours alone: they are the model's, and so the same for both.
+    """
 
     seconds: tuple[float, ...]
     processor: tuple[float, ...]
     losses: tuple[float, ...]
     peak_gib: float = 0.0
+    operations: tuple[float, ...] = ()
 
     def timed(self, batch: int) -> tuple[float, float]:
         """Pairs a second, and pairs a second of processor time: by the median step, the first left out."""
@@ -90,7 +95,7 @@ def small_work(root: Path, steps: int, batch: int, workers: int) -> Work:
 def published_work(
     root: Path, name: str, steps: int, batch: int, micro_batch: int, workers: int, checkpointing: bool
 ) -> Work:
-    """A published size with random weights on a GPU in bfloat16; frames as large as its contract lets them be.
+    """A published size with random weights on a GPU in bfloat16; frames as large as its contract allows.
 
     Its tokenizer is the small grounder's, whose tokens are all within the published vocabulary.
     """
@@ -107,13 +112,13 @@ def published_work(
 def save_random(name: str, folder: Path) -> None:
     """Write a published Qwen2.5-VL with random weights, as `from_pretrained` reads it."""
     processor = build_processor()
-    config = published_config(name)
+    config: Any = published_config(name)
     tokens = processor.tokenizer.convert_tokens_to_ids
     config.image_token_id, config.video_token_id = tokens("<|image_pad|>"), tokens("<|video_pad|>")
     config.vision_start_token_id = tokens("<|vision_start|>")
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model = FAMILIES[PUBLISHED[name].family].model(config).to(torch.bfloat16)
-    model.save_pretrained(folder)
+        model: Any = FAMILIES[PUBLISHED[name].family].model(config)
+    model.to(dtype=torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)
 
 

@@ -19,17 +19,29 @@ class FastLinear(Linear):
         """`x` (…, inputs) to (…, outputs)."""
         (adapter,) = self.active_adapters[:1] or [None]
         plain = adapter in self.lora_A and len(self.active_adapters) == 1 and adapter not in self.lora_variant
-        if not plain or self.disable_adapters or self.merged or args or kwargs:
+        if (
+            not plain
+            or self.disable_adapters
+            or self.merged
+            or args
+            or kwargs
+            or _spread(self.lora_B[adapter])
+        ):
             return super().forward(x, *args, **kwargs)
         base: torch.Tensor = self.base_layer(x)
-        low, high = self.lora_A[adapter], self.lora_B[adapter].weight
-        inner = low(self.lora_dropout[adapter](self._cast_input_dtype(x, low.weight.dtype)))
+        low: Any = self.lora_A[adapter]
+        dropout: Any = self.lora_dropout[adapter]
+        high: Any = self.lora_B[adapter].weight
+        inner = low(dropout(self._cast_input_dtype(x, low.weight.dtype)))
         rows, inner = base.flatten(0, -2), inner.flatten(0, -2)
         # Under autocast all three become one type; without it they are cast here.
-        added = torch.addmm(
-            rows, inner.to(rows.dtype), high.t().to(rows.dtype), alpha=self.scaling[adapter]
-        )
+        added = torch.addmm(rows, inner.to(rows.dtype), high.t().to(rows.dtype), alpha=self.scaling[adapter])
         return added.view(base.shape)
+
+
+def _spread(high: nn.Module) -> bool:
+    """Whether DeepSpeed's ZeRO-3 holds the weight in pieces, which it gathers only when the module is called."""
+    return hasattr(high.weight, "ds_id")
 
 
 def quicken_adapters(model: nn.Module) -> None:

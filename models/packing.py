@@ -33,10 +33,10 @@ def packed_attention(
     """
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    row = (states[0].transpose(0, 1) for states in (query, key, value))
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     dropout = kwargs.get("dropout", 0.0)
     attended = attend_varlen(
-        *row, cu_seq_lens_q, max_length_q, scale=scaling, causal=True, dropout=dropout
+        *(query, key, value, cu_seq_lens_q, max_length_q), scale=scaling, causal=True, dropout=dropout
     )
     return attended[None], None
 

@@ -6,6 +6,8 @@ those of each length took longer than it saved (on a CPU 10 against 8 ms for 32 
 """
 
 import inspect
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,21 +35,19 @@ def attend_varlen(
     if query.is_cuda and not dropout and query.dtype in HALF:
         longest = longest or int(torch.diff(bounds).max())
         return _flash(query, key, value, bounds.int(), longest, scale, causal)
+    attend = partial(
+        F.scaled_dot_product_attention,
+        is_causal=causal,
+        scale=scale,
+        dropout_p=dropout,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
     lengths = torch.diff(bounds).tolist()
-    # Of equal stretches there is one batch, of others a list of batches of one.
-    batch = lengths[:1] * len(lengths) == lengths
-    shared = {"is_causal": causal, "scale": scale, "dropout_p": dropout}
-    grouped = query.shape[1] != key.shape[1]
-    if batch:
-        alike = (states.unflatten(0, (len(lengths), -1)).transpose(1, 2) for states in (query, key, value))
-        attended = F.scaled_dot_product_attention(*alike, **shared, enable_gqa=grouped)
-        return attended.transpose(1, 2).flatten(0, 1)
-    rows = (states.transpose(0, 1)[None].split(lengths, dim=2) for states in (query, key, value))
-    parts = [
-        F.scaled_dot_product_attention(*each, **shared, enable_gqa=grouped)
-        for each in zip(*rows, strict=True)
-    ]
-    return torch.cat(parts, dim=2)[0].transpose(0, 1)
+    if lengths[:1] * len(lengths) == lengths:
+        alike = [states.unflatten(0, (len(lengths), -1)).transpose(1, 2) for states in (query, key, value)]
+        return attend(*alike).transpose(1, 2).flatten(0, 1)
+    rows = [states.transpose(0, 1)[None].split(lengths, dim=2) for states in (query, key, value)]
+    return torch.cat([attend(*each) for each in zip(*rows, strict=True)], dim=2)[0].transpose(0, 1)
 
 
 def _flash(
@@ -61,7 +61,8 @@ def _flash(
 ) -> torch.Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    groups, grouped = query.shape[1] // key.shape[1], {}
+    groups = query.shape[1] // key.shape[1]
+    grouped: dict[str, Any] = {}
     if groups > 1 and "enable_gqa" in inspect.signature(varlen_attn).parameters:
         grouped = {"enable_gqa": True}
     elif groups > 1:  # an older PyTorch

@@ -73,6 +73,17 @@ def test_other_adapters_stay_pefts(changes: dict[str, object]) -> None:
     torch.testing.assert_close(fast(ROWS), plain(ROWS))
 
 
+def test_weights_in_pieces_are_left_to_their_modules() -> None:
+    fast, plain = both()
+    for module in fast.modules():
+        if isinstance(module, FastLinear):
+            module.lora_B["default"].weight.ds_id = 1
+            called = []
+            module.lora_B["default"].register_forward_hook(lambda *_: called.append(1))
+    torch.testing.assert_close(fast(ROWS), plain(ROWS))
+    assert called
+
+
 def test_adapters_can_be_switched_off_merged_and_saved() -> None:
     fast, plain = both()
     with fast.disable_adapter(), plain.disable_adapter():

@@ -257,7 +257,9 @@ def test_equal_windows_are_one_call(windowed: QwenVL, monkeypatch: pytest.Monkey
     calls = []
     attend = torch.nn.functional.scaled_dot_product_attention
     monkeypatch.setattr(
-        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: calls.append(a) or attend(*a, **k)
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *a, **k: calls.append(a) or attend(*a, **k),
     )
     attended(ours, [0, 8, 16, 24])
     assert len(calls) == 1
@@ -278,7 +280,9 @@ def test_the_quicker_tower_gives_the_librarys_features(windowed: QwenVL, gradien
         for features in both:
             features.square().sum().backward()
         for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-            torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max()))
+            torch.testing.assert_close(
+                mine.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max())
+            )
         theirs.zero_grad()
 
 

@@ -1,11 +1,11 @@
-"""How much arithmetic a step is, by formula, and how much a device could do: for the share that is used (MFU).
+"""How much arithmetic a step is, by formula, and how much a device could do; the share used is MFU.
 
 Counted as in PaLM (arXiv 2204.02311, appendix B): what the model itself takes, so nothing for activations
 that are computed a second time. A matrix of N weights takes, a token, 2 N operations forward; 2 N more where
 gradients pass it, and 2 N more where it learns: 6 N for what learns, 4 N for the frozen weights around
 adapters, 2 N for a frozen vision tower. The output map counts for answer tokens alone, the input embeddings
-not at all. Attention over L tokens of width w is 4 L² w forward, half of that where it is causal, and twice as
-much again backward where gradients pass.
+not at all. Attention over L tokens of width w is 4 L² w forward, half of that where it is causal, and twice
+as much again backward where gradients pass.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ PEAKS = {
     "L4": 121e12,
     "RTX 4090": 165e12,
 }
-"""Operations a second in bfloat16 without sparsity, by a part of the device's name, from NVIDIA's data sheets."""
+"""Operations a second in bfloat16 without sparsity, by a part of the device's name (NVIDIA's data sheets)."""
 
 
 def peak_of(device: torch.device) -> float | None:
@@ -44,8 +44,8 @@ def peak_of(device: torch.device) -> float | None:
 class Arithmetic:
     """Operations by what they are for: `text`, `patch`, `merged` and `answer` a token of each kind.
 
-    `causal` counts for the square of a sample's tokens, `whole` for that of a picture's patches, `windowed` for
-    a patch and each other in its window; `merge` patches are one token.
+    `causal` counts for the square of a sample's tokens, `whole` for that of a picture's patches, `windowed`
+    for a patch and all others in its window; `merge` patches are one token.
     """
 
     text: float
@@ -69,7 +69,8 @@ class Arithmetic:
 def arithmetic_of(model: QwenVL, tune: TuneSettings) -> Arithmetic:
     """The formula of a model, adapters in place, of which `tune` says what learns."""
     sizes = _sizes(model)
-    text, tower = model.config.text_config, model.config.vision_config
+    config: Any = model.config
+    text, tower = config.text_config, config.vision_config
     seen = "vision_tower" in tune.parts
     passes = {"language_model": True, "vision_tower": seen, "projector": seen or "projector" in tune.parts}
     # Adapters stand among the weights of their part, and learn.
