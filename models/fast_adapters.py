@@ -40,7 +40,7 @@ class FastLinear(Linear):
 
 
 def _spread(high: nn.Module) -> bool:
-    """Whether DeepSpeed's ZeRO-3 holds the weight in pieces, which it gathers only when the module is called."""
+    """Whether ZeRO-3 holds the weight in pieces, which it gathers only when the module is called."""
     return hasattr(high.weight, "ds_id")
 
 
