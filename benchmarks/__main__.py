@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("carry_boxes", "data", "evaluation", "memory", "small_models")
+NAMES = ("carry_boxes", "data", "evaluation", "memory", "small_models", "training")
 
 
 def main() -> int:

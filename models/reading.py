@@ -67,6 +67,7 @@ def read_packed(model: QwenVL, encoded: Encoded, features: list[Seen], **kwargs:
     """
     inputs = encoded.inputs
     kept = inputs["attention_mask"].bool()
+    lengths = kept.sum(1)
     shown = [index for row in encoded.shown for index in row]
     grids = inputs["image_grid_thw"][shown]
     positions, _ = model.model.get_rope_index(
@@ -82,7 +83,8 @@ def read_packed(model: QwenVL, encoded: Encoded, features: list[Seen], **kwargs:
         mm_token_type_ids=inputs["mm_token_type_ids"][kept][None],
         image_grid_thw=grids,
         mm_encoder_outputs={"image": _at_placeholders([features[index] for index in shown])},
-        cu_seq_lens_q=F.pad(kept.sum(1).cumsum(0), (1, 0)).int(),
+        cu_seq_lens_q=F.pad(lengths.cumsum(0), (1, 0)).int(),
+        max_length_q=int(lengths.max()),
         use_cache=False,
         **kwargs,
     )

@@ -12,7 +12,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionA
 
 from data_prep.prompts import ANSWER_START, answer_text, messages
 from models.families import FAMILIES, QwenVL, QwenVLProcessor
-from models.fast_vision import BatchedWindowAttention, LinearPatchEmbed, quicken
+from models.fast_vision import LinearPatchEmbed, WindowAttention, quicken
 from models.questions import Encoded, Question, QuestionEncoder
 from models.reading import read, see
 from tests.tiny_models import TINY
@@ -231,17 +231,17 @@ def test_features_lie_row_by_row() -> None:
 # ---- the quicker tower ---------------------------------------------------------------------------
 
 
-def attentions(windowed: QwenVL) -> tuple[Qwen2_5_VLVisionAttention, BatchedWindowAttention]:
+def attentions(windowed: QwenVL) -> tuple[Qwen2_5_VLVisionAttention, WindowAttention]:
     theirs = copy.deepcopy(windowed.model.visual.blocks[0].attn)
     ours = copy.deepcopy(theirs)
-    ours.__class__ = BatchedWindowAttention
+    ours.__class__ = WindowAttention
     return theirs, ours
 
 
 def attended(attention: torch.nn.Module, bounds: list[int]) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    hidden, angles = torch.randn(24, 64, generator=generator), torch.randn(24, 32, generator=generator)
-    positions = angles.cos(), angles.sin()
+    hidden, angles = torch.randn(24, 64, generator=generator), torch.randn(24, 16, generator=generator)
+    positions = angles.cos().repeat(1, 2), angles.sin().repeat(1, 2)  # halves are alike, as the library's
     return attention(hidden, cu_seqlens=torch.tensor(bounds), position_embeddings=positions).detach()
 
 
@@ -254,10 +254,36 @@ def test_batched_windows_attend_as_the_librarys(windowed: QwenVL, bounds: list[i
 
 def test_equal_windows_are_one_call(windowed: QwenVL, monkeypatch: pytest.MonkeyPatch) -> None:
     _, ours = attentions(windowed)
-    monkeypatch.setattr(Qwen2_5_VLVisionAttention, "forward", None)
+    calls = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *a, **k: calls.append(a) or attend(*a, **k),
+    )
     attended(ours, [0, 8, 16, 24])
-    with pytest.raises(TypeError):
-        attended(ours, [0, 8, 20, 24])
+    assert len(calls) == 1
+    attended(ours, [0, 8, 20, 24])
+    assert len(calls) == 4
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+def test_the_quicker_tower_gives_the_librarys_features(windowed: QwenVL, gradients: bool) -> None:
+    theirs, ours = windowed.model.visual, copy.deepcopy(windowed.model.visual)
+    quicken(ours)
+    patches = torch.randn(2 * 8 * 12, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
+    grids = torch.tensor([[1, 8, 12], [1, 12, 8]])
+    with torch.set_grad_enabled(gradients):
+        both = [tower(patches, grid_thw=grids).pooler_output for tower in (ours, theirs)]
+    torch.testing.assert_close(*both, rtol=1e-4, atol=1e-5)
+    if gradients:
+        for features in both:
+            features.square().sum().backward()
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            torch.testing.assert_close(
+                mine.grad, other.grad, rtol=1e-3, atol=1e-4 * float(other.grad.abs().max())
+            )
+        theirs.zero_grad()
 
 
 def test_patches_are_embedded_as_by_the_convolution(windowed: QwenVL) -> None:
@@ -278,4 +304,4 @@ def test_quickening_changes_no_weights_nor_names(windowed: QwenVL) -> None:
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert isinstance(model.model.visual.patch_embed, LinearPatchEmbed)
-    assert all(isinstance(block.attn, BatchedWindowAttention) for block in model.model.visual.blocks)
+    assert all(isinstance(block.attn, WindowAttention) for block in model.model.visual.blocks)

@@ -1,6 +1,7 @@
 """Pairs by number: pair k of a seed is the same whoever draws it, and whatever was drawn before."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -78,8 +79,7 @@ class PairSampler:
 
     def _block(self, block: int, wanted: np.ndarray) -> list[Pair]:
         """Pairs of one block, those of `wanted` numbers."""
-        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((self.seed, block))))
-        random = rng.random((BLOCK, NUMBERS + 1))[wanted - block * BLOCK]
+        random = _random_block(self.seed, block)[wanted - block * BLOCK]
         chosen = np.searchsorted(self._bounds, random[:, NUMBERS], side="right")
         pairs: list[Pair | None] = [None] * len(wanted)
         for which, source in enumerate(self.sources):
@@ -110,6 +110,18 @@ class PairSampler:
             map(self._colours.__getitem__, draws.colour.tolist()),
             draws.width.tolist(),
         )
+
+
+@lru_cache(maxsize=2)
+def _random_block(seed: int, block: int) -> np.ndarray:
+    """The random numbers of a block's pairs, (BLOCK, NUMBERS + 1).
+
+    They are kept since a training asks for pairs one by one, and they cost a millisecond to draw.
+    """
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, block))))
+    random = rng.random((BLOCK, NUMBERS + 1))
+    random.flags.writeable = False
+    return random
 
 
 def _colour(name: str) -> Colour:

@@ -29,9 +29,14 @@ class MicroBatch:
     unread: tuple[Unread, ...]
 
     def to(self, device: torch.device) -> "MicroBatch":
-        """The same questions on a device."""
+        """The same questions on a device; copied while it works where their memory is pinned."""
         encoded = None if self.encoded is None else self.encoded.to(device)
-        return replace(self, encoded=encoded, labels=self.labels.to(device))
+        return replace(self, encoded=encoded, labels=self.labels.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "MicroBatch":
+        """The same questions in memory that a GPU copies from by itself; the DataLoader calls this."""
+        encoded = None if self.encoded is None else self.encoded.pin_memory()
+        return replace(self, encoded=encoded, labels=self.labels.pin_memory())
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,11 @@ from configs.errors import UserError
 from data_prep.prompts import write_contract
 from models.adapters import named_base
 from models.config import GrounderConfig
+from models.fast_adapters import quicken_adapters
 from models.grounder import Grounder
 from models.packing import attend_packed
 from train.schedule import warmed_cosine
+from train.sft.arithmetic import arithmetic_of, peak_of
 from train.sft.batches import MicroBatch, Split, steps_of
 from train.sft.checkpoints import Checkpoints, check_settings
 from train.sft.config import SftRecipe
@@ -55,8 +57,10 @@ class SftTraining:
             self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judge]
         self.grounder = Grounder.load(dataclasses.replace(model, box_floor=0.0), accelerator.device)
         self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed)
+        quicken_adapters(self.grounder.model)
         if recipe.packed:
             attend_packed(self.grounder.model)
+        self.arithmetic = arithmetic_of(self.grounder.model, recipe.tune)
         if recipe.checkpointing:
             self.grounder.model.gradient_checkpointing_enable({"use_reentrant": False})
         learner = Learner(self.grounder.model, recipe.packed, sees(recipe.tune))
@@ -66,7 +70,8 @@ class SftTraining:
         )
         self.learner, self.optimizer = accelerator.prepare(learner, optimizer)
         self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep)
-        self.metrics = Metrics(out, accelerator.is_main_process)
+        peak = peak_of(accelerator.device)
+        self.metrics = Metrics(out, accelerator.is_main_process, peak and peak * ranks)
         self.step = self.unread = 0
         self.best = -1.0
         self.stopping = False
@@ -119,8 +124,8 @@ class SftTraining:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         torch.manual_seed((recipe.seed * SEED_STRIDE + self.step) * SEED_STRIDE + self.split.rank)
-        counts = torch.tensor([[b.answer_tokens, b.pairs, len(b.unread)] for b in batches]).sum(0)
-        tokens, pairs, unread = self._summed(counts).tolist()
+        counts = torch.tensor([self._counted(batch) for batch in batches]).sum(0)
+        tokens, pairs, unread, read, operations = self._summed(counts).tolist()
         self._told_unread(batches, unread, pairs)
         total = torch.zeros((), device=self.accelerator.device)
         self.optimizer.zero_grad()
@@ -142,8 +147,20 @@ class SftTraining:
             rate=rate,
             pairs=pairs,
             tokens=tokens,
+            read=read,
+            operations=operations,
             seconds=time.monotonic() - begun,
         )
+
+    def _counted(self, batch: MicroBatch) -> list[int]:
+        """Answer tokens, pairs, unread pairs, tokens read, and operations of a micro-batch."""
+        counts = [batch.answer_tokens, batch.pairs, len(batch.unread)]
+        if batch.encoded is None:
+            return [*counts, 0, 0]
+        inputs = batch.encoded.inputs
+        lengths = inputs["attention_mask"].sum(1)
+        operations = self.arithmetic.of(lengths, inputs["image_grid_thw"], batch.answer_tokens)
+        return [*counts, int(lengths.sum()), operations]
 
     def _syncing(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients travel between processes with the last micro-batch of a step."""

@@ -14,8 +14,9 @@ log = logging.getLogger(__name__)
 class Metrics:
     """Gathers the figures of steps; only the first process writes."""
 
-    def __init__(self, out: Path, writes: bool) -> None:
-        self._path, self._writes = out / "metrics.jsonl", writes
+    def __init__(self, out: Path, writes: bool, peak: float | None = None) -> None:
+        """`peak`: operations a second of all devices together, None where nobody knows."""
+        self._path, self._writes, self._peak = out / "metrics.jsonl", writes, peak
         self._recent: list[dict[str, float]] = []
 
     def add(self, **figures: float) -> None:
@@ -26,7 +27,8 @@ class Metrics:
         """A line, and a row, of the steps since the last; `pace` in seconds a step, waiting included."""
         mean = {name: _mean([row[name] for row in self._recent]) for name in self._recent[0]}
         self._recent.clear()
-        rates = {name: mean[name] / pace for name in ("pairs", "tokens")}
+        rates = {name: mean[name] / pace for name in ("pairs", "tokens", "read", "operations")}
+        mfu = rates["operations"] / self._peak if self._peak else None
         memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
         self._row(
             {
@@ -36,6 +38,8 @@ class Metrics:
                 "lr": mean["rate"],
                 "pairs_per_second": rates["pairs"],
                 "answer_tokens_per_second": rates["tokens"],
+                "tokens_per_second": rates["read"],
+                "mfu": mfu,
                 "seconds_per_step": pace,
                 "waited": max(0.0, 1 - mean["seconds"] / pace),
                 "gpu_gib": memory,
@@ -43,9 +47,9 @@ class Metrics:
         )
         if self._writes:
             log.info(
-                "step %d/%d  loss %.4f  lr %.1e  %.1f pairs/s  %.0f ms/step  %.0f min left",
-                *(step, steps, mean["loss"], mean["rate"], rates["pairs"], 1000 * pace),
-                (steps - step) * pace / 60,
+                "step %d/%d  loss %.4f  lr %.1e  %.1f pairs/s  %.0f tokens/s%s  %.0f ms/step  %.0f min left",
+                *(step, steps, mean["loss"], mean["rate"], rates["pairs"], rates["read"]),
+                *("" if mfu is None else f"  MFU {mfu:.1%}", 1000 * pace, (steps - step) * pace / 60),
             )
 
     def judged(self, step: int, title: str, figures: Mapping[str, Any]) -> None:

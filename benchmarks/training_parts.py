@@ -1,0 +1,160 @@
+"""What each part of ours earns in `python -m benchmarks training`: steps with it and without, turn by turn.
+
+All steps are of one training and on the same kinds of batches, so that whatever else the machine does
+disturbs each of them alike; told are medians of processor time.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from itertools import count
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from accelerate import Accelerator
+from peft.tuners.lora.layer import Linear
+from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as library
+
+from benchmarks.training_work import Work
+from models import fast_vision
+from models.config import GrounderConfig
+from models.fast_adapters import FastLinear
+from models.questions import Encoded, Question, QuestionEncoder
+from models.reading import read_packed, see
+from train.answers import IGNORED
+from train.sft.batches import MicroBatch, steps_of
+from train.sft.engine import SftTraining
+from train.sft.learner import Learner
+
+Without = Callable[[SftTraining], AbstractContextManager[None]]
+
+
+@contextmanager
+def padded(training: SftTraining) -> Iterator[None]:
+    """Rows of one length, filled up with padding."""
+    with patch.object(training.learner, "packed", False):
+        yield
+
+
+@contextmanager
+def all_logits(_: SftTraining) -> Iterator[None]:
+    """Logits of every token, of which those before answers are then taken."""
+    with patch.object(Learner, "_predictions", _all_predictions):
+        yield
+
+
+def _all_predictions(
+    self: Learner, encoded: Encoded, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs = encoded.inputs
+    with torch.set_grad_enabled(self.sees and torch.is_grad_enabled()):
+        features = see(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+    kept = labels[inputs["attention_mask"].bool()]
+    where = (kept[1:] != IGNORED).nonzero()[:, 0]
+    return read_packed(self.model, encoded, features).logits[0][where], kept[where + 1]
+
+
+@contextmanager
+def tower_with_gradients(training: SftTraining) -> Iterator[None]:
+    """The frozen vision tower runs as if it learned."""
+    with patch.object(training.learner, "sees", True):
+        yield
+
+
+@contextmanager
+def plain_tower(_: SftTraining) -> Iterator[None]:
+    """The library's own vision tower."""
+    pairs: list[tuple[Any, Any]] = [
+        (fast_vision.WindowAttention, library.Qwen2_5_VLVisionAttention),
+        (fast_vision.LinearPatchEmbed, library.Qwen2_5_VisionPatchEmbed),
+        (fast_vision.InPlaceMLP, library.Qwen2_5_VLMLP),
+        (fast_vision.FewPassNorm, library.Qwen2_5_VLRMSNorm),
+    ]
+    with ExitStack() as stack:
+        for ours, theirs in pairs:
+            stack.enter_context(patch.object(ours, "forward", theirs.forward))
+        yield
+
+
+@contextmanager
+def plain_adapters(_: SftTraining) -> Iterator[None]:
+    """The adapters as peft applies them."""
+    with patch.object(FastLinear, "forward", Linear.forward):
+        yield
+
+
+@contextmanager
+def pictures_apart(_: SftTraining) -> Iterator[None]:
+    """Every picture is prepared and seen for each question anew."""
+    keys = count()
+    known = QuestionEncoder._parts
+
+    def apart(encoder: QuestionEncoder, question: Question) -> list:
+        return [((*key, next(keys)), render) for key, render in known(encoder, question)]
+
+    with patch.object(QuestionEncoder, "_parts", apart):
+        yield
+
+
+PARTS: dict[str, Without] = {
+    "packed rows": padded,
+    "logits of answers alone": all_logits,
+    "frozen vision tower without gradients": tower_with_gradients,
+    "vision tower in large operations": plain_tower,
+    "adapters in fewer passes": plain_adapters,
+    "pictures shared by questions": pictures_apart,
+}
+DECODED = "pictures decoded in workers ahead"
+
+
+def gains(work: Work, steps: int) -> dict[str, float]:
+    """How many times as long a step takes without each part.
+
+    The last is a step that reads its pictures itself, as against one that finds them read.
+    """
+    recipe = replace(work.recipe, workers=0, pairs=work.recipe.batch * (steps + 1) * (len(PARTS) + 1))
+    model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
+    accelerator = Accelerator(cpu=work.device.type == "cpu", mixed_precision=work.mixed)
+    training = SftTraining(recipe, model, work.root / "parts", accelerator)
+    training.learner.train()
+    encoder, rest = training.grounder.encoder, range(training.steps)
+    batches = steps_of(training.plan, encoder, training.split, rest, 0)
+    whole: list[float] = []
+    reading: list[float] = []
+    without: dict[str, list[float]] = {name: [] for name in PARTS}
+    for turn in range(steps + 1):
+        taken = {name: _step(training, batches, part) for name, part in {"": _whole, **PARTS}.items()}
+        if turn:  # not the first
+            whole.append(taken[""][1])
+            reading.append(taken[""][0])
+            for name, each in without.items():
+                each.append(taken[name][1])
+    told = {name: median(each) / median(whole) for name, each in without.items()}
+    return {**told, DECODED: 1 + median(reading) / median(whole)}
+
+
+@contextmanager
+def _whole(_: SftTraining) -> Iterator[None]:
+    yield
+
+
+def _step(training: SftTraining, batches: Iterator[list[MicroBatch]], part: Without) -> tuple[float, float]:
+    """Seconds that reading a step's pairs took, and the step itself."""
+    stamps = [_now()]
+    with part(training):
+        batch = next(batches)
+        stamps.append(_now())
+        training._take_step(batch)
+        stamps.append(_now())
+    return stamps[1] - stamps[0], stamps[2] - stamps[1]
+
+
+def _now() -> float:
+    """Processor time; on a GPU, time that passed, when all that was asked of it is done."""
+    if not torch.cuda.is_available():
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,195 @@
+"""One run of each side of `python -m benchmarks training`: ours (train/sft), and TRL's SFTTrainer."""
+
+import shutil
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from datasets import Dataset
+from peft import LoraConfig
+from PIL import Image
+from transformers import AutoConfig, AutoProcessor, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from benchmarks.training_work import Run, Work
+from data_prep.prompts import ANSWER_START, answer_text, messages
+from data_prep.sampling.pictures import size_of
+from models.config import GrounderConfig
+from models.families import FAMILIES, lora_targets
+from train.pairs import Asked, PairQuestions
+from train.sft.engine import SftTraining
+from train.sft.metrics import Metrics
+
+PREFETCH = 4  # batches a worker holds ready, as train/sft/batches.py has it
+
+
+class Stamps(Metrics):
+    """The figures of a run, and when each step ended."""
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(out, writes=False)
+        self.walls, self.processor = [time.perf_counter()], [time.process_time()]
+        self.losses: list[float] = []
+        self.operations: list[float] = []
+        self.pending = 0.0
+
+    def add(self, **figures: float) -> None:
+        """The end of a step."""
+        super().add(**figures)
+        self.operations.append(figures["operations"])
+        self.stamp(figures["loss"])
+
+    def stamp(self, loss: float) -> None:
+        """A step ended with this loss."""
+        self.walls.append(time.perf_counter())
+        self.processor.append(time.process_time())
+        self.losses.append(loss)
+
+    def run(self) -> Run:
+        """What was seen."""
+        peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+        times = _between(self.walls), _between(self.processor)
+        return Run(*times, tuple(self.losses), peak, tuple(self.operations))
+
+
+def _between(stamps: list[float]) -> tuple[float, ...]:
+    return tuple(after - before for before, after in pairwise(stamps))
+
+
+def ours(work: Work) -> Run:
+    """Fine-tune as `python -m train recipe=sft` does."""
+    _fresh(work)
+    model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
+    accelerator = Accelerator(cpu=work.device.type == "cpu", mixed_precision=work.mixed)
+    training = SftTraining(work.recipe, model, work.root / "ours", accelerator)
+    stamps = Stamps(work.root / "ours")
+    training.metrics = stamps
+    training.run()
+    return stamps.run()
+
+
+def theirs(work: Work) -> Run:
+    """Fine-tune by TRL's SFTTrainer, with the same pairs in the same order."""
+    _fresh(work)
+    recipe, processor = work.recipe, AutoProcessor.from_pretrained(work.checkpoint)
+    rows = Dataset.from_dict({"number": list(range(recipe.pairs))})
+    rows.set_transform(Rows(work, processor))
+    dtype = getattr(torch, work.dtype)
+    model_class: Any = FAMILIES[_family(work)].model
+    model = model_class.from_pretrained(work.checkpoint, dtype=dtype).to(work.device)
+    stamps = Stamps(work.root / "theirs")
+    trainer = Stamped(
+        stamps,
+        model=model,
+        args=trl_settings(work),
+        train_dataset=rows,
+        processing_class=processor,
+        peft_config=LoraConfig(
+            r=recipe.tune.rank,
+            lora_alpha=recipe.tune.alpha,
+            lora_dropout=recipe.tune.dropout,
+            target_modules=lora_targets(FAMILIES[_family(work)], recipe.tune.parts),
+        ),
+    )
+    trainer.train()
+    return stamps.run()
+
+
+def trl_settings(work: Work) -> SFTConfig:
+    """The settings of `work` in TRL's words. Packing and padding-free rows it refuses for pictures."""
+    recipe = work.recipe
+    return SFTConfig(
+        output_dir=str(work.root / "theirs"),
+        per_device_train_batch_size=recipe.micro_batch,
+        gradient_accumulation_steps=recipe.batch // recipe.micro_batch,
+        max_steps=work.steps,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.clip,
+        optim="adamw_torch",
+        bf16=work.dtype == "bfloat16",
+        gradient_checkpointing=recipe.checkpointing,
+        dataloader_num_workers=recipe.workers,
+        dataloader_prefetch_factor=PREFETCH if recipe.workers else None,
+        dataloader_pin_memory=work.device.type == "cuda",
+        train_sampling_strategy="sequential",
+        completion_only_loss=True,
+        max_length=None,
+        remove_unused_columns=False,  # the columns come from the transform
+        use_cpu=work.device.type == "cpu",
+        save_strategy="no",
+        report_to="none",
+        logging_steps=work.steps,
+        disable_tqdm=True,
+        seed=recipe.seed,
+    )
+
+
+class Rows:
+    """Pairs in the form that SFTTrainer takes: prompt, completion and pictures, read when asked for."""
+
+    def __init__(self, work: Work, processor: Any) -> None:
+        self.pairs, self.contract = PairQuestions(work.plan(), work.contract), work.contract
+        self.processor = processor
+
+    def __call__(self, columns: dict[str, list[int]]) -> dict[str, list[Any]]:
+        """The rows of some numbers, by columns."""
+        asked = [self.pairs[number] for number in columns["number"]]
+        rows = [self._row(each) for each in asked if isinstance(each, Asked)]
+        return {name: [row[name] for row in rows] for name in ("prompt", "completion", "images")}
+
+    def _row(self, asked: Asked) -> dict[str, Any]:
+        question = asked.question
+        chat = messages(self.contract, question.words, question.template is not None, question.marked)
+        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        pictures = [each for each in (question.template, question.image) if each is not None]
+        return {
+            "prompt": text + ANSWER_START,
+            "completion": answer_text(self.contract, asked.box_resized, size_of(question.image)),
+            "images": [Image.fromarray(each) for each in pictures],
+        }
+
+
+class Stamped(SFTTrainer):
+    """SFTTrainer that tells the loss of every micro-batch, which it has divided by the step's tokens."""
+
+    def __init__(self, stamps: Stamps, **named: Any) -> None:
+        super().__init__(callbacks=[StepEnds(stamps)], **named)
+        self.stamps = stamps
+
+    def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
+        """Forward and backward of one micro-batch."""
+        loss: torch.Tensor = super().training_step(*arguments, **named)
+        self.stamps.pending += float(loss)
+        return loss
+
+
+class StepEnds(TrainerCallback):
+    """Stamps the end of every optimizer step."""
+
+    def __init__(self, stamps: Stamps) -> None:
+        self.stamps = stamps
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """After the optimizer's step."""
+        self.stamps.stamp(self.stamps.pending)
+        self.stamps.pending = 0.0
+
+
+def _family(work: Work) -> str:
+    family: str = AutoConfig.from_pretrained(work.checkpoint).model_type
+    return family
+
+
+def _fresh(work: Work) -> None:
+    """No trace of an earlier run, on the disk or in the figures of memory."""
+    for side in ("ours", "theirs"):
+        shutil.rmtree(work.root / side, ignore_errors=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

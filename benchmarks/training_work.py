@@ -1,0 +1,138 @@
+"""The work that both sides of `python -m benchmarks training` are given: a model, pairs, and how to learn.
+
+Pairs are those of a seeded plan (data_prep/sampling), number 0 first.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from data_prep.prompts import BUILT_IN, Contract, read_contract, write_contract
+from data_prep.sampling.lines import PairPlan
+from models.config import GROUNDERS
+from models.families import FAMILIES
+from models.nano import build_processor
+from models.published import PUBLISHED, published_config
+from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.sources import plan_of
+
+WARM = 2  # first steps, not timed: threads start, memory is taken, kernels are chosen
+VIDEOS = 40  # of the rendered world
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is learned, from which pairs, in what way; `root` is a folder for what the sides write."""
+
+    root: Path
+    checkpoint: Path
+    contract: Contract
+    recipe: SftRecipe
+    device: torch.device
+    dtype: str
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of one run."""
+        return self.recipe.pairs // self.recipe.batch
+
+    @property
+    def mixed(self) -> str:
+        """Accelerate's name of the precision."""
+        return "bf16" if self.dtype == "bfloat16" else "no"
+
+    def plan(self) -> PairPlan:
+        """The pairs of a run."""
+        return plan_of(self.recipe.learn, self.recipe.seed, self.root / "worlds")
+
+    def flags(self) -> dict[str, object]:
+        """What a reader must know to be the same on both sides."""
+        recipe = self.recipe
+        return {
+            "model": self.checkpoint.name,
+            "precision": self.dtype,
+            "batch": recipe.batch,
+            "micro_batch": recipe.micro_batch,
+            "workers": recipe.workers,
+            "gradient_checkpointing": recipe.checkpointing,
+            "lora_rank": recipe.tune.rank,
+            "lora_parts": "+".join(recipe.tune.parts),
+            "optimizer": "AdamW",
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What one run took: per step, seconds that passed, of processor time, and the loss; memory in GiB.
+
+    `operations` a step are told by ours alone: they are the model's, and so the same for both.
+    """
+
+    seconds: tuple[float, ...]
+    processor: tuple[float, ...]
+    losses: tuple[float, ...]
+    peak_gib: float = 0.0
+    operations: tuple[float, ...] = ()
+
+    def timed(self, batch: int) -> tuple[float, float]:
+        """Pairs a second, and pairs a second of processor time: by the median step, the first left out."""
+        return batch / median(self.seconds[WARM:]), batch / median(self.processor[WARM:])
+
+
+def small_work(root: Path, steps: int, batch: int, workers: int) -> Work:
+    """The shipped small grounder on a CPU in float32."""
+    checkpoint = Path(GROUNDERS["nano"].checkpoint)
+    contract = read_contract(checkpoint)
+    assert contract is not None, "the shipped grounder carries its contract"
+    recipe = _recipe(steps, batch, batch, workers, checkpointing=False)
+    return Work(root, checkpoint, contract, recipe, torch.device("cpu"), "float32")
+
+
+def published_work(
+    root: Path, name: str, steps: int, batch: int, micro_batch: int, workers: int, checkpointing: bool
+) -> Work:
+    """A published size with random weights on a GPU in bfloat16; frames as large as its contract allows.
+
+    Its tokenizer is the small grounder's, whose tokens are all within the published vocabulary.
+    """
+    checkpoint = root / name
+    wide = BUILT_IN[FAMILIES[PUBLISHED[name].family].contract]
+    contract = dataclasses.replace(wide, min_pixels=wide.max_pixels)
+    if not (checkpoint / "contract.json").is_file():
+        save_random(name, checkpoint)
+        write_contract(checkpoint, contract)
+    recipe = _recipe(steps, batch, micro_batch, workers, checkpointing)
+    return Work(root, checkpoint, contract, recipe, torch.device("cuda"), "bfloat16")
+
+
+def save_random(name: str, folder: Path) -> None:
+    """Write a published Qwen2.5-VL with random weights, as `from_pretrained` reads it."""
+    processor = build_processor()
+    config: Any = published_config(name)
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    config.image_token_id, config.video_token_id = tokens("<|image_pad|>"), tokens("<|video_pad|>")
+    config.vision_start_token_id = tokens("<|vision_start|>")
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        model: Any = FAMILIES[PUBLISHED[name].family].model(config)
+    model.to(dtype=torch.bfloat16).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _recipe(steps: int, batch: int, micro_batch: int, workers: int, checkpointing: bool) -> SftRecipe:
+    return SftRecipe(
+        name="benchmark",
+        tune=TuneSettings(rank=16, alpha=32),
+        learn=PairsFrom(videos=VIDEOS),
+        judge=[],
+        pairs=steps * batch,
+        batch=batch,
+        micro_batch=micro_batch,
+        checkpointing=checkpointing,
+        workers=workers,
+        log_every=steps,
+        checkpoint_every=steps,
+    )

@@ -1,0 +1,101 @@
+"""Operations by formula against those that PyTorch counts, and what is made of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.families import FAMILIES
+from models.published import build_empty
+from models.questions import Encoded, Question, QuestionEncoder
+from models.reading import read, see
+from tests.tiny_models import TINY
+from train.sft.arithmetic import Arithmetic, arithmetic_of, peak_of
+from train.sft.config import TuneSettings
+from train.sft.metrics import Metrics
+from train.sft.tuning import prepare, sees
+
+ANSWER = ' true, "bbox_2d": [001,002,003,004]}'
+
+
+def encoded(family: str) -> Encoded:
+    tiny = TINY[family]
+    side = tiny.contract.side_multiple
+    picture = np.zeros((side * 8, side * 8, 3), np.uint8)
+    questions = [Question(picture, "the red ball"), Question(picture.copy(), "a cup")]
+    return QuestionEncoder(tiny.build_processor(), tiny.contract).encode(questions, ANSWER)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "tune",
+    [
+        TuneSettings(rank=4),
+        TuneSettings(rank=4, parts=["language_model", "vision_tower", "projector"]),
+        TuneSettings(method="full", parts=["language_model"]),
+        TuneSettings(method="full", parts=["language_model", "vision_tower", "projector"]),
+    ],
+    ids=["lora", "lora everywhere", "full", "full everywhere"],
+)
+def test_the_formula_counts_what_pytorch_does(family: str, tune: TuneSettings) -> None:
+    model = TINY[family].build_grounder(TINY[family].build_processor(), width=64, layers=2, vision_layers=2)
+    prepare(model, tune, 0)
+    batch = encoded(family)
+    formula = arithmetic_of(model, tune)
+    model.set_attn_implementation("eager")
+    inputs = batch.inputs
+    answers = 5
+    with FlopCounterMode(display=False) as counted:
+        with torch.set_grad_enabled(sees(tune)):
+            features = see(model, inputs["pixel_values"], inputs["image_grid_thw"])
+        read(model, batch, features, use_cache=False, logits_to_keep=answers).logits.sum().backward()
+    lengths = inputs["attention_mask"].sum(1)
+    told = formula.of(lengths, inputs["image_grid_thw"], answers * len(lengths))
+    # Padding and the half that causal attention does not need are PyTorch's; gradients
+    # end at the first weights that learn.
+    assert told == pytest.approx(counted.get_total_flops(), rel=0.15)
+
+
+def test_a_published_size_takes_what_it_should() -> None:
+    """A question of 950 tokens to Qwen2.5-VL-3B: about 4 N a token for it, 2 N for its tower."""
+    model = build_empty("qwen2_5_vl_3b")
+    with torch.device("meta"):
+        prepare(model, TuneSettings(), 0)
+    told = arithmetic_of(model, TuneSettings()).of(torch.tensor([950]), torch.tensor([[1, 44, 68]]), 30)
+    assert told == pytest.approx(4 * 2.77e9 * 950 + 2 * 0.63e9 * 44 * 68, rel=0.1)
+
+
+def test_numbers_add_up() -> None:
+    one = Arithmetic(text=3, patch=5, merged=8, answer=7, causal=2, whole=1, windowed=4, merge=4)
+    told = one.of(torch.tensor([10, 20]), torch.tensor([[1, 2, 4]]), 6)
+    assert told == 3 * 30 + 2 * 500 + 7 * 6 + (5 + 4 + 2) * 8 + 64
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [("NVIDIA H200", 989e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA A100-SXM4-80GB", 312e12)],
+)
+def test_devices_are_known_by_their_names(monkeypatch: pytest.MonkeyPatch, name: str, peak: float) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    assert peak_of(torch.device("cuda")) == peak
+
+
+def test_a_cpu_and_unknown_devices_have_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla K80")
+    assert peak_of(torch.device("cpu")) is None and peak_of(torch.device("cuda")) is None
+
+
+@pytest.mark.parametrize(("peak", "mfu"), [(None, None), (1000.0, 0.25)])
+def test_a_row_tells_rates_and_the_share_of_the_peak(
+    tmp_path: Path, peak: float | None, mfu: float | None
+) -> None:
+    metrics = Metrics(tmp_path, True, peak)
+    step = {"loss": 1.0, "norm": 1.0, "rate": 0.1, "pairs": 4, "tokens": 8, "seconds": 0.5}
+    for _ in range(2):
+        metrics.add(**step, read=400, operations=500)
+    metrics.tell(2, 4, 2.0)
+    row = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert row["mfu"] == mfu and row["tokens_per_second"] == 200 and row["answer_tokens_per_second"] == 4
