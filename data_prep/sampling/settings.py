@@ -48,5 +48,8 @@ class PairSettings:
     template: float = key(1.0, "share of pairs that show the template", minimum=0.0, maximum=1.0)
     marked: float = key(1.0, "share of pairs that show the rectangle", minimum=0.0, maximum=1.0)
     worded: float = key(
-        1.0, "share of pairs that tell the words; without them the template is shown", minimum=0.0, maximum=1.0
+        1.0,
+        "share of pairs that tell the words; without them the template is shown",
+        minimum=0.0,
+        maximum=1.0,
     )

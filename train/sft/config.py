@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
+from data_prep.prompts import WORDINGS
 from data_prep.sampling.settings import PairSettings
 
 PARTS = ("language_model", "projector", "vision_tower")
@@ -14,7 +15,11 @@ WORLDS = ("train", "other_look", "varied", "plain", "hard")
 class TuneSettings:
     """Which weights learn."""
 
-    method: str = key("lora", "lora, or full: the weights themselves", choices=("lora", "full"))
+    method: str = key(
+        "lora",
+        "lora; qlora: lora on weights held in four bits (needs bitsandbytes); full: the weights themselves",
+        choices=("lora", "qlora", "full"),
+    )
     parts: list[str] = key(
         ["language_model"],
         "what learns: language_model, projector (from a picture's features to its tokens), vision_tower",
@@ -24,6 +29,36 @@ class TuneSettings:
     alpha: int = key(32, "method=lora: their scale is alpha / rank", minimum=1)
     dropout: float = key(
         0.0, "method=lora: share of an adapter's inputs that are dropped", minimum=0.0, maximum=1.0
+    )
+    tokens: list[str] = key(
+        [],
+        "new special tokens, as ['<ref>','</ref>']; their embeddings learn whatever else does. The wording "
+        "(recipe.teach.wording) must hold them",
+    )
+
+
+@dataclass(frozen=True)
+class TeachSettings:
+    """What of the contract is taught anew; null: as the checkpoint carries it. It is saved with the weights."""
+
+    wording: str | None = key(
+        None, "texts of a question; tagged: with VPTracker's tokens", choices=tuple(WORDINGS)
+    )
+    coordinates: str | None = key(
+        None,
+        "numbers of a box: pixels of the resized image, or thousandths of its sides",
+        choices=("resized", "thousand"),
+    )
+    digits: int | None = key(None, "numbers are filled with zeros to this length; 0: not filled", minimum=0)
+    search_tokens: int | None = key(None, "most language tokens of the search image", minimum=1)
+    template_tokens: int | None = key(None, "language tokens of the template", minimum=1)
+    template_scale: float | None = key(None, "side of the template crop, in sides of the target", minimum=1.0)
+    prompt_scale: float | None = key(
+        None, "side of the rectangle that inference draws, in sides of the last box", minimum=1.0
+    )
+    prompt_colour: str | None = key(None, "its colour, by name or as #rrggbb")
+    prompt_width: float | None = key(
+        None, "width of its line over the image's longer side", minimum=0.0, maximum=1.0
     )
 
 
@@ -53,6 +88,7 @@ class SftRecipe:
 
     name: str = key("sft", "name of the run, and so of its folder")
     tune: TuneSettings = key(TuneSettings(), "which weights learn")
+    teach: TeachSettings = key(TeachSettings(), "what of the contract is taught anew")
     learn: PairsFrom = key(PairsFrom(), "pairs to learn from")
     judge: list[PairsFrom] = key(
         [PairsFrom(split="test", videos=100), PairsFrom(split="test", videos=100, world="train")],

@@ -21,7 +21,6 @@ from configs.errors import UserError
 from data_prep.prompts import write_contract
 from models.adapters import named_base
 from models.config import GrounderConfig
-from models.grounder import Grounder
 from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.batches import MicroBatch, Split, steps_of
@@ -31,6 +30,7 @@ from train.sft.judge import Judgement, judge, judgement
 from train.sft.learner import Learner
 from train.sft.metrics import Metrics
 from train.sft.sources import plan_of
+from train.sft.teaching import load_taught
 from train.sft.tuning import prepare, sees
 
 SEED_STRIDE = 1_000_003  # between the seeds of steps and ranks
@@ -53,8 +53,8 @@ class SftTraining:
         with accelerator.main_process_first():
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
             self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judge]
-        self.grounder = Grounder.load(dataclasses.replace(model, box_floor=0.0), accelerator.device)
-        self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed)
+        self.grounder, tokens = load_taught(recipe, model, accelerator.device)
+        self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed, tokens)
         if recipe.packed:
             attend_packed(self.grounder.model)
         if recipe.checkpointing:
