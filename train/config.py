@@ -12,6 +12,9 @@ from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
 
 
+TASKS = ("train", "merge", "info")
+
+
 @dataclass(frozen=True)
 class Stage:
     """One step of a curriculum: worlds, and how long to stay in them."""
@@ -67,10 +70,22 @@ class GrounderRecipe:
 class TrainSettings:
     """Everything a run of `python -m train` is told."""
 
+    task: str = key(
+        "train",
+        "train: the recipe; merge: add the adapters of model.checkpoint to their weights; info: say what "
+        "model.checkpoint is",
+        choices=TASKS,
+    )
     recipe: Any = key(MISSING, "what is trained, and how")
-    model: GrounderConfig = key(GROUNDERS["nano"], "recipe=sft: the grounder that is fine-tuned")
+    model: GrounderConfig = key(
+        GROUNDERS["nano"],
+        "recipe=sft: the grounder that is fine-tuned; task=merge, info: what they are about",
+    )
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
-    out: str = key("outputs/train/${recipe.name}", "folder of the run; one that stopped there goes on")
+    out: str = key(
+        "outputs/${task}/${recipe.name}",
+        "folder of the run, where one that stopped goes on; task=merge: of the whole weights",
+    )
 
 
 NANO_GROUNDER = GrounderRecipe(

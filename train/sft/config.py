@@ -8,6 +8,7 @@ from data_prep.prompts import WORDINGS
 from data_prep.sampling.settings import PairSettings
 
 PARTS = ("language_model", "projector", "vision_tower")
+TRACKERS = ("tensorboard", "wandb", "trackio")
 WORLDS = ("train", "other_look", "varied", "plain", "hard")
 
 
@@ -114,6 +115,9 @@ class SftRecipe:
         0.01, "share of pairs that may be unreadable before training stops", minimum=0.0, maximum=1.0
     )
     log_every: int = key(10, "steps between lines", minimum=1)
+    report_to: list[str] = key(
+        [], "trackers beside metrics.jsonl: tensorboard, wandb, trackio, where installed", choices=TRACKERS
+    )
     judge_every: int = key(250, "steps between evaluations by generation", minimum=1)
     judge_pairs: int = key(200, "pairs of an evaluation", minimum=1)
     checkpoint_every: int = key(100, "steps between checkpoints", minimum=1)
