@@ -10,15 +10,16 @@ from configs.errors import UserError
 KEPT = ["model.visual", "lm_head"]  # pictures are seen, and tokens chosen, by weights as they are
 
 
-def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with quantized constants; products are computed in `dtype`.
-
-    Raises UserError where bitsandbytes is not installed.
-    """
+def check_installed() -> None:
+    """Raise UserError where bitsandbytes is not installed."""
     if find_spec("bitsandbytes") is None:
         raise UserError(
             "recipe.tune.method=qlora: needs bitsandbytes; pip install bitsandbytes, or take lora"
         )
+
+
+def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with quantized constants; products are computed in `dtype`. Needs bitsandbytes."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

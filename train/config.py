@@ -10,6 +10,7 @@ from configs.schema import key
 from models.config import GROUNDERS, GrounderConfig
 from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
+from train.sft.recipes import REASONINGTRACK_SFT, VPTRACKER
 
 
 TASKS = ("train", "merge", "info")
@@ -104,6 +105,8 @@ register(
             "nano_grounder": NANO_GROUNDER,
             "nano_mask_head": MaskHeadRecipe(),
             "sft": SftRecipe(),
+            "vptracker": VPTRACKER,
+            "reasoningtrack_sft": REASONINGTRACK_SFT,
         },
         "model": GROUNDERS,
     },

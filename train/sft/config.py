@@ -1,6 +1,6 @@
 """Settings of supervised fine-tuning. Imports nothing heavy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
@@ -95,6 +95,11 @@ class SftRecipe:
         [PairsFrom(split="test", videos=100), PairsFrom(split="test", videos=100, world="train")],
         "pairs to be judged on, never learned from; the best weights are those of the first set",
     )
+    judge_drawn: str = key(
+        "own",
+        "how pairs to be judged on are drawn: own, as each set says; learned, as those learned from",
+        choices=("own", "learned"),
+    )
     pairs: int = key(16_000, "pairs to learn from, in all", minimum=1)
     batch: int = key(32, "pairs of an optimizer step, over all processes", minimum=1)
     micro_batch: int = key(
@@ -123,3 +128,10 @@ class SftRecipe:
     checkpoint_every: int = key(100, "steps between checkpoints", minimum=1)
     keep: int = key(2, "newest checkpoints that are kept, beside the best", minimum=1)
     threads: int = key(1, "CPU threads of a process; 0: torch's own choice", minimum=0)
+
+    @property
+    def judged(self) -> list[PairsFrom]:
+        """The sets to be judged on, drawn as `judge_drawn` says."""
+        if self.judge_drawn == "own":
+            return self.judge
+        return [replace(source, pairs=self.learn.pairs) for source in self.judge]

@@ -33,7 +33,7 @@ from train.sft.metrics import Metrics
 from train.sft.pictures import worst_of, write_plot, write_worst
 from train.sft.saving import save_weights
 from train.sft.sources import plan_of
-from train.sft.teaching import load_taught
+from train.sft.teaching import check_model, load_taught
 from train.sft.tracking import begin, tracked
 from train.sft.tuning import prepare, sees
 from train.sft.warnings import doubtful
@@ -50,6 +50,7 @@ class SftTraining:
         ranks = accelerator.num_processes
         if recipe.batch % ranks:
             raise UserError(f"recipe.batch={recipe.batch}: {ranks} processes do not share it evenly")
+        check_model(recipe, model)
         self.split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks)
         if accelerator.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
@@ -57,7 +58,7 @@ class SftTraining:
         worlds = out.parent / "worlds"
         with accelerator.main_process_first():
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
-            self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judge]
+            self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judged]
         self.grounder, tokens = load_taught(recipe, model, accelerator.device)
         self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed, tokens)
         if recipe.packed:

@@ -43,7 +43,7 @@ def _loss(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.set(title="Loss of an answer token", xlabel="step")
     if not len(steps):
         return
-    width = min(SMOOTH, len(losses))
+    width = min(SMOOTH, -(-len(losses) // 10))
     ends = np.cumsum(np.concatenate([[0.0], losses]))
     axes.plot(steps, losses, color="#bbbbbb", linewidth=0.8)
     axes.plot(steps[width - 1 :], (ends[width:] - ends[:-width]) / width, **line_style(0))

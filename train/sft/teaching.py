@@ -9,10 +9,11 @@ from PIL import ImageColor
 from configs.errors import UserError
 from data_prep.prompts import Contract, messages
 from models.adapters import base_of
-from models.checkpoint import choose_dtype
+from models.checkpoint import check_checkpoint, choose_dtype
 from models.config import GrounderConfig
+from models.families import FAMILIES
 from models.grounder import KEY, Grounder
-from models.quantized import four_bit
+from models.quantized import check_installed, four_bit
 from models.tokens import add_tokens
 from train.sft.config import SftRecipe, TeachSettings
 
@@ -20,22 +21,29 @@ from train.sft.config import SftRecipe, TeachSettings
 def load_taught(recipe: SftRecipe, model: GrounderConfig, device: torch.device) -> tuple[Grounder, list[int]]:
     """The grounder that a recipe trains, and the ids of its new tokens.
 
-    Raises UserError as `Grounder.load` does, and for settings that do not go together.
+    Raises UserError as `check_model` and `Grounder.load` do, and for settings that do not go together.
     """
-    if recipe.tune.method != "full" and base_of(KEY, model.checkpoint) is not None:
-        raise UserError(
-            f"{KEY}={model.checkpoint}: holds adapters, and new ones need whole weights; first merge them: "
-            f"python -m train task=merge {KEY}={model.checkpoint}"
-        )
-    quantization = None
-    if recipe.tune.method == "qlora":
-        quantization = four_bit(choose_dtype(model.dtype, device))
+    check_model(recipe, model)
+    quantization = four_bit(choose_dtype(model.dtype, device)) if recipe.tune.method == "qlora" else None
     loaded = Grounder.load(dataclasses.replace(model, box_floor=0.0), device, quantization)
     contract = changed(loaded.contract, recipe.teach)
     _check_tokens(recipe, contract)
     processor = loaded.encoder.processor
     tokens = add_tokens(loaded.model, processor, recipe.tune.tokens) if recipe.tune.tokens else []
     return Grounder(loaded.model, processor, contract, loaded.batch, loaded.box_floor), tokens
+
+
+def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
+    """Raise UserError, before anything is read, where a checkpoint is none that the recipe can train."""
+    base = base_of(KEY, model.checkpoint)
+    if base is not None and recipe.tune.method != "full":
+        raise UserError(
+            f"{KEY}={model.checkpoint}: holds adapters, and new ones need whole weights; first merge them: "
+            f"python -m train task=merge {KEY}={model.checkpoint}"
+        )
+    check_checkpoint(KEY, base or model.checkpoint, tuple(FAMILIES))
+    if recipe.tune.method == "qlora":
+        check_installed()
 
 
 def changed(contract: Contract, teach: TeachSettings) -> Contract:

@@ -25,7 +25,10 @@ def tracked(names: Sequence[str], out: Path) -> dict[str, Any]:
             )
     if not names:
         return {}
-    return {"log_with": list(names), "project_config": ProjectConfiguration(str(out), str(out))}
+    return {
+        "log_with": list(names),
+        "project_config": ProjectConfiguration(str(out), str(out / "tensorboard")),
+    }
 
 
 def begin(accelerator: Accelerator, name: str, out: Path, settings: Mapping[str, Any]) -> None:
