@@ -85,7 +85,7 @@ WORDINGS: dict[str, Wording] = {
         marked="The search image; the rectangle drawn in it marks where the target was last seen:\n",
         search="The search image:\n",
     ),
-    # With VPTracker's tokens (https://github.com/jcwang0602/VPTracker), which a tokenizer must have been given.
+    # With the tokens of VPTracker (https://github.com/jcwang0602/VPTracker), which a tokenizer must be given.
     "tagged": Wording(
         words="Find the target in the search image. The target is: <ref>{words}</ref>.\n"
         'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '

@@ -103,7 +103,9 @@ class Grounder:
         check_checkpoint(KEY, weights, tuple(FAMILIES))
         transformers_logging.disable_progress_bar()
         dtype = choose_dtype(config.dtype, device)
-        held = {"quantization_config": quantization, "device_map": {"": device}} if quantization else {}
+        held: dict[str, Any] = {}
+        if quantization is not None:
+            held = {"quantization_config": quantization, "device_map": {"": device}}
         try:
             model_type = AutoConfig.from_pretrained(weights).model_type
             check_model_type(KEY, weights, model_type, tuple(FAMILIES))  # what the hub holds

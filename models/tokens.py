@@ -1,6 +1,7 @@
 """New special tokens: in the tokenizer, with rows of the embeddings of their own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -16,12 +17,13 @@ def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str])
     """
     if wrong := [token for token in tokens if not token or token != "".join(token.split())]:
         raise UserError(f"recipe.tune.tokens: {wrong[0]!r} is no token; give one without spaces, as <ref>")
-    tokenizer = processor.tokenizer
+    tokenizer: Any = processor.tokenizer
     known = len(tokenizer)
     tokenizer.add_tokens(list(tokens), special_tokens=True)
     widen(model, processor)
     with torch.no_grad():
-        rows = model.get_input_embeddings().weight
+        embeddings: Any = model.get_input_embeddings()
+        rows = embeddings.weight
         rows[known : len(tokenizer)] = rows[:known].mean(0)
     return [int(token) for token in tokenizer.convert_tokens_to_ids(list(tokens))]
 
@@ -32,10 +34,12 @@ def widen(model: QwenVL, processor: QwenVLProcessor) -> None:
     The same weights get the same rows, so that adapters fit the weights that they were trained on. (Qwen's
     published weights have some hundred rows to spare.)
     """
-    held = model.get_input_embeddings().weight.shape[0]
+    embeddings: Any = model.get_input_embeddings()
+    held = len(embeddings.weight)
     if (wanted := len(processor.tokenizer)) <= held:
         return
     model.resize_token_embeddings(wanted, mean_resizing=False)
     with torch.no_grad():
-        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+        for layer in layers:
             layer.weight[held:] = layer.weight[:held].mean(0)

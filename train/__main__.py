@@ -1,4 +1,4 @@
-"""`python -m train recipe=… …`: train, or go on where a run stopped; merge adapters; say what weights are."""
+"""`python -m train recipe=… …`: train, or go on; merge adapters into weights; say what a checkpoint is."""
 
 import logging
 import sys
@@ -6,7 +6,6 @@ from pathlib import Path
 
 from configs.app import run_command
 from train.config import TrainSettings
-
 
 DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; say what weights are."
 

@@ -91,7 +91,7 @@ def _adapters(folder: Path) -> Told:
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
-    """Name, shape and number format of every weight. Raises UserError where there is none or one is spoilt."""
+    """Name, shape and number format of every weight. Raises UserError where none is, or one is spoilt."""
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise UserError(f"{KEY}={folder}: holds no safetensors; name the folder with the weights")
@@ -136,8 +136,8 @@ def _contract_words(contract: Told | None) -> str:
         name for name, built in BUILT_IN.items() if _plain(dataclasses.asdict(built)) == _plain(contract)
     ]
     return (
-        f"{named[0] if named else 'its own'}: wording {contract['wording']}, boxes in {contract['coordinates']}, "
-        f"at most {contract['max_pixels'] // token} search tokens"
+        f"{named[0] if named else 'its own'}: wording {contract['wording']}, "
+        f"boxes in {contract['coordinates']}, at most {contract['max_pixels'] // token} search tokens"
     )
 
 

@@ -12,7 +12,6 @@ from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
 from train.sft.recipes import REASONINGTRACK_SFT, VPTRACKER
 
-
 TASKS = ("train", "merge", "info")
 
 

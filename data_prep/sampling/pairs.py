@@ -100,7 +100,7 @@ class PairSampler:
     def _told(self, index: Index, draws: Draws, numbers: np.ndarray, told: np.ndarray) -> Iterator[Pair]:
         """Draws as pairs; `told` (n, `TOLD`) are random numbers that decide what of each is told."""
         visible = draws.visible.tolist()
-        template, marked, worded = told.T < np.array([[share] for share in self._shares])
+        template, marked, worded = (u < share for u, share in zip(told.T, self._shares, strict=True))
         prompts = np.where(worded, draws.prompt, NO_PROMPT)
         return map(
             Pair,

@@ -18,8 +18,9 @@ from data_prep.visual_prompt import crop_template, draw_prompt, drawn_as
 class PairPictures:
     """The crop around the target, and the search frame with its rectangle: RGB uint8 (height, width, 3).
 
-    `template` is None, and no rectangle drawn, where the pair does not show them. `frame` is the search frame's size before, `box_xyxy` the target in its pixels, inside it, None where the
-    target that is meant is not visible.
+    `template` is None, and no rectangle drawn, where the pair does not show them. `frame` is the search
+    frame's size before, `box_xyxy` the target in its pixels, inside it, None where the target that is meant
+    is not visible.
     """
 
     template: np.ndarray | None

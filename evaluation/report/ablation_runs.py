@@ -107,21 +107,21 @@ def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
     if not text.endswith("\n"):
         raise UnfinishedError(f"{METRICS} ends amid a line" if text else f"{METRICS} is empty")
     rows = [_json(path, line, number) for number, line in enumerate(text.splitlines(), 1)]
-    rows = _by_set(rows)
+    sets = len({row["judged"] for row in rows if "judged" in row})
+    rows = _by_set(rows) if sets > 1 else rows
     latest: dict[str, Any] = {}
     for row in rows:
         latest |= row
     steps, wanted = latest.get("step"), _steps(settings)
     if wanted and isinstance(steps, int) and steps < wanted:
         raise UnfinishedError(f"stopped at step {steps} of {wanted}")
-    figures = _numbers({**dict.fromkeys(rows[-1]), **latest})
+    first = dict.fromkeys(name for row in rows[-max(1, sets) :] for name in row)
+    figures = _numbers({**first, **latest})
     return {"": {name: value for name, value in figures.items() if name != "step"}}
 
 
 def _by_set(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows whose figures of several judged sets have different names."""
-    if len({row["judged"] for row in rows if "judged" in row}) < 2:
-        return rows
     return [
         {name if name == "step" else f"{name} {row['judged']}": value for name, value in row.items()}
         if "judged" in row

@@ -40,7 +40,7 @@ class TuneSettings:
 
 @dataclass(frozen=True)
 class TeachSettings:
-    """What of the contract is taught anew; null: as the checkpoint carries it. It is saved with the weights."""
+    """What of the contract is taught anew, and saved with the weights; null: as the checkpoint carries it."""
 
     wording: str | None = key(
         None, "texts of a question; tagged: with VPTracker's tokens", choices=tuple(WORDINGS)

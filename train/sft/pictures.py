@@ -54,7 +54,12 @@ def _judged(axes: Axes, rows: Sequence[dict[str, Any]], name: str, title: str) -
     for number, judged in enumerate(dict.fromkeys(row["judged"] for row in rows)):
         by_step = {row["step"]: row[name] for row in rows if row["judged"] == judged}
         axes.plot(
-            by_step.keys(), by_step.values(), marker="o", markersize=3, label=judged, **line_style(number)
+            list(by_step),
+            list(by_step.values()),
+            marker="o",
+            markersize=3,
+            label=judged,
+            **line_style(number),
         )
     if rows:
         axes.legend(fontsize=7, loc="lower right")
@@ -70,7 +75,7 @@ def _rightness(each: Judged) -> float:
 
 
 def write_worst(path: Path, judged: Judged) -> None:
-    """A PNG of an answer: the template and the search picture, with the true box and the box that was said."""
+    """A PNG of an answer: template and search picture, with the true box and the box that was said."""
     question, answer = judged.asked.question, judged.answer
     tall = size_of(question.image)[1]
     shown = question.image

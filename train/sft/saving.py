@@ -27,7 +27,7 @@ def save_weights(folder: Path, saved: PeftModel | QwenVL, of: Grounder, about: M
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         # Rows of new tokens are among the adapters: peft would look for a changed vocabulary on the hub.
-        spared = {"save_embedding_layers": False} if isinstance(saved, PeftModel) else {}
+        spared: dict[str, Any] = {"save_embedding_layers": False} if isinstance(saved, PeftModel) else {}
         saved.save_pretrained(str(part), **spared)
         of.encoder.processor.save_pretrained(part)
         write_contract(part, of.contract)

@@ -1,4 +1,4 @@
-"""The grounder as it is to be trained: held as the method wants it, with new tokens, by a changed contract."""
+"""The grounder as it is to be trained: weights as the method holds them, new tokens, a changed contract."""
 
 import dataclasses
 from typing import Any

@@ -14,7 +14,7 @@ from train.sft.config import PairsFrom
 def doubtful(
     contract: Contract, learn: tuple[PairsFrom, PairPlan], judge: list[tuple[PairsFrom, PairPlan]]
 ) -> Iterator[str]:
-    """Lines on pairs that are not drawn as the contract says, and on videos both learned from and judged on."""
+    """Lines on pairs not drawn as the contract says, and on videos both learned from and judged on."""
     source, plan = learn
     yield from _off_contract(contract, source)
     learned = _videos(plan)
