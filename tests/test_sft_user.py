@@ -371,3 +371,10 @@ def test_the_accelerator_is_told_of_trackers(monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(Stop):
         engine.train_sft(SftRecipe(report_to=["tensorboard"]), GrounderConfig("x"), tmp_path, CPU)
     assert told["log_with"] == ["tensorboard"] and str(tmp_path) in told["project_config"].logging_dir
+
+
+def test_pairs_are_judged_as_they_were_learned_where_that_is_said(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder, judge_drawn="learned")
+    recipe = replace(recipe, learn=replace(recipe.learn, pairs=PairSettings(worded=0.0)))
+    run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
+    assert [plan.settings for plan in run.judged] == [recipe.learn.pairs]
