@@ -122,6 +122,8 @@ def one_line(fault: Exception, overrides: Sequence[str] = ()) -> str:
 
 def _check_option(group: str, value: str, options: list[str]) -> None:
     if value not in options:
+        if group == "hydra/launcher" and value.startswith("submitit"):
+            raise UserError(f"{group}={value}: is not installed; pip install hydra-submitit-launcher")
         hint = did_you_mean(value, options)
         raise UserError(f"{group}={value}: no such option of {group}{hint} (there are: {', '.join(options)})")
 

@@ -63,6 +63,8 @@ class Wording:
     template: str
     marked: str
     search: str
+    after_template: str = ""
+    after_search: str = ""
 
 
 COORDINATES: dict[str, str] = {
@@ -82,6 +84,17 @@ WORDINGS: dict[str, Wording] = {
         template="The target as it looked before:\n",
         marked="The search image; the rectangle drawn in it marks where the target was last seen:\n",
         search="The search image:\n",
+    ),
+    # With the tokens of VPTracker (https://github.com/jcwang0602/VPTracker), which a tokenizer must be given.
+    "tagged": Wording(
+        words="Find the target in the search image. The target is: <ref>{words}</ref>.\n"
+        'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
+        '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
+        template="The target as it looked before: <template>",
+        marked="The search image; the rectangle drawn in it marks where the target was last seen: <search>",
+        search="The search image: <search>",
+        after_template="</template>\n",
+        after_search="</search>\n",
     ),
     "short": Wording(words="find {words}", template=" like", marked=" near", search=" in"),
 }
@@ -163,9 +176,10 @@ def messages(
     wording, numbers = WORDINGS[contract.wording], COORDINATES[coordinates or contract.coordinates]
     parts: list[dict[str, Any]] = [_text(wording.words.format(words=words, numbers=numbers))]
     if has_template:
-        parts += [_text(wording.template), {"type": "image"}]
+        parts += [_text(wording.template), {"type": "image"}, _text(wording.after_template)]
     parts += [_text(wording.marked if is_marked else wording.search), {"type": "image"}]
-    return [{"role": "user", "content": parts}]
+    parts += [_text(wording.after_search)]
+    return [{"role": "user", "content": [part for part in parts if part != _text("")]}]
 
 
 def _text(text: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoProcessor
+from transformers import AutoConfig, AutoProcessor, BitsAndBytesConfig
 from transformers.cache_utils import DynamicCache
 from transformers.utils import logging as transformers_logging
 
@@ -40,6 +40,7 @@ from models.config import GrounderConfig
 from models.families import FAMILIES, QwenVL, QwenVLProcessor, family_of, published_contract
 from models.questions import Question, QuestionEncoder
 from models.reading import read
+from models.tokens import widen
 
 KEY = "model.checkpoint"
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
@@ -87,8 +88,12 @@ class Grounder:
         self._closing = torch.tensor(closing, device=model.device)
 
     @classmethod
-    def load(cls, config: GrounderConfig, device: torch.device) -> "Grounder":
+    def load(
+        cls, config: GrounderConfig, device: torch.device, quantization: BitsAndBytesConfig | None = None
+    ) -> "Grounder":
         """Load weights, processor and contract; adapters are added to the weights that they belong to.
+
+        With `quantization` weights are held in fewer bits (models/quantized.py), for training adapters.
 
         Raises UserError where the checkpoint is missing, is not whole, is of another model, or has no
         contract, or one of another family, and none that fits is named.
@@ -98,11 +103,14 @@ class Grounder:
         check_checkpoint(KEY, weights, tuple(FAMILIES))
         transformers_logging.disable_progress_bar()
         dtype = choose_dtype(config.dtype, device)
+        held: dict[str, Any] = {}
+        if quantization is not None:
+            held = {"quantization_config": quantization, "device_map": {"": device}}
         try:
             model_type = AutoConfig.from_pretrained(weights).model_type
             check_model_type(KEY, weights, model_type, tuple(FAMILIES))  # what the hub holds
             loaded: Any = FAMILIES[model_type].model.from_pretrained(
-                weights, dtype=dtype, use_safetensors=True, output_loading_info=True
+                weights, dtype=dtype, use_safetensors=True, output_loading_info=True, **held
             )
             processor = AutoProcessor.from_pretrained(config.checkpoint)
         except LOAD_FAULTS as fault:
@@ -110,10 +118,12 @@ class Grounder:
         model, report = loaded
         check_weights(KEY, weights, report)
         if base is not None:
+            widen(model, processor)
             model = _with_adapters(model, config.checkpoint)
         if not processor.chat_template:
             raise UserError(f"{KEY}={config.checkpoint}: has no chat template; restore chat_template.jinja")
-        model.to(device)
+        if quantization is None:
+            model.to(device)
         return cls(model, processor, find_contract(config), config.batch, config.box_floor)
 
     def _single(self, text: str) -> int:

@@ -78,7 +78,7 @@ def read_packed(model: QwenVL, encoded: Encoded, features: list[Seen], **kwargs:
     )
     return model(
         input_ids=inputs["input_ids"][kept][None],
-        attention_mask={"full_attention": None},  # there is no mask: attention goes by the bounds
+        attention_mask=_NO_MASK[model.config.model_type],  # there is none: attention goes by the bounds
         position_ids=positions[:, kept][:, None],
         mm_token_type_ids=inputs["mm_token_type_ids"][kept][None],
         image_grid_thw=grids,
@@ -88,6 +88,10 @@ def read_packed(model: QwenVL, encoded: Encoded, features: list[Seen], **kwargs:
         use_cache=False,
         **kwargs,
     )
+
+
+# Qwen2.5-VL takes masks by the kind of layer; where none is named it would make one.
+_NO_MASK: dict[str, Any] = {"qwen2_5_vl": {"full_attention": None}, "qwen3_vl": None}
 
 
 def _at_placeholders(pictures: list[Seen]) -> BaseModelOutputWithDeepstackFeatures:

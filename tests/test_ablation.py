@@ -183,3 +183,20 @@ def test_settings_are_told_as_a_command_line_has_them(tmp_path: Path):
     told = {key: words_of(settings.told(key)) for key in ("a.b", "c", "d", "e", "g@h", "missing")}
     assert told == {"a.b": "[1, 2]", "c": "null", "d": "1e-05", "e": "''", "g@h": "–", "missing": "–"}
     assert settings.overrides["gone"] == ""
+
+
+def test_sets_that_were_judged_keep_their_names_and_the_first_leads(tmp_path: Path):
+    def lines(*titles: str) -> str:
+        rows: list[dict[str, Any]] = [{"step": 4, "loss": 0.5}]
+        rows += [{"step": 4, "judged": title, "iou": 0.1 * n} for n, title in enumerate(titles, 1)]
+        return "".join(json.dumps(row) + "\n" for row in rows)
+
+    recipe = {"recipe": {"pairs": 70, "batch": 16}}
+    make_run(tmp_path / "two" / "0", recipe, {"metrics.jsonl": lines("new test", "old test")})
+    make_run(tmp_path / "one" / "0", recipe, {"metrics.jsonl": lines("new test")})
+    (two,), (one,) = (read_runs(tmp_path / name, tmp_path / "out")[0] for name in ("two", "one"))
+    assert list(two.figures[""].items()) == [("iou new test", 0.1), ("iou old test", 0.2), ("loss", 0.5)]
+    assert list(one.figures[""].items()) == [("iou", 0.1), ("loss", 0.5)]
+    make_run(tmp_path / "cut" / "0", {"recipe": {"pairs": 160, "batch": 16}}, {"metrics.jsonl": lines("a")})
+    (cut,) = read_runs(tmp_path / "cut", tmp_path / "out")[0]
+    assert cut.unfinished == "stopped at step 4 of 10"

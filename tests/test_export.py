@@ -412,3 +412,19 @@ def test_a_mistake_is_one_line(
     assert run_command("data_prep", main, "", (*RUN, f"indexes={indexes}", *arguments)) == 1
     error = capsys.readouterr().err
     assert told in error and len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("form", ["swift", *INFO, "vptracker"])
+def test_records_show_what_their_pairs_show(indexes: Path, tmp_path: Path, form: str) -> None:
+    plan = plan_of(indexes, tmp_path, form, "frame" if form == "vptracker" else "resized")
+    told = dataclasses.replace(plan.pairs.settings, template=0.5, marked=0.5)
+    plan = dataclasses.replace(plan, pairs=dataclasses.replace(plan.pairs, settings=told))
+    pairs = [pair for pair in pairs_of(plan) if form != "vptracker" or pair.templated]
+    path, _, left_out = export(plan, NUMBERS, 1)  # those of VPTracker always have a template
+    assert len(left_out) == len(NUMBERS) - len(pairs)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row, pair in zip(rows, pairs, strict=True):
+        question, _ = texts_of(row)
+        assert len(row["images"]) == question.count(IMAGE) == 1 + pair.templated
+        assert ("rectangle" in question or " near" in question) == pair.marked
+    assert 0 < sum(pair.marked for pair in pairs) < len(pairs)

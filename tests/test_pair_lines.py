@@ -1,5 +1,6 @@
 """Pairs as JSON lines."""
 
+import dataclasses
 import json
 
 import pytest
@@ -47,3 +48,11 @@ def test_a_line_holds_its_pair(plan: PairPlan) -> None:
         assert record["prompt"]["holds"] == pair.holds and record["search"]["visible"] == pair.visible
         assert (record["search"]["bbox_xywh"] is None) == (not pair.visible)
     assert "the cüp" in lines[0] + lines[1] + lines[2] + lines[3]
+
+
+def test_a_line_has_no_template_and_no_rectangle_where_its_pair_shows_none(plan: PairPlan) -> None:
+    bare = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, template=0.5, marked=0.5))
+    records = [json.loads(line) for line in text(bare, range(100)).splitlines()]
+    for pair, record in zip(bare.sampler().pairs(range(100)), records, strict=True):
+        assert (record["template"] is None, record["prompt"] is None) == (not pair.templated, not pair.marked)
+    assert {record["template"] is None for record in records} == {True, False}

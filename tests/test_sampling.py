@@ -183,3 +183,14 @@ def test_without_words_there_are_no_negatives(tmp_path: Path) -> None:
 def test_a_single_frame_is_its_own_template(tmp_path: Path) -> None:
     still = index_of(tmp_path / "x.arrow", [video("a", SEEN[:1])])
     assert all(pair.template == pair.search for pair in drawn(still, 20))
+
+
+def test_template_rectangle_and_words_are_told_as_often_as_asked(index: Index) -> None:
+    whole = drawn(index)
+    assert all(pair.templated and pair.marked and pair.words for pair in whole)
+    pairs = drawn(index, template=0.5, marked=0.25, worded=0.75)
+    assert [pair.search for pair in pairs] == [pair.search for pair in whole]  # nothing else is drawn anew
+    assert np.mean([pair.marked for pair in pairs]) == pytest.approx(0.25, abs=0.03)
+    assert np.mean([bool(pair.words) for pair in pairs]) == pytest.approx(0.75, abs=0.03)
+    assert np.mean([pair.templated for pair in pairs if pair.words]) == pytest.approx(0.5, abs=0.03)
+    assert all(pair.templated for pair in pairs if not pair.words)

@@ -1,5 +1,6 @@
 """Pairs as a training asks them: drawn in workers, the same whoever draws them, from any number on."""
 
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -65,6 +66,21 @@ def test_the_encoder_takes_a_question_as_it_is(plan: PairPlan) -> None:
     assert np.array_equal(template, each.question.template) and np.array_equal(search, each.question.image)
     encoded = encoder.encode([each.question], "")
     assert " near" in encoder.processor.tokenizer.decode(encoded.inputs["input_ids"][0])
+
+
+def test_a_question_may_lack_template_rectangle_or_words(plan: PairPlan) -> None:
+    settings = replace(plan.settings, template=0.5, marked=0.5, worded=0.5)
+    bare = asked(replace(plan, settings=settings), range(24))
+    pairs = list(PairPlan(plan.indexes, settings, plan.seed).sampler().pairs(range(24)))
+    for each, whole, pair in zip(bare, asked(plan, range(24)), pairs, strict=True):
+        assert (each.question.template is None) == (not pair.templated)
+        assert each.question.words == pair.words and each.question.marked == pair.marked
+        assert np.array_equal(each.question.image, whole.question.image) == pair.marked
+        assert each.box_resized == whole.box_resized
+    assert {(pair.templated, pair.marked, bool(pair.words)) for pair in pairs} > {
+        (True, True, False),
+        (False, False, True),
+    }
 
 
 def test_workers_ranks_and_a_stop_change_nothing(plan: PairPlan) -> None:

@@ -1,4 +1,4 @@
-"""`python -m train recipe=nano_grounder|nano_mask_head …`: train, or go on where a run stopped."""
+"""`python -m train recipe=… …`: train, or go on; merge adapters into weights; say what a checkpoint is."""
 
 import logging
 import sys
@@ -7,18 +7,26 @@ from pathlib import Path
 from configs.app import run_command
 from train.config import TrainSettings
 
+DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; say what weights are."
+
 
 def main(settings: TrainSettings) -> None:
-    """Run the recipe that the settings hold."""
+    """Run the task, or the recipe that the settings hold."""
     from models.checkpoint import choose_device
+    from train.checkpoint_info import tell_info
     from train.config import GrounderRecipe, SftRecipe
     from train.grounder import train_grounder
     from train.mask_head import run as train_mask_head
+    from train.merging import merge
     from train.sft.engine import train_sft
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     out, device = Path(settings.out), choose_device(settings.device)
-    if isinstance(settings.recipe, SftRecipe):
+    if settings.task == "info":
+        tell_info(settings.model.checkpoint, out)
+    elif settings.task == "merge":
+        merge(settings.model, out, device)
+    elif isinstance(settings.recipe, SftRecipe):
         train_sft(settings.recipe, settings.model, out, device)
     elif isinstance(settings.recipe, GrounderRecipe):
         train_grounder(settings.recipe, out, device)
@@ -27,4 +35,4 @@ def main(settings: TrainSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("train", main, "Train the small models from scratch in the rendered world."))
+    sys.exit(run_command("train", main, DOC))

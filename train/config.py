@@ -10,6 +10,9 @@ from configs.schema import key
 from models.config import GROUNDERS, GrounderConfig
 from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
+from train.sft.recipes import REASONINGTRACK_SFT, VPTRACKER
+
+TASKS = ("train", "merge", "info")
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,22 @@ class GrounderRecipe:
 class TrainSettings:
     """Everything a run of `python -m train` is told."""
 
+    task: str = key(
+        "train",
+        "train: the recipe; merge: add the adapters of model.checkpoint to their weights; info: say what "
+        "model.checkpoint is",
+        choices=TASKS,
+    )
     recipe: Any = key(MISSING, "what is trained, and how")
-    model: GrounderConfig = key(GROUNDERS["nano"], "recipe=sft: the grounder that is fine-tuned")
+    model: GrounderConfig = key(
+        GROUNDERS["nano"],
+        "recipe=sft: the grounder that is fine-tuned; task=merge, info: what they are about",
+    )
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
-    out: str = key("outputs/train/${recipe.name}", "folder of the run; one that stopped there goes on")
+    out: str = key(
+        "outputs/${task}/${recipe.name}",
+        "folder of the run, where one that stopped goes on; task=merge: of the whole weights",
+    )
 
 
 NANO_GROUNDER = GrounderRecipe(
@@ -89,6 +104,8 @@ register(
             "nano_grounder": NANO_GROUNDER,
             "nano_mask_head": MaskHeadRecipe(),
             "sft": SftRecipe(),
+            "vptracker": VPTRACKER,
+            "reasoningtrack_sft": REASONINGTRACK_SFT,
         },
         "model": GROUNDERS,
     },

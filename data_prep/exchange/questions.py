@@ -23,12 +23,10 @@ def turn_of(plan: ExportPlan, pair: Pair) -> tuple[Turn, dict[Path, bytes]]:
     words, pictures = plain_words(pair.words), pictures_of(pair, plan.contract)
     box, frame, resized = pictures.box_xyxy, pictures.frame, pictures.resized
     said = None if box is None else counted(box, frame, resized, plan.coordinates)
-    files = {
-        plan.picture(pair.number, "template"): encoded(pictures.template),
-        plan.picture(pair.number, "search"): encoded(pictures.search),
-    }
+    shown = {"template": pictures.template, "search": pictures.search}
+    files = {plan.picture(pair.number, kind): encoded(it) for kind, it in shown.items() if it is not None}
     turn = Turn(
-        instruction=question_text(plan, words),
+        instruction=question_text(plan, words, pair.templated, pair.marked),
         answer=_answer(plan, said),
         # ms-swift looks from the working folder on, LLaMA-Factory from that of `dataset_info.json`.
         images=tuple(str(path if plan.form == "swift" else path.relative_to(plan.out)) for path in files),
@@ -38,9 +36,9 @@ def turn_of(plan: ExportPlan, pair: Pair) -> tuple[Turn, dict[Path, bytes]]:
     return turn, files
 
 
-def question_text(plan: ExportPlan, words: str) -> str:
+def question_text(plan: ExportPlan, words: str, templated: bool = True, marked: bool = True) -> str:
     """The question as one text, with a placeholder for each picture."""
-    (message,) = messages(plan.contract, words, True, True, plan.coordinates)
+    (message,) = messages(plan.contract, words, templated, marked, plan.coordinates)
     return "".join(part.get("text", IMAGE) for part in message["content"])
 
 

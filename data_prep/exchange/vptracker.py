@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.errors import UserError
 from data_prep.exchange.forms import IMAGE
 from data_prep.exchange.plan import ExportPlan, counted, plain_words
 from data_prep.frames import image_size
@@ -32,13 +33,16 @@ Answer in JSON, as in: ```json
   "bbox": [x_min, y_min, x_max, y_max]
 }}
 ```.
-
+"""
+MARKED = """
 The rectangle drawn in it marks where the target may be: look inside it first, then in the rest of the image.
 """
 
 
 def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
     """A pair as a record. Raises UserError where it cannot be one."""
+    if not pair.templated:
+        raise UserError("format=vptracker: its records always have a template; leave pairs.template=1")
     words = plain_words(pair.words).strip()
     size, template_size = image_size(Path(pair.search)), image_size(Path(pair.template))
     template = _whole(counted(xywh_to_xyxy(pair.template_xywh), template_size, template_size, "frame"))
@@ -48,7 +52,7 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
         box = xywh_to_xyxy(pair.search_xywh)
         said = _whole(counted(box, size, size, plan.coordinates))
         around = _whole(counted(box, size, size, "frame"))
-    question = QUESTION.format(image=IMAGE, words=words)
+    question = QUESTION.format(image=IMAGE, words=words) + (MARKED if pair.marked else "")
     return {
         "messages": [
             {"role": "user", "content": question},
@@ -57,7 +61,7 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
         "images": [pair.template, pair.search],
         "visual_prompt": {
             "phase": "train",
-            "enable": True,
+            "enable": pair.marked,
             "scale": scale,
             "color": "#{:02x}{:02x}{:02x}".format(*pair.prompt_colour) if pair.prompt_colour else COLOUR,
             "width": max(1, round(WIDTH * pair.prompt_width)),

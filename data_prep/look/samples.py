@@ -46,7 +46,8 @@ def write_samples(path: Path, plan: PairPlan, contract: Contract, first: int) ->
 
 def _show(place: Axes, pair: Pair, contract: Contract) -> None:
     pictures = pictures_of(pair, contract)
-    crop, tall = pictures.template, pictures.resized[1]
+    tall, crop = pictures.resized[1], pictures.template
+    crop = np.full((1, 1, 3), 255, np.uint8) if crop is None else crop
     room = np.full((tall, crop.shape[1] + 6, 3), 255, np.uint8)
     crop = crop if crop.shape[0] <= tall else resize(crop, (crop.shape[1], tall))
     room[: crop.shape[0], : crop.shape[1]] = crop

@@ -63,7 +63,9 @@ def pair_line(pair: Pair) -> str:
         "data": pair.data,
         "sequence": pair.sequence,
         "words": pair.words,
-        "template": {"image": pair.template, "bbox_xywh": _rounded(pair.template_xywh)},
+        "template": {"image": pair.template, "bbox_xywh": _rounded(pair.template_xywh)}
+        if pair.templated
+        else None,
         "search": {
             "image": pair.search,
             "visible": pair.visible,
@@ -74,7 +76,9 @@ def pair_line(pair: Pair) -> str:
             "holds": pair.holds,
             "colour_rgb": pair.prompt_colour,
             "width": round(pair.prompt_width, DECIMALS),
-        },
+        }
+        if pair.marked
+        else None,
         "negative": pair.negative,
     }
     return json.dumps(record, ensure_ascii=False) + "\n"

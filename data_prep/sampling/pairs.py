@@ -12,12 +12,13 @@ from PIL import ImageColor
 from configs.errors import UserError
 from data_prep.geometry import Box
 from data_prep.index.store import Index
-from data_prep.sampling.draws import NUMBERS, Draws, draw
+from data_prep.sampling.draws import NO_PROMPT, NUMBERS, Draws, draw
 from data_prep.sampling.settings import PairSettings
 from data_prep.sampling.source import Source
 from data_prep.visual_prompt import Colour
 
 BLOCK = 4096  # pairs that are drawn together
+TOLD = 3  # random numbers that decide whether template, rectangle and words are told
 
 
 class Pair(NamedTuple):
@@ -26,7 +27,8 @@ class Pair(NamedTuple):
     `template_xywh` and `search_xywh` stand as in the data, the latter None where the target that is
     meant is not visible. `prompt_xyxy` is the rectangle to draw on the search frame; `holds` says whether it
     holds the target, `prompt_colour` (RGB; None: the contract's) and `prompt_width` (of its line, in the
-    contract's) how it looks. `negative`: words and template are of another video's target.
+    contract's) how it looks. `negative`: words and template are of another video's target. `templated` and
+    `marked`: the template and the rectangle are shown; `words` are empty where they are not told.
     """
 
     number: int
@@ -43,6 +45,8 @@ class Pair(NamedTuple):
     prompt_xyxy: Box
     prompt_colour: Colour | None
     prompt_width: float
+    templated: bool = True
+    marked: bool = True
 
 
 class PairSampler:
@@ -62,6 +66,7 @@ class PairSampler:
         self.sources = [Source(index) for index in indexes]
         self.settings, self.seed = settings, seed
         self._colours = (*map(_colour, settings.prompt_colours), None)  # `NO_COLOUR` is the last place
+        self._shares = (settings.template, settings.marked, settings.worded)
         self._bounds = np.cumsum(shares / shares.sum())[:-1]
 
     def pairs(self, numbers: range) -> Iterator[Pair]:
@@ -80,19 +85,23 @@ class PairSampler:
     def _block(self, block: int, wanted: np.ndarray) -> list[Pair]:
         """Pairs of one block, those of `wanted` numbers."""
         random = _random_block(self.seed, block)[wanted - block * BLOCK]
+        told = random[:, NUMBERS + 1 :]
         chosen = np.searchsorted(self._bounds, random[:, NUMBERS], side="right")
         pairs: list[Pair | None] = [None] * len(wanted)
         for which, source in enumerate(self.sources):
             places = np.flatnonzero(chosen == which)
             if len(places):
                 draws = draw(source, random[places, :NUMBERS], self.settings)
-                for place, pair in zip(places, self._told(source.index, draws, wanted[places]), strict=True):
+                drawn = self._told(source.index, draws, wanted[places], told[places])
+                for place, pair in zip(places, drawn, strict=True):
                     pairs[place] = pair
         return [pair for pair in pairs if pair is not None]
 
-    def _told(self, index: Index, draws: Draws, numbers: np.ndarray) -> Iterator[Pair]:
-        """Draws as pairs."""
+    def _told(self, index: Index, draws: Draws, numbers: np.ndarray, told: np.ndarray) -> Iterator[Pair]:
+        """Draws as pairs; `told` (n, `TOLD`) are random numbers that decide what of each is told."""
         visible = draws.visible.tolist()
+        template, marked, worded = (u < share for u, share in zip(told.T, self._shares, strict=True))
+        prompts = np.where(worded, draws.prompt, NO_PROMPT)
         return map(
             Pair,
             numbers.tolist(),
@@ -100,7 +109,7 @@ class PairSampler:
             index.rows["name"].take(pa.array(draws.sequence)).to_pylist(),
             _paths(index, draws.template_sequence, draws.template),
             _paths(index, draws.sequence, draws.search),
-            _words(index, draws.prompt),
+            _words(index, prompts),
             visible,
             draws.negative.tolist(),
             draws.holds.tolist(),
@@ -109,17 +118,20 @@ class PairSampler:
             _boxes(draws.prompt_xyxy),
             map(self._colours.__getitem__, draws.colour.tolist()),
             draws.width.tolist(),
+            # A pair without words and template would not say what to look for.
+            (template | (prompts == NO_PROMPT)).tolist(),
+            marked.tolist(),
         )
 
 
 @lru_cache(maxsize=2)
 def _random_block(seed: int, block: int) -> np.ndarray:
-    """The random numbers of a block's pairs, (BLOCK, NUMBERS + 1).
+    """The random numbers of a block's pairs, (BLOCK, NUMBERS + 1 + TOLD).
 
     They are kept since a training asks for pairs one by one, and they cost a millisecond to draw.
     """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, block))))
-    random = rng.random((BLOCK, NUMBERS + 1))
+    random = np.concatenate([rng.random((BLOCK, NUMBERS + 1)), rng.random((BLOCK, TOLD))], axis=1)
     random.flags.writeable = False
     return random
 

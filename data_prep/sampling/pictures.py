@@ -18,11 +18,12 @@ from data_prep.visual_prompt import crop_template, draw_prompt, drawn_as
 class PairPictures:
     """The crop around the target, and the search frame with its rectangle: RGB uint8 (height, width, 3).
 
-    `frame` is the search frame's size before, `box_xyxy` the target in its pixels, inside it, None where the
-    target that is meant is not visible.
+    `template` is None, and no rectangle drawn, where the pair does not show them. `frame` is the search
+    frame's size before, `box_xyxy` the target in its pixels, inside it, None where the target that is meant
+    is not visible.
     """
 
-    template: np.ndarray
+    template: np.ndarray | None
     search: np.ndarray
     frame: Size
     box_xyxy: Box | None
@@ -43,19 +44,22 @@ def pictures_of(pair: Pair, contract: Contract) -> PairPictures:
 
     Raises UserError where a frame cannot be read, or a box lies outside its frame.
     """
-    template, frame = read_image(Path(pair.template)), read_image(Path(pair.search))
+    frame = read_image(Path(pair.search))
     size = size_of(frame)
     box = None if pair.search_xywh is None else inside_frame(pair.search_xywh, size)
-    around = inside_frame(pair.template_xywh, size_of(template))
-    crop = crop_template(template, around, contract)
     resized = search_size(contract, size)
-    looks = drawn_as(contract, pair.prompt_colour, pair.prompt_width)
-    return PairPictures(
-        template=resize(crop, template_size(contract, size_of(crop))),
-        search=draw_prompt(resize(frame, resized), rescale(pair.prompt_xyxy, size, resized), looks),
-        frame=size,
-        box_xyxy=box,
-    )
+    search = resize(frame, resized)
+    if pair.marked:
+        looks = drawn_as(contract, pair.prompt_colour, pair.prompt_width)
+        search = draw_prompt(search, rescale(pair.prompt_xyxy, size, resized), looks)
+    template = _template(pair, contract) if pair.templated else None
+    return PairPictures(template, search, frame=size, box_xyxy=box)
+
+
+def _template(pair: Pair, contract: Contract) -> np.ndarray:
+    frame = read_image(Path(pair.template))
+    crop = crop_template(frame, inside_frame(pair.template_xywh, size_of(frame)), contract)
+    return resize(crop, template_size(contract, size_of(crop)))
 
 
 def inside_frame(box_xywh: Box, size: Size) -> Box:

@@ -45,3 +45,11 @@ class PairSettings:
     )
     prompt_width_from: float = key(1.0, "thinnest line of the rectangle, in the contract's", minimum=0.1)
     prompt_width_to: float = key(1.0, "its thickest line", minimum=0.1)
+    template: float = key(1.0, "share of pairs that show the template", minimum=0.0, maximum=1.0)
+    marked: float = key(1.0, "share of pairs that show the rectangle", minimum=0.0, maximum=1.0)
+    worded: float = key(
+        1.0,
+        "share of pairs that tell the words; without them the template is shown",
+        minimum=0.0,
+        maximum=1.0,
+    )

@@ -99,23 +99,42 @@ def _summary(path: Path, _: Settings) -> dict[str, dict[str, float]]:
 
 
 def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
-    """The last value of every figure; those of the last row first, which is where evaluations stand."""
+    """The last value of every figure; those of the last row first, which is where evaluations stand.
+
+    A row with `judged` is about the set of that name, which is told where there are several.
+    """
     text = read_text(path, MEND)
     if not text.endswith("\n"):
         raise UnfinishedError(f"{METRICS} ends amid a line" if text else f"{METRICS} is empty")
     rows = [_json(path, line, number) for number, line in enumerate(text.splitlines(), 1)]
+    sets = len({row["judged"] for row in rows if "judged" in row})
+    rows = _by_set(rows) if sets > 1 else rows
     latest: dict[str, Any] = {}
     for row in rows:
         latest |= row
     steps, wanted = latest.get("step"), _steps(settings)
     if wanted and isinstance(steps, int) and steps < wanted:
         raise UnfinishedError(f"stopped at step {steps} of {wanted}")
-    figures = _numbers({**dict.fromkeys(rows[-1]), **latest})
+    first = dict.fromkeys(name for row in rows[-max(1, sets) :] for name in row)
+    figures = _numbers({**first, **latest})
     return {"": {name: value for name, value in figures.items() if name != "step"}}
 
 
+def _by_set(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose figures of several judged sets have different names."""
+    return [
+        {name if name == "step" else f"{name} {row['judged']}": value for name, value in row.items()}
+        if "judged" in row
+        else row
+        for row in rows
+    ]
+
+
 def _steps(settings: Settings) -> int:
-    """How many steps a recipe of stages has; 0 where the settings do not say."""
+    """How many steps a recipe has, of stages or of pairs; 0 where the settings do not say."""
+    pairs, batch = (settings.values.get(f"recipe.{name}") for name in ("pairs", "batch"))
+    if isinstance(pairs, int) and isinstance(batch, int):
+        return max(1, pairs // batch)
     stages = (
         value for key, value in settings.values.items() if re.fullmatch(r"recipe\.stages\.\d+\.steps", key)
     )

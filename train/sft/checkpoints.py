@@ -17,7 +17,7 @@ from configs.errors import UserError
 from data_prep.files import whole_file, write_whole
 
 NAME = re.compile(r"step-(\d{8})")
-STATE, SETTINGS, BEST = "state.pt", "settings.json", "best.json"
+STATE, SETTINGS, METRICS = "state.pt", "settings.json", "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ class Checkpoints:
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Let a run's folder be used by runs of the same settings only.
 
-    Raises UserError, naming the keys that differ, where another run lies there.
+    Raises UserError, naming the keys that differ, where another run lies there; one that failed before its
+    first evaluation is none.
     """
     path = folder / SETTINGS
     wanted = json.loads(json.dumps(settings))
-    if path.is_file():
+    if path.is_file() and (folder / METRICS).is_file():
         held = json.loads(path.read_text())
         differing = sorted(_differing(held, wanted))
         if differing:

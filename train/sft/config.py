@@ -1,12 +1,14 @@
 """Settings of supervised fine-tuning. Imports nothing heavy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
+from data_prep.prompts import WORDINGS
 from data_prep.sampling.settings import PairSettings
 
 PARTS = ("language_model", "projector", "vision_tower")
+TRACKERS = ("tensorboard", "wandb", "trackio")
 WORLDS = ("train", "other_look", "varied", "plain", "hard")
 
 
@@ -14,7 +16,11 @@ WORLDS = ("train", "other_look", "varied", "plain", "hard")
 class TuneSettings:
     """Which weights learn."""
 
-    method: str = key("lora", "lora, or full: the weights themselves", choices=("lora", "full"))
+    method: str = key(
+        "lora",
+        "lora; qlora: lora on weights held in four bits (needs bitsandbytes); full: the weights themselves",
+        choices=("lora", "qlora", "full"),
+    )
     parts: list[str] = key(
         ["language_model"],
         "what learns: language_model, projector (from a picture's features to its tokens), vision_tower",
@@ -24,6 +30,36 @@ class TuneSettings:
     alpha: int = key(32, "method=lora: their scale is alpha / rank", minimum=1)
     dropout: float = key(
         0.0, "method=lora: share of an adapter's inputs that are dropped", minimum=0.0, maximum=1.0
+    )
+    tokens: list[str] = key(
+        [],
+        "new special tokens, as ['<ref>','</ref>']; their embeddings learn whatever else does. The wording "
+        "(recipe.teach.wording) must hold them",
+    )
+
+
+@dataclass(frozen=True)
+class TeachSettings:
+    """What of the contract is taught anew, and saved with the weights; null: as the checkpoint carries it."""
+
+    wording: str | None = key(
+        None, "texts of a question; tagged: with VPTracker's tokens", choices=tuple(WORDINGS)
+    )
+    coordinates: str | None = key(
+        None,
+        "numbers of a box: pixels of the resized image, or thousandths of its sides",
+        choices=("resized", "thousand"),
+    )
+    digits: int | None = key(None, "numbers are filled with zeros to this length; 0: not filled", minimum=0)
+    search_tokens: int | None = key(None, "most language tokens of the search image", minimum=1)
+    template_tokens: int | None = key(None, "language tokens of the template", minimum=1)
+    template_scale: float | None = key(None, "side of the template crop, in sides of the target", minimum=1.0)
+    prompt_scale: float | None = key(
+        None, "side of the rectangle that inference draws, in sides of the last box", minimum=1.0
+    )
+    prompt_colour: str | None = key(None, "its colour, by name or as #rrggbb")
+    prompt_width: float | None = key(
+        None, "width of its line over the image's longer side", minimum=0.0, maximum=1.0
     )
 
 
@@ -53,10 +89,16 @@ class SftRecipe:
 
     name: str = key("sft", "name of the run, and so of its folder")
     tune: TuneSettings = key(TuneSettings(), "which weights learn")
+    teach: TeachSettings = key(TeachSettings(), "what of the contract is taught anew")
     learn: PairsFrom = key(PairsFrom(), "pairs to learn from")
     judge: list[PairsFrom] = key(
         [PairsFrom(split="test", videos=100), PairsFrom(split="test", videos=100, world="train")],
         "pairs to be judged on, never learned from; the best weights are those of the first set",
+    )
+    judge_drawn: str = key(
+        "own",
+        "how pairs to be judged on are drawn: own, as each set says; learned, as those learned from",
+        choices=("own", "learned"),
     )
     pairs: int = key(16_000, "pairs to learn from, in all", minimum=1)
     batch: int = key(32, "pairs of an optimizer step, over all processes", minimum=1)
@@ -78,8 +120,18 @@ class SftRecipe:
         0.01, "share of pairs that may be unreadable before training stops", minimum=0.0, maximum=1.0
     )
     log_every: int = key(10, "steps between lines", minimum=1)
+    report_to: list[str] = key(
+        [], "trackers beside metrics.jsonl: tensorboard, wandb, trackio, where installed", choices=TRACKERS
+    )
     judge_every: int = key(250, "steps between evaluations by generation", minimum=1)
     judge_pairs: int = key(200, "pairs of an evaluation", minimum=1)
     checkpoint_every: int = key(100, "steps between checkpoints", minimum=1)
     keep: int = key(2, "newest checkpoints that are kept, beside the best", minimum=1)
     threads: int = key(1, "CPU threads of a process; 0: torch's own choice", minimum=0)
+
+    @property
+    def judged(self) -> list[PairsFrom]:
+        """The sets to be judged on, drawn as `judge_drawn` says."""
+        if self.judge_drawn == "own":
+            return self.judge
+        return [replace(source, pairs=self.learn.pairs) for source in self.judge]

@@ -18,11 +18,10 @@ import torch
 from accelerate import Accelerator
 
 from configs.errors import UserError
-from data_prep.prompts import write_contract
+from configs.record import versions
 from models.adapters import named_base
 from models.config import GrounderConfig
 from models.fast_adapters import quicken_adapters
-from models.grounder import Grounder
 from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
@@ -31,9 +30,15 @@ from train.sft.checkpoints import Checkpoints, check_settings
 from train.sft.config import SftRecipe
 from train.sft.judge import Judgement, judge, judgement
 from train.sft.learner import Learner
+from train.sft.memory import fitting
 from train.sft.metrics import Metrics
+from train.sft.pictures import worst_of, write_plot, write_worst
+from train.sft.saving import save_weights
 from train.sft.sources import plan_of
+from train.sft.teaching import check_model, load_taught
+from train.sft.tracking import begin, tracked
 from train.sft.tuning import prepare, sees
+from train.sft.warnings import doubtful
 
 SEED_STRIDE = 1_000_003  # between the seeds of steps and ranks
 log = logging.getLogger(__name__)
@@ -47,6 +52,7 @@ class SftTraining:
         ranks = accelerator.num_processes
         if recipe.batch % ranks:
             raise UserError(f"recipe.batch={recipe.batch}: {ranks} processes do not share it evenly")
+        check_model(recipe, model)
         self.split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks)
         if accelerator.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
@@ -54,9 +60,9 @@ class SftTraining:
         worlds = out.parent / "worlds"
         with accelerator.main_process_first():
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
-            self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judge]
-        self.grounder = Grounder.load(dataclasses.replace(model, box_floor=0.0), accelerator.device)
-        self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed)
+            self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judged]
+        self.grounder, tokens = load_taught(recipe, model, accelerator.device)
+        self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed, tokens)
         quicken_adapters(self.grounder.model)
         if recipe.packed:
             attend_packed(self.grounder.model)
@@ -71,7 +77,11 @@ class SftTraining:
         self.learner, self.optimizer = accelerator.prepare(learner, optimizer)
         self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep)
         peak = peak_of(accelerator.device)
-        self.metrics = Metrics(out, accelerator.is_main_process, peak and peak * ranks)
+        self.metrics = Metrics(out, accelerator.is_main_process, peak and peak * ranks, accelerator.log)
+        sets = list(zip(recipe.judge, self.judged, strict=True))
+        if accelerator.is_main_process:
+            for line in doubtful(self.grounder.contract, (recipe.learn, self.plan), sets):
+                log.warning("%s", line)
         self.step = self.unread = 0
         self.best = -1.0
         self.stopping = False
@@ -99,7 +109,8 @@ class SftTraining:
         self.learner.train()
         begun = time.monotonic()
         for batches in steps_of(self.plan, self.grounder.encoder, self.split, numbers, self.recipe.workers):
-            self._take_step(batches)
+            with fitting(self.split.micro_batch):
+                self._take_step(batches)
             if self.step % self.recipe.log_every == 0 or self.step == last:
                 pace = (time.monotonic() - begun) / (self.step - numbers.start)
                 self.metrics.tell(self.step, self.steps, pace)
@@ -111,7 +122,7 @@ class SftTraining:
             if stopping:
                 log.info("stopped at step %d; run it again to go on", self.step)
                 return False
-        if self.step == self.steps:
+        if self.step == self.steps and (numbers or not (self.out / "final").is_dir()):
             self._save_weights(self.out / "final")
         return self.step == self.steps
 
@@ -222,11 +233,15 @@ class SftTraining:
         if not self.accelerator.is_main_process:
             return []
         self.grounder.model.eval()
-        found = [judgement(judge(self.grounder, plan, self.recipe.judge_pairs)) for plan in self.judged]
+        judged = [judge(self.grounder, plan, self.recipe.judge_pairs) for plan in self.judged]
+        found = [judgement(each) for each in judged]
         self.learner.train()
         for source, figures in zip(self.recipe.judge, found, strict=True):
             log.info("step %d  %s: %s", self.step, source.title, figures)
             self.metrics.judged(self.step, source.title, dataclasses.asdict(figures))
+        write_plot(self.metrics.path, self.out / "plot.png")
+        if judged and judged[0]:
+            write_worst(self.out / f"worst-{self.step}.png", worst_of(judged[0]))
         if found and found[0].iou > self.best:
             self.best = found[0].iou
             self._save_weights(self.out / "best")
@@ -238,15 +253,30 @@ class SftTraining:
             return
         if self.adapters is not None:
             named_base(self.adapters, self.model.checkpoint)
-        saved = self.adapters or self.grounder.model
-        saved.save_pretrained(str(folder))
-        self.grounder.encoder.processor.save_pretrained(folder)
-        write_contract(folder, self.grounder.contract)
+        save_weights(folder, self.adapters or self.grounder.model, self.grounder, self._about())
+
+    def _about(self) -> dict[str, Any]:
+        """What is told beside saved weights of how they came to be."""
+        return {
+            "data": self.recipe.learn.title,
+            "model": self.model.checkpoint,
+            "step": self.step,
+            "steps": self.steps,
+            "pairs": self.step * self.recipe.batch,
+            "figures": self.metrics.latest(),
+            "recipe": dataclasses.asdict(self.recipe),
+            "versions": versions(),
+        }
 
 
 def train_sft(recipe: SftRecipe, model: GrounderConfig, out: Path, device: torch.device) -> None:
     """Fine-tune to the end, or go on where an earlier run of the same settings stopped."""
     accelerator = Accelerator(
-        cpu=device.type == "cpu", mixed_precision="bf16" if device.type == "cuda" else "no"
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if device.type == "cuda" else "no",
+        **tracked(recipe.report_to, out),
     )
-    SftTraining(recipe, model, out, accelerator).run()
+    training = SftTraining(recipe, model, out, accelerator)
+    begin(accelerator, recipe.name, out, dataclasses.asdict(recipe))
+    training.run()
+    accelerator.end_training()

@@ -2,21 +2,28 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from train.sft.tracking import numbers_of
+
+Report = Callable[[dict[str, float], int], None]
 log = logging.getLogger(__name__)
 
 
 class Metrics:
     """Gathers the figures of steps; only the first process writes."""
 
-    def __init__(self, out: Path, writes: bool, peak: float | None = None) -> None:
-        """`peak`: operations a second of all devices together, None where nobody knows."""
-        self._path, self._writes, self._peak = out / "metrics.jsonl", writes, peak
+    def __init__(
+        self, out: Path, writes: bool, peak: float | None = None, report: Report | None = None
+    ) -> None:
+        """`peak`: operations a second of all devices together, None where nobody knows; `report` is told the
+        figures of each row and their step as well.
+        """
+        self.path, self._writes, self._peak, self._report = out / "metrics.jsonl", writes, peak, report
         self._recent: list[dict[str, float]] = []
 
     def add(self, **figures: float) -> None:
@@ -58,8 +65,19 @@ class Metrics:
 
     def _row(self, row: Mapping[str, Any]) -> None:
         if self._writes:
-            with self._path.open("a") as lines:
+            with self.path.open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
+            if self._report is not None:
+                self._report(numbers_of(row), row["step"])
+
+    def latest(self) -> dict[str, dict[str, Any]]:
+        """The last figures of each set that was judged, by its title, with their step."""
+        if not self.path.is_file():
+            return {}
+        rows = [json.loads(line) for line in self.path.read_text().splitlines()]
+        return {
+            row["judged"]: {k: v for k, v in row.items() if k != "judged"} for row in rows if "judged" in row
+        }
 
 
 def _mean(values: list[float]) -> float:

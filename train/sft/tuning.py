@@ -1,5 +1,7 @@
 """Which weights of a model learn: adapters on some of its parts, or the parts themselves."""
 
+from collections.abc import Sequence
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
@@ -7,8 +9,11 @@ from models.families import QwenVL, family_of, lora_targets, part_of
 from train.sft.config import TuneSettings
 
 
-def prepare(model: QwenVL, tune: TuneSettings, seed: int) -> PeftModel | None:
-    """Freeze all but what learns, in place; with adapters, the wrapper that saves and merges them."""
+def prepare(model: QwenVL, tune: TuneSettings, seed: int, tokens: Sequence[int] = ()) -> PeftModel | None:
+    """Freeze all but what learns, in place; with adapters, the wrapper that saves and merges them.
+
+    Of the embeddings, the rows of `tokens` learn beside adapters.
+    """
     family = family_of(model)
     if tune.method == "full":
         for name, weight in model.named_parameters():
@@ -20,6 +25,7 @@ def prepare(model: QwenVL, tune: TuneSettings, seed: int) -> PeftModel | None:
         lora_alpha=tune.alpha,
         lora_dropout=tune.dropout,
         target_modules=lora_targets(family, tune.parts),
+        trainable_token_indices=list(tokens) or None,
     )
     return get_peft_model(model, config)
 

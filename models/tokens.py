@@ -1,0 +1,45 @@
+"""New special tokens: in the tokenizer, with rows of the embeddings of their own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from configs.errors import UserError
+from models.families import QwenVL, QwenVLProcessor
+
+
+def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str]) -> list[int]:
+    """Add tokens that are not there yet, in place; the ids of all.
+
+    The row of a new token is the mean of those before: it means nothing in particular. Raises UserError for
+    a token that is empty or holds a space.
+    """
+    if wrong := [token for token in tokens if not token or token != "".join(token.split())]:
+        raise UserError(f"recipe.tune.tokens: {wrong[0]!r} is no token; give one without spaces, as <ref>")
+    tokenizer: Any = processor.tokenizer
+    known = len(tokenizer)
+    tokenizer.add_tokens(list(tokens), special_tokens=True)
+    widen(model, processor)
+    with torch.no_grad():
+        embeddings: Any = model.get_input_embeddings()
+        rows = embeddings.weight
+        rows[known : len(tokenizer)] = rows[:known].mean(0)
+    return [int(token) for token in tokenizer.convert_tokens_to_ids(list(tokens))]
+
+
+def widen(model: QwenVL, processor: QwenVLProcessor) -> None:
+    """Give each token of the tokenizer a row of the embeddings, where there are too few.
+
+    The same weights get the same rows, so that adapters fit the weights that they were trained on. (Qwen's
+    published weights have some hundred rows to spare.)
+    """
+    embeddings: Any = model.get_input_embeddings()
+    held = len(embeddings.weight)
+    if (wanted := len(processor.tokenizer)) <= held:
+        return
+    model.resize_token_embeddings(wanted, mean_resizing=False)
+    with torch.no_grad():
+        layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+        for layer in layers:
+            layer.weight[held:] = layer.weight[:held].mean(0)

@@ -1,0 +1,202 @@
+"""What fine-tuning changes of a grounder beside its weights: tokens, contract, and how weights are held."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from transformers import BitsAndBytesConfig
+
+from configs.errors import UserError
+from data_prep.exchange.vptracker import TOKENS
+from data_prep.index.build import build_index, index_path
+from data_prep.prompts import BUILT_IN, messages
+from data_prep.readers.tnllt import TNLLT
+from data_prep.sampling.lines import PairPlan
+from data_prep.sampling.settings import PairSettings
+from models import quantized
+from models.config import GrounderConfig
+from models.grounder import Grounder
+from models.packing import attend_packed
+from tests.test_export import write_video
+from tests.test_sft import CPU, recipe_of
+from tests.tiny_models import save_grounder
+from train.pairs import PairQuestions
+from train.sft import teaching
+from train.sft.batches import collate
+from train.sft.config import SftRecipe, TeachSettings, TuneSettings
+from train.sft.engine import SftTraining
+from train.sft.learner import Learner
+from train.sft.teaching import changed, load_taught
+
+TAGGED = TeachSettings(wording="tagged", search_tokens=24, template_tokens=4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set with its index, and a tiny grounder of each family."""
+    root = tmp_path_factory.mktemp("teaching")
+    write_video(root / "data", "wide", (192, 108))
+    build_index(TNLLT, root / "data", "all", root, workers=1)
+    for family in ("qwen2_5_vl", "qwen3_vl"):
+        save_grounder(root / family, family=family)
+    (root / "model").symlink_to(root / "qwen2_5_vl")
+    return root
+
+
+def training(folder: Path, out: Path, family: str = "qwen2_5_vl", **changes: Any) -> SftTraining:
+    model = GrounderConfig(str(folder / family), dtype="float32")
+    return SftTraining(recipe_of(folder, **{"pairs": 8, **changes}), model, out, Accelerator(cpu=True))
+
+
+def asked(folder: Path, grounder: Grounder) -> list[Any]:
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    source = PairQuestions(plan, grounder.contract)
+    return grounder.locate([source[number].question for number in range(4)])
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_new_tokens_learn_and_are_there_again_after_loading(
+    folder: Path, tmp_path: Path, family: str, method: str
+) -> None:
+    tune = TuneSettings(method=method, rank=2, tokens=list(TOKENS))
+    run = training(folder, tmp_path, family, tune=tune, teach=TAGGED)
+    tokenizer = run.grounder.tokenizer
+    ids = tokenizer.convert_tokens_to_ids(list(TOKENS))
+    assert len(set(ids)) == len(TOKENS) and min(ids) == len(tokenizer) - len(TOKENS)
+    before = run.grounder.model.get_input_embeddings()(torch.tensor(range(len(tokenizer)))).detach().clone()
+    run.run()
+    after = run.grounder.model.get_input_embeddings()(torch.tensor(range(len(tokenizer)))).detach()
+    moved = (after != before).any(1)
+    assert moved[ids].all()
+    if method == "lora":
+        assert int(moved.sum()) == len(TOKENS)  # and no other row
+    loaded = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
+    assert loaded.contract == run.grounder.contract and loaded.contract.wording == "tagged"
+    assert loaded.tokenizer.convert_tokens_to_ids(list(TOKENS)) == ids
+    torch.testing.assert_close(loaded.model.get_input_embeddings().weight[ids], after[ids])
+    with torch.inference_mode():
+        run.grounder.model.eval()
+        for mine, theirs in zip(asked(folder, run.grounder), asked(folder, loaded), strict=True):
+            assert mine.visible == pytest.approx(theirs.visible, abs=1e-4)
+
+
+def test_a_run_with_new_tokens_goes_on_as_an_unbroken_one(folder: Path, tmp_path: Path) -> None:
+    changes = {"tune": TuneSettings(rank=2, tokens=["<ref>", "</ref>"]), "teach": TAGGED, "pairs": 16}
+    whole = training(folder, tmp_path / "whole", **changes)
+    whole.run()
+    training(folder, tmp_path / "broken", **changes).run(stop=2)
+    again = training(folder, tmp_path / "broken", **changes)
+    again.run()
+    assert any("token" in name for name in whole.weights)
+    assert all(torch.equal(weight, again.weights[name]) for name, weight in whole.weights.items())
+
+
+def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token_each(folder: Path) -> None:
+    recipe = SftRecipe(tune=TuneSettings(tokens=list(TOKENS)), teach=TAGGED)
+    grounder, ids = load_taught(recipe, GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    question = PairQuestions(plan, grounder.contract)[0].question
+    read = grounder.encoder.encode([question], "").inputs["input_ids"][0].tolist()
+    assert [read.count(token) for token in ids] == [1] * len(ids)
+    with pytest.raises(UserError, match="<ref> steers the model"):
+        grounder.encoder.encode([dataclasses.replace(question, words="a <ref> b")], "")
+
+
+@pytest.mark.parametrize(
+    ("tune", "teach", "said"),
+    [
+        (TuneSettings(tokens=["<ref>"]), TeachSettings(), "<ref> stands in no question of wording=short"),
+        (TuneSettings(tokens=["a b"]), TAGGED, "stands in no question"),
+        (
+            TuneSettings(tokens=["<ref>"], method="full", parts=["projector"]),
+            TAGGED,
+            "add language_model to recipe.tune.parts",
+        ),
+        (TuneSettings(), TeachSettings(prompt_colour="reddish"), "recipe.teach.prompt_colour=reddish"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(
+    folder: Path, tune: TuneSettings, teach: TeachSettings, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as fault:
+        load_taught(SftRecipe(tune=tune, teach=teach), GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
+    assert "\n" not in str(fault.value)
+
+
+def test_a_contract_changes_in_what_is_taught_anew_alone() -> None:
+    short = BUILT_IN["short"]
+    assert changed(short, TeachSettings()) == short
+    assert changed(short, TeachSettings(coordinates="thousand", digits=0, prompt_scale=4.0)) == (
+        dataclasses.replace(short, coordinates="thousand", digits=0, prompt_scale=4.0)
+    )
+    found = changed(short, TeachSettings(search_tokens=50, template_tokens=9, prompt_colour="lime"))
+    assert (found.max_pixels, found.min_pixels, found.search_size) == (50 * 784, 50 * 784, (0, 0))
+    assert (found.template_pixels, found.prompt_colour) == (9 * 784, (0, 255, 0))
+
+
+def test_every_token_stands_in_the_tagged_question() -> None:
+    contract = dataclasses.replace(BUILT_IN["qwen3"], wording="tagged")
+    (chat,) = messages(contract, "a cup", has_template=True, is_marked=True)
+    texts = [part.get("text", "|") for part in chat["content"]]
+    assert all("".join(texts).count(token) == 1 for token in TOKENS)
+    assert "<template>|</template>" in "".join(texts) and "<search>|</search>" in "".join(texts)
+
+
+def test_a_packed_row_of_qwen3_has_the_loss_of_its_samples(folder: Path) -> None:
+    grounder = Grounder.load(GrounderConfig(str(folder / "qwen3_vl"), dtype="float32"), CPU)
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    source = PairQuestions(plan, grounder.contract)
+    batch = collate(grounder.encoder, [source[number] for number in range(4)])
+    padded = Learner(grounder.model, packed=False, sees=False)(batch)
+    attend_packed(grounder.model)
+    packed = Learner(grounder.model, packed=True, sees=False)(batch)
+    torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-4)
+
+
+def test_adapters_on_adapters_are_sent_to_be_merged(folder: Path, tmp_path: Path) -> None:
+    training(folder, tmp_path, pairs=4).run()
+    config = GrounderConfig(str(tmp_path / "final"))
+    with pytest.raises(UserError, match=r"python -m train task=merge model.checkpoint="):
+        load_taught(SftRecipe(), config, CPU)
+    load_taught(SftRecipe(tune=TuneSettings(method="full")), config, CPU)
+
+
+def test_qlora_without_bitsandbytes_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantized, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install bitsandbytes"):
+        load_taught(
+            SftRecipe(tune=TuneSettings(method="qlora")), GrounderConfig(str(folder / "qwen2_5_vl")), CPU
+        )
+
+
+def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quantized load is a stand-in here: it is asked for as it should be, and all behind it is real."""
+    asked_for: list[BitsAndBytesConfig] = []
+    load = Grounder.load
+
+    def stand_in(config: GrounderConfig, device: torch.device, quantization: BitsAndBytesConfig) -> Grounder:
+        asked_for.append(quantization)
+        return load(config, device)
+
+    made = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    monkeypatch.setattr(teaching, "four_bit", lambda dtype: made)
+    monkeypatch.setattr(teaching.Grounder, "load", stand_in)
+    run = training(folder, tmp_path, tune=TuneSettings(method="qlora", rank=2))
+    assert asked_for == [made] and run.adapters is not None
+    assert run.run()
+    monkeypatch.undo()
+    assert Grounder.load(GrounderConfig(str(tmp_path / "final")), CPU).contract == BUILT_IN["short"]
+
+
+def test_four_bits_are_nf4_and_spare_what_sees_and_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantized, "find_spec", lambda name: object())
+    monkeypatch.setattr(BitsAndBytesConfig, "post_init", lambda self: None)
+    config = quantized.four_bit(torch.bfloat16)
+    assert (config.load_in_4bit, config.bnb_4bit_quant_type) == (True, "nf4")
+    assert config.bnb_4bit_compute_dtype == torch.bfloat16 and "model.visual" in config.llm_int8_skip_modules

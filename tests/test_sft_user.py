@@ -1,0 +1,380 @@
+"""What a user of fine-tuning touches: merging, info, pictures, trackers, doubts, and sweeps."""
+
+import json
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
+from safetensors.torch import load_file
+
+from configs.app import FOLDER, run_command
+from configs.compose import as_settings, check, composer
+from configs.errors import UserError
+from data_prep.frames import read_image
+from data_prep.index.build import build_index
+from data_prep.prompts import BUILT_IN
+from data_prep.readers.tnllt import TNLLT
+from data_prep.sampling.settings import PairSettings
+from models.config import GrounderConfig
+from models.grounder import Answer, Grounder
+from models.questions import Question
+from tests.test_export import write_video
+from tests.test_sft import CPU, recipe_of
+from tests.tiny_models import save_grounder
+from train.__main__ import DOC, main
+from train.checkpoint_info import info_of
+from train.pairs import Asked
+from train.sft import engine
+from train.sft.checkpoints import check_settings
+from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.engine import SftTraining
+from train.sft.judge import Judged
+from train.sft.memory import fitting
+from train.sft.pictures import worst_of, write_plot, write_worst
+from train.sft.sources import plan_of
+from train.sft.tracking import flat, tracked
+from train.sft.warnings import doubtful
+
+EXPERIMENTS = sorted(path.stem for path in (FOLDER / "experiment").glob("*.yaml"))
+
+
+class Told(GeneralTracker):
+    """A tracker that remembers."""
+
+    name, requires_logging_directory = "told", False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[tuple[int, dict[str, float]]] = []
+
+    @property
+    def tracker(self) -> list[tuple[int, dict[str, float]]]:
+        return self.rows
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        pass
+
+    def log(self, values: dict[str, float], step: int | None = None, **kwargs: Any) -> None:
+        self.rows.append((int(step or 0), values))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set with its index, a tiny grounder, and a run that fine-tuned it."""
+    root = tmp_path_factory.mktemp("user")
+    write_video(root / "data", "wide", (192, 108))
+    build_index(TNLLT, root / "data", "all", root, workers=1)
+    save_grounder(root / "model")
+    tracker = Told()
+    accelerator = Accelerator(cpu=True, log_with=[tracker])
+    accelerator.init_trackers("x")
+    recipe = recipe_of(root, pairs=8, tune=TuneSettings(rank=2), judge_every=1)
+    run = SftTraining(recipe, GrounderConfig(str(root / "model"), dtype="float32"), root / "run", accelerator)
+    assert run.run()
+    (root / "told.json").write_text(json.dumps(tracker.rows))
+    return root
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = run_command("train", main, DOC, arguments)
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_weights_say_how_they_came_to_be(folder: Path) -> None:
+    for name in ("best", "final"):
+        told = json.loads((folder / "run" / name / "training.json").read_text())
+        assert told["data"] == "tnllt all" and told["steps"] == 2 and "torch" in told["versions"]
+        assert 0 <= told["figures"]["tnllt all"]["iou"] <= 1 and told["recipe"]["tune"]["rank"] == 2
+    assert told["step"] == 2 and told["figures"]["tnllt all"]["step"] == 2
+
+
+def test_merged_weights_are_the_base_and_its_adapters(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = folder / "run" / "final", tmp_path / "merged"
+    words = ("task=merge", f"model.checkpoint={source}", f"out={out}", "device=cpu")
+    assert command(capsys, *words)[0] == 0
+    attached = Grounder.load(GrounderConfig(str(source), dtype="float32"), CPU)
+    merged = Grounder.load(GrounderConfig(str(out), dtype="float32"), CPU)
+    base = Grounder.load(GrounderConfig(str(folder / "model"), dtype="float32"), CPU).model.state_dict()
+    held = merged.model.state_dict()
+    for name, weight in attached.model.state_dict().items():
+        torch.testing.assert_close(held[name], weight)
+    changed = [name for name, weight in base.items() if not torch.equal(held[name], weight)]
+    assert changed and all("_proj" in name for name in changed)
+    assert merged.contract == attached.contract and (out / "resolved.yaml").is_file()
+    assert command(capsys, *words)[2].endswith("remove them or take another out=\n")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "out", "said"),
+    [("model", "out", "holds no adapters"), ("run/final", "run/final/x", "the adapters' own folder")],
+)
+def test_what_cannot_be_merged_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], checkpoint: str, out: str, said: str
+) -> None:
+    place = folder / out if out.startswith("run") else tmp_path / out
+    words = ("task=merge", f"model.checkpoint={folder / checkpoint}", f"out={place}", "device=cpu")
+    status, _, error = command(capsys, *words)
+    assert status == 1 and said in error and error.count("\n") == 1
+
+
+def test_info_tells_adapters_and_weights(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = f"out={tmp_path}"
+    status, said, _ = command(capsys, "task=info", f"model.checkpoint={folder / 'run' / 'final'}", place)
+    assert status == 0
+    for words in (
+        "rank 2",
+        f"base         {folder / 'model'}",
+        "short",
+        "step 2 of 2",
+        "judged on    tnllt all",
+    ):
+        assert words in said
+    told = json.loads((tmp_path / "info.json").read_text())
+    weights = load_file(folder / "run" / "final" / "adapter_model.safetensors")
+    assert told["adapters"]["parameters"] == sum(weight.numel() for weight in weights.values())
+    assert told["adapters"]["maps"] == len(weights) // 2
+    whole = info_of(str(folder / "model"))
+    assert whole["family"] == "qwen2_5_vl" and whole["contract"] == asdict(BUILT_IN["short"])
+    model = Grounder.load(GrounderConfig(str(folder / "model")), CPU).model
+    assert whole["parameters"] == sum(weight.numel() for weight in model.parameters())
+    assert "unknown" in command(capsys, "task=info", f"model.checkpoint={folder / 'model'}", place)[1]
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "said"),
+    [
+        ("nowhere/at/all", "no such folder"),
+        ("owner/never-fetched-x", "was not fetched yet"),
+        ("data", "config"),
+    ],
+)
+def test_info_of_nothing_is_one_line(folder: Path, checkpoint: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        info_of(str(folder / checkpoint) if checkpoint == "data" else checkpoint)
+
+
+def test_every_row_is_reported(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    told = json.loads((folder / "told.json").read_text())
+    assert [step for step, _ in told] == [row["step"] for row in rows] == [0, 1, 1, 2, 2]
+    assert told[1][1]["train/loss"] == rows[1]["loss"] and told[2][1]["tnllt all/iou"] == rows[2]["iou"]
+
+
+def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("train.sft.tracking.find_spec", lambda name: None if name == "wandb" else object())
+    with pytest.raises(UserError, match=r"report_to=\[wandb\].*pip install wandb"):
+        tracked(["tensorboard", "wandb"], tmp_path)
+    assert tracked([], tmp_path) == {} and tracked(["tensorboard"], tmp_path)["log_with"] == ["tensorboard"]
+    assert flat({"a": {"b": [1], "c": 2}, "d": None}) == {"a.b": "[1]", "a.c": 2, "d": "None"}
+
+
+def test_an_evaluation_leaves_a_plot_and_the_worst_answer(folder: Path) -> None:
+    run = folder / "run"
+    assert sorted(path.name for path in run.glob("worst-*.png")) == [f"worst-{n}.png" for n in range(3)]
+    assert read_image(run / "plot.png").std() > 5
+
+
+def question() -> Question:
+    return Question(
+        np.full((60, 90, 3), 90, np.uint8), "a $cup$", np.zeros((30, 30, 3), np.uint8), drawn=True
+    )
+
+
+def said(overlap: float | None, visible: float, confidence: float = 0.5) -> Judged:
+    box = (10.0, 10.0, 30.0, 40.0)
+    asked = Asked(7, question(), None if overlap is None else (50.0, 20.0, 80.0, 50.0))
+    return Judged(asked, Answer(visible, box, confidence, "10,10,30,40"), overlap)
+
+
+def test_the_worst_answer_is_the_surest_of_the_wrong() -> None:
+    right, sure, unsure = said(0.9, 0.9), said(0.0, 0.9, 0.8), said(0.0, 0.2, 0.1)
+    assert worst_of([right, unsure, sure]) is sure
+    assert worst_of([right, said(None, 0.05)]) is right and worst_of([right, said(None, 0.2)]) is not right
+    ghost = said(None, 0.99)
+    assert worst_of([right, ghost, said(0.3, 0.9)]) is ghost
+
+
+def test_the_picture_of_an_answer_shows_both_boxes(tmp_path: Path) -> None:
+    write_worst(tmp_path / "worst.png", said(0.0, 0.9))
+    picture = read_image(tmp_path / "worst.png").astype(int)
+    green = (picture[..., 1] > 150) & (picture[..., 0] < 80)
+    orange = (picture[..., 0] > 200) & (picture[..., 1] > 100) & (picture[..., 2] < 60)
+    assert green.sum() > 100 and orange.sum() > 100
+    assert np.nonzero(green)[1].mean() > np.nonzero(orange)[1].mean()  # the true box lies to the right
+    write_worst(tmp_path / "absent.png", replace(said(None, 0.9), overlap=None))
+
+
+def test_a_plot_needs_no_loss_and_no_figures(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(
+        json.dumps({"step": 0, "judged": "a", "iou": 0.1, "visible_accuracy": 1})
+    )
+    write_plot(tmp_path / "metrics.jsonl", tmp_path / "plot.png")
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(json.dumps({"step": n, "loss": 1 / n}) + "\n" for n in (1, 2, 2))
+    )
+    write_plot(tmp_path / "metrics.jsonl", tmp_path / "plot.png")
+
+
+def doubts(folder: Path, learn: PairSettings, judge_split: str = "all", **contract: Any) -> list[str]:
+    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder), pairs=learn)
+    other = PairsFrom(data=["tnllt"], split=judge_split, indexes=str(folder))
+    plans = plan_of(source, 0, folder), plan_of(other, 0, folder)
+    taught = replace(BUILT_IN["short"], **contract)
+    return list(doubtful(taught, (source, plans[0]), [(other, plans[1])]))
+
+
+def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "data", "other", (192, 108))
+    (tmp_path / "data" / "val_split.txt").write_text("other\n")
+    build_index(TNLLT, tmp_path / "data", "val", folder, workers=1)
+    assert doubts(folder, PairSettings(), "val") == []
+    assert re.match(r"judge tnllt all: 1 of its 1 videos are learned", doubts(folder, PairSettings())[0])
+    for settings, words in (
+        (PairSettings(prompt_scale_from=5.0), "rectangles of 3 sides of the target, and pairs show 5 to 8"),
+        (PairSettings(prompt_colours=["blue"]), "colour of the contract"),
+        (PairSettings(prompt_width_from=2.0, prompt_width_to=3.0), "line of the contract"),
+    ):
+        (line,) = doubts(folder, settings, "val")
+        assert words in line
+        assert doubts(folder, replace(settings, marked=0.0), "val") == []
+    assert doubts(folder, PairSettings(prompt_scale_from=5.0), "val", prompt_scale=6.0) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"learn": {"split": "nowhere"}}, "no such index; make it with task=index"),
+        ({"learn": {"data": [], "weights": [1.0]}}, "weights= goes with data="),
+        ({"learn": {"weights": [0.0]}}, "weight above 0"),
+    ],
+)
+def test_pairs_that_are_not_there_are_one_line(
+    folder: Path, tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    recipe = recipe_of(folder)
+    recipe = replace(recipe, learn=replace(recipe.learn, **changes["learn"]))
+    with pytest.raises(UserError, match=said) as fault:
+        SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
+    assert "\n" not in str(fault.value)
+
+
+def test_a_data_set_that_never_shows_its_target_is_one_line(folder: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "data", "gone", (192, 108))
+    (tmp_path / "data" / "gone" / "absent_label.txt").write_text("\n".join("0" * 6))
+    build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
+    with pytest.raises(UserError, match="no sequence shows its target"):
+        plan_of(PairsFrom(data=["tnllt"], split="all", indexes=str(tmp_path)), 0, tmp_path)
+
+
+def test_what_cannot_be_trained_is_told_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
+    recipe = SftRecipe(learn=PairsFrom(data=["tnl2k"], indexes="nowhere"))
+    for checkpoint in (folder / "data", folder / "gone"):
+        with pytest.raises(UserError, match=re.escape(f"model.checkpoint={checkpoint}")):
+            SftTraining(recipe, GrounderConfig(str(checkpoint)), tmp_path / "out", Accelerator(cpu=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_never_began_does_not_keep_its_folder(tmp_path: Path) -> None:
+    check_settings(tmp_path, {"a": 1})
+    check_settings(tmp_path, {"a": 2})
+    (tmp_path / "metrics.jsonl").write_text("{}\n")
+    with pytest.raises(UserError, match=r"other settings \(a\)"):
+        check_settings(tmp_path, {"a": 3})
+
+
+def test_a_batch_that_does_not_fit_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 80 * 2**30))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 79 * 2**30)
+    for count, words in (
+        (8, "lower it to 4, or take recipe.checkpointing=true"),
+        (1, "; take recipe.checkp"),
+    ):
+        with pytest.raises(UserError) as fault, fitting(count):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
+        assert words in str(fault.value) and "79.0 GiB were in use, the GPU has 80.0" in str(fault.value)
+    run = SftTraining(
+        recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True)
+    )
+
+    def full(batches: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(run, "_take_step", full)
+    with pytest.raises(UserError, match=r"recipe\.micro_batch=2"):
+        run.run()
+
+
+@pytest.mark.parametrize("recipe", ["vptracker", "reasoningtrack_sft"])
+def test_published_recipes_compose(recipe: str) -> None:
+    with composer("train", FOLDER) as composing:
+        config = composing._compose([f"recipe={recipe}"])
+        check(config)
+    settings = as_settings(config).recipe
+    assert isinstance(settings, SftRecipe) and settings.name == recipe
+    assert settings.batch % settings.micro_batch == 0 and settings.tune.method == "full"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_changes_something(name: str) -> None:
+    with composer("train", FOLDER) as composing:
+        config, plain = composing._compose([f"experiment={name}"]), composing._compose([])
+        check(config)
+    told, usual = as_settings(config), as_settings(plain)
+    assert isinstance(told.recipe, SftRecipe)
+    same = {"lora_rank_16"}  # the usual rank, to stand among the others
+    assert (told == usual) == (name in same)
+    text = (FOLDER / "experiment" / f"{name}.yaml").read_text().splitlines()
+    assert text[0] == "# @package _global_" and text[1].startswith("# ")
+
+
+def test_experiments_are_swept_and_judged_as_they_say(tmp_path: Path) -> None:
+    with composer("train", FOLDER) as composing:
+        config = as_settings(composing._compose(["experiment=without_template"]))
+    assert [each.pairs.template for each in config.recipe.judged] == [0.0, 0.0]
+    assert [each.title for each in config.recipe.judged] == [each.title for each in config.recipe.judge]
+    assert SftRecipe().judged == SftRecipe().judge
+
+
+def test_a_launcher_that_is_not_installed_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with composer("train", FOLDER) as composing:
+        if "submitit_slurm" in composing.options("hydra/launcher"):
+            pytest.skip("hydra-submitit-launcher is installed")
+    status, _, error = command(capsys, "-m", "hydra/launcher=submitit_slurm", "experiment=full_all")
+    assert status == 1 and "pip install hydra-submitit-launcher" in error and error.count("\n") == 1
+
+
+def test_the_accelerator_is_told_of_trackers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: dict[str, Any] = {}
+
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def accelerator(**kwargs: Any) -> None:
+        told.update(kwargs)
+        raise Stop
+
+    monkeypatch.setattr("train.sft.tracking.find_spec", lambda name: object())
+    monkeypatch.setattr(engine, "Accelerator", accelerator)
+    with pytest.raises(Stop):
+        engine.train_sft(SftRecipe(report_to=["tensorboard"]), GrounderConfig("x"), tmp_path, CPU)
+    assert told["log_with"] == ["tensorboard"] and str(tmp_path) in told["project_config"].logging_dir
+
+
+def test_pairs_are_judged_as_they_were_learned_where_that_is_said(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder, judge_drawn="learned")
+    recipe = replace(recipe, learn=replace(recipe.learn, pairs=PairSettings(worded=0.0)))
+    run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
+    assert [plan.settings for plan in run.judged] == [recipe.learn.pairs]

@@ -1,0 +1,161 @@
+"""`task=info`: what a grounder's checkpoint is, from its files alone; no weight is loaded."""
+
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+
+from configs.errors import UserError
+from data_prep.files import write_whole
+from data_prep.prompts import BUILT_IN, read_contract
+from models.adapters import CONFIG, base_of
+from models.checkpoint import check_checkpoint
+from models.families import FAMILIES, published_contract
+from models.grounder import KEY
+from train.sft.saving import ABOUT
+
+LISTED = 8  # settings of a recipe that are told on a line
+Told = dict[str, Any]
+
+
+def tell_info(checkpoint: str, out: Path) -> None:
+    """Print what a checkpoint is, and write it to `out/info.json`. Raises UserError as `info_of` does."""
+    told = info_of(checkpoint)
+    write_whole(out / "info.json", json.dumps(told, indent=1) + "\n")
+    for line in lines_of(told):
+        print(line)
+
+
+def info_of(checkpoint: str) -> Told:
+    """What a checkpoint is, in plain values. Raises UserError for a folder that holds none."""
+    base = base_of(KEY, checkpoint)
+    folder = _folder(checkpoint)
+    told: Told = {"checkpoint": checkpoint}
+    if base is None:
+        check_checkpoint(KEY, str(folder), tuple(FAMILIES))
+        told |= {"family": json.loads((folder / "config.json").read_text())["model_type"], **_size(folder)}
+    else:
+        told |= {"adapters": _adapters(folder), "base": base}
+    contract = read_contract(folder)
+    name = published_contract(checkpoint) if contract is None else None
+    contract = BUILT_IN[name] if name else contract
+    told["contract"] = None if contract is None else dataclasses.asdict(contract)
+    trained = folder / ABOUT
+    told["training"] = json.loads(trained.read_text()) if trained.is_file() else None
+    return told
+
+
+def _folder(checkpoint: str) -> Path:
+    """The folder of a checkpoint: itself, or where the hub's were put when they were fetched."""
+    if Path(checkpoint).exists() or checkpoint.count("/") != 1:
+        check = Path(checkpoint)
+        if not check.is_dir():
+            raise UserError(f"{KEY}={checkpoint}: no such folder, nor a hub id of the form owner/name")
+        return check
+    try:
+        return Path(snapshot_download(checkpoint, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise UserError(
+            f"{KEY}={checkpoint}: was not fetched yet, so there are no files to look at"
+        ) from None
+
+
+def _size(folder: Path) -> Told:
+    """Numbers of parameters by their format, and bytes on the disk."""
+    counts: Counter[str] = Counter()
+    for _, shape, kind in _tensors(folder):
+        counts[kind] += math.prod(shape)
+    return {"parameters": sum(counts.values()), "formats": dict(counts), "bytes": _bytes(folder)}
+
+
+def _adapters(folder: Path) -> Told:
+    settings = json.loads((folder / CONFIG).read_text())
+    tensors = list(_tensors(folder))
+    return {
+        "kind": settings.get("peft_type"),
+        "rank": settings.get("r"),
+        "alpha": settings.get("lora_alpha"),
+        "dropout": settings.get("lora_dropout"),
+        "maps": sum(name.endswith("lora_A.weight") for name, _, _ in tensors),
+        "new_tokens": len(settings.get("trainable_token_indices") or []),
+        "parameters": sum(math.prod(shape) for _, shape, _ in tensors),
+        "bytes": _bytes(folder),
+    }
+
+
+def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
+    """Name, shape and number format of every weight. Raises UserError where none is, or one is spoilt."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise UserError(f"{KEY}={folder}: holds no safetensors; name the folder with the weights")
+    for path in paths:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                for name in file.keys():  # noqa: SIM118  # it is no mapping
+                    part = file.get_slice(name)
+                    yield name, part.get_shape(), part.get_dtype()
+        except SafetensorError as fault:
+            raise UserError(f"{path}: is spoilt ({fault}); restore it") from None
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def lines_of(told: Told) -> Iterator[str]:
+    """What a checkpoint is, in lines to read."""
+    yield f"checkpoint   {told['checkpoint']}"
+    if held := told.get("adapters"):
+        yield (
+            f"adapters     {held['kind']}  rank {held['rank']}  alpha {held['alpha']}  on {held['maps']} maps"
+            f"  {held['parameters'] / 1e6:.3g} M parameters  {held['bytes'] / 2**20:.3g} MiB"
+        )
+        if held["new_tokens"]:
+            yield f"             and embeddings of {held['new_tokens']} new tokens"
+        yield f"base         {told['base']}"
+    else:
+        formats = ", ".join(sorted(told["formats"]))
+        yield f"family       {told['family']}"
+        yield f"parameters   {told['parameters'] / 1e6:.4g} M  {formats}  {told['bytes'] / 2**20:.4g} MiB"
+    yield f"contract     {_contract_words(told['contract'])}"
+    yield from _training_lines(told["training"])
+
+
+def _contract_words(contract: Told | None) -> str:
+    if contract is None:
+        return "none; model.contract= must name one"
+    token = contract["side_multiple"] ** 2
+    named = [
+        name for name, built in BUILT_IN.items() if _plain(dataclasses.asdict(built)) == _plain(contract)
+    ]
+    return (
+        f"{named[0] if named else 'its own'}: wording {contract['wording']}, "
+        f"boxes in {contract['coordinates']}, at most {contract['max_pixels'] // token} search tokens"
+    )
+
+
+def _plain(contract: Told) -> Told:
+    plain: Told = json.loads(json.dumps(contract))
+    return plain
+
+
+def _training_lines(training: Told | None) -> Iterator[str]:
+    if training is None:
+        yield f"training     unknown: it has no {ABOUT}"
+        return
+    yield f"trained on   {training['data']}  step {training['step']} of {training['steps']}"
+    yield f"from         {training['model']}"
+    if told := training.get("recipe"):
+        words = [f"{name}={value}" for name, value in told.items() if isinstance(value, int | float | str)]
+        yield f"recipe       {', '.join(words[:LISTED])}, …"
+    for title, figures in training.get("figures", {}).items():
+        yield f"judged on    {title}: " + "  ".join(f"{k} {v:.3g}" for k, v in figures.items())
+    if merged := training.get("merged"):
+        yield f"merged       {merged[1]} into {merged[0]}"

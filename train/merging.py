@@ -1,0 +1,43 @@
+"""`task=merge`: adapters added to the weights that they belong to, as a checkpoint that needs no base."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig
+
+from configs.errors import UserError
+from models.adapters import base_of
+from models.config import GrounderConfig
+from models.grounder import KEY, Grounder
+from train.sft.saving import ABOUT, save_weights
+
+
+def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
+    """Write merged weights to `out`, in the base's number format unless `model.dtype` names one.
+
+    Sums are made in float32 then. Raises UserError where the checkpoint holds no adapters, `out` is that
+    checkpoint, or as `Grounder.load` does.
+    """
+    source = Path(model.checkpoint)
+    base = base_of(KEY, model.checkpoint)
+    if base is None:
+        raise UserError(f"{KEY}={model.checkpoint}: holds no adapters (no adapter_config.json) to merge")
+    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
+        raise UserError(f"out={out}: lies in the adapters' own folder; take another out=")
+    if (out / "config.json").is_file():
+        raise UserError(f"out={out}: holds weights already; remove them or take another out=")
+    kept = model.dtype == "auto"
+    grounder = Grounder.load(replace(model, dtype="float32") if kept else model, device)
+    if kept:
+        held = AutoConfig.from_pretrained(base).dtype
+        grounder.model.to(held or torch.float32)
+    trained = source / ABOUT
+    about = json.loads(trained.read_text()) if trained.is_file() else {}
+    whole = out / "merged"
+    save_weights(whole, grounder.model, grounder, {**about, "merged": [base, model.checkpoint]})
+    # Beside the command's own record; without config.json, which comes last, it is no checkpoint.
+    for path in sorted(whole.iterdir(), key=lambda path: path.name == "config.json"):
+        path.rename(out / path.name)
+    whole.rmdir()

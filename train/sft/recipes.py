@@ -1,0 +1,61 @@
+"""Published trainings as recipes. Imports nothing heavy.
+
+What is published is the data, what learns and the optimizer. Pairs, questions and answers are this project's:
+a contract of its own, drawn by `data_prep.sampling`.
+"""
+
+from data_prep.sampling.settings import PairSettings
+from train.sft.config import PARTS, PairsFrom, SftRecipe, TeachSettings, TuneSettings
+
+VPTRACKER_PAIRS = PairSettings(
+    negative=0.0,
+    gap=1_000_000,
+    prompt_jitter=0.0,
+    prompt_scale_from=2.0,
+    prompt_scale_to=8.0,
+    prompt_miss=0.25,
+)
+
+VPTRACKER = SftRecipe(
+    name="vptracker",
+    tune=TuneSettings(
+        method="full",
+        parts=list(PARTS),
+        rank=64,  # with method=lora, as in its ablation: alpha 128, dropout 0.05, the language model alone
+        alpha=128,
+        dropout=0.05,
+        tokens=["<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>"],
+    ),
+    teach=TeachSettings(wording="tagged", search_tokens=1024),
+    learn=PairsFrom(data=["tnl2k", "tnllt"], weights=[7.0, 3.0], pairs=VPTRACKER_PAIRS),
+    judge=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
+    judge_drawn="learned",
+    pairs=1_000_000,
+    batch=128,
+    micro_batch=4,
+    learning_rate=2e-5,
+    warmup=0.05,
+    weight_decay=0.1,  # of ms-swift, unless it is told another
+    workers=8,
+    judge_every=500,
+)
+"""https://github.com/jcwang0602/VPTracker, train.sh: Qwen3-VL-4B on 8 GPUs, a million pairs once."""
+
+REASONINGTRACK_SFT = SftRecipe(
+    name="reasoningtrack_sft",
+    tune=TuneSettings(method="full", parts=["language_model"]),  # LLaMA-Factory freezes the others
+    learn=PairsFrom(data=["tnllt", "otb99", "got10k", "tnl2k", "lasot"]),
+    judge=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
+    pairs=3 * 997,
+    batch=8,
+    micro_batch=1,
+    learning_rate=5e-5,
+    warmup=0.0,
+    workers=4,
+    judge_every=75,
+    checkpoint_every=150,
+)
+"""https://github.com/Event-AHU/Open_VLTrack, ReasoningTrack: Qwen2.5-VL-3B, 997 records three times.
+
+Eight records an optimizer step and process. Its records hold a chain of thought, and pairs hold none.
+"""
