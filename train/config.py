@@ -8,6 +8,7 @@ from omegaconf import MISSING
 from configs.app import register
 from configs.schema import key
 from models.config import GROUNDERS, GrounderConfig
+from train.launch.config import LaunchSettings
 from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
 
@@ -70,6 +71,7 @@ class TrainSettings:
     recipe: Any = key(MISSING, "what is trained, and how")
     model: GrounderConfig = key(GROUNDERS["nano"], "recipe=sft: the grounder that is fine-tuned")
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
+    launch: LaunchSettings = key(LaunchSettings(), "recipe=sft: the processes that train")
     out: str = key("outputs/train/${recipe.name}", "folder of the run; one that stopped there goes on")
 
 

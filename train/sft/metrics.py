@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from data_prep.files import write_whole
+
 log = logging.getLogger(__name__)
 
 
@@ -17,6 +19,14 @@ class Metrics:
     def __init__(self, out: Path, writes: bool) -> None:
         self._path, self._writes = out / "metrics.jsonl", writes
         self._recent: list[dict[str, float]] = []
+
+    def go_on_from(self, step: int, judged: bool) -> None:
+        """Forget the rows of steps that are taken again; `judged`: the evaluation of `step` is not."""
+        if not self._writes or not self._path.is_file():
+            return
+        whole = [line for line in self._path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        kept = [line for line in whole if _stays(json.loads(line), step, judged)]
+        write_whole(self._path, "".join(kept))
 
     def add(self, **figures: float) -> None:
         """The figures of one step."""
@@ -60,3 +70,7 @@ class Metrics:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _stays(row: Mapping[str, Any], step: int, judged: bool) -> bool:
+    return bool(row["step"] < step or (row["step"] == step and (judged or "judged" not in row)))
