@@ -64,6 +64,8 @@ class SftTraining:
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
             self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judge]
         self.grounder = Grounder.load(dataclasses.replace(model, box_floor=0.0), accelerator.device)
+        if self.spread.together:
+            self.grounder.without_gradients = torch.no_grad
         self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed)
         if recipe.packed:
             attend_packed(self.grounder.model)

@@ -24,16 +24,14 @@ def join(recipe: SftRecipe, strategy: str, deepspeed: Path | None, device: torch
     if together and not distributed.is_initialized():
         _meet(strategy, device)
     cpu, precision = device.type == "cpu", "bf16" if device.type == "cuda" else "no"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
     if deepspeed is None:
-        accelerator = Accelerator(cpu=cpu, mixed_precision=precision)
         return _sharded(accelerator) if strategy == "fsdp" else Copies(accelerator)
-    from train.sft.zero import Zero, zero_plugin
+    from train.sft.zero import Zero, zero_config
 
-    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    split = Split(recipe.batch, recipe.micro_batch, rank, ranks)
-    plugin = zero_plugin(deepspeed, recipe, split)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, deepspeed_plugin=plugin)
-    return Zero(accelerator, strategy, len(split.of_step(0)))
+    ranks = accelerator.num_processes
+    split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks)
+    return Zero(accelerator, strategy, zero_config(deepspeed, recipe, split, precision))
 
 
 def _meet(strategy: str, device: torch.device) -> None:

@@ -1,5 +1,7 @@
 """ZeRO (arXiv 1910.02054) by DeepSpeed: each process holds its share of optimizer and gradients, and with
 stage 3 of the weights.
+
+DeepSpeed is called as it is: accelerate's plugin leaves it out where there is no GPU, and tests run on a CPU.
 """
 
 import json
@@ -10,13 +12,12 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DeepSpeedPlugin
 from torch import nn
 
 from configs.errors import UserError
 from train.sft.batches import Split
 from train.sft.config import SftRecipe
-from train.sft.spread import Copies, spoilt
+from train.sft.spread import Copies, MakeOptimizer, spoilt, trained
 
 SHARDS = "shards"
 OURS = (
@@ -30,11 +31,26 @@ class Zero(Copies):
 
     fixed = True  # a share of the optimizer is of no use to another number of processes
 
-    def __init__(self, accelerator: Accelerator, strategy: str, micro_batches: int) -> None:
+    def __init__(self, accelerator: Accelerator, strategy: str, config: dict[str, Any]) -> None:
+        from transformers.integrations import HfDeepSpeedConfig
+
         super().__init__(accelerator)
-        self.strategy, self.together = strategy, strategy == "zero3"
-        self.scale *= micro_batches  # the engine divides by them
+        self.strategy, self.together, self.config = strategy, strategy == "zero3", config
+        self.scale *= config["gradient_accumulation_steps"]  # the engine divides by them
         self._last = True
+        # While it lives, transformers gives each process its share of the weights as they are read.
+        self._reading = HfDeepSpeedConfig(config) if self.together else None
+
+    def prepare(self, learner: nn.Module, make: MakeOptimizer) -> Any:
+        """As `Copies.prepare`; the weights of stage 3 are empty outside the engine's own passes."""
+        import deepspeed
+
+        self.weights = trained(learner)
+        self.learner, self.optimizer, *_ = deepspeed.initialize(
+            model=learner, optimizer=make(self.weights.values()), config=self.config
+        )
+        self._reading = None
+        return self.learner
 
     def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
         """Gradients travel with every micro-batch, since no process holds all of them."""
@@ -66,18 +82,18 @@ class Zero(Copies):
         """Whole weights on the first process, gathered one after the other, on the CPU."""
         if not self.together:
             return super().whole(named)
-        from deepspeed.zero import GatheredParameters
+        import deepspeed
 
         found: dict[str, torch.Tensor] = {}
         for name, weight in named.items():
-            with GatheredParameters([weight]):
+            with deepspeed.zero.GatheredParameters([weight]):
                 if self.accelerator.is_main_process:
                     found[name] = weight.detach().cpu().clone()
         return found
 
 
-def zero_plugin(path: Path, recipe: SftRecipe, split: Split) -> DeepSpeedPlugin:
-    """Accelerate's plugin of a DeepSpeed json, completed by the recipe.
+def zero_config(path: Path, recipe: SftRecipe, split: Split, precision: str) -> dict[str, Any]:
+    """What a DeepSpeed json says, completed by the recipe; `precision` is bf16 or no.
 
     Raises UserError where the file is no JSON object, or sets what the recipe says.
     """
@@ -87,9 +103,10 @@ def zero_plugin(path: Path, recipe: SftRecipe, split: Split) -> DeepSpeedPlugin:
         raise UserError(f"launch.deepspeed={path}: cannot be read ({fault}); give a JSON object") from None
     if taken := [name for name in OURS if name in config]:
         raise UserError(f"launch.deepspeed={path}: {', '.join(taken)}: the recipe says it; leave it out")
-    config |= {
+    return config | {
         "train_micro_batch_size_per_gpu": min(recipe.micro_batch, split.batch // split.ranks),
         "gradient_accumulation_steps": len(split.of_step(0)),
         "gradient_clipping": recipe.clip,
+        "bf16": {"enabled": precision == "bf16"},
+        "steps_per_print": None,
     }
-    return DeepSpeedPlugin(hf_ds_config=config)
