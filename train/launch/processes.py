@@ -55,7 +55,8 @@ def run_together(work: Callable[..., None], given: Sequence[Any], variables: Seq
         return 0
     if not told.empty():
         raise UserError(told.get())
-    log.error("%s of %d ended with status %s; the others were ended", *failed, len(processes))
+    name, status = failed
+    log.error("%s of %d ended with status %d; the others were ended", name, len(processes), status)
     return PROBLEM
 
 

@@ -14,6 +14,7 @@ from data_prep.sampling.pictures import size_of
 from models.questions import Encoded, Question, QuestionEncoder
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
+from train.sft.signals import heed_parent_only, later
 
 BLANK_TOKENS = 8  # of a blank picture's side
 
@@ -64,8 +65,10 @@ def steps_of(
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=heed_parent_only,
     )
-    each = iter(loader)
+    with later():
+        each = iter(loader)
     for step in steps:
         yield [next(each) for _ in split.of_step(step)]
 

@@ -51,6 +51,8 @@ class SftTraining:
         spread: Copies | None = None,
     ) -> None:
         self.recipe, self.model, self.out, self.accelerator = recipe, model, out, accelerator
+        self.stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
         self.spread = spread or Copies(accelerator)
         ranks = accelerator.num_processes
         if recipe.batch % ranks:
@@ -80,7 +82,6 @@ class SftTraining:
         self.metrics = Metrics(out, accelerator.is_main_process)
         self.step = self.unread = 0
         self.best, self.judged_at = -1.0, -1
-        self.stopping = False
 
     @property
     def steps(self) -> int:
@@ -97,7 +98,6 @@ class SftTraining:
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
         self._resume()
-        signal.signal(signal.SIGTERM, self._stop)
         last = self.steps if stop is None else min(stop, self.steps)
         if self._due() and self.judged_at != self.step:
             self._judge()
