@@ -62,10 +62,11 @@ def run_together(work: Callable[..., None], given: Sequence[Any], variables: Seq
 
 def _first_failure(processes: Sequence[SpawnProcess]) -> tuple[str, int] | None:
     """Wait for all processes, or for the first that fails: its name and exit code."""
-    running = {process.sentinel: process for process in processes}
+    running = list(processes)
     while running:
-        for sentinel in wait(list(running)):
-            process = running.pop(sentinel)  # type: ignore[index]  # a sentinel is what was given
+        ended = wait([process.sentinel for process in running])
+        for process in [each for each in running if each.sentinel in ended]:
+            running.remove(process)
             process.join()
             if process.exitcode:
                 return process.name, process.exitcode

@@ -67,8 +67,10 @@ class Shards(Copies):
         state = self._state()
         try:
             sharded.load(state, checkpoint_id=str(folder / SHARDS))
-        except (OSError, RuntimeError, ValueError, EOFError, sharded.api.CheckpointException) as fault:
+        except (OSError, RuntimeError, ValueError, EOFError) as fault:
             raise spoilt(folder / SHARDS, fault) from None
+        except sharded.api.CheckpointException as faults:  # of every process; no Exception
+            raise spoilt(folder / SHARDS, next(iter(faults.failures.values()))[0]) from None
         set_optimizer_state_dict(self.learner, self.optimizer, state["optimizer"])
 
     def _state(self) -> dict[str, Any]:

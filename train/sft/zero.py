@@ -46,6 +46,7 @@ class Zero(Copies):
         import deepspeed
 
         self.weights = trained(learner)
+        learner.register_state_dict_post_hook(_without_frozen)
         self.learner, self.optimizer, *_ = deepspeed.initialize(
             model=learner, optimizer=make(self.weights.values()), config=self.config
         )
@@ -110,3 +111,10 @@ def zero_config(path: Path, recipe: SftRecipe, split: Split, precision: str) -> 
         "bf16": {"enabled": precision == "bf16"},
         "steps_per_print": None,
     }
+
+
+def _without_frozen(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    """Leave frozen weights out of a state, tied ones (which DeepSpeed keeps) by each of their names."""
+    for name, weight in module.named_parameters(remove_duplicate=False):
+        if not weight.requires_grad:
+            state.pop(prefix + name, None)
