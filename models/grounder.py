@@ -5,7 +5,8 @@ the token that decides true or false gives the visible probability, and the numb
 then decoded greedily, all questions of a batch together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,13 @@ class Answer:
 
 
 class Grounder:
-    """A Qwen-VL model with its processor and its contract."""
+    """A Qwen-VL model with its processor and its contract.
+
+    `without_gradients` is `torch.no_grad` where weights that come and go while it works also learn: what
+    inference mode makes is of no use to learning.
+    """
+
+    without_gradients: Callable[[], AbstractContextManager[None]] = torch.inference_mode
 
     def __init__(
         self,
@@ -137,10 +144,10 @@ class Grounder:
         """Answer questions, at most `batch` at a time, in order."""
         answers: list[Answer] = []
         for start in range(0, len(questions), self.batch):
-            answers += self._locate_batch(questions[start : start + self.batch])
+            with self.without_gradients():
+                answers += self._locate_batch(questions[start : start + self.batch])
         return answers
 
-    @torch.inference_mode()
     def _locate_batch(self, questions: Sequence[Question]) -> list[Answer]:
         encoded = self.encoder.encode(questions, VISIBLE + BOX_START)
         encoded = encoded.to(self.model.device)

@@ -10,28 +10,30 @@ from train.config import TrainSettings
 DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; say what weights are."
 
 
-def main(settings: TrainSettings) -> None:
+def main(settings: TrainSettings) -> int:
     """Run the task, or the recipe that the settings hold."""
     from models.checkpoint import choose_device
     from train.checkpoint_info import tell_info
     from train.config import GrounderRecipe, SftRecipe
     from train.grounder import train_grounder
+    from train.launch.plan import launch_sft, refuse_several
     from train.mask_head import run as train_mask_head
     from train.merging import merge
-    from train.sft.engine import train_sft
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     out, device = Path(settings.out), choose_device(settings.device)
+    if settings.task == "train" and isinstance(settings.recipe, SftRecipe):
+        return launch_sft(settings.launch, settings.recipe, settings.model, out, device)
+    refuse_several(settings.launch)
     if settings.task == "info":
         tell_info(settings.model.checkpoint, out)
     elif settings.task == "merge":
         merge(settings.model, out, device)
-    elif isinstance(settings.recipe, SftRecipe):
-        train_sft(settings.recipe, settings.model, out, device)
     elif isinstance(settings.recipe, GrounderRecipe):
         train_grounder(settings.recipe, out, device)
     else:
         train_mask_head(settings.recipe, out, device)
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from omegaconf import MISSING
 from configs.app import register
 from configs.schema import key
 from models.config import GROUNDERS, GrounderConfig
+from train.launch.config import LaunchSettings
 from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
 from train.sft.recipes import REASONINGTRACK_SFT, VPTRACKER
@@ -82,6 +83,7 @@ class TrainSettings:
         "recipe=sft: the grounder that is fine-tuned; task=merge, info: what they are about",
     )
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
+    launch: LaunchSettings = key(LaunchSettings(), "recipe=sft: the processes that train")
     out: str = key(
         "outputs/${task}/${recipe.name}",
         "folder of the run, where one that stopped goes on; task=merge: of the whole weights",

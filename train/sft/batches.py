@@ -4,25 +4,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from data_prep.prompts import answer_text
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pictures import size_of
-from models.questions import Encoded, QuestionEncoder
+from models.questions import Encoded, Question, QuestionEncoder
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
+from train.sft.signals import heed_parent_only, later
+
+BLANK_TOKENS = 8  # of a blank picture's side
 
 
 @dataclass(frozen=True, eq=False)
 class MicroBatch:
     """Questions with their answers, left-padded; `labels` (batch, length) are `IGNORED` outside the answers.
 
-    `encoded` is None where no pair could be read. `answer_tokens` counts the labels.
+    Where no pair could be read there is a blank one without labels: what processes do together they must
+    all do. `answer_tokens` counts the labels.
     """
 
-    encoded: Encoded | None
+    encoded: Encoded
     labels: torch.Tensor
     answer_tokens: int
     pairs: int
@@ -30,13 +35,12 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same questions on a device; copied while it works where their memory is pinned."""
-        encoded = None if self.encoded is None else self.encoded.to(device)
-        return replace(self, encoded=encoded, labels=self.labels.to(device, non_blocking=True))
+        labels = self.labels.to(device, non_blocking=True)
+        return replace(self, encoded=self.encoded.to(device), labels=labels)
 
     def pin_memory(self) -> "MicroBatch":
         """The same questions in memory that a GPU copies from by itself; the DataLoader calls this."""
-        encoded = None if self.encoded is None else self.encoded.pin_memory()
-        return replace(self, encoded=encoded, labels=self.labels.pin_memory())
+        return replace(self, encoded=self.encoded.pin_memory(), labels=self.labels.pin_memory())
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,10 @@ def steps_of(
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=heed_parent_only,
     )
-    each = iter(loader)
+    with later():
+        each = iter(loader)
     for step in steps:
         yield [next(each) for _ in split.of_step(step)]
 
@@ -77,10 +83,18 @@ def collate(encoder: QuestionEncoder, samples: Sequence[Asked | Unread]) -> Micr
     unread = tuple(sample for sample in samples if isinstance(sample, Unread))
     asked = [sample for sample in samples if isinstance(sample, Asked)]
     if not asked:
-        return MicroBatch(None, torch.zeros(0, 0, dtype=torch.long), 0, 0, unread)
+        return _blank(encoder, unread)
     answers = [
         answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image)) for sample in asked
     ]
     encoded = encoder.encode([sample.question for sample in asked], answers)
     labels = label_answers(encoded.inputs["input_ids"], answers, encoder.processor.tokenizer)
     return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread)
+
+
+def _blank(encoder: QuestionEncoder, unread: tuple[Unread, ...]) -> MicroBatch:
+    """A question about nothing, from which nothing is learned."""
+    side = BLANK_TOKENS * encoder.contract.side_multiple
+    picture = np.zeros((side, side, 3), np.uint8)
+    encoded = encoder.encode([Question(picture, "nothing", picture, drawn=True)], "")
+    return MicroBatch(encoded, torch.full_like(encoded.inputs["input_ids"], IGNORED), 0, 0, unread)

@@ -1,23 +1,38 @@
-"""Checkpoints of a run: written whole or not at all, the newest few kept, and the best.
+"""Checkpoints of a run: written whole or not at all, the newest few kept.
 
 A checkpoint is a folder `step-<number>` whose name is given to it when everything in it is on the disk. It
-holds what learns, the optimizer, and where the run stands; frozen weights are read from where they came.
+holds what learns and the optimizer, as the processes hold them, and where the run stands; frozen weights are
+read from where they came.
 """
 
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from accelerate import Accelerator
 
 from configs.errors import UserError
-from data_prep.files import whole_file, write_whole
+from data_prep.files import write_whole
+from data_prep.folders import part_of, put
+from train.sft.spread import Copies
 
 NAME = re.compile(r"step-(\d{8})")
-STATE, SETTINGS, METRICS = "state.pt", "settings.json", "metrics.jsonl"
+STANDING, SETTINGS, METRICS = "standing.json", "settings.json", "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands, and how its checkpoint was written."""
+
+    step: int
+    unread: int  # pairs that could not be read
+    best: float  # IoU of the best weights
+    judged: int  # step of the last evaluation; -1: none
+    strategy: str
+    processes: int
 
 
 @dataclass(frozen=True)
@@ -36,29 +51,55 @@ class Checkpoints:
         """The folder of a step's checkpoint."""
         return self.folder / f"step-{step:08d}"
 
-    def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint and forget the oldest."""
-        temporary = self.folder / f".part-{step:08d}"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        with whole_file(temporary / STATE) as file:
-            torch.save(state, file)
-        shutil.rmtree(self.path(step), ignore_errors=True)
-        temporary.rename(self.path(step))
-        for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self.path(old))
+    def save(self, standing: Standing, spread: Copies, accelerator: Accelerator) -> None:
+        """Write a checkpoint, each process its part, and forget the oldest.
 
-    def newest(self, device: torch.device) -> dict[str, Any] | None:
-        """The state of the newest checkpoint, None without one. Raises UserError where it is spoilt."""
+        Raises UserError where a process does not see the folder that the first one made.
+        """
+        path = self.path(standing.step)
+        temporary = part_of(path)
+        if accelerator.is_main_process:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        accelerator.wait_for_everyone()
+        if not temporary.is_dir():
+            raise UserError(f"{self.folder}: not one folder for all nodes; take an out= on a shared disk")
+        spread.save(temporary)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            self._note(temporary, standing)
+            put(temporary, path)
+            for old in self.steps()[: -self.keep]:
+                shutil.rmtree(self.path(old))
+        accelerator.wait_for_everyone()
+
+    def note(self, standing: Standing) -> None:
+        """Correct what the checkpoint of this step says, if there is one. The first process calls it."""
+        if (path := self.path(standing.step)).is_dir():
+            self._note(path, standing)
+
+    def _note(self, path: Path, standing: Standing) -> None:
+        write_whole(path / STANDING, json.dumps(asdict(standing)) + "\n")
+
+    def newest(self, spread: Copies, processes: int) -> Standing | None:
+        """Where the newest checkpoint stands, None without one.
+
+        Raises UserError where it is spoilt, or was written by processes of which these cannot read it.
+        """
         if not (steps := self.steps()):
             return None
-        path = self.path(steps[-1]) / STATE
+        path = self.path(steps[-1])
         try:
-            state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError) as fault:
-            told = str(fault).splitlines()[0]
-            raise UserError(f"{path}: cannot be read ({told}); remove its folder") from None
-        return state
+            found = Standing(**json.loads((path / STANDING).read_text()))
+        except (OSError, ValueError, TypeError) as fault:
+            raise UserError(f"{path / STANDING}: cannot be read ({fault}); remove its folder") from None
+        if found.strategy != spread.strategy or (spread.fixed and found.processes != processes):
+            raise UserError(
+                f"{path}: written by launch.strategy={found.strategy} on {found.processes} processes, which "
+                f"launch.strategy={spread.strategy} on {processes} cannot go on from; go on as it began, or "
+                "take another out="
+            )
+        return found
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:

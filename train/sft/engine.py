@@ -9,7 +9,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,22 +19,24 @@ from accelerate import Accelerator
 
 from configs.errors import UserError
 from configs.record import versions
-from models.adapters import named_base
+from data_prep.folders import tidy
 from models.config import GrounderConfig
 from models.fast_adapters import quicken_adapters
 from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
 from train.sft.batches import MicroBatch, Split, steps_of
-from train.sft.checkpoints import Checkpoints, check_settings
+from train.sft.checkpoints import Checkpoints, Standing, check_settings
 from train.sft.config import SftRecipe
-from train.sft.judge import Judgement, judge, judgement
+from train.sft.joining import join, leave
+from train.sft.judge import Judged, judge, judgement
 from train.sft.learner import Learner
 from train.sft.memory import fitting
 from train.sft.metrics import Metrics
 from train.sft.pictures import worst_of, write_plot, write_worst
 from train.sft.saving import save_weights
 from train.sft.sources import plan_of
+from train.sft.spread import Copies
 from train.sft.teaching import check_model, load_taught
 from train.sft.tracking import begin, tracked
 from train.sft.tuning import prepare, sees
@@ -47,8 +49,18 @@ log = logging.getLogger(__name__)
 class SftTraining:
     """A grounder, what of it learns, and where the run stands."""
 
-    def __init__(self, recipe: SftRecipe, model: GrounderConfig, out: Path, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        recipe: SftRecipe,
+        model: GrounderConfig,
+        out: Path,
+        accelerator: Accelerator,
+        spread: Copies | None = None,
+    ) -> None:
         self.recipe, self.model, self.out, self.accelerator = recipe, model, out, accelerator
+        self.stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
+        self.spread = spread or Copies(accelerator)
         ranks = accelerator.num_processes
         if recipe.batch % ranks:
             raise UserError(f"recipe.batch={recipe.batch}: {ranks} processes do not share it evenly")
@@ -62,6 +74,8 @@ class SftTraining:
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
             self.judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judged]
         self.grounder, tokens = load_taught(recipe, model, accelerator.device)
+        if self.spread.together:
+            self.grounder.without_gradients = torch.no_grad
         self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed, tokens)
         quicken_adapters(self.grounder.model)
         if recipe.packed:
@@ -70,11 +84,10 @@ class SftTraining:
         if recipe.checkpointing:
             self.grounder.model.gradient_checkpointing_enable({"use_reentrant": False})
         learner = Learner(self.grounder.model, recipe.packed, sees(recipe.tune))
-        self.weights = {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
-        optimizer = torch.optim.AdamW(
-            list(self.weights.values()), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        self.learner = self.spread.prepare(
+            learner, partial(torch.optim.AdamW, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         )
-        self.learner, self.optimizer = accelerator.prepare(learner, optimizer)
+        self.weights = self.spread.weights
         self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep)
         peak = peak_of(accelerator.device)
         self.metrics = Metrics(out, accelerator.is_main_process, peak and peak * ranks, accelerator.log)
@@ -83,8 +96,7 @@ class SftTraining:
             for line in doubtful(self.grounder.contract, (recipe.learn, self.plan), sets):
                 log.warning("%s", line)
         self.step = self.unread = 0
-        self.best = -1.0
-        self.stopping = False
+        self.best, self.judged_at = -1.0, -1
 
     @property
     def steps(self) -> int:
@@ -101,9 +113,8 @@ class SftTraining:
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
         self._resume()
-        signal.signal(signal.SIGTERM, self._stop)
         last = self.steps if stop is None else min(stop, self.steps)
-        if self.step == 0:
+        if self._due() and self.judged_at != self.step:
             self._judge()
         numbers = range(self.step, last)
         self.learner.train()
@@ -114,17 +125,21 @@ class SftTraining:
             if self.step % self.recipe.log_every == 0 or self.step == last:
                 pace = (time.monotonic() - begun) / (self.step - numbers.start)
                 self.metrics.tell(self.step, self.steps, pace)
-            if self.step % self.recipe.judge_every == 0 or self.step == self.steps:
-                self._judge()
             stopping = self._anyone_stops()
-            if stopping or self.step % self.recipe.checkpoint_every == 0 or self.step == last:
+            if stopping or self._due() or self.step % self.recipe.checkpoint_every == 0 or self.step == last:
                 self._save()
             if stopping:
                 log.info("stopped at step %d; run it again to go on", self.step)
                 return False
+            if self._due():  # behind the checkpoint, since it takes longer than a cluster waits
+                self._judge()
         if self.step == self.steps and (numbers or not (self.out / "final").is_dir()):
             self._save_weights(self.out / "final")
         return self.step == self.steps
+
+    def _due(self) -> bool:
+        """Whether there is an evaluation at this step."""
+        return self.step % self.recipe.judge_every == 0 or self.step == self.steps
 
     def _take_step(self, batches: Sequence[MicroBatch]) -> None:
         """One optimizer step: the loss is the mean over the answer tokens of all processes."""
@@ -132,29 +147,25 @@ class SftTraining:
         warm = max(1, round(recipe.warmup * self.steps))
         floor = 1.0 if recipe.schedule == "constant" else 0.0
         rate = recipe.learning_rate * warmed_cosine(self.step, self.steps, warm, floor)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        self.spread.set_rate(rate)
         torch.manual_seed((recipe.seed * SEED_STRIDE + self.step) * SEED_STRIDE + self.split.rank)
         counts = torch.tensor([self._counted(batch) for batch in batches]).sum(0)
         tokens, pairs, unread, read, operations = self._summed(counts).tolist()
         self._told_unread(batches, unread, pairs)
         total = torch.zeros((), device=self.accelerator.device)
-        self.optimizer.zero_grad()
         for number, batch in enumerate(batches):
-            with self._syncing(number == len(batches) - 1):
+            with self.spread.micro_batch(number == len(batches) - 1):
                 loss = self.learner(batch.to(self.accelerator.device)) / max(tokens, 1)
-                # Gradients are averaged over processes; the loss is one sum over all of them.
-                self.accelerator.backward(loss * self.split.ranks)
+                self.spread.backward(loss * self.spread.scale)
             total += loss.detach()
         mean = float(self._summed(total))
         if not torch.isfinite(torch.tensor(mean)):
             raise FloatingPointError(f"loss is {mean} at step {self.step}; lower recipe.learning_rate")
-        norm = self.accelerator.clip_grad_norm_(list(self.weights.values()), recipe.clip)
-        self.optimizer.step()
+        norm = self.spread.update(recipe.clip)
         self.step += 1
         self.metrics.add(
             loss=mean,
-            norm=float(norm),
+            norm=norm,
             rate=rate,
             pairs=pairs,
             tokens=tokens,
@@ -166,16 +177,12 @@ class SftTraining:
     def _counted(self, batch: MicroBatch) -> list[int]:
         """Answer tokens, pairs, unread pairs, tokens read, and operations of a micro-batch."""
         counts = [batch.answer_tokens, batch.pairs, len(batch.unread)]
-        if batch.encoded is None:
+        if not batch.pairs:
             return [*counts, 0, 0]
         inputs = batch.encoded.inputs
         lengths = inputs["attention_mask"].sum(1)
         operations = self.arithmetic.of(lengths, inputs["image_grid_thw"], batch.answer_tokens)
         return [*counts, int(lengths.sum()), operations]
-
-    def _syncing(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients travel between processes with the last micro-batch of a step."""
-        return nullcontext() if last else self.accelerator.no_sync(self.learner)
 
     def _summed(self, value: torch.Tensor) -> torch.Tensor:
         summed: torch.Tensor = self.accelerator.reduce(value.to(self.accelerator.device), "sum")
@@ -202,58 +209,72 @@ class SftTraining:
     def _anyone_stops(self) -> bool:
         return bool(self._summed(torch.tensor(int(self.stopping))))
 
+    def _standing(self) -> Standing:
+        strategy, ranks = self.spread.strategy, self.split.ranks
+        return Standing(self.step, self.unread, self.best, self.judged_at, strategy, ranks)
+
     def _save(self) -> None:
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            state = {
-                "weights": {name: weight.detach() for name, weight in self.weights.items()},
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "unread": self.unread,
-                "best": self.best,
-            }
-            self.checkpoints.save(self.step, state)
-        self.accelerator.wait_for_everyone()
+        self.checkpoints.save(self._standing(), self.spread, self.accelerator)
 
     def _resume(self) -> None:
-        state = self.checkpoints.newest(self.accelerator.device)
-        if state is None:
-            return
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.unread, self.best = state["step"], state["unread"], state["best"]
-        log.info("going on from step %d in %s", self.step, self.checkpoints.path(self.step))
+        if self.accelerator.is_main_process:
+            for folder in (self.out, self.checkpoints.folder):
+                tidy(folder)
+        self.accelerator.wait_for_everyone()
+        standing = self.checkpoints.newest(self.spread, self.split.ranks)
+        if standing is not None:
+            path = self.checkpoints.path(standing.step)
+            self.spread.load(path)
+            self.step, self.unread = standing.step, standing.unread
+            self.best, self.judged_at = standing.best, standing.judged
+            log.info("going on from step %d in %s", self.step, path)
+        self.metrics.go_on_from(self.step, self.judged_at == self.step)
 
     # ---- judging and keeping -----------------------------------------------------------------
 
-    def _judge(self) -> list[Judgement]:
-        """Figures by generation on every set of pairs to be judged on; the best weights are kept."""
-        if not self.accelerator.is_main_process:
-            return []
-        self.grounder.model.eval()
-        judged = [judge(self.grounder, plan, self.recipe.judge_pairs) for plan in self.judged]
-        found = [judgement(each) for each in judged]
+    def _judge(self) -> None:
+        """Figures by generation on every set of pairs to be judged on; the best weights are kept.
+
+        Where weights lie in shares, every process asks the same questions at the same time.
+        """
+        self.judged_at = self.step
+        better = False
+        if self.accelerator.is_main_process or self.spread.together:
+            self.grounder.model.eval()
+            judged = self.learner(self._asked) if self.spread.together else self._asked()
+            found = [judgement(each) for each in judged]
+            for source, figures in zip(self.recipe.judge, found, strict=True):
+                log.info("step %d  %s: %s", self.step, source.title, figures)
+                self.metrics.judged(self.step, source.title, dataclasses.asdict(figures))
+            if self.accelerator.is_main_process:
+                self._draw(judged)
+            better = bool(found) and found[0].iou > self.best
+            self.best = max([self.best, *(figures.iou for figures in found[:1])])
+        # The first process decides for all: the others' last bits may differ.
+        if bool(self._summed(torch.tensor(int(better and self.accelerator.is_main_process)))):
+            self._save_weights(self.out / "best")
+        if self.accelerator.is_main_process:
+            self.checkpoints.note(self._standing())
         self.learner.train()
-        for source, figures in zip(self.recipe.judge, found, strict=True):
-            log.info("step %d  %s: %s", self.step, source.title, figures)
-            self.metrics.judged(self.step, source.title, dataclasses.asdict(figures))
+
+    def _asked(self) -> list[list[Judged]]:
+        return [judge(self.grounder, plan, self.recipe.judge_pairs) for plan in self.judged]
+
+    def _draw(self, judged: list[list[Judged]]) -> None:
+        """The curves so far, and the worst answer of the first set."""
         write_plot(self.metrics.path, self.out / "plot.png")
         if judged and judged[0]:
             write_worst(self.out / f"worst-{self.step}.png", worst_of(judged[0]))
-        if found and found[0].iou > self.best:
-            self.best = found[0].iou
-            self._save_weights(self.out / "best")
-        return found
 
     def _save_weights(self, folder: Path) -> None:
         """Write adapters, or all weights, as `from_pretrained` reads them, with contract and processor."""
+        inner = dict(self.grounder.model.named_parameters())
+        if self.adapters is not None:
+            inner = {name: weight for name, weight in inner.items() if weight.requires_grad}
+        weights = self.spread.whole(inner)
         if not self.accelerator.is_main_process:
             return
-        if self.adapters is not None:
-            named_base(self.adapters, self.model.checkpoint)
-        save_weights(folder, self.adapters or self.grounder.model, self.grounder, self._about())
+        save_weights(folder, self.adapters or self.grounder.model, self.grounder, self._about(), weights)
 
     def _about(self) -> dict[str, Any]:
         """What is told beside saved weights of how they came to be."""
@@ -269,14 +290,21 @@ class SftTraining:
         }
 
 
-def train_sft(recipe: SftRecipe, model: GrounderConfig, out: Path, device: torch.device) -> None:
-    """Fine-tune to the end, or go on where an earlier run of the same settings stopped."""
-    accelerator = Accelerator(
-        cpu=device.type == "cpu",
-        mixed_precision="bf16" if device.type == "cuda" else "no",
-        **tracked(recipe.report_to, out),
-    )
-    training = SftTraining(recipe, model, out, accelerator)
-    begin(accelerator, recipe.name, out, dataclasses.asdict(recipe))
+def train_sft(
+    recipe: SftRecipe,
+    model: GrounderConfig,
+    out: Path,
+    device: torch.device,
+    strategy: str = "ddp",
+    deepspeed: Path | None = None,
+) -> None:
+    """Fine-tune to the end, or go on where an earlier run of the same settings stopped.
+
+    `strategy` says what each process holds (train/launch/config.py).
+    """
+    spread = join(recipe, strategy, deepspeed, device, tracked(recipe.report_to, out))
+    training = SftTraining(recipe, model, out, spread.accelerator, spread)
+    begin(spread.accelerator, recipe.name, out, dataclasses.asdict(recipe))
     training.run()
-    accelerator.end_training()
+    spread.accelerator.end_training()
+    leave()

@@ -1,5 +1,6 @@
 """The model as it is trained: from a micro-batch to the summed loss of its answer tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -25,11 +26,13 @@ class Learner(nn.Module):
         super().__init__()
         self.model, self.packed, self.sees = model, packed, sees
 
-    def forward(self, batch: MicroBatch) -> torch.Tensor:
-        """Cross-entropy summed over the answer tokens, float32; 0 where there are none."""
-        if batch.encoded is None:
-            # Every weight takes part, for the processes that wait for its gradient.
-            return torch.stack([weight.sum() * 0.0 for weight in self.trained()]).sum()
+    def forward(self, batch: MicroBatch | Callable[[], Any]) -> Any:
+        """Cross-entropy summed over the answer tokens, float32; 0 where there are none.
+
+        A function is called instead, for other uses of a model whose weights are whole in here only.
+        """
+        if not isinstance(batch, MicroBatch):
+            return batch()
         logits, targets = self._predictions(batch.encoded, batch.labels)
         return F.cross_entropy(logits.float(), targets, reduction="sum")
 
@@ -51,8 +54,8 @@ class Learner(nn.Module):
             where = (kept[1:] != IGNORED).nonzero()[:, 0]
             packed: Any = read_packed(self.model, encoded, features, logits_to_keep=where)
             return packed.logits[0], kept[where + 1]
-        answer = (labels != IGNORED).sum(1).max()
-        output: Any = read(self.model, encoded, features, use_cache=False, logits_to_keep=int(answer) + 1)
-        targets = labels[:, -int(answer) :]
+        answer = int((labels != IGNORED).sum(1).max())
+        output: Any = read(self.model, encoded, features, use_cache=False, logits_to_keep=answer + 1)
+        targets = labels[:, labels.shape[1] - answer :]
         chosen = targets != IGNORED
         return output.logits[:, :-1][chosen], targets[chosen]

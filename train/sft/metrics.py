@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from data_prep.files import write_whole
 from train.sft.tracking import numbers_of
 
 Report = Callable[[dict[str, float], int], None]
@@ -25,6 +26,14 @@ class Metrics:
         """
         self.path, self._writes, self._peak, self._report = out / "metrics.jsonl", writes, peak, report
         self._recent: list[dict[str, float]] = []
+
+    def go_on_from(self, step: int, judged: bool) -> None:
+        """Forget the rows of steps that are taken again; `judged`: the evaluation of `step` is not."""
+        if not self._writes or not self.path.is_file():
+            return
+        whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        kept = [line for line in whole if _stays(json.loads(line), step, judged)]
+        write_whole(self.path, "".join(kept))
 
     def add(self, **figures: float) -> None:
         """The figures of one step."""
@@ -82,3 +91,7 @@ class Metrics:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _stays(row: Mapping[str, Any], step: int, judged: bool) -> bool:
+    return bool(row["step"] < step or (row["step"] == step and (judged or "judged" not in row)))

@@ -1,14 +1,15 @@
 """Weights as `from_pretrained` reads them, with all that a user of them needs: whole or not at all."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 
 from data_prep.files import write_whole, writing
+from data_prep.folders import whole_folder
 from data_prep.prompts import write_contract
 from models.families import QwenVL
 from models.grounder import Grounder
@@ -17,21 +18,27 @@ ABOUT = "training.json"
 """What weights were trained on, how, and how they were judged."""
 
 
-def save_weights(folder: Path, saved: PeftModel | QwenVL, of: Grounder, about: Mapping[str, Any]) -> None:
+def save_weights(
+    folder: Path,
+    saved: PeftModel | QwenVL,
+    of: Grounder,
+    about: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write adapters, or all weights, with contract, processor and `about`; what was there is replaced.
 
+    `weights` are those to write, whole, by the names of the grounder's model; without, the model's own.
     Raises UserError where the folder cannot be written.
     """
-    part = folder.with_name(f".part-{folder.name}")
-    with writing(folder):
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    told: dict[str, Any] = {}
+    if weights is not None:
+        prefix = "base_model.model." if isinstance(saved, PeftModel) else ""
+        told["state_dict"] = {f"{prefix}{name}": weight for name, weight in weights.items()}
+    if isinstance(saved, PeftModel):
         # Rows of new tokens are among the adapters: peft would look for a changed vocabulary on the hub.
-        spared: dict[str, Any] = {"save_embedding_layers": False} if isinstance(saved, PeftModel) else {}
-        saved.save_pretrained(str(part), **spared)
+        told["save_embedding_layers"] = False
+    with writing(folder), whole_folder(folder) as part:
+        saved.save_pretrained(str(part), **told)
         of.encoder.processor.save_pretrained(part)
         write_contract(part, of.contract)
         write_whole(part / ABOUT, json.dumps(about, indent=1) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)

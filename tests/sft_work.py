@@ -1,0 +1,57 @@
+"""What processes of tests do that train."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from data_prep.sampling.settings import PairSettings
+from models.config import GrounderConfig
+from train.launch.config import LaunchSettings
+from train.launch.plan import config_path
+from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.engine import SftTraining
+from train.sft.joining import join, leave
+
+
+def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
+    """Five steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`."""
+    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder), pairs=PairSettings())
+    return SftRecipe(
+        tune=TuneSettings(method=method, rank=4, alpha=8, parts=["language_model", "vision_tower"]),
+        learn=source,
+        judge=[source],
+        pairs=20,
+        batch=4,
+        micro_batch=1,
+        learning_rate=1e-2,
+        clip=0.5,
+        judge_pairs=2,
+        judge_every=100,
+        log_every=1,
+        workers=0,
+    )
+
+
+def training_of(folder: Path, out: Path, strategy: str, recipe: SftRecipe) -> SftTraining:
+    """A training on the CPU, by one process or what a launcher has started."""
+    spread = join(recipe, strategy, config_path(LaunchSettings(strategy=strategy)), torch.device("cpu"))
+    model = GrounderConfig(str(folder / "model"), dtype="float32")
+    return SftTraining(recipe, model, out, spread.accelerator, spread)
+
+
+def train_by(strategies: list[str], folder: Path, out: Path) -> None:
+    """LoRA and full tuning by each strategy; LoRA's is stopped in between."""
+    for method in ("lora", "full"):
+        for strategy in strategies:
+            recipe = recipe_of(folder, method)
+            for stop in (3, None) if method == "lora" else (None,):
+                training_of(folder, out / f"{strategy}-{method}", strategy, recipe).run(stop)
+    leave()
+
+
+def train_slowly(folder: Path, out: Path) -> None:
+    """A run of many steps, with workers that read pictures, until it is told to stop."""
+    recipe = replace(recipe_of(folder), pairs=4000, workers=1)
+    training_of(folder, out, "ddp", recipe).run()
+    leave()

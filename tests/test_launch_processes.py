@@ -1,0 +1,74 @@
+"""The processes of a node: started together, told together to stop, and none outlives the others."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from configs.errors import UserError
+from tests.launched_work import fail_at_one, until_told, write_rank
+from train.launch.nodes import Place
+from train.launch.processes import run_together
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_each_process_has_its_number(tmp_path: Path) -> None:
+    assert run_together(write_rank, (tmp_path,), Place().variables(2)) == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0": "2", "1": "2"}
+
+
+def test_one_mistake_ends_all_and_is_told_once() -> None:
+    begun = time.monotonic()
+    with pytest.raises(UserError, match=r"^a file is broken$"):
+        run_together(fail_at_one, ("mistake",), Place().variables(2))
+    assert time.monotonic() - begun < 40
+
+
+def test_a_killed_process_ends_all(caplog: pytest.LogCaptureFixture) -> None:
+    assert run_together(fail_at_one, ("killed",), Place().variables(2)) != 0
+    assert "process 1 of 2 ended with status -9" in caplog.text
+
+
+def test_a_signal_is_handed_on_and_all_may_finish(tmp_path: Path) -> None:
+    def tell() -> None:
+        while len(list(tmp_path.glob("ready*"))) < 2:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=tell).start()
+    assert run_together(until_told, (tmp_path,), Place().variables(2)) == 0
+    assert len(list(tmp_path.glob("saved*"))) == 2
+
+
+ORPHANS = """
+import sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.launched_work import until_told
+from train.launch.nodes import Place
+from train.launch.processes import run_together
+if __name__ == "__main__":
+    run_together(until_told, (Path({folder!r}),), Place().variables(1))
+"""
+
+
+def test_no_process_outlives_a_killed_launcher(tmp_path: Path) -> None:
+    script = tmp_path / "launch.py"
+    script.write_text(ORPHANS.format(root=str(ROOT), folder=str(tmp_path)))
+    launcher = subprocess.Popen([sys.executable, str(script)], cwd=ROOT)
+    while not (tmp_path / "ready0").exists():
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    launcher.kill()
+    launcher.wait()
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):
+        assert time.monotonic() < deadline, children
+        time.sleep(0.05)

@@ -1,0 +1,1 @@
+"""Starting the processes of a training, on one node or several, and ending them together."""

@@ -1,0 +1,70 @@
+"""Joining the processes of a training, before anything is loaded."""
+
+import os
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import distributed
+
+from train.sft.batches import Split
+from train.sft.config import SftRecipe
+from train.sft.spread import Copies
+
+PATIENCE = timedelta(hours=2)  # a process waits so long for another, which may be judging or drawing videos
+
+
+def join(
+    recipe: SftRecipe,
+    strategy: str,
+    deepspeed: Path | None,
+    device: torch.device,
+    told: Mapping[str, Any] | None = None,
+) -> Copies:
+    """Meet the other processes, and say how weights lie on them; `deepspeed` is the json of zero2 and zero3.
+
+    `told` goes to the `Accelerator`, as what it reports to.
+
+    Raises UserError where that is senseless.
+    """
+    together = int(os.environ.get("WORLD_SIZE", "1")) > 1 or strategy != "ddp"
+    if together and not distributed.is_initialized():
+        _meet(strategy, device)
+    cpu, precision = device.type == "cpu", "bf16" if device.type == "cuda" else "no"
+    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, **(told or {}))
+    if deepspeed is None:
+        return _sharded(accelerator) if strategy == "fsdp" else Copies(accelerator)
+    from train.sft.zero import Zero, zero_config
+
+    ranks = accelerator.num_processes
+    split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks)
+    return Zero(accelerator, strategy, zero_config(deepspeed, recipe, split, precision))
+
+
+def _meet(strategy: str, device: torch.device) -> None:
+    backend = "gloo" if device.type == "cpu" else "nccl"
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    if not strategy.startswith("zero"):
+        distributed.init_process_group(backend, timeout=PATIENCE)
+        return
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"  # read when deepspeed is imported
+    import deepspeed
+
+    deepspeed.init_distributed(dist_backend=backend, timeout=PATIENCE, verbose=False)
+
+
+def leave() -> None:
+    """Part from the other processes, when all are done."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _sharded(accelerator: Accelerator) -> Copies:
+    from train.sft.shards import Shards
+
+    return Shards(accelerator)
