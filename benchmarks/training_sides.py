@@ -1,5 +1,6 @@
 """One run of each side of `python -m benchmarks training`: ours (train/sft), and TRL's SFTTrainer."""
 
+import gc
 import shutil
 import time
 from itertools import pairwise
@@ -191,5 +192,6 @@ def _fresh(work: Work) -> None:
     for side in ("ours", "theirs"):
         shutil.rmtree(work.root / side, ignore_errors=True)
     if torch.cuda.is_available():
+        gc.collect()  # an earlier model may still hang in a circle of references
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
