@@ -1,6 +1,7 @@
 """Every key of every option of every command composes, has words, and a default that its own bounds allow."""
 
 import dataclasses
+import functools
 import importlib
 
 import pytest
@@ -15,6 +16,7 @@ from configs.schema import Key, key, keys_of, sections_of
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "base")
 
 
+@functools.cache
 def composed(command: str) -> list[tuple[str, DictConfig]]:
     """The configuration of a command with its defaults, and with every option of every group in turn."""
     importlib.import_module(f"{command}.config")
