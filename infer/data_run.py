@@ -13,7 +13,6 @@ from data_prep.index.build import index_path
 from data_prep.index.store import Index
 from data_prep.sequence import PRESENT, Sequence
 from data_prep.votsr.results import read_lines, write_result
-from data_prep.votsr.trackers_ini import check_tracker_id
 from infer.baselines import empty_track
 from infer.config import InferSettings
 from infer.fingerprint import claim
@@ -106,7 +105,6 @@ def true_box(sequence: Sequence) -> Box | None:
 def track_data(settings: InferSettings, out: Path) -> int:
     """Track a split of an indexed data set; the exit status is 0 only where every track was written."""
     assert settings.data is not None
-    check_tracker_id(settings.tracker_id)
     index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
     session = open_session(settings)
     folder = Path(settings.results) / f"{settings.data}-{settings.split}" / settings.tracker_id

@@ -133,12 +133,6 @@ def test_without_words_nothing_is_followed_and_that_is_told(settings: InferSetti
     assert written(tmp_path)["mute.txt"].decode() == f"{NO_BOX}\n" * 3
 
 
-@pytest.mark.parametrize("others", [{"video": "x.mp4"}, {"workspace": "ws"}])
-def test_one_thing_is_tracked_at_a_time(settings: InferSettings, others: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="are both given"):
-        run(settings, **others)
-
-
 def test_a_split_without_an_index_is_told(settings: InferSettings) -> None:
     with pytest.raises(UserError, match="make it with task=index"):
         run(settings, split="train")
