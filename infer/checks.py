@@ -1,4 +1,4 @@
-"""Mistakes in the settings that need no model to be found. Imports no torch, so that they are told at once."""
+"""Mistakes in the settings that need no model to be found. Imports no torch: they are told at once."""
 
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 """Tracking a split of a data set: boxes as the benchmarks' tools read them, and masks beside them."""
 
 import time
+from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from infer.fingerprint import claim
 from infer.pictures import Pictures
 from infer.requests import StartTrack
 from infer.retelling import retold, words_at
+from infer.score_line import score_line
 from infer.session import Session, open_session
 from infer.summary import RunSummary, write_summary
 from infer.summary_table import print_table
@@ -82,14 +84,22 @@ class DataStore:
         """See `TrackStore`."""
         path = self._path(sequence)
         write_result(inside(self.folder / MASKS, path.name), track.masks, len(sequence.frames))
-        write_whole(path, "".join(f"{_line(box)}\n" for box in track.boxes_xyxy))
+        lines = [_line(box) for box in track.boxes_xyxy]
+        if self.first_box and true_box(sequence) is not None:  # toolkits expect the box as it was given
+            assert sequence.truth is not None
+            lines[0] = _of_sides(sequence.truth.boxes_xywh[0])
+        write_whole(path, "".join(f"{line}\n" for line in lines))
 
     def _path(self, sequence: Sequence) -> Path:
         return inside(self.folder, f"{sequence.name}.txt")
 
 
 def _line(box_xyxy: Box | None) -> str:
-    return NO_BOX if box_xyxy is None else ",".join(f"{side:.2f}" for side in xyxy_to_xywh(box_xyxy))
+    return NO_BOX if box_xyxy is None else _of_sides(xyxy_to_xywh(box_xyxy))
+
+
+def _of_sides(box_xywh: Iterable[float]) -> str:
+    return ",".join(f"{side:.2f}" for side in box_xywh)
 
 
 def true_box(sequence: Sequence) -> Box | None:
@@ -122,7 +132,7 @@ def track_data(settings: InferSettings, out: Path) -> int:
     sheet = pictures.write_overview() if pictures else None
     videos = out / "overlays" if sheet else None
     places = {"boxes": folder, "masks": folder / MASKS, "pictures": sheet, "videos": videos}
-    print_table(summary, {**places, "summary": out / "summary.json"})
+    print_table(summary, {**places, "summary": out / "summary.json", "score it": score_line(settings)})
     return 1 if summary.failed else 0
 
 

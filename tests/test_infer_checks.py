@@ -50,7 +50,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("given", "told"), MISTAKES)
-def test_a_mistake_is_refused(here: Path, given: dict[str, str], told: str) -> None:  # noqa: ARG001
+def test_a_mistake_is_refused(here: Path, given: dict[str, str], told: str) -> None:
     with pytest.raises(UserError, match=re.escape(told)):
         check_settings(InferSettings(**given))
 
