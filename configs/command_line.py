@@ -13,6 +13,7 @@ from configs.errors import UserError
 from configs.nearest import did_you_mean
 
 QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+LIST = re.compile(r"\[|\$\{|\w+\(")  # [a,b] or ${key} or extend_list(a)
 SWEEP = re.compile(r",|^\w+\(.*\)$", re.DOTALL)  # a,b or range(3) or choice(a, b)
 
 
@@ -70,6 +71,14 @@ def quote_text(override: str, *, optional: bool, multirun: bool) -> str:
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{name}='{escaped}'"
+
+
+def check_list(override: str) -> None:
+    """Raise UserError where the value of a list key has no brackets; `null` is left to Hydra."""
+    name, _, value = override.partition("=")
+    if value == "null" or LIST.match(value.strip()):
+        return
+    raise UserError(f"{override}: is a list; write '{name}=[{value}]'")
 
 
 def values_of(override: str, *, multirun: bool) -> list[str]:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from configs.command_line import CommandLine, key_of, quote_text, value_of, values_of
+from configs.command_line import CommandLine, check_list, key_of, quote_text, value_of, values_of
 from configs.errors import UserError
 from configs.nearest import did_you_mean
 from configs.registry import known_to_hydra
@@ -68,6 +68,9 @@ class Composer:
             raise UserError(f"{name}: no such key{did_you_mean(name, names) or ' (--help lists the keys)'}")
         if name in keys and keys[name].is_text and "=" in override:
             return quote_text(override, optional=keys[name].optional, multirun=multirun)
+        if name in keys and keys[name].is_list and "=" in override:
+            for one in values_of(override, multirun=True) if multirun else [override]:
+                check_list(one)
         for key in keys.values():
             if key.is_dict and f"{name}.".startswith(f"{key.name}."):
                 return _of_dict(override, key, multirun)

@@ -16,6 +16,7 @@ PACKAGES = (
     "refertrack", "torch", "torchvision", "transformers", "peft", "accelerate", "deepspeed", "trl", "sam2",
     "qwen-vl-utils", "vot-toolkit", "hydra-core", "numpy", "av", "pillow",
 )  # fmt: skip
+SETTINGS, OVERRIDES, VERSIONS = RECORD = ("resolved.yaml", "overrides.yaml", "versions.json")
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -28,9 +29,9 @@ def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()
     if os.environ.get("RANK", "0") != "0":
         return
     texts = {
-        "resolved.yaml": OmegaConf.to_yaml(config, resolve=True),
-        "overrides.yaml": OmegaConf.to_yaml(list(overrides)),
-        "versions.json": json.dumps(versions(), indent=1) + "\n",
+        SETTINGS: OmegaConf.to_yaml(config, resolve=True),
+        OVERRIDES: OmegaConf.to_yaml(list(overrides)),
+        VERSIONS: json.dumps(versions(), indent=1) + "\n",
     }
     try:
         folder.mkdir(parents=True, exist_ok=True)

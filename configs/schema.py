@@ -63,6 +63,11 @@ class Key:
         return without_none(self.kind) is str
 
     @property
+    def is_list(self) -> bool:
+        """Whether the value is a list or a tuple."""
+        return typing.get_origin(without_none(self.kind)) in (list, tuple)
+
+    @property
     def is_dict(self) -> bool:
         """Whether the user chooses the names of its entries."""
         return typing.get_origin(self.kind) is dict

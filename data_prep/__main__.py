@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from configs.app import run_command
 from configs.errors import UserError
+from configs.record import RECORD
 from data_prep.config import FORMATS, DataSettings
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ def _render(settings: DataSettings) -> None:
     from data_prep.world.render import render_workspace
 
     out = Path(settings.out)
-    if (out / "results").exists():
-        raise UserError(f"out={out}: holds results; name another folder or remove it")
+    _check_place(out, settings.layout)
     if settings.layout != "votsr" and settings.prompts > 1:
         raise UserError(f"prompts={settings.prompts}: layout={settings.layout} holds one text a video")
     started = time.monotonic()
@@ -196,7 +196,19 @@ def _render(settings: DataSettings) -> None:
         settings.layout,
     )
     seconds = time.monotonic() - started
-    print(f"workspace: {out} ({len(names)} sequences in {seconds:.0f} s)")
+    what = "workspace" if settings.layout == "votsr" else f"videos as {settings.layout}"
+    print(f"{what}: {out} ({len(names)} sequences in {seconds:.0f} s)")
+
+
+def _check_place(out: Path, layout: str) -> None:
+    """Raise UserError where rendering would mix videos: no list says which are of one set."""
+    if (out / "results").exists():
+        raise UserError(f"out={out}: holds results; name another folder or remove it")
+    others = sorted(path.name for path in out.iterdir() if path.name not in RECORD) if out.is_dir() else []
+    if layout != "votsr" and others:
+        raise UserError(
+            f"out={out}: holds {others[0]} already; name an empty folder, or remove what is there"
+        )
 
 
 def _show(settings: DataSettings) -> None:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from omegaconf import OmegaConf
+
 from configs.app import register
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
@@ -20,6 +22,7 @@ TASKS = (
     "measure",
     "votsr_init",
 )
+BY_SPLIT = ("check", "sample", "look", "export")  # tasks whose results are of splits of data sets
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
 FORMATS = ("swift", "llamafactory_sharegpt", "llamafactory_alpaca", "vptracker")
 COORDINATES = ("resized", "frame", "thousand")
@@ -119,7 +122,19 @@ class DataSettings:
     max_ratio: float = key(
         100.0, "task=unpack: most bytes that one byte decompresses to; inf: no limit", minimum=1.0
     )
-    out: str = key("outputs/data_prep/${task}", "folder of the workspace")
+    out: str = key(
+        "outputs/data_prep/${task_folder:${task},${data},${split},${splits}}",
+        "folder of what the task writes: workspace, videos, an archive's files, report, pairs, pictures or "
+        "records; of task=index the run's record alone (see indexes=)",
+    )
 
 
+def task_folder(task: str, data: list[str], split: str, splits: list[str]) -> str:
+    """The default name of a task's folder: what it does and, where data sets are read, to which splits."""
+    if task not in BY_SPLIT or not data:
+        return task
+    return f"{task}/{'+'.join(data)}-{'+'.join(splits or [split])}"
+
+
+OmegaConf.register_new_resolver("task_folder", task_folder, replace=True)
 register("data_prep", DataSettings)

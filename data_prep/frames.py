@@ -103,6 +103,12 @@ def _reason(fault: Exception) -> str:
     return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
 
 
+def check_video(path: Path) -> None:
+    """Raise UserError where there is no such video file; that it is one takes decoding it."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such video; check video=")
+
+
 @dataclass(frozen=True)
 class VideoFrames:
     """Frames of a video file, decoded by PyAV."""
@@ -115,8 +121,7 @@ class VideoFrames:
     @classmethod
     def open(cls, path: Path) -> "VideoFrames":
         """Count the frames of a video file. Raises UserError where it is missing or is no video."""
-        if not path.is_file():
-            raise UserError(f"{path}: no such video; check video=")
+        check_video(path)
         try:
             with av.open(str(path)) as container:
                 stream = container.streams.video[0]

@@ -8,7 +8,10 @@ from infer.config import InferSettings
 
 def main(settings: InferSettings) -> int:
     """Track; the exit status is 0 only where every track was written and, if asked for, packed."""
-    from infer.run import run
+    from infer.checks import check_settings
+
+    check_settings(settings)
+    from infer.run import run  # takes many seconds: not before the settings are known to be right
 
     return run(settings)
 

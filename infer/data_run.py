@@ -1,6 +1,7 @@
 """Tracking a split of a data set: boxes as the benchmarks' tools read them, and masks beside them."""
 
 import time
+from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
 from functools import partial
@@ -13,13 +14,13 @@ from data_prep.index.build import index_path
 from data_prep.index.store import Index
 from data_prep.sequence import PRESENT, Sequence
 from data_prep.votsr.results import read_lines, write_result
-from data_prep.votsr.trackers_ini import check_tracker_id
 from infer.baselines import empty_track
 from infer.config import InferSettings
 from infer.fingerprint import claim
 from infer.pictures import Pictures
 from infer.requests import StartTrack
 from infer.retelling import retold, words_at
+from infer.score_line import score_line
 from infer.session import Session, open_session
 from infer.summary import RunSummary, write_summary
 from infer.summary_table import print_table
@@ -83,14 +84,22 @@ class DataStore:
         """See `TrackStore`."""
         path = self._path(sequence)
         write_result(inside(self.folder / MASKS, path.name), track.masks, len(sequence.frames))
-        write_whole(path, "".join(f"{_line(box)}\n" for box in track.boxes_xyxy))
+        lines = [_line(box) for box in track.boxes_xyxy]
+        if self.first_box and true_box(sequence) is not None:  # toolkits expect the box as it was given
+            assert sequence.truth is not None
+            lines[0] = _of_sides(sequence.truth.boxes_xywh[0])
+        write_whole(path, "".join(f"{line}\n" for line in lines))
 
     def _path(self, sequence: Sequence) -> Path:
         return inside(self.folder, f"{sequence.name}.txt")
 
 
 def _line(box_xyxy: Box | None) -> str:
-    return NO_BOX if box_xyxy is None else ",".join(f"{side:.2f}" for side in xyxy_to_xywh(box_xyxy))
+    return NO_BOX if box_xyxy is None else _of_sides(xyxy_to_xywh(box_xyxy))
+
+
+def _of_sides(box_xywh: Iterable[float]) -> str:
+    return ",".join(f"{side:.2f}" for side in box_xywh)
 
 
 def true_box(sequence: Sequence) -> Box | None:
@@ -106,7 +115,6 @@ def true_box(sequence: Sequence) -> Box | None:
 def track_data(settings: InferSettings, out: Path) -> int:
     """Track a split of an indexed data set; the exit status is 0 only where every track was written."""
     assert settings.data is not None
-    check_tracker_id(settings.tracker_id)
     index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
     session = open_session(settings)
     folder = Path(settings.results) / f"{settings.data}-{settings.split}" / settings.tracker_id
@@ -124,7 +132,7 @@ def track_data(settings: InferSettings, out: Path) -> int:
     sheet = pictures.write_overview() if pictures else None
     videos = out / "overlays" if sheet else None
     places = {"boxes": folder, "masks": folder / MASKS, "pictures": sheet, "videos": videos}
-    print_table(summary, {**places, "summary": out / "summary.json"})
+    print_table(summary, {**places, "summary": out / "summary.json", "score it": score_line(settings)})
     return 1 if summary.failed else 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from configs.errors import UserError
 from data_prep.votsr.pack import pack
-from data_prep.votsr.trackers_ini import check_tracker_id, ensure_tracker
+from data_prep.votsr.trackers_ini import ensure_tracker
 from data_prep.votsr.workspace import Workspace, read_workspace
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
@@ -28,18 +28,15 @@ DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
 
 
 def run(settings: InferSettings) -> int:
-    """Track what the settings name; the exit status is 0 only where every track was written and packed."""
+    """Track what the settings name; the exit status is 0 only where every track was written and packed.
+
+    The settings are those that `infer.checks.check_settings` lets pass.
+    """
     out = Path(settings.out)
-    given = [name for name in ("workspace", "video", "data") if getattr(settings, name) is not None]
-    if len(given) > 1:
-        raise UserError(f"{'= and '.join(given)}= are both given; leave one out")
     if settings.video is not None:
         return track_video(settings, out)
     if settings.data is not None:
         return track_data(settings, out)
-    if settings.prompt is not None:
-        raise UserError("prompt= goes with video=; the prompts of a workspace stand in its sequences")
-    check_tracker_id(settings.tracker_id)
     if settings.workspace is None:
         settings = _demo(settings, out)
     assert settings.workspace is not None

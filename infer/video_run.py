@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from configs.errors import UserError
 from data_prep.frames import VideoFrames
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash, write_result
+from infer.checks import prompts_of
 from infer.config import InferSettings
 from infer.pictures import Pictures
 from infer.progress import RunProgress
@@ -41,10 +41,7 @@ def track_video(settings: InferSettings, out: Path) -> int:
 def _as_sequence(settings: InferSettings) -> Sequence:
     """The video as a sequence whose prompts are those of `prompt=`."""
     assert settings.video is not None
-    texts = (text.strip() for text in (settings.prompt or "").split(";"))
-    prompts = tuple(dict.fromkeys(filter(None, texts)))
-    if not prompts:
-        raise UserError('video= needs prompt="…": say what to follow in it')
+    prompts = prompts_of(settings)
     frames = VideoFrames.open(Path(settings.video))
     return Sequence(Path(settings.video).stem, frames, prompts, frames.fps)
 

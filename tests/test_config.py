@@ -178,6 +178,24 @@ def test_a_value_of_the_wrong_kind_is_refused_by_its_key(refused, override):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "culprit", "mend"),
+    [
+        (["betas=0.5"], "betas=0.5", "betas=[0.5]"),
+        (["betas=0.5,0.6"], "betas=0.5,0.6", "betas=[0.5,0.6]"),
+        (["-m", "betas=[0.5,0.6],0.7"], "betas=0.7", "betas=[0.7]"),
+    ],
+)
+def test_a_list_without_brackets_is_told_how_lists_are_written(refused, arguments, culprit, mend):
+    assert refused(*arguments) == f"error: {culprit}: is a list; write '{mend}'\n"
+
+
+@pytest.mark.parametrize("override", ["betas=[0.5,0.6]", "betas= [0.5, 0.6]", "betas=${oc.create:[0.5,0.6]}"])
+def test_a_list_in_brackets_or_from_elsewhere_is_taken(run, override):
+    (settings,), status, _, _ = run(override)
+    assert (status, settings.betas) == (0, (0.5, 0.6))
+
+
+@pytest.mark.parametrize(
     ("override", "words"),
     [
         ("prompt", "not of the form key=value"),

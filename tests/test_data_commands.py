@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from configs.app import run_command
+from configs.app import FOLDER, run_command
+from configs.command_line import read_command_line
+from configs.compose import composer
 from data_prep.__main__ import main
 from data_prep.config import DATA_SETS
 from data_prep.readers.registry import READERS
@@ -54,6 +56,51 @@ def test_what_is_left_out_is_told(here: Path, capsys: pytest.CaptureFixture[str]
     assert run(*INDEX) == 0
     told = capsys.readouterr().out
     assert "left out: car-1: " in told and "(1 sequences, 1 left out;" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "folder"),
+    [
+        (("task=check", "data=[tnllt]", "split=all"), "check/tnllt-all"),
+        (("task=check", "data=[lasot]"), "check/lasot-train"),
+        (("task=sample", "data=[tnl2k,tnllt]"), "sample/tnl2k+tnllt-train"),
+        (("task=look", "data=[got10k,tnllt]", "splits=[vot_train,all]"), "look/got10k+tnllt-vot_train+all"),
+        (("task=export",), "export"),
+        (("task=index", "data=[tnllt]"), "index"),
+        (("task=render",), "render"),
+    ],
+)
+def test_what_is_told_of_a_split_lies_in_a_folder_of_its_own(arguments: tuple[str, ...], folder: str) -> None:
+    with composer("data_prep", FOLDER) as composing:
+        _, (config,) = composing.jobs(read_command_line(arguments))
+    assert config.out == f"outputs/data_prep/{folder}"
+
+
+@pytest.mark.parametrize(
+    ("layout", "data", "split", "below"), [("tnl2k", "tnl2k", "test", "test"), ("tnllt", "tnllt", "all", "")]
+)
+def test_a_rendered_set_of_boxes_is_read_and_never_mixed(
+    layout: str,
+    data: str,
+    split: str,
+    below: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = Path("world", below)
+    small = ("task=render", f"layout={layout}", f"out={out}", "prompts=1", "frames=2", "workers=1")
+    out.mkdir(parents=True)
+    (out / "versions.json").write_text("{}")  # the record of a run that was refused
+    assert run(*small, "sequences=1") == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith(f"videos as {layout}: {out} (1 sequences")
+    assert run("task=index", f"data=[{data}]", "root=world", f"split={split}", "workers=1") == 0
+    assert "(1 sequences, 0 left out;" in capsys.readouterr().out
+    assert run(*small, "sequences=2") == 1
+    assert "holds demo-001 already; name an empty folder" in capsys.readouterr().err
+    assert not (out / "demo-002").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import evaluation.config
+from configs.app import FOLDER
+from configs.command_line import read_command_line
+from configs.compose import check, composer
 from configs.errors import UserError
+from data_prep.data_sets import DATA_SETS
 from data_prep.frames import ImageFrames
 from data_prep.geometry import box_of_mask
 from data_prep.index.rows import row_of, write_index
@@ -22,6 +28,7 @@ from infer import run as infer_run
 from infer.config import InferSettings, PerFrameConfig, TrackerConfig
 from infer.data_run import NO_BOX, UNNAMED, DataStore, true_box
 from infer.requests import Locate, Segment, State
+from infer.score_line import OTHERS, PROTOCOLS, score_line
 from infer.session import Session, tracker_of
 from models.config import GrounderConfig, MaskHeadConfig
 from tests.scripted import ScriptedWorld, drive, frame
@@ -83,10 +90,14 @@ def written(tmp_path: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.txt"))}
 
 
-def test_boxes_and_masks_of_every_sequence_are_written(settings: InferSettings, tmp_path: Path) -> None:
+def test_boxes_and_masks_of_every_sequence_are_written(
+    settings: InferSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     index(tmp_path, video(tmp_path, "cup", ["the cup"]), video(tmp_path, "dog", ["the dog", "it"]))
     status, summary = run(settings, first_box=True)
     assert status == 0 and summary["tracks"] == summary["written"] == 2 and summary["track_frames"] == 6
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"score it  {score_line(dataclasses.replace(settings, first_box=True))}"
     files = written(tmp_path)
     assert list(files) == ["cup.txt", "dog.txt", "masks/cup.txt", "masks/dog.txt"]
     boxes = files["cup.txt"].decode().splitlines()
@@ -114,6 +125,42 @@ def test_a_run_goes_on_and_ends_with_the_same_bytes(settings: InferSettings, tmp
     assert run(settings, first_box=True, overwrite=True)[1]["track_frames"] == 6
 
 
+def test_the_first_line_is_the_box_as_it_was_given(settings: InferSettings, tmp_path: Path) -> None:
+    cut, hidden = video(tmp_path, "cut", ["the cup"]), video(tmp_path, "hidden", ["it"], first=ABSENT)
+    cut.truth.boxes_xywh[0] = (-4.0, 8.25, 12.0, 12.0)  # reaches out of the frame
+    index(tmp_path, cut, hidden)
+    given = "-4.00,8.25,12.00,12.00"
+    run(settings, first_box=True)
+    files = {name: text.decode().splitlines() for name, text in written(tmp_path).items()}
+    assert files["cut.txt"][0] == given and given not in files["cut.txt"][1:]
+    assert [len(lines) for lines in files.values()] == [3] * 4
+    assert files["hidden.txt"][0] != ",".join(f"{side:.2f}" for side in BOX_XYWH), "where it is, is not given"
+    run(settings, overwrite=True)
+    assert written(tmp_path)["cut.txt"].decode().splitlines()[0] != given
+
+
+@pytest.mark.parametrize(
+    ("data", "protocol"),
+    [("tnllt", "tnllt"), ("lasotext", "lasot"), ("otb99", "otb"), ("vasttrack", "pytracking")],
+)
+def test_the_command_that_scores_is_one_that_evaluation_takes(
+    settings: InferSettings, data: str, protocol: str
+) -> None:
+    told = score_line(dataclasses.replace(settings, data=data, results="my results"))
+    python, m, command, *arguments = shlex.split(told)
+    assert (python, m, command) == ("python", "-m", "evaluation")
+    with composer("evaluation", FOLDER) as composing:
+        _, (config,) = composing.jobs(read_command_line(arguments))
+        check(config)
+    assert (config.protocol, config.layout, config.data, config.split) == (protocol, "data", data, "test")
+    assert (config.indexes, config.results) == (settings.indexes, "my results")
+
+
+def test_every_data_set_s_protocol_is_one_of_evaluation() -> None:
+    assert PROTOCOLS.keys() <= set(DATA_SETS)
+    assert {*PROTOCOLS.values(), OTHERS} <= set(evaluation.config.PROTOCOLS)
+
+
 def test_a_missing_frame_fails_its_sequence_alone(settings: InferSettings, tmp_path: Path) -> None:
     cup = video(tmp_path, "cup", ["the cup"])
     index(tmp_path, cup, video(tmp_path, "dog", ["the dog"]))
@@ -131,12 +178,6 @@ def test_without_words_nothing_is_followed_and_that_is_told(settings: InferSetti
     status, summary = run(settings)
     assert status == 0 and "1 sequences have no words" in summary["warnings"][0]
     assert written(tmp_path)["mute.txt"].decode() == f"{NO_BOX}\n" * 3
-
-
-@pytest.mark.parametrize("others", [{"video": "x.mp4"}, {"workspace": "ws"}])
-def test_one_thing_is_tracked_at_a_time(settings: InferSettings, others: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="are both given"):
-        run(settings, **others)
 
 
 def test_a_split_without_an_index_is_told(settings: InferSettings) -> None:

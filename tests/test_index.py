@@ -153,11 +153,17 @@ def test_no_index_is_written_of_nothing(root: Path) -> None:
 
 
 def test_a_missing_or_broken_index_says_how_to_make_it(tmp_path: Path) -> None:
-    path = tmp_path / "x.arrow"
-    with pytest.raises(UserError, match=r"x\.arrow: no such index; make it with task=index"):
+    path = tmp_path / "tnl2k-all.arrow"
+    command = f"python -m data_prep task=index 'data=[tnl2k]' split=all root=FOLDER indexes={tmp_path}"
+    with pytest.raises(UserError, match="no such index") as without:
+        Index(path)
+    assert str(without.value) == f"{path}: no such index; make it with task=index ({command})"
+    for other in ("tnl2k-train", "tnl2k-test", "tnl2k_concise-val", "lasot-test"):
+        (tmp_path / f"{other}.arrow").touch()
+    with pytest.raises(UserError, match=r"\); of tnl2k there are split=test, train$"):
         Index(path)
     path.write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match=r"x\.arrow: not an index"):
+    with pytest.raises(UserError, match=r"tnl2k-all\.arrow: not an index"):
         Index(path)
 
 

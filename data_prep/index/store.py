@@ -5,6 +5,7 @@ presences one array (frames,), and where a sequence's part begins is an array of
 """
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +65,19 @@ def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
     try:
         return pa.ipc.open_file(pa.memory_map(str(path)))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such index; make it with task=index") from None
+        raise UserError(f"{path}: no such index; {_how_to_make(path)}") from None
     except (pa.ArrowInvalid, OSError) as fault:
         reason = str(fault).splitlines()[0]
         raise UserError(f"{path}: not an index ({reason}); make it anew with task=index") from None
+
+
+def _how_to_make(path: Path) -> str:
+    """The command that makes a missing index, and which splits of its data set have one in its folder."""
+    data, _, split = path.stem.partition("-")  # as `build.index_path` calls it
+    asked = [f"data=[{data}]", f"split={split}", "root=FOLDER", f"indexes={path.parent}"]
+    there = sorted(other.stem.partition("-")[2] for other in path.parent.glob(f"{data}-*{ENDING}"))
+    known = f"; of {data} there are split={', '.join(there)}" if there else ""
+    return f"make it with task=index (python -m data_prep task=index {shlex.join(asked)}){known}"
 
 
 def _about(path: Path, schema: pa.Schema) -> About:

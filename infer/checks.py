@@ -1,0 +1,43 @@
+"""Mistakes in the settings that need no model to be found. Imports no torch: they are told at once."""
+
+from pathlib import Path
+
+from configs.errors import UserError
+from data_prep.frames import check_video
+from data_prep.index.build import index_path
+from data_prep.index.store import read_about
+from data_prep.votsr.textfiles import read_config
+from data_prep.votsr.trackers_ini import check_tracker_id
+from infer.config import InferSettings
+
+WORDS_STAND = {
+    "workspace": "the prompts of a workspace stand in its sequences",
+    "data": "the prompts of a data set stand in its index",
+}
+
+
+def check_settings(settings: InferSettings) -> None:
+    """Raise UserError for what is given twice, given in vain, needed and not given, or not there."""
+    given = [name for name in ("workspace", "video", "data") if getattr(settings, name) is not None]
+    if len(given) > 1:
+        raise UserError(f"{'= and '.join(given)}= are both given; leave one out")
+    if settings.video is not None:
+        prompts_of(settings)
+        check_video(Path(settings.video))
+        return
+    if settings.prompt is not None:
+        raise UserError(f"prompt= goes with video=; {WORDS_STAND['data' if settings.data else 'workspace']}")
+    check_tracker_id(settings.tracker_id)
+    if settings.data is not None:
+        read_about(index_path(Path(settings.indexes), settings.data, settings.split))
+    elif settings.workspace is not None:
+        read_config(Path(settings.workspace))
+
+
+def prompts_of(settings: InferSettings) -> tuple[str, ...]:
+    """What to follow in a video: the texts of `prompt=`, each once. Raises UserError where there is none."""
+    texts = (text.strip() for text in (settings.prompt or "").split(";"))
+    prompts = tuple(dict.fromkeys(filter(None, texts)))
+    if not prompts:
+        raise UserError('video= needs prompt="…": say what to follow in it')
+    return prompts
