@@ -372,7 +372,7 @@ def test_the_accelerator_is_told_of_trackers(monkeypatch: pytest.MonkeyPatch, tm
         raise Stop
 
     monkeypatch.setattr("train.sft.tracking.find_spec", lambda name: object())
-    monkeypatch.setattr(engine, "Accelerator", accelerator)
+    monkeypatch.setattr("train.sft.joining.Accelerator", accelerator)
     with pytest.raises(Stop):
         engine.train_sft(SftRecipe(report_to=["tensorboard"]), GrounderConfig("x"), tmp_path, CPU)
     assert told["log_with"] == ["tensorboard"] and str(tmp_path) in told["project_config"].logging_dir
