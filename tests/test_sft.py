@@ -211,7 +211,7 @@ def test_a_finished_run_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> None:
-    training(folder, tmp_path, pairs=8)
+    training(folder, tmp_path, pairs=8).run()
     with pytest.raises(UserError, match=r"other settings \(recipe.seed, recipe.tune.rank\)"):
         training(folder, tmp_path, pairs=8, seed=1, tune=TuneSettings(rank=2, alpha=8, dropout=0.1))
 
