@@ -185,6 +185,7 @@ def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
         return load(config, device)
 
     made = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    monkeypatch.setattr(teaching, "check_installed", lambda: None)
     monkeypatch.setattr(teaching, "four_bit", lambda dtype: made)
     monkeypatch.setattr(teaching.Grounder, "load", stand_in)
     run = training(folder, tmp_path, tune=TuneSettings(method="qlora", rank=2))
