@@ -262,7 +262,8 @@ class SftTraining:
 
     def _draw(self, judged: list[list[Judged]]) -> None:
         """The curves so far, and the worst answer of the first set."""
-        write_plot(self.metrics.path, self.out / "plot.png")
+        if self.metrics.path.is_file():  # not where there is nothing to judge on yet
+            write_plot(self.metrics.path, self.out / "plot.png")
         if judged and judged[0]:
             write_worst(self.out / f"worst-{self.step}.png", worst_of(judged[0]))
 
