@@ -103,10 +103,7 @@ class Checkpoints:
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Let a run's folder be used by runs of the same settings only.
-
-    Raises UserError, naming the keys that differ, where another run lies there.
-    """
+    """Raise UserError, naming the keys that differ, where a run of other settings lies in a folder."""
     path = folder / SETTINGS
     wanted = json.loads(json.dumps(settings))
     if path.is_file():
@@ -116,8 +113,11 @@ def check_settings(folder: Path, settings: dict[str, Any]) -> None:
             raise UserError(
                 f"{folder}: holds a run of other settings ({', '.join(differing)}); take another out="
             )
-        return
-    write_whole(path, json.dumps(wanted, indent=1) + "\n")
+
+
+def note_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Let a run's folder be used by runs of the same settings only, from now on."""
+    write_whole(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
 
 
 def _differing(held: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

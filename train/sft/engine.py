@@ -25,7 +25,7 @@ from models.grounder import Grounder
 from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.batches import MicroBatch, Split, steps_of
-from train.sft.checkpoints import Checkpoints, Standing, check_settings
+from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings
 from train.sft.config import SftRecipe
 from train.sft.joining import join, leave
 from train.sft.judge import Judgement, judge, judgement
@@ -58,9 +58,10 @@ class SftTraining:
         if recipe.batch % ranks:
             raise UserError(f"recipe.batch={recipe.batch}: {ranks} processes do not share it evenly")
         self.split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks)
+        settings = {"recipe": dataclasses.asdict(recipe), "model": dataclasses.asdict(model)}
         if accelerator.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
-            check_settings(out, {"recipe": dataclasses.asdict(recipe), "model": dataclasses.asdict(model)})
+            check_settings(out, settings)
         worlds = out.parent / "worlds"
         with accelerator.main_process_first():
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
@@ -69,6 +70,8 @@ class SftTraining:
         if self.spread.together:
             self.grounder.without_gradients = torch.no_grad
         self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed)
+        if accelerator.is_main_process:
+            note_settings(out, settings)  # what cannot be loaded does not take the folder
         if recipe.packed:
             attend_packed(self.grounder.model)
         if recipe.checkpointing:

@@ -90,7 +90,7 @@ def trained(learner: nn.Module) -> dict[str, nn.Parameter]:
     return {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
 
 
-def spoilt(path: Path, fault: Exception) -> UserError:
+def spoilt(path: Path, fault: BaseException) -> UserError:
     """The one line for a checkpoint that cannot be read."""
     told = (str(fault).splitlines() or [type(fault).__name__])[0]
     return UserError(f"{path}: cannot be read ({told}); remove its folder")
