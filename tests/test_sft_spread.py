@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ from train.launch.nodes import Place
 from train.launch.processes import run_together
 from train.sft.batches import Split
 from train.sft.checkpoints import Checkpoints
+from train.sft.engine import SftTraining
 from train.sft.metrics import Metrics
 from train.sft.spread import Copies
 from train.sft.zero import zero_config
@@ -205,3 +207,14 @@ def test_rows_of_steps_that_are_taken_again_are_forgotten(tmp_path: Path) -> Non
         (tmp_path / "metrics.jsonl").write_text(text + '{"st')
         Metrics(tmp_path, writes=True).go_on_from(2, judged)
         assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()] == kept
+
+
+def test_a_run_that_could_not_begin_does_not_take_its_folder(folder: Path, tmp_path: Path) -> None:
+    for checkpoint in ("/nowhere", "model"):
+        model = GrounderConfig(str(folder / checkpoint), dtype="float32")
+        begin = partial(SftTraining, recipe_of(folder), model, tmp_path, Accelerator(cpu=True))
+        if checkpoint == "model":
+            begin()
+        else:
+            with pytest.raises(UserError, match=r"no such folder"):
+                begin()

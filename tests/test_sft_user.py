@@ -33,7 +33,7 @@ from train.checkpoint_info import info_of
 from train.config import TrainSettings
 from train.pairs import Asked
 from train.sft import engine
-from train.sft.checkpoints import check_settings
+from train.sft.checkpoints import check_settings, note_settings
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.judge import Judged
@@ -292,8 +292,8 @@ def test_what_cannot_be_trained_is_told_before_anything_is_read(folder: Path, tm
 
 def test_a_run_that_never_began_does_not_keep_its_folder(tmp_path: Path) -> None:
     check_settings(tmp_path, {"a": 1})
+    note_settings(tmp_path, {"a": 2})
     check_settings(tmp_path, {"a": 2})
-    (tmp_path / "metrics.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match=r"other settings \(a\)"):
         check_settings(tmp_path, {"a": 3})
 

@@ -20,7 +20,7 @@ from data_prep.folders import part_of, put
 from train.sft.spread import Copies
 
 NAME = re.compile(r"step-(\d{8})")
-STANDING, SETTINGS, METRICS = "standing.json", "settings.json", "metrics.jsonl"
+STANDING, SETTINGS = "standing.json", "settings.json"
 
 
 @dataclass(frozen=True)
@@ -103,22 +103,21 @@ class Checkpoints:
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Let a run's folder be used by runs of the same settings only.
-
-    Raises UserError, naming the keys that differ, where another run lies there; one that failed before its
-    first evaluation is none.
-    """
+    """Raise UserError, naming the keys that differ, where a run of other settings lies in a folder."""
     path = folder / SETTINGS
     wanted = json.loads(json.dumps(settings))
-    if path.is_file() and (folder / METRICS).is_file():
+    if path.is_file():
         held = json.loads(path.read_text())
         differing = sorted(_differing(held, wanted))
         if differing:
             raise UserError(
                 f"{folder}: holds a run of other settings ({', '.join(differing)}); take another out="
             )
-        return
-    write_whole(path, json.dumps(wanted, indent=1) + "\n")
+
+
+def note_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Let a run's folder be used by runs of the same settings only, from now on."""
+    write_whole(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
 
 
 def _differing(held: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:

@@ -26,7 +26,7 @@ from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
 from train.sft.batches import MicroBatch, Split, steps_of
-from train.sft.checkpoints import Checkpoints, Standing, check_settings
+from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings
 from train.sft.config import SftRecipe
 from train.sft.joining import join, leave
 from train.sft.judge import Judged, judge, judgement
@@ -66,9 +66,10 @@ class SftTraining:
             raise UserError(f"recipe.batch={recipe.batch}: {ranks} processes do not share it evenly")
         check_model(recipe, model)
         self.split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks)
+        settings = {"recipe": dataclasses.asdict(recipe), "model": dataclasses.asdict(model)}
         if accelerator.is_main_process:
             out.mkdir(parents=True, exist_ok=True)
-            check_settings(out, {"recipe": dataclasses.asdict(recipe), "model": dataclasses.asdict(model)})
+            check_settings(out, settings)
         worlds = out.parent / "worlds"
         with accelerator.main_process_first():
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
@@ -78,6 +79,8 @@ class SftTraining:
             self.grounder.without_gradients = torch.no_grad
         self.adapters = prepare(self.grounder.model, recipe.tune, recipe.seed, tokens)
         quicken_adapters(self.grounder.model)
+        if accelerator.is_main_process:
+            note_settings(out, settings)  # what cannot be loaded does not take the folder
         if recipe.packed:
             attend_packed(self.grounder.model)
         self.arithmetic = arithmetic_of(self.grounder.model, recipe.tune)

@@ -55,6 +55,8 @@ def _meet(strategy: str, device: torch.device) -> None:
         os.environ["DS_ACCELERATOR"] = "cpu"  # read when deepspeed is imported
     import deepspeed
 
+    if device.type == "cpu":  # it would compile kernels of its own, which gloo does without
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend=backend, timeout=PATIENCE, verbose=False)
 
 
