@@ -1,12 +1,19 @@
-"""Folders written whole or not at all, as `data_prep.files` does it with files."""
+"""Folders written whole or not at all, as `data_prep.files` does it with files, and by one run at a time."""
 
+import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from configs.errors import UserError
+from data_prep.files import writing
+
 PART, OLD = ".part-", ".old-"
+LOCK = ".lock"
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -43,6 +50,28 @@ def put(temporary: Path, path: Path) -> None:
     temporary.rename(path)
     _sync(path.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def alone_in(folder: Path, does: str) -> Iterator[None]:
+    """Hold a folder, made where it is not there, for this process; `does` is what it does there ("trains").
+
+    Raises UserError where another one holds it, or where it cannot be made. Some shared file systems know
+    no locks: there a warning must do.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("w")
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another run {does} there; let it end first") from None
+        except OSError as fault:
+            log.warning(
+                "%s: cannot be locked (%s); see that no other run %s there", folder, fault.strerror, does
+            )
+        yield
 
 
 def tidy(folder: Path) -> None:

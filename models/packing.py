@@ -33,7 +33,8 @@ def packed_attention(
     """
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    # Rotations are in float32 where the hidden states are; under autocast the values are not.
+    query, key, value = (states[0].transpose(0, 1).to(value.dtype) for states in (query, key, value))
     dropout = kwargs.get("dropout", 0.0)
     attended = attend_varlen(
         *(query, key, value, cu_seq_lens_q, max_length_q), scale=scaling, causal=True, dropout=dropout

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from data_prep.sampling.settings import PairSettings
+from models.checkpoint import DTYPES
 from models.config import GrounderConfig
 from train.launch.config import LaunchSettings
 from train.launch.plan import config_path
@@ -33,10 +34,13 @@ def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
     )
 
 
-def training_of(folder: Path, out: Path, strategy: str, recipe: SftRecipe) -> SftTraining:
+def training_of(
+    folder: Path, out: Path, strategy: str, recipe: SftRecipe, dtype: str = "float32"
+) -> SftTraining:
     """A training on the CPU, by one process or what a launcher has started."""
-    spread = join(recipe, strategy, config_path(LaunchSettings(strategy=strategy)), torch.device("cpu"))
-    model = GrounderConfig(str(folder / "model"), dtype="float32")
+    deepspeed = config_path(LaunchSettings(strategy=strategy))
+    spread = join(recipe, strategy, deepspeed, torch.device("cpu"), DTYPES[dtype])
+    model = GrounderConfig(str(folder / "model"), dtype=dtype)
     return SftTraining(recipe, model, out, spread.accelerator, spread)
 
 
@@ -47,6 +51,15 @@ def train_by(strategies: list[str], folder: Path, out: Path) -> None:
             recipe = recipe_of(folder, method)
             for stop in (3, None) if method == "lora" else (None,):
                 training_of(folder, out / f"{strategy}-{method}", strategy, recipe).run(stop)
+    leave()
+
+
+def train_in_half(strategies: list[str], folder: Path, out: Path) -> None:
+    """LoRA and full tuning of a model in bfloat16."""
+    for method in ("lora", "full"):
+        for strategy in strategies:
+            recipe = replace(recipe_of(folder, method), learning_rate=1e-3)
+            training_of(folder, out / f"{strategy}-{method}", strategy, recipe, "bfloat16").run()
     leave()
 
 

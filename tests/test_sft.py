@@ -5,16 +5,22 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from hypothesis import given
+from hypothesis import strategies as st
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
+from data_prep.folders import alone_in
 from data_prep.index.build import build_index, index_path
 from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
@@ -29,10 +35,11 @@ from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.answers import IGNORED
 from train.pairs import PairQuestions
-from train.sft.batches import MicroBatch, Split, collate, steps_of
+from train.sft.batches import MicroBatch, collate, steps_of
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.learner import Learner
+from train.sft.split import ImageTokens, Split, shared_out
 from train.sft.tuning import prepare
 
 CPU = torch.device("cpu")
@@ -161,9 +168,90 @@ def test_logits_of_the_answers_alone_give_the_loss_of_all(folder: Path) -> None:
 
 def test_steps_take_every_pair_once_whoever_trains() -> None:
     whole = Split(batch=8, micro_batch=3)
-    assert whole.of_step(1) == [[8, 9, 10], [11, 12, 13], [14, 15]]
+    assert whole.of_step(1) == [[8, 11, 14], [9, 12, 15], [10, 13]]
     halves = [Split(8, 3, rank, 2).of_step(1) for rank in (0, 1)]
+    assert [len(half) for half in halves] == [2, 2]
     assert sorted(number for half in halves for micro in half for number in micro) == list(range(8, 16))
+
+
+@given(
+    tokens=st.lists(st.integers(1, 4000), min_size=1, max_size=60),
+    groups=st.integers(1, 12),
+    spare=st.integers(0, 5),
+)
+def test_pairs_are_shared_out_evenly(tokens: list[int], groups: int, spare: int) -> None:
+    groups = min(groups, len(tokens))
+    most = -(-len(tokens) // groups) + spare
+    made = shared_out(tokens, groups, most)
+    assert sorted(place for group in made for place in group) == list(range(len(tokens)))
+    assert len(made) == groups and all(0 < len(group) <= most for group in made)
+    sums = [sum(tokens[place] for place in group) for group in made]
+    if most >= len(tokens):  # Graham's bound: no group is above the mean by more than its last
+        assert max(sums) <= sum(tokens) / groups + max(tokens)
+
+
+def test_image_tokens_are_counted_without_reading(folder: Path) -> None:
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(template=0.5), seed=5)
+    contract = dataclasses.replace(BUILT_IN["short"], search_size=(0, 0), min_pixels=28 * 28)
+    source, counted = PairQuestions(plan, contract), ImageTokens(plan, contract).of(range(3, 23))
+    shown = []
+    for number in range(3, 23):
+        question = source[number].question
+        pictures = [question.image] + [question.template] * (question.template is not None)
+        shown.append(sum(picture.shape[0] * picture.shape[1] for picture in pictures) // 28**2)
+    assert len(set(shown)) == 4
+    assert max(count - seen for count, seen in zip(counted, shown, strict=True)) == 4  # without a template
+    assert min(count - seen for count, seen in zip(counted, shown, strict=True)) == 0
+
+
+def test_no_micro_batch_is_above_its_tokens(folder: Path) -> None:
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    contract = dataclasses.replace(BUILT_IN["short"], search_size=(0, 0), min_pixels=28 * 28)
+    tokens = ImageTokens(plan, contract)
+    most = 2 * max(tokens.of(range(48)))
+    halves = [Split(12, 6, rank, 2, most, tokens) for rank in (0, 1)]
+    for step in range(4):
+        taken = [half.of_step(step) for half in halves]
+        assert len(taken[0]) == len(taken[1]) > 1
+        for micro in taken[0] + taken[1]:
+            assert sum(tokens.of(range(number, number + 1))[0] for number in micro) <= most
+        numbers = [number for half in taken for micro in half for number in micro]
+        assert sorted(numbers) == list(range(12 * step, 12 * step + 12))
+    assert [len(micro) for micro in Split(6, 6, 0, 1, 1, tokens).of_step(0)] == [1] * 6
+
+
+def test_how_a_step_is_cut_changes_nothing_that_is_learned(folder: Path, tmp_path: Path) -> None:
+    tune = TuneSettings(rank=4, alpha=8)
+    training(folder, tmp_path / "whole", tune=tune, micro_batch=4).run()
+    training(folder, tmp_path / "cut", tune=tune, micro_batch=4, micro_tokens=30).run()
+    assert losses(tmp_path / "cut") == pytest.approx(losses(tmp_path / "whole"), rel=1e-4)
+
+
+@pytest.fixture
+def in_half() -> Iterator[Accelerator]:
+    """Arithmetic in bfloat16; accelerate keeps one precision for all."""
+    AcceleratorState._reset_state()
+    yield Accelerator(cpu=True, mixed_precision="bf16")
+    AcceleratorState._reset_state()
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_small_steps_of_weights_in_bfloat16_are_not_lost(
+    folder: Path, tmp_path: Path, in_half: Accelerator, packed: bool
+) -> None:
+    model = GrounderConfig(str(folder / "model"), dtype="bfloat16")
+    recipe = recipe_of(
+        folder, tune=TuneSettings("full"), learning_rate=1e-6, schedule="constant", pairs=40, packed=packed
+    )
+    run = SftTraining(recipe, model, tmp_path, in_half)
+    before = {name: weight.detach().clone() for name, weight in run.weights.items()}
+    assert run.run()
+    moved = [(weight - before[name]).abs().max() for name, weight in run.weights.items()]
+    assert all(weight.dtype == torch.float32 for weight in run.weights.values())
+    assert all(0 < float(each) <= 1.2e-5 for each in moved)
+    saved = load_file(tmp_path / "final" / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
+    assert json.loads((tmp_path / "final" / "config.json").read_text())["dtype"] == "bfloat16"
 
 
 def test_workers_change_nothing(folder: Path) -> None:
@@ -210,6 +298,13 @@ def test_a_finished_run_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
     assert before and {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.safetensors"))} == before
 
 
+def test_two_runs_do_not_train_in_one_folder(folder: Path, tmp_path: Path) -> None:
+    run = training(folder, tmp_path, pairs=8)
+    with alone_in(tmp_path, "trains"), pytest.raises(UserError, match="another run trains there"):
+        run.run()
+    assert run.run()
+
+
 def test_a_folder_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> None:
     training(folder, tmp_path, pairs=8).run(stop=1)
     with pytest.raises(UserError, match=r"other settings \(recipe.seed, recipe.tune.rank\)"):
@@ -253,7 +348,7 @@ def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"of \d+ pairs cannot be read, more than recipe.bad_share=0.1"):
         training(tmp_path, tmp_path / "few", bad_share=0.1).run()
     run = training(tmp_path, tmp_path / "many", bad_share=1.0)
-    assert run.run() and run.unread > 0
+    assert run.run() and run.unread.count > 0
 
 
 def test_a_micro_batch_without_a_readable_pair_has_no_loss(folder: Path) -> None:

@@ -26,15 +26,15 @@ from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
 from models.grounder import Grounder
-from tests.sft_work import recipe_of, train_by, training_of
+from tests.sft_work import recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.launch.nodes import Place
 from train.launch.processes import run_together
-from train.sft.batches import Split
 from train.sft.checkpoints import Checkpoints
 from train.sft.engine import SftTraining
 from train.sft.metrics import Metrics
+from train.sft.split import Split
 from train.sft.spread import Copies
 from train.sft.zero import zero_config
 
@@ -101,6 +101,24 @@ def test_checkpoints_are_without_frozen_weights(runs: Path, strategy: str) -> No
         files = [torch.load(path, weights_only=False) for path in shards.glob("*model_states.pt")]
         names = [name for file in files for name in file["module"]]
     assert len(names) >= 34 and all("lora_" in name for name in names)
+
+
+def test_models_in_bfloat16_learn_alike_by_each_strategy(folder: Path, tmp_path: Path) -> None:
+    strategies = ["ddp", "fsdp", "zero2", "zero3"]
+    assert run_together(train_in_half, (strategies, folder, tmp_path), Place().variables(1)) == 0
+    for method in FINAL:
+        wanted, *others = (figures(tmp_path / f"{strategy}-{method}", "loss") for strategy in strategies)
+        assert len(wanted) == 5
+        assert all(losses == pytest.approx(wanted, rel=2e-2) for losses in others)
+        first, *rest = (
+            load_file(tmp_path / f"{each}-{method}" / "final" / FINAL[method]) for each in strategies
+        )
+        if method == "lora":  # ZeRO gathers adapters in bfloat16
+            first, *rest = (
+                {name: weight.float() for name, weight in each.items()} for each in (first, *rest)
+            )
+        kinds = {name: weight.dtype for name, weight in first.items()}
+        assert all({name: weight.dtype for name, weight in each.items()} == kinds for each in rest)
 
 
 def newest(out: Path) -> Path:

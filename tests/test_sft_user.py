@@ -40,6 +40,7 @@ from train.sft.judge import Judged
 from train.sft.memory import fitting
 from train.sft.pictures import worst_of, write_plot, write_worst
 from train.sft.sources import plan_of
+from train.sft.split import Split
 from train.sft.tracking import flat, tracked
 from train.sft.warnings import doubtful
 
@@ -260,7 +261,11 @@ def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"learn": {"split": "nowhere"}}, "no such index; make it with task=index"),
-        ({"learn": {"data": [], "weights": [1.0]}}, "weights= goes with data="),
+        ({"learn": {"data": [], "weights": [1.0]}}, "weights= and splits= go with data="),
+        (
+            {"learn": {"data": ["tnllt", "tnl2k"], "splits": ["all"] * 3}},
+            "give a split for each of tnllt, tnl2k",
+        ),
         ({"learn": {"weights": [0.0]}}, "weight above 0"),
     ],
 )
@@ -307,7 +312,7 @@ def test_a_batch_that_does_not_fit_is_one_line(
         (8, "lower it to 4, or take recipe.checkpointing=true"),
         (1, "; take recipe.checkp"),
     ):
-        with pytest.raises(UserError) as fault, fitting(count):
+        with pytest.raises(UserError) as fault, fitting(Split(8, count)):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
         assert words in str(fault.value) and "79.0 GiB were in use, the GPU has 80.0" in str(fault.value)
     run = SftTraining(
@@ -382,4 +387,4 @@ def test_pairs_are_judged_as_they_were_learned_where_that_is_said(folder: Path, 
     recipe = recipe_of(folder, judge_drawn="learned")
     recipe = replace(recipe, learn=replace(recipe.learn, pairs=PairSettings(worded=0.0)))
     run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
-    assert [plan.settings for plan in run.judged] == [recipe.learn.pairs]
+    assert [plan.settings for plan in run.judging.plans] == [recipe.learn.pairs]

@@ -26,10 +26,11 @@ from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
 from data_prep.config import DataSettings
+from data_prep.folders import alone_in
 from data_prep.unpack import extract, put
 from data_prep.unpack.extract import Limits
 from data_prep.unpack.run import unpack
-from data_prep.unpack.state import alone_in, read_state
+from data_prep.unpack.state import read_state
 from tests.archive_miniature import WHEN, Member, md5_of, tar_of, tree_of, video_members, write_parts, zipped
 
 MEMBERS = video_members()
@@ -298,7 +299,8 @@ def test_a_disk_without_locks_is_used_with_a_warning(
 
 
 def test_two_runs_do_not_meet(tmp_path: Path, parts: str) -> None:
-    with alone_in(tmp_path / "out" / ".unpacking"), pytest.raises(UserError, match="another run unpacks"):
+    work, told = tmp_path / "out" / ".unpacking", "another run unpacks there"
+    with alone_in(work, "unpacks"), pytest.raises(UserError, match=told):
         unpack(parts, tmp_path / "out")
 
 

@@ -12,6 +12,7 @@ DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapt
 
 def main(settings: TrainSettings) -> int:
     """Run the task, or the recipe that the settings hold."""
+    from data_prep.folders import alone_in
     from models.checkpoint import choose_device
     from train.checkpoint_info import tell_info
     from train.config import GrounderRecipe, SftRecipe
@@ -29,10 +30,12 @@ def main(settings: TrainSettings) -> int:
         tell_info(settings.model.checkpoint, out)
     elif settings.task == "merge":
         merge(settings.model, out, device)
-    elif isinstance(settings.recipe, GrounderRecipe):
-        train_grounder(settings.recipe, out, device)
     else:
-        train_mask_head(settings.recipe, out, device)
+        with alone_in(out, "trains"):
+            if isinstance(settings.recipe, GrounderRecipe):
+                train_grounder(settings.recipe, out, device)
+            else:
+                train_mask_head(settings.recipe, out, device)
     return 0
 
 

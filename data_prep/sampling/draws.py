@@ -48,7 +48,7 @@ class Draws:
 def draw(source: Source, random: np.ndarray, settings: PairSettings) -> Draws:
     """Draw n pairs from random numbers (n, `NUMBERS`), float64 from 0 to below 1."""
     u, boxes = random.T, source.index.boxes_xywh
-    sequence = source.usable[_below(u[0], len(source.usable))]
+    sequence = draw_sequences(source, random)
     search, shown = _search_frames(source, sequence, u[1], u[2], settings.visible)
     seen_at = _near(source, sequence, search, u[3], u[4], settings)
     own = _Target(sequence, seen_at, _prompts(source, sequence, search, u[8]))
@@ -73,6 +73,11 @@ def draw(source: Source, random: np.ndarray, settings: PairSettings) -> Draws:
         colour=_below(u[22], len(settings.prompt_colours)) if settings.prompt_colours else _no_colour(u[22]),
         width=settings.prompt_width_from + u[23] * (settings.prompt_width_to - settings.prompt_width_from),
     )
+
+
+def draw_sequences(source: Source, random: np.ndarray) -> np.ndarray:
+    """The sequence of each pair's search frame alone, int32 (n,), as `draw` finds it."""
+    return source.usable[_below(random[:, 0], len(source.usable))]
 
 
 def _no_colour(like: np.ndarray) -> np.ndarray:

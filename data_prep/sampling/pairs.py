@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from PIL import ImageColor
 
 from configs.errors import UserError
-from data_prep.geometry import Box
+from data_prep.geometry import Box, Size
 from data_prep.index.store import Index
-from data_prep.sampling.draws import NO_PROMPT, NUMBERS, Draws, draw
+from data_prep.sampling.draws import NO_PROMPT, NUMBERS, Draws, draw, draw_sequences
 from data_prep.sampling.settings import PairSettings
 from data_prep.sampling.source import Source
 from data_prep.visual_prompt import Colour
@@ -75,27 +75,43 @@ class PairSampler:
         Rank r of R takes `range(start + r, stop, R)`; a run that stopped before k goes on with
         `range(k, stop)`.
         """
-        for block in range(numbers.start // BLOCK, -(-numbers.stop // BLOCK) if len(numbers) else 0):
-            first = block * BLOCK
-            wanted = np.arange(first, first + BLOCK)
-            wanted = wanted[(wanted >= numbers.start) & (wanted < numbers.stop)]
-            wanted = wanted[(wanted - numbers.start) % numbers.step == 0]
+        for block, wanted in _by_block(numbers):
             yield from self._block(block, wanted)
+
+    def frame_sizes(self, numbers: range) -> Iterator[Size]:
+        """Widths and heights of the search frames of these pairs, as their indexes have them.
+
+        For choosing pairs that go together: what else a pair is made of is not drawn, and nothing is read.
+        """
+        for block, wanted in _by_block(numbers):
+            random = self._random(block, wanted)
+            sizes = np.empty((len(wanted), 2), np.int64)
+            for source, places in self._of_sources(random):
+                sizes[places] = source.index.sizes[draw_sequences(source, random[places])]
+            yield from zip(*sizes.T.tolist(), strict=True)
 
     def _block(self, block: int, wanted: np.ndarray) -> list[Pair]:
         """Pairs of one block, those of `wanted` numbers."""
-        random = _random_block(self.seed, block)[wanted - block * BLOCK]
+        random = self._random(block, wanted)
         told = random[:, NUMBERS + 1 :]
-        chosen = np.searchsorted(self._bounds, random[:, NUMBERS], side="right")
         pairs: list[Pair | None] = [None] * len(wanted)
+        for source, places in self._of_sources(random):
+            draws = draw(source, random[places, :NUMBERS], self.settings)
+            drawn = self._told(source.index, draws, wanted[places], told[places])
+            for place, pair in zip(places, drawn, strict=True):
+                pairs[place] = pair
+        return [pair for pair in pairs if pair is not None]
+
+    def _random(self, block: int, wanted: np.ndarray) -> np.ndarray:
+        return _random_block(self.seed, block)[wanted - block * BLOCK]
+
+    def _of_sources(self, random: np.ndarray) -> Iterator[tuple[Source, np.ndarray]]:
+        """Each source with the places of the pairs that are drawn from it, if there are any."""
+        chosen = np.searchsorted(self._bounds, random[:, NUMBERS], side="right")
         for which, source in enumerate(self.sources):
             places = np.flatnonzero(chosen == which)
             if len(places):
-                draws = draw(source, random[places, :NUMBERS], self.settings)
-                drawn = self._told(source.index, draws, wanted[places], told[places])
-                for place, pair in zip(places, drawn, strict=True):
-                    pairs[place] = pair
-        return [pair for pair in pairs if pair is not None]
+                yield source, places
 
     def _told(self, index: Index, draws: Draws, numbers: np.ndarray, told: np.ndarray) -> Iterator[Pair]:
         """Draws as pairs; `told` (n, `TOLD`) are random numbers that decide what of each is told."""
@@ -122,6 +138,15 @@ class PairSampler:
             (template | (prompts == NO_PROMPT)).tolist(),
             marked.tolist(),
         )
+
+
+def _by_block(numbers: range) -> Iterator[tuple[int, np.ndarray]]:
+    """Numbers, rising, as arrays of those of one block each."""
+    for block in range(numbers.start // BLOCK, -(-numbers.stop // BLOCK) if len(numbers) else 0):
+        first = block * BLOCK
+        wanted = np.arange(first, first + BLOCK)
+        wanted = wanted[(wanted >= numbers.start) & (wanted < numbers.stop)]
+        yield block, wanted[(wanted - numbers.start) % numbers.step == 0]
 
 
 @lru_cache(maxsize=2)

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from data_prep.folders import alone_in
 from data_prep.unpack.checksums import check_md5, read_md5
 from data_prep.unpack.extract import Extraction, Limits
 from data_prep.unpack.parts import find_parts
 from data_prep.unpack.state import (
     WORK,
     State,
-    alone_in,
     parts_as_told,
     publish,
     read_record,
@@ -68,7 +68,7 @@ def unpack(
         check_md5(done, wanted, out)
         _clear_up(work, parts)
         return Unpacked(done)
-    with alone_in(work):
+    with alone_in(work, "unpacks"):
         state = _begun(work, parts)
         result = Unpacked(state)
         if not state.md5:
@@ -83,7 +83,7 @@ def _clear_up(work: Path, parts: list[list[Any]]) -> None:
     """Remove what is left where a run was stopped after the last of its moves."""
     state = read_state(work / "state.json")
     if state is not None and state.parts == parts:
-        with alone_in(work):
+        with alone_in(work, "unpacks"):
             shutil.rmtree(work)
 
 

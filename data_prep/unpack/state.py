@@ -1,20 +1,15 @@
 """What a run of unpacking leaves for the next one to go on from."""
 
-import fcntl
 import json
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.files import write_whole, writing
+from data_prep.files import write_whole
 
 UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError)
-log = logging.getLogger(__name__)
 WORK = ".unpacking"  # in the folder to unpack into, until all is checked
 RECORD = "unpacked.json"  # there, afterwards: the state of every archive, by the name of its first part
 
@@ -64,28 +59,6 @@ def read_record(out: Path) -> dict[str, State]:
 def write_state(path: Path, state: State) -> None:
     """Write the state, whole or not at all."""
     write_whole(path, json.dumps(asdict(state), indent=1) + "\n", durable=False)
-
-
-@contextmanager
-def alone_in(work: Path) -> Iterator[None]:
-    """Hold the folder, made where it is not there, for this process.
-
-    Raises UserError where another one holds it, or where it cannot be made. Some shared file systems know
-    no locks: there a warning must do.
-    """
-    with writing(work):
-        work.mkdir(parents=True, exist_ok=True)
-        lock = (work / "lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{work}: another run unpacks there; let it end first") from None
-        except OSError as fault:
-            log.warning(
-                "%s: cannot be locked (%s); see that no other run unpacks there", work, fault.strerror
-            )
-        yield
 
 
 def publish(work: Path, out: Path, state: State) -> None:

@@ -1,5 +1,6 @@
 """Micro-batches: pairs read, drawn and tokenized in a worker, ahead of the step that takes them."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +16,7 @@ from models.questions import Encoded, Question, QuestionEncoder
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
 from train.sft.signals import heed_parent_only, later
+from train.sft.split import Split
 
 BLANK_TOKENS = 8  # of a blank picture's side
 
@@ -43,29 +45,21 @@ class MicroBatch:
         return replace(self, encoded=self.encoded.pin_memory(), labels=self.labels.pin_memory())
 
 
-@dataclass(frozen=True)
-class Split:
-    """Which pairs a process takes: step s is those from s·batch on, of which rank r of R has every R-th."""
-
-    batch: int
-    micro_batch: int
-    rank: int = 0
-    ranks: int = 1
-
-    def of_step(self, step: int) -> list[list[int]]:
-        """The numbers of each micro-batch of a step."""
-        numbers = list(range(step * self.batch + self.rank, (step + 1) * self.batch, self.ranks))
-        return [numbers[at : at + self.micro_batch] for at in range(0, len(numbers), self.micro_batch)]
-
-
 def steps_of(
     plan: PairPlan, encoder: QuestionEncoder, split: Split, steps: range, workers: int
 ) -> Iterator[list[MicroBatch]]:
     """The micro-batches of each step; any number of workers gives the same ones."""
-    numbers = [micro for step in steps for micro in split.of_step(step)]
+    counts: deque[int] = deque()  # of the micro-batches of steps that are being read ahead
+
+    def micro_batches() -> Iterator[list[int]]:
+        for step in steps:
+            micro = split.of_step(step)
+            counts.append(len(micro))
+            yield from micro
+
     loader = DataLoader(
         PairQuestions(plan, encoder.contract),
-        batch_sampler=numbers,
+        batch_sampler=micro_batches(),
         collate_fn=partial(collate, encoder),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
@@ -74,8 +68,9 @@ def steps_of(
     )
     with later():
         each = iter(loader)
-    for step in steps:
-        yield [next(each) for _ in split.of_step(step)]
+    for _ in steps:
+        first = next(each)  # by now its step has been counted
+        yield [first, *(next(each) for _ in range(counts.popleft() - 1))]
 
 
 def collate(encoder: QuestionEncoder, samples: Sequence[Asked | Unread]) -> MicroBatch:

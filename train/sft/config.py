@@ -71,6 +71,7 @@ class PairsFrom:
         [], "indexed data sets (python -m data_prep task=index); empty: the rendered world", choices=DATA_SETS
     )
     split: str = key("train", "which of their splits")
+    splits: list[str] = key([], "the split of each data set, as [vot_train,train]; empty: split= for all")
     weights: list[float] = key([], "how often each data set is drawn from; empty: alike")
     indexes: str = key("outputs/indexes", "folder of all indexes")
     world: str = key("other_look", "data=[]: preset of the rendered world", choices=WORLDS)
@@ -80,7 +81,7 @@ class PairsFrom:
     @property
     def title(self) -> str:
         """What the pairs are of, in a word."""
-        return "+".join(self.data or [self.world]) + f" {self.split}"
+        return "+".join(self.data or [self.world]) + f" {'+'.join(self.splits or [self.split])}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,9 @@ class SftRecipe:
     micro_batch: int = key(
         32, "pairs that a process takes forward at once; lower it when memory runs out", minimum=1
     )
+    micro_tokens: int | None = key(
+        None, "most tokens of pictures that it takes at once; null: those of micro_batch pairs", minimum=1
+    )
     learning_rate: float = key(2e-4, "peak of the schedule")
     schedule: str = key(
         "cosine", "after the warm-up: cosine down to 0, or constant", choices=("cosine", "constant")
@@ -113,6 +117,7 @@ class SftRecipe:
     weight_decay: float = key(0.0, "of AdamW", minimum=0.0)
     clip: float = key(1.0, "largest norm of the gradient", minimum=0.0)
     checkpointing: bool = key(False, "recompute activations in the backward pass: slower, less memory")
+    fused: bool = key(True, "Liger's fused kernels, on a GPU and where liger-kernel is installed")
     packed: bool = key(True, "samples lie one behind the other in a row, without padding")
     seed: int = key(0, "of adapters, dropout and pairs")
     workers: int = key(1, "processes that read pictures, for each process that trains; 0: none", minimum=0)

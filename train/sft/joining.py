@@ -10,8 +10,9 @@ import torch
 from accelerate import Accelerator
 from torch import distributed
 
-from train.sft.batches import Split
+from configs.errors import UserError
 from train.sft.config import SftRecipe
+from train.sft.split import Split
 from train.sft.spread import Copies
 
 PATIENCE = timedelta(hours=2)  # a process waits so long for another, which may be judging or drawing videos
@@ -22,19 +23,23 @@ def join(
     strategy: str,
     deepspeed: Path | None,
     device: torch.device,
+    dtype: torch.dtype,
     told: Mapping[str, Any] | None = None,
 ) -> Copies:
     """Meet the other processes, and say how weights lie on them; `deepspeed` is the json of zero2 and zero3.
 
-    `told` goes to the `Accelerator`, as what it reports to.
+    With weights of `dtype` bfloat16 the arithmetic is in it too. `told` goes to the `Accelerator`, as what
+    it reports to.
 
     Raises UserError where that is senseless.
     """
+    if dtype == torch.float16:
+        raise UserError("model.dtype=float16: gradients do not fit into it; take bfloat16 or float32")
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1 or strategy != "ddp"
     if together and not distributed.is_initialized():
         _meet(strategy, device)
-    cpu, precision = device.type == "cpu", "bf16" if device.type == "cuda" else "no"
-    accelerator = Accelerator(cpu=cpu, mixed_precision=precision, **(told or {}))
+    precision = "bf16" if dtype == torch.bfloat16 else "no"
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision, **(told or {}))
     if deepspeed is None:
         return _sharded(accelerator) if strategy == "fsdp" else Copies(accelerator)
     from train.sft.zero import Zero, zero_config

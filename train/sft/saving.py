@@ -1,5 +1,6 @@
 """Weights as `from_pretrained` reads them, with all that a user of them needs: whole or not at all."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +9,58 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from configs.record import versions
 from data_prep.files import write_whole, writing
 from data_prep.folders import whole_folder
 from data_prep.prompts import write_contract
+from models.checkpoint import choose_dtype
+from models.config import GrounderConfig
 from models.families import QwenVL
 from models.grounder import Grounder
+from train.sft.config import SftRecipe
+from train.sft.metrics import Metrics
+from train.sft.spread import Copies
 
 ABOUT = "training.json"
 """What weights were trained on, how, and how they were judged."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Results:
+    """The weights of a run: its adapters, or all of them."""
+
+    recipe: SftRecipe
+    model: GrounderConfig
+    grounder: Grounder
+    adapters: PeftModel | None
+    spread: Copies
+    metrics: Metrics
+
+    def save(self, folder: Path, step: int, steps: int) -> None:
+        """Write them as `from_pretrained` reads them, whole. All processes call it."""
+        inner = dict(self.grounder.model.named_parameters())
+        if self.adapters is not None:
+            inner = {name: weight for name, weight in inner.items() if weight.requires_grad}
+        weights = self.spread.whole(inner)
+        if self.adapters is None:  # what learned did so in float32
+            dtype = choose_dtype(self.model.dtype, self.spread.accelerator.device)
+            weights = {name: weight.to(dtype) for name, weight in weights.items()}
+        if self.spread.accelerator.is_main_process:
+            saved = self.adapters or self.grounder.model
+            save_weights(folder, saved, self.grounder, self._about(step, steps), weights)
+
+    def _about(self, step: int, steps: int) -> dict[str, Any]:
+        """What is told beside saved weights of how they came to be."""
+        return {
+            "data": self.recipe.learn.title,
+            "model": self.model.checkpoint,
+            "step": step,
+            "steps": steps,
+            "pairs": step * self.recipe.batch,
+            "figures": self.metrics.latest(),
+            "recipe": dataclasses.asdict(self.recipe),
+            "versions": versions(),
+        }
 
 
 def save_weights(
@@ -39,6 +84,9 @@ def save_weights(
         told["save_embedding_layers"] = False
     with writing(folder), whole_folder(folder) as part:
         saved.save_pretrained(str(part), **told)
+        if weights is not None and not isinstance(saved, PeftModel):
+            saved.config.dtype = next(iter(weights.values())).dtype  # not that in which they learned
+            saved.config.save_pretrained(part)
         of.encoder.processor.save_pretrained(part)
         write_contract(part, of.contract)
         write_whole(part / ABOUT, json.dumps(about, indent=1) + "\n")

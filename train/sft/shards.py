@@ -7,6 +7,7 @@ run on a CPU.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import torch.distributed.checkpoint as sharded
 from torch import nn
 from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict, set_optimizer_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from train.sft.learner import Learner
-from train.sft.spread import Copies, MakeOptimizer, spoilt, trained
+from train.sft.spread import Copies, MakeOptimizer, precisely, spoilt, trained
 
 SHARDS = "shards"
 
@@ -33,11 +34,18 @@ class Shards(Copies):
     def prepare(self, learner: nn.Module, make: MakeOptimizer) -> Any:
         """As `Copies.prepare`, in place."""
         assert isinstance(learner, Learner)
+        self.weights = precisely(trained(learner))
         mesh = init_device_mesh(self.accelerator.device.type, (self.accelerator.num_processes,))
+        half = torch.bfloat16 if self.accelerator.mixed_precision == "bf16" else None
+        share = partial(
+            fully_shard,
+            mesh=mesh,
+            mp_policy=MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32),
+        )
         inner = learner.model.model
         for layer in [*inner.visual.blocks, *inner.language_model.layers]:
-            fully_shard(layer, mesh=mesh)
-        fully_shard(learner, mesh=mesh)
+            share(layer)
+        share(learner)
         self.learner, self.weights = learner, trained(learner)
         self.optimizer = make(self.weights.values())
         return learner

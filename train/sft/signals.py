@@ -7,8 +7,20 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 ASKED_TO_STOP = {signal.SIGTERM}
+
+
+class Stop:
+    """Whether this process got SIGTERM since this was made."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.asked = True
 
 
 @contextmanager

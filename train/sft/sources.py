@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.index.build import build_index, index_path
+from data_prep.index.build import build_index, index_path, indexes_of
 from data_prep.readers.registry import reader_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 def plan_of(source: PairsFrom, seed: int, worlds: Path) -> PairPlan:
     """The plan of a source. Raises UserError where an index is missing or shows no target."""
     if source.data:
-        indexes = tuple(index_path(Path(source.indexes), name, source.split) for name in source.data)
+        indexes = indexes_of(Path(source.indexes), source.data, source.splits or [source.split])
         plan = PairPlan(indexes, source.pairs, seed, tuple(source.weights))
-    elif source.weights:
-        raise UserError("weights= goes with data=; the rendered world is one source")
+    elif source.weights or source.splits:
+        raise UserError("weights= and splits= go with data=; the rendered world is one source")
     else:
         plan = PairPlan((world_index(source, worlds),), source.pairs, seed)
     plan.sampler()

@@ -7,7 +7,7 @@ gradients are clipped by their norm over all of them.
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -17,6 +17,7 @@ from configs.errors import UserError
 from data_prep.files import whole_file
 
 STATE = "state.pt"
+Result = TypeVar("Result")
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
@@ -37,9 +38,23 @@ class Copies:
 
     def prepare(self, learner: nn.Module, make: MakeOptimizer) -> Any:
         """The learner as it is called; `weights` are then those that learn, by the learner's names."""
-        self.weights = trained(learner)
+        self.weights = precisely(trained(learner))
         self.learner, self.optimizer = self.accelerator.prepare(learner, make(self.weights.values()))
         return self.learner
+
+    def within(self, work: Callable[[], Result]) -> Result:
+        """What `work` gives, with the model's weights whole. Where `together`, every process calls it."""
+        if not self.together:
+            with self.accelerator.autocast():
+                return work()
+        found: Result = self.learner(work)
+        return found
+
+    def summed(self, value: torch.Tensor | float) -> torch.Tensor:
+        """A value's sum over all processes, each of which calls it."""
+        here = torch.as_tensor(value).to(self.accelerator.device)
+        summed: torch.Tensor = self.accelerator.reduce(here, "sum")
+        return summed
 
     def set_rate(self, rate: float) -> None:
         """The learning rate of the next update."""
@@ -88,6 +103,13 @@ class Copies:
 def trained(learner: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that learn, by name."""
     return {name: weight for name, weight in learner.named_parameters() if weight.requires_grad}
+
+
+def precisely(weights: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+    """The same weights, in float32 from now on: most steps of a training are too small for bfloat16."""
+    for weight in weights.values():
+        weight.data = weight.data.float()
+    return weights
 
 
 def spoilt(path: Path, fault: BaseException) -> UserError:

@@ -15,8 +15,8 @@ from accelerate import Accelerator
 from torch import nn
 
 from configs.errors import UserError
-from train.sft.batches import Split
 from train.sft.config import SftRecipe
+from train.sft.split import Split
 from train.sft.spread import Copies, MakeOptimizer, spoilt, trained
 
 SHARDS = "shards"
@@ -106,7 +106,7 @@ def zero_config(path: Path, recipe: SftRecipe, split: Split, precision: str) -> 
         raise UserError(f"launch.deepspeed={path}: {', '.join(taken)}: the recipe says it; leave it out")
     return config | {
         "train_micro_batch_size_per_gpu": min(recipe.micro_batch, split.batch // split.ranks),
-        "gradient_accumulation_steps": len(split.of_step(0)),
+        "gradient_accumulation_steps": split.fewest,
         "gradient_clipping": recipe.clip,
         "bf16": {"enabled": precision == "bf16"},
         "steps_per_print": None,
