@@ -6,7 +6,7 @@ order. Theirs gets each pair's pictures and texts through a dataset that reads t
 a worker asks; it pads, since it refuses packed and padding-free rows for pictures. The losses of the first
 step must agree. Sides take turns; told are pairs a second by the median step, of time that passed (`ratio`)
 and of the training process's processor time, which others at work on the machine disturb less. Then each part
-of ours is taken away alone.
+of ours is taken away alone. How evenly pairs fall on several processes is told first.
 
 Where an NVIDIA GPU is there, also a published size with random weights in bfloat16, with pairs a second,
 peak memory, and the share of the device's peak arithmetic that the model's own takes (MFU).
@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
+from benchmarks.training_balance import PROCESSES, balance
 from benchmarks.training_parts import gains
 from benchmarks.training_sides import ours, theirs
 from benchmarks.training_work import Run, Work, published_work, small_work
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(1)
-    report: dict[str, Any] = {"benchmark": "training"}
+    report: dict[str, Any] = {"benchmark": "training", "largest_share": _told(balance())}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         report |= compare(small_work(root, asked.steps, asked.batch, asked.workers), asked.rounds)
@@ -64,6 +65,12 @@ def main(arguments: Sequence[str]) -> int:
             report["gpu"] = compare(work, rounds=1)
     print(json.dumps({**report, "machine": machine()}))
     return 0
+
+
+def _told(shares: dict[str, float]) -> dict[str, float]:
+    for name, share in shares.items():
+        print(f"pairs {name}: the largest share of {PROCESSES} processes is {share:.3f} of the mean")
+    return {name: round(share, 3) for name, share in shares.items()}
 
 
 def compare(work: Work, rounds: int) -> dict[str, Any]:
