@@ -16,6 +16,7 @@ from models.questions import Encoded, Question, QuestionEncoder
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
 from train.sft.signals import heed_parent_only, later
+from train.sft.smoothing import SoftDigits, soft_digits
 from train.sft.split import Split
 
 BLANK_TOKENS = 8  # of a blank picture's side
@@ -26,7 +27,8 @@ class MicroBatch:
     """Questions with their answers, left-padded; `labels` (batch, length) are `IGNORED` outside the answers.
 
     Where no pair could be read there is a blank one without labels: what processes do together they must
-    all do. `answer_tokens` counts the labels.
+    all do. `answer_tokens` counts the labels; `soft` are those of a box's digits, where they are not
+    taken as they stand.
     """
 
     encoded: Encoded
@@ -34,21 +36,32 @@ class MicroBatch:
     answer_tokens: int
     pairs: int
     unread: tuple[Unread, ...]
+    soft: SoftDigits | None = None
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same questions on a device; copied while it works where their memory is pinned."""
         labels = self.labels.to(device, non_blocking=True)
-        return replace(self, encoded=self.encoded.to(device), labels=labels)
+        soft = self.soft and self.soft.to(device)
+        return replace(self, encoded=self.encoded.to(device), labels=labels, soft=soft)
 
     def pin_memory(self) -> "MicroBatch":
         """The same questions in memory that a GPU copies from by itself; the DataLoader calls this."""
-        return replace(self, encoded=self.encoded.pin_memory(), labels=self.labels.pin_memory())
+        soft = self.soft and self.soft.pin_memory()
+        return replace(self, encoded=self.encoded.pin_memory(), labels=self.labels.pin_memory(), soft=soft)
 
 
 def steps_of(
-    plan: PairPlan, encoder: QuestionEncoder, split: Split, steps: range, workers: int
+    plan: PairPlan,
+    encoder: QuestionEncoder,
+    split: Split,
+    steps: range,
+    workers: int,
+    smoothing: float = 0.0,
 ) -> Iterator[list[MicroBatch]]:
-    """The micro-batches of each step; any number of workers gives the same ones."""
+    """The micro-batches of each step; any number of workers gives the same ones.
+
+    With `smoothing` the labels of boxes are soft, as wide as that share of a target's sides.
+    """
     counts: deque[int] = deque()  # of the micro-batches of steps that are being read ahead
 
     def micro_batches() -> Iterator[list[int]]:
@@ -60,7 +73,7 @@ def steps_of(
     loader = DataLoader(
         PairQuestions(plan, encoder.contract),
         batch_sampler=micro_batches(),
-        collate_fn=partial(collate, encoder),
+        collate_fn=partial(collate, encoder, smoothing=smoothing),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
@@ -73,7 +86,9 @@ def steps_of(
         yield [first, *(next(each) for _ in range(counts.popleft() - 1))]
 
 
-def collate(encoder: QuestionEncoder, samples: Sequence[Asked | Unread]) -> MicroBatch:
+def collate(
+    encoder: QuestionEncoder, samples: Sequence[Asked | Unread], smoothing: float = 0.0
+) -> MicroBatch:
     """Tensors of samples; those that could not be read are told and left out."""
     unread = tuple(sample for sample in samples if isinstance(sample, Unread))
     asked = [sample for sample in samples if isinstance(sample, Asked)]
@@ -83,8 +98,10 @@ def collate(encoder: QuestionEncoder, samples: Sequence[Asked | Unread]) -> Micr
         answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image)) for sample in asked
     ]
     encoded = encoder.encode([sample.question for sample in asked], answers)
-    labels = label_answers(encoded.inputs["input_ids"], answers, encoder.processor.tokenizer)
-    return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread)
+    tokenizer = encoder.processor.tokenizer
+    labels = label_answers(encoded.inputs["input_ids"], answers, tokenizer)
+    soft = soft_digits(labels, tokenizer, encoder.contract.digits, smoothing) if smoothing else None
+    return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread, soft)
 
 
 def _blank(encoder: QuestionEncoder, unread: tuple[Unread, ...]) -> MicroBatch:

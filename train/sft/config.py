@@ -110,6 +110,12 @@ class SftRecipe:
         None, "most tokens of pictures that it takes at once; null: those of micro_batch pairs", minimum=1
     )
     learning_rate: float = key(2e-4, "peak of the schedule")
+    smoothing: float = key(
+        0.06,
+        "labels of a box's numbers are Gaussians of so many sides of the target; 0: the numbers themselves",
+        minimum=0.0,
+        maximum=0.5,
+    )
     schedule: str = key(
         "cosine", "after the warm-up: cosine down to 0, or constant", choices=("cosine", "constant")
     )

@@ -145,7 +145,8 @@ class SftTraining:
         """Take steps up to `last`; False where the run was told to stop before."""
         recipe, numbers, begun = self.recipe, range(self.step, last), time.monotonic()
         self.learner.train()
-        for batches in steps_of(self.plan, self.grounder.encoder, self.split, numbers, recipe.workers):
+        given = self.plan, self.grounder.encoder, self.split, numbers, recipe.workers, recipe.smoothing
+        for batches in steps_of(*given):
             with fitting(self.split):
                 self._take_step(batches)
             if self.step % recipe.log_every == 0 or self.step == last:

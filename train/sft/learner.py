@@ -12,6 +12,7 @@ from models.questions import Encoded
 from models.reading import read, read_packed, see
 from train.answers import IGNORED
 from train.sft.batches import MicroBatch
+from train.sft.smoothing import soft_loss
 
 
 class Learner(nn.Module):
@@ -27,13 +28,15 @@ class Learner(nn.Module):
         self.model, self.packed, self.sees = model, packed, sees
 
     def forward(self, batch: MicroBatch | Callable[[], Any]) -> Any:
-        """Cross-entropy summed over the answer tokens, float32; 0 where there are none.
+        """How far the answer tokens are from their labels, summed, float32; 0 where there are none.
 
         A function is called instead, for other uses of a model whose weights are whole in here only.
         """
         if not isinstance(batch, MicroBatch):
             return batch()
         logits, targets = self._predictions(batch.encoded, batch.labels)
+        if batch.soft is not None:
+            return soft_loss(logits, targets, batch.soft, batch.soft.of_answers(batch.labels))
         return F.cross_entropy(logits.float(), targets, reduction="sum")
 
     def trained(self) -> list[nn.Parameter]:

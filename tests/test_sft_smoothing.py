@@ -1,0 +1,88 @@
+"""Soft labels of a box's numbers: what near numbers share, and the loss they give."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_prep.prompts import BUILT_IN, answer_text
+from models.nano import build_tokenizer
+from train.answers import IGNORED, label_answers
+from train.sft.smoothing import SoftDigits, near, numbers_of, soft_digits, soft_loss
+
+TOKENIZER = build_tokenizer()
+
+
+@given(
+    value=st.integers(0, 2000),
+    deviation=st.floats(0.1, 30).map(lambda x: round(x, 1)),
+    fill=st.sampled_from([0, 4]),
+)
+def test_digits_one_by_one_are_the_gaussian_of_whole_numbers(value: int, deviation: float, fill: int) -> None:
+    """The product of the true digits' shares is the true number's among those that are as long."""
+    text = str(value).zfill(fill)
+    rows = near(value, deviation, fill)
+    assert all(math.isclose(sum(row), 1) for row in rows) and len(rows) == len(text)
+    product = math.prod(row[int(digit)] for row, digit in zip(rows, text, strict=True))
+    weights = {
+        other: math.exp(-0.5 * ((other - value) / deviation) ** 2)
+        for other in range(max(0, value - math.ceil(3 * deviation)), value + math.ceil(3 * deviation) + 1)
+    }
+    if fill:
+        assert product == pytest.approx(1 / sum(weights.values()))
+    else:  # numbers of fewer digits end before, so that they have a larger share in the first ones
+        assert 0 < product <= 1
+
+
+def test_near_digits_share_and_far_ones_do_not() -> None:
+    hundreds, tens, ones = near(100, 2.0, 3)
+    assert hundreds[1] > hundreds[0] > 0.3 and sum(hundreds[2:]) == 0
+    assert tens[0] == 1.0 and ones[0] > ones[1] > ones[2] > ones[5] > 0 and ones[9] == 0
+    assert near(7, 1e-9, 3) == (tuple([1.0] + [0.0] * 9),) * 2 + (tuple([0.0] * 7 + [1.0] + [0.0] * 2),)
+
+
+@pytest.mark.parametrize("name", ["short", "qwen", "qwen3"])
+def test_the_four_numbers_of_an_answer_are_soft_and_nothing_else(name: str) -> None:
+    contract = BUILT_IN[name]
+    boxes = [(10.0, 20.0, 110.0, 220.0), None, (5.0, 100.0, 9.0, 104.0)]
+    answers = [answer_text(contract, box, (336, 224)) for box in boxes]
+    rows = TOKENIZER(
+        ["words " * 5 + answer for answer in answers], padding=True, return_tensors="pt"
+    ).input_ids
+    labels = label_answers(rows, answers, TOKENIZER)
+    soft = soft_digits(labels, TOKENIZER, contract.digits, 0.05)
+    shares = soft.of_answers(labels)
+    targets = labels[labels != IGNORED]
+    softened = shares.sum(1) > 0
+    torch.testing.assert_close(shares.sum(1)[softened], torch.ones(int(softened.sum())))
+    said = "".join(TOKENIZER.decode([token]) for token in targets[softened].tolist())
+    wanted = "".join(answers[row].split("[")[1].replace("]", "").replace("}", "") for row in (0, 2))
+    assert said == wanted.replace(",", "").replace(" ", "")
+    assert (soft.tokens[shares[softened].argmax(1)] == targets[softened]).float().mean() > 0.6
+
+
+def test_names_hold_digits_that_are_no_numbers() -> None:
+    assert numbers_of([None, 2, None, 1, 0, None, 3, None, 4, None, 5, 6]) == [
+        (3, [1, 0]),
+        (6, [3]),
+        (8, [4]),
+        (10, [5, 6]),
+    ]
+    assert numbers_of([None, 2, None]) == []
+
+
+def test_the_loss_is_a_divergence_where_labels_are_soft() -> None:
+    torch.manual_seed(0)
+    logits, targets = torch.randn(4, 20), torch.tensor([3, 15, 7, 19])
+    shares = torch.zeros(4, 10)
+    shares[0] = torch.rand(10).softmax(0)
+    soft = SoftDigits(shares[None], torch.arange(5, 15))
+    wanted = torch.nn.functional.cross_entropy(logits[1:], targets[1:], reduction="sum")
+    scores = logits[0].log_softmax(0)[5:15]
+    wanted += torch.nn.functional.kl_div(scores, shares[0], reduction="sum")
+    torch.testing.assert_close(soft_loss(logits, targets, soft, shares), wanted)
+    shares[0] = torch.eye(10)[2]  # a label as it stands
+    hard = torch.nn.functional.cross_entropy(logits, torch.tensor([7, 15, 7, 19]), reduction="sum")
+    torch.testing.assert_close(soft_loss(logits, targets, soft, shares), hard)
