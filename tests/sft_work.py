@@ -10,21 +10,25 @@ from models.checkpoint import DTYPES
 from models.config import GrounderConfig
 from train.launch.config import LaunchSettings
 from train.launch.plan import config_path
-from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.config import PairsFrom, SftRecipe, TeachSettings, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.joining import join, leave
 
 
 def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
-    """Five steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`."""
+    """Five steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`.
+
+    Pictures keep their shapes, so the micro-batches of one step hold unequally many sizes.
+    """
     source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder), pairs=PairSettings())
     return SftRecipe(
         tune=TuneSettings(method=method, rank=4, alpha=8, parts=["language_model", "vision_tower"]),
+        teach=TeachSettings(search_tokens=24),
         learn=source,
         judge=[source],
-        pairs=20,
-        batch=4,
-        micro_batch=1,
+        pairs=40,
+        batch=8,
+        micro_batch=2,
         learning_rate=1e-2,
         clip=0.5,
         judge_pairs=2,

@@ -104,7 +104,7 @@ class SftTraining:
         if recipe.checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.learner = self.spread.prepare(
-            Learner(model, recipe.packed, sees(recipe.tune)),
+            Learner(model, recipe.packed, sees(recipe.tune), self.spread.together),
             partial(
                 torch.optim.AdamW,
                 lr=recipe.learning_rate,
