@@ -93,6 +93,7 @@ class LinearPatchEmbed(Qwen2_5_VisionPatchEmbed):
 def quicken(visual: Qwen2_5_VisionTransformerPretrainedModel) -> None:
     """Let a vision tower work in larger operations, in place; `state_dict` does not change."""
     visual.patch_embed.__class__ = LinearPatchEmbed
+    block: Any
     for number, block in enumerate(visual.blocks):
         block.attn.__class__ = WindowAttention
         if number not in visual.fullatt_block_indexes:

@@ -79,9 +79,9 @@ def test_maps_of_one_input_keep_it_once_under_autocast() -> None:
         kept.append(tensor)
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor):
-        with torch.autocast("cpu", torch.bfloat16):
-            first(rows)
+    keeping = torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor)
+    with keeping, torch.autocast("cpu", torch.bfloat16):
+        first(rows)
     inputs = [tensor for tensor in kept if tensor.numel() == rows.numel()]
     assert inputs and {tensor.data_ptr() for tensor in inputs} == {rows.data_ptr()}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
 
 from configs.errors import UserError
@@ -41,7 +42,10 @@ def join(
     if together and not distributed.is_initialized():
         _meet(strategy, device)
     precision = "bf16" if dtype == torch.bfloat16 else "no"
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision, **(told or {}))
+    copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # else gradients are held twice
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision=precision, kwargs_handlers=[copies], **(told or {})
+    )
     if deepspeed is None:
         return _sharded(accelerator) if strategy == "fsdp" else Copies(accelerator)
     from train.sft.zero import Zero, zero_config
@@ -57,7 +61,7 @@ def take_gpu(device: torch.device) -> None:
     Some launchers show each process its own GPU alone, whatever its place. Accelerate and DeepSpeed go by
     LOCAL_RANK, so it names the GPU from here on.
     """
-    index = device.index
+    index: int | None = device.index
     if index is None:
         index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
     torch.cuda.set_device(index)
