@@ -32,7 +32,9 @@ class FastLinear(Linear):
         low: Any = self.lora_A[adapter]
         dropout: Any = self.lora_dropout[adapter]
         high: Any = self.lora_B[adapter].weight
-        inner = low(dropout(self._cast_input_dtype(x, low.weight.dtype)))
+        # Autocast casts by itself; to float32 and back would make a copy of `x`, kept for the backward pass.
+        cast = x if torch.is_autocast_enabled(x.device.type) else self._cast_input_dtype(x, low.weight.dtype)
+        inner = low(dropout(cast))
         rows, inner = base.flatten(0, -2), inner.flatten(0, -2)
         # Under autocast all three become one type; without it they are cast here.
         added = torch.addmm(rows, inner.to(rows.dtype), high.t().to(rows.dtype), alpha=self.scaling[adapter])

@@ -24,6 +24,9 @@ from models.varlen import attend_varlen
 class WindowAttention(Qwen2_5_VLVisionAttention):
     """Attention inside windows (or whole images) as one call, where that can be."""
 
+    longest: int | None = None
+    """Patches of a window, at most; None: whole images."""
+
     def forward(  # type: ignore[override]  # the library's keyword arguments beyond these do not concern it
         self,
         hidden_states: torch.Tensor,
@@ -35,7 +38,8 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
         """Hidden states (patches, width) to the same shape; `cu_seqlens` holds the windows' bounds."""
         states = self.qkv(hidden_states).view(len(hidden_states), 3, self.num_heads, -1)
         queries, keys = rotated(states[:, :2], *position_embeddings).unbind(1)
-        attended = attend_varlen(queries, keys, states[:, 2], cu_seqlens, max_seqlen, scale=self.scaling)
+        longest = self.longest or max_seqlen
+        attended = attend_varlen(queries, keys, states[:, 2], cu_seqlens, longest, scale=self.scaling)
         return self.proj(attended.reshape(len(hidden_states), -1))
 
 
@@ -89,8 +93,11 @@ class LinearPatchEmbed(Qwen2_5_VisionPatchEmbed):
 def quicken(visual: Qwen2_5_VisionTransformerPretrainedModel) -> None:
     """Let a vision tower work in larger operations, in place; `state_dict` does not change."""
     visual.patch_embed.__class__ = LinearPatchEmbed
-    for block in visual.blocks:
+    block: Any
+    for number, block in enumerate(visual.blocks):
         block.attn.__class__ = WindowAttention
+        if number not in visual.fullatt_block_indexes:
+            block.attn.longest = (visual.window_size // visual.patch_size) ** 2
         block.mlp.__class__ = InPlaceMLP
         for norm in (block.norm1, block.norm2):
             norm.__class__ = FewPassNorm

@@ -72,6 +72,13 @@ class Grounder:
 
     without_gradients: Callable[[], AbstractContextManager[None]] = torch.inference_mode
 
+    def goes_on(self, open_rows: torch.Tensor) -> bool:
+        """Whether a box of a batch (batch,) is still open, so that another token is decoded.
+
+        Where processes work on every token together they must agree on it: to be replaced there.
+        """
+        return bool(open_rows.any())
+
     def __init__(
         self,
         model: QwenVL,
@@ -185,7 +192,7 @@ class Grounder:
             tokens.append(best.indices)
             scores.append(best.values)
             open_rows &= ~torch.isin(best.indices, self._closing)
-            if not open_rows.any():
+            if not self.goes_on(open_rows):
                 break
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             logits = self.model(

@@ -1,5 +1,6 @@
 """A forward pass of the grounder over encoded questions, each picture seen once."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,20 +25,32 @@ class Seen:
     deeper: tuple[torch.Tensor, ...] = ()
 
 
-def see(model: QwenVL, pixel_values: torch.Tensor, grids: torch.Tensor) -> list[Seen]:
-    """Features of each picture; pictures of one size are seen together.
+def see(model: QwenVL, pixel_values: torch.Tensor, grids: torch.Tensor, at_once: bool = False) -> list[Seen]:
+    """Features of each picture; `at_once` all in one call of the vision tower, as on a GPU anyway.
+
+    Without, pictures of one size are seen together, which is quicker on a CPU; but then processes that gather
+    the tower's weights together, each for its own pictures, would call it unequally often.
 
     `pixel_values` (patches, values of a patch) and `grids` (pictures, 3) come from the image processor.
     """
-    pixels = pixel_values.split(grids.prod(1).tolist())
+    sizes: list[list[int]] = grids.tolist()  # once: a GPU is waited for
+    patches = [math.prod(size) for size in sizes]
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for index, size in enumerate(sizes):
+        alike.setdefault(() if at_once or pixel_values.is_cuda else tuple(size), []).append(index)
+    pixels = pixel_values.split(patches)
     features: dict[int, Seen] = {}
-    for grid in grids.unique(dim=0):
-        alike = (grids == grid).all(1).nonzero()[:, 0].tolist()
-        seen = model.model.get_image_features(torch.cat([pixels[index] for index in alike]), grids[alike])
+    for group in alike.values():
+        together = len(group) == len(sizes)
+        seen = model.model.get_image_features(
+            pixel_values if together else torch.cat([pixels[index] for index in group]),
+            grids if together else grids[group],
+            max_seqlen=max(patches[index] for index in group),
+        )
         layers = getattr(seen, "deepstack_features", ())
-        for place, index in enumerate(alike):
+        for place, index in enumerate(group):
             features[index] = Seen(seen.pooler_output[place], tuple(layer[place] for layer in layers))
-    return [features[index] for index in range(len(grids))]
+    return [features[index] for index in range(len(sizes))]
 
 
 def read(model: QwenVL, encoded: Encoded, features: list[Seen] | None = None, **kwargs: Any) -> Any:

@@ -10,21 +10,26 @@ from models.checkpoint import DTYPES
 from models.config import GrounderConfig
 from train.launch.config import LaunchSettings
 from train.launch.plan import config_path
-from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.batches import steps_of
+from train.sft.config import PairsFrom, SftRecipe, TeachSettings, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.joining import join, leave
 
 
 def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
-    """Five steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`."""
+    """Five steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`.
+
+    Pictures keep their shapes, so the micro-batches of one step hold unequally many sizes.
+    """
     source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder), pairs=PairSettings())
     return SftRecipe(
         tune=TuneSettings(method=method, rank=4, alpha=8, parts=["language_model", "vision_tower"]),
+        teach=TeachSettings(search_tokens=24),
         learn=source,
         judge=[source],
-        pairs=20,
-        batch=4,
-        micro_batch=1,
+        pairs=40,
+        batch=8,
+        micro_batch=2,
         learning_rate=1e-2,
         clip=0.5,
         judge_pairs=2,
@@ -67,4 +72,20 @@ def train_slowly(folder: Path, out: Path) -> None:
     """A run of many steps, with workers that read pictures, until it is told to stop."""
     recipe = replace(recipe_of(folder), pairs=4000, workers=1)
     training_of(folder, out, "ddp", recipe).run()
+    leave()
+
+
+def answer_and_save(folder: Path, out: Path) -> None:
+    """By FSDP in bfloat16: what is saved after an answer, and what is held after a micro-batch."""
+    recipe = recipe_of(folder)
+    recipe = replace(recipe, judge_pairs=1, tune=replace(recipe.tune, parts=["projector"]))
+    run = training_of(folder, out, "fsdp", recipe, "bfloat16")
+    run.learner.train()
+    (batches,) = steps_of(run.plan, run.grounder.encoder, run.split, range(1), 0)
+    with run.spread.micro_batch(last=False):
+        run.spread.backward(run.learner(batches[0]))
+    assert all(weight.grad is not None for weight in run.weights.values()), "gradients lie in shares"
+    run.results.save(out / "before", 0, 1)
+    run.judging.judge(0)
+    run.results.save(out / "after", 0, 1)
     leave()

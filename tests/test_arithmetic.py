@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +69,23 @@ def test_a_published_size_takes_what_it_should() -> None:
     assert told == pytest.approx(4 * 2.77e9 * 950 + 2 * 0.63e9 * 44 * 68, rel=0.1)
 
 
+def test_weights_in_shares_and_in_four_bits_count_whole() -> None:
+    model = TINY["qwen2_5_vl"].build_grounder(TINY["qwen2_5_vl"].build_processor(), width=64, layers=2)
+    prepare(model, TuneSettings(), 0)
+    whole = arithmetic_of(model, TuneSettings())
+    maps = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    for number, module in enumerate(maps):
+        weight = module.weight
+        shape, numel, wanted = weight.shape, weight.numel(), weight.requires_grad
+        if number % 2:
+            weight.data = weight.data.new_zeros(0)
+            weight.ds_shape, weight.ds_numel = shape, numel  # type: ignore[attr-defined]
+        elif not wanted:
+            module.weight = torch.nn.Parameter(torch.zeros(numel // 2, 1, dtype=torch.uint8), False)
+            module.weight.quant_state = SimpleNamespace(shape=shape)  # type: ignore[attr-defined]
+    assert arithmetic_of(model, TuneSettings()) == whole
+
+
 def test_numbers_add_up() -> None:
     one = Arithmetic(text=3, patch=5, merged=8, answer=7, causal=2, whole=1, windowed=4, merge=4)
     told = one.of(torch.tensor([10, 20]), torch.tensor([[1, 2, 4]]), 6)
@@ -76,7 +94,12 @@ def test_numbers_add_up() -> None:
 
 @pytest.mark.parametrize(
     ("name", "peak"),
-    [("NVIDIA H200", 989e12), ("NVIDIA H100 PCIe", 756e12), ("NVIDIA A100-SXM4-80GB", 312e12)],
+    [
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA GH200 480GB", 989e12),
+    ],
 )
 def test_devices_are_known_by_their_names(monkeypatch: pytest.MonkeyPatch, name: str, peak: float) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
@@ -84,8 +107,10 @@ def test_devices_are_known_by_their_names(monkeypatch: pytest.MonkeyPatch, name:
 
 
 def test_a_cpu_and_unknown_devices_have_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Tesla K80")
-    assert peak_of(torch.device("cpu")) is None and peak_of(torch.device("cuda")) is None
+    assert peak_of(torch.device("cpu")) is None
+    for name in ("Tesla K80", "NVIDIA L40", "NVIDIA RTX A4000", "NVIDIA RTX A1000"):
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _, name=name: name)
+        assert peak_of(torch.device("cuda")) is None
 
 
 @pytest.mark.parametrize(("peak", "mfu"), [(None, None), (1000.0, 0.25)])

@@ -67,6 +67,25 @@ def test_bfloat16_weights_with_float32_adapters_work_under_autocast() -> None:
     torch.testing.assert_close(*outputs, rtol=3e-2, atol=3e-2)
 
 
+def test_maps_of_one_input_keep_it_once_under_autocast() -> None:
+    """Copies of it were a sixth of what a step keeps for its backward pass."""
+    fast, _ = both()
+    rows, kept = ROWS.bfloat16().requires_grad_(), []
+    (first, _) = (module.bfloat16() for module in fast.modules() if isinstance(module, FastLinear))
+    for adapter in (first.lora_A, first.lora_B):
+        adapter.float()
+
+    def noted(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    keeping = torch.autograd.graph.saved_tensors_hooks(noted, lambda tensor: tensor)
+    with keeping, torch.autocast("cpu", torch.bfloat16):
+        first(rows)
+    inputs = [tensor for tensor in kept if tensor.numel() == rows.numel()]
+    assert inputs and {tensor.data_ptr() for tensor in inputs} == {rows.data_ptr()}
+
+
 @pytest.mark.parametrize("changes", [{"use_dora": True}, {"lora_bias": True}])
 def test_other_adapters_stay_pefts(changes: dict[str, object]) -> None:
     fast, plain = both(**changes)

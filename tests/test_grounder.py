@@ -176,6 +176,18 @@ def test_order_and_size_of_batches_do_not_matter(
     assert taught.locate([]) == []
 
 
+def test_what_follows_a_closed_box_does_not_matter(
+    taught: Grounder, questions: list[Question], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that decode together go on until the last of them has closed its boxes."""
+    expected = taught.locate(questions)
+    asked: list[int] = []
+    monkeypatch.setattr(taught, "goes_on", lambda rows: bool(asked.append(len(rows)) or True))
+    for answer, wanted in zip(taught.locate(questions), expected, strict=True):
+        check_same(answer, wanted)
+    assert len(asked) % MAX_BOX_TOKENS == 0 and asked
+
+
 def plain_inputs(grounder: Grounder, question: Question, said: str) -> Any:
     """The question as the library's processor alone writes it, with the host's resized images."""
     chat = messages(

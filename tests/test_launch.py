@@ -1,5 +1,6 @@
 """Where the processes of a training run, and what is refused before any is started."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from configs.errors import UserError
 from train.launch.config import LaunchSettings
 from train.launch.nodes import Place, first_host, launched, place_of
-from train.launch.plan import check_batch, check_launched, config_path, processes_of
+from train.launch.plan import check_batch, check_launched, check_method, config_path, processes_of
+from train.sft.joining import take_gpu
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SEVERAL = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}
@@ -112,4 +114,32 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         config_path(LaunchSettings(deepspeed="x.json"))
     with pytest.raises(UserError, match=r"x.json: no such file"):
         config_path(LaunchSettings(strategy="zero2", deepspeed="x.json"))
+    for strategy in ("zero3", "fsdp"):
+        with pytest.raises(UserError, match=rf"launch.strategy={strategy}: .* take ddp or zero2"):
+            check_method("qlora", strategy)
+        check_method("lora", strategy)
+    check_method("qlora", "zero2")
     assert config_path(LaunchSettings(strategy="zero3")).is_file()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("device", "place", "gpus", "taken"),
+    [
+        ("cuda", None, 4, 0),
+        ("cuda:3", None, 4, 3),
+        ("cuda:3", "0", 4, 3),
+        ("cuda", "3", 4, 3),
+        ("cuda", "3", 1, 0),
+    ],
+)
+def test_a_process_takes_the_gpu_that_is_named_or_its_own(
+    monkeypatch: pytest.MonkeyPatch, device: str, place: str | None, gpus: int, taken: int
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", told.append)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if place is not None:
+        monkeypatch.setenv("LOCAL_RANK", place)
+    take_gpu(torch.device(device))
+    assert told == [taken] and os.environ.get("LOCAL_RANK") == (None if place is None else str(taken))

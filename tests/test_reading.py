@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from models.families import FAMILIES, QwenVL, QwenVLProcessor
 from models.fast_vision import LinearPatchEmbed, WindowAttention, quicken
 from models.questions import Encoded, Question, QuestionEncoder
 from models.reading import read, see
+from models.varlen import attend_varlen
 from tests.tiny_models import TINY
 
 
@@ -180,6 +182,56 @@ def test_a_picture_is_seen_alone_as_among_others(setting: Setting, quick: QwenVL
         for layer, same in zip((seen.tokens, *seen.deeper), (alone.tokens, *alone.deeper), strict=True):
             torch.testing.assert_close(layer, same, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(together[0].tokens, together[2].tokens, atol=1e-2), "the rectangle is seen"
+
+
+@torch.no_grad()
+def test_all_pictures_are_seen_by_one_call_where_processes_must_call_alike(
+    setting: Setting, quick: QwenVL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = setting.encode().inputs
+    expected = see(quick, inputs["pixel_values"], inputs["image_grid_thw"])
+    calls: list[int] = []
+    monkeypatch.setattr(
+        type(quick.model.visual.patch_embed), "forward", counted(quick.model.visual.patch_embed, calls)
+    )
+    found = see(quick, inputs["pixel_values"], inputs["image_grid_thw"], at_once=True)
+    assert len(calls) == 1 and calls[0] == len(inputs["pixel_values"])
+    for one, other in zip(found, expected, strict=True):
+        for layer, same in zip((one.tokens, *one.deeper), (other.tokens, *other.deeper), strict=True):
+            torch.testing.assert_close(layer, same, rtol=1e-4, atol=1e-5)
+
+
+def counted(module: torch.nn.Module, calls: list[int]) -> Any:
+    """The module's forward pass, which notes how many rows it got."""
+    forward = type(module).forward
+
+    def noting(self: torch.nn.Module, states: torch.Tensor) -> Any:
+        calls.append(len(states))
+        return forward(self, states)
+
+    return noting
+
+
+@torch.no_grad()
+def test_the_longest_stretch_is_told_to_a_gpu(
+    setting: Setting, quick: QwenVL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be waited for in every layer else."""
+    if setting.family != "qwen2_5_vl":
+        return
+    told: list[tuple[int | None, int]] = []
+
+    def noting(*states: Any, **options: Any) -> torch.Tensor:
+        *_, bounds, longest = states
+        told.append((longest, int(bounds.diff().max())))
+        return attend_varlen(*states, **options)
+
+    monkeypatch.setattr("models.fast_vision.attend_varlen", noting)
+    inputs = setting.encode().inputs
+    for at_once in (False, True):
+        see(quick, inputs["pixel_values"], inputs["image_grid_thw"], at_once)
+    assert told and all(longest is not None and longest >= true for longest, true in told)
+    assert any(longest == true > 64 for longest, true in told), "whole pictures"
 
 
 @torch.no_grad()

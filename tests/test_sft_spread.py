@@ -26,7 +26,7 @@ from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
 from models.grounder import Grounder
-from tests.sft_work import recipe_of, train_by, train_in_half, training_of
+from tests.sft_work import answer_and_save, recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.launch.nodes import Place
@@ -119,6 +119,14 @@ def test_models_in_bfloat16_learn_alike_by_each_strategy(folder: Path, tmp_path:
             )
         kinds = {name: weight.dtype for name, weight in first.items()}
         assert all({name: weight.dtype for name, weight in each.items()} == kinds for each in rest)
+
+
+def test_sharded_weights_are_saved_alike_after_an_answer(folder: Path, tmp_path: Path) -> None:
+    """Some would else be those that were rounded to answer."""
+    assert run_together(answer_and_save, (folder, tmp_path), Place().variables(1)) == 0
+    before, after = (load_file(tmp_path / each / FINAL["lora"]) for each in ("before", "after"))
+    assert before and all(torch.equal(after[name], weight) for name, weight in before.items())
+    assert {weight.dtype for weight in after.values()} == {torch.float32}
 
 
 def newest(out: Path) -> Path:

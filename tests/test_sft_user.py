@@ -36,6 +36,7 @@ from train.sft import engine
 from train.sft.checkpoints import check_settings, note_settings
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
+from train.sft.joining import join
 from train.sft.judge import Judged
 from train.sft.memory import fitting
 from train.sft.pictures import worst_of, write_plot, write_worst
@@ -325,6 +326,22 @@ def test_a_batch_that_does_not_fit_is_one_line(
     monkeypatch.setattr(run, "_take_step", full)
     with pytest.raises(UserError, match=r"recipe\.micro_batch=2"):
         run.run()
+
+
+def test_a_spoilt_gradient_ends_a_run_before_it_is_saved(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of(folder, checkpoint_every=1)
+    run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
+    monkeypatch.setattr(run.spread, "update", lambda _: float("nan"))
+    with pytest.raises(FloatingPointError, match="gradient is nan at step 0"):
+        run.run()
+    assert not list((tmp_path / "checkpoints").glob("*"))
+
+
+def test_gradients_of_copies_are_held_once(folder: Path) -> None:
+    spread = join(recipe_of(folder), "ddp", None, torch.device("cpu"), torch.float32)
+    assert spread.accelerator.ddp_handler.gradient_as_bucket_view
 
 
 @pytest.mark.parametrize("recipe", ["vptracker", "reasoningtrack_sft"])

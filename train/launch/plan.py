@@ -25,6 +25,7 @@ def launch_sft(
 
     Raises UserError where they do not fit each other, the GPUs of this node, or the batch.
     """
+    check_method(recipe.tune.method, settings.strategy)
     given = (recipe, model, out, device, settings.strategy, config_path(settings))
     if group := launched(os.environ):
         check_launched(settings, os.environ)
@@ -83,6 +84,15 @@ def check_batch(batch: int, processes: int) -> None:
         raise UserError(
             f"recipe.batch={batch}: {processes} processes do not share it evenly; "
             f"take {max(1, batch // processes) * processes}"
+        )
+
+
+def check_method(method: str, strategy: str) -> None:
+    """Raise UserError where weights in four bits would have to lie in shares."""
+    if method == "qlora" and strategy in ("zero3", "fsdp"):
+        raise UserError(
+            f"launch.strategy={strategy}: weights in four bits (recipe.tune.method=qlora) cannot lie in "
+            "shares; take ddp or zero2, or recipe.tune.method=lora"
         )
 
 

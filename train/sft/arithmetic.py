@@ -8,6 +8,8 @@ not at all. Attention over L tokens of width w is 4 L² w forward, half of that 
 as much again backward where gradients pass.
 """
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from train.sft.config import TuneSettings
 PEAKS = {
     "B200": 2250e12,
     "H200": 989e12,
+    "GH200": 989e12,
     "H100 NVL": 835e12,
     "H100 PCIe": 756e12,
     "H100": 989e12,
@@ -29,7 +32,7 @@ PEAKS = {
     "L4": 121e12,
     "RTX 4090": 165e12,
 }
-"""Operations a second in bfloat16 without sparsity, by a part of the device's name (NVIDIA's data sheets)."""
+"""Operations a second in bfloat16 without sparsity, by words of the device's name (NVIDIA's data sheets)."""
 
 
 def peak_of(device: torch.device) -> float | None:
@@ -37,7 +40,7 @@ def peak_of(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAKS.items() if part.lower() in name.lower()), None)
+    return next((peak for part, peak in PEAKS.items() if re.search(rf"\b{part}\b", name)), None)
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,22 @@ def _sizes(model: QwenVL) -> dict[str, int]:
         (prefix + part for part in family_of(model).parts for prefix in ("", "adapters of ")), 0
     )
     for name, weight in model.named_parameters():
-        if weight.dim() < 2 or "embed_tokens" in name or "lm_head" in name or "pos_embed" in name:
+        if (
+            len(getattr(weight, "ds_shape", weight.shape)) < 2
+            or "embed_tokens" in name
+            or "lm_head" in name
+            or "pos_embed" in name
+        ):
             continue
         plain = name.replace(".base_layer", "").split(".lora_")[0]
         part = part_of(family_of(model), plain if plain.endswith(".weight") else plain + ".weight")
-        sizes["adapters of " + part if ".lora_" in name else part] += weight.numel()
+        sizes["adapters of " + part if ".lora_" in name else part] += _numbers(weight)
     return sizes
+
+
+def _numbers(weight: torch.Tensor) -> int:
+    """Numbers of a whole weight, also where it lies in shares (ZeRO-3) or, two in a byte, in four bits."""
+    if hasattr(weight, "ds_numel"):
+        return int(weight.ds_numel)
+    held = getattr(weight, "quant_state", None)
+    return weight.numel() if held is None else math.prod(held.shape)

@@ -94,6 +94,8 @@ class SftTraining:
         model = self.grounder.model
         if self.spread.together:
             self.grounder.without_gradients = torch.no_grad
+            # One that stopped, for the last bit of a tie, would leave the others waiting for it.
+            self.grounder.goes_on = self._any_goes_on  # type: ignore[method-assign]
         self.adapters = prepare(model, recipe.tune, recipe.seed, tokens)
         quicken_adapters(model)
         if recipe.packed:
@@ -104,7 +106,7 @@ class SftTraining:
         if recipe.checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         self.learner = self.spread.prepare(
-            Learner(model, recipe.packed, sees(recipe.tune)),
+            Learner(model, recipe.packed, sees(recipe.tune), self.spread.together),
             partial(
                 torch.optim.AdamW,
                 lr=recipe.learning_rate,
@@ -113,6 +115,9 @@ class SftTraining:
             ),
         )
         self.weights = self.spread.weights
+
+    def _any_goes_on(self, open_rows: torch.Tensor) -> bool:
+        return bool(self.spread.summed(open_rows.any().int()))
 
     @property
     def steps(self) -> int:
@@ -183,6 +188,8 @@ class SftTraining:
         if not math.isfinite(mean):
             raise FloatingPointError(f"loss is {mean} at step {self.step}; lower recipe.learning_rate")
         norm = self.spread.update(recipe.clip)
+        if not math.isfinite(norm):  # before the weights, which it spoilt, become a checkpoint
+            raise FloatingPointError(f"gradient is {norm} at step {self.step}; lower recipe.learning_rate")
         self.step += 1
         self.metrics.add(
             loss=mean,

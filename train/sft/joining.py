@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import distributed
 
 from configs.errors import UserError
@@ -35,11 +36,16 @@ def join(
     """
     if dtype == torch.float16:
         raise UserError("model.dtype=float16: gradients do not fit into it; take bfloat16 or float32")
+    if device.type == "cuda":
+        take_gpu(device)
     together = int(os.environ.get("WORLD_SIZE", "1")) > 1 or strategy != "ddp"
     if together and not distributed.is_initialized():
         _meet(strategy, device)
     precision = "bf16" if dtype == torch.bfloat16 else "no"
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision, **(told or {}))
+    copies = DistributedDataParallelKwargs(gradient_as_bucket_view=True)  # else gradients are held twice
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision=precision, kwargs_handlers=[copies], **(told or {})
+    )
     if deepspeed is None:
         return _sharded(accelerator) if strategy == "fsdp" else Copies(accelerator)
     from train.sft.zero import Zero, zero_config
@@ -49,10 +55,22 @@ def join(
     return Zero(accelerator, strategy, zero_config(deepspeed, recipe, split, precision))
 
 
+def take_gpu(device: torch.device) -> None:
+    """Let this process work on its GPU: the one that is named, else that of its place on the node.
+
+    Some launchers show each process its own GPU alone, whatever its place. Accelerate and DeepSpeed go by
+    LOCAL_RANK, so it names the GPU from here on.
+    """
+    index: int | None = device.index
+    if index is None:
+        index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+    torch.cuda.set_device(index)
+    if "LOCAL_RANK" in os.environ:
+        os.environ["LOCAL_RANK"] = str(index)
+
+
 def _meet(strategy: str, device: torch.device) -> None:
     backend = "gloo" if device.type == "cpu" else "nccl"
-    if device.type == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     if not strategy.startswith("zero"):
         distributed.init_process_group(backend, timeout=PATIENCE)
         return

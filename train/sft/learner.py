@@ -22,10 +22,13 @@ class Learner(nn.Module):
     DeepSpeed, FSDP) works there.
     """
 
-    def __init__(self, model: QwenVL, packed: bool, sees: bool) -> None:
-        """`sees`: vision tower or projector learns; otherwise nothing is kept of them to learn from."""
+    def __init__(self, model: QwenVL, packed: bool, sees: bool, together: bool = False) -> None:
+        """`sees`: vision tower or projector learns; otherwise nothing is kept of them to learn from.
+
+        `together`: the weights lie in shares, so every process must call each part of the model as often.
+        """
         super().__init__()
-        self.model, self.packed, self.sees = model, packed, sees
+        self.model, self.packed, self.sees, self.together = model, packed, sees, together
 
     def forward(self, batch: MicroBatch | Callable[[], Any]) -> Any:
         """How far the answer tokens are from their labels, summed, float32; 0 where there are none.
@@ -51,7 +54,7 @@ class Learner(nn.Module):
         """
         inputs = encoded.inputs
         with torch.set_grad_enabled(self.sees and torch.is_grad_enabled()):
-            features = see(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+            features = see(self.model, inputs["pixel_values"], inputs["image_grid_thw"], self.together)
         if self.packed:
             kept = labels[inputs["attention_mask"].bool()]
             where = (kept[1:] != IGNORED).nonzero()[:, 0]

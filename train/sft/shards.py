@@ -5,7 +5,7 @@ PyTorch's `fully_shard` is called as it is: accelerate's plugin leaves it out wh
 run on a CPU.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from train.sft.learner import Learner
-from train.sft.spread import Copies, MakeOptimizer, precisely, spoilt, trained
+from train.sft.spread import Copies, MakeOptimizer, Result, precisely, spoilt, trained
 
 SHARDS = "shards"
 
@@ -50,9 +50,15 @@ class Shards(Copies):
         self.optimizer = make(self.weights.values())
         return learner
 
-    def micro_batch(self, last: bool) -> AbstractContextManager[Any]:
-        """Gradients travel with the last micro-batch of a step."""
-        self.learner.set_requires_gradient_sync(last)
+    def within(self, work: Callable[[], Result]) -> Result:
+        """As `Copies.within`."""
+        found = super().within(work)
+        # What no layer holds would stay gathered until the next backward pass, rounded as the arithmetic is.
+        self.learner.reshard()
+        return found
+
+    def micro_batch(self, last: bool) -> AbstractContextManager[Any]:  # noqa: ARG002
+        """Gradients travel with every micro-batch: to gather them, a process would hold whole ones."""
         return nullcontext()
 
     def backward(self, loss: torch.Tensor) -> None:

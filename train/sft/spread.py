@@ -86,8 +86,10 @@ class Copies:
     def load(self, folder: Path) -> None:
         """Read what `save` wrote. Raises UserError where it is spoilt."""
         path = folder / STATE
+        # All of it a second time may not fit into a GPU; on a CPU it would stay bound to the file.
+        mapped = self.accelerator.device.type != "cpu"
         try:
-            state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+            state = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError) as fault:
             raise spoilt(path, fault) from None
         with torch.no_grad():
