@@ -21,10 +21,9 @@ from data_prep.sampling.pictures import size_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
 from train.pairs import Asked, PairQuestions
+from train.sft.batches import AHEAD
 from train.sft.engine import SftTraining
 from train.sft.metrics import Metrics
-
-PREFETCH = 4  # batches a worker holds ready, as train/sft/batches.py has it
 
 
 class Stamps(Metrics):
@@ -115,8 +114,8 @@ def trl_settings(work: Work) -> SFTConfig:
         optim="adamw_torch",
         bf16=work.dtype == "bfloat16",
         gradient_checkpointing=recipe.checkpointing,
-        dataloader_num_workers=recipe.workers,
-        dataloader_prefetch_factor=PREFETCH if recipe.workers else None,
+        dataloader_num_workers=recipe.workers or 0,
+        dataloader_prefetch_factor=AHEAD if recipe.workers else None,
         dataloader_pin_memory=work.device.type == "cuda",
         train_sampling_strategy="sequential",
         completion_only_loss=True,

@@ -133,6 +133,7 @@ def _recipe(steps: int, batch: int, micro_batch: int, workers: int, checkpointin
         micro_batch=micro_batch,
         checkpointing=checkpointing,
         workers=workers,
+        micro_tokens=None,
         smoothing=0.0,  # TRL's labels are tokens
         log_every=steps,
         checkpoint_every=steps,

@@ -186,12 +186,13 @@ class Grounder:
         and `deltas` (batch, 1) the attention mask and position offsets of what is in the cache.
         """
         tokens, scores = [], []
+        closing = self._closing.to(logits.device)  # a model that is trained may have moved
         open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         for _ in range(MAX_BOX_TOKENS):
             best = logits.float().log_softmax(-1).max(-1)
             tokens.append(best.indices)
             scores.append(best.values)
-            open_rows &= ~torch.isin(best.indices, self._closing)
+            open_rows &= ~torch.isin(best.indices, closing)
             if not self.goes_on(open_rows):
                 break
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
@@ -209,9 +210,9 @@ class Grounder:
 
     def _before_closing(self, tokens: torch.Tensor, scores: torch.Tensor) -> Decoded:
         """A row's numbers as text, and the log-probabilities of their digits."""
-        closed = torch.isin(tokens, self._closing).nonzero()
+        closed = torch.isin(tokens, self._closing.to(tokens.device)).nonzero()
         length = int(closed[0, 0]) if len(closed) else len(tokens)
-        are_digits = torch.isin(tokens[:length], self._digits)
+        are_digits = torch.isin(tokens[:length], self._digits.to(tokens.device))
         return self.tokenizer.decode(tokens[:length]), scores[:length][are_digits]
 
     def _answer(self, question: Question, resized: Size, visible: float, box: Decoded | None) -> Answer:

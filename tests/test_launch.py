@@ -9,7 +9,8 @@ import torch
 from configs.errors import UserError
 from train.launch.config import LaunchSettings
 from train.launch.nodes import Place, first_host, launched, place_of
-from train.launch.plan import check_batch, check_launched, check_method, config_path, processes_of
+from train.launch.plan import check_batch, check_launched, check_tune, config_path, processes_of
+from train.sft.config import TuneSettings
 from train.sft.joining import take_gpu
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -116,9 +117,11 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         config_path(LaunchSettings(strategy="zero2", deepspeed="x.json"))
     for strategy in ("zero3", "fsdp"):
         with pytest.raises(UserError, match=rf"launch.strategy={strategy}: .* take ddp or zero2"):
-            check_method("qlora", strategy)
-        check_method("lora", strategy)
-    check_method("qlora", "zero2")
+            check_tune(TuneSettings("qlora"), strategy)
+        check_tune(TuneSettings("lora"), strategy)
+    check_tune(TuneSettings("qlora"), "zero2")
+    with pytest.raises(UserError, match=r"new tokens .* take fsdp or zero2"):
+        check_tune(TuneSettings(tokens=["<ref>"]), "zero3")
     assert config_path(LaunchSettings(strategy="zero3")).is_file()  # type: ignore[union-attr]
 
 

@@ -14,7 +14,7 @@ from models.config import GrounderConfig
 from train.launch.config import LaunchSettings
 from train.launch.nodes import launched, place_of
 from train.launch.processes import run_together
-from train.sft.config import SftRecipe
+from train.sft.config import SftRecipe, TuneSettings
 from train.sft.engine import train_sft
 
 
@@ -25,7 +25,7 @@ def launch_sft(
 
     Raises UserError where they do not fit each other, the GPUs of this node, or the batch.
     """
-    check_method(recipe.tune.method, settings.strategy)
+    check_tune(recipe.tune, settings.strategy)
     given = (recipe, model, out, device, settings.strategy, config_path(settings))
     if group := launched(os.environ):
         check_launched(settings, os.environ)
@@ -87,9 +87,14 @@ def check_batch(batch: int, processes: int) -> None:
         )
 
 
-def check_method(method: str, strategy: str) -> None:
-    """Raise UserError where weights in four bits would have to lie in shares."""
-    if method == "qlora" and strategy in ("zero3", "fsdp"):
+def check_tune(tune: TuneSettings, strategy: str) -> None:
+    """Raise UserError for what cannot learn where weights lie in shares."""
+    if tune.tokens and strategy == "zero3":
+        raise UserError(
+            "launch.strategy=zero3: new tokens (recipe.tune.tokens) cannot be added to weights in shares; "
+            "take fsdp or zero2"
+        )
+    if tune.method == "qlora" and strategy in ("zero3", "fsdp"):
         raise UserError(
             f"launch.strategy={strategy}: weights in four bits (recipe.tune.method=qlora) cannot lie in "
             "shares; take ddp or zero2, or recipe.tune.method=lora"

@@ -1,5 +1,6 @@
 """Micro-batches: pairs read, drawn and tokenized in a worker, ahead of the step that takes them."""
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from train.sft.signals import heed_parent_only, later
 from train.sft.smoothing import SoftDigits, soft_digits
 from train.sft.split import Split
 
+AHEAD = 2  # micro-batches that each worker reads ahead
+MOST_WORKERS = 8
 BLANK_TOKENS = 8  # of a blank picture's side
 
 
@@ -50,6 +53,16 @@ class MicroBatch:
         return replace(self, encoded=self.encoded.pin_memory(), labels=self.labels.pin_memory(), soft=soft)
 
 
+def workers_of(wanted: int | None, device: torch.device) -> int:
+    """Processes that read for this one: as many as are wanted, else by what the device is and the cores."""
+    if wanted is not None:
+        return wanted
+    if device.type == "cpu":
+        return 1
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // here))
+
+
 def steps_of(
     plan: PairPlan,
     encoder: QuestionEncoder,
@@ -57,10 +70,13 @@ def steps_of(
     steps: range,
     workers: int,
     smoothing: float = 0.0,
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[list[MicroBatch]]:
     """The micro-batches of each step; any number of workers gives the same ones.
 
-    With `smoothing` the labels of boxes are soft, as wide as that share of a target's sides.
+    With `smoothing` the labels of boxes are soft, as wide as that share of a target's sides. Pixels come in
+    the `dtype` of the model's arithmetic, which would round them so anyway: in bfloat16 they are half as much
+    to hand over.
     """
     counts: deque[int] = deque()  # of the micro-batches of steps that are being read ahead
 
@@ -73,9 +89,10 @@ def steps_of(
     loader = DataLoader(
         PairQuestions(plan, encoder.contract),
         batch_sampler=micro_batches(),
-        collate_fn=partial(collate, encoder, smoothing=smoothing),
+        collate_fn=partial(collate, encoder, smoothing=smoothing, dtype=dtype),
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=AHEAD if workers else None,
+        multiprocessing_context="fork" if workers else None,  # a worker heeds SIGTERM as its parent does
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=heed_parent_only,
     )
@@ -87,7 +104,10 @@ def steps_of(
 
 
 def collate(
-    encoder: QuestionEncoder, samples: Sequence[Asked | Unread], smoothing: float = 0.0
+    encoder: QuestionEncoder,
+    samples: Sequence[Asked | Unread],
+    smoothing: float = 0.0,
+    dtype: torch.dtype = torch.float32,
 ) -> MicroBatch:
     """Tensors of samples; those that could not be read are told and left out."""
     unread = tuple(sample for sample in samples if isinstance(sample, Unread))
@@ -98,6 +118,7 @@ def collate(
         answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image)) for sample in asked
     ]
     encoded = encoder.encode([sample.question for sample in asked], answers)
+    encoded.inputs["pixel_values"] = encoded.inputs["pixel_values"].to(dtype)
     tokenizer = encoder.processor.tokenizer
     labels = label_answers(encoded.inputs["input_ids"], answers, tokenizer)
     soft = soft_digits(labels, tokenizer, encoder.contract.digits, smoothing) if smoothing else None

@@ -107,7 +107,9 @@ class SftRecipe:
         32, "pairs that a process takes forward at once; lower it when memory runs out", minimum=1
     )
     micro_tokens: int | None = key(
-        None, "most tokens of pictures that it takes at once; null: those of micro_batch pairs", minimum=1
+        6144,
+        "most tokens of pictures that it takes at once, or one pair; null: those of micro_batch pairs",
+        minimum=1,
     )
     learning_rate: float = key(2e-4, "peak of the schedule")
     smoothing: float = key(
@@ -126,7 +128,12 @@ class SftRecipe:
     fused: bool = key(True, "Liger's fused kernels, on a GPU and where liger-kernel is installed")
     packed: bool = key(True, "samples lie one behind the other in a row, without padding")
     seed: int = key(0, "of adapters, dropout and pairs")
-    workers: int = key(1, "processes that read pictures, for each process that trains; 0: none", minimum=0)
+    workers: int | None = key(
+        None,
+        "processes that read pictures, for each process that trains; 0: none; null: 1 on a CPU, and on a GPU "
+        "its share of the cores, at most 8",
+        minimum=0,
+    )
     bad_share: float = key(
         0.01, "share of pairs that may be unreadable before training stops", minimum=0.0, maximum=1.0
     )

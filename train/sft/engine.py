@@ -24,7 +24,7 @@ from models.fused import fuse
 from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
-from train.sft.batches import MicroBatch, steps_of
+from train.sft.batches import MicroBatch, steps_of, workers_of
 from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings
 from train.sft.config import SftRecipe
 from train.sft.joining import join, leave
@@ -90,7 +90,9 @@ class SftTraining:
     def _make_learner(self) -> None:
         """The model with what learns of it, as the processes hold it."""
         recipe = self.recipe
-        self.grounder, tokens = load_taught(recipe, self.model, self.accelerator.device)
+        dtype = choose_dtype(self.model.dtype, self.accelerator.device)  # on the CPU it may be another
+        held = dataclasses.replace(self.model, dtype=str(dtype).removeprefix("torch."))
+        self.grounder, tokens = load_taught(recipe, held, self.spread.loading)
         model = self.grounder.model
         if self.spread.together:
             self.grounder.without_gradients = torch.no_grad
@@ -150,8 +152,9 @@ class SftTraining:
         """Take steps up to `last`; False where the run was told to stop before."""
         recipe, numbers, begun = self.recipe, range(self.step, last), time.monotonic()
         self.learner.train()
-        given = self.plan, self.grounder.encoder, self.split, numbers, recipe.workers, recipe.smoothing
-        for batches in steps_of(*given):
+        device, encoder = self.accelerator.device, self.grounder.encoder
+        workers, dtype = workers_of(recipe.workers, device), choose_dtype(self.model.dtype, device)
+        for batches in steps_of(self.plan, encoder, self.split, numbers, workers, recipe.smoothing, dtype):
             with fitting(self.split):
                 self._take_step(batches)
             if self.step % recipe.log_every == 0 or self.step == last:

@@ -1,7 +1,9 @@
 """How good a grounder is on pairs it never learned from, by what it generates."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from data_prep.geometry import iou
 from data_prep.sampling.lines import PairPlan
@@ -9,6 +11,7 @@ from models.grounder import Answer, Grounder
 from train.pairs import Asked, PairQuestions
 
 VISIBLE_ABOVE = 0.5  # probability from which a grounder is taken to see the target
+NO_PICTURE = np.zeros((0, 0, 3), np.uint8)
 HIT = 0.5  # IoU from which a box counts as a success
 
 
@@ -38,13 +41,18 @@ class Judged:
     answer: Answer
     overlap: float | None
 
+    def without_pictures(self) -> "Judged":
+        """The same, small enough to be told to other processes."""
+        question = replace(self.asked.question, image=NO_PICTURE, template=None)
+        return replace(self, asked=replace(self.asked, question=question))
 
-def judge(grounder: Grounder, plan: PairPlan, count: int, batch: int = 16) -> list[Judged]:
-    """Ask about the first `count` pairs of a plan; those that cannot be read are left out."""
+
+def judge(grounder: Grounder, plan: PairPlan, numbers: range, batch: int = 16) -> list[Judged]:
+    """Ask about the pairs of these numbers; those that cannot be read are left out."""
     source = PairQuestions(plan, grounder.contract)
     judged: list[Judged] = []
-    for start in range(0, count, batch):
-        found = [source[number] for number in range(start, min(start + batch, count))]
+    for start in range(0, len(numbers), batch):
+        found = [source[number] for number in numbers[start : start + batch]]
         asked = [sample for sample in found if isinstance(sample, Asked)]
         answers = grounder.locate([sample.question for sample in asked])
         judged += [Judged(*both, _overlap(*both)) for both in zip(asked, answers, strict=True)]

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate.utils import gather_object
+
 from data_prep.sampling.lines import PairPlan
 from models.grounder import Grounder
 from train.sft.config import SftRecipe
@@ -42,31 +44,44 @@ class Judging:
     def judge(self, step: int) -> bool:
         """Figures on every set; whether the first set's are the best so far. All processes call it.
 
-        Where weights lie in shares, every process asks the same questions at the same time.
+        Each asks its share of the questions; where weights lie in shares, all ask the same at the same time.
         """
         self.judged_at = step
-        first, better = self.spread.accelerator.is_main_process, False
-        if first or self.spread.together:
-            self.grounder.model.eval()
-            judged = self.spread.within(self._asked)
-            found = [judgement(each) for each in judged]
-            for source, figures in zip(self.recipe.judge, found, strict=True):
-                log.info("step %d  %s: %s", step, source.title, figures)
-                self.metrics.judged(step, source.title, dataclasses.asdict(figures))
-            if first:
-                self._draw(step, judged)
-            better = bool(found) and found[0].iou > self.best
-            self.best = max([self.best, *(figures.iou for figures in found[:1])])
+        self.grounder.model.eval()
+        asked = self.spread.within(self._asked)
         self.spread.learner.train()
+        judged = [self._gathered(each) for each in asked]
+        worst = self._gathered([worst_of(asked[0])] if asked and asked[0] else [], whole=True)
+        found = [judgement(each) for each in judged]
+        for source, figures in zip(self.recipe.judge, found, strict=True):
+            log.info("step %d  %s: %s", step, source.title, figures)
+            self.metrics.judged(step, source.title, dataclasses.asdict(figures))
+        first = self.spread.accelerator.is_main_process
+        if first:
+            self._draw(step, worst)
+        better = bool(found) and found[0].iou > self.best
+        self.best = max([self.best, *(figures.iou for figures in found[:1])])
         # The first process decides for all: the others' last bits may differ.
         return bool(self.spread.summed(int(better and first)))
 
     def _asked(self) -> list[list[Judged]]:
-        return [judge(self.grounder, plan, self.recipe.judge_pairs) for plan in self.plans]
+        """What this process asks of each set."""
+        rank, ranks = self.spread.accelerator.process_index, self.spread.accelerator.num_processes
+        share = slice(None) if self.spread.together else slice(rank, None, ranks)
+        numbers = range(self.recipe.judge_pairs)[share]
+        return [judge(self.grounder, plan, numbers) for plan in self.plans]
 
-    def _draw(self, step: int, judged: list[list[Judged]]) -> None:
+    def _gathered(self, judged: list[Judged], whole: bool = False) -> list[Judged]:
+        """What all processes asked, by number; without pictures unless `whole`."""
+        if self.spread.together or self.spread.accelerator.num_processes == 1:
+            return judged
+        told = judged if whole else [each.without_pictures() for each in judged]
+        found: list[Judged] = gather_object(told)
+        return sorted(found, key=lambda each: each.asked.number)
+
+    def _draw(self, step: int, worst: list[Judged]) -> None:
         """The curves so far, and the worst answer of the first set."""
         if self.metrics.path.is_file():  # not where there is nothing to judge on yet
             write_plot(self.metrics.path, self.out / "plot.png")
-        if judged and judged[0]:
-            write_worst(self.out / f"worst-{step}.png", worst_of(judged[0]))
+        if worst:
+            write_worst(self.out / f"worst-{step}.png", worst_of(worst))

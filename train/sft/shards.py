@@ -31,6 +31,11 @@ class Shards(Copies):
     strategy = "fsdp"
     together = True
 
+    @property
+    def loading(self) -> torch.device:
+        """Main memory, from which each layer's share goes to the GPU: all of them may not fit there."""
+        return torch.device("cpu")
+
     def prepare(self, learner: nn.Module, make: MakeOptimizer) -> Any:
         """As `Copies.prepare`, in place."""
         assert isinstance(learner, Learner)

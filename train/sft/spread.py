@@ -36,6 +36,11 @@ class Copies:
         self.optimizer: Any
         self.weights: dict[str, nn.Parameter]
 
+    @property
+    def loading(self) -> torch.device:
+        """Where weights are read to."""
+        return self.accelerator.device
+
     def prepare(self, learner: nn.Module, make: MakeOptimizer) -> Any:
         """The learner as it is called; `weights` are then those that learn, by the learner's names."""
         self.weights = precisely(trained(learner))
