@@ -28,7 +28,7 @@ from models.questions import Question
 from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
-from train.__main__ import DOC, main
+from train.__main__ import DOC, main, refuse
 from train.checkpoint_info import info_of
 from train.config import TrainSettings
 from train.pairs import Asked
@@ -87,7 +87,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Status, stdout and stderr of `python -m train`."""
     handlers, level = logging.root.handlers[:], logging.root.level
-    status = run_command("train", main, DOC, arguments)
+    status = run_command("train", main, DOC, arguments, refuse=refuse)
     logging.root.handlers[:], logging.root.level = handlers, level  # its own write to a captured stream
     said = capsys.readouterr()
     return status, said.out, said.err
@@ -301,6 +301,14 @@ def test_a_run_that_never_began_does_not_keep_its_folder(tmp_path: Path) -> None
     check_settings(tmp_path, {"a": 2})
     with pytest.raises(UserError, match=r"other settings \(a\)"):
         check_settings(tmp_path, {"a": 3})
+
+
+def test_a_refused_command_leaves_the_record_of_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, error = command(capsys, f"out={folder / 'run'}", "recipe.learn.videos=1")
+    assert status == 1 and "holds a run of other settings (" in error and error.count("\n") == 1
+    assert not (folder / "run" / "resolved.yaml").exists()  # the folder's run was made without one
 
 
 def test_a_batch_that_does_not_fit_is_one_line(

@@ -17,6 +17,8 @@ from accelerate import Accelerator
 from configs.errors import UserError
 from data_prep.files import write_whole
 from data_prep.folders import part_of, put
+from models.config import GrounderConfig
+from train.sft.config import SftRecipe
 from train.sft.spread import Copies
 
 NAME = re.compile(r"step-(\d{8})")
@@ -100,6 +102,11 @@ class Checkpoints:
                 "take another out="
             )
         return found
+
+
+def settings_of(recipe: SftRecipe, model: GrounderConfig) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    return {"recipe": asdict(recipe), "model": asdict(model)}
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
 from train.sft.batches import MicroBatch, steps_of
-from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings
+from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings, settings_of
 from train.sft.config import SftRecipe
 from train.sft.joining import join, leave
 from train.sft.judging import Judging
@@ -64,7 +64,7 @@ class SftTraining:
         ranks = accelerator.num_processes
         split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks, recipe.micro_tokens)
         check_model(recipe, model)
-        settings = {"recipe": dataclasses.asdict(recipe), "model": dataclasses.asdict(model)}
+        settings = settings_of(recipe, model)
         if self.first:
             out.mkdir(parents=True, exist_ok=True)
             check_settings(out, settings)
