@@ -9,6 +9,7 @@ from data_prep.sampling.settings import PairSettings
 
 PARTS = ("language_model", "projector", "vision_tower")
 TRACKERS = ("tensorboard", "wandb", "trackio")
+WORLD_SPLITS = ("train", "val", "test")
 WORLDS = ("train", "other_look", "varied", "plain", "hard")
 
 
@@ -70,7 +71,7 @@ class PairsFrom:
     data: list[str] = key(
         [], "indexed data sets (python -m data_prep task=index); empty: the rendered world", choices=DATA_SETS
     )
-    split: str = key("train", "which of their splits")
+    split: str = key("train", "which of their splits; data=[]: train, val or test")
     splits: list[str] = key([], "the split of each data set, as [vot_train,train]; empty: split= for all")
     weights: list[float] = key([], "how often each data set is drawn from; empty: alike")
     indexes: str = key("outputs/indexes", "folder of all indexes")
@@ -109,7 +110,7 @@ class SftRecipe:
     micro_tokens: int | None = key(
         None, "most tokens of pictures that it takes at once; null: those of micro_batch pairs", minimum=1
     )
-    learning_rate: float = key(2e-4, "peak of the schedule")
+    learning_rate: float = key(2e-4, "peak of the schedule", minimum=0.0)
     schedule: str = key(
         "cosine", "after the warm-up: cosine down to 0, or constant", choices=("cosine", "constant")
     )
