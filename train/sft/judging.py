@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.files import writing
 from data_prep.sampling.lines import PairPlan
 from models.grounder import Grounder
 from train.sft.config import SftRecipe
@@ -66,7 +67,8 @@ class Judging:
 
     def _draw(self, step: int, judged: list[list[Judged]]) -> None:
         """The curves so far, and the worst answer of the first set."""
-        if self.metrics.path.is_file():  # not where there is nothing to judge on yet
-            write_plot(self.metrics.path, self.out / "plot.png")
-        if judged and judged[0]:
-            write_worst(self.out / f"worst-{step}.png", worst_of(judged[0]))
+        with writing(self.out):
+            if self.metrics.path.is_file():  # not where there is nothing to judge on yet
+                write_plot(self.metrics.path, self.out / "plot.png")
+            if judged and judged[0]:
+                write_worst(self.out / f"worst-{step}.png", worst_of(judged[0]))
