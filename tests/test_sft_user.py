@@ -106,7 +106,8 @@ def test_merged_weights_are_the_base_and_its_adapters(
 ) -> None:
     source, out = folder / "run" / "final", tmp_path / "merged"
     words = ("task=merge", f"model.checkpoint={source}", f"out={out}", "device=cpu")
-    assert command(capsys, *words)[0] == 0
+    status, said, _ = command(capsys, *words)
+    assert status == 0 and said.endswith(f"merged weights in {out}: bash infer.sh model.checkpoint={out}\n")
     attached = Grounder.load(GrounderConfig(str(source), dtype="float32"), CPU)
     merged = Grounder.load(GrounderConfig(str(out), dtype="float32"), CPU)
     base = Grounder.load(GrounderConfig(str(folder / "model"), dtype="float32"), CPU).model.state_dict()
