@@ -262,7 +262,7 @@ def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"learn": {"split": "nowhere"}}, "no such index; make it with task=index"),
-        ({"learn": {"data": [], "weights": [1.0]}}, "weights= and splits= go with data="),
+        ({"learn": {"data": [], "weights": [1.0]}}, r"recipe.learn.weights, .* go with recipe.learn.data="),
         (
             {"learn": {"data": ["tnllt", "tnl2k"], "splits": ["all"] * 3}},
             "give a split for each of tnllt, tnl2k",
