@@ -48,11 +48,13 @@ def run_command(
     doc: str,
     arguments: Sequence[str] | None = None,
     folder: Path = FOLDER,
+    refuse: Callable[[Settings], None] | None = None,
 ) -> int:
     """Run `main` with the settings that the command line describes; the process's exit status.
 
     `doc` is what `--help` says of the command. `arguments` are those of the process unless given;
-    `folder` is where the YAML lies. A user's mistake is one line on stderr and status 1. In a multirun
+    `folder` is where the YAML lies. `refuse` raises UserError for settings that must leave their `out` folder
+    as it is, its record too. A user's mistake is one line on stderr and status 1. In a multirun
     (`-m`) every job runs, and the status is 0 only where every job's is.
     """
     try:
@@ -64,7 +66,7 @@ def run_command(
                 return 0
             for config in configs:
                 check(config)
-        return _run_jobs(command, main, [*overrides, *line.flags], folder)
+        return _run_jobs(command, main, refuse or _nothing, [*overrides, *line.flags], folder)
     except (UserError, HydraException, OmegaConfBaseException) as fault:
         return _refuse(fault)
     except KeyboardInterrupt:
@@ -72,14 +74,22 @@ def run_command(
         return INTERRUPTED
 
 
+def _nothing(settings: object) -> None:
+    """Refuse no settings."""
+
+
 def _run_jobs(
-    command: str, main: Callable[[Settings], int | None], arguments: list[str], folder: Path
+    command: str,
+    main: Callable[[Settings], int | None],
+    refuse: Callable[[Settings], None],
+    arguments: list[str],
+    folder: Path,
 ) -> int:
     """Let Hydra make the results folders and run one job, or in a multirun every job."""
     statuses = []  # Hydra drops what a job returns
 
     def job(config: DictConfig) -> None:
-        statuses.append(_run_job(main, config))
+        statuses.append(_run_job(main, refuse, config))
 
     try:
         with known_to_hydra(command), _hydra_process(arguments):
@@ -91,14 +101,18 @@ def _run_jobs(
     return max(statuses, default=0)
 
 
-def _run_job(main: Callable[[Settings], int | None], config: DictConfig) -> int:
+def _run_job(
+    main: Callable[[Settings], int | None], refuse: Callable[[Settings], None], config: DictConfig
+) -> int:
     """One job: its record, then `main`. An unexpected exception is shown whole, and other jobs go on."""
     run = HydraConfig.get()
     try:
         if run.mode == RunMode.MULTIRUN:
             config.out = str(Path(run.sweep.dir) / run.sweep.subdir)
+        settings = as_settings(config)
+        refuse(settings)
         write_record(Path(config.out), config, list(run.overrides.task))
-        return main(as_settings(config)) or 0
+        return main(settings) or 0
     except UserError as fault:
         return _refuse(fault)
     except Exception:

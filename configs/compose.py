@@ -14,7 +14,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from configs.command_line import CommandLine, check_list, key_of, quote_text, value_of, values_of
 from configs.errors import UserError
@@ -116,7 +116,12 @@ def as_settings(config: DictConfig) -> Any:
 def one_line(fault: Exception, overrides: Sequence[str] = ()) -> str:
     """What a fault of Hydra or OmegaConf says, in one line that names the override or key at fault."""
     cause = fault.__cause__ or fault
-    culprit = next((one for one in overrides if str(fault).endswith(f"override {one}")), None)
+    ends = {one: (f"override {one}", f"override '{key_of(one)}'.") for one in overrides}
+    first = str(fault).splitlines()[0] if str(fault) else ""
+    culprit = next((one for one in overrides if first.endswith(ends[one])), None)
+    if culprit and isinstance(cause, ConfigKeyError) and dataclasses.is_dataclass(cause.object_type):
+        names = [field.name for field in dataclasses.fields(cause.object_type)]
+        return f"{culprit}: {cause.key}: no such key{did_you_mean(str(cause.key), names)}"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
     said = " ".join(line for line in lines[:2] if not line.startswith("full_key"))
     name = culprit or getattr(cause, "full_key", None)

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from configs.app import FOLDER, register, run_command
 from configs.command_line import QUOTED, quote_text
+from configs.errors import UserError
 
 ROOT = FOLDER.parent
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "base")
@@ -416,3 +417,23 @@ def test_help_of_every_command_is_fast_and_imports_nothing_heavy(command):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "heavy: []"
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < HELP_SECONDS
+
+
+def test_refused_settings_leave_the_record_of_their_folder(folder, capfd):
+    def refuse(settings):
+        if settings.status == 4:
+            raise UserError(f"{settings.out}: other settings")
+
+    def run(*arguments):
+        return run_command("tiny", tiny_command.main, tiny_command.DOC, [*arguments, "out=x"], folder, refuse)
+
+    assert run("status=0") == 0
+    held = {path.name: path.read_text() for path in Path("x").iterdir()}
+    assert run("status=4") == 1 and capfd.readouterr().err == "error: x: other settings\n"
+    assert {path.name: path.read_text() for path in Path("x").iterdir()} == held
+
+
+def test_a_misspelt_key_inside_a_list_is_named_with_its_list(refused):
+    assert refused("parts=[{prest: hilly}]") == (
+        "error: parts=[{prest: hilly}]: prest: no such key; did you mean preset?\n"
+    )

@@ -340,7 +340,7 @@ def test_full_weights_load_again(folder: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(one, other)
 
 
-def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path) -> None:
+def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_video(tmp_path / "data", "wide", SIZES["wide"])
     build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
     save_grounder(tmp_path / "model")
@@ -349,6 +349,7 @@ def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path) -> None:
         training(tmp_path, tmp_path / "few", bad_share=0.1).run()
     run = training(tmp_path, tmp_path / "many", bad_share=1.0)
     assert run.run() and run.unread.count > 0
+    assert f"{run.unread.count} pairs could not be read and were left out" in caplog.messages
 
 
 def test_a_micro_batch_without_a_readable_pair_has_no_loss(folder: Path) -> None:

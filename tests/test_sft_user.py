@@ -28,7 +28,7 @@ from models.questions import Question
 from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
-from train.__main__ import DOC, main
+from train.__main__ import DOC, main, refuse
 from train.checkpoint_info import info_of
 from train.config import TrainSettings
 from train.pairs import Asked
@@ -88,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Status, stdout and stderr of `python -m train`."""
     handlers, level = logging.root.handlers[:], logging.root.level
-    status = run_command("train", main, DOC, arguments)
+    status = run_command("train", main, DOC, arguments, refuse=refuse)
     logging.root.handlers[:], logging.root.level = handlers, level  # its own write to a captured stream
     said = capsys.readouterr()
     return status, said.out, said.err
@@ -107,7 +107,8 @@ def test_merged_weights_are_the_base_and_its_adapters(
 ) -> None:
     source, out = folder / "run" / "final", tmp_path / "merged"
     words = ("task=merge", f"model.checkpoint={source}", f"out={out}", "device=cpu")
-    assert command(capsys, *words)[0] == 0
+    status, said, _ = command(capsys, *words)
+    assert status == 0 and said.endswith(f"merged weights in {out}: bash infer.sh model.checkpoint={out}\n")
     attached = Grounder.load(GrounderConfig(str(source), dtype="float32"), CPU)
     merged = Grounder.load(GrounderConfig(str(out), dtype="float32"), CPU)
     base = Grounder.load(GrounderConfig(str(folder / "model"), dtype="float32"), CPU).model.state_dict()
@@ -262,7 +263,7 @@ def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"learn": {"split": "nowhere"}}, "no such index; make it with task=index"),
-        ({"learn": {"data": [], "weights": [1.0]}}, "weights= and splits= go with data="),
+        ({"learn": {"data": [], "weights": [1.0]}}, r"recipe.learn.weights, .* go with recipe.learn.data="),
         (
             {"learn": {"data": ["tnllt", "tnl2k"], "splits": ["all"] * 3}},
             "give a split for each of tnllt, tnl2k",
@@ -302,6 +303,14 @@ def test_a_run_that_never_began_does_not_keep_its_folder(tmp_path: Path) -> None
     check_settings(tmp_path, {"a": 2})
     with pytest.raises(UserError, match=r"other settings \(a\)"):
         check_settings(tmp_path, {"a": 3})
+
+
+def test_a_refused_command_leaves_the_record_of_the_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, error = command(capsys, f"out={folder / 'run'}", "recipe.learn.videos=1")
+    assert status == 1 and "holds a run of other settings (" in error and error.count("\n") == 1
+    assert not (folder / "run" / "resolved.yaml").exists()  # the folder's run was made without one
 
 
 def test_a_batch_that_does_not_fit_is_one_line(

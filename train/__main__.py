@@ -10,6 +10,16 @@ from train.config import TrainSettings
 DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; say what weights are."
 
 
+def refuse(settings: TrainSettings) -> None:
+    """Raise UserError where a fine-tuning would go into the folder of one with other settings."""
+    from train.config import SftRecipe
+
+    if settings.task == "train" and isinstance(settings.recipe, SftRecipe):
+        from train.sft.checkpoints import check_settings, settings_of
+
+        check_settings(Path(settings.out), settings_of(settings.recipe, settings.model))
+
+
 def main(settings: TrainSettings) -> int:
     """Run the task, or the recipe that the settings hold."""
     from data_prep.folders import alone_in
@@ -40,4 +50,4 @@ def main(settings: TrainSettings) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("train", main, DOC))
+    sys.exit(run_command("train", main, DOC, refuse=refuse))

@@ -41,3 +41,4 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     for path in sorted(whole.iterdir(), key=lambda path: path.name == "config.json"):
         path.rename(out / path.name)
     whole.rmdir()
+    print(f"merged weights in {out}: bash infer.sh model.checkpoint={out}")

@@ -15,8 +15,11 @@ from typing import Any
 from accelerate import Accelerator
 
 from configs.errors import UserError
-from data_prep.files import write_whole
+from data_prep.files import write_whole, writing
 from data_prep.folders import part_of, put
+from models.config import GrounderConfig
+from train.sft.config import SftRecipe
+from train.sft.disk import saving
 from train.sft.spread import Copies
 
 NAME = re.compile(r"step-(\d{8})")
@@ -60,15 +63,18 @@ class Checkpoints:
         temporary = part_of(path)
         if accelerator.is_main_process:
             shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
+            with writing(path):
+                temporary.mkdir(parents=True)
         accelerator.wait_for_everyone()
         if not temporary.is_dir():
             raise UserError(f"{self.folder}: not one folder for all nodes; take an out= on a shared disk")
-        spread.save(temporary)
+        with saving(path):
+            spread.save(temporary)
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             self._note(temporary, standing)
-            put(temporary, path)
+            with writing(path):
+                put(temporary, path)
             for old in self.steps()[: -self.keep]:
                 shutil.rmtree(self.path(old))
         accelerator.wait_for_everyone()
@@ -92,7 +98,9 @@ class Checkpoints:
         try:
             found = Standing(**json.loads((path / STANDING).read_text()))
         except (OSError, ValueError, TypeError) as fault:
-            raise UserError(f"{path / STANDING}: cannot be read ({fault}); remove its folder") from None
+            raise UserError(
+                f"{path / STANDING}: cannot be read ({fault}); remove its folder{self._then()}"
+            ) from None
         if found.strategy != spread.strategy or (spread.fixed and found.processes != processes):
             raise UserError(
                 f"{path}: written by launch.strategy={found.strategy} on {found.processes} processes, which "
@@ -100,6 +108,23 @@ class Checkpoints:
                 "take another out="
             )
         return found
+
+    def load(self, standing: Standing, spread: Copies) -> None:
+        """Read the newest checkpoint. Raises UserError, saying how the run goes on, where it is spoilt."""
+        try:
+            spread.load(self.path(standing.step))
+        except UserError as fault:
+            raise UserError(f"{fault}{self._then()}") from None
+
+    def _then(self) -> str:
+        """What becomes of a run when its newest checkpoint is removed."""
+        older = self.steps()[:-1]
+        return f": the run then goes on from step {older[-1]}" if older else ": the run then begins anew"
+
+
+def settings_of(recipe: SftRecipe, model: GrounderConfig) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    return {"recipe": asdict(recipe), "model": asdict(model)}
 
 
 def check_settings(folder: Path, settings: dict[str, Any]) -> None:

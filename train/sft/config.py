@@ -9,6 +9,7 @@ from data_prep.sampling.settings import PairSettings
 
 PARTS = ("language_model", "projector", "vision_tower")
 TRACKERS = ("tensorboard", "wandb", "trackio")
+WORLD_SPLITS = ("train", "val", "test")
 WORLDS = ("train", "other_look", "varied", "plain", "hard")
 
 
@@ -70,7 +71,7 @@ class PairsFrom:
     data: list[str] = key(
         [], "indexed data sets (python -m data_prep task=index); empty: the rendered world", choices=DATA_SETS
     )
-    split: str = key("train", "which of their splits")
+    split: str = key("train", "which of their splits; data=[]: train, val or test")
     splits: list[str] = key([], "the split of each data set, as [vot_train,train]; empty: split= for all")
     weights: list[float] = key([], "how often each data set is drawn from; empty: alike")
     indexes: str = key("outputs/indexes", "folder of all indexes")
@@ -111,7 +112,7 @@ class SftRecipe:
         "most tokens of pictures that it takes at once, or one pair; null: those of micro_batch pairs",
         minimum=1,
     )
-    learning_rate: float = key(2e-4, "peak of the schedule")
+    learning_rate: float = key(2e-4, "peak of the schedule", minimum=0.0)
     smoothing: float = key(
         0.06,
         "labels of a box's numbers are Gaussians of so many sides of the target; 0: the numbers themselves",

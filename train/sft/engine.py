@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from configs.errors import UserError
 from data_prep.folders import alone_in, tidy
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
@@ -25,7 +26,7 @@ from models.packing import attend_packed
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
 from train.sft.batches import MicroBatch, steps_of, workers_of
-from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings
+from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings, settings_of
 from train.sft.config import SftRecipe
 from train.sft.joining import join, leave
 from train.sft.judging import Judging
@@ -64,14 +65,17 @@ class SftTraining:
         ranks = accelerator.num_processes
         split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks, recipe.micro_tokens)
         check_model(recipe, model)
-        settings = {"recipe": dataclasses.asdict(recipe), "model": dataclasses.asdict(model)}
+        settings = settings_of(recipe, model)
         if self.first:
             out.mkdir(parents=True, exist_ok=True)
             check_settings(out, settings)
         worlds = out.parent / "worlds"
         with accelerator.main_process_first():
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
-            judged = [plan_of(source, recipe.seed, worlds) for source in recipe.judged]
+            judged = [
+                plan_of(source, recipe.seed, worlds, f"recipe.judge.{number}")
+                for number, source in enumerate(recipe.judged)
+            ]
         self._make_learner()
         if self.first:
             note_settings(out, settings)  # what cannot be loaded does not take the folder
@@ -146,7 +150,21 @@ class SftTraining:
                 return False
             if self.step == self.steps and not (ended and (self.out / "final").is_dir()):
                 self.results.save(self.out / "final", self.step, self.steps)
+            if self.first and self.step == self.steps:
+                self._tell_end(ended)
         return self.step == self.steps
+
+    def _tell_end(self, before: bool) -> None:
+        """Where the weights are, and how they are used; `before`: an earlier command had reached the end."""
+        best = self.out / "best"
+        kept = best if best.is_dir() else self.out / "final"
+        of = f" (IoU {self.judging.best:.3f})" if kept == best else ""
+        if self.unread.count:
+            log.warning("%d pairs could not be read and were left out", self.unread.count)
+        log.info(
+            "%s after %d steps; weights%s in %s: bash infer.sh model.checkpoint=%s",
+            *("was finished before," if before else "finished", self.step, of, kept, kept),
+        )
 
     def _train_to(self, last: int) -> bool:
         """Take steps up to `last`; False where the run was told to stop before."""
@@ -188,11 +206,9 @@ class SftTraining:
                 self.spread.backward(loss * self.spread.scale)
             total += loss.detach()
         mean = float(self.spread.summed(total))
-        if not math.isfinite(mean):
-            raise FloatingPointError(f"loss is {mean} at step {self.step}; lower recipe.learning_rate")
+        self._check_finite("loss", mean)
         norm = self.spread.update(recipe.clip)
-        if not math.isfinite(norm):  # before the weights, which it spoilt, become a checkpoint
-            raise FloatingPointError(f"gradient is {norm} at step {self.step}; lower recipe.learning_rate")
+        self._check_finite("norm of the gradient", norm)  # before weights that it spoilt are saved
         self.step += 1
         self.metrics.add(
             loss=mean,
@@ -204,6 +220,13 @@ class SftTraining:
             operations=operations,
             seconds=time.monotonic() - begun,
         )
+
+    def _check_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise UserError(
+                f"recipe.learning_rate={self.recipe.learning_rate:g}: {what} is {value} at step {self.step}; "
+                "lower it, or raise recipe.warmup, and take another out="
+            )
 
     def _counted(self, batch: MicroBatch) -> list[int]:
         """Answer tokens, pairs, unread pairs, tokens read, and operations of a micro-batch."""
@@ -242,7 +265,7 @@ class SftTraining:
         standing = self.checkpoints.newest(self.spread, self.split.ranks)
         if standing is not None:
             path = self.checkpoints.path(standing.step)
-            self.spread.load(path)
+            self.checkpoints.load(standing, self.spread)
             self.step, self.unread.count = standing.step, standing.unread
             self.judging.best, self.judging.judged_at = standing.best, standing.judged
             log.info("going on from step %d in %s", self.step, path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from accelerate.utils import gather_object
 
+from data_prep.files import writing
 from data_prep.sampling.lines import PairPlan
 from models.grounder import Grounder
 from train.sft.config import SftRecipe
@@ -81,7 +82,8 @@ class Judging:
 
     def _draw(self, step: int, worst: list[Judged]) -> None:
         """The curves so far, and the worst answer of the first set."""
-        if self.metrics.path.is_file():  # not where there is nothing to judge on yet
-            write_plot(self.metrics.path, self.out / "plot.png")
-        if worst:
-            write_worst(self.out / f"worst-{step}.png", worst_of(worst))
+        with writing(self.out):
+            if self.metrics.path.is_file():  # not where there is nothing to judge on yet
+                write_plot(self.metrics.path, self.out / "plot.png")
+            if worst:
+                write_worst(self.out / f"worst-{step}.png", worst_of(worst))

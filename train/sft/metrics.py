@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from data_prep.files import write_whole
+from data_prep.files import write_whole, writing
 from train.sft.tracking import numbers_of
 
 Report = Callable[[dict[str, float], int], None]
@@ -74,7 +74,7 @@ class Metrics:
 
     def _row(self, row: Mapping[str, Any]) -> None:
         if self._writes:
-            with self.path.open("a") as lines:
+            with writing(self.path), self.path.open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
             if self._report is not None:
                 self._report(numbers_of(row), row["step"])

@@ -45,12 +45,12 @@ def _loss(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
         return
     width = min(SMOOTH, -(-len(losses) // 10))
     ends = np.cumsum(np.concatenate([[0.0], losses]))
-    axes.plot(steps, losses, color="#bbbbbb", linewidth=0.8)
+    axes.plot(steps, losses, color="#bbbbbb", linewidth=0.8, marker=".", markersize=3)  # one row is seen too
     axes.plot(steps[width - 1 :], (ends[width:] - ends[:-width]) / width, **line_style(0))
 
 
 def _judged(axes: Axes, rows: Sequence[dict[str, Any]], name: str, title: str) -> None:
-    axes.set(title=title, xlabel="step", ylim=(0, 1))
+    axes.set(title=title, xlabel="step", ylim=(0, 1.03))  # a line at 1 is seen whole
     for number, judged in enumerate(dict.fromkeys(row["judged"] for row in rows)):
         by_step = {row["step"]: row[name] for row in rows if row["judged"] == judged}
         axes.plot(

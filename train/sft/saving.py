@@ -10,7 +10,7 @@ import torch
 from peft import PeftModel
 
 from configs.record import versions
-from data_prep.files import write_whole, writing
+from data_prep.files import write_whole
 from data_prep.folders import whole_folder
 from data_prep.prompts import write_contract
 from models.checkpoint import choose_dtype
@@ -18,6 +18,7 @@ from models.config import GrounderConfig
 from models.families import QwenVL
 from models.grounder import Grounder
 from train.sft.config import SftRecipe
+from train.sft.disk import saving
 from train.sft.metrics import Metrics
 from train.sft.spread import Copies
 
@@ -82,7 +83,7 @@ def save_weights(
     if isinstance(saved, PeftModel):
         # Rows of new tokens are among the adapters: peft would look for a changed vocabulary on the hub.
         told["save_embedding_layers"] = False
-    with writing(folder), whole_folder(folder) as part:
+    with saving(folder), whole_folder(folder) as part:
         saved.save_pretrained(str(part), **told)
         if weights is not None and not isinstance(saved, PeftModel):
             saved.config.dtype = next(iter(weights.values())).dtype  # not that in which they learned

@@ -9,7 +9,7 @@ from data_prep.readers.registry import reader_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from data_prep.world.render import render_workspace
-from train.sft.config import PairsFrom
+from train.sft.config import WORLD_SPLITS, PairsFrom
 
 WORLD_LAYOUT = "tnl2k"
 FRAMES = 24  # of a rendered video: many scenes teach more than long ones
@@ -17,13 +17,21 @@ PROMPTS = 1
 log = logging.getLogger(__name__)
 
 
-def plan_of(source: PairsFrom, seed: int, worlds: Path) -> PairPlan:
-    """The plan of a source. Raises UserError where an index is missing or shows no target."""
+def plan_of(source: PairsFrom, seed: int, worlds: Path, key: str = "recipe.learn") -> PairPlan:
+    """The plan of a source, which the settings hold as `key`.
+
+    Raises UserError where an index is missing or shows no target, or settings do not go together.
+    """
     if source.data:
         indexes = indexes_of(Path(source.indexes), source.data, source.splits or [source.split])
         plan = PairPlan(indexes, source.pairs, seed, tuple(source.weights))
     elif source.weights or source.splits:
-        raise UserError("weights= and splits= go with data=; the rendered world is one source")
+        raise UserError(
+            f"{key}.weights, {key}.splits: go with {key}.data=; leave them out: the rendered world is "
+            "one source"
+        )
+    elif source.split not in WORLD_SPLITS:
+        raise UserError(f"{key}.split={source.split}: the rendered world has {', '.join(WORLD_SPLITS)}")
     else:
         plan = PairPlan((world_index(source, worlds),), source.pairs, seed)
     plan.sampler()
@@ -42,5 +50,7 @@ def world_index(source: PairsFrom, worlds: Path) -> Path:
         preset = PRESETS[source.world]
         render_workspace(root / "train", preset, source.videos, PROMPTS, FRAMES, 0, WORLD_LAYOUT, first=first)
         (root / "drawn").touch()
-    build_index(reader_of(WORLD_LAYOUT, "train"), root, "train", root, workers=1)
+    about, _ = build_index(reader_of(WORLD_LAYOUT, "train"), root, "train", root, workers=1)
+    for each in about.left_out:
+        log.warning("%s: %s left out: %s", root, each.name, each.reason)
     return index_path(root, WORLD_LAYOUT, "train")

@@ -7,6 +7,7 @@ gradients are clipped by their norm over all of them.
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load says of a file that is none of its own
 from typing import Any, TypeVar
 
 import torch
@@ -95,7 +96,7 @@ class Copies:
         mapped = self.accelerator.device.type != "cpu"
         try:
             state = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError) as fault:
+        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as fault:
             raise spoilt(path, fault) from None
         with torch.no_grad():
             for name, weight in self.weights.items():

@@ -15,7 +15,7 @@ from models.families import FAMILIES
 from models.grounder import KEY, Grounder
 from models.quantized import check_installed, four_bit
 from models.tokens import add_tokens
-from train.sft.config import SftRecipe, TeachSettings
+from train.sft.config import PARTS, SftRecipe, TeachSettings
 
 
 def load_taught(recipe: SftRecipe, model: GrounderConfig, device: torch.device) -> tuple[Grounder, list[int]]:
@@ -41,6 +41,8 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
             f"{KEY}={model.checkpoint}: holds adapters, and new ones need whole weights; first merge them: "
             f"python -m train task=merge {KEY}={model.checkpoint}"
         )
+    if not recipe.tune.parts:
+        raise UserError(f"recipe.tune.parts=[]: nothing would learn; name some of {', '.join(PARTS)}")
     check_checkpoint(KEY, base or model.checkpoint, tuple(FAMILIES))
     if recipe.tune.method == "qlora":
         check_installed()

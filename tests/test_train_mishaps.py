@@ -1,0 +1,175 @@
+"""What goes wrong while a grounder is fine-tuned is one line: full disks, spoilt checkpoints, settings."""
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from matplotlib.figure import Figure
+from safetensors import SafetensorError
+
+from configs.errors import UserError
+from data_prep.index.build import build_index
+from data_prep.readers.tnllt import TNLLT
+from models.config import GrounderConfig
+from tests.test_export import write_video
+from tests.test_sft import recipe_of, training
+from tests.tiny_models import save_grounder
+from train.sft.checkpoints import Standing
+from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.disk import saving
+from train.sft.engine import SftTraining
+from train.sft.pictures import _loss
+from train.sft.sources import plan_of, world_index
+from train.sft.teaching import check_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("mishaps")
+    write_video(root / "data", "wide", (192, 108))
+    build_index(TNLLT, root / "data", "all", root, workers=1)
+    save_grounder(root / "model")
+    return root
+
+
+def one_line(fault: pytest.ExceptionInfo[UserError]) -> str:
+    assert "\n" not in str(fault.value)
+    return str(fault.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
+    folder: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    changes: dict[str, Any] = {"pairs": 16, "judge": [], "checkpoint_every": 1}
+    training(folder, tmp_path, **changes).run(stop=2)
+    state = tmp_path / "checkpoints" / "step-00000002" / "state.pt"
+    state.write_bytes(state.read_bytes()[:5000] if content is None else content)
+    with pytest.raises(UserError, match=r"remove its folder: the run then goes on from step 1$") as fault:
+        training(folder, tmp_path, **changes).run()
+    assert one_line(fault).startswith(str(state))
+    for path in state.parent.iterdir():
+        path.unlink()
+    state.parent.rmdir()
+    run = training(folder, tmp_path, **changes)
+    assert run.run() and run.step == 4
+
+
+def test_the_only_checkpoint_spoilt_begins_anew(folder: Path, tmp_path: Path) -> None:
+    training(folder, tmp_path, judge=[]).run(stop=1)
+    (tmp_path / "checkpoints" / "step-00000001" / "standing.json").write_text("{")
+    with pytest.raises(UserError, match=r"remove its folder: the run then begins anew$"):
+        training(folder, tmp_path, judge=[]).run()
+
+
+@pytest.mark.parametrize("what", ["loss", "norm of the gradient"])
+def test_what_is_no_number_ends_a_run_before_it_is_saved(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    run = training(folder, tmp_path, judge=[], checkpoint_every=1)
+    if what == "loss":
+        monkeypatch.setattr(run.spread, "summed", lambda value: torch.as_tensor(value) * float("nan"))
+        monkeypatch.setattr(run.unread, "tell", lambda *_: None)
+    else:
+        monkeypatch.setattr(run.spread, "update", lambda _: float("inf"))
+    with pytest.raises(UserError, match=rf"recipe.learning_rate=0.01: {what} is (nan|inf) at step 0; lower"):
+        run.run()
+    assert run.checkpoints.steps() == []
+
+
+def test_a_run_says_where_its_weights_are(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        training(folder, tmp_path, pairs=4).run()
+        training(folder, tmp_path, pairs=4).run()
+        training(folder, tmp_path / "unjudged", pairs=4, judge=[]).run()
+    ends = [line for line in caplog.messages if "model.checkpoint=" in line]
+    best = re.escape(str(tmp_path / "best"))
+    use = rf"weights \(IoU 0\.\d+\) in {best}: bash infer.sh model.checkpoint={best}$"
+    assert len(ends) == 3 and re.match(f"finished after 1 steps; {use}", ends[0])
+    assert re.match(f"was finished before, after 1 steps; {use}", ends[1])
+    assert ends[2].endswith(f"model.checkpoint={tmp_path / 'unjudged' / 'final'}")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        OSError(28, "No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_line_whoever_writes(tmp_path: Path, fault: Exception) -> None:
+    with (
+        pytest.raises(UserError, match=r"x: cannot be written \(.*; free space") as told,
+        saving(tmp_path / "x"),
+    ):
+        raise fault
+    one_line(told)
+    with pytest.raises(RuntimeError, match="something else"), saving(tmp_path / "x"):
+        raise RuntimeError("something else")
+
+
+def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = training(folder, tmp_path, judge=[])
+    run.run(stop=1)
+
+    def full(*_: Any) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"step-00000002: cannot be written"):
+        run.checkpoints.save(Standing(2, 0, 0.0, -1, "ddp", 1), run.spread, run.accelerator)
+    assert run.checkpoints.steps() == [1]
+
+
+def test_a_part_must_learn(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"recipe.tune.parts=\[\]: nothing would learn"):
+        check_model(SftRecipe(tune=TuneSettings(parts=[])), GrounderConfig(str(folder / "model")))
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (PairsFrom(split="tran"), "recipe.learn.split=tran: the rendered world has train, val, test"),
+        (PairsFrom(weights=[1.0]), "recipe.learn.weights, recipe.learn.splits: go with recipe.learn.data="),
+    ],
+)
+def test_settings_of_the_rendered_world_are_named_whole(tmp_path: Path, source: PairsFrom, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)):
+        plan_of(source, 0, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_set_to_be_judged_on_is_named(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder)
+    recipe = replace(recipe, judge=[recipe.judge[0], PairsFrom(split="tset")])
+    with pytest.raises(UserError, match=r"recipe\.judge\.1\.split=tset"):
+        SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path / "run", Accelerator(cpu=True))
+
+
+def test_a_rendered_video_that_cannot_be_read_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = PairsFrom(videos=2, world="plain")
+    world_index(source, tmp_path)
+    (index,) = tmp_path.glob("*/*.arrow")
+    index.unlink()
+    spoilt = sorted(tmp_path.glob("*/train/*"))[0]
+    (spoilt / "groundtruth.txt").write_text("no box\n")
+    world_index(source, tmp_path)
+    assert any(f"{spoilt.name} left out: " in line for line in caplog.messages)
+
+
+def test_a_single_row_of_the_loss_is_seen() -> None:
+    axes = Figure().subplots()
+    _loss(axes, [{"step": 4, "loss": 0.1}])
+    assert axes.lines[0].get_marker() == "."  # a line of one point is nothing
