@@ -22,7 +22,7 @@ from data_prep.index.build import build_index
 from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.settings import PairSettings
-from models.config import GrounderConfig
+from models.config import GROUNDERS, GrounderConfig
 from models.grounder import Answer, Grounder
 from models.questions import Question
 from tests.test_export import write_video
@@ -40,6 +40,7 @@ from train.sft.joining import join
 from train.sft.judge import Judged
 from train.sft.memory import fitting
 from train.sft.pictures import worst_of, write_plot, write_worst
+from train.sft.recipes import NANO_LORA
 from train.sft.sources import plan_of
 from train.sft.split import Split
 from train.sft.tracking import flat, tracked
@@ -239,7 +240,7 @@ def doubts(folder: Path, learn: PairSettings, judge_split: str = "all", **contra
     other = PairsFrom(data=["tnllt"], split=judge_split, indexes=str(folder))
     plans = plan_of(source, 0, folder), plan_of(other, 0, folder)
     taught = replace(BUILT_IN["short"], **contract)
-    return list(doubtful(taught, (source, plans[0]), [(other, plans[1])]))
+    return list(doubtful(SftRecipe(), "x", taught, (source, plans[0]), [(other, plans[1])]))
 
 
 def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
@@ -257,6 +258,14 @@ def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
         assert words in line
         assert doubts(folder, replace(settings, marked=0.0), "val") == []
     assert doubts(folder, PairSettings(prompt_scale_from=5.0), "val", prompt_scale=6.0) == []
+
+
+def test_settings_of_the_small_model_are_for_the_small_model(folder: Path) -> None:
+    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder))
+    given = BUILT_IN["short"], (source, plan_of(source, 0, folder)), []
+    (line,) = doubtful(NANO_LORA, "Qwen/Qwen2.5-VL-3B-Instruct", *given)
+    assert line.endswith("take recipe=sft")
+    assert list(doubtful(NANO_LORA, GROUNDERS["nano"].checkpoint, *given)) == []
 
 
 @pytest.mark.parametrize(
@@ -319,7 +328,7 @@ def test_a_batch_that_does_not_fit_is_one_line(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 80 * 2**30))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 79 * 2**30)
     for count, words in (
-        (8, "lower it to 4, or take recipe.checkpointing=true"),
+        (8, "halve what is taken at once, or take recipe.checkpointing=true"),
         (1, "; take recipe.checkp"),
     ):
         with pytest.raises(UserError) as fault, fitting(Split(8, count)):
@@ -333,7 +342,7 @@ def test_a_batch_that_does_not_fit_is_one_line(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(run, "_take_step", full)
-    with pytest.raises(UserError, match=r"recipe\.micro_batch=2"):
+    with pytest.raises(UserError, match=r"recipe\.micro_batch=2, recipe\.micro_tokens=6144: does not fit"):
         run.run()
 
 
@@ -343,7 +352,7 @@ def test_a_spoilt_gradient_ends_a_run_before_it_is_saved(
     recipe = recipe_of(folder, checkpoint_every=1)
     run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
     monkeypatch.setattr(run.spread, "update", lambda _: float("nan"))
-    with pytest.raises(FloatingPointError, match="gradient is nan at step 0"):
+    with pytest.raises(UserError, match="norm of the gradient is nan at step 0"):
         run.run()
     assert not list((tmp_path / "checkpoints").glob("*"))
 
@@ -368,9 +377,9 @@ def test_every_experiment_composes_and_changes_something(name: str) -> None:
     with composer("train", FOLDER) as composing:
         config = composing._compose([f"experiment={name}"])
         check(config)
-    told, usual = as_settings(config), TrainSettings(recipe=SftRecipe(), out="outputs/train/sft")
+    told, usual = as_settings(config), TrainSettings(recipe=NANO_LORA, out="outputs/train/nano_lora")
     assert isinstance(told.recipe, SftRecipe)
-    same = {"lora_rank_16"}  # the usual rank, to stand among the others
+    same = {"lora_rank_16", "lora_vision_tower"}  # as usual, to stand among the others
     assert (told == usual) == (name in same)
     text = (FOLDER / "experiment" / f"{name}.yaml").read_text().splitlines()
     assert text[0] == "# @package _global_" and text[1].startswith("# ")

@@ -11,7 +11,7 @@ from models.config import GROUNDERS, GrounderConfig
 from train.launch.config import LaunchSettings
 from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
-from train.sft.recipes import REASONINGTRACK_SFT, VPTRACKER
+from train.sft.recipes import NANO_LORA, REASONINGTRACK_SFT, VPTRACKER
 
 TASKS = ("train", "merge", "info")
 
@@ -80,10 +80,10 @@ class TrainSettings:
     recipe: Any = key(MISSING, "what is trained, and how")
     model: GrounderConfig = key(
         GROUNDERS["nano"],
-        "recipe=sft: the grounder that is fine-tuned; task=merge, info: what they are about",
+        "the grounder that is fine-tuned; task=merge, info: what they are about",
     )
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
-    launch: LaunchSettings = key(LaunchSettings(), "recipe=sft: the processes that train")
+    launch: LaunchSettings = key(LaunchSettings(), "fine-tuning: the processes that train")
     out: str = key(
         "outputs/${task}/${recipe.name}",
         "folder of the run, where one that stopped goes on; task=merge: of the whole weights",
@@ -105,6 +105,7 @@ register(
         "recipe": {
             "nano_grounder": NANO_GROUNDER,
             "nano_mask_head": MaskHeadRecipe(),
+            "nano_lora": NANO_LORA,
             "sft": SftRecipe(),
             "vptracker": VPTRACKER,
             "reasoningtrack_sft": REASONINGTRACK_SFT,

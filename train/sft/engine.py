@@ -80,7 +80,9 @@ class SftTraining:
         if self.first:
             note_settings(out, settings)  # what cannot be loaded does not take the folder
             sets = list(zip(recipe.judge, judged, strict=True))
-            for line in doubtful(self.grounder.contract, (recipe.learn, self.plan), sets):
+            for line in doubtful(
+                recipe, model.checkpoint, self.grounder.contract, (recipe.learn, self.plan), sets
+            ):
                 log.warning("%s", line)
         self.split = dataclasses.replace(split, tokens=ImageTokens(self.plan, self.grounder.contract))
         peak = peak_of(accelerator.device)

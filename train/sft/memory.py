@@ -19,12 +19,12 @@ def fitting(split: Split) -> Iterator[None]:
     except torch.OutOfMemoryError:
         free, total = torch.cuda.mem_get_info()
         peak = torch.cuda.max_memory_allocated()
-        key, value = "micro_batch", split.micro_batch
+        told = f"recipe.micro_batch={split.micro_batch}"
         if split.micro_tokens is not None:
-            key, value = "micro_tokens", split.micro_tokens
-        mend = f"lower it to {value // 2}, or take" if value > 1 else "take"
+            told += f", recipe.micro_tokens={split.micro_tokens}"
+        mend = "halve what is taken at once, or take" if split.micro_batch > 1 else "take"
         raise UserError(
-            f"recipe.{key}={value}: does not fit: {peak / GIB:.1f} GiB were in use, the GPU has "
+            f"{told}: does not fit: {peak / GIB:.1f} GiB were in use, the GPU has "
             f"{total / GIB:.1f} and {free / GIB:.1f} are free; {mend} recipe.checkpointing=true, or fewer "
             "recipe.teach.search_tokens"
         ) from None

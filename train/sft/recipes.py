@@ -1,4 +1,4 @@
-"""Published trainings as recipes. Imports nothing heavy.
+"""Trainings as recipes: the small model's, and published ones. Imports nothing heavy.
 
 What is published is the data, what learns and the optimizer. Pairs, questions and answers are this project's:
 a contract of its own, drawn by `data_prep.sampling`.
@@ -15,6 +15,9 @@ VPTRACKER_PAIRS = PairSettings(
     prompt_scale_to=8.0,
     prompt_miss=0.25,
 )
+
+NANO_LORA = SftRecipe(name="nano_lora", tune=TuneSettings(parts=list(PARTS)), learning_rate=1e-3)
+"""The small grounder in a world of another look. The rate is one for so small a model."""
 
 VPTRACKER = SftRecipe(
     name="vptracker",

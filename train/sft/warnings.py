@@ -8,13 +8,21 @@ from PIL import ImageColor
 from data_prep.index.store import Index
 from data_prep.prompts import Contract
 from data_prep.sampling.lines import PairPlan
-from train.sft.config import PairsFrom
+from models.config import GROUNDERS
+from train.sft.config import PairsFrom, SftRecipe
+from train.sft.recipes import NANO_LORA
 
 
 def doubtful(
-    contract: Contract, learn: tuple[PairsFrom, PairPlan], judge: list[tuple[PairsFrom, PairPlan]]
+    recipe: SftRecipe,
+    checkpoint: str,
+    contract: Contract,
+    learn: tuple[PairsFrom, PairPlan],
+    judge: list[tuple[PairsFrom, PairPlan]],
 ) -> Iterator[str]:
     """Lines on pairs not drawn as the contract says, and on videos both learned from and judged on."""
+    if recipe.name == NANO_LORA.name and checkpoint != GROUNDERS["nano"].checkpoint:
+        yield f"recipe={recipe.name}: its settings are for the small model; take recipe=sft"
     source, plan = learn
     yield from _off_contract(contract, source)
     learned = _videos(plan)
