@@ -23,7 +23,7 @@ NANO_LORA = SftRecipe(
     learning_rate=1e-3,
     threads=2,
 )
-"""The small grounder in a world of another look: ten minutes of two cores. The rate is for so small a model."""
+"""The small grounder in a world of another look, in ten minutes of two cores; a rate for so small a model."""
 
 VPTRACKER = SftRecipe(
     name="vptracker",
