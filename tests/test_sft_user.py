@@ -39,6 +39,7 @@ from train.sft.engine import SftTraining
 from train.sft.joining import join
 from train.sft.judge import Judged
 from train.sft.memory import fitting
+from train.sft.metrics import Metrics
 from train.sft.pictures import worst_of, write_plot, write_worst
 from train.sft.recipes import NANO_LORA
 from train.sft.sources import plan_of
@@ -178,6 +179,22 @@ def test_every_row_is_reported(folder: Path) -> None:
     told = json.loads((folder / "told.json").read_text())
     assert [step for step, _ in told] == [row["step"] for row in rows] == [0, 1, 1, 2, 2]
     assert told[1][1]["train/loss"] == rows[1]["loss"] and told[2][1]["tnllt all/iou"] == rows[2]["iou"]
+
+
+def test_a_line_tells_what_a_gpu_does_and_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    figures = {"loss": 0.5, "norm": 1.0, "rate": 1e-3, "pairs": 8, "tokens": 90, "read": 900, "seconds": 1.0}
+    metrics = Metrics(tmp_path, writes=True, peak=1e12)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**29)
+    metrics.add(**figures, operations=4e11)
+    with caplog.at_level("INFO"):
+        metrics.tell(30, 120, pace=2.0)
+    assert (
+        "step 30/120  loss 0.5000  lr 1.0e-03  4.0 pairs/s  450 tokens/s  MFU 20.0%  1.5 GiB" in caplog.text
+    )
+    assert caplog.text.strip().endswith("2000 ms/step  3 min left")
 
 
 def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

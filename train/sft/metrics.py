@@ -62,10 +62,11 @@ class Metrics:
             }
         )
         if self._writes:
+            on_gpu = ("" if mfu is None else f"  MFU {mfu:.1%}") + (f"  {memory:.1f} GiB" if memory else "")
             log.info(
                 "step %d/%d  loss %.4f  lr %.1e  %.1f pairs/s  %.0f tokens/s%s  %.0f ms/step  %.0f min left",
                 *(step, steps, mean["loss"], mean["rate"], rates["pairs"], rates["read"]),
-                *("" if mfu is None else f"  MFU {mfu:.1%}", 1000 * pace, (steps - step) * pace / 60),
+                *(on_gpu, 1000 * pace, (steps - step) * pace / 60),
             )
 
     def judged(self, step: int, title: str, figures: Mapping[str, Any]) -> None:
