@@ -37,7 +37,7 @@ from train.sft.checkpoints import check_settings, note_settings
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.joining import join
-from train.sft.judge import Judged
+from train.sft.judge import Judged, judgement
 from train.sft.memory import fitting
 from train.sft.metrics import Metrics
 from train.sft.pictures import worst_of, write_plot, write_worst
@@ -229,6 +229,13 @@ def test_the_worst_answer_is_the_surest_of_the_wrong() -> None:
     assert worst_of([right, said(None, 0.05)]) is right and worst_of([right, said(None, 0.2)]) is not right
     ghost = said(None, 0.99)
     assert worst_of([right, ghost, said(0.3, 0.9)]) is ghost
+
+
+def test_a_share_of_nothing_is_told_as_none() -> None:
+    seen = judgement([said(0.9, 0.9), said(0.5, 0.9)])
+    assert seen.absent_recall is None and "visible 1.000  absent recall -  unread" in str(seen)
+    both = judgement([said(0.9, 0.9), said(None, 0.2), said(None, 0.8)])
+    assert both.absent_recall == 0.5 and "absent recall 0.500" in str(both)
 
 
 def test_the_picture_of_an_answer_shows_both_boxes(tmp_path: Path) -> None:

@@ -22,14 +22,15 @@ class Judgement:
     iou: float  # mean IoU of decoded boxes with the target
     success: float  # share of boxes with an IoU of at least 0.5
     visible_accuracy: float  # share of right decisions
-    absent_recall: float  # of the absent targets, the share called absent
+    absent_recall: float | None  # of the absent targets, the share called absent; None: there is none
     unread: float  # share of answers about a target that is there in which no box could be read
     pairs: int
 
     def __str__(self) -> str:
+        absent = "-" if self.absent_recall is None else f"{self.absent_recall:.3f}"
         return (
             f"IoU {self.iou:.3f}  success@0.5 {self.success:.3f}  visible {self.visible_accuracy:.3f}  "
-            f"absent recall {self.absent_recall:.3f}  unread {self.unread:.3f}  ({self.pairs} pairs)"
+            f"absent recall {absent}  unread {self.unread:.3f}  ({self.pairs} pairs)"
         )
 
 
@@ -76,7 +77,7 @@ def judgement(judged: Sequence[Judged]) -> Judgement:
         iou=_mean(overlaps),
         success=_mean([overlap >= HIT for overlap in overlaps]),
         visible_accuracy=_mean(right),
-        absent_recall=_mean(absent),
+        absent_recall=_mean(absent) if absent else None,
         unread=_mean(unread),
         pairs=len(judged),
     )
