@@ -41,7 +41,7 @@ from models.config import GrounderConfig
 from models.families import FAMILIES, QwenVL, QwenVLProcessor, family_of, published_contract
 from models.questions import Question, QuestionEncoder
 from models.reading import read
-from models.tokens import widen
+from models.tokens import digit_tokens, widen
 
 KEY = "model.checkpoint"
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
@@ -95,8 +95,7 @@ class Grounder:
         self.batch, self.box_floor = batch, box_floor
         self._true, self._false = self._single(VISIBLE), self._single(ABSENT)
         self._forced_length = len(self.tokenizer(VISIBLE + BOX_START, add_special_tokens=False).input_ids)
-        digits = [self.tokenizer(digit, add_special_tokens=False).input_ids[-1] for digit in "0123456789"]
-        self._digits = torch.tensor(digits, device=model.device)
+        self._digits = torch.tensor(digit_tokens(self.tokenizer), device=model.device)
         tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
         closing = [index for index, token in enumerate(tokens) if "]" in token]
         self._closing = torch.tensor(closing, device=model.device)

@@ -1,12 +1,20 @@
-"""New special tokens: in the tokenizer, with rows of the embeddings of their own."""
+"""Tokens by what they mean: the digits, and new special ones with rows of the embeddings of their own."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from configs.errors import UserError
 from models.families import QwenVL, QwenVLProcessor
+
+DIGITS = "0123456789"
+
+
+def digit_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The ids of the ten digits, which stand alone in these tokenizers."""
+    return [tokenizer(digit, add_special_tokens=False).input_ids[-1] for digit in DIGITS]
 
 
 def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str]) -> list[int]:

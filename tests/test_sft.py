@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from data_prep.index.build import build_index, index_path
 from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
+from data_prep.sampling.pairs import PairSampler
 from data_prep.sampling.settings import PairSettings
 from models.config import GrounderConfig
 from models.families import FAMILIES, part_of
@@ -35,7 +37,7 @@ from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.answers import IGNORED
 from train.pairs import PairQuestions
-from train.sft.batches import MicroBatch, collate, steps_of
+from train.sft.batches import MicroBatch, collate, steps_of, workers_of
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.learner import Learner
@@ -263,6 +265,40 @@ def test_workers_change_nothing(folder: Path) -> None:
     alone, helped = taken(0), taken(2)
     assert len(alone) == 4
     assert all(torch.equal(one, other) for one, other in zip(alone, helped, strict=True))
+
+
+def test_pixels_come_in_the_type_of_the_arithmetic_and_lose_nothing_by_it(folder: Path) -> None:
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    model = grounder(folder).model.to(torch.bfloat16)
+    kinds = (torch.float32, torch.bfloat16)
+    whole, half = (
+        next(steps_of(plan, grounder(folder).encoder, Split(4, 4), range(1), 0, dtype=kind))[0]
+        for kind in kinds
+    )
+    assert half.encoded.inputs["pixel_values"].dtype == torch.bfloat16
+    with torch.no_grad():
+        losses = [float(Learner(model, packed=False, sees=True)(batch)) for batch in (whole, half)]
+    assert losses[0] == losses[1] > 0
+
+
+def test_readers_go_by_the_cores_where_nobody_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(24)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    gpu = torch.device("cuda")
+    assert workers_of(None, gpu) == 3 and workers_of(None, CPU) == 1 and workers_of(0, gpu) == 0
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert workers_of(None, gpu) == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "48")
+    assert workers_of(None, gpu) == 1
+
+
+def test_a_picture_that_cannot_be_shown_is_counted_until_it_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = dataclasses.replace(BUILT_IN["short"], search_size=(0, 0))
+    plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
+    monkeypatch.setattr(PairSampler, "frame_sizes", lambda *_: iter([(4000, 10), (336, 224)]))
+    assert ImageTokens(plan, contract).of(range(2)) == [1, 96 + 4]
 
 
 def test_a_run_that_was_stopped_ends_as_an_unbroken_one(folder: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def figures(out: Path, name: str) -> list[float]:
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_processes_learn_what_one_does(runs: Path, strategy: str, method: str) -> None:
     one, two = runs / f"one-{method}", runs / f"{strategy}-{method}"
-    for name in ("loss", "norm", "iou"):
+    for name in ("loss", "norm", "iou", "pairs"):
         assert figures(two, name) == pytest.approx(figures(one, name), rel=1e-4, abs=1e-6)
     assert len(figures(two, "loss")) == 5 and max(figures(one, "norm")) > 0.5
     wanted, got = (load_file(out / "final" / FINAL[method]) for out in (one, two))

@@ -4,6 +4,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from data_prep.prompts import ABSENT, VISIBLE
+from models.tokens import digit_tokens
 
 IGNORED = -100
 DIGIT_WEIGHTS = (2.0, 1.5, 0.7)  # hundreds, tens, units: a wrong leading digit costs most of the box
@@ -28,7 +29,7 @@ class TokenWeights:
             return tokenizer(text, add_special_tokens=False).input_ids[-1]
 
         self.decisions = torch.tensor([only(VISIBLE), only(ABSENT)])
-        self.digits = torch.tensor([only(digit) for digit in "0123456789"])
+        self.digits = torch.tensor(digit_tokens(tokenizer))
         self.decision_weight = decision_weight
 
     def __call__(self, labels: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,7 @@ class Learner(nn.Module):
             return batch()
         logits, targets = self._predictions(batch.encoded, batch.labels)
         if batch.soft is not None:
-            return soft_loss(logits, targets, batch.soft, batch.soft.of_answers(batch.labels))
+            return soft_loss(logits, targets, batch.soft.of_answers(batch.labels), batch.soft.tokens)
         return F.cross_entropy(logits.float(), targets, reduction="sum")
 
     def trained(self) -> list[nn.Parameter]:

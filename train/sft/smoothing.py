@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from transformers import PreTrainedTokenizerBase
 
+from models.tokens import DIGITS, digit_tokens
 from train.answers import IGNORED
 
-DIGITS = "0123456789"
 REACH = 3  # standard deviations to either side that count
 LEAST = 1.0  # side of a target, in units of the numbers, that is taken for smaller ones
 
@@ -52,7 +51,7 @@ def soft_digits(
     `labels` (batch, length) are `IGNORED` outside them; `fill` is the length to which the contract fills
     numbers with zeros; `width` the standard deviation of the Gaussians in sides of the target.
     """
-    tokens = [tokenizer(digit, add_special_tokens=False).input_ids[-1] for digit in DIGITS]
+    tokens = digit_tokens(tokenizer)
     place = {token: digit for digit, token in enumerate(tokens)}
     columns = max(1, int((labels != IGNORED).sum(1).max()))
     shares = torch.zeros(len(labels), columns, len(DIGITS))
@@ -107,13 +106,15 @@ def near(value: int, deviation: float, fill: int) -> tuple[tuple[float, ...], ..
 
 
 def soft_loss(
-    logits: torch.Tensor, targets: torch.Tensor, soft: SoftDigits, shares: torch.Tensor
+    logits: torch.Tensor, targets: torch.Tensor, shares: torch.Tensor, digits: torch.Tensor
 ) -> torch.Tensor:
     """How far predictions are from labels, summed: the divergence from soft ones, else the cross-entropy.
 
-    `logits` (answer tokens, vocabulary), `targets` (answer tokens,), `shares` (answer tokens, 10).
+    `logits` (answer tokens, vocabulary), `targets` (answer tokens,), `shares` (answer tokens, 10) of the
+    `digits` (10,), zero where a label is its target alone.
     """
     logits = logits.float()
-    hard = F.cross_entropy(logits, targets, reduction="none") * (1 - shares.sum(1))
-    scores = logits[:, soft.tokens] - logits.logsumexp(1, keepdim=True)
-    return hard.sum() - (shares * scores).sum() - torch.special.entr(shares).sum()
+    true = logits.gather(1, targets[:, None])[:, 0] * (1 - shares.sum(1))
+    near_true = (logits[:, digits] * shares).sum(1)
+    crossed: torch.Tensor = (logits.logsumexp(1) - true - near_true).sum()
+    return crossed - torch.special.entr(shares).sum()
