@@ -192,6 +192,10 @@ def test_pairs_are_shared_out_evenly(tokens: list[int], groups: int, spare: int)
         assert max(sums) <= sum(tokens) / groups + max(tokens)
 
 
+def test_the_longest_are_shared_out_first() -> None:
+    assert shared_out([1, 1, 1, 1, 4], groups=2, most=5) == [[4], [0, 1, 2, 3]]
+
+
 def test_image_tokens_are_counted_without_reading(folder: Path) -> None:
     plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(template=0.5), seed=5)
     contract = dataclasses.replace(BUILT_IN["short"], search_size=(0, 0), min_pixels=28 * 28)

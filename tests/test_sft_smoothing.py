@@ -63,6 +63,17 @@ def test_the_four_numbers_of_an_answer_are_soft_and_nothing_else(name: str) -> N
     assert (soft.tokens[shares[softened].argmax(1)] == targets[softened]).float().mean() > 0.6
 
 
+def test_labels_are_as_wide_as_the_target() -> None:
+    """Left and right go by its width, top and bottom by its height."""
+    contract = BUILT_IN["short"]
+    answer = answer_text(contract, (55.0, 25.0, 155.0, 29.0), (336, 224))
+    row = TOKENIZER([answer], return_tensors="pt").input_ids
+    labels = label_answers(row, [answer], TOKENIZER)
+    shares = soft_digits(labels, TOKENIZER, contract.digits, 0.05).of_answers(labels)
+    units = shares[shares.sum(1) > 0].view(4, 3, 10)[:, 2].max(1).values
+    assert all(units[[0, 2]] < 0.2) and all(units[[1, 3]] > 0.9)
+
+
 def test_names_hold_digits_that_are_no_numbers() -> None:
     assert numbers_of([None, 2, None, 1, 0, None, 3, None, 4, None, 5, 6]) == [
         (3, [1, 0]),

@@ -12,13 +12,16 @@ from accelerate import Accelerator
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
 
+from configs.app import run_command
 from configs.errors import UserError
+from data_prep.folders import alone_in
 from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
 from tests.test_export import write_video
 from tests.test_sft import recipe_of, training
 from tests.tiny_models import save_grounder
+from train.__main__ import DOC, main
 from train.sft.checkpoints import Standing
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.disk import saving
@@ -129,6 +132,18 @@ def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
     with pytest.raises(UserError, match=r"step-00000002: cannot be written"):
         run.checkpoints.save(Standing(2, 0, 0.0, -1, "ddp", 1), run.spread, run.accelerator)
     assert run.checkpoints.steps() == [1]
+
+
+def test_two_trainings_from_scratch_do_not_share_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr("train.grounder.train_grounder", lambda *given: begun.append(given))
+    line = ["recipe=nano_grounder", f"out={tmp_path}", "device=cpu"]
+    with alone_in(tmp_path, "trains"):
+        assert run_command("train", main, DOC, line) == 1
+    assert "another run trains there; let it end first" in capsys.readouterr().err and not begun
+    assert run_command("train", main, DOC, line) == 0 and len(begun) == 1
 
 
 def test_a_part_must_learn(folder: Path) -> None:
