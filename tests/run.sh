@@ -5,6 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source configs/environment.sh
 use_environment sam2 test train
 
+processes=$(nproc)        # asked first: GNU nproc answers with OMP_NUM_THREADS where that is set
 export OMP_NUM_THREADS=1 # one process a core; small tensors are slower with more threads
 if [ -z "${REFERTRACK_SHARED_DATA:-}" ] && [ -d ../shared/data ]; then
     REFERTRACK_SHARED_DATA=$(cd ../shared/data && pwd)
@@ -20,5 +21,5 @@ check "ruff check" -m ruff check .
 check "ruff format" -m ruff format --check .
 check "mypy" -m mypy
 check "lint-imports" -c 'from importlinter.cli import lint_imports_command; lint_imports_command(["--no-logo"])'
-check "pytest" -m pytest --numprocesses "$(nproc)" --maxprocesses 16 "$@"
+check "pytest" -m pytest --numprocesses "$processes" --maxprocesses 16 "$@"
 exit "$failed"
