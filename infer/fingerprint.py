@@ -14,24 +14,9 @@ from configs.errors import UserError
 from data_prep.files import write_whole
 
 FILE = "fingerprint.json"
-WHOLE_FILE = 64 << 20  # weights up to this size are read whole, larger ones in samples
-SAMPLES, SAMPLE_BYTES = 64, 1 << 20
 CODE = ("configs", "data_prep", "models", "infer")
 ROOT = Path(__file__).resolve().parent.parent
 Fingerprint = dict[str, Any]
-
-
-def checkpoint_identity(checkpoint: str, commit: str | None) -> str:
-    """What a checkpoint is: a hash of a local folder's files, or a hub id and its commit."""
-    folder = Path(checkpoint)
-    if not folder.is_dir():
-        return f"{checkpoint}@{commit or 'unknown'}"
-    digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".json", ".jinja"):
-            digest.update(path.name.encode())
-            _add_file(digest, path)
-    return digest.hexdigest()[:16]
 
 
 def code_identity() -> str:
@@ -42,19 +27,6 @@ def code_identity() -> str:
             digest.update(path.relative_to(ROOT).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _add_file(digest: "hashlib._Hash", path: Path) -> None:
-    """Add a file to a hash: the whole of it, or its size and samples spread evenly over a large one."""
-    size = path.stat().st_size
-    digest.update(str(size).encode())
-    with path.open("rb") as stream:
-        if size <= WHOLE_FILE:
-            digest.update(stream.read())
-            return
-        for index in range(SAMPLES):
-            stream.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
-            digest.update(stream.read(SAMPLE_BYTES))
 
 
 def settings_identity(settings: Any) -> Fingerprint:

@@ -10,11 +10,12 @@ from data_prep.prompts import Contract
 from infer.baselines import empty_track, per_frame_tracker
 from infer.config import InferSettings, PerFrameConfig, TrackerConfig
 from infer.engine import Engine
-from infer.fingerprint import Fingerprint, checkpoint_identity, code_identity, settings_identity
+from infer.fingerprint import Fingerprint, code_identity, settings_identity
 from infer.requests import StartTrack
 from infer.tracker import referral_tracker
 from models.checkpoint import choose_device, choose_dtype
 from models.grounder import Grounder
+from models.identity import checkpoint_identity
 from models.mask_head import MaskHead
 
 

@@ -28,7 +28,7 @@ from data_prep.prompts import (
     read_contract,
     to_frame,
 )
-from models.adapters import base_of, merged
+from models.adapters import merged
 from models.checkpoint import (
     LOAD_FAULTS,
     check_checkpoint,
@@ -37,6 +37,7 @@ from models.checkpoint import (
     choose_dtype,
     not_fetched,
 )
+from models.checkpoint_files import base_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, QwenVL, QwenVLProcessor, family_of, published_contract
 from models.questions import Question, QuestionEncoder

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from configs.errors import UserError
 from data_prep.files import write_whole
 from data_prep.prompts import BUILT_IN, read_contract
-from models.adapters import CONFIG, base_of
 from models.checkpoint import check_checkpoint
+from models.checkpoint_files import ADAPTER_CONFIG, base_of
 from models.families import FAMILIES, published_contract
 from models.grounder import KEY
 from train.sft.saving import ABOUT
@@ -76,7 +76,7 @@ def _size(folder: Path) -> Told:
 
 
 def _adapters(folder: Path) -> Told:
-    settings = json.loads((folder / CONFIG).read_text())
+    settings = json.loads((folder / ADAPTER_CONFIG).read_text())
     tensors = list(_tensors(folder))
     return {
         "kind": settings.get("peft_type"),

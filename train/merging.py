@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig
 
 from configs.errors import UserError
-from models.adapters import base_of
+from models.checkpoint_files import base_of
 from models.config import GrounderConfig
 from models.grounder import KEY, Grounder
 from train.sft.saving import ABOUT, save_weights

@@ -8,8 +8,8 @@ from PIL import ImageColor
 
 from configs.errors import UserError
 from data_prep.prompts import Contract, messages
-from models.adapters import base_of
 from models.checkpoint import check_checkpoint, choose_dtype
+from models.checkpoint_files import base_of
 from models.config import GrounderConfig
 from models.families import FAMILIES
 from models.grounder import KEY, Grounder
