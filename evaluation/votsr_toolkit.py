@@ -43,7 +43,7 @@ def toolkit_accuracy(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
         return {"accuracy": None, "sequences": {}, "toolkit": None, **told}
     sequences = [sequence for sequence, _ in truths]
     check_results(workspace.root, tracker_id, sequences)
-    with shadow(workspace, tracker_id, STACK) as root:
+    with shadow(workspace, tracker_id, stack_text=STACK) as root:
         add_sequences(root, sequences, every_prompt=True)
         for sequence, truth in truths:
             add_truth(root, sequence.name, truth.files)

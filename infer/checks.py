@@ -7,6 +7,7 @@ from data_prep.frames import check_video
 from data_prep.index.build import index_path
 from data_prep.index.store import read_about
 from data_prep.votsr.textfiles import read_config
+from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import check_tracker_id
 from infer.config import InferSettings
 
@@ -31,7 +32,14 @@ def check_settings(settings: InferSettings) -> None:
     if settings.data is not None:
         read_about(index_path(Path(settings.indexes), settings.data, settings.split))
     elif settings.workspace is not None:
-        read_config(Path(settings.workspace))
+        _check_workspace(Path(settings.workspace), settings.pack)
+
+
+def _check_workspace(root: Path, pack: bool) -> None:
+    """Raise UserError where a workspace cannot be read, or its results could not be packed afterwards."""
+    stack = read_config(root).get("stack")
+    if pack and isinstance(stack, str):
+        check_referral_stack(root / "config.yaml", stack)
 
 
 def prompts_of(settings: InferSettings) -> tuple[str, ...]:

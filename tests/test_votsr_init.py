@@ -30,6 +30,11 @@ def test_an_unknown_stack_names_those_that_are(tmp_path):
     assert STACK in told(tmp_path, "vots2026/votsr")
 
 
+def test_a_stack_file_of_ones_own_is_refused(tmp_path):
+    (tmp_path / "own.yaml").write_text("dataset: https://example.com\nexperiments: {}\n")
+    assert "the toolkit has no such stack" in told(tmp_path, str(tmp_path / "own.yaml"))
+
+
 def test_importing_costs_no_toolkit():
     """`--help` and the reading of a workspace wait for neither."""
     code = (

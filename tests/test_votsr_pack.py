@@ -10,6 +10,8 @@ from configs.errors import UserError
 from data_prep.votsr.pack import pack
 from data_prep.votsr.results import result_path, write_result
 from data_prep.votsr.workspace import read_workspace
+from infer.checks import check_settings
+from infer.config import InferSettings
 from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace, snapshot
 
 MASKS = [disc(20, 20, 6), None, disc(0, 10, 0.5), disc(32, 24, 100)]
@@ -97,15 +99,51 @@ def test_a_broken_sequence_is_named(root):
     refuse(root, "ball/color/00000002.jpg: frame is missing")
 
 
-def test_a_stack_that_the_toolkit_does_not_know(root):
-    (root / "config.yaml").write_text("stack: vots2026/votsr\n")
-    refuse(root, "vot pack failed: Experiment stack does not exist")
+RUNS_CODE = 'title: x\nexperiments: !!python/object/apply:os.system ["touch MARK"]\n'
 
 
-def test_a_stack_of_another_experiment_makes_another_archive(root):
-    (root / "stack.yaml").write_text("experiments:\n  other:\n    type: referral\n")
-    (root / "config.yaml").write_text("stack: ./stack.yaml\n")
-    refuse(root, "vot pack made no archive: ")
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "vots2026/votsr",  # none of the toolkit's
+        "vots2026/main",  # of other results
+        "tests/basic",
+        "",
+        "./stack.yaml",
+        "stack.yaml",
+        "stack",
+        "../w/stack.yaml",
+        "ABSOLUTE",
+        "TEXT",  # once the text of a stack was told from a name by its line ends
+        "vots2026/../vots2026/referral",
+        "vots2026/referral\n",
+        "\x1b[31mred",
+    ],
+)
+def test_no_stack_but_the_toolkits_own_reaches_it(root, stack, tmp_path):
+    """The toolkit's YAML loader runs what a stack file names."""
+    mark = tmp_path / "mark"
+    text = RUNS_CODE.replace("MARK", str(mark))
+    for name in ("stack.yaml", "stack"):
+        (root / name).write_text(text)
+    stack = {"ABSOLUTE": str(root / "stack.yaml"), "TEXT": text}.get(stack, stack)
+    config = {"registry": ["./trackers.ini"], "sequences": "sequences", "stack": stack}
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    refuse(root, "is no stack of the toolkit's for referral results")
+    with pytest.raises(UserError, match=r"config\.yaml: stack=.* write stack: vots2026/referral, or"):
+        check_settings(InferSettings(workspace=str(root)))
+    check_settings(InferSettings(workspace=str(root), pack=False))
+    assert not mark.exists()
+
+
+def test_a_trackers_section_hands_nothing_of_the_environment_on(root, monkeypatch):
+    """The toolkit expands variables in `env_*` and writes them into the archive; `metadata` ends it."""
+    monkeypatch.setenv("A_SECRET", "hunter2")
+    lines = "env_x = $A_SECRET\nmetadata = {}\n_source = /etc/passwd\nargument_x = 1\nstorage = /tmp\n"
+    (root / "trackers.ini").write_text(f"[{TRACKER}]\nlabel = mine\n{lines}")
+    with zipfile.ZipFile(pack(root, TRACKER)) as packed:
+        text = packed.read("manifest.yml").decode()
+    assert "hunter2" not in text and yaml.safe_load(text)["configuration"]["label"] == "mine"
 
 
 def test_no_room_for_the_shadow(root, monkeypatch):

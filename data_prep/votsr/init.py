@@ -8,6 +8,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.votsr.textfiles import read_config, read_yaml
+from data_prep.votsr.toolkit import stack_file
 
 PATIENCE_S = 20.0
 AGAIN = "run task=votsr_init again, it goes on where it stopped"
@@ -32,13 +33,13 @@ def votsr_init(workspace: Path, stack: str) -> None:
 
 def _dataset_of(stack: str) -> str:
     """Where the data of a stack are described."""
-    from vot.stack import list_integrated_stacks, resolve_stack
+    from vot.stack import list_integrated_stacks
 
-    path = resolve_stack(stack)
+    path = stack_file(stack)
     if path is None:
         known = ", ".join(sorted(name for name in list_integrated_stacks() if name.startswith("vots")))
         raise UserError(f"stack={stack}: the toolkit has no such stack; choose one of {known}")
-    url = read_yaml(Path(path), "install vot-toolkit again").get("dataset")
+    url = read_yaml(path, "install vot-toolkit again").get("dataset")
     if not url:
         raise UserError(f"stack={stack}: names no data to download; choose vots2026/referral")
     return str(url)

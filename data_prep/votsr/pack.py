@@ -25,7 +25,8 @@ def pack(workspace_root: Path, tracker_id: str) -> Path:
 
     The toolkit works on a shadow, and its archive comes over whole once it holds exactly one file for
     each sequence and prompt, with a line a frame, equal to what lies on disk. Raises UserError where
-    a sequence or prompt cannot be read, a result is missing or broken, or the toolkit fails.
+    a sequence or prompt cannot be read, a result is missing or broken, the stack in config.yaml is not
+    one of the toolkit's for such results, or the toolkit fails.
     """
     check_tracker_id(tracker_id)
     workspace = read_workspace(workspace_root, check_frames=False)
@@ -41,7 +42,7 @@ def pack(workspace_root: Path, tracker_id: str) -> Path:
         said = run_toolkit(root, "pack", "--workspace", str(root), tracker_id)
         archives = list(root.glob("*.zip"))
         if len(archives) != 1:
-            raise UserError(f"vot pack made no archive: {last_words(said)}; check the stack in config.yaml")
+            raise UserError(f"vot pack made no archive: {last_words(said)}; try `vot pack` by hand")
         _verify(archives[0], files)
         copy_whole(archives[0], workspace.root / archives[0].name)
     return workspace.root / archives[0].name

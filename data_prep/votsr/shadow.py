@@ -4,6 +4,9 @@ The toolkit reads a workspace stumblingly (a blank line in list.txt, a byte orde
 truth stop it) and keeps caches of figures by name that go stale. A shadow is clean, holds no cache and is
 thrown away, and nothing is ever written among the user's sequences. It holds no frames: a `sequence` file
 that gives length, width and height makes the toolkit ask for none.
+
+Nothing that a workspace holds reaches the toolkit as it is: a stack only by the name of one of the toolkit's
+own, a tracker only by the keys that describe it.
 """
 
 import shutil
@@ -13,30 +16,39 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.files import inside, read_text
+from data_prep.files import read_text
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import result_path
+from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import ensure_tracker, sections
 from data_prep.votsr.truth import TruthFiles, scored_size
 from data_prep.votsr.workspace import Workspace
 from data_prep.votsr.write import NOT_ANNOTATED, sequence_folder, write_sequence, write_workspace
 
-# Keys of a tracker's section that send the toolkit to other results than those in results/<tracker_id>.
-MISLEADING = ("version", "storage")
+# Keys of a tracker's section that the manifest of an archive tells. Others send the toolkit to other results
+# (version, storage), take values from the caller's environment (env_*), or end it (metadata, _source).
+KEPT = ("label", "protocol", "command", "tags")
+OWN_STACK = "./stack.yaml"
 
 
 @contextmanager
-def shadow(workspace: Workspace, tracker_id: str, stack: str) -> Iterator[Path]:
+def shadow(
+    workspace: Workspace, tracker_id: str, stack: str = OWN_STACK, stack_text: str | None = None
+) -> Iterator[Path]:
     """Yield an empty shadow workspace that knows the tracker and the stack; it is removed afterwards.
 
-    `stack` is a name of the toolkit's, or the text of a stack file. Raises UserError where the tracker's
-    name is not valid or the disk refuses.
+    `stack` is the name of one of the toolkit's; `stack_text`, instead, is the text of a stack file of ours.
+    Raises UserError where the tracker's or the stack's name is not valid or the disk refuses.
     """
+    if stack_text is None:
+        check_referral_stack(workspace.root / "config.yaml", stack)
     try:
         with tempfile.TemporaryDirectory(prefix="refertrack-") as name:
             root = Path(name)
             _write_tracker(workspace.root / "trackers.ini", root / "trackers.ini", tracker_id)
-            write_workspace(root, (), _copied_stack(workspace, root, stack))
+            write_workspace(root, (), stack)
+            if stack_text is not None:
+                (root / OWN_STACK).write_text(stack_text, "utf-8")
             yield root
     except OSError as fault:
         told = f"{fault.filename or tempfile.gettempdir()}: {fault.strerror}"
@@ -48,23 +60,10 @@ def _write_tracker(source: Path, target: Path, tracker_id: str) -> None:
     if source.exists():
         text = read_text(source, "restore it")
         held = sections(source, text).get(tracker_id, {})
-        kept = {key: value for key, value in held.items() if key not in MISLEADING}
+        kept = {key: value for key, value in held.items() if key in KEPT}
         lines = "".join(f"{key} = {value.replace(chr(10), chr(10) + '  ')}\n" for key, value in kept.items())
         target.write_text(f"[{tracker_id}]\n{lines}", "utf-8")
     ensure_tracker(target, tracker_id)
-
-
-def _copied_stack(workspace: Workspace, root: Path, stack: str) -> str:
-    """The stack's name in the shadow; a stack file of the user's workspace is copied under the same name."""
-    if "\n" in stack:
-        (root / "stack.yaml").write_text(stack, "utf-8")
-        return "./stack.yaml"
-    source = workspace.root / stack
-    if source.is_file() and not Path(stack).is_absolute():
-        target = inside(root, stack)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-    return stack
 
 
 def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool) -> None:

@@ -41,7 +41,7 @@ def read_yaml(path: Path, mend: str) -> dict[str, Any]:
     text = read_text(path, mend)
     try:
         mapping = yaml.load(text, Loader=yaml.BaseLoader)  # makes no objects
-    except yaml.YAMLError as fault:
+    except (yaml.YAMLError, RecursionError) as fault:  # the latter: lists in lists, a thousand deep
         reason = " ".join(str(fault).split())
         raise UserError(f"{path}: not YAML ({reason}); mend the file") from None
     if not isinstance(mapping, dict):
