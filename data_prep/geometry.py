@@ -8,6 +8,8 @@ A box is a tuple of four floats. Its kind is part of its name everywhere:
 Coordinates are pixels of the frame as it lies on disk unless the name says `resized`.
 """
 
+import math
+
 import numpy as np
 
 Box = tuple[float, float, float, float]
@@ -61,6 +63,30 @@ def clamp(box_xyxy: Box, size: Size) -> Box:
         min(max(right, 0.0), float(width)),
         min(max(bottom, 0.0), float(height)),
     )
+
+
+def round_box(box_xyxy: Box, size: Size) -> Box:
+    """The part of a box inside a grid of `size` (width, height) in whole units, at least one wide and high.
+
+    Corners are rounded. A side that rounding leaves without length becomes the unit that holds its middle, so
+    no corner moves by more than one unit, and a box at the right or bottom edge gets the last unit. A box
+    with no part inside the grid gets the unit nearest to it: where that matters, ask `is_inside` first.
+    """
+    left, top, right, bottom = clamp(box_xyxy, size)
+    (left, right), (top, bottom) = _round_side(left, right, size[0]), _round_side(top, bottom, size[1])
+    return left, top, right, bottom
+
+
+def _round_side(start: float, stop: float, length: int) -> tuple[float, float]:
+    if round(start) < round(stop):
+        return float(round(start)), float(round(stop))
+    unit = min(math.floor((start + stop) / 2), length - 1)
+    return float(unit), float(unit + 1)
+
+
+def is_inside(box_xyxy: Box, size: Size) -> bool:
+    """Whether some of a box lies inside an image of `size` (width, height); false for an empty box."""
+    return area(clamp(box_xyxy, size)) > 0
 
 
 def rescale(box_xyxy: Box, from_size: Size, to_size: Size) -> Box:

@@ -12,6 +12,7 @@ probability is one token's, and a box is there to look at even where the answer 
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import Any
 
 from configs.errors import UserError
 from data_prep.files import write_whole
-from data_prep.geometry import Box, Size, clamp, rescale
+from data_prep.geometry import Box, Size, clamp, rescale, round_box
 
 CONTRACT_FILE = "contract.json"
 ANSWER_START = '{"visible":'
@@ -206,12 +207,13 @@ def answer_of(contract: Contract, numbers: Box | None) -> str:
 def answer_text(contract: Contract, box_resized: Box | None, resized: Size) -> str:
     """What the grounder should say after `ANSWER_START`; None means that the target is absent.
 
-    The box is in pixels of the resized search image, whose size (width, height) is `resized`.
+    The box is in pixels of the resized search image, whose size (width, height) is `resized`. It is written
+    as `round_box` makes it, so the box of a very small target is one unit wide, never nothing.
     """
     if box_resized is None:
         return answer_of(contract, None)
     counted = counted_size(contract.coordinates, resized, resized)
-    return answer_of(contract, rescale(box_resized, resized, counted))
+    return answer_of(contract, round_box(rescale(box_resized, resized, counted), counted))
 
 
 def parse_box(text: str) -> Box | None:
@@ -227,6 +229,23 @@ def parse_box(text: str) -> Box | None:
 
 
 def to_frame(contract: Contract, numbers: Box, resized: Size, frame: Size) -> Box | None:
-    """Decoded numbers as a box in pixels of the frame, inside it; None where nothing of it is left."""
-    box = clamp(rescale(numbers, counted_size(contract.coordinates, resized, frame), frame), frame)
+    """Decoded numbers as a box in pixels of the frame, inside it; None where nothing of it is left.
+
+    Equal numbers (`x1` = `x2`) inside the image are a side of one unit: a grid cannot say less, and a model
+    may have learned to write them for a target narrower than a unit. Numbers turned inside out, or beside the
+    image, are no box.
+    """
+    counted = counted_size(contract.coordinates, resized, frame)
+    (left, right), (top, bottom) = (
+        _at_least_a_unit(numbers[axis], numbers[axis + 2], counted[axis]) for axis in (0, 1)
+    )
+    box = clamp(rescale((left, top, right, bottom), counted, frame), frame)
     return box if box[2] > box[0] and box[3] > box[1] else None
+
+
+def _at_least_a_unit(start: float, stop: float, length: int) -> tuple[float, float]:
+    """Equal corners inside a side of `length` as the unit that `round_box` makes of them."""
+    if start != stop or not 0 <= start <= length:
+        return start, stop
+    unit = min(math.floor(start), length - 1)
+    return unit, unit + 1

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.geometry import Box, area, box_of_mask, iou
+from data_prep.geometry import Box, area, box_of_mask, iou, is_inside, round_box
 from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
 from infer.belief import evidence, updated
@@ -178,8 +178,10 @@ def _at_least_box(result: MaskResult, box_xyxy: Box, frame: np.ndarray) -> MaskR
     if result.mask is not None and area(box_xyxy) > 0:
         return result
     mask = np.zeros(frame.shape[:2], bool)
-    left, top, right, bottom = (round(value) for value in box_xyxy)
-    mask[top:bottom, left:right] = True
+    size = frame.shape[1], frame.shape[0]
+    if is_inside(box_xyxy, size):
+        left, top, right, bottom = map(int, round_box(box_xyxy, size))
+        mask[top:bottom, left:right] = True
     return replace(result, mask=mask if mask.any() else None)
 
 

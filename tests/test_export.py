@@ -23,7 +23,16 @@ from data_prep.exchange.vptracker import TOKENS
 from data_prep.frames import read_image
 from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
 from data_prep.index.build import build_index, index_path
-from data_prep.prompts import ANSWER_START, BOX_START, BUILT_IN, VISIBLE, parse_box, read_contract
+from data_prep.prompts import (
+    ANSWER_START,
+    BOX_START,
+    BUILT_IN,
+    VISIBLE,
+    answer_of,
+    answer_text,
+    parse_box,
+    read_contract,
+)
 from data_prep.prompts import COORDINATES as MEANINGS
 from data_prep.readers.tnllt import TNLLT
 from data_prep.resizing import budgeted
@@ -340,10 +349,24 @@ def test_if_nothing_can_be_written_that_is_a_fault(tmp_path: Path) -> None:
         export(plan_of(tmp_path, tmp_path / "out", "swift"), range(3), 1)
 
 
-@pytest.mark.parametrize("box", [(200.0, 10.0, 220.0, 20.0), (-9.0, -9.0, 0.0, 0.0), (5.0, 5.0, 5.2, 9.0)])
+@pytest.mark.parametrize("box", [(200.0, 10.0, 220.0, 20.0), (-9.0, -9.0, 0.0, 0.0), (5.0, 5.0, 5.0, 9.0)])
 def test_a_box_of_which_nothing_can_be_said_is_refused(box: Box) -> None:
-    with pytest.raises(UserError, match="outside the frame or is too small"):
+    with pytest.raises(UserError, match="lies outside the frame"):
         counted(box, (192, 108), (336, 196), "frame")
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "said"),
+    [("frame", (1919, 0, 1920, 3)), ("resized", (335, 0, 336, 1)), ("thousand", (999, 0, 1000, 2))],
+)
+def test_a_box_narrower_than_a_unit_is_one_unit_wide(coordinates: str, said: Box) -> None:
+    """Also at the edge of the frame, and as the labels of a training are."""
+    box = (1919.6, 0.0, 1920.0, 2.6)
+    assert counted(box, (1920, 1080), (336, 196), coordinates) == said
+    contract = {"resized": BUILT_IN["qwen"], "thousand": BUILT_IN["qwen3"]}.get(coordinates)
+    if contract is not None:
+        label = answer_text(contract, rescale(box, (1920, 1080), (336, 196)), (336, 196))
+        assert label == answer_of(contract, said)
 
 
 def test_a_box_is_cut_at_the_frame() -> None:

@@ -14,8 +14,10 @@ from data_prep.geometry import (
     clamp,
     enlarge,
     iou,
+    is_inside,
     jittered,
     rescale,
+    round_box,
     xywh_to_xyxy,
     xyxy_to_xywh,
 )
@@ -136,3 +138,19 @@ def test_the_box_of_a_mask_is_tight(mask: np.ndarray) -> None:
     inside = mask[top:bottom, left:right]
     assert inside.sum() == mask.sum(), "nothing lies outside"
     assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+
+
+@quick
+@given(box=boxes(), size=sizes)
+def test_a_rounded_box_is_whole_inside_and_never_empty(box: Box, size: tuple[int, int]) -> None:
+    rounded = round_box(box, size)
+    left, top, right, bottom = rounded
+    assert all(side == int(side) for side in rounded)
+    assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
+    assert is_inside(rounded, size)
+    if is_inside(box, size):
+        inside = clamp(box, size)
+        assert all(abs(side - other) <= 1 for side, other in zip(rounded, inside, strict=True))
+    ordinary = tuple(map(round, clamp(box, size)))
+    if ordinary[0] < ordinary[2] and ordinary[1] < ordinary[3]:
+        assert rounded == ordinary

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from data_prep.geometry import Box
+from data_prep.geometry import Box, round_box
 from data_prep.prompts import (
     ABSENT,
     ANSWER_START,
@@ -123,14 +123,18 @@ def test_an_answer_is_the_json_that_the_docs_promise(contract: Contract, box: Bo
 
 
 @quick
-@given(box=boxes)
-def test_an_answer_counts_what_the_contract_says(box: Box) -> None:
+@given(shares=st.tuples(*[st.floats(0, 1)] * 4))
+def test_an_answer_counts_what_the_contract_says(shares: tuple[float, float, float, float]) -> None:
+    (left, right), (top, bottom) = sorted(shares[::2]), sorted(shares[1::2])
+    box = (left * SIZE[0], top * SIZE[1], right * SIZE[0], bottom * SIZE[1])
     pixels, thousandths = (
         read(contract, answer_text(contract, box, SIZE)) for contract in (BUILT_IN["qwen"], BUILT_IN["qwen3"])
     )
-    assert pixels == tuple(round(value) for value in box)
-    shares = [value / side for value, side in zip(box, (*SIZE, *SIZE), strict=True)]
-    assert thousandths == pytest.approx([1000 * share for share in shares], abs=0.5 + 1e-9)
+    assert pixels == round_box(box, SIZE)
+    far = 0.5 if min(right - left, bottom - top) > 1e-3 else 1.0
+    assert thousandths == pytest.approx(
+        [1000 * share for share in (left, top, right, bottom)], abs=far + 1e-9
+    )
 
 
 def test_corners_of_the_image_are_0_and_1000_in_thousandths() -> None:
@@ -189,7 +193,10 @@ def test_four_numbers_are_a_box(text: str, box: Box) -> None:
         ((90, 90, 999, 999), (180, 45, 200, 50)),
         ((20, 20, 10, 30), None),  # inside out
         ((100, 0, 120, 50), None),  # beside the frame
-        ((10, 10, 10, 20), None),  # no width
+        ((10, 10, 10, 20), (20, 5, 22, 10)),  # no width: one unit
+        ((100, 10, 100, 10), (198, 5, 200, 5.5)),  # the last unit at the right edge
+        ((101, 10, 101, 20), None),
+        ((-1, 10, -1, 20), None),
     ],
 )
 def test_a_decoded_box_ends_inside_the_frame(resized: Box, box: Box | None) -> None:

@@ -189,6 +189,9 @@ def test_a_box_without_a_mask_is_filled() -> None:
 
     reports = track(NoMask([HERE], [HERE]), 1)
     assert np.array_equal(reports[0].mask, filled(HERE))
+    narrow = (10.4, 20.4, 10.49, 23.0)  # a unit of the resized image can be less than a pixel
+    reports = track(NoMask([narrow], [narrow]), 1)
+    assert np.array_equal(reports[0].mask, filled((10, 20, 11, 23)))
 
 
 @pytest.mark.parametrize("repeat_last", [True, False])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.files import inside
-from data_prep.geometry import Box, Size, clamp, rescale
+from data_prep.geometry import Box, Size, clamp, is_inside, rescale, round_box
 from data_prep.prompts import BUILT_IN, Contract, counted_size, read_contract
 from data_prep.sampling.lines import PairPlan
 
@@ -89,15 +89,14 @@ def check(form: str, contract: Contract, coordinates: str, fill: bool) -> None:
 
 
 def counted(box_xyxy: Box, frame: Size, resized: Size, coordinates: str) -> Box:
-    """A box in pixels of a frame, its part inside it, in what `coordinates` (of prompts) say.
+    """A box in pixels of a frame, its part inside it, in whole units of `coordinates` (of prompts).
 
-    Raises UserError where, in whole numbers, nothing of it is left.
+    At least one unit wide and high, as in `answer_text`. Raises UserError where no part of it is inside.
     """
-    box = rescale(clamp(box_xyxy, frame), frame, counted_size(coordinates, resized, frame))
-    left, top, right, bottom = map(round, box)
-    if left >= right or top >= bottom:
-        raise UserError(f"its box lies outside the frame or is too small for coordinates={coordinates}")
-    return box
+    if not is_inside(box_xyxy, frame):
+        raise UserError("its box lies outside the frame")
+    size = counted_size(coordinates, resized, frame)
+    return round_box(rescale(clamp(box_xyxy, frame), frame, size), size)
 
 
 def plain_words(words: str) -> str:

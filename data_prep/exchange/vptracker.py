@@ -15,7 +15,7 @@ from configs.errors import UserError
 from data_prep.exchange.forms import IMAGE
 from data_prep.exchange.plan import ExportPlan, counted, plain_words
 from data_prep.frames import image_size
-from data_prep.geometry import Box, Size, center, clamp, xywh_to_xyxy
+from data_prep.geometry import Box, Size, center, round_box, xywh_to_xyxy
 from data_prep.sampling.pairs import Pair
 
 COLOUR, WIDTH = "red", 3  # of the rectangle unless a pair has its own; its trainer gives them to PIL
@@ -86,7 +86,7 @@ def _around(prompt_xyxy: Box, size: Size, scale: int) -> list[int]:
     x, y = center(prompt_xyxy)
     width = max(2.0, (prompt_xyxy[2] - prompt_xyxy[0]) / scale)
     height = max(2.0, (prompt_xyxy[3] - prompt_xyxy[1]) / scale)
-    return _whole(clamp((x - width / 2, y - height / 2, x + width / 2, y + height / 2), size))
+    return _whole(round_box((x - width / 2, y - height / 2, x + width / 2, y + height / 2), size))
 
 
 def _whole(box: Box) -> list[int]:

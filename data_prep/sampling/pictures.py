@@ -7,7 +7,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.frames import read_image
-from data_prep.geometry import Box, Size, clamp, rescale, xywh_to_xyxy
+from data_prep.geometry import Box, Size, clamp, is_inside, rescale, xywh_to_xyxy
 from data_prep.prompts import Contract
 from data_prep.resizing import resize, search_size, template_size
 from data_prep.sampling.pairs import Pair
@@ -63,12 +63,11 @@ def _template(pair: Pair, contract: Contract) -> np.ndarray:
 
 
 def inside_frame(box_xywh: Box, size: Size) -> Box:
-    """The part of a box inside its frame, xyxy. Raises UserError where there is less than a pixel of it."""
-    box = clamp(xywh_to_xyxy(box_xywh), size)
-    left, top, right, bottom = map(round, box)
-    if left >= right or top >= bottom:
-        raise UserError(f"its box {box_xywh} lies outside the frame or is too small")
-    return box
+    """The part of a box inside its frame, xyxy, however small. Raises UserError where there is none."""
+    box_xyxy = xywh_to_xyxy(box_xywh)
+    if not is_inside(box_xyxy, size):
+        raise UserError(f"its box {box_xywh} lies outside the frame")
+    return clamp(box_xyxy, size)
 
 
 def size_of(image: np.ndarray) -> Size:
