@@ -5,7 +5,6 @@ and completed; those of another are refused unless they may be overwritten.
 """
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,10 @@ from configs.errors import UserError
 from data_prep.files import write_whole
 
 FILE = "fingerprint.json"
-CODE = ("configs", "data_prep", "models", "infer")
-ROOT = Path(__file__).resolve().parent.parent
+CODE = ("infer.session", "infer.track_lines", "infer.retelling", "data_prep.frames")
+"""Modules that make results; what they import belongs to the code that results follow from."""
+REPORTS = ("infer.fingerprint", "models.identity")  # imported by them, without any effect on results
 Fingerprint = dict[str, Any]
-
-
-def code_identity() -> str:
-    """A hash of the source that results depend on."""
-    digest = hashlib.sha256()
-    for package in CODE:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def settings_identity(settings: Any) -> Fingerprint:

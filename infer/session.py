@@ -5,12 +5,13 @@ from typing import Any
 
 import torch
 
+from configs.code_identity import code_identity
 from configs.errors import UserError
 from data_prep.prompts import Contract
 from infer.baselines import empty_track, per_frame_tracker
 from infer.config import InferSettings, PerFrameConfig, TrackerConfig
 from infer.engine import Engine
-from infer.fingerprint import Fingerprint, code_identity, settings_identity
+from infer.fingerprint import CODE, REPORTS, Fingerprint, settings_identity
 from infer.requests import StartTrack
 from infer.tracker import referral_tracker
 from models.checkpoint import choose_device, choose_dtype
@@ -48,7 +49,8 @@ def open_session(settings: InferSettings) -> Session:
         "tracker": settings_identity(settings.tracker),
         "device": device.type,
         "dtypes": [str(grounder.model.dtype), str(dtype)],
-        "code": code_identity(),
+        "box_floor": grounder.box_floor,
+        "code": code_identity(CODE, REPORTS),
     }
     return Session(Engine(grounder, mask_head), start, fingerprint)
 

@@ -1,0 +1,88 @@
+"""What code a result follows from: a hash of modules and of all modules of ours that they import.
+
+Imports are read from the source, and nothing is executed. Imports inside functions count. Because only what
+is imported counts, a new reader, report or command does not change the hash. Comments, docstrings and the
+layout of the source do not change it either. `configs` and modules of settings (`config.py`) are left out: their
+values reach the code as settings, and settings are compared by value.
+"""
+
+import ast
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("data_prep", "models", "evaluation", "infer", "train")
+SETTINGS = "config"  # so end the names of modules that hold settings
+
+
+@lru_cache
+def code_identity(entries: tuple[str, ...], left_out: tuple[str, ...] = (), root: Path = ROOT) -> str:
+    """The hash of the modules `entries` (dotted names, as `infer.session`) and of all that they import.
+
+    `left_out` are modules that no result follows from, such as those that report. What only they import is
+    left out too.
+    """
+    digest = hashlib.sha256()
+    for name, tree in sorted(_closure(entries, left_out, root).items()):
+        digest.update(f"{name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def modules_of(entries: tuple[str, ...], left_out: tuple[str, ...] = (), root: Path = ROOT) -> list[str]:
+    """The names of the modules that `code_identity` covers, in order."""
+    return sorted(_closure(entries, left_out, root))
+
+
+def _closure(entries: Sequence[str], left_out: Collection[str], root: Path) -> dict[str, ast.Module]:
+    """The syntax trees of modules and of all that they import, by name."""
+    trees: dict[str, ast.Module] = {}
+    open_names = list(entries)
+    while open_names:
+        name = open_names.pop()
+        path = _path_of(name, root)
+        if name in trees or name in left_out or path is None:
+            continue
+        trees[name] = tree = ast.parse(path.read_bytes(), str(path))
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        open_names += [package, *_imported(tree, package)]
+    return trees
+
+
+def _path_of(name: str, root: Path) -> Path | None:
+    """The source file of a module of ours; None for other names, and for modules of settings."""
+    parts = name.split(".")
+    if parts[0] not in PACKAGES or parts[-1].endswith(SETTINGS):
+        return None
+    path = root.joinpath(*parts)
+    found = (path.with_name(f"{path.name}.py"), path / "__init__.py")
+    return next((each for each in found if each.is_file()), None)
+
+
+def _imported(tree: ast.Module, package: str) -> Iterator[str]:
+    """Every name that may be a module, of the imports anywhere in a module of `package`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """The tree without its docstrings, which are removed in place, and without texts behind attributes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [each for each in node.body if not _is_text(each)] or [ast.Pass()]
+    return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
