@@ -16,5 +16,13 @@ def main(settings: InferSettings) -> int:
     return run(settings)
 
 
+def refuse(settings: InferSettings) -> None:
+    """Raise UserError where `out=` holds the results of a run over something else: it stays as it is."""
+    from infer.checks import check_place
+
+    check_place(settings)
+
+
 if __name__ == "__main__":
-    sys.exit(run_command("infer", main, "Track what the words say; get its mask in every frame."))
+    doc = "Track what the words say; get its mask in every frame."
+    sys.exit(run_command("infer", main, doc, refuse=refuse))

@@ -1,6 +1,7 @@
 """Mistakes in the settings that need no model to be found. Imports no torch: they are told at once."""
 
 from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
 from data_prep.frames import check_video
@@ -9,6 +10,7 @@ from data_prep.index.store import read_about
 from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import check_tracker_id
+from infer.claims import check_out
 from infer.config import InferSettings
 
 WORDS_STAND = {
@@ -40,6 +42,31 @@ def _check_workspace(root: Path, pack: bool) -> None:
     stack = read_config(root).get("stack")
     if pack and isinstance(stack, str):
         check_referral_stack(root / "config.yaml", stack)
+
+
+def tracked_of(settings: InferSettings) -> dict[str, Any]:
+    """What a run tracks: what its `out` folder belongs to (`infer.claims.claim_out`)."""
+    if settings.video is not None:
+        path = Path(settings.video)
+        told: dict[str, Any] = {"video": str(path.resolve())}
+        if path.exists():  # else it is refused when it is opened
+            about = path.stat()
+            told |= {"bytes": about.st_size, "modified_ns": about.st_mtime_ns}
+        return told
+    if settings.data is not None:
+        indexes = str(Path(settings.indexes).resolve())
+        told = {"data": settings.data, "split": settings.split, "indexes": indexes}
+    else:
+        told = {"workspace": str(Path(settings.workspace).resolve()) if settings.workspace else "demo"}
+    return {**told, "tracker_id": settings.tracker_id}
+
+
+def check_place(settings: InferSettings) -> None:
+    """Raise UserError where `out=` holds the results of a run over something else.
+
+    It leaves the folder as it is. What `check_settings` finds is not told here.
+    """
+    check_out(Path(settings.out), tracked_of(settings), settings.overwrite)
 
 
 def prompts_of(settings: InferSettings) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Tracking a split of a data set: boxes as the benchmarks' tools read them, and masks beside them."""
 
-import time
+import dataclasses
 from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
@@ -16,16 +16,13 @@ from data_prep.sequence import PRESENT, Sequence
 from data_prep.votsr.results import read_lines, write_result
 from infer.baselines import empty_track
 from infer.config import InferSettings
-from infer.fingerprint import claim
-from infer.pictures import Pictures
 from infer.requests import StartTrack
 from infer.retelling import retold, words_at
+from infer.run_plan import RunPlan
 from infer.score_line import score_line
-from infer.session import Session, open_session
-from infer.summary import RunSummary, write_summary
-from infer.summary_table import print_table
+from infer.session import Session
+from infer.summary import RunSummary, TrackOutcome
 from infer.track_lines import TrackLines
-from infer.track_run import TrackRun
 
 NO_BOX = "0,0,0,0"  # the target is absent: a box without area, which no protocol takes for a place
 UNNAMED = "the target"  # words for one that is shown by its box alone
@@ -112,33 +109,34 @@ def true_box(sequence: Sequence) -> Box | None:
     return (left, top, right, bottom) if left < right and top < bottom else None
 
 
-def track_data(settings: InferSettings, out: Path) -> int:
-    """Track a split of an indexed data set; the exit status is 0 only where every track was written."""
+def data_plan(settings: InferSettings) -> RunPlan:
+    """A split of an indexed data set as a run. Raises UserError where there is no such index."""
     assert settings.data is not None
     index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
-    session = open_session(settings)
     folder = Path(settings.results) / f"{settings.data}-{settings.split}" / settings.tracker_id
-    told = {"data": index.about.state, "first_box": settings.first_box}
-    claim(folder, session.fingerprint | told, settings.overwrite)
-    pictures = Pictures(out) if settings.overlay else None
-    run = TrackRun(Indexed(index), DataStore(folder, session, settings.first_box), session.engine, pictures)
-    started = time.monotonic()
-    run.run()
-    seconds = time.monotonic() - started
-    warnings = [f"not in the index: {left.name}: {left.reason}" for left in index.about.left_out]
-    warnings += _silent(run, settings.first_box) + (pictures.warnings if pictures else [])
-    summary = RunSummary(run.outcomes, len(index), seconds, warnings)
-    write_summary(out / "summary.json", summary)
-    sheet = pictures.write_overview() if pictures else None
-    videos = out / "overlays" if sheet else None
-    places = {"boxes": folder, "masks": folder / MASKS, "pictures": sheet, "videos": videos}
-    print_table(summary, {**places, "summary": out / "summary.json", "score it": score_line(settings)})
-    return 1 if summary.failed else 0
+
+    def open_store(session: Session) -> DataStore:
+        return DataStore(folder, session, settings.first_box)
+
+    def complete(summary: RunSummary) -> RunSummary:
+        warnings = [*summary.warnings, *_silent(summary.outcomes, settings.first_box)]
+        return dataclasses.replace(summary, warnings=warnings)
+
+    return RunPlan(
+        Indexed(index),
+        folder,
+        open_store,
+        identity={"data": index.about.state, "first_box": settings.first_box},
+        warnings=[f"not in the index: {left.name}: {left.reason}" for left in index.about.left_out],
+        complete=complete,
+        places={"boxes": folder, "masks": folder / MASKS},
+        hints={"score it": score_line(settings)},
+    )
 
 
-def _silent(run: TrackRun, first_box: bool) -> list[str]:
+def _silent(outcomes: Iterable[TrackOutcome], first_box: bool) -> list[str]:
     """A warning where sequences have no words, and so nothing was followed in them."""
-    names = [outcome.sequence for outcome in run.outcomes if not outcome.prompt and not outcome.failure]
+    names = [outcome.sequence for outcome in outcomes if not outcome.prompt and not outcome.failure]
     if not names or first_box:
         return []
     told = f"{len(names)} sequences have no words and are absent throughout, the first {names[0]}"

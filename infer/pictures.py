@@ -1,18 +1,19 @@
 """The pictures of a run, made while it tracks: a video per track and contact sheets.
 
-Pictures that fail (a full disk, say) are told as a warning, once a sequence, and cost no result.
+Pictures that fail, for whatever reason (a full disk, say), are told as a warning, once a sequence, and cost
+no result.
 """
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from configs.errors import UserError
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash
 from infer.contact_sheet import ContactSheet, Overview
 from infer.drawing import draw_report, resized
 from infer.engine import Step
+from infer.failures import reason_of
 from infer.video_writer import MAX_WIDTH, VideoWriter
 
 
@@ -41,8 +42,8 @@ class Pictures:
         path = self.out / "contact_sheet.png"
         try:
             self._overview.write(path)
-        except UserError as fault:
-            self.warnings.append(str(fault))
+        except Exception as fault:
+            self.warnings.append(f"no contact sheet: {reason_of(fault)}")
             return None
         return path
 
@@ -98,7 +99,12 @@ class SequencePictures:
             return
         try:
             action()
-        except UserError as fault:
+        except Exception as fault:
             self._failed = True
-            self._pictures.warnings.append(f"no pictures of {self._name}: {fault}")
-            self._stack.__exit__(UserError, fault, None)
+            self._pictures.warnings.append(f"no pictures of {self._name}: {reason_of(fault)}")
+            self._discard(fault)
+
+    def _discard(self, fault: Exception) -> None:
+        """Remove what was begun; that a writer in disorder fails once more says nothing new."""
+        with suppress(Exception):
+            self._stack.__exit__(type(fault), fault, None)

@@ -69,6 +69,16 @@ class RunProgress:
         self._done += track_frames
         self._tell(always=False)
 
+    def skip(self, track_frames: int) -> None:
+        """So many track-frames need not be done here: another run has done them."""
+        self._total -= track_frames
+
+    def waiting(self, name: str) -> None:
+        """Another run tracks this sequence; this one waits for it."""
+        self._close_tracks()
+        self._name = f"waiting for another run: {one_line(name)}"
+        self._tell(always=True)
+
     def _close_tracks(self) -> None:
         self._tracks_done, self._tracks_open = self._tracks_done + self._tracks_open, 0
 
@@ -98,7 +108,9 @@ class RunProgress:
     def _refresh(self) -> None:
         assert self._bar is not None
         task = self._bar.task_ids[0]
-        self._bar.update(task, completed=self._done, tracks=self._tracks(), description=self._name)
+        self._bar.update(
+            task, total=self._total, completed=self._done, tracks=self._tracks(), description=self._name
+        )
 
     def _make_bar(self) -> Progress:
         bar = Progress(

@@ -3,26 +3,21 @@
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
 
-from configs.errors import UserError
-from data_prep.votsr.pack import pack
-from data_prep.votsr.trackers_ini import ensure_tracker
-from data_prep.votsr.workspace import Workspace, read_workspace
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
-from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
-from evaluation.votsr_toolkit import toolkit_accuracy
+from infer.checks import tracked_of
+from infer.claims import Claim, claim_out, claim_results
 from infer.config import InferSettings
-from infer.data_run import track_data
-from infer.fingerprint import claim
+from infer.data_run import data_plan
 from infer.pictures import Pictures
-from infer.session import open_session
-from infer.summary import Figures, RunSummary, TrackOutcome, write_summary
+from infer.run_plan import RunPlan
+from infer.session import Session, open_session
+from infer.summary import RunSummary, write_summary
 from infer.summary_table import print_table
 from infer.track_run import TrackRun
-from infer.video_run import track_video
-from infer.votsr_run import VotsrStore, problems_of
+from infer.video_run import video_plan
+from infer.votsr_run import workspace_plan
 
 DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
 
@@ -30,17 +25,20 @@ DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
 def run(settings: InferSettings) -> int:
     """Track what the settings name; the exit status is 0 only where every track was written and packed.
 
-    The settings are those that `infer.checks.check_settings` lets pass.
+    The settings are those that `infer.checks.check_settings` lets pass. Raises UserError where another
+    run works in the same folders with other settings, or has left results there that this one would mix
+    with its own.
     """
     out = Path(settings.out)
-    if settings.video is not None:
-        return track_video(settings, out)
-    if settings.data is not None:
-        return track_data(settings, out)
-    if settings.workspace is None:
-        settings = _demo(settings, out)
-    assert settings.workspace is not None
-    return _run_workspace(settings, read_workspace(Path(settings.workspace)), out)
+    is_demo = not (settings.workspace or settings.video or settings.data)
+    with claim_out(out, tracked_of(settings), settings.overwrite, alone=is_demo):
+        if is_demo:
+            settings = _demo(settings, out)
+        plan = _plan(settings, out)
+        session = open_session(settings)
+        fingerprint = {**session.fingerprint, **plan.identity}
+        with claim_results(plan.results, fingerprint, settings.overwrite) as claim:
+            return _run(plan, session, claim, out, settings.overlay)
 
 
 def _demo(settings: InferSettings, out: Path) -> InferSettings:
@@ -52,71 +50,41 @@ def _demo(settings: InferSettings, out: Path) -> InferSettings:
     return dataclasses.replace(settings, workspace=str(root), overwrite=True)
 
 
-def _run_workspace(settings: InferSettings, workspace: Workspace, out: Path) -> int:
-    session = open_session(settings)
-    claim(workspace.root / "results" / settings.tracker_id, session.fingerprint, settings.overwrite)
-    ensure_tracker(workspace.root / "trackers.ini", settings.tracker_id)
-    pictures = Pictures(out) if settings.overlay else None
-    store = VotsrStore(workspace.root, settings.tracker_id, session)
-    tracking = TrackRun(workspace.sequences, store, session.engine, pictures, problems_of(workspace))
+def _plan(settings: InferSettings, out: Path) -> RunPlan:
+    if settings.video is not None:
+        return video_plan(settings, out)
+    if settings.data is not None:
+        return data_plan(settings)
+    return workspace_plan(settings)
+
+
+def _run(plan: RunPlan, session: Session, claim: Claim, out: Path, overlay: bool) -> int:
+    """Track, complete and tell; the exit status."""
+    pictures = Pictures(out) if overlay else None
+    tracking = TrackRun(
+        plan.sequences, plan.open_store(session), session.engine, pictures, claim, list(plan.problems)
+    )
     started = time.monotonic()
     tracking.run()
     seconds = time.monotonic() - started
-    warnings = [*workspace.warnings, *(pictures.warnings if pictures else [])]
-    summary = RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings)
-    summary = _scored(summary, workspace, settings.tracker_id)
-    summary = _packed(summary, workspace, settings)
-    _tell(summary, pictures, out)
-    wanted = settings.pack and summary.zip is None
-    return 1 if summary.failed or wanted else 0
+    picture_warnings = pictures.warnings if pictures else []
+    warnings = [*plan.warnings, *claim.warnings, *picture_warnings]
+    summary = plan.complete(RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings))
+    _tell(plan, summary, pictures, out)
+    incomplete = (plan.needs_zip and summary.zip is None) or (plan.needs_pictures and picture_warnings)
+    return 1 if summary.failed or incomplete else 0
 
 
-def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSummary:
-    """The summary with the figures of the results, where there is truth and every track is written."""
-    if summary.failed:
-        return summary
-    try:
-        figures = referral_figures(workspace.root, tracker_id)
-        official = toolkit_accuracy(workspace.root, tracker_id)
-    except UserError as fault:
-        return dataclasses.replace(summary, warnings=[*summary.warnings, f"not scored: {fault}"])
-    if official["accuracy"] is None:
-        return summary
-    return dataclasses.replace(
-        summary,
-        outcomes=[_with_score(outcome, figures) for outcome in summary.outcomes],
-        figures=dataclasses.replace(Figures.of(figures), referral_accuracy=official["accuracy"]),
-        sequences=Figures.of_sequences(figures),
-        references={
-            "all absent": Figures.of(all_absent_row(workspace.root)),
-            "true boxes, filled": Figures.of(true_boxes_row(workspace.root)),
-        },
-    )
-
-
-def _with_score(outcome: TrackOutcome, figures: dict[str, Any]) -> TrackOutcome:
-    prompts = figures["sequences"].get(outcome.sequence, {}).get("prompts", {})
-    return dataclasses.replace(outcome, score=prompts.get(outcome.prompt, {}).get("accuracy"))
-
-
-def _packed(summary: RunSummary, workspace: Workspace, settings: InferSettings) -> RunSummary:
-    """The summary with the verified zip, if one is wanted and every track is written."""
-    if not settings.pack or summary.failed:
-        return summary
-    try:
-        return dataclasses.replace(summary, zip=pack(workspace.root, settings.tracker_id))
-    except UserError as fault:
-        return dataclasses.replace(summary, warnings=[*summary.warnings, f"not packed: {fault}"])
-
-
-def _tell(summary: RunSummary, pictures: Pictures | None, out: Path) -> None:
-    """Write the summary and print the table."""
+def _tell(plan: RunPlan, summary: RunSummary, pictures: Pictures | None, out: Path) -> None:
+    """Write the overview and the summary, and print the table."""
     sheet = pictures.write_overview() if pictures else None
     places: dict[str, Path | str | None] = {
         "zip": summary.zip,
+        **plan.places,
         "pictures": sheet,
         "videos": out / "overlays" if sheet else None,
         "summary": out / "summary.json",
+        **plan.hints,
     }
     write_summary(out / "summary.json", summary)
     print_table(summary, places)

@@ -1,69 +1,67 @@
 """A run over sequences: every track that has no result yet, one sequence after the other."""
 
 import time
+from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from configs.errors import UserError
 from data_prep.sequence import Sequence
+from infer.claims import Claim
 from infer.engine import Engine
+from infer.failures import free_memory, reason_of
 from infer.pictures import Pictures
 from infer.progress import RunProgress
-from infer.requests import StartTrack
 from infer.summary import TrackOutcome
 from infer.track_lines import TrackLines, take_down
-
-
-class TrackStore(Protocol):
-    """Which tracks a sequence has, how they begin, and where their results lie."""
-
-    def prompts(self, sequence: Sequence) -> Sequences[str]:
-        """The tracks of a sequence by their words."""
-        ...
-
-    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
-        """Words and how to start their track."""
-        ...
-
-    def absent(self, sequence: Sequence, prompt: str) -> int | None:
-        """Frames without the target in a result that is there and whole; None where there is none."""
-        ...
-
-    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
-        """Write a result, whole or not at all. Raises UserError where the disk refuses."""
-        ...
+from infer.track_store import TrackStore
 
 
 @dataclass
 class TrackRun:
-    """One run; `outcomes` fills as tracks end. Sequences are looked up anew each time they are needed."""
+    """One run; `outcomes` fills as tracks end. Sequences are looked up anew each time they are needed.
+
+    `claim` is of the folder of results: another run that works there shares the sequences with this one.
+    """
 
     sequences: Sequences[Sequence]
     store: TrackStore
     engine: Engine
     pictures: Pictures | None
+    claim: Claim
     outcomes: list[TrackOutcome] = field(default_factory=list)
 
     def run(self) -> None:
-        """Track what is left; a sequence that fails is reported and the others go on."""
+        """Track what is left; a sequence that fails is reported and the others go on.
+
+        Sequences that another run tracks are left to the end. Then this one waits for each, so that all
+        results are there when it ends, and tracks what the other did not finish.
+        """
         todo: list[tuple[int, list[str]]] = []
         track_frames = 0
-        for number, sequence in enumerate(self.sequences):
-            if left := self._left(sequence):
+        for number in range(len(self.sequences)):
+            sequence = self._sequence(number)
+            if sequence and (left := self._left(sequence, self.store.prompts(sequence))):
                 todo.append((number, left))
                 track_frames += len(sequence.frames) * len(left)
         with RunProgress(track_frames, sum(len(left) for _, left in todo)) as progress:
-            for number, left in todo:
-                sequence = self.sequences[number]
-                progress.sequence(sequence.name, len(left))
-                self._track(sequence, left, progress)
+            elsewhere = [(number, left) for number, left in todo if not self._begin(number, left, progress)]
+            for number, left in elsewhere:
+                self._begin(number, left, progress, wait=True)
 
-    def _left(self, sequence: Sequence) -> list[str]:
+    def _sequence(self, number: int) -> Sequence | None:
+        """A sequence; None, and a failure, where it cannot be looked up."""
+        try:
+            return self.sequences[number]
+        except Exception as fault:
+            self.outcomes.append(failed(f"sequence {number + 1}", None, reason_of(fault)))
+            return None
+
+    def _left(self, sequence: Sequence, prompts: Iterable[str]) -> list[str]:
         """The prompts of a sequence that have no whole result; those that have one count as written."""
         left = []
-        for prompt in self.store.prompts(sequence):
+        for prompt in prompts:
             absent = self.store.absent(sequence, prompt)
             if absent is None:
                 left.append(prompt)
@@ -71,34 +69,63 @@ class TrackRun:
                 self._done(sequence, prompt, absent, seconds=0.0, kept=True)
         return left
 
+    def _begin(self, number: int, prompts: list[str], progress: RunProgress, wait: bool = False) -> bool:
+        """Track what is left of a sequence; False, and nothing is done, while another run tracks it."""
+        sequence = self._sequence(number)
+        if sequence is None:
+            return True
+        if wait:
+            progress.waiting(sequence.name)
+        with self.claim.sequence(sequence.name, wait) as is_mine:
+            if not is_mine:
+                return False
+            left = self._left(sequence, prompts)  # another run may have ended it meanwhile
+            progress.skip(len(sequence.frames) * (len(prompts) - len(left)))
+            progress.sequence(sequence.name, len(prompts))
+            if left:
+                self._track(sequence, left, progress)
+        return True
+
     def _track(self, sequence: Sequence, prompts: list[str], progress: RunProgress) -> None:
-        """Track one sequence's prompts together; a frame that cannot be read fails them all."""
+        """Track one sequence's prompts together; what goes wrong in it fails them all, and only them."""
         started = time.monotonic()
         tracks = [TrackLines() for _ in prompts]
-        pictures = self.pictures.of_sequence(sequence, prompts) if self.pictures else nullcontext()
+        reason = ""
         try:
-            with pictures as drawn:
-                jobs = [self.store.job(sequence, prompt) for prompt in prompts]
-                for step in self.engine.run(sequence.frames, jobs):
-                    take_down(step, tracks)
-                    if drawn:
-                        drawn.add(step)
-                    progress.advance(len(prompts))
-                if drawn:
-                    drawn.finish()
-        except UserError as fault:
-            self.outcomes += [failed(sequence.name, prompt, str(fault)) for prompt in prompts]
+            self._follow(sequence, prompts, tracks, progress)
+        except Exception as fault:
+            reason = reason_of(fault)
+        if reason:  # the exception, and with it all that its frames held, is gone here
+            free_memory()
+            self.outcomes += [failed(sequence.name, prompt, reason) for prompt in prompts]
             return
         seconds = (time.monotonic() - started) / len(prompts)
         for prompt, track in zip(prompts, tracks, strict=True):
             self._write(sequence, prompt, track, seconds)
 
+    def _follow(
+        self, sequence: Sequence, prompts: list[str], tracks: list[TrackLines], progress: RunProgress
+    ) -> None:
+        """Run the engine over a sequence, drawing as it goes."""
+        if not len(sequence.frames):
+            raise UserError(f"{sequence.name}: holds no frames; restore them or leave it out")
+        pictures = self.pictures.of_sequence(sequence, prompts) if self.pictures else nullcontext()
+        with pictures as drawn:
+            jobs = [self.store.job(sequence, prompt) for prompt in prompts]
+            for step in self.engine.run(sequence.frames, jobs):
+                take_down(step, tracks)
+                if drawn:
+                    drawn.add(step)
+                progress.advance(len(prompts))
+            if drawn:
+                drawn.finish()
+
     def _write(self, sequence: Sequence, prompt: str, track: TrackLines, seconds: float) -> None:
         """Write one track's result; a disk that refuses fails this track alone."""
         try:
             self.store.write(sequence, prompt, track)
-        except UserError as fault:
-            self.outcomes.append(failed(sequence.name, prompt, str(fault)))
+        except Exception as fault:
+            self.outcomes.append(failed(sequence.name, prompt, reason_of(fault)))
             return
         self._done(sequence, prompt, track.absent, seconds)
 

@@ -1,54 +1,92 @@
-"""The tracks and results of a VOTSr workspace."""
+"""Tracking a VOTSr workspace: its tracks and results, their figures, and the zip."""
 
-from dataclasses import dataclass
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
 from data_prep.sequence import Sequence
-from data_prep.votsr.regions import ABSENT
-from data_prep.votsr.results import read_lines, result_path, write_result
-from data_prep.votsr.workspace import Workspace
-from infer.requests import StartTrack
+from data_prep.votsr.pack import pack
+from data_prep.votsr.results import result_path
+from data_prep.votsr.trackers_ini import ensure_tracker
+from data_prep.votsr.workspace import Workspace, read_workspace
+from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
+from evaluation.votsr_toolkit import toolkit_accuracy
+from infer.claims import locked
+from infer.config import InferSettings
+from infer.run_plan import RunPlan
 from infer.session import Session
-from infer.summary import TrackOutcome
-from infer.track_lines import TrackLines
+from infer.summary import Figures, RunSummary, TrackOutcome
 from infer.track_run import failed
+from infer.track_store import MaskStore
 
 
-@dataclass(frozen=True)
-class VotsrStore:
-    """Every prompt of a sequence is a track; a result file holds a line a frame."""
+def workspace_plan(settings: InferSettings) -> RunPlan:
+    """A workspace as a run. Raises UserError where it cannot be read."""
+    assert settings.workspace is not None
+    workspace = read_workspace(Path(settings.workspace))
+    root, tracker_id = workspace.root, settings.tracker_id
 
-    root: Path
-    tracker_id: str
-    session: Session
+    def path_of(sequence: Sequence, prompt: str) -> Path:
+        return result_path(root, tracker_id, sequence.name, prompt)
 
-    def prompts(self, sequence: Sequence) -> list[str]:
-        """Each prompt once: only empty ones can repeat, and all of them share one result file."""
-        return list(dict.fromkeys(sequence.prompts))
+    def open_store(session: Session) -> MaskStore:
+        with locked(root / "trackers.ini"):
+            ensure_tracker(root / "trackers.ini", tracker_id)
+        return MaskStore(session, path_of)
 
-    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:  # noqa: ARG002
-        """Words and how to start their track: nothing but the words is known."""
-        return self.session.job(prompt)
+    def complete(summary: RunSummary) -> RunSummary:
+        return _packed(_scored(summary, workspace, tracker_id), workspace, settings)
 
-    def absent(self, sequence: Sequence, prompt: str) -> int | None:
-        """See `TrackStore`; what is no whole result is tracked again and replaced."""
-        path = self._path(sequence, prompt)
-        if not path.is_file():
-            return None
-        try:
-            return read_lines(path, len(sequence.frames)).count(ABSENT)
-        except UserError:
-            return None
-
-    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
-        """See `TrackStore`."""
-        write_result(self._path(sequence, prompt), track.masks, len(sequence.frames))
-
-    def _path(self, sequence: Sequence, prompt: str) -> Path:
-        return result_path(self.root, self.tracker_id, sequence.name, prompt)
+    return RunPlan(
+        workspace.sequences,
+        root / "results" / tracker_id,
+        open_store,
+        problems=problems_of(workspace),
+        warnings=workspace.warnings,
+        complete=complete,
+        needs_zip=settings.pack,
+    )
 
 
 def problems_of(workspace: Workspace) -> list[TrackOutcome]:
     """What of a workspace cannot be tracked."""
     return [failed(problem.sequence, problem.prompt, problem.reason) for problem in workspace.problems]
+
+
+def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSummary:
+    """The summary with the figures of the results, where there is truth and every track is written."""
+    if summary.failed:
+        return summary
+    try:
+        figures = referral_figures(workspace.root, tracker_id)
+        official = toolkit_accuracy(workspace.root, tracker_id)
+    except UserError as fault:
+        return dataclasses.replace(summary, warnings=[*summary.warnings, f"not scored: {fault}"])
+    if official["accuracy"] is None:
+        return summary
+    return dataclasses.replace(
+        summary,
+        outcomes=[_with_score(outcome, figures) for outcome in summary.outcomes],
+        figures=dataclasses.replace(Figures.of(figures), referral_accuracy=official["accuracy"]),
+        sequences=Figures.of_sequences(figures),
+        references={
+            "all absent": Figures.of(all_absent_row(workspace.root)),
+            "true boxes, filled": Figures.of(true_boxes_row(workspace.root)),
+        },
+    )
+
+
+def _with_score(outcome: TrackOutcome, figures: dict[str, Any]) -> TrackOutcome:
+    prompts = figures["sequences"].get(outcome.sequence, {}).get("prompts", {})
+    return dataclasses.replace(outcome, score=prompts.get(outcome.prompt, {}).get("accuracy"))
+
+
+def _packed(summary: RunSummary, workspace: Workspace, settings: InferSettings) -> RunSummary:
+    """The summary with the verified zip, if one is wanted and every track is written."""
+    if not settings.pack or summary.failed:
+        return summary
+    try:
+        return dataclasses.replace(summary, zip=pack(workspace.root, settings.tracker_id))
+    except UserError as fault:
+        return dataclasses.replace(summary, warnings=[*summary.warnings, f"not packed: {fault}"])

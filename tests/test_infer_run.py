@@ -206,7 +206,7 @@ def test_a_full_disk_leaves_no_half_result(
 ) -> None:
     root = make_workspace(tmp_path / "ws", names=["ball"])
 
-    monkeypatch.setattr("infer.votsr_run.write_result", _failing_write)
+    monkeypatch.setattr("infer.track_store.write_result", _failing_write)
     status, summary = run(settings)
     assert status == 1 and len(summary["failed"]) == 2
     assert results(root) == {}
@@ -216,21 +216,65 @@ def _failing_write(path: Path, _lines: list[str], _num_frames: int) -> None:
     raise UserError(f"{path}: cannot be written (No space left on device); make room")
 
 
-def test_a_video_is_tracked_by_its_prompts(settings: InferSettings, tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mp4"
-    with av.open(str(clip), "w") as container:
+def make_video(path: Path, levels: tuple[int, ...] = (50, 120, 200)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for level in (50, 120, 200):
+        for level in levels:
             picture = np.full((SIZE[1], SIZE[0], 3), level, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-    status, summary = run(settings, workspace=None, video=str(clip), prompt="the cup; the ball")
+    return path
+
+
+def masks(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((out / "masks").glob("*.txt"))}
+
+
+def test_a_video_is_tracked_by_its_prompts(settings: InferSettings, tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mp4")
+    status, summary = run(settings, workspace=None, video=str(clip), prompt="the cup; the ball", overlay=True)
     assert status == 0 and summary["tracks"] == 2 and summary["zip"] is None
     videos = sorted((tmp_path / "out" / "overlays").glob("*.mp4"))
     assert [len(VideoFrames.open(video)) for video in videos] == [3, 3]
-    masks = sorted((tmp_path / "out" / "masks").glob("*.txt"))
-    assert [len(read_lines(path)) for path in masks] == [3, 3]
+    results = sorted((tmp_path / "out" / "masks").glob("*.txt"))
+    assert [len(read_lines(path)) for path in results] == [3, 3]
+
+
+def test_a_video_goes_on_with_the_prompts_that_have_no_result(
+    settings: InferSettings, tmp_path: Path
+) -> None:
+    video = str(make_video(tmp_path / "clip.mp4"))
+    run(settings, workspace=None, video=video, prompt="the cup; the ball")
+    first = masks(tmp_path / "out")
+    kept, lost = sorted((tmp_path / "out" / "masks").glob("*.txt"))
+    lost.unlink()
+    written_at = kept.stat().st_mtime_ns
+    status, summary = run(settings, workspace=None, video=video, prompt="the cup; the ball")
+    assert status == 0 and summary["written"] == 2 and summary["track_frames"] == 3
+    assert masks(tmp_path / "out") == first and kept.stat().st_mtime_ns == written_at
+
+
+def test_a_video_of_the_same_name_does_not_replace_the_first(settings: InferSettings, tmp_path: Path) -> None:
+    one, two = (make_video(tmp_path / name / "IMG_0001.mp4") for name in "ab")
+    run(settings, workspace=None, video=str(one), prompt="the cup", overlay=True)
+    first = masks(tmp_path / "out")
+    with pytest.raises(UserError, match=rf"video={one}.*overwrite=true"):
+        run(settings, workspace=None, video=str(two), prompt="the ball")
+    assert masks(tmp_path / "out") == first
+    status, _ = run(settings, workspace=None, video=str(two), prompt="the ball", overwrite=True, overlay=True)
+    assert status == 0
+    assert len(masks(tmp_path / "out")) == len(list((tmp_path / "out" / "overlays").glob("*.mp4"))) == 1
+
+
+def test_workspaces_of_one_folder_name_do_not_share_pictures(settings: InferSettings, tmp_path: Path) -> None:
+    make_workspace(tmp_path / "ws", names=["ball"])
+    other = make_workspace(tmp_path / "other" / "ws", names=["ball"])
+    run(settings)
+    with pytest.raises(UserError, match="out"):
+        run(settings, workspace=str(other))
+    assert results(other) == {}
 
 
 def test_a_video_needs_words(settings: InferSettings) -> None:

@@ -1,0 +1,267 @@
+"""Claims of folders: whose results a folder holds, which runs work there, and who tracks which sequence.
+
+    claim = claim_results(folder, fingerprint, overwrite=False)
+    with claim:
+        with claim.sequence("ball") as is_mine: ...
+
+Locks are `flock`'s: the system releases them when a process ends, however it ends, so the lock of a dead
+process never stands in the way. Linux passes them on over NFS. A lock file is removed by the last process
+that holds it. After a kill, the next run that is alone in the folder removes the lock files and the
+half-written `.part-*` files that were left.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from configs.errors import UserError
+from data_prep.files import write_whole, writing
+
+FINGERPRINT = "fingerprint.json"  # beside results: what they follow from
+RUN = "run.json"  # in `out`: what is tracked there
+OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
+GATE, IN_USE, SEQUENCE = ".lock-claim", ".lock-run", ".lock-sequence-"
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of a file system without them
+Identity = Mapping[str, Any]
+
+
+class FileLock:
+    """A lock on a file that is made for it. Where the file system has no locks, it always succeeds."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_real = True
+        self._handle: int | None = None
+
+    def acquire(self, shared: bool = False, wait: bool = False) -> bool:
+        """Take the lock; False where another process holds it and `wait` is false. Raises UserError."""
+        kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+        while True:
+            with writing(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(handle, kind)
+                self.is_real = True
+            except OSError as fault:
+                if fault.errno not in NO_LOCKS:
+                    os.close(handle)
+                    if isinstance(fault, BlockingIOError):
+                        return False
+                    raise UserError(f"{self.path}: cannot be locked ({fault.strerror})") from None
+                self.is_real = False
+            except BaseException:  # Ctrl-C while it waits
+                os.close(handle)
+                raise
+            if self._is_current(handle):
+                self._handle = handle
+                return True
+            os.close(handle)  # its last holder removed it between open and flock
+
+    def share(self) -> None:
+        """Make an exclusive lock a shared one."""
+        assert self._handle is not None
+        if self.is_real:
+            fcntl.flock(self._handle, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """Give the lock back; the file is removed unless another process holds it."""
+        if self._handle is None:
+            return
+        handle, self._handle = self._handle, None
+        try:
+            if self.is_real:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.path.unlink(missing_ok=True)
+        except OSError:  # held by another process, or the folder is gone: nothing of ours stays
+            pass
+        finally:
+            os.close(handle)
+
+    def _is_current(self, handle: int) -> bool:
+        """Whether the path still names the opened file."""
+        try:
+            return os.path.samestat(os.fstat(handle), self.path.stat())
+        except OSError:
+            return False
+
+
+class Claim:
+    """A folder that this run works in, until the `with` block ends; other runs of it may work there too."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._in_use = FileLock(folder / IN_USE)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user should know of the locks."""
+        if self._in_use.is_real:
+            return []
+        return [f"{self.folder}: its file system has no locks; start no second run there meanwhile"]
+
+    @contextmanager
+    def sequence(self, name: str, wait: bool = False) -> Iterator[bool]:
+        """Yield whether a sequence is this run's to track: False while another run tracks it.
+
+        With `wait` it is this run's as soon as the other one is done with it.
+        """
+        number = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        lock = FileLock(self.folder / f"{SEQUENCE}{number}")
+        is_mine = lock.acquire(wait=wait)
+        try:
+            yield is_mine
+        finally:
+            lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._in_use.release()
+
+    def begin(self, claim: Callable[[], None], alone: bool, clash: Callable[[], str | None]) -> None:
+        """Join the runs that work in the folder, or `claim` it where there are none.
+
+        `alone`: refuse where another run works there. `clash` says how those that work there differ.
+        """
+        gate = FileLock(self.folder / GATE)
+        gate.acquire(wait=True)  # between check and claim nobody else may check
+        try:
+            if self._in_use.acquire():
+                try:
+                    claim()
+                except BaseException:
+                    self._in_use.release()
+                    raise
+                self._in_use.share()
+                return
+            difference = clash()
+            if alone or difference:
+                told = f" ({difference})" if difference else ""
+                raise UserError(f"{self.folder}: another run works there{told}; wait for its end")
+            self._in_use.acquire(shared=True, wait=True)
+        finally:
+            gate.release()
+
+
+def claim_results(folder: Path, fingerprint: Identity, overwrite: bool) -> Claim:
+    """Make a results folder this run's own; what is left in it then is this run's and may be kept.
+
+    With `overwrite` results that are there are removed first, so that a run that stops half-way never
+    leaves some of each. Raises UserError, naming the keys that differ, where there are results of
+    another fingerprint (or of none) and `overwrite` is false, and where another run works there that
+    has another fingerprint, or whose results would be overwritten.
+    """
+    path = folder / FINGERPRINT
+    wanted = _as_read(fingerprint)
+
+    def take() -> None:
+        results = list(folder.rglob("*.txt"))
+        held = read_identity(path)
+        if results and not overwrite and held != wanted:
+            differing = _differing(held, wanted) if held else "their fingerprint.json is missing"
+            raise UserError(
+                f"{folder}: holds results of another run ({differing}); "
+                "take another tracker_id= or overwrite=true"
+            )
+        _remove([*_left_behind(folder, "**/"), *(results if overwrite else [])])
+        write_whole(path, json.dumps(wanted, indent=2) + "\n")
+
+    def clash() -> str | None:
+        held = read_identity(path)
+        return None if held == wanted else _differing(held or {}, wanted)
+
+    claim = Claim(folder)
+    claim.begin(take, overwrite, clash)
+    return claim
+
+
+def claim_out(out: Path, tracked: Identity, overwrite: bool, alone: bool = False) -> Claim:
+    """Make the folder of pictures and summary this run's own.
+
+    `tracked` says what is tracked. With `overwrite` pictures of something else are removed. Raises
+    UserError where the folder is of something else and `overwrite` is false, and where another run works
+    there that tracks something else, or if this one must be `alone`.
+    """
+    path = out / RUN
+    wanted = _as_read(tracked)
+
+    def take() -> None:
+        check_out(out, wanted, overwrite)
+        left = [path for where in ("", "*/") for path in _left_behind(out, where)]
+        if read_identity(path) not in (None, wanted):
+            left += [path for pattern in OUTPUTS for path in out.glob(pattern)]
+        _remove(left)
+        write_whole(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
+
+    def clash() -> str | None:
+        held = read_identity(path)
+        return None if held == wanted else told(held or {})
+
+    claim = Claim(out)
+    claim.begin(take, alone or overwrite, clash)
+    return claim
+
+
+def check_out(out: Path, tracked: Identity, overwrite: bool) -> None:
+    """Raise UserError where `out` holds what a run over something else wrote, and `overwrite` is false."""
+    held = read_identity(out / RUN)
+    if held is not None and held != _as_read(tracked) and not overwrite:
+        raise UserError(
+            f"{out}: holds the results of another run ({told(held)}); take another out= or overwrite=true"
+        )
+
+
+def told(tracked: Identity) -> str:
+    """What is tracked, in words."""
+    return " ".join(f"{key}={value}" for key, value in tracked.items())
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While this holds, no other process that asks for it changes a file. Raises UserError."""
+    lock = FileLock(path.parent / f".lock-{path.name}")
+    lock.acquire(wait=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _as_read(identity: Identity) -> dict[str, Any]:
+    """An identity as it is read again: tuples are lists."""
+    return dict(json.loads(json.dumps(dict(identity))))
+
+
+def read_identity(path: Path) -> dict[str, Any] | None:
+    """The identity that a file holds; None where there is none that can be read."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _differing(held: Identity, wanted: Identity) -> str:
+    keys = sorted(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
+    return "other " + ", ".join(keys)
+
+
+def _left_behind(folder: Path, where: str) -> list[Path]:
+    """What killed runs left: half-written files, and lock files of sequences. Wanted where no run works."""
+    return [path for name in (".part-*", f"{SEQUENCE}*") for path in folder.glob(where + name)]
+
+
+def _remove(paths: list[Path]) -> None:
+    for path in paths:
+        with writing(path):
+            path.unlink(missing_ok=True)

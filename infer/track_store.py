@@ -1,0 +1,65 @@
+"""Where the tracks of a run come from and where their results lie, for every kind of run."""
+
+from collections.abc import Callable
+from collections.abc import Sequence as Sequences
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from configs.errors import UserError
+from data_prep.sequence import Sequence
+from data_prep.votsr.regions import ABSENT
+from data_prep.votsr.results import read_lines, write_result
+from infer.requests import StartTrack
+from infer.session import Session
+from infer.track_lines import TrackLines
+
+
+class TrackStore(Protocol):
+    """Which tracks a sequence has, how they begin, and where their results lie."""
+
+    def prompts(self, sequence: Sequence) -> Sequences[str]:
+        """The tracks of a sequence by their words."""
+        ...
+
+    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
+        """Words and how to start their track."""
+        ...
+
+    def absent(self, sequence: Sequence, prompt: str) -> int | None:
+        """Frames without the target in a result that is there and whole; None where there is none."""
+        ...
+
+    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
+        """Write a result, whole or not at all. Raises UserError where the disk refuses."""
+        ...
+
+
+@dataclass(frozen=True)
+class MaskStore:
+    """Every prompt of a sequence is a track; its result file, at `path_of`, holds a line a frame."""
+
+    session: Session
+    path_of: Callable[[Sequence, str], Path]
+
+    def prompts(self, sequence: Sequence) -> list[str]:
+        """Each prompt once: only empty ones can repeat, and all of them share one result file."""
+        return list(dict.fromkeys(sequence.prompts))
+
+    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:  # noqa: ARG002
+        """Words and how to start their track: nothing but the words is known."""
+        return self.session.job(prompt)
+
+    def absent(self, sequence: Sequence, prompt: str) -> int | None:
+        """See `TrackStore`; what is no whole result is tracked again and replaced."""
+        path = self.path_of(sequence, prompt)
+        if not path.is_file():
+            return None
+        try:
+            return read_lines(path, len(sequence.frames)).count(ABSENT)
+        except UserError:
+            return None
+
+    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
+        """See `TrackStore`."""
+        write_result(self.path_of(sequence, prompt), track.masks, len(sequence.frames))
