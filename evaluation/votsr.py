@@ -87,8 +87,8 @@ def referral_figures(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
     - `num_pairs`, `num_present`, `num_absent`, `num_said_absent`, `num_absent_right`: the counts.
 
     A figure over nothing is None. Sequences without an annotated frame are named in `without_truth`,
-    what of the workspace could not be read in `problems`. Raises UserError where a result is missing
-    or broken, or the truth cannot be read.
+    what of the workspace could not be read in `problems`; `notes` tell of truth that is no mask. Raises
+    UserError where a result is missing or broken, or the truth cannot be read.
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
@@ -174,4 +174,5 @@ def _figures(
         "sequences": sequences,
         "without_truth": without,
         "problems": [problem.reason for problem in workspace.problems],
+        "notes": [note for _, truth in truths for note in truth.notes],
     }

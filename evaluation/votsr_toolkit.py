@@ -46,7 +46,7 @@ def toolkit_accuracy(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
     with shadow(workspace, tracker_id, stack_text=STACK) as root:
         add_sequences(root, sequences, every_prompt=True)
         for sequence, truth in truths:
-            add_truth(root, sequence.name, truth.files)
+            add_truth(root, sequence.name, truth)
         link_results(workspace, root, tracker_id, sequences)
         report = _run_analysis(root, tracker_id)
     average, parts = report["results"][EXPERIMENT]["results"]

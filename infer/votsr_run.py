@@ -67,6 +67,7 @@ def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSu
         return summary
     return dataclasses.replace(
         summary,
+        warnings=[*summary.warnings, *figures["notes"]],
         outcomes=[_with_score(outcome, figures) for outcome in summary.outcomes],
         figures=dataclasses.replace(Figures.of(figures), referral_accuracy=official["accuracy"]),
         sequences=Figures.of_sequences(figures),

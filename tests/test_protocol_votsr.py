@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from data_prep.votsr.regions import decode_truth
 from data_prep.votsr.results import result_path
 from evaluation.protocols.votsr import evaluate_workspace
 from evaluation.votsr import referral_figures
-from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace
+from tests.votsr_miniature import PROMPTS, SIZE, TRACKER, add_results, add_truth, disc, make_workspace
 from tests.votsr_results_miniature import OTHER, add_other, scored_workspace
 
 
@@ -109,3 +110,46 @@ def test_a_tracker_without_results_and_a_workspace_without_truth(root, tmp_path)
     add_truth(bare / "sequences" / "ball", [None] * 4, [True] * 4)
     with pytest.raises(UserError, match=r"results: holds no <tracker>/baseline"):
         evaluate_workspace(bare)
+
+
+SHAPES = {
+    "ball": ["10,10,20,16", "0,0,0,0", "0", "40.5,30,20,30"],
+    "kite": ["10,10,30,10,30,26,10,26", "nan,nan,nan,nan,nan,nan", "0", "5,5,25,8,12,30"],
+}
+
+
+def test_truth_of_rectangles_and_polygons_is_scored_and_said(tmp_path):
+    """As filled masks, by us and by the toolkit; it would pass them over in the user's own workspace."""
+    root = make_workspace(tmp_path)
+    masks = [disc(20, 18, 9), None, None, disc(20, 18, 9)]
+    for name, lines in SHAPES.items():
+        (root / "sequences" / name / "groundtruth.txt").write_text("\n".join(lines) + "\n")
+        add_results(root, name, masks)
+    told = evaluate_workspace(root)
+    (mine,) = told.trackers
+    for number, lines in enumerate(SHAPES.values()):
+        scores = []
+        for line, found in zip(lines, masks, strict=True):
+            truth = decode_truth(line, SIZE)
+            if truth is not None:
+                said = np.zeros_like(truth) if found is None else found
+                both = (truth | said).sum()
+                scores.append((truth & said).sum() / both if both else 1.0)
+        assert mine.by_sequence["region_similarity"][number] == pytest.approx(100 * np.mean(scores))
+    np.testing.assert_allclose(mine.by_sequence["vot_analysis"], mine.by_sequence["region_similarity"])
+    ball, kite = told.notes
+    assert "ball/groundtruth.txt: line 1 is a rectangle or polygon (3 in all)" in ball
+    assert "kite/groundtruth.txt: line 1 is" in kite
+    assert referral_figures(root, TRACKER)["notes"] == list(told.notes)
+
+
+def test_results_that_are_rectangles_count_as_absence_and_that_is_said(root):
+    path = result_path(root, TRACKER, "ball", PROMPTS[0])
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(["0", *lines[1:]]) + "\n")
+    empty = evaluate_workspace(root, [TRACKER], with_toolkit=False)
+    path.write_text("\n".join(["10,10,20,20", *lines[1:]]) + "\n")
+    box = evaluate_workspace(root, [TRACKER], with_toolkit=False)
+    assert box.trackers[0].overall == pytest.approx(empty.trackers[0].overall, nan_ok=True)
+    (note,) = box.notes
+    assert note.startswith(f"{path}: line 1 is a rectangle or polygon (1 in all); they count as absence")

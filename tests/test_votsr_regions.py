@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from configs.errors import UserError
-from data_prep.votsr.regions import decode_mask, encode_empty, encode_mask
+from data_prep.votsr.regions import decode_mask, decode_truth, encode_empty, encode_mask
 from data_prep.votsr.results import read_result, write_result
 from data_prep.votsr.write import write_truth
 from tests.votsr_miniature import disc
@@ -171,3 +171,42 @@ def test_truth_tells_absent_from_not_annotated(tmp_path):
     write_truth(tmp_path / "groundtruth.txt", masks, [True, True, True, False, False], SIZE)
     lines = (tmp_path / "groundtruth.txt").read_text().splitlines()
     assert lines == ["m4,4,2,1,1,1", encode_empty(SIZE), encode_empty(SIZE), "0", "0"]
+
+
+# ---- truth that is a rectangle or a polygon -----------------------------------------------------
+
+
+def toolkit_filled(line: str) -> np.ndarray:
+    """The pixels of a rectangle or polygon inside the frame, as the toolkit fills it."""
+    from vot.region.io import parse_region
+
+    filled: np.ndarray = parse_region(line).rasterize((0, 0, SIZE[0] - 1, SIZE[1] - 1))
+    return filled.astype(bool)
+
+
+sides = st.one_of(st.integers(-4, 20), st.integers(-40, 200).map(lambda tenths: tenths / 10))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    box=st.tuples(sides, sides, sides.filter(lambda side: side >= 0), sides.filter(lambda side: side >= 0))
+)
+def test_a_rectangle_is_filled_as_the_toolkit_fills_it(box):
+    line = ",".join(map(str, box))
+    assert np.array_equal(decode_truth(line, SIZE), toolkit_filled(line))
+
+
+@settings(max_examples=60, deadline=None)
+@given(points=st.lists(st.tuples(sides, sides), min_size=3, max_size=5))
+def test_a_polygon_is_filled_as_the_toolkit_fills_it(points):
+    line = ",".join(f"{x},{y}" for x, y in points)
+    assert np.array_equal(decode_truth(line, SIZE), toolkit_filled(line))
+
+
+def test_truth_that_says_nothing_of_a_frame_or_is_no_region():
+    for line in ("0", "1", "nan,nan,nan,nan", "1,2,3,nan", "nan,1,2,3,4,5"):
+        assert decode_truth(line, SIZE) is None
+    assert not decode_truth("0,0,0,0", SIZE).any()
+    for line in ("1,2", "1,2,3", "1,2,3,4,5", "1,2,3,inf", "1e300,1,1,1", "x", "", "1,2,-3,4"):
+        with pytest.raises(ValueError, match=r"is no region|is empty|negative side"):
+            decode_truth(line, SIZE)

@@ -63,7 +63,7 @@ def read(entry: Entry) -> Sequence:
 def _with_truth(sequence: Sequence, truth: votsr.Truth | None, count: int) -> Sequence:
     if truth is None:
         return dataclasses.replace(sequence, truth=unknown(count))
-    notes, lines = sequence.notes, len(truth.target)
+    notes, lines = sequence.notes + truth.notes, len(truth.target)
     if lines < count:
         notes += (f"{truth.files.target}: {lines} lines for {count} frames; nothing is known of the last",)
     return dataclasses.replace(sequence, truth=truth_of_masks(_masks(truth, count)), notes=notes)

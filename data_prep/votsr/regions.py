@@ -1,7 +1,8 @@
 """One line of a result or truth file: a mask as the VOT toolkit writes and reads it.
 
 `m<x0>,<y0>,<w>,<h>,<runs>` is a window of the frame, top left corner and size in pixels of the frame, and
-the run lengths of its pixels, row by row, zeros first. Any other line (`0`, a box) is no mask.
+the run lengths of its pixels, row by row, zeros first. Any other line (`0`, a box) is no mask. In a truth
+file `decode_truth` also takes rectangles `x,y,width,height` and polygons `x1,y1,x2,y2,x3,y3,…`.
 
 The toolkit (0.9.0, `vot.region.shapes.Mask`, as it reads) takes a window whose only pixels lie in its
 first column for an empty mask, so a mask one pixel wide, written tight, is lost on the way in.
@@ -20,6 +21,7 @@ from data_prep.geometry import Size
 ABSENT = "0"
 SHOWN = 40  # letters of a faulty line in a message
 LARGEST_WINDOW = 2**30  # pixels: a line that speaks of more is damaged
+FARTHEST = 2**30  # pixels from the frame's corner: no rectangle or polygon reaches there
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,8 @@ def read_runs(line: str) -> Runs | None:
     return Runs(left, top, width, height, np.array(lengths, np.int64))
 
 
-def _check_numbers(line: str) -> None:
+def _check_numbers(line: str) -> list[float]:
+    """The numbers of a line that is no mask."""
     if not line:
         raise ValueError("the line is empty")
     try:
@@ -116,6 +119,52 @@ def _check_numbers(line: str) -> None:
         raise ValueError(f"{_shown(line)} is no region") from None
     if len(numbers) == 1 and not math.isfinite(numbers[0]):  # a code; the toolkit does not get past it
         raise ValueError(f"{_shown(line)} is no region")
+    return numbers
+
+
+def is_shape(line: str) -> bool:
+    """Whether a line is of numbers, more than one: a rectangle or polygon, neither a mask nor a code."""
+    return not line.startswith("m") and "," in line
+
+
+def decode_truth(line: str, size: Size) -> np.ndarray | None:
+    """The mask (height, width; bool) of a line of a truth file; None where the frame is not annotated.
+
+    A rectangle or polygon is filled as the toolkit's `vot.region` does. NaN in it, and a code such as `0`,
+    is a frame without annotation. Raises ValueError as `decode_window` does, and for numbers that are none
+    of these.
+    """
+    if line.startswith("m"):
+        return decode_mask(line, size)
+    numbers = _check_numbers(line)
+    if len(numbers) == 1 or any(map(math.isnan, numbers)):
+        return None
+    if len(numbers) < 4 or len(numbers) % 2 or not all(abs(number) < FARTHEST for number in numbers):
+        raise ValueError(f"{_shown(line)} is no region: a mask, a rectangle x,y,width,height or a polygon")
+    if len(numbers) == 4:
+        if min(numbers[2:]) < 0:
+            raise ValueError(f"{_shown(line)} is a rectangle with a negative side")
+        return _filled_rectangle(np.array(numbers, np.float32), size)
+    return _filled_polygon(np.array(numbers, np.float32).reshape(-1, 2), size)
+
+
+def _filled_rectangle(box_xywh: np.ndarray, size: Size) -> np.ndarray:
+    """The pixels of a rectangle, cut off below: x from 10.4 with a width of 5.5 is the columns 10 to 14."""
+    mask = np.zeros((size[1], size[0]), bool)
+    first, last = box_xywh[:2], (box_xywh[:2] + box_xywh[2:]).astype(np.float64) - 1
+    if (first > np.subtract(size, 1)).any() or (last < 0).any():
+        return mask
+    (left, top), (right, bottom) = np.maximum(first, 0).astype(int), (last + 1).astype(int)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def _filled_polygon(points: np.ndarray, size: Size) -> np.ndarray:
+    """The pixels of a polygon (corners, 2), by the toolkit's own function: its rounding is peculiar."""
+    from vot.region.raster import rasterize_polygon  # takes seconds
+
+    filled: np.ndarray = rasterize_polygon(points, (0, 0, size[0] - 1, size[1] - 1))
+    return filled.astype(bool)
 
 
 def _shown(line: str) -> str:

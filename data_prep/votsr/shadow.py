@@ -21,7 +21,7 @@ from data_prep.sequence import Sequence
 from data_prep.votsr.results import result_path
 from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import ensure_tracker, sections
-from data_prep.votsr.truth import TruthFiles, scored_size
+from data_prep.votsr.truth import Truth, scored_size
 from data_prep.votsr.workspace import Workspace
 from data_prep.votsr.write import NOT_ANNOTATED, sequence_folder, write_sequence, write_workspace
 
@@ -84,17 +84,19 @@ def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool)
     (root / "sequences" / "list.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
 
 
-def add_truth(root: Path, name: str, files: TruthFiles) -> None:
-    """Copy a sequence's truth over the one that says nothing.
+def add_truth(root: Path, name: str, truth: Truth) -> None:
+    """Write a sequence's truth over the one that says nothing.
 
-    The plain name is found in any folder; the names that an ignore mask asks for are found by a glob,
-    which brackets in the sequence's name lead astray.
+    Rectangles and polygons that are scored are written as the masks that they fill. The plain name is found
+    in any folder; the names that an ignore mask asks for are found by a glob, which brackets in the
+    sequence's name lead astray.
     """
     folder = sequence_folder(root, name)
-    shutil.copyfile(files.target, folder / "groundtruth.txt")
-    if files.ignore is not None:
-        shutil.copyfile(files.target, folder / "groundtruth_object1.txt")
-        shutil.copyfile(files.ignore, folder / "groundtruth__ignore.txt")
+    target, ignore = ("".join(f"{line}\n" for line in lines) for lines in truth.mask_lines())
+    (folder / "groundtruth.txt").write_text(target, "ascii")
+    if truth.files.ignore is not None:
+        (folder / "groundtruth_object1.txt").write_text(target, "ascii")
+        (folder / "groundtruth__ignore.txt").write_text(ignore, "ascii")
 
 
 def link_results(workspace: Workspace, root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> None:

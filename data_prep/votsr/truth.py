@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,9 @@ from configs.errors import UserError
 from data_prep.files import inside
 from data_prep.geometry import Size
 from data_prep.sequence import Sequence
-from data_prep.votsr.regions import decode_mask
+from data_prep.votsr.regions import decode_mask, decode_truth, is_shape
 from data_prep.votsr.results import read_lines
-from data_prep.votsr.write import NOT_ANNOTATED
+from data_prep.votsr.write import NOT_ANNOTATED, truth_line
 
 PREFIX, SUFFIX, IGNORE = "groundtruth_", ".txt", "_ignore"
 
@@ -53,6 +54,11 @@ class Truth:
             if frame is not None:
                 yield frame
 
+    def is_annotated(self, index: int) -> bool:
+        """Whether a frame is annotated. Raises UserError as `annotated` does."""
+        line = self.target[index]
+        return line.startswith("m") or (is_shape(line) and self.frame(index) is not None)
+
     def frame(self, index: int) -> TrueFrame | None:
         """One frame; None where it is not annotated. Raises UserError as `annotated` does."""
         mask = self._decoded(self.files.target, index, self.target[index])
@@ -61,9 +67,43 @@ class Truth:
         hidden = self.ignore[index] if index < len(self.ignore) else NOT_ANNOTATED
         return TrueFrame(index, mask, self._decoded(self.files.ignore, index, hidden))
 
+    @cached_property
+    def reads_shapes(self) -> bool:
+        """Whether rectangles and polygons are read: where no line is a mask, so that the toolkit scores none.
+
+        Beside masks they are frames without annotation, as they are for the toolkit.
+        """
+        return not any(line.startswith("m") for line in self.target)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A note where lines are rectangles or polygons: the toolkit's analysis passes them over."""
+        shapes = [number for number, line in enumerate(self.target, 1) if is_shape(line)]
+        if not shapes:
+            return ()
+        told = f"{self.files.target}: line {shapes[0]} is a rectangle or polygon ({len(shapes)} in all)"
+        if self.reads_shapes:
+            return (f"{told}; they are scored as filled masks; `vot analysis` scores masks alone",)
+        return (f"{told} beside masks; as for `vot analysis`, these frames are not annotated; write masks",)
+
+    def mask_lines(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The lines of the target and of what is ignored; rectangles and polygons that are read as masks."""
+        return self._masks(self.files.target, self.target), self._masks(self.files.ignore, self.ignore)
+
+    def _masks(self, path: Path | None, lines: tuple[str, ...]) -> tuple[str, ...]:
+        if not self.reads_shapes:
+            return lines
+        return tuple(
+            self._mask_line(path, index, line) if is_shape(line) else line for index, line in enumerate(lines)
+        )
+
+    def _mask_line(self, path: Path | None, index: int, line: str) -> str:
+        mask = self._decoded(path, index, line)
+        return NOT_ANNOTATED if mask is None else truth_line(mask, self.size)
+
     def _decoded(self, path: Path | None, index: int, line: str) -> np.ndarray | None:
         try:
-            return decode_mask(line, self.size)
+            return (decode_truth if self.reads_shapes else decode_mask)(line, self.size)
         except ValueError as fault:
             raise UserError(f"{path}:{index + 1}: {fault}; restore the truth file") from None
 
@@ -105,7 +145,6 @@ def read_truth(sequence: Sequence) -> Truth | None:
     if files is None:
         return None
     target = tuple(read_lines(files.target))
-    if not any(line.startswith("m") for line in target):
-        return None
     ignore = tuple(read_lines(files.ignore)) if files.ignore else ()
-    return Truth(files, scored_size(sequence), target, ignore)
+    truth = Truth(files, scored_size(sequence), target, ignore)
+    return truth if any(map(truth.is_annotated, range(len(target)))) else None

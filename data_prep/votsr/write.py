@@ -54,10 +54,11 @@ def write_truth(
     width), says that the target is absent. `size` is the frame's width and height.
     """
     pairs = zip(masks, annotated, strict=True)
-    lines = [_truth_line(mask, size) if known else NOT_ANNOTATED for mask, known in pairs]
+    lines = [truth_line(mask, size) if known else NOT_ANNOTATED for mask, known in pairs]
     write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
-def _truth_line(mask: np.ndarray | None, size: Size) -> str:
+def truth_line(mask: np.ndarray | None, size: Size) -> str:
+    """The line of an annotated frame; without a mask, or with an empty one, the target is absent."""
     line = encode_mask(mask)
     return encode_empty(size) if line == ABSENT else line

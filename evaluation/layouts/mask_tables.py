@@ -7,6 +7,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.geometry import Box, Size
+from data_prep.votsr.regions import is_shape
 from data_prep.votsr.results import read_lines
 from evaluation.layouts.tables import Tables
 from evaluation.masks.boxes import box_of_line
@@ -41,6 +42,8 @@ def _boxes(lines: list[str], size: Size) -> tuple[list[Box], Wrong]:
     wrong: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):
         try:
+            if is_shape(line):
+                raise ValueError("it is a box or a polygon; score boxes with layout=data")
             boxes.append(box_of_line(line, size))
         except ValueError as fault:
             boxes.append(NO_BOX)

@@ -19,7 +19,7 @@ from data_prep.geometry import Size
 from data_prep.readers.entry import Entry
 from data_prep.readers.masks import read_mask
 from data_prep.readers.pictures import picture_names
-from data_prep.votsr.regions import decode_mask
+from data_prep.votsr.regions import decode_mask, is_shape
 from data_prep.votsr.results import read_lines
 
 LAYOUTS = ("expressions", "data")
@@ -84,13 +84,15 @@ def masks_of(root: Path, row: Row, names: list[str], size: Size) -> Iterator[np.
 
 
 def _of_lines(path: Path, count: int, size: Size) -> Iterator[np.ndarray | None]:
-    """The masks of a text file: a line that is no mask is absence."""
+    """The masks of a text file; a code (`0`) is absence."""
     lines = read_lines(path)
     for at in range(count):
         if at >= len(lines):
             yield None
             continue
         try:
+            if is_shape(lines[at]):
+                raise ValueError("the line is a box or a polygon, not a mask")
             mask = decode_mask(lines[at], size)
         except ValueError as fault:
             raise UserError(f"{path}:{at + 1}: {fault}; {MEND}") from None

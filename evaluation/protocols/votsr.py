@@ -18,6 +18,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.sequence import Sequence
+from data_prep.votsr.regions import is_shape
 from data_prep.votsr.results import EXPERIMENT, read_lines, result_path
 from data_prep.votsr.truth import Truth
 from data_prep.votsr.workspace import Workspace, read_workspace
@@ -52,6 +53,8 @@ def evaluate_workspace(
         raise UserError("\n".join(f"{line}; track this prompt again, or give missing=count" for line in told))
     notes = [*workspace.warnings, *(problem.reason for problem in workspace.problems)]
     notes += [f"{name}: no annotated frame; it is not scored" for name in without]
+    notes += [note for _, truth in truths for note in truth.notes]
+    notes += _no_masks(results)
     notes += [f"{line}; its pairs score 0" for lines in lacks.values() for line in lines]
     notes += [f"{line}; the rest is cut" for lines in too_long.values() for line in lines]
     scored = [_scored(sequence, truth, results, names) for sequence, truth in truths]
@@ -103,6 +106,19 @@ def _read_results(
                     (lacks if count < wanted else too_long)[name].append(f"{path}: {fault}")
                 rows.append(Result(str(path), lines[:wanted] if lines and count >= wanted else None))
     return results, lacks, too_long
+
+
+def _no_masks(results: Results) -> list[str]:
+    """A note for each result with lines that are a rectangle or polygon: the toolkit takes them for empty."""
+    notes = []
+    for rows in results.values():
+        for row in rows:
+            shapes = [number for number, line in enumerate(row.lines or (), 1) if is_shape(line)]
+            if shapes:
+                told = f"line {shapes[0]} is a rectangle or polygon ({len(shapes)} in all)"
+                apart = "they count as absence, as for `vot analysis`; write masks"
+                notes.append(f"{row.name}: {told}; {apart}")
+    return notes
 
 
 def _scored(sequence: Sequence, truth: Truth, results: Results, names: Names[str]) -> SequencePairs:
