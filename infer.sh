@@ -5,6 +5,6 @@ called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source configs/environment.sh
 use_environment
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+put_root_on_path
 cd "$called_from" # so that relative paths on the command line mean what they say
 exec "$PYTHON" -m infer "$@"

@@ -5,7 +5,7 @@ called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source configs/environment.sh
 use_environment train
-export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+put_root_on_path
 cd "$called_from" # so that relative paths on the command line mean what they say
 # Rows of many lengths would leave gaps in a GPU's memory that fit none.
 export PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF:-expandable_segments:True}

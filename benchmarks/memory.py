@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.machine import machine
+from configs.import_path import safe_path_variables
 from data_prep.votsr.write import write_sequence, write_workspace
 from data_prep.world.clip import render_clip
 from data_prep.world.presets import PRESETS
@@ -79,7 +80,7 @@ def _repeated(source: Path, root: Path, num_frames: int) -> Path:
 def _child(kind: str, argument: str) -> int:
     """Peak resident memory, in KB, of this module run for one measurement."""
     command = [sys.executable, "-m", "benchmarks.memory", kind, argument]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, **safe_path_variables(os.environ), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")

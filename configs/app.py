@@ -32,6 +32,7 @@ from configs.command_line import read_command_line
 from configs.compose import as_settings, check, composer, one_line
 from configs.errors import UserError
 from configs.help import help_text
+from configs.import_path import check_one_checkout
 from configs.record import write_record
 from configs.registry import known_to_hydra, register
 
@@ -58,6 +59,7 @@ def run_command(
     (`-m`) every job runs, and the status is 0 only where every job's is.
     """
     try:
+        check_one_checkout()
         line = read_command_line(sys.argv[1:] if arguments is None else arguments)
         with composer(command, folder) as composing:
             overrides, configs = composing.jobs(line)

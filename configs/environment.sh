@@ -2,6 +2,7 @@
 #
 #     source configs/environment.sh
 #     use_environment [extra ...]      sets PYTHON, absolute; extras are those of pyproject.toml: train, sam2, test
+#     put_root_on_path                 sets Python's path
 #
 # Makes .venv from configs/constraints.txt, or reuses it while pins and extras are the same.
 # REFERTRACK_PYTHON=/path/to/python names an environment of your own instead; nothing is installed there.
@@ -108,4 +109,15 @@ use_environment() { # EXTRA...
     ! command -v flock >/dev/null || flock 9
     is_up_to_date "$@" || make_environment "$(printf '%s\n' "$@" $(installed_extras) | sort -u | xargs)"
     exec 9>&-
+}
+
+# Python imports from the root first, and never from the folder that a command is called from: that may hold a
+# hydra.py or a models/ of its own. Relative entries of PYTHONPATH, an empty one among them, mean that folder.
+put_root_on_path() {
+    local entry entries path=$PWD
+    IFS=: read -ra entries <<<"${PYTHONPATH:-}"
+    for entry in "${entries[@]:-}"; do
+        [[ $entry != /* ]] || path+=:$entry
+    done
+    export PYTHONPATH=$path PYTHONSAFEPATH=1 # which workers and sweeps inherit
 }
