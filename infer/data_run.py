@@ -23,6 +23,7 @@ from infer.score_line import score_line
 from infer.session import Session
 from infer.summary import RunSummary, TrackOutcome
 from infer.track_lines import TrackLines
+from infer.track_records import ResultFiles
 
 NO_BOX = "0,0,0,0"  # the target is absent: a box without area, which no protocol takes for a place
 UNNAMED = "the target"  # words for one that is shown by its box alone
@@ -57,6 +58,10 @@ class DataStore:
         first = words_at(sequence, 0)
         return [first or next(filter(str.strip, sequence.prompts), "")]
 
+    def words(self, sequence: Sequence, prompt: str) -> list[str]:
+        """See `TrackStore`: where words change with time, all of them."""
+        return [*sequence.prompts] if sequence.spans else [prompt]
+
     def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
         """Words that change as the sequence's do; the first frame's box where it is given and known."""
         box = true_box(sequence) if self.first_box else None
@@ -77,15 +82,20 @@ class DataStore:
         except UserError:
             return None
 
-    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:  # noqa: ARG002
+    def files(self, sequence: Sequence, prompt: str) -> ResultFiles:  # noqa: ARG002
         """See `TrackStore`."""
         path = self._path(sequence)
-        write_result(inside(self.folder / MASKS, path.name), track.masks, len(sequence.frames))
+        return ResultFiles(path, inside(self.folder / MASKS, path.name))
+
+    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
+        """See `TrackStore`."""
+        files = self.files(sequence, prompt)
+        write_result(files.masks, track.masks, len(sequence.frames))
         lines = [_line(box) for box in track.boxes_xyxy]
         if self.first_box and true_box(sequence) is not None:  # toolkits expect the box as it was given
             assert sequence.truth is not None
             lines[0] = _of_sides(sequence.truth.boxes_xywh[0])
-        write_whole(path, "".join(f"{line}\n" for line in lines))
+        write_whole(files.main, "".join(f"{line}\n" for line in lines))
 
     def _path(self, sequence: Sequence) -> Path:
         return inside(self.folder, f"{sequence.name}.txt")

@@ -4,16 +4,21 @@ A frame is decoded once. The mask head encodes it once, for all tracks, and only
 questions to the grounder that tracks ask at the same moment go into one batch.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from configs.errors import UserError
+from data_prep.geometry import Size, clamp, is_inside
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, Track
 from models.grounder import Answer, Grounder
 from models.mask_head import Features, MaskHead, MaskResult
 from models.questions import Question
+
+ROUNDING = 1e-4  # by so much a probability may leave 0 to 1, as sums in a low precision do
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,10 @@ class Engine:
 
     def __init__(self, grounder: Grounder, mask_head: MaskHead) -> None:
         self.grounder, self.mask_head = grounder, mask_head
+
+    def check_words(self, words: str) -> None:
+        """Raise UserError for words that the grounder cannot be asked for."""
+        self.grounder.check_words(words)
 
     def run(self, frames: Iterable[np.ndarray], jobs: Sequence[tuple[str, StartTrack]]) -> Iterator[Step]:
         """Track through frames in order, yielding after each. A job is words and how to start their track."""
@@ -63,9 +72,29 @@ class Engine:
     def _locate(self, image: np.ndarray, asked: list[Locate]) -> list[Answer]:
         if not asked:
             return []
-        return self.grounder.locate(
+        answers = self.grounder.locate(
             [Question(image, ask.words, ask.template, ask.last_box_xyxy) for ask in asked]
         )
+        size = (image.shape[1], image.shape[0])
+        return [checked(answer, size, type(self.grounder).__name__) for answer in answers]
+
+
+def checked(answer: Answer, size: Size, grounder: str) -> Answer:
+    """An answer as trackers may rely on it: its box lies inside the frame, or there is none.
+
+    `size` is the frame's (width, height). Raises UserError, naming the grounder, for a probability that is
+    none and for a box with a corner that is no number.
+    """
+    for name, value in (("visible", answer.visible), ("box_confidence", answer.box_confidence)):
+        if not -ROUNDING <= value <= 1 + ROUNDING:
+            raise UserError(f"{grounder}: answered {name}={value}, which is no probability; check the model")
+    visible, confidence = (min(max(value, 0.0), 1.0) for value in (answer.visible, answer.box_confidence))
+    box = answer.box_xyxy
+    if box is not None:
+        if not all(map(math.isfinite, box)):
+            raise UserError(f"{grounder}: answered the box {box}, which is no place; check the model")
+        box = clamp(box, size) if is_inside(box, size) else None
+    return replace(answer, visible=visible, box_xyxy=box, box_confidence=confidence)
 
 
 class _Frame:

@@ -4,6 +4,7 @@ Pictures that fail, for whatever reason (a full disk, say), are told as a warnin
 no result.
 """
 
+import resource
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,6 +17,21 @@ from infer.engine import Step
 from infer.failures import reason_of
 from infer.video_writer import MAX_WIDTH, VideoWriter
 
+MOST_VIDEOS = 32  # open at once; an encoder takes some ten megabytes
+SPARE_HANDLES = 32  # file handles for frames, results and libraries
+
+
+def most_videos() -> int:
+    """How many videos may be open at once: `MOST_VIDEOS`, or fewer where the process has few file handles."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return MOST_VIDEOS
+    try:
+        in_use = len(list(Path("/dev/fd").iterdir()))
+    except OSError:  # no handle is left to look
+        return 0
+    return max(0, min(MOST_VIDEOS, limit - in_use - SPARE_HANDLES))
+
 
 class Pictures:
     """Where a run's pictures go: `overlays/`, `sheets/` and `contact_sheet.png` under `out`."""
@@ -23,17 +39,26 @@ class Pictures:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.warnings: list[str] = []
+        self.have_failed = False
         self._overview = Overview()
         self._has_rows = False
 
     def of_sequence(self, sequence: Sequence, prompts: list[str]) -> "SequencePictures":
-        """The pictures of one sequence's tracks, to be used in a `with` block."""
+        """The pictures of one sequence's tracks, to be used in a `with` block.
+
+        Of many prompts only the first are drawn, since a video is open for each of them.
+        """
         return SequencePictures(self, sequence, prompts)
 
     def take(self, sheet: ContactSheet) -> None:
         """Add a finished sequence to the overview."""
         self._overview.add(sheet)
         self._has_rows = True
+
+    def fail(self, reason: str) -> None:
+        """Some pictures could not be made."""
+        self.warnings.append(reason)
+        self.have_failed = True
 
     def write_overview(self) -> Path | None:
         """Write `contact_sheet.png` where anything was tracked."""
@@ -43,7 +68,7 @@ class Pictures:
         try:
             self._overview.write(path)
         except Exception as fault:
-            self.warnings.append(f"no contact sheet: {reason_of(fault)}")
+            self.fail(f"no contact sheet: {reason_of(fault)}")
             return None
         return path
 
@@ -52,15 +77,11 @@ class SequencePictures:
     """Videos and a sheet that grow frame by frame; they appear only where `finish` was reached."""
 
     def __init__(self, pictures: Pictures, sequence: Sequence, prompts: list[str]) -> None:
-        self._pictures, self._name, self._prompts = pictures, sequence.name, prompts
-        self._sheet = ContactSheet(prompts, len(sequence.frames), sequence.name)
+        self._pictures, self._sequence, self._prompts = pictures, sequence, prompts
+        self._name = sequence.name
         self._stack = ExitStack()
         self._videos: list[VideoWriter] = []
         self._failed = False
-        overlays = pictures.out / "overlays"
-        names = [f"{sequence.name}_{prompt_hash(prompt)}.mp4" for prompt in prompts]
-        self._paths = [overlays / name for name in names]
-        self._fps = sequence.fps
 
     def __enter__(self) -> "SequencePictures":
         self._try(self._open)
@@ -78,14 +99,26 @@ class SequencePictures:
         self._try(self._close)
 
     def _open(self) -> None:
-        for path in self._paths:
-            self._videos.append(self._stack.enter_context(VideoWriter(path, self._fps)))
+        most = most_videos()
+        if len(self._prompts) > most:
+            drawn = f"the first {most} of {len(self._prompts)} prompts" if most else "none of the prompts"
+            self._pictures.warnings.append(
+                f"{self._name}: {drawn} got pictures, since so many videos can be open at once; "
+                "the results hold all"
+            )
+        self._prompts = self._prompts[:most]
+        self._failed = not self._prompts
+        self._sheet = ContactSheet(self._prompts, len(self._sequence.frames), self._name)
+        for prompt in self._prompts:
+            path = self._pictures.out / "overlays" / f"{self._name}_{prompt_hash(prompt)}.mp4"
+            self._videos.append(self._stack.enter_context(VideoWriter(path, self._sequence.fps)))
 
     def _draw(self, step: Step) -> None:
-        self._sheet.add(step.index, step.image, step.reports)
+        reports = step.reports[: len(self._prompts)]
+        self._sheet.add(step.index, step.image, reports)
         height, width = step.image.shape[:2]
         size = (min(width, MAX_WIDTH), round(height * min(1.0, MAX_WIDTH / width)))
-        for video, prompt, report in zip(self._videos, self._prompts, step.reports, strict=True):
+        for video, prompt, report in zip(self._videos, self._prompts, reports, strict=True):
             video.write(draw_report(*resized(step.image, report, size), prompt))
 
     def _close(self) -> None:
@@ -101,7 +134,7 @@ class SequencePictures:
             action()
         except Exception as fault:
             self._failed = True
-            self._pictures.warnings.append(f"no pictures of {self._name}: {reason_of(fault)}")
+            self._pictures.fail(f"no pictures of {self._name}: {reason_of(fault)}")
             self._discard(fault)
 
     def _discard(self, fault: Exception) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.world.presets import PRESETS
@@ -9,15 +10,18 @@ from data_prep.world.render import render_workspace
 from infer.checks import tracked_of
 from infer.claims import Claim, claim_out, claim_results
 from infer.config import InferSettings
+from infer.console import make_console
 from infer.data_run import data_plan
 from infer.pictures import Pictures
 from infer.run_plan import RunPlan
 from infer.session import Session, open_session
-from infer.summary import RunSummary, write_summary
+from infer.summary import RunSummary, TrackOutcome, write_summary
 from infer.summary_table import print_table
+from infer.track_records import TrackRecords
 from infer.track_run import TrackRun
 from infer.video_run import video_plan
 from infer.votsr_run import workspace_plan
+from models.config import SHIPPED
 
 DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
 
@@ -38,14 +42,14 @@ def run(settings: InferSettings) -> int:
         session = open_session(settings)
         fingerprint = {**session.fingerprint, **plan.identity}
         with claim_results(plan.results, fingerprint, settings.overwrite) as claim:
-            return _run(plan, session, claim, out, settings.overlay)
+            return _run(plan, session, claim, settings)
 
 
 def _demo(settings: InferSettings, out: Path) -> InferSettings:
     """Render the demo's workspace under `out`; its results are made anew each time."""
     root = out / "workspace"
     if not (root / "config.yaml").is_file():
-        print(f"rendering a demo of {DEMO_SEQUENCES} sequences in {root}")
+        make_console().print(f"rendering a demo of {DEMO_SEQUENCES} sequences in {root}", soft_wrap=True)
         render_workspace(root, PRESETS["demo"], DEMO_SEQUENCES, DEMO_PROMPTS)
     return dataclasses.replace(settings, workspace=str(root), overwrite=True)
 
@@ -58,33 +62,41 @@ def _plan(settings: InferSettings, out: Path) -> RunPlan:
     return workspace_plan(settings)
 
 
-def _run(plan: RunPlan, session: Session, claim: Claim, out: Path, overlay: bool) -> int:
+def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings) -> int:
     """Track, complete and tell; the exit status."""
-    pictures = Pictures(out) if overlay else None
-    tracking = TrackRun(
-        plan.sequences, plan.open_store(session), session.engine, pictures, claim, list(plan.problems)
-    )
+    out = Path(settings.out)
+    pictures = Pictures(out) if settings.overlay else None
+    store, problems = plan.open_store(session), list(plan.problems)
+    tracking = TrackRun(plan.sequences, store, session.engine, pictures, claim, TrackRecords(out), problems)
     started = time.monotonic()
     tracking.run()
     seconds = time.monotonic() - started
-    picture_warnings = pictures.warnings if pictures else []
-    warnings = [*plan.warnings, *claim.warnings, *picture_warnings]
+    places = {"tracks": tracking.join_records(), **_pictures(pictures)}
+    warnings = [*plan.warnings, *claim.warnings, *tracking.warnings]
+    warnings += [*(pictures.warnings if pictures else []), *_advice(settings, tracking.outcomes)]
     summary = plan.complete(RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings))
-    _tell(plan, summary, pictures, out)
-    incomplete = (plan.needs_zip and summary.zip is None) or (plan.needs_pictures and picture_warnings)
-    return 1 if summary.failed or incomplete else 0
-
-
-def _tell(plan: RunPlan, summary: RunSummary, pictures: Pictures | None, out: Path) -> None:
-    """Write the overview and the summary, and print the table."""
-    sheet = pictures.write_overview() if pictures else None
-    places: dict[str, Path | str | None] = {
-        "zip": summary.zip,
-        **plan.places,
-        "pictures": sheet,
-        "videos": out / "overlays" if sheet else None,
-        "summary": out / "summary.json",
-        **plan.hints,
-    }
     write_summary(out / "summary.json", summary)
-    print_table(summary, places)
+    print_table(
+        summary,
+        {"zip": summary.zip, **plan.places, **places, "summary": out / "summary.json", **plan.hints},
+    )
+    no_pictures = plan.needs_pictures and pictures is not None and pictures.have_failed
+    return 1 if summary.failed or (plan.needs_zip and summary.zip is None) or no_pictures else 0
+
+
+def _pictures(pictures: Pictures | None) -> dict[str, Path | None]:
+    """Write the overview; where the pictures of a run lie."""
+    sheet = pictures.write_overview() if pictures else None
+    return {"pictures": sheet, "videos": pictures.out / "overlays" if pictures and sheet else None}
+
+
+def _advice(settings: InferSettings, outcomes: Sequence[TrackOutcome]) -> list[str]:
+    """Where the small models found nothing at all: which models know ordinary video."""
+    asked = [outcome for outcome in outcomes if not outcome.failure and (outcome.prompt or "").strip()]
+    is_small = Path(settings.model.checkpoint).resolve().is_relative_to(SHIPPED)
+    if not is_small or not asked or any(outcome.frames_present for outcome in asked):
+        return []
+    return [
+        "nothing was found: the small models have only seen rendered scenes; for ordinary video take "
+        "model=qwen2_5_vl_7b mask_head=sam2_1_large"
+    ]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.sequence import Sequence
@@ -15,14 +16,16 @@ from infer.pictures import Pictures
 from infer.progress import RunProgress
 from infer.summary import TrackOutcome
 from infer.track_lines import TrackLines, take_down
+from infer.track_records import TrackRecords
 from infer.track_store import TrackStore
 
 
 @dataclass
 class TrackRun:
-    """One run; `outcomes` fills as tracks end. Sequences are looked up anew each time they are needed.
+    """One run; `outcomes` and `warnings` fill as tracks end.
 
-    `claim` is of the folder of results: another run that works there shares the sequences with this one.
+    Sequences are looked up anew each time they are needed. `claim` is of the folder of results: another run
+    that works there shares the sequences with this one.
     """
 
     sequences: Sequences[Sequence]
@@ -30,7 +33,9 @@ class TrackRun:
     engine: Engine
     pictures: Pictures | None
     claim: Claim
+    records: TrackRecords
     outcomes: list[TrackOutcome] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def run(self) -> None:
         """Track what is left; a sequence that fails is reported and the others go on.
@@ -42,7 +47,7 @@ class TrackRun:
         track_frames = 0
         for number in range(len(self.sequences)):
             sequence = self._sequence(number)
-            if sequence and (left := self._left(sequence, self.store.prompts(sequence))):
+            if sequence and (left := self._askable(sequence)):
                 todo.append((number, left))
                 track_frames += len(sequence.frames) * len(left)
         with RunProgress(track_frames, sum(len(left) for _, left in todo)) as progress:
@@ -58,6 +63,18 @@ class TrackRun:
             self.outcomes.append(failed(f"sequence {number + 1}", None, reason_of(fault)))
             return None
 
+    def _askable(self, sequence: Sequence) -> list[str]:
+        """The prompts without a result that can be asked for; one that cannot fails here, and alone."""
+        askable = []
+        for prompt in self._left(sequence, self.store.prompts(sequence)):
+            try:
+                for words in self.store.words(sequence, prompt):
+                    self.engine.check_words(words)
+                askable.append(prompt)
+            except Exception as fault:
+                self.outcomes.append(failed(sequence.name, prompt, reason_of(fault)))
+        return askable
+
     def _left(self, sequence: Sequence, prompts: Iterable[str]) -> list[str]:
         """The prompts of a sequence that have no whole result; those that have one count as written."""
         left = []
@@ -67,6 +84,7 @@ class TrackRun:
                 left.append(prompt)
             else:
                 self._done(sequence, prompt, absent, seconds=0.0, kept=True)
+                self._restore_record(sequence, prompt)
         return left
 
     def _begin(self, number: int, prompts: list[str], progress: RunProgress, wait: bool = False) -> bool:
@@ -121,13 +139,32 @@ class TrackRun:
                 drawn.finish()
 
     def _write(self, sequence: Sequence, prompt: str, track: TrackLines, seconds: float) -> None:
-        """Write one track's result; a disk that refuses fails this track alone."""
+        """Write one track's record and result; a disk that refuses fails this track alone."""
         try:
+            self.records.write(sequence, prompt, self.store.files(sequence, prompt), track)
             self.store.write(sequence, prompt, track)
         except Exception as fault:
             self.outcomes.append(failed(sequence.name, prompt, reason_of(fault)))
             return
         self._done(sequence, prompt, track.absent, seconds)
+
+    def _restore_record(self, sequence: Sequence, prompt: str) -> None:
+        try:
+            self.records.restore(sequence, prompt, self.store.files(sequence, prompt))
+        except Exception as fault:
+            self.warnings.append(f"{sequence.name}: not in tracks.json: {reason_of(fault)}")
+
+    def join_records(self) -> Path | None:
+        """Write `tracks.json` of all tracks with a result; where the disk refuses, a warning and None."""
+        try:
+            return self.records.join(
+                (outcome.sequence, outcome.prompt)
+                for outcome in self.outcomes
+                if outcome.prompt is not None and not outcome.failure
+            )
+        except Exception as fault:
+            self.warnings.append(f"no tracks.json: {reason_of(fault)}")
+            return None
 
     def _done(self, sequence: Sequence, prompt: str, absent: int, seconds: float, kept: bool = False) -> None:
         shown = len(sequence.frames) - absent

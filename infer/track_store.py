@@ -13,6 +13,7 @@ from data_prep.votsr.results import read_lines, write_result
 from infer.requests import StartTrack
 from infer.session import Session
 from infer.track_lines import TrackLines
+from infer.track_records import ResultFiles
 
 
 class TrackStore(Protocol):
@@ -22,12 +23,20 @@ class TrackStore(Protocol):
         """The tracks of a sequence by their words."""
         ...
 
+    def words(self, sequence: Sequence, prompt: str) -> Sequences[str]:
+        """All words that the grounder may be asked for during a track."""
+        ...
+
     def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
         """Words and how to start their track."""
         ...
 
     def absent(self, sequence: Sequence, prompt: str) -> int | None:
         """Frames without the target in a result that is there and whole; None where there is none."""
+        ...
+
+    def files(self, sequence: Sequence, prompt: str) -> ResultFiles:
+        """Where the result lies or will lie."""
         ...
 
     def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
@@ -46,6 +55,10 @@ class MaskStore:
         """Each prompt once: only empty ones can repeat, and all of them share one result file."""
         return list(dict.fromkeys(sequence.prompts))
 
+    def words(self, sequence: Sequence, prompt: str) -> list[str]:  # noqa: ARG002
+        """See `TrackStore`: they do not change."""
+        return [prompt]
+
     def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:  # noqa: ARG002
         """Words and how to start their track: nothing but the words is known."""
         return self.session.job(prompt)
@@ -59,6 +72,11 @@ class MaskStore:
             return read_lines(path, len(sequence.frames)).count(ABSENT)
         except UserError:
             return None
+
+    def files(self, sequence: Sequence, prompt: str) -> ResultFiles:
+        """See `TrackStore`: one file is both."""
+        path = self.path_of(sequence, prompt)
+        return ResultFiles(path, path)
 
     def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
         """See `TrackStore`."""

@@ -147,6 +147,10 @@ class Grounder:
             raise UserError(f"{KEY}: its tokenizer splits {text!r}, so no decision can be read from it")
         return tokens[0]
 
+    def check_words(self, words: str) -> None:
+        """Raise UserError for words that no question may hold."""
+        self.encoder.check_words(words)
+
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions, at most `batch` at a time, in order."""
         answers: list[Answer] = []

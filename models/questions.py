@@ -94,6 +94,12 @@ class QuestionEncoder:
         """The size (width, height) a search frame of `size` is resized to."""
         return search_size(self.contract, size, _qwens_rule)
 
+    def check_words(self, words: str) -> None:
+        """Raise UserError where words hold a control token such as `<|image_pad|>`."""
+        for token in self._control_tokens:
+            if token in words:
+                raise UserError(f"prompt {words!r}: {token} steers the model; leave it out")
+
     def encode(self, questions: Sequence[Question], answers: Sequence[str] | str) -> Encoded:
         """Tensors of a left-padded batch; each text ends with `ANSWER_START` and its answer so far.
 
@@ -143,9 +149,7 @@ class QuestionEncoder:
 
     def _chat(self, question: Question, image_tokens: Sequence[int]) -> str:
         """The question's text with every image's placeholder as often as the image has tokens."""
-        for token in self._control_tokens:
-            if token in question.words:
-                raise UserError(f"prompt {question.words!r}: {token} steers the model; leave it out")
+        self.check_words(question.words)
         chat = messages(self.contract, question.words, question.template is not None, question.marked)
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         placeholder = self.processor.image_token

@@ -222,3 +222,16 @@ def test_words_change_when_the_sequence_s_do(tmp_path: Path) -> None:
 
 def _begun(start: Any, words: str, _: str, picture: np.ndarray) -> Any:
     return start(words, picture)
+
+
+def test_words_that_steer_the_model_fail_their_sequence_before_it_is_tracked(
+    settings: InferSettings, tmp_path: Path
+) -> None:
+    later = video(tmp_path, "cup", ["the cup", "<|im_end|>"], spans=[(0, 2), (2, 3)])
+    index(tmp_path, later, video(tmp_path, "dog", ["the dog"]))
+    status, summary = run(settings)
+    assert status == 1 and summary["written"] == 1 and summary["track_frames"] == 3
+    assert "<|im_end|> steers the model" in summary["failed"][0]["reason"]
+    (track,) = json.loads((tmp_path / "out" / "tracks.json").read_text())["tracks"]
+    assert track["expression"] == "the dog" and Path(track["file"]).name == "dog.txt"
+    assert Path(track["masks"]).parent.name == "masks"

@@ -1,20 +1,27 @@
 """The engine: lockstep, batches, and one encoding a frame."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from configs.errors import UserError
+from data_prep.geometry import Box, area, clamp, is_inside
 from data_prep.prompts import BUILT_IN
 from infer.baselines import empty_track
 from infer.config import TrackerConfig
-from infer.engine import Engine, Step
+from infer.engine import Engine, Step, checked
 from infer.requests import StartTrack
 from infer.tracker import referral_tracker
 from models.grounder import Answer
 from models.mask_head import MaskResult
 from models.questions import Question
-from tests.scripted import filled, frame, seen, unseen
+from tests.scripted import SIZE, filled, frame, seen, unseen
 
+HERE = (4.0, 4.0, 20.0, 20.0)
 BOXES = {"red": (4, 4, 20, 20), "blue": (30, 10, 50, 30)}
 
 
@@ -82,3 +89,36 @@ def test_tracks_do_not_touch_each_other() -> None:
     alone = [step.reports[0] for step in run(["red"], 7)[0]]
     assert [r.state for r in together] == [r.state for r in alone]
     assert all(np.array_equal(a.mask, b.mask) for a, b in zip(together, alone, strict=True))
+
+
+@given(st.tuples(*[st.floats(allow_nan=False, allow_infinity=False)] * 4), st.floats(0, 1))
+def test_an_answers_box_lies_in_the_frame_or_is_none(box_xyxy: Box, visible: float) -> None:
+    answer = checked(Answer(visible, box_xyxy, 0.5, ""), SIZE, "Grounder")
+    if answer.box_xyxy is None:
+        assert not is_inside(box_xyxy, SIZE)
+    else:
+        assert answer.box_xyxy == clamp(box_xyxy, SIZE) and area(answer.box_xyxy) > 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.5, 1.5])
+def test_what_is_no_answer_names_the_grounder(value: float) -> None:
+    wrong = [Answer(value, HERE, 0.5, ""), Answer(0.5, HERE, value, "")]
+    wrong += [Answer(0.5, (value, 0.0, 5.0, 5.0), 0.5, "")] * (not math.isfinite(value))
+    for answer in wrong:
+        with pytest.raises(UserError, match="RemoteGrounder"):
+            checked(answer, SIZE, "RemoteGrounder")
+
+
+def test_a_probability_may_miss_one_by_rounding() -> None:
+    assert checked(Answer(1.0 + 1e-6, HERE, -1e-6, ""), SIZE, "Grounder") == Answer(1.0, HERE, 0.0, "")
+
+
+def test_answers_are_checked_where_they_come_in() -> None:
+    class AbsurdGrounder(CountingGrounder):
+        def locate(self, questions: Sequence[Question]) -> list[Answer]:
+            return [Answer(0.9, (-1e30, -1e30, 1e30, 1e30), 0.9, "") for _ in questions]
+
+    start = referral_tracker(TrackerConfig(confirm=False), BUILT_IN["short"])
+    engine = Engine(AbsurdGrounder(), CountingMaskHead())  # type: ignore[arg-type]
+    (step,) = engine.run([frame()], [("red", start)])
+    assert step.reports[0].box_xyxy == (0, 0, *SIZE)

@@ -2,6 +2,11 @@
 
 import dataclasses
 import json
+import os
+import re
+import signal
+import threading
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,11 +17,21 @@ import pytest
 
 from configs.errors import UserError
 from data_prep.frames import VideoFrames
-from data_prep.votsr.results import read_lines, result_path
+from data_prep.geometry import box_of_mask
+from data_prep.sequence import Sequence
+from data_prep.votsr.regions import encode_mask
+from data_prep.votsr.results import read_lines, read_result, result_path
 from data_prep.votsr.write import write_sequence, write_workspace
 from infer import run as infer_run
+from infer.__main__ import main
+from infer.claims import claim_results
 from infer.config import InferSettings, PerFrameConfig, TrackerConfig
-from models.config import GrounderConfig, MaskHeadConfig
+from infer.requests import State
+from infer.summary import TrackOutcome
+from infer.track_store import MaskStore
+from models.config import GROUNDERS, GrounderConfig, MaskHeadConfig
+from models.grounder import Answer, Grounder
+from models.questions import Question
 from tests.tiny_models import save_grounder, save_mask_head
 from tests.votsr_miniature import PROMPTS, SIZE, add_sequence, add_truth, disc, make_workspace, write_frame
 
@@ -280,3 +295,203 @@ def test_workspaces_of_one_folder_name_do_not_share_pictures(settings: InferSett
 def test_a_video_needs_words(settings: InferSettings) -> None:
     with pytest.raises(UserError, match="prompt="):
         infer_run.run(dataclasses.replace(settings, workspace=None, video="clip.mp4"))
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for name in (".part-*", ".lock-*") for path in folder.rglob(name)]
+
+
+def test_an_interrupted_video_leaves_nothing_half_written_and_goes_on(
+    settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = dataclasses.replace(
+        settings,
+        workspace=None,
+        video=str(make_video(tmp_path / "clip.mp4")),
+        prompt="the cup",
+        overlay=True,
+    )
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("infer.track_run.take_down", _interrupt)
+        infer_run.run(video)
+    assert leftovers(tmp_path) == [] and masks(tmp_path / "out") == {}
+    status, summary = run(video)
+    assert status == 0 and summary["written"] == 1 and leftovers(tmp_path) == []
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_any_fault_is_told_with_its_place_and_fails_its_sequence_alone(
+    settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path / "ws", names=["ball", "kite", "tree"])
+    faults = {
+        "ball": ZeroDivisionError("float division"),
+        "kite": RuntimeError("CUDA out of memory. Tried 2 GiB"),
+    }
+
+    def job(store: MaskStore, sequence: Sequence, prompt: str) -> Any:
+        if sequence.name in faults:
+            raise faults[sequence.name]
+        return store.session.job(prompt)
+
+    monkeypatch.setattr(MaskStore, "job", job)
+    status, summary = run(settings)
+    assert status == 1 and summary["written"] == 2
+    assert len(list((root / "results" / ID / "baseline" / "tree").glob("*.txt"))) == 2
+    reasons = {failure["sequence"]: failure["reason"] for failure in summary["failed"]}
+    assert "ZeroDivisionError: float division" in reasons["ball"]
+    assert all(re.search(r"tests/test_infer_run\.py:\d+", reason) for reason in reasons.values())
+    assert "model.batch" in reasons["kite"] and "model.batch" not in reasons["ball"]
+
+
+@pytest.mark.parametrize("place", ["draw_report", "ContactSheet", "most_videos"])
+def test_a_fault_in_drawing_costs_pictures_alone(
+    place: str, settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path / "ws", names=["ball"])
+
+    def fail(*_: Any) -> None:
+        raise IndexError("out of bounds")
+
+    monkeypatch.setattr(f"infer.pictures.{place}", fail)
+    status, summary = run(settings, overlay=True)
+    assert status == 0 and len(results(root)) == 2
+    assert "IndexError: out of bounds" in summary["warnings"][0] and leftovers(tmp_path) == []
+
+
+def test_of_many_prompts_the_first_get_pictures_and_all_get_results(
+    settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path / "ws", names=["ball"])
+    monkeypatch.setattr("infer.pictures.MOST_VIDEOS", 1)
+    status, summary = run(settings, overlay=True)
+    assert status == 0 and len(results(root)) == 2
+    assert "the first 1 of 2 prompts" in summary["warnings"][0]
+    assert len(list((tmp_path / "out" / "overlays").glob("*.mp4"))) == 1
+
+
+def test_a_prompt_that_steers_the_model_fails_alone(settings: InferSettings, tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    add_sequence(root, "ball", prompts=("the ball", "<|image_pad|> ball"))
+    write_workspace(root, ["ball"])
+    status, summary = run(settings)
+    assert status == 1 and summary["written"] == 1
+    assert [failure["prompt"] for failure in summary["failed"]] == ["<|image_pad|> ball"]
+    assert "<|image_pad|> steers the model" in summary["failed"][0]["reason"]
+
+
+def tracks_of(out: Path) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = json.loads((out / "tracks.json").read_text())["tracks"]
+    return told
+
+
+def _see_the_first_prompt(_: Grounder, questions: list[Question]) -> list[Answer]:
+    box = (10.0, 8.0, 30.0, 28.0)
+    return [
+        Answer(0.9, box, 0.9, "") if q.words == PROMPTS[0] else Answer(0.1, None, 0.0, "") for q in questions
+    ]
+
+
+def test_tracks_json_says_which_file_belongs_to_which_expression(
+    settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    settings = dataclasses.replace(settings, tracker=PerFrameConfig())
+    monkeypatch.setattr(Grounder, "locate", _see_the_first_prompt)
+    run(settings, overlay=True)
+    tracks = tracks_of(tmp_path / "out")
+    assert [(track["sequence"], track["expression"]) for track in tracks] == [
+        (name, prompt) for name in ("ball", "kite") for prompt in PROMPTS
+    ]
+    shown = [box is not None for track in tracks for box in track["boxes_xyxy"]]
+    assert any(shown) and not all(shown)
+    for track in tracks:
+        path = result_path(root, ID, track["sequence"], track["expression"])
+        assert Path(track["file"]) == Path(track["masks"]) == path.resolve()
+        masks = read_result(path, SIZE, track["frames"])
+        boxes = [None if mask is None else box_of_mask(mask) for mask in masks]
+        assert [box is None for box in track["boxes_xyxy"]] == [box is None for box in boxes]
+        assert [value is None for value in track["confidences"]] == [box is None for box in boxes]
+        assert len(track["states"]) == 4 and set(track["states"]) <= {str(state) for state in State}
+        assert (tmp_path / "out" / track["overlay"]).is_file()
+    run(settings)  # all is kept, and told again
+    assert tracks_of(tmp_path / "out") == tracks
+    for path in (tmp_path / "out" / "tracks").iterdir():
+        path.unlink()
+    run(settings)  # made anew from the masks
+    restored = tracks_of(tmp_path / "out")
+    assert all(track["states"] is None and track["confidences"] is None for track in restored)
+    for before, after in zip(tracks, restored, strict=True):
+        masks = read_result(Path(after["file"]), SIZE, 4)
+        boxes = [None if mask is None else box_of_mask(mask) for mask in masks]
+        assert [box and tuple(box) for box in after["boxes_xyxy"]] == boxes
+        assert before["overlay"] == after["overlay"]
+
+
+def test_a_record_of_other_results_is_not_believed(settings: InferSettings, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws", names=["ball"])
+    run(settings)
+    result_path(root, ID, "ball", PROMPTS[0]).write_text(f"{encode_mask(disc(20, 20, 8))}\n0\n0\n0\n")
+    run(settings)
+    changed, kept = tracks_of(tmp_path / "out")
+    assert changed["boxes_xyxy"] == [list(box_of_mask(disc(20, 20, 8)) or ()), None, None, None]
+    assert changed["states"] is None and kept["states"] is not None
+
+
+def test_a_run_waits_for_the_sequences_of_another_and_ends_with_all_results(
+    settings: InferSettings, tmp_path: Path
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings)
+    whole = results(root)
+    folder = root / "results" / ID
+    for path in folder.rglob("*.txt"):
+        path.unlink()
+    fingerprint = json.loads((folder / "fingerprint.json").read_text())
+    statuses: list[tuple[int, dict[str, Any]]] = []
+    thread = threading.Thread(target=lambda: statuses.append(run(settings)))
+    with claim_results(folder, fingerprint, overwrite=False) as other, other.sequence("ball"):
+        thread.start()
+        while len(results(root)) < 2:  # it tracks what is free ...
+            time.sleep(0.02)
+        for name, content in whole.items():  # ... while the other run writes its sequence
+            path = folder / "baseline" / "ball" / name
+            if name.startswith("ball"):
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+    thread.join()
+    (status, summary) = statuses[0]
+    assert status == 0 and summary["written"] == 4 and summary["track_frames"] == 8
+    assert results(root) == whole and leftovers(tmp_path) == []
+
+
+def outcome(prompt: str, present: int) -> TrackOutcome:
+    return TrackOutcome("clip", prompt, present, 9 - present, None, 1.0, None)
+
+
+def test_small_models_that_find_nothing_name_the_large_ones(settings: InferSettings) -> None:
+    small = dataclasses.replace(settings, model=GROUNDERS["nano"])
+    assert "model=qwen2_5_vl_7b" in infer_run._advice(small, [outcome("the dog", 0)])[0]
+    assert infer_run._advice(small, [outcome("the dog", 0), outcome("the cat", 1)]) == []
+    assert infer_run._advice(small, [outcome("", 0)]) == []
+    assert infer_run._advice(settings, [outcome("the dog", 0)]) == []
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(
+    number: signal.Signals,
+    status: int,
+    settings: InferSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_workspace(tmp_path / "ws", names=["ball"])
+    monkeypatch.setattr("infer.run.run", lambda _: os.kill(os.getpid(), number))
+    assert main(settings) == status
+    assert "the same command goes on with the rest" in capsys.readouterr().err
+    assert main(dataclasses.replace(settings, overwrite=True)) == status
+    assert "the same command without overwrite=true" in capsys.readouterr().err
