@@ -35,6 +35,7 @@ from configs.help import help_text
 from configs.import_path import check_one_checkout
 from configs.record import write_record
 from configs.registry import known_to_hydra, register
+from configs.terminal import echo, prepare_terminal, printable
 
 __all__ = ["FOLDER", "register", "run_command"]
 
@@ -58,13 +59,14 @@ def run_command(
     as it is, its record too. A user's mistake is one line on stderr and status 1. In a multirun
     (`-m`) every job runs, and the status is 0 only where every job's is.
     """
+    prepare_terminal()
     try:
         check_one_checkout()
         line = read_command_line(sys.argv[1:] if arguments is None else arguments)
         with composer(command, folder) as composing:
             overrides, configs = composing.jobs(line)
             if line.wants_help:
-                print(help_text(command, doc, configs[0], composing, folder))
+                echo(help_text(command, doc, configs[0], composing, folder))
                 return 0
             for config in configs:
                 check(config)
@@ -72,7 +74,7 @@ def run_command(
     except (UserError, HydraException, OmegaConfBaseException) as fault:
         return _refuse(fault)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        echo("interrupted", error=True)
         return INTERRUPTED
 
 
@@ -118,13 +120,13 @@ def _run_job(
     except UserError as fault:
         return _refuse(fault)
     except Exception:
-        traceback.print_exc()
+        echo(traceback.format_exc().rstrip(), error=True)
         return 1
 
 
 def _refuse(fault: Exception) -> int:
     said = str(fault) if isinstance(fault, UserError) else one_line(fault)
-    print(f"error: {said}", file=sys.stderr)
+    echo(f"error: {printable(said)}", error=True)
     return 1
 
 

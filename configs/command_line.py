@@ -29,6 +29,8 @@ class CommandLine:
 
 def read_command_line(arguments: Sequence[str]) -> CommandLine:
     """Split arguments into overrides and flags. Raises UserError for an unknown flag or a bare word."""
+    for word in arguments:
+        _check_utf8(word)
     parser = get_args_parser()
     parser.exit_on_error = False
     try:
@@ -46,6 +48,16 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
             raise UserError(f"{word}: not of the form key=value (--help lists the keys)")
     flags = [word for word in arguments if word not in overrides]
     return CommandLine(tuple(overrides), tuple(flags), parsed.help, parsed.multirun)
+
+
+def _check_utf8(word: str) -> None:
+    """Raise UserError for an argument that the shell gave in another encoding: no file could hold it."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{word}: is not UTF-8 text; type it in a terminal that writes UTF-8, or rename the file it names"
+        ) from None
 
 
 def key_of(override: str) -> str:

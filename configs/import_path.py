@@ -43,7 +43,7 @@ def _named(environment: Mapping[str, str]) -> list[str]:
 
 
 def _stays(entry: str) -> bool:
-    """Whether an entry of PYTHONPATH names one folder wherever it is read; an empty one is the working one."""
+    """Whether an entry of PYTHONPATH names one folder wherever it is read (an empty one does not)."""
     return Path(entry).is_absolute()
 
 

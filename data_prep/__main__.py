@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from configs.app import run_command
 from configs.errors import UserError
 from configs.record import RECORD
+from configs.terminal import echo
 from data_prep.config import FORMATS, DataSettings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def _votsr_init(settings: DataSettings) -> None:
     from data_prep.votsr.init import votsr_init
 
     votsr_init(Path(settings.out), settings.stack)
-    print(f"workspace: {settings.out}")
+    echo(f"workspace: {settings.out}")
 
 
 def _check(settings: DataSettings) -> int:
@@ -53,9 +54,9 @@ def _check(settings: DataSettings) -> int:
     write_report(out, checked)
     print_report(checked)
     seconds, broken = time.monotonic() - started, len(checked.broken)
-    print(f"check: {out / REPORT} ({checked.sequences} sequences, {broken} broken; in {seconds:.0f} s)")
+    echo(f"check: {out / REPORT} ({checked.sequences} sequences, {broken} broken; in {seconds:.0f} s)")
     if broken:
-        print(f"leave them out: task=index leave_out={out / LEAVE_OUT}")
+        echo(f"leave them out: task=index leave_out={out / LEAVE_OUT}")
     return int(broken > 0)
 
 
@@ -68,10 +69,10 @@ def _unpack(settings: DataSettings) -> None:
     limits = Limits(settings.max_gib * GIB, settings.max_members, settings.max_ratio)
     done = unpack(settings.archive, Path(settings.out), settings.md5, settings.tar_md5, limits)
     for line in done.notes:
-        print(line)
+        echo(line)
     state, compared = done.state, "as wanted" if settings.md5 or settings.tar_md5 else "not compared"
-    print(f"md5 {compared}: {state.md5} of the parts, {state.tar_md5} of the tar archive")
-    print(
+    echo(f"md5 {compared}: {state.md5} of the parts, {state.tar_md5} of the tar archive")
+    echo(
         f"unpacked: {settings.out} ({state.members} members, {state.bytes / GIB:.2f} GiB; "
         f"{done.written} files written now)"
     )
@@ -88,10 +89,10 @@ def _index(settings: DataSettings) -> None:
     unread = Path(settings.leave_out) if settings.leave_out else None
     about, now = build_index(reader, Path(settings.root), settings.split, folder, settings.workers, unread)
     for line in (*about.notes, *(f"left out: {left.name}: {left.reason}" for left in about.left_out)):
-        print(line)
+        echo(line)
     path = index_path(folder, reader.name, settings.split)
     done = f"made in {time.monotonic() - started:.0f} s" if now else "the data have not changed"
-    print(f"index: {path} ({about.sequences} sequences, {len(about.left_out)} left out; {done})")
+    echo(f"index: {path} ({about.sequences} sequences, {len(about.left_out)} left out; {done})")
 
 
 def _sample(settings: DataSettings) -> None:
@@ -100,7 +101,7 @@ def _sample(settings: DataSettings) -> None:
     path, started = Path(settings.out) / "pairs.jsonl", time.monotonic()
     write_pairs(path, _pair_plan(settings), _numbers(settings), settings.workers)
     seconds = time.monotonic() - started
-    print(f"pairs: {path} ({settings.n} in {seconds:.1f} s)")
+    echo(f"pairs: {path} ({settings.n} in {seconds:.1f} s)")
 
 
 def _look(settings: DataSettings) -> None:
@@ -115,8 +116,8 @@ def _look(settings: DataSettings) -> None:
     write_plots(out / "plots.png", plan.sampler())
     failed = write_samples(out / "samples.png", plan, contract_of(settings.contract), settings.first)
     if failed:
-        print(f"{failed} of the pairs shown cannot be read; the sheet says why, task=check finds all")
-    print(f"look: {out / 'samples.png'} and {out / 'plots.png'}")
+        echo(f"{failed} of the pairs shown cannot be read; the sheet says why, task=check finds all")
+    echo(f"look: {out / 'samples.png'} and {out / 'plots.png'}")
 
 
 def _pair_plan(settings: DataSettings) -> "PairPlan":
@@ -152,11 +153,11 @@ def _export(settings: DataSettings) -> None:
     started = time.monotonic()
     path, count, left_out = export(plan, _numbers(settings), settings.workers)
     for number, reason in left_out[:TOLD]:
-        print(f"left out: pair {number}: {reason}")
+        echo(f"left out: pair {number}: {reason}")
     if len(left_out) > TOLD:
-        print(f"left out: {len(left_out) - TOLD} more; see {path.with_name(ABOUT)}")
+        echo(f"left out: {len(left_out) - TOLD} more; see {path.with_name(ABOUT)}")
     seconds = time.monotonic() - started
-    print(f"records: {path} ({count}, {len(left_out)} left out; in {seconds:.0f} s)")
+    echo(f"records: {path} ({count}, {len(left_out)} left out; in {seconds:.0f} s)")
 
 
 def _import_reasoningtrack(settings: DataSettings) -> None:
@@ -170,11 +171,11 @@ def _import_reasoningtrack(settings: DataSettings) -> None:
     imported = read_records(Path(settings.source), Roots(settings.root_map))
     paths = write_records(Path(settings.out), imported.records, settings.format)
     for number, reason in imported.left_out:
-        print(f"left out: record {number}: {reason}")
+        echo(f"left out: record {number}: {reason}")
     if imported.missing:
-        print(f"missing: {len(imported.missing)} pictures, the first {imported.missing[0]}; see root_map=")
+        echo(f"missing: {len(imported.missing)} pictures, the first {imported.missing[0]}; see root_map=")
     told = f"{len(imported.records)}, {len(imported.left_out)} left out"
-    print(f"records: {', '.join(map(str, paths))} ({told})")
+    echo(f"records: {', '.join(map(str, paths))} ({told})")
 
 
 def _render(settings: DataSettings) -> None:
@@ -197,7 +198,7 @@ def _render(settings: DataSettings) -> None:
     )
     seconds = time.monotonic() - started
     what = "workspace" if settings.layout == "votsr" else f"videos as {settings.layout}"
-    print(f"{what}: {out} ({len(names)} sequences in {seconds:.0f} s)")
+    echo(f"{what}: {out} ({len(names)} sequences in {seconds:.0f} s)")
 
 
 def _check_place(out: Path, layout: str) -> None:
@@ -221,9 +222,9 @@ def _show(settings: DataSettings) -> None:
     if settings.task == "sheet":
         path = Path(settings.out) / f"{preset.name}.png"
         write_sheet(path, preset)
-        print(f"sheet: {path}")
+        echo(f"sheet: {path}")
     else:
-        print(measure(preset, settings.sequences or preset.sequences))
+        echo(str(measure(preset, settings.sequences or preset.sequences)))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Names and texts from files as people may be shown them."""
 
-import unicodedata
+from configs.terminal import UNPRINTABLE, shortened
 
 
-def one_line(words: str) -> str:
+def one_line(words: str, longest: int | None = None) -> str:
     """A text for people to read in one line: blanks run together, control characters are left out.
 
-    A prompt file may hold anything, also codes that a terminal would obey.
+    A prompt file may hold anything, also codes that a terminal would obey. Of a text of more than `longest`
+    letters the middle is left out.
     """
-    kept = (c if unicodedata.category(c) not in ("Cc", "Cs") else " " for c in words)
-    return " ".join("".join(kept).split())
+    line = " ".join(UNPRINTABLE.sub(" ", words).split())
+    return line if longest is None else shortened(line, longest)

@@ -53,8 +53,9 @@ def _end_with_parent() -> None:
 
 def with_bar(results: Iterable[Result], label: str, total: int) -> Iterable[Result]:
     """The results as they come; a terminal, and nothing else, is shown how many of `total` there are."""
-    from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
+    from data_prep.console import make_console
+
+    console = make_console(stderr=True)
     return track(results, label, total, console=console, disable=not console.is_terminal)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from configs.app import run_command
 from configs.errors import UserError
+from configs.terminal import echo
 from evaluation.config import EvaluationSettings
 
 TOLD = 20  # notes that are printed; the report has all
@@ -16,7 +17,7 @@ def main(settings: EvaluationSettings) -> int:
         {"score": _score, "ablation": _ablation}[settings.task](settings)
     except UserError as fault:
         for line in str(fault).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+            echo(f"error: {line}", error=True)
         return 1
     return 0
 

@@ -47,7 +47,7 @@ def _stopped(why: str, settings: InferSettings, status: int) -> int:
         without = " without overwrite=true" if settings.overwrite else ""
         told = f"finished tracks are kept, and the same command{without} goes on with the rest"
     with suppress(OSError):  # stderr may be the output that was closed
-        print(f"{why}; {told}", file=sys.stderr)
+        echo(f"{why}; {told}", error=True)
     return status
 
 

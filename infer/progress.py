@@ -10,8 +10,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
+from data_prep.console import make_console
 from data_prep.one_line import one_line
-from infer.console import make_console
 
 LINE_EVERY = 10.0  # seconds between plain lines
 

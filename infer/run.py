@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_prep.console import make_console
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from infer.checks import tracked_of
 from infer.claims import Claim, claim_out, claim_results
 from infer.config import InferSettings
-from infer.console import make_console
 from infer.data_run import data_plan
 from infer.pictures import Pictures
 from infer.run_plan import RunPlan

@@ -9,10 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from configs.terminal import LONGEST, shortened
+from data_prep.console import make_console
 from data_prep.one_line import one_line
-from infer.console import make_console
 from infer.summary import Figures, RunSummary, TrackOutcome
 
+EXPRESSION = 120  # letters of an expression; `summary.json` and the workspace hold all of it
 MOST_ROWS = 60  # of tracks; a larger run has a row a sequence
 FIGURE_NAMES = ("referral\naccuracy", "IoU when\npresent", "absent\nprecision", "absent\nrecall")
 
@@ -30,7 +32,7 @@ def print_table(
     for line in _failures(run.failed):
         _line(console, line, "red")
     for warning in run.warnings:
-        _line(console, f"warning: {one_line(warning)}", "yellow")
+        _line(console, f"warning: {one_line(warning, LONGEST)}", "yellow")
     _line(console, totals(run), "bold")
     if run.figures != Figures() or run.references:
         console.line()
@@ -46,7 +48,10 @@ def _failures(failed: Sequence[TrackOutcome]) -> list[str]:
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for outcome in failed:
         alike[outcome.sequence, one_line(outcome.failure or "")].append(_quoted(outcome))
-    return [f"failed: {name}, {', '.join(prompts)}: {reason}" for (name, reason), prompts in alike.items()]
+    return [
+        f"failed: {one_line(name)}, {shortened(', '.join(prompts))}: {shortened(reason)}"
+        for (name, reason), prompts in alike.items()
+    ]
 
 
 def totals(run: RunSummary) -> str:
@@ -83,17 +88,17 @@ def _tracks(outcomes: Sequence[TrackOutcome]) -> Table:
         if outcome.failure:
             numbers = ["–", "–", "–"]
         words = _words(outcome)
-        table.add_row(Text(outcome.sequence), Text(words), *numbers, _verdict(outcome))
+        table.add_row(Text(one_line(outcome.sequence)), Text(words), *numbers, _verdict(outcome))
     return table
 
 
 def _quoted(outcome: TrackOutcome) -> str:
-    return _words(outcome) if outcome.prompt is None else f"“{one_line(outcome.prompt)}”"
+    return _words(outcome) if outcome.prompt is None else f"“{_words(outcome)}”"
 
 
 def _words(outcome: TrackOutcome) -> str:
     """The track's prompt, or what stands for it."""
-    return "(all prompts)" if outcome.prompt is None else one_line(outcome.prompt) or "(no words)"
+    return "(all prompts)" if outcome.prompt is None else one_line(outcome.prompt, EXPRESSION) or "(no words)"
 
 
 def _verdict(outcome: TrackOutcome) -> Text:
@@ -112,7 +117,7 @@ def _sequences(outcomes: Sequence[TrackOutcome]) -> Table:
         done = [outcome for outcome in group if not outcome.failure]
         scores = [outcome.score for outcome in done if outcome.score is not None]
         table.add_row(
-            Text(name),
+            Text(one_line(name)),
             str(len(group)),
             str(sum(outcome.frames_present for outcome in done)),
             str(sum(outcome.frames_absent for outcome in done)),

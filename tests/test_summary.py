@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from infer.console import make_console
+from data_prep.console import make_console
 from infer.progress import RunProgress
 from infer.summary import Figures, RunSummary, TrackOutcome, write_summary
 from infer.summary_table import MOST_ROWS, print_table

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from configs.app import run_command
+from configs.terminal import log_to_terminal
 from train.config import TrainSettings
 
 DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; say what weights are."
@@ -31,7 +32,7 @@ def main(settings: TrainSettings) -> int:
     from train.mask_head import run as train_mask_head
     from train.merging import merge
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    log_to_terminal(logging.INFO)
     out, device = Path(settings.out), choose_device(settings.device)
     if settings.task == "train" and isinstance(settings.recipe, SftRecipe):
         return launch_sft(settings.launch, settings.recipe, settings.model, out, device)

@@ -13,6 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from configs.errors import UserError
+from configs.terminal import echo
 from data_prep.files import write_whole
 from data_prep.prompts import BUILT_IN, read_contract
 from models.checkpoint import check_checkpoint
@@ -30,7 +31,7 @@ def tell_info(checkpoint: str, out: Path) -> None:
     told = info_of(checkpoint)
     write_whole(out / "info.json", json.dumps(told, indent=1) + "\n")
     for line in lines_of(told):
-        print(line)
+        echo(line)
 
 
 def info_of(checkpoint: str) -> Told:

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig
 
 from configs.errors import UserError
+from configs.terminal import echo
 from models.checkpoint_files import base_of
 from models.config import GrounderConfig
 from models.grounder import KEY, Grounder
@@ -41,4 +42,4 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     for path in sorted(whole.iterdir(), key=lambda path: path.name == "config.json"):
         path.rename(out / path.name)
     whole.rmdir()
-    print(f"merged weights in {out}: bash infer.sh model.checkpoint={out}")
+    echo(f"merged weights in {out}: bash infer.sh model.checkpoint={out}")

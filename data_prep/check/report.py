@@ -11,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from configs.terminal import LONGEST
 from data_prep.check.findings import BROKEN, KINDS, Finding
 from data_prep.check.run import Checked
+from data_prep.console import make_console
 from data_prep.files import write_whole
+from data_prep.one_line import one_line
 
 REPORT, LEAVE_OUT = "check.json", "leave_out.txt"
 SHOWN = 3  # lines of each kind that a person is shown
@@ -50,8 +53,7 @@ def _by_kind(checked: Checked) -> dict[str, list[Finding]]:
 
 def print_report(checked: Checked, console: Console | None = None) -> None:
     """Print counts by kind, and the first few lines of each."""
-    # Names and lines are no markup: `[red]` may be a part of a file's name.
-    console = console or Console(markup=False, emoji=False, highlight=False)
+    console = console or make_console()
     by_kind = _by_kind(checked)
     if not by_kind:
         console.print(f"{checked.data} {checked.split}: nothing found in {checked.sequences} sequences")
@@ -79,4 +81,4 @@ def _more(finding: Finding) -> str:
 
 def _line(console: Console, words: str) -> None:
     """A line that is never cut nor broken by us: a terminal wraps it, a file keeps it whole."""
-    console.print(Text(words), soft_wrap=True)
+    console.print(Text(one_line(words, LONGEST)), soft_wrap=True)

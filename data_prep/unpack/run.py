@@ -124,7 +124,6 @@ def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: L
 @contextmanager
 def _shown(total: int) -> Iterator[Callable[[int], object]]:
     """A bar on a terminal: bytes read of all, bytes a second, time left. Yields what is told of bytes."""
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -133,7 +132,9 @@ def _shown(total: int) -> Iterator[Callable[[int], object]]:
         TransferSpeedColumn,
     )
 
-    console = Console(stderr=True)
+    from data_prep.console import make_console
+
+    console = make_console(stderr=True)
     columns = BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)

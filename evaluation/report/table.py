@@ -8,18 +8,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from configs.terminal import LONGEST, shortened
+from data_prep.console import make_console
 from data_prep.one_line import one_line
 from evaluation.report.sheet import BEST, SECOND, Sheet, marked
 
 HEADING = 15  # letters of a line of a column's heading
 WORDS = 40  # letters of a column of words; longer ones take several lines
+CELL = 200  # letters of a cell
 UNBOUNDED = 100_000
 STYLES = {BEST: "bold green", SECOND: "underline", "": ""}
-
-
-def make_console() -> Console:
-    """A console on stdout that takes texts as they are: a tracker may be called `[red]`."""
-    return Console(markup=False, emoji=False, highlight=False)
 
 
 def print_sheet(sheet: Sheet, console: Console | None = None) -> None:
@@ -57,7 +55,7 @@ def _table(sheet: Sheet, count: int) -> Table:
         else:
             table.add_column(Text("\n".join(lines)), max_width=WORDS, overflow="fold")
     for row in marked(sheet):
-        table.add_row(*(Text(words, STYLES[mark]) for words, mark in row[:count]))
+        table.add_row(*(Text(shortened(words, CELL), STYLES[mark]) for words, mark in row[:count]))
     return table
 
 
@@ -65,4 +63,4 @@ def print_lines(lines: Iterable[str], console: Console | None = None, style: str
     """Lines that are never cut nor broken by us: a terminal wraps them, a file keeps them whole."""
     console = console or make_console()
     for line in lines:
-        console.print(Text(one_line(line), style), soft_wrap=True)
+        console.print(Text(one_line(line, LONGEST), style), soft_wrap=True)

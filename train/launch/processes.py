@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from configs.errors import UserError
+from configs.terminal import log_to_terminal, prepare_terminal
 
 log = logging.getLogger(__name__)
 PROBLEM = 1  # exit status of a process that failed
@@ -78,9 +79,8 @@ def _begin(work: Callable[..., None], given: Sequence[Any], variables: dict[str,
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(variables)
     quiet = variables["RANK"] != "0"
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
+    prepare_terminal()
+    log_to_terminal(logging.WARNING if quiet else logging.INFO)
     try:
         work(*given)
     except UserError as fault:

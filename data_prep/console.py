@@ -1,0 +1,33 @@
+"""The terminal as every module writes tables and bars to it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from configs.terminal import UNPRINTABLE, printable
+
+
+class PrintableConsole(Console):
+    """A rich console that takes texts as they are and lets none of them control the terminal.
+
+    A prompt such as `[red] :cup:` is no markup. Where the file is no terminal there are no colour codes.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of a text or table: colours and movements are rich's own, letters are printable."""
+        for segment in super().render(renderable, options):
+            if segment.control or not UNPRINTABLE.search(segment.text):
+                yield segment
+            else:
+                lines = segment.text.split("\n")
+                yield Segment("\n".join(map(printable, lines)), segment.style)
+
+
+def make_console(stderr: bool = False) -> PrintableConsole:
+    """A console on stdout, or on stderr."""
+    return PrintableConsole(stderr=stderr)
