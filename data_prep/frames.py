@@ -1,17 +1,24 @@
-"""Frames of one video: a list of image files, or a video file. Decoded one at a time, in order."""
+"""Frames of one video: image files, a video file or an animated image. Decoded one at a time, in order.
+
+All are upright as they are shown (`data_prep.orientation`), and of one size.
+"""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from typing import Protocol
 
-import av
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from configs.errors import UserError
 from data_prep.geometry import Size
+from data_prep.images import opened_image, read_image, rgb_of
+from data_prep.orientation import exif_orientation, upright
+from data_prep.resizing import resize
+from data_prep.video_ends import ends_early
+from data_prep.video_file import DEFAULT_FPS, WHOLE, frames_in, scan_video
 
 
 class Frames(Protocol):
@@ -54,88 +61,108 @@ class ImageFrames:
         return frame
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Decode one image file to RGB, uint8, (height, width, 3); raises UserError where it cannot be read.
-
-    Of 16 bits the high eight are taken, as by OpenCV; Pillow alone would make all but the darkest white.
-    """
-    with _opened(path) as image:
-        if image.mode.startswith("I;16"):
-            return np.repeat((np.array(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-        return np.array(image.convert("RGB"))  # a copy: torch wants to own its arrays
-
-
-def image_size(path: Path) -> Size:
-    """Width and height of an image file, from its header alone (about 40 microseconds, nothing is decoded).
-
-    Raises UserError where the file is missing or is no image.
-    """
-    with _opened(path) as image:
-        return image.size
-
-
-def decoded_size(path: Path) -> Size:
-    """Width and height of an image file that is decoded whole: what is cut off is found only so.
-
-    A quarter of the cost of `read_image`, since nothing is copied. Raises UserError as that does.
-    """
-    with _opened(path) as image:
-        image.load()
-        return image.size
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open an image file; what fails while it is open becomes a UserError that names the file."""
-    try:
-        with Image.open(path) as image:
-            yield image
-    except FileNotFoundError:
-        raise UserError(f"{path}: frame is missing; restore it or correct the sequence") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as fault:
-        raise UserError(f"{path}: frame cannot be read ({_reason(fault)}); replace the file") from None
-
-
-def _reason(fault: Exception) -> str:
-    """What an exception says, without the path that it repeats."""
-    if isinstance(fault, UnidentifiedImageError):
-        return "no image of a known form"
-    return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
-
-
-def check_video(path: Path) -> None:
-    """Raise UserError where there is no such video file; that it is one takes decoding it."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such video; check video=")
-
-
 @dataclass(frozen=True)
 class VideoFrames:
-    """Frames of a video file, decoded by PyAV."""
+    """Frames of a video file, decoded by FFmpeg.
+
+    `size` is that of the first frame, upright; frames of another size are scaled to it, as OpenCV does.
+    `warnings` tell what of the file is damaged or missing, a line each.
+    """
 
     path: Path
     size: Size
     count: int
     fps: float
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> "VideoFrames":
-        """Count the frames of a video file. Raises UserError where it is missing or is no video."""
-        check_video(path)
-        try:
-            with av.open(str(path)) as container:
-                stream = container.streams.video[0]
-                count = sum(1 for _ in container.decode(stream))
-                fps = float(stream.average_rate or 25)
-                size = (stream.codec_context.width, stream.codec_context.height)
-        except (av.FFmpegError, IndexError) as fault:
-            raise UserError(f"{path}: not a video that can be decoded ({fault})") from None
-        return cls(path, size, count, fps)
+        """Decode a video file once to count its frames. Raises UserError as `scan_video` does."""
+        found = scan_video(path)
+        return cls(path, found.size, found.count, found.fps, found.warnings)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        with av.open(str(self.path)) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
+        for frame in frames_in(self.path):
+            yield resize(frame, self.size)
+
+
+ANIMATIONS = ("GIF", "PNG", "WEBP")  # of Pillow's formats those that may hold several frames
+STILLS = ("JPEG",)
+
+
+@dataclass(frozen=True)
+class AnimationFrames:
+    """Frames of an animated GIF, PNG or WebP, decoded by Pillow; a still image is one frame.
+
+    FFmpeg reads GIF and PNG too, with the same pixels, but neither WebP nor the orientation of images.
+    """
+
+    path: Path
+    size: Size
+    count: int
+    fps: float
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path) -> "AnimationFrames":
+        """Decode an animated image once to count its frames.
+
+        One that is cut short is told in `warnings`. Raises UserError where no frame can be read.
+        """
+        total, size, shown = 0, (0, 0), 0.0
+        warnings: tuple[str, ...] = ()
+        try:
+            for frame, milliseconds in _animation(path):
+                total, size, shown = total + 1, (frame.shape[1], frame.shape[0]), shown + milliseconds
+        except UserError:
+            if not total:
+                raise
+            warnings = (f"{path}: cut short: nothing can be read after frame {total}; {WHOLE}",)
+        fps = 1000 * total / shown if shown > 0 else DEFAULT_FPS
+        return cls(path, size, total, fps, warnings)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for frame, _ in islice(_animation(self.path), self.count):
+            yield frame
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image that `AnimationFrames` reads, whatever its name."""
+    try:
+        with Image.open(path, formats=ANIMATIONS + STILLS):
+            return True
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
+    """The frames of an image file, and for how many milliseconds each is shown.
+
+    Raises UserError where the file is damaged.
+    """
+    with opened_image(path, ANIMATIONS + STILLS) as image:
+        orientation = exif_orientation(image)
+        total = None if image.format == "GIF" else _n_frames(image)  # a GIF does not tell
+        for number in count() if total is None else range(total):
+            try:
+                image.seek(number)
+            except EOFError:
+                break
+            except IndexError:  # what Pillow raises for a GIF that ends inside a block
+                raise OSError("the file is cut short") from None
+            yield upright(rgb_of(image), orientation), image.info.get("duration", 0)
+        else:
+            return
+        if total is not None or ends_early(path):
+            raise OSError("the file is cut short")
+
+
+def _n_frames(image: Image.Image) -> int:
+    """How many frames an image has by its header. A JPEG of several pictures (MPO) is no film: one."""
+    return getattr(image, "n_frames", 1) if image.format in ANIMATIONS else 1

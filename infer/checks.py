@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.frames import check_video
 from data_prep.index.build import index_path
 from data_prep.index.store import read_about
+from data_prep.video_file import check_video
 from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import check_tracker_id

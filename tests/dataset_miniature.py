@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep.frames import read_image
+from data_prep.images import read_image
 from data_prep.sequence import ABSENT, PRESENT, Sequence
 
 SIZE = (32, 24)

@@ -23,7 +23,8 @@ from data_prep.check.pictures import frame_findings
 from data_prep.check.report import SHOWN, print_report, report_of
 from data_prep.check.run import Checked, CheckSettings, check_split
 from data_prep.config import DataSettings
-from data_prep.frames import VideoFrames
+from data_prep.frames import ImageFrames, VideoFrames
+from data_prep.orientation import ORIENTATION_TAG
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.tnllt import TNLLT
 from data_prep.readers.vasttrack import VASTTRACK
@@ -253,6 +254,21 @@ def test_a_video_file_is_told_and_decoded_when_asked(tmp_path: Path) -> None:
     assert kinds(dataclasses.replace(whole, count=5), True) == ["video_file", "frame_missing"]
     path.write_bytes(path.read_bytes()[:60])
     assert kinds(whole, True) == ["video_file", "frame_unreadable"]
+
+
+def test_frames_that_are_stored_otherwise_than_the_first_are_told(tmp_path: Path) -> None:
+    paths = tuple(tmp_path / f"{number}.jpg" for number in range(4))
+    for path, orientation in zip(paths, (1, 1, 3, 6), strict=True):
+        exif = Image.Exif()
+        exif[ORIENTATION_TAG] = orientation
+        Image.new("RGB", SIZE).save(path, exif=exif)
+    findings = list(frame_findings(Sequence("a", ImageFrames(paths, SIZE), ()), decode=False))
+    assert {each.kind: each.line for each in findings} == {
+        "frame_turned": f"{paths[2]}: EXIF orientation 3, but the first frame has 1; "
+        "look whether both are upright, and save them so",
+        "frame_size": f"{paths[3]}: frame is {SIZE[1]}x{SIZE[0]} but the sequence is {SIZE[0]}x{SIZE[1]}; "
+        "make all frames one size",
+    }
 
 
 def test_the_same_boxes_and_words_are_found(root: Path) -> None:

@@ -20,9 +20,11 @@ from data_prep.exchange.forms import IMAGE, INFO
 from data_prep.exchange.plan import ExportPlan, counted, plain_words, safe
 from data_prep.exchange.questions import question_text
 from data_prep.exchange.vptracker import TOKENS
-from data_prep.frames import read_image
 from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
+from data_prep.images import read_image
 from data_prep.index.build import build_index, index_path
+from data_prep.index.store import Index
+from data_prep.orientation import ORIENTATION_TAG
 from data_prep.prompts import (
     ANSWER_START,
     BOX_START,
@@ -451,3 +453,25 @@ def test_records_show_what_their_pairs_show(indexes: Path, tmp_path: Path, form:
         assert len(row["images"]) == question.count(IMAGE) == 1 + pair.templated
         assert ("rectangle" in question or " near" in question) == pair.marked
     assert 0 < sum(pair.marked for pair in pairs) < len(pairs)
+
+
+def test_frames_that_are_stored_turned(tmp_path: Path) -> None:
+    """Sizes and boxes are of the upright picture; VPTracker's trainer would read it as stored."""
+    write_video(tmp_path / "data", "wide", SIZES["wide"])
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    for path in (tmp_path / "data" / "wide" / "imgs").iterdir():
+        stored = np.rot90(np.array(Image.open(path)))
+        Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
+    build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
+    assert Index(index_path(tmp_path, "tnllt", "all")).sizes.tolist() == [list(SIZES["wide"])]
+    plan = plan_of(tmp_path, tmp_path / "swift", "swift", "resized")
+    for pair, row in zip(pairs_of(plan), rows_of(plan), strict=True):
+        if pair.search_xywh is None:
+            continue
+        said = said_box(texts_of(row)[1])
+        assert said is not None and iou(said, white_box(read_image(Path(row["images"][1])))) > 0.8
+    with pytest.raises(
+        UserError, match=r"none of 40 .* stored turned \(EXIF orientation 6\); save it upright"
+    ):
+        export(plan_of(tmp_path, tmp_path / "vp", "vptracker", "frame"), NUMBERS, 1)

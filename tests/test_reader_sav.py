@@ -15,6 +15,7 @@ from data_prep.readers.sav import SAV
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
 from tests.dataset_miniature import CAR, DOG, SIZE, Video, assert_same, write_frames
 from tests.index_miniature import is_watched
+from tests.made_videos import write_film
 from tests.mask_miniature import rle, write_json, write_palette
 
 LONG = Video("sav_1", CAR.boxes_xywh[:1] + (None,) * 10, "")  # eleven frames, three annotated
@@ -122,6 +123,16 @@ def test_a_video_is_annotated_every_fourth_frame(tmp_path: Path, monkeypatch: py
     write_video(path.parent / "sav_1.mp4", 8)
     with pytest.raises(UserError, match="masks up to frame 8, but frames up to 7"):
         SAV.read(entry)
+
+
+def test_masks_are_of_a_phones_video_as_it_is_shown(tmp_path: Path) -> None:
+    """Its header has the size as stored, of which the masks would not be."""
+    path = write_train(tmp_path, "sav_1", [[rle(LONG.mask(0))]], 4)
+    stored = [np.zeros((SIZE[0], SIZE[1], 3), np.uint8)] * 4
+    write_film(path.parent / "sav_1.mp4", stored, shown=(270, False))
+    sequence = SAV.read(SAV.find(tmp_path, "train")[0])
+    assert sequence.frames.size == SIZE and present(sequence)[0] == 1
+    assert {frame.shape for frame in sequence.frames} == {(SIZE[1], SIZE[0], 3)}
 
 
 def test_the_count_of_objects_stands_at_the_end(tmp_path: Path) -> None:

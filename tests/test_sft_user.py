@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from configs.app import FOLDER, run_command
 from configs.compose import as_settings, check, composer
 from configs.errors import UserError
-from data_prep.frames import read_image
+from data_prep.images import read_image
 from data_prep.index.build import build_index
 from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT

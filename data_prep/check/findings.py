@@ -21,6 +21,7 @@ KINDS: dict[str, Kind] = {
     "frame_missing": Kind(BROKEN, "a frame is not there"),
     "frame_unreadable": Kind(BROKEN, "a frame is no picture, or a damaged one"),
     "frame_size": Kind(BROKEN, "a frame is of another size than the first"),
+    "frame_turned": Kind(DOUBTFUL, "a frame is stored turned otherwise than the first"),
     "boxes_away": Kind(BROKEN, "most boxes lie outside the image: of another video or size?"),
     "box_away": Kind(DOUBTFUL, "a target that is shown lies outside the image; never drawn"),
     "box_over": Kind(DOUBTFUL, "a box reaches beyond the image by more than the margin"),

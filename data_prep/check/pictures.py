@@ -2,16 +2,15 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import av
-import numpy as np
-
 from configs.errors import UserError
 from data_prep.check.findings import Finding
-from data_prep.frames import ImageFrames, VideoFrames, decoded_size, image_size
+from data_prep.frames import ImageFrames, VideoFrames
 from data_prep.geometry import Size
+from data_prep.images import decoded_header, image_header
 from data_prep.readers.pictures import NUMBER
 from data_prep.sequence import Sequence
 
@@ -25,10 +24,14 @@ def frame_findings(sequence: Sequence, decode: bool) -> Iterator[Finding]:
     frames = sequence.frames
     if isinstance(frames, ImageFrames):
         faults: dict[str, list[str]] = defaultdict(list)
+        turned: int | None = None  # as the first frame is stored
         for path in frames.paths:
-            kind, line = _fault(path, frames.size, decode)
-            if kind:
-                faults[kind].append(line)
+            found = _header(path, frames.size, decode)
+            turned = found.orientation if turned is None else turned
+            if found.kind:
+                faults[found.kind].append(found.line)
+            elif found.orientation != turned:
+                faults["frame_turned"].append(_turned(path, found.orientation, turned))
         for kind, lines in faults.items():
             yield Finding(sequence.name, kind, lines[0], len(lines))
         yield from _gaps(sequence.name, frames)
@@ -38,16 +41,31 @@ def frame_findings(sequence: Sequence, decode: bool) -> Iterator[Finding]:
         yield from _film(sequence.name, frames) if decode else ()
 
 
-def _fault(path: Path, size: Size, decode: bool) -> tuple[str, str]:
-    """What is wrong with an image file that should be of `size`: kind and line, or two empty texts."""
+@dataclass(frozen=True)
+class _Header:
+    """How an image file is stored (None: unknown), and what is wrong with it, kind and line, else empty."""
+
+    orientation: int | None
+    kind: str = ""
+    line: str = ""
+
+
+def _header(path: Path, size: Size, decode: bool) -> _Header:
+    """What the header of an image file that should be of `size` tells."""
     try:
-        found = decoded_size(path) if decode else image_size(path)
+        found, orientation = decoded_header(path) if decode else image_header(path)
     except UserError as fault:
-        return "frame_unreadable" if path.exists() else "frame_missing", str(fault)
+        return _Header(None, "frame_unreadable" if path.exists() else "frame_missing", str(fault))
     if found == size:
-        return "", ""
+        return _Header(orientation)
     told = f"frame is {found[0]}x{found[1]} but the sequence is {size[0]}x{size[1]}"
-    return "frame_size", f"{path}: {told}; make all frames one size"
+    return _Header(orientation, "frame_size", f"{path}: {told}; make all frames one size")
+
+
+def _turned(path: Path, orientation: int | None, first: int | None) -> str:
+    """A camera may turn while it films, but more often some frames were saved anew and lost their note."""
+    told = f"EXIF orientation {orientation}, but the first frame has {first}"
+    return f"{path}: {told}; look whether both are upright, and save them so"
 
 
 def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
@@ -67,13 +85,13 @@ def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
 
 def _film(name: str, video: VideoFrames) -> Iterator[Finding]:
     """Decode a video file whole."""
-    shapes: list[tuple[int, ...]] = []
     try:
-        shapes += (np.shape(frame) for frame in video)
-    except av.FFmpegError as fault:
-        told = f"{video.path}: frame {len(shapes)} cannot be decoded ({fault.strerror}); replace the file"
-        yield Finding(name, "frame_unreadable", told)
+        found = VideoFrames.open(video.path)
+    except UserError as fault:
+        yield Finding(name, "frame_unreadable", str(fault))
         return
-    if len(shapes) != video.count:
-        told = f"{len(shapes)} frames can be decoded instead of {video.count}; replace the file"
-        yield Finding(name, "frame_missing", f"{video.path}: {told}", abs(video.count - len(shapes)))
+    if found.warnings:
+        yield Finding(name, "frame_unreadable", found.warnings[0], len(found.warnings))
+    if len(found) != len(video):
+        told = f"{len(found)} frames can be decoded instead of {len(video)}; replace the file"
+        yield Finding(name, "frame_missing", f"{video.path}: {told}", abs(len(video) - len(found)))

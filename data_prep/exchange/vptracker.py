@@ -14,8 +14,9 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.exchange.forms import IMAGE
 from data_prep.exchange.plan import ExportPlan, counted, plain_words
-from data_prep.frames import image_size
 from data_prep.geometry import Box, Size, center, round_box, xywh_to_xyxy
+from data_prep.images import image_header
+from data_prep.orientation import AS_STORED
 from data_prep.sampling.pairs import Pair
 
 COLOUR, WIDTH = "red", 3  # of the rectangle unless a pair has its own; its trainer gives them to PIL
@@ -44,7 +45,7 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
     if not pair.templated:
         raise UserError("format=vptracker: its records always have a template; leave pairs.template=1")
     words = plain_words(pair.words).strip()
-    size, template_size = image_size(Path(pair.search)), image_size(Path(pair.template))
+    size, template_size = _size(pair.search), _size(pair.template)
     template = _whole(counted(xywh_to_xyxy(pair.template_xywh), template_size, template_size, "frame"))
     scale = int(np.random.default_rng((plan.pairs.seed, pair.number)).integers(SCALES[0], SCALES[1] + 1))
     said, around = [0, 0, 0, 0], _around(pair.prompt_xyxy, size, scale)
@@ -76,6 +77,20 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
 def answer(visible: bool, box: list[int]) -> str:
     """What its model is to say; a target that cannot be seen has a box of zeros."""
     return f'```json\n{{\n  "visible": "{"yes" if visible else "no"}",\n "bbox": {json.dumps(box)}\n}}\n```'
+
+
+def _size(path: str) -> Size:
+    """Width and height of a frame that a record points at.
+
+    Raises UserError for one that is stored turned: this trainer opens it with Pillow alone, which leaves it
+    so, and the boxes are those of the upright picture.
+    """
+    size, orientation = image_header(Path(path))
+    if orientation != AS_STORED:
+        raise UserError(
+            f"{path}: stored turned (EXIF orientation {orientation}); save it upright for this format"
+        )
+    return size
 
 
 def _around(prompt_xyxy: Box, size: Size, scale: int) -> list[int]:

@@ -16,7 +16,7 @@ from configs.errors import UserError
 from data_prep.frames import ImageFrames
 from data_prep.sequence import Sequence, Truth
 
-VERSION = 1  # of the columns and of what they mean
+VERSION = 2  # of the columns and of what they mean
 ENDING = ".arrow"
 SCHEMA = pa.schema(
     [

@@ -41,9 +41,10 @@ def nowhere_note(truth: Truth, path: Path, target: str) -> tuple[str, ...]:
 def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",), mend: str = MEND) -> np.ndarray:
     """The values, uint8 (height, width), of a mask file of a frame of `size` (width, height).
 
-    Palette images (`P`) give the indices, which are the ids of objects; their colours mean nothing. Raises
-    UserError, which ends in `mend`, where the file is missing or damaged, or not of these PIL modes, and
-    where it is of another size.
+    Palette images (`P`) give the indices, which are the ids of objects; their colours mean nothing. A mask
+    is read as it is stored, whatever its EXIF: so do the tools of these data sets, with Pillow, and OpenCV
+    with IMREAD_UNCHANGED. Raises UserError, which ends in `mend`, where the file is missing or damaged, or
+    not of these PIL modes, and where it is of another size.
     """
     try:
         with Image.open(path) as image:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.frames import ImageFrames, image_size
+from data_prep.frames import ImageFrames
+from data_prep.images import image_size
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
 NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last one of a name

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.frames import ImageFrames, image_size
+from data_prep.frames import ImageFrames
+from data_prep.images import image_size
 from data_prep.readers.annotations import truth_of
 from data_prep.readers.entry import Entry, Reader
 from data_prep.readers.refcoco_forms import Reference, read_references

@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from configs.errors import UserError
@@ -22,6 +21,7 @@ from data_prep.readers.masks import nowhere_note, truth_of_masks
 from data_prep.readers.pictures import frames_of, picture_names
 from data_prep.readers.rle import decode_rle
 from data_prep.sequence import Sequence
+from data_prep.video_file import first_frame
 
 FPS = 24.0
 STEP = 4  # frames of the video from one annotated frame to the next
@@ -93,16 +93,13 @@ def _frames(folder: Path, path: Path, record: Any) -> tuple[list[int], Frames]:
 
 
 def _video(path: Path, count: float) -> VideoFrames:
-    """A video of `count` frames by its header, or decoded once to count them where that says otherwise."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            size = (stream.codec_context.width, stream.codec_context.height)
-            if stream.frames == count > 0:
-                return VideoFrames(path, size, stream.frames, FPS)
-    except (av.FFmpegError, IndexError):
-        pass  # told by the one who decodes it
-    return VideoFrames.open(path)
+    """A video of `count` frames by its header, or decoded once to count them where that says otherwise.
+
+    Its size is that of its first frame, upright: most are of phones, whose headers have the stored size, and
+    the masks are of the upright one.
+    """
+    size, told = first_frame(path)
+    return VideoFrames(path, size, told, FPS) if told == count > 0 else VideoFrames.open(path)
 
 
 def _mask(path: Path, lists: list[Any], number: int, at: int, size: Size) -> np.ndarray | None:

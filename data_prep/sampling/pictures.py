@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.frames import read_image
 from data_prep.geometry import Box, Size, clamp, is_inside, rescale, xywh_to_xyxy
+from data_prep.images import read_image
 from data_prep.prompts import Contract
 from data_prep.resizing import resize, search_size, template_size
 from data_prep.sampling.pairs import Pair
