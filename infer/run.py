@@ -81,7 +81,8 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
         {"zip": summary.zip, **plan.places, **places, "summary": out / "summary.json", **plan.hints},
     )
     no_pictures = plan.needs_pictures and pictures is not None and pictures.have_failed
-    return 1 if summary.failed or (plan.needs_zip and summary.zip is None) or no_pictures else 0
+    no_zip = plan.needs_zip and summary.zip is None
+    return 1 if summary.failed or plan.input_is_damaged or no_zip or no_pictures else 0
 
 
 def _pictures(pictures: Pictures | None) -> dict[str, Path | None]:

@@ -23,7 +23,8 @@ class RunPlan:
     `results` is the folder that the run claims; `identity` is added to its fingerprint. `open_store` is
     called once the folder is claimed. `problems` are the tracks that cannot be tracked. `complete` is
     given the summary of a run whose tracking has ended, to score and pack. `places` are shown at the end,
-    `hints` after them. With `needs_pictures` or `needs_zip` the run has failed without them.
+    `hints` after them. With `needs_pictures` or `needs_zip` the run has failed without them, and with
+    `input_is_damaged` whatever it writes, since frames are missing: `warnings` tell which.
     """
 
     sequences: Sequences[Sequence]
@@ -35,5 +36,6 @@ class RunPlan:
     complete: Callable[[RunSummary], RunSummary] = _as_it_is
     places: Mapping[str, Path] = field(default_factory=dict)
     hints: Mapping[str, str] = field(default_factory=dict)
+    input_is_damaged: bool = False
     needs_pictures: bool = False
     needs_zip: bool = False

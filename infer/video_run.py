@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from data_prep.frames import VideoFrames
 from data_prep.sequence import Sequence
+from data_prep.video_input import open_video
 from data_prep.votsr.results import prompt_hash
 from infer.checks import prompts_of
 from infer.config import InferSettings
@@ -15,7 +15,8 @@ from infer.track_store import MaskStore
 def video_plan(settings: InferSettings, out: Path) -> RunPlan:
     """A video file as a run; masks go to `out/masks/<video>_<hash>.txt` in VOTSr lines.
 
-    Raises UserError for a video that cannot be read and for a missing prompt.
+    Raises UserError for a video that cannot be read and for a missing prompt. One of which only a part can be
+    read is tracked as far as that goes, and the exit status is 1.
     """
     masks = out / "masks"
 
@@ -25,14 +26,14 @@ def video_plan(settings: InferSettings, out: Path) -> RunPlan:
     def open_store(session: Session) -> MaskStore:
         return MaskStore(session, path_of)
 
-    return RunPlan(
-        [_as_sequence(settings)], masks, open_store, places={"masks": masks}, needs_pictures=settings.overlay
-    )
-
-
-def _as_sequence(settings: InferSettings) -> Sequence:
-    """The video as a sequence whose prompts are those of `prompt=`."""
     assert settings.video is not None
-    prompts = prompts_of(settings)
-    frames = VideoFrames.open(Path(settings.video))
-    return Sequence(Path(settings.video).stem, frames, prompts, frames.fps)
+    video = open_video(Path(settings.video))
+    return RunPlan(
+        [Sequence(video.name, video.frames, prompts_of(settings), video.fps)],
+        masks,
+        open_store,
+        warnings=video.warnings,
+        places={"masks": masks},
+        input_is_damaged=bool(video.warnings),
+        needs_pictures=settings.overlay,
+    )
