@@ -6,6 +6,7 @@ from contextlib import suppress
 from types import FrameType
 
 from configs.app import INTERRUPTED, run_command
+from configs.terminal import echo
 from infer.config import InferSettings
 
 TERMINATED = 128 + signal.SIGTERM  # the shell's status of a command that SIGTERM ended
