@@ -113,11 +113,12 @@ def _stream(num_frames: int) -> None:
     from transformers import Sam2ImageProcessor, Sam2VideoInferenceSession, Sam2VideoModel
 
     torch.set_num_threads(1)
-    model = Sam2VideoModel.from_pretrained(MASK_HEADS["nano"].checkpoint, dtype=torch.float32)
+    checkpoint = MASK_HEADS["nano"].checkpoint
+    model = Sam2VideoModel.from_pretrained(checkpoint, dtype=torch.float32, trust_remote_code=False)
     session = Sam2VideoInferenceSession(
         video=None, video_height=270, video_width=480, inference_device="cpu", dtype=torch.float32
     )
-    processor = Sam2ImageProcessor.from_pretrained(MASK_HEADS["nano"].checkpoint)
+    processor = Sam2ImageProcessor.from_pretrained(checkpoint, trust_remote_code=False)
     pixels = processor(np.zeros((270, 480, 3), np.uint8), return_tensors="pt")["pixel_values"][0]
     side = pixels.shape[-1]
     index = session.obj_id_to_idx(1)

@@ -74,12 +74,12 @@ def ours(work: Work) -> Run:
 def theirs(work: Work) -> Run:
     """Fine-tune by TRL's SFTTrainer, with the same pairs in the same order."""
     _fresh(work)
-    recipe, processor = work.recipe, AutoProcessor.from_pretrained(work.checkpoint)
+    recipe, processor = work.recipe, AutoProcessor.from_pretrained(work.checkpoint, trust_remote_code=False)
     rows = Dataset.from_dict({"number": list(range(recipe.pairs))})
     rows.set_transform(Rows(work, processor))
     dtype = getattr(torch, work.dtype)
     model_class: Any = FAMILIES[_family(work)].model
-    model = model_class.from_pretrained(work.checkpoint, dtype=dtype).to(work.device)
+    model = model_class.from_pretrained(work.checkpoint, dtype=dtype, trust_remote_code=False).to(work.device)
     stamps = Stamps(work.root / "theirs")
     trainer = Stamped(
         stamps,
@@ -182,7 +182,7 @@ class StepEnds(TrainerCallback):
 
 
 def _family(work: Work) -> str:
-    family: str = AutoConfig.from_pretrained(work.checkpoint).model_type
+    family: str = AutoConfig.from_pretrained(work.checkpoint, trust_remote_code=False).model_type
     return family
 
 

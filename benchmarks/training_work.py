@@ -13,6 +13,7 @@ import torch
 
 from data_prep.prompts import BUILT_IN, Contract, read_contract, write_contract
 from data_prep.sampling.lines import PairPlan
+from models.checkpoint_files import PUBLISHED_FAMILIES
 from models.config import GROUNDERS
 from models.families import FAMILIES
 from models.nano import build_processor
@@ -100,7 +101,7 @@ def published_work(
     Its tokenizer is the small grounder's, whose tokens are all within the published vocabulary.
     """
     checkpoint = root / name
-    wide = BUILT_IN[FAMILIES[PUBLISHED[name].family].contract]
+    wide = BUILT_IN[PUBLISHED_FAMILIES[PUBLISHED[name].family].contract]
     contract = dataclasses.replace(wide, min_pixels=wide.max_pixels)
     if not (checkpoint / "contract.json").is_file():
         save_random(name, checkpoint)

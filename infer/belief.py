@@ -14,7 +14,7 @@ FLOOR = 1e-6  # of a probability, so that its log-odds are finite
 
 
 def evidence(visible: float, settings: TrackerConfig) -> float:
-    """What an answer adds to the log-odds."""
+    """What an answer adds to the log-odds. Raises ValueError where `visible` is no probability."""
     added = settings.trust * (_log_odds(visible) + settings.lean)
     return min(max(added, -LARGEST), LARGEST)
 
@@ -27,5 +27,7 @@ def updated(belief: float, visible: float, settings: TrackerConfig) -> float:
 
 
 def _log_odds(probability: float) -> float:
+    if not 0 <= probability <= 1:  # NaN would pass through min and max, and never leave the belief again
+        raise ValueError(f"{probability} is no probability")
     probability = min(max(probability, FLOOR), 1 - FLOOR)
     return math.log(probability / (1 - probability))

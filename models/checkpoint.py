@@ -1,16 +1,21 @@
-"""Finding weights: a local folder, or a hub id that transformers fetches once and keeps."""
+"""Loading weights: devices, number formats, and what is said where the library fails."""
 
-import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
+from models.checkpoint_files import check_model_type, code_setting
 
-LOAD_FAULTS = (OSError, RuntimeError, ValueError, SafetensorError)  # what a spoilt checkpoint raises
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# Given to every `from_pretrained`: no code of a checkpoint runs, and no attention of the hub that it names.
+SAFE: dict[str, Any] = {"trust_remote_code": False, "attn_implementation": "sdpa", "use_safetensors": True}
 
 
 def choose_device(name: str) -> torch.device:
@@ -31,34 +36,54 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return DTYPES[name]
 
 
-def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) -> None:
-    """Refuse, in one line, what is surely not a checkpoint of the wanted kind.
+@contextmanager
+def loading(key: str, checkpoint: str, base: str | None = None) -> Iterator[None]:
+    """Around the library's calls that load a checkpoint: whatever they raise becomes one line.
 
-    `key` is the configuration key to name. A name of the form `owner/name` with no such folder is
-    left to the hub. Raises UserError for a folder that does not exist, has no config.json that can be
-    read, or holds a model of another type.
+    `base` names the weights that are loaded where `checkpoint` is a folder of adapters. The library's own
+    tables and progress bars are not shown. Raises UserError.
     """
-    folder = Path(checkpoint)
-    if not folder.exists():
-        if checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1:
-            raise UserError(f"{key}={checkpoint}: no such folder, nor a hub id of the form owner/name")
-        return
-    config = folder / "config.json"
-    if not config.is_file():
-        raise UserError(
-            f"{key}={checkpoint}: the folder has no config.json; name the folder with the weights"
-        )
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
-        found = dict(json.loads(config.read_text())).get("model_type")
-    except (ValueError, TypeError) as fault:
-        raise UserError(f"{key}={checkpoint}: its config.json is spoilt ({fault}); restore it") from None
-    check_model_type(key, checkpoint, found, model_types)
+        yield
+    except UserError:
+        raise
+    except Exception as fault:  # spoilt files raise nearly everything: KeyError, AttributeError
+        raise not_loaded(key, checkpoint, base, fault) from fault
+    finally:
+        transformers_logging.set_verbosity(level)
 
 
-def check_model_type(key: str, checkpoint: str, found: str | None, model_types: tuple[str, ...]) -> None:
-    """Raise UserError for a model of another type than those wanted."""
-    if found not in model_types:
-        raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {' or '.join(model_types)} is needed")
+def not_loaded(key: str, checkpoint: str, base: str | None, fault: Exception) -> UserError:
+    """The one line for weights that could neither be read nor fetched."""
+    if "ignore_mismatched_sizes" in str(fault):
+        return UserError(f"{key}={checkpoint}: the weights have other sizes than config.json; restore it")
+    words = " ".join(str(fault).split())
+    said = f"{type(fault).__name__}: {words[:300]}" if words else type(fault).__name__
+    if base is not None:
+        return UserError(
+            f"{key}={checkpoint}: its base {base} cannot be loaded ({said}); without a network, download it "
+            f"elsewhere and write its folder into the line base_model_name_or_path of "
+            f"{checkpoint}/adapter_config.json"
+        )
+    remedy = "without a network, download them elsewhere and name the folder"
+    if Path(checkpoint).is_dir():
+        remedy = "restore the folder"
+    return UserError(f"{key}={checkpoint}: the weights cannot be loaded ({said}); {remedy}")
+
+
+def model_type_of(key: str, checkpoint: str, model_types: tuple[str, ...]) -> str:
+    """The `model_type` of a checkpoint, from its config.json alone, before its weights are fetched.
+
+    Raises UserError for another type than those wanted, and for settings that ask for code.
+    """
+    settings, _ = PreTrainedConfig.get_config_dict(checkpoint)
+    check_model_type(key, checkpoint, settings.get("model_type"), model_types)
+    if asked := code_setting(settings):
+        raise UserError(f"{key}={checkpoint}: its config.json asks for code by {asked}, which is never run")
+    return str(settings["model_type"])
 
 
 def check_weights(key: str, checkpoint: str, report: dict[str, set[str]]) -> None:
@@ -76,10 +101,15 @@ def check_weights(key: str, checkpoint: str, report: dict[str, set[str]]) -> Non
         warnings.warn(f"{checkpoint}: {len(unused)} weights have no use, first {unused[0]}", stacklevel=3)
 
 
-def not_fetched(key: str, checkpoint: str, fault: Exception) -> UserError:
-    """The one line for weights that could neither be read nor fetched."""
-    first = str(fault).strip().splitlines()[0] if str(fault).strip() else type(fault).__name__
-    return UserError(
-        f"{key}={checkpoint}: the weights cannot be loaded ({first}); "
-        "without a network, download them elsewhere and name the folder"
-    )
+def check_tied(key: str, checkpoint: str, model: PreTrainedModel) -> None:
+    """Refuse a model whose settings say that output and input embeddings are one, while they differ.
+
+    The library takes the weights as they lie, others take the settings: nobody can know which were meant.
+    """
+    ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    first, last = (layer.weight for layer in ends)
+    if model.config.tie_word_embeddings and first is not last and not torch.equal(first, last):
+        raise UserError(
+            f"{key}={checkpoint}: lm_head.weight differs from the embeddings, yet config.json says that they "
+            "are one; set tie_word_embeddings to what the weights were trained with, or remove lm_head.weight"
+        )

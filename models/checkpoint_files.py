@@ -1,11 +1,205 @@
-"""What a look at a checkpoint's folder shows before any weight is loaded. Imports no torch."""
+"""What a look at a checkpoint's folder shows before any weight is loaded. Imports no torch.
+
+The checks refuse, in one line, what is surely wrong: a folder that is none, another kind of model, settings
+that ask for code of their own, weights that are cut short, and a contract that cannot be found.
+"""
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from configs.errors import UserError
+from data_prep.prompts import BUILT_IN, Contract, read_contract
+from models.config import GrounderConfig, MaskHeadConfig
 
-ADAPTER_CONFIG = "adapter_config.json"
+GROUNDER_KEY, MASK_HEAD_KEY = "model.checkpoint", "mask_head.checkpoint"
+MASK_HEAD_MODEL_TYPE = "sam2_video"
+CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # of the newer and the older layout
+BASE = "base_model_name_or_path"
+LARGEST_CONFIG = 16 << 20  # bytes; the published ones have some thousand
+PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+# Settings by which a library runs code that lies beside the weights, or imports what they name.
+CODE_SETTINGS = ("auto_map", "megatron_config", "use_kernels", "kernel_config")
+
+
+@dataclass(frozen=True)
+class PublishedFamily:
+    """How a family's published weights are named on the hub, and the built-in contract that they have."""
+
+    hub: str  # how their hub ids begin
+    contract: str
+
+
+PUBLISHED_FAMILIES: dict[str, PublishedFamily] = {
+    "qwen2_5_vl": PublishedFamily("Qwen/Qwen2.5-VL-", "qwen"),
+    "qwen3_vl": PublishedFamily("Qwen/Qwen3-VL-", "qwen3"),
+}
+"""By the `model_type` of a checkpoint's config.json, as models/families.py has the classes."""
+
+
+# ---- a grounder and a mask head as a whole --------------------------------------------------------
+
+
+def check_grounder_checkpoint(config: GrounderConfig) -> None:
+    """Refuse what a look at the folders of a grounder shows; for adapters also at those of their base.
+
+    Of a hub id only its form and its contract are looked at; nothing is fetched. Raises UserError.
+    """
+    base = base_of(GROUNDER_KEY, config.checkpoint)
+    if base is not None:
+        check_no_code(GROUNDER_KEY, config.checkpoint)
+        check_adapter_files(config.checkpoint)
+    check_checkpoint(key_of(config.checkpoint, base), base or config.checkpoint, tuple(PUBLISHED_FAMILIES))
+    find_contract(config)
+
+
+def check_mask_head_checkpoint(config: MaskHeadConfig) -> None:
+    """Refuse what a look at the folder of a mask head shows. Raises UserError."""
+    check_checkpoint(MASK_HEAD_KEY, config.checkpoint, (MASK_HEAD_MODEL_TYPE,))
+
+
+def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) -> None:
+    """Refuse, in one line, what is surely not a checkpoint of the wanted kind.
+
+    `key` is the configuration key to name. A name of the form `owner/name` with no such folder is
+    left to the hub. Raises UserError for a folder that does not exist, has no config.json that can be
+    read, holds a model of another type or settings that ask for code, or weights that are not whole.
+    """
+    folder = Path(checkpoint)
+    if not folder.exists():
+        if checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1:
+            raise UserError(f"{key}={checkpoint}: no such folder, nor a hub id of the form owner/name")
+        return
+    if not (folder / CONFIG).is_file():
+        held = weights_within(folder)
+        remedy = "name the folder with the weights" if held is None else f"its weights are {key}={held}"
+        raise UserError(f"{key}={checkpoint}: the folder has no config.json; {remedy}")
+    settings = read_settings(key, folder / CONFIG)
+    check_model_type(key, checkpoint, settings.get("model_type"), model_types)
+    check_no_code(key, checkpoint)
+    _check_weight_files(key, folder)
+
+
+def check_model_type(key: str, checkpoint: str, found: Any, model_types: tuple[str, ...]) -> None:
+    """Raise UserError for a model of another type than those wanted."""
+    if found not in model_types:
+        raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {' or '.join(model_types)} is needed")
+
+
+# ---- settings -------------------------------------------------------------------------------------
+
+
+def read_settings(key: str, path: Path) -> dict[str, Any]:
+    """The JSON object of a checkpoint's file. Raises UserError where it holds none, or is far too large."""
+    try:
+        if (size := path.stat().st_size) > LARGEST_CONFIG:
+            raise ValueError(f"{size} bytes")
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as fault:
+        raise UserError(f"{key}={path.parent}: its {path.name} is spoilt ({fault}); restore it") from None
+
+
+def check_no_code(key: str, checkpoint: str) -> None:
+    """Raise UserError where a setting of a local folder asks for code, which is never run."""
+    for path in sorted(Path(checkpoint).glob("*config*.json")):
+        if asked := code_setting(read_settings(key, path)):
+            raise UserError(
+                f"{key}={checkpoint}: its {path.name} asks for code by {asked}, which is never run; "
+                "take weights that need none, or remove that setting"
+            )
+
+
+def code_setting(settings: dict[str, Any]) -> str | None:
+    """The first of `CODE_SETTINGS` that is set anywhere in nested settings, or an attention of the hub."""
+    waiting: list[Any] = [settings]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            for name, held in value.items():
+                if (name in CODE_SETTINGS and held) or (
+                    name.endswith("_implementation") and "/" in json.dumps(held)
+                ):
+                    return str(name)
+                waiting.append(held)
+    return None
+
+
+# ---- weights --------------------------------------------------------------------------------------
+
+
+def weights_within(folder: Path) -> Path | None:
+    """Where the weights of a run lie, given the run's own folder: in `best`, else `final` or `model`."""
+    for name in ("best", "final", "model"):
+        if any((folder / name / config).is_file() for config in (CONFIG, ADAPTER_CONFIG)):
+            return folder / name
+    return None
+
+
+def check_adapter_files(checkpoint: str) -> None:
+    """Raise UserError for adapters that are no LoRA, or whose weights are not there whole."""
+    folder = Path(checkpoint)
+    kind = read_settings(GROUNDER_KEY, folder / ADAPTER_CONFIG).get("peft_type")
+    if kind != "LORA":
+        raise UserError(
+            f"{GROUNDER_KEY}={checkpoint}: holds adapters of kind {kind!r}, and only LORA can be read; "
+            "merge them where they were trained"
+        )
+    _check_weight_files(GROUNDER_KEY, folder)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise UserError(f"{GROUNDER_KEY}={checkpoint}: the folder has no {ADAPTER_WEIGHTS}; restore it")
+
+
+def _check_weight_files(key: str, folder: Path) -> None:
+    """Raise UserError where a folder's safetensors are missing or cut short."""
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
+        if pickles:
+            raise UserError(
+                f"{key}={folder}: holds pickled weights only ({pickles[0]}), which may run code and "
+                "are never read; where you trust them, load them in transformers or peft and write them "
+                "with save_pretrained(folder, safe_serialization=True), as safetensors"
+            )
+        raise UserError(f"{key}={folder}: holds no weights (model.safetensors); restore them")
+    for path in paths:
+        if fault := _fault_of(path):
+            raise UserError(f"{key}={folder}: {path.name} {fault}")
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        for name in _shards(key, index):
+            if not (folder / name).is_file():
+                raise UserError(f"{key}={folder}: {name} is missing, which {index.name} names; restore it")
+
+
+def _shards(key: str, index: Path) -> Iterator[str]:
+    """The files that an index of weights names. Raises UserError for a name that is no file's own."""
+    held = read_settings(key, index).get("weight_map")
+    names = set(held.values()) if isinstance(held, dict) else set()
+    for name in sorted(map(str, names)):
+        if Path(name).name != name:
+            raise UserError(f"{key}={index.parent}: {index.name} names {name!r}, which is no file beside it")
+        yield name
+
+
+def _fault_of(path: Path) -> str | None:
+    """What keeps a file of weights from being read; None: nothing that a look at it shows."""
+    try:
+        with safe_open(path, framework="numpy"):
+            return None
+    except (OSError, SafetensorError) as fault:
+        with path.open("rb") as stream:
+            if stream.read(48).startswith(b"version https://git-lfs"):
+                return "is a pointer of Git LFS instead of the weights; fetch them with git lfs pull"
+        return f"is cut short or no safetensors file ({fault}); copy it again"
+
+
+# ---- adapters -------------------------------------------------------------------------------------
 
 
 def base_of(key: str, checkpoint: str) -> str | None:
@@ -18,21 +212,63 @@ def base_of(key: str, checkpoint: str) -> str | None:
     path = Path(checkpoint) / ADAPTER_CONFIG
     if not path.is_file():
         return None
-    try:
-        base = json.loads(path.read_text("utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        base = None
+    base = read_settings(key, path).get(BASE)
     if not isinstance(base, str) or not base:
-        raise UserError(
-            f"{key}={checkpoint}: its {ADAPTER_CONFIG} names no base_model_name_or_path; restore it"
-        )
+        raise UserError(f"{key}={checkpoint}: its {ADAPTER_CONFIG} names no {BASE}; restore it")
     if Path(base).is_absolute() and not Path(base).is_dir():
         raise UserError(f"{path}: its weights were in {base}, which is gone; write where they are now")
     beside = Path(checkpoint) / base
     found = str(beside.resolve()) if beside.is_dir() else base
     if (Path(found) / ADAPTER_CONFIG).is_file():
         raise UserError(
-            f"{path}: base_model_name_or_path={base} is a folder of adapters; merge those first "
-            f"(bash train.sh task=merge model.checkpoint={base}) and name the merged folder"
+            f"{path}: {BASE}={base} is a folder of adapters; merge those first "
+            f"(bash train.sh task=merge {key}={base}) and name the merged folder"
         )
     return found
+
+
+def key_of(checkpoint: str, base: str | None) -> str:
+    """What to name where the weights are wrong: the configuration key, or the line that names their base."""
+    return GROUNDER_KEY if base is None else f"{Path(checkpoint) / ADAPTER_CONFIG}: {BASE}"
+
+
+def processor_folder(checkpoint: str, base: str | None) -> str:
+    """Where the processor of a checkpoint lies: adapters without one take their base's."""
+    own = any((Path(checkpoint) / name).is_file() for name in PROCESSOR_FILES)
+    return checkpoint if own or base is None else base
+
+
+# ---- contracts ------------------------------------------------------------------------------------
+
+
+def published_contract(checkpoint: str) -> str | None:
+    """The name of the contract of weights on the hub; None for other checkpoints."""
+    found = (family.contract for family in PUBLISHED_FAMILIES.values() if checkpoint.startswith(family.hub))
+    return next(found, None)
+
+
+def find_contract(config: GrounderConfig) -> Contract:
+    """The contract a checkpoint carries, or the built-in one that `model.contract` names.
+
+    Raises UserError where there is neither, where the name is unknown, or where the two disagree.
+    """
+    carried = read_contract(Path(config.checkpoint))
+    if config.contract == "auto":
+        if carried is not None:
+            return carried
+        if name := published_contract(config.checkpoint):
+            return BUILT_IN[name]
+        raise UserError(
+            f"{GROUNDER_KEY}={config.checkpoint}: carries no contract.json; say how it was trained "
+            f"with model.contract={'|'.join(BUILT_IN)}"
+        )
+    if config.contract not in BUILT_IN:
+        raise UserError(f"model.contract={config.contract}: choose one of auto, {', '.join(BUILT_IN)}")
+    named = BUILT_IN[config.contract]
+    if carried is not None and carried != named:
+        differing = [name for name in vars(named) if getattr(named, name) != getattr(carried, name)]
+        raise UserError(
+            f"model.contract={config.contract}: differs from {config.checkpoint}/contract.json in "
+            f"{', '.join(differing)}; leave model.contract out"
+        )
+    return named

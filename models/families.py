@@ -40,8 +40,6 @@ class Family:
 
     model: type[QwenVL]
     processor: type[QwenVLProcessor]
-    hub: str  # how the hub ids of its published weights begin
-    contract: str  # the built-in contract by which those are asked
     parts: Mapping[str, Part]
     quicken: Callable[[Any], None]  # its vision tower, in place
 
@@ -55,8 +53,6 @@ FAMILIES: dict[str, Family] = {
     "qwen2_5_vl": Family(
         model=Qwen2_5_VLForConditionalGeneration,
         processor=Qwen2_5_VLProcessor,
-        hub="Qwen/Qwen2.5-VL-",
-        contract="qwen",
         parts={
             "language_model": LANGUAGE_MODEL,
             "vision_tower": Part(
@@ -70,8 +66,6 @@ FAMILIES: dict[str, Family] = {
     "qwen3_vl": Family(
         model=Qwen3VLForConditionalGeneration,
         processor=Qwen3VLProcessor,
-        hub="Qwen/Qwen3-VL-",
-        contract="qwen3",
         parts={
             "language_model": LANGUAGE_MODEL,
             "vision_tower": Part(
@@ -94,12 +88,6 @@ PARTS = ("language_model", "vision_tower", "projector")
 def family_of(model: QwenVL) -> Family:
     """The family of a model."""
     return FAMILIES[model.config.model_type]
-
-
-def published_contract(checkpoint: str) -> str | None:
-    """The name of the contract of weights on the hub; None for other checkpoints."""
-    found = (family.contract for family in FAMILIES.values() if checkpoint.startswith(family.hub))
-    return next(found, None)
 
 
 def lora_targets(family: Family, parts: Collection[str] = ("language_model",)) -> str:

@@ -5,46 +5,37 @@ the token that decides true or false gives the visible probability, and the numb
 then decoded greedily, all questions of a batch together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoProcessor, BitsAndBytesConfig
+from transformers import BitsAndBytesConfig
 from transformers.cache_utils import DynamicCache
-from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
 from data_prep.geometry import Box, Size
-from data_prep.prompts import (
-    ABSENT,
-    BOX_START,
-    BUILT_IN,
-    VISIBLE,
-    Contract,
-    parse_box,
-    read_contract,
-    to_frame,
-)
+from data_prep.prompts import ABSENT, BOX_START, VISIBLE, Contract, parse_box, to_frame
 from models.adapters import merged
-from models.checkpoint import (
-    LOAD_FAULTS,
-    check_checkpoint,
-    check_model_type,
-    check_weights,
-    choose_dtype,
-    not_fetched,
+from models.chat_template import check_chat_template
+from models.checkpoint import SAFE, check_tied, check_weights, choose_dtype, loading, model_type_of
+from models.checkpoint_files import (
+    GROUNDER_KEY,
+    base_of,
+    check_grounder_checkpoint,
+    find_contract,
+    key_of,
+    processor_folder,
 )
-from models.checkpoint_files import base_of
 from models.config import GrounderConfig
-from models.families import FAMILIES, QwenVL, QwenVLProcessor, family_of, published_contract
+from models.families import FAMILIES, QwenVL, QwenVLProcessor, family_of
+from models.finite import check_finite
 from models.questions import Question, QuestionEncoder
 from models.reading import read
 from models.tokens import digit_tokens, widen
 
-KEY = "model.checkpoint"
+KEY = GROUNDER_KEY
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
 Decoded = tuple[str, torch.Tensor]  # the text of a box's numbers, the log-probabilities of their digits
 
@@ -87,8 +78,10 @@ class Grounder:
         contract: Contract,
         batch: int = 8,
         box_floor: float = 0.0,
+        checkpoint: str | None = None,
     ) -> None:
         self.model = model.eval()
+        self.checkpoint = checkpoint or model.name_or_path or ""  # its name, for messages
         family_of(model).quicken(model.model.visual)
         self.tokenizer = processor.tokenizer
         self.encoder = QuestionEncoder(processor, contract)
@@ -112,33 +105,29 @@ class Grounder:
         Raises UserError where the checkpoint is missing, is not whole, is of another model, or has no
         contract, or one of another family, and none that fits is named.
         """
+        check_grounder_checkpoint(config)
         base = base_of(KEY, config.checkpoint)
-        weights = base or config.checkpoint
-        check_checkpoint(KEY, weights, tuple(FAMILIES))
-        transformers_logging.disable_progress_bar()
-        dtype = choose_dtype(config.dtype, device)
-        held: dict[str, Any] = {}
+        weights, types = base or config.checkpoint, tuple(FAMILIES)
+        held: dict[str, Any] = {"dtype": choose_dtype(config.dtype, device)}
         if quantization is not None:
-            held = {"quantization_config": quantization, "device_map": {"": device}}
-        try:
-            model_type = AutoConfig.from_pretrained(weights).model_type
-            check_model_type(KEY, weights, model_type, tuple(FAMILIES))  # what the hub holds
-            loaded: Any = FAMILIES[model_type].model.from_pretrained(
-                weights, dtype=dtype, use_safetensors=True, output_loading_info=True, **held
-            )
-            processor = AutoProcessor.from_pretrained(config.checkpoint)
-        except LOAD_FAULTS as fault:
-            raise not_fetched(KEY, config.checkpoint, fault) from None
-        model, report = loaded
-        check_weights(KEY, weights, report)
-        if base is not None:
-            widen(model, processor)
-            model = _with_adapters(model, config.checkpoint)
-        if not processor.chat_template:
-            raise UserError(f"{KEY}={config.checkpoint}: has no chat template; restore chat_template.jinja")
+            held |= {"quantization_config": quantization, "device_map": {"": device}}
+        with loading(KEY, config.checkpoint, base):
+            family = FAMILIES[model_type_of(key_of(config.checkpoint, base), weights, types)]
+            loaded: Any = family.model.from_pretrained(weights, output_loading_info=True, **SAFE, **held)
+        with loading(KEY, config.checkpoint):
+            source = processor_folder(config.checkpoint, base)
+            processor = family.processor.from_pretrained(source, trust_remote_code=False)
+            model, report = loaded
+            check_weights(key_of(config.checkpoint, base), weights, report)
+            check_tied(key_of(config.checkpoint, base), weights, model)
+            if base is not None:
+                widen(model, processor)
+                model = merged(model, config.checkpoint)
+        contract = find_contract(config)
+        check_chat_template(KEY, source, processor, contract)
         if quantization is None:
             model.to(device)
-        return cls(model, processor, find_contract(config), config.batch, config.box_floor)
+        return cls(model, processor, contract, config.batch, config.box_floor, config.checkpoint)
 
     def _single(self, text: str) -> int:
         """The one token that a decision is read from."""
@@ -167,19 +156,26 @@ class Grounder:
         kept = self._forced_length + 1
         output = read(self.model, encoded, past_key_values=cache, use_cache=True, logits_to_keep=kept)
         decision = output.logits[:, 0, [self._true, self._false]].float().softmax(-1)[:, 0]
-        asked = (decision >= self.box_floor).nonzero()[:, 0]
+        visible: list[float] = decision.tolist()
+        self._check("visible probability", visible)
+        rows_asked = [row for row, probability in enumerate(visible) if probability >= self.box_floor]
         boxes: dict[int, Decoded] = {}
-        if len(asked):
+        if rows_asked:
+            asked = torch.tensor(rows_asked, device=decision.device)
             cache.batch_select_indices(asked)
             deltas = self.model.model.rope_deltas[asked]
             rows = self._decode(output.logits[asked, -1], inputs["attention_mask"][asked], deltas, cache)
-            boxes = dict(zip(asked.tolist(), rows, strict=True))
+            boxes = dict(zip(rows_asked, rows, strict=True))
         return [
-            self._answer(question, resized, float(visible), boxes.get(row))
-            for row, (question, resized, visible) in enumerate(
-                zip(questions, encoded.resized, decision, strict=True)
+            self._answer(question, resized, probability, boxes.get(row))
+            for row, (question, resized, probability) in enumerate(
+                zip(questions, encoded.resized, visible, strict=True)
             )
         ]
+
+    def _check(self, what: str, values: Iterable[float]) -> None:
+        """Raise UserError for a number of an answer that is none."""
+        check_finite(KEY, self.checkpoint, self.model.dtype, what, values)
 
     def _decode(
         self, logits: torch.Tensor, mask: torch.Tensor, deltas: torch.Tensor, cache: DynamicCache
@@ -207,9 +203,11 @@ class Grounder:
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
+        # Of all tokens, not of digits alone: a score that is NaN makes its token mean nothing.
+        all_scores = torch.stack(scores, dim=1)
+        self._check("score of a box", [float(all_scores.sum())])
         return [
-            self._before_closing(*row)
-            for row in zip(torch.stack(tokens, dim=1), torch.stack(scores, dim=1), strict=True)
+            self._before_closing(*row) for row in zip(torch.stack(tokens, dim=1), all_scores, strict=True)
         ]
 
     def _before_closing(self, tokens: torch.Tensor, scores: torch.Tensor) -> Decoded:
@@ -229,37 +227,3 @@ class Grounder:
         box_xyxy = to_frame(self.contract, parsed, resized, frame_size) if parsed else None
         confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
         return Answer(visible, box_xyxy, confidence, numbers)
-
-
-def _with_adapters(model: QwenVL, checkpoint: str) -> QwenVL:
-    try:
-        return merged(model, checkpoint)
-    except LOAD_FAULTS as fault:
-        raise not_fetched(KEY, checkpoint, fault) from None
-
-
-def find_contract(config: GrounderConfig) -> Contract:
-    """The contract a checkpoint carries, or the built-in one that `model.contract` names.
-
-    Raises UserError where there is neither, where the name is unknown, or where the two disagree.
-    """
-    carried = read_contract(Path(config.checkpoint))
-    if config.contract == "auto":
-        if carried is not None:
-            return carried
-        if name := published_contract(config.checkpoint):
-            return BUILT_IN[name]
-        raise UserError(
-            f"{KEY}={config.checkpoint}: carries no contract.json; say how it was trained "
-            f"with model.contract={'|'.join(BUILT_IN)}"
-        )
-    if config.contract not in BUILT_IN:
-        raise UserError(f"model.contract={config.contract}: choose one of auto, {', '.join(BUILT_IN)}")
-    named = BUILT_IN[config.contract]
-    if carried is not None and carried != named:
-        differing = [name for name in vars(named) if getattr(named, name) != getattr(carried, name)]
-        raise UserError(
-            f"model.contract={config.contract}: differs from {config.checkpoint}/contract.json in "
-            f"{', '.join(differing)}; leave model.contract out"
-        )
-    return named

@@ -12,9 +12,10 @@ import torch
 from transformers import Sam2ImageProcessor, Sam2VideoModel
 
 from data_prep.geometry import Box, Size
+from models.finite import check_finite
 from models.mask_memory import Memory
 from models.sam2 import config_of, image_side
-from models.sam2_checkpoint import load_sam2
+from models.sam2_checkpoint import KEY, load_sam2
 from models.sam2_steps import Outline, Vision, begin, outline, recall, remember, see, without_memory
 
 
@@ -105,13 +106,17 @@ class MaskHead:
         return box * box.new_tensor([width, height, width, height])
 
     def _result(self, features: Features, outlined: Outline, memory: Memory) -> MaskResult:
-        score = outlined.score.float().sigmoid().item()
-        iou = outlined.best()[1].float().item()
-        return MaskResult(self._mask(features, outlined), score, iou, memory)
+        best, iou, _ = outlined.best()
+        # One transfer for all that is asked here, and the one check of what the model returns.
+        score = outlined.score[0].float()
+        numbers = torch.stack([score, score.sigmoid(), iou[0].float(), best.float().sum()])
+        logit, object_score, predicted_iou, whole = numbers.tolist()
+        for what, value in (("object score", logit), ("IoU", predicted_iou), ("mask", whole)):
+            check_finite(KEY, self.model.name_or_path or "", self.model.dtype, what, [value])
+        mask = self._mask(features, outlined) if logit > 0 else None
+        return MaskResult(mask, object_score, predicted_iou, memory)
 
     def _mask(self, features: Features, outlined: Outline) -> np.ndarray | None:
-        if outlined.score.item() <= 0:
-            return None
         width, height = features.frame_size
         logits = outlined.gated()[None].float()
         mask = self.processor.post_process_masks([logits], [[height, width]])[0][0, 0].cpu().numpy()

@@ -8,11 +8,11 @@ from transformers import Sam2ImageProcessor, Sam2VideoModel
 from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
-from models.checkpoint import LOAD_FAULTS, check_checkpoint, check_weights, not_fetched
+from models.checkpoint import SAFE, check_weights, loading, model_type_of
+from models.checkpoint_files import MASK_HEAD_KEY, MASK_HEAD_MODEL_TYPE, check_checkpoint
 from models.sam2 import config_of, image_side
 
-KEY = "mask_head.checkpoint"
-MODEL_TYPE = "sam2_video"
+KEY = MASK_HEAD_KEY
 
 
 def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2ImageProcessor]:
@@ -22,21 +22,17 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
     `facebook/sam2.1-hiera-tiny`. Raises UserError where there is none, where it is no SAM 2 video
     model or where its weights do not fit its configuration.
     """
-    check_checkpoint(KEY, checkpoint, (MODEL_TYPE,))
+    types = (MASK_HEAD_MODEL_TYPE,)
+    check_checkpoint(KEY, checkpoint, types)
     local = Path(checkpoint).is_dir()
-    transformers_logging.disable_progress_bar()
-    try:
-        processor = Sam2ImageProcessor.from_pretrained(checkpoint, local_files_only=local)
-        loaded: Any = Sam2VideoModel.from_pretrained(
-            checkpoint,
-            dtype=dtype,
-            local_files_only=local,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+    with loading(KEY, checkpoint):
+        model_type_of(KEY, checkpoint, types)
+        processor = Sam2ImageProcessor.from_pretrained(
+            checkpoint, trust_remote_code=False, local_files_only=local
         )
-    except LOAD_FAULTS as fault:
-        raise not_fetched(KEY, checkpoint, fault) from fault
+        loaded: Any = Sam2VideoModel.from_pretrained(
+            checkpoint, dtype=dtype, output_loading_info=True, local_files_only=local, **SAFE
+        )
     model, report = loaded
     check_weights(KEY, checkpoint, report)
     _check_size(checkpoint, model, processor)

@@ -28,9 +28,10 @@ from data_prep.prompts import (
     write_contract,
 )
 from data_prep.world.presets import PRESETS
+from models.checkpoint_files import find_contract
 from models.config import GrounderConfig
 from models.families import FAMILIES
-from models.grounder import MAX_BOX_TOKENS, Answer, Grounder, find_contract
+from models.grounder import MAX_BOX_TOKENS, Answer, Grounder
 from models.questions import Question
 from tests.tiny_models import TINY, save_grounder
 from train.config import GrounderRecipe, Stage
@@ -338,9 +339,9 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "no weights": (lambda path: (path / "model.safetensors").unlink(), "model.safetensors"),
     "a pickle": (_only_a_pickle, "safetensors"),
-    "weights cut short": (_cut, "cannot be loaded"),
+    "weights cut short": (_cut, "model.safetensors is cut short"),
     "a weight lacking": (_lose_a_weight, r"1 weights are missing.*mlp\.up_proj\.weight"),
-    "weights of another size": (lambda path: _change_config(path, intermediate_size=64), "cannot be loaded"),
+    "weights of another size": (lambda path: _change_config(path, intermediate_size=64), "other sizes"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "tokenizer"),
     "no processor": (lambda path: (path / "processor_config.json").unlink(), "image processor"),
     "no chat template": (lambda path: (path / "chat_template.jinja").unlink(), "chat_template.jinja"),
@@ -368,7 +369,7 @@ def test_a_missing_folder_is_named(name: str) -> None:
 
 def test_what_cannot_be_fetched_says_what_to_do() -> None:
     with pytest.raises(UserError, match="without a network") as refusal:
-        load("nobody-of-this-name/no-model")
+        load("nobody-of-this-name/no-model", contract="qwen")
     assert "\n" not in str(refusal.value)
 
 
@@ -437,8 +438,15 @@ def test_no_contract_is_guessed_for_other_models_on_the_hub() -> None:
 
 
 def test_a_hub_id_of_another_model_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a hub id, the kind is known only once its configuration has been fetched."""
-    fetched = Qwen2VLConfig()
-    monkeypatch.setattr("models.grounder.AutoConfig.from_pretrained", lambda _name: fetched)
+    """Of a hub id, the kind is known from its configuration, before any weight is fetched."""
+    fetched = Qwen2VLConfig().to_dict()
+    monkeypatch.setattr("models.checkpoint.PreTrainedConfig.get_config_dict", lambda _name: (fetched, {}))
     with pytest.raises(UserError, match=r"holds a 'qwen2_vl' model; qwen2_5_vl or qwen3_vl is needed"):
         load("Qwen/Qwen2-VL-7B-Instruct", contract="qwen")
+
+
+def test_code_that_a_hub_ids_settings_ask_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = {"model_type": "qwen2_5_vl", "auto_map": {"AutoConfig": "evil.Config"}}
+    monkeypatch.setattr("models.checkpoint.PreTrainedConfig.get_config_dict", lambda _name: (fetched, {}))
+    with pytest.raises(UserError, match=r"config\.json asks for code by auto_map, which is never run"):
+        load("somebody/qwen", contract="qwen")

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from data_prep.prompts import BUILT_IN, CONTRACT_FILE
+from models.checkpoint_files import PUBLISHED_FAMILIES, published_contract
 from models.config import GROUNDERS, GrounderConfig
-from models.families import FAMILIES, PARTS, QwenVL, lora_targets, part_of, published_contract
+from models.families import FAMILIES, PARTS, QwenVL, lora_targets, part_of
 from models.grounder import Grounder
 from models.published import PUBLISHED, published_config
 from models.published import build_empty as build_empty_anew
@@ -50,10 +51,10 @@ def test_the_published_sizes_have_the_published_parameters(name: str) -> None:
 
 @names
 def test_an_option_names_weights_of_its_family(name: str) -> None:
-    family = FAMILIES[PUBLISHED[name].family]
+    family, published = FAMILIES[PUBLISHED[name].family], PUBLISHED_FAMILIES[PUBLISHED[name].family]
     checkpoint = GROUNDERS[name].checkpoint
-    assert checkpoint.startswith(family.hub) and name.rsplit("_", 1)[1].upper() in checkpoint
-    assert published_contract(checkpoint) == family.contract
+    assert checkpoint.startswith(published.hub) and name.rsplit("_", 1)[1].upper() in checkpoint
+    assert published_contract(checkpoint) == published.contract
     assert isinstance(build_empty(name), family.model)
 
 
@@ -325,7 +326,7 @@ def hub_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_a_folder_with_the_hubs_files_is_a_grounder(hub_folder: Path) -> None:
     family = hub_folder.name
-    contract = FAMILIES[family].contract
+    contract = PUBLISHED_FAMILIES[family].contract
     config = GrounderConfig(str(hub_folder), contract=contract, dtype="float32", box_floor=0.0)
     grounder = Grounder.load(config, CPU)
     assert grounder.contract == BUILT_IN[contract]

@@ -16,9 +16,8 @@ from configs.errors import UserError
 from configs.terminal import echo
 from data_prep.files import write_whole
 from data_prep.prompts import BUILT_IN, read_contract
-from models.checkpoint import check_checkpoint
-from models.checkpoint_files import ADAPTER_CONFIG, base_of
-from models.families import FAMILIES, published_contract
+from models.checkpoint_files import ADAPTER_CONFIG, base_of, check_checkpoint, published_contract
+from models.families import FAMILIES
 from models.grounder import KEY
 from train.sft.saving import ABOUT
 

@@ -32,7 +32,7 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     kept = model.dtype == "auto"
     grounder = Grounder.load(replace(model, dtype="float32") if kept else model, device)
     if kept:
-        held = AutoConfig.from_pretrained(base).dtype
+        held = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
         grounder.model.to(held or torch.float32)
     trained = source / ABOUT
     about = json.loads(trained.read_text()) if trained.is_file() else {}

@@ -18,6 +18,7 @@ from accelerate import Accelerator
 
 from configs.errors import UserError
 from data_prep.folders import alone_in, tidy
+from models.adapters import named_base
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
 from models.fast_adapters import quicken_adapters
@@ -105,6 +106,8 @@ class SftTraining:
             # One that stopped, for the last bit of a tie, would leave the others waiting for it.
             self.grounder.goes_on = self._any_goes_on  # type: ignore[method-assign]
         self.adapters = prepare(model, recipe.tune, recipe.seed, tokens)
+        if self.adapters is not None:
+            named_base(self.adapters, self.model.checkpoint)
         quicken_adapters(model)
         if recipe.packed:
             attend_packed(model)

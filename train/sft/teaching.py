@@ -8,10 +8,9 @@ from PIL import ImageColor
 
 from configs.errors import UserError
 from data_prep.prompts import Contract, messages
-from models.checkpoint import check_checkpoint, choose_dtype
-from models.checkpoint_files import base_of
+from models.checkpoint import choose_dtype
+from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config import GrounderConfig
-from models.families import FAMILIES
 from models.grounder import KEY, Grounder
 from models.quantized import check_installed, four_bit
 from models.tokens import add_tokens
@@ -43,7 +42,7 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
         )
     if not recipe.tune.parts:
         raise UserError(f"recipe.tune.parts=[]: nothing would learn; name some of {', '.join(PARTS)}")
-    check_checkpoint(KEY, base or model.checkpoint, tuple(FAMILIES))
+    check_grounder_checkpoint(model)
     if recipe.tune.method == "qlora":
         check_installed()
 
