@@ -17,7 +17,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,6 +41,7 @@ __all__ = ["FOLDER", "register", "run_command"]
 
 FOLDER = Path(__file__).resolve().parent
 Settings = TypeVar("Settings")
+Hold = Callable[[Settings], AbstractContextManager[object]]
 INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 
 
@@ -50,13 +51,14 @@ def run_command(
     doc: str,
     arguments: Sequence[str] | None = None,
     folder: Path = FOLDER,
-    refuse: Callable[[Settings], None] | None = None,
+    hold: Hold[Settings] | None = None,
 ) -> int:
     """Run `main` with the settings that the command line describes; the process's exit status.
 
     `doc` is what `--help` says of the command. `arguments` are those of the process unless given;
-    `folder` is where the YAML lies. `refuse` raises UserError for settings that must leave their `out` folder
-    as it is, its record too. A user's mistake is one line on stderr and status 1. In a multirun
+    `folder` is where the YAML lies. `hold` gives a context in which the record is written and `main` runs: it
+    may hold a lock on the `out` folder, and raises UserError where that folder must stay as it is, its record
+    too. A user's mistake is one line on stderr and status 1. In a multirun
     (`-m`) every job runs, and the status is 0 only where every job's is.
     """
     prepare_terminal()
@@ -70,7 +72,7 @@ def run_command(
                 return 0
             for config in configs:
                 check(config)
-        return _run_jobs(command, main, refuse or _nothing, [*overrides, *line.flags], folder)
+        return _run_jobs(command, main, hold or nullcontext, [*overrides, *line.flags], folder)
     except (UserError, HydraException, OmegaConfBaseException) as fault:
         return _refuse(fault)
     except KeyboardInterrupt:
@@ -78,14 +80,10 @@ def run_command(
         return INTERRUPTED
 
 
-def _nothing(settings: object) -> None:
-    """Refuse no settings."""
-
-
 def _run_jobs(
     command: str,
     main: Callable[[Settings], int | None],
-    refuse: Callable[[Settings], None],
+    hold: Hold[Settings],
     arguments: list[str],
     folder: Path,
 ) -> int:
@@ -93,7 +91,7 @@ def _run_jobs(
     statuses = []  # Hydra drops what a job returns
 
     def job(config: DictConfig) -> None:
-        statuses.append(_run_job(main, refuse, config))
+        statuses.append(_run_job(main, hold, config))
 
     try:
         with known_to_hydra(command), _hydra_process(arguments):
@@ -105,18 +103,16 @@ def _run_jobs(
     return max(statuses, default=0)
 
 
-def _run_job(
-    main: Callable[[Settings], int | None], refuse: Callable[[Settings], None], config: DictConfig
-) -> int:
+def _run_job(main: Callable[[Settings], int | None], hold: Hold[Settings], config: DictConfig) -> int:
     """One job: its record, then `main`. An unexpected exception is shown whole, and other jobs go on."""
     run = HydraConfig.get()
     try:
         if run.mode == RunMode.MULTIRUN:
             config.out = str(Path(run.sweep.dir) / run.sweep.subdir)
         settings = as_settings(config)
-        refuse(settings)
-        write_record(Path(config.out), config, list(run.overrides.task))
-        return main(settings) or 0
+        with hold(settings):
+            write_record(Path(config.out), config, list(run.overrides.task))
+            return main(settings) or 0
     except UserError as fault:
         return _refuse(fault)
     except Exception:

@@ -2,8 +2,8 @@
 
 Imports are read from the source, and nothing is executed. Imports inside functions count. Because only what
 is imported counts, a new reader, report or command does not change the hash. Comments, docstrings and the
-layout of the source do not change it either. `configs` and modules of settings (`config.py`) are left out: their
-values reach the code as settings, and settings are compared by value.
+layout of the source do not change it either. `configs` and modules of settings (`config.py`) are left out:
+their values reach the code as settings, and settings are compared by value.
 """
 
 import ast

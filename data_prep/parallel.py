@@ -1,7 +1,6 @@
 """The same work on many items, in several processes, and a bar that shows how far it is."""
 
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -10,6 +9,7 @@ from threading import Thread
 from typing import TypeVar
 
 from configs.errors import UserError
+from data_prep.signals import heed_parent_only, signals_blocked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +28,9 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers:
     # Not forks: one of a process in which threads live (OpenCV's, torch's) may hang.
     with ProcessPoolExecutor(count, get_context("spawn"), _begin) as processes:
         try:
-            yield from processes.map(work, items)
+            with signals_blocked():  # here the processes are started
+                results = processes.map(work, items)
+            yield from results
         except BrokenProcessPool:
             raise UserError(
                 "workers=: a process was ended, as the system does where memory is short; give fewer"
@@ -36,11 +38,11 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers:
 
 
 def _begin() -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the one that started this; end with that one.
+    """Leave signals, which go to all processes of a command, to the one that started this; end with that one.
 
     Else a command that is killed (not stopped) would leave its processes waiting for ever.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    heed_parent_only()
     Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -2,7 +2,8 @@
 
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from configs.app import INTERRUPTED, run_command
@@ -52,13 +53,15 @@ def _stopped(why: str, settings: InferSettings, status: int) -> int:
     return status
 
 
-def refuse(settings: InferSettings) -> None:
+@contextmanager
+def hold(settings: InferSettings) -> Iterator[None]:
     """Raise UserError where `out=` holds the results of a run over something else: it stays as it is."""
     from infer.checks import check_place
 
     check_place(settings)
+    yield
 
 
 if __name__ == "__main__":
     doc = "Track what the words say; get its mask in every frame."
-    sys.exit(run_command("infer", main, doc, refuse=refuse))
+    sys.exit(run_command("infer", main, doc, hold=hold))

@@ -22,6 +22,7 @@ def fail_at_one(fault: str) -> None:
 
 def until_told(folder: Path) -> None:
     told: list[int] = []
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN, "Ctrl-C is left to the launcher"
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
     (folder / f"ready{os.environ['RANK']}").touch()
     while not told:

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -420,12 +421,14 @@ def test_help_of_every_command_is_fast_and_imports_nothing_heavy(command):
 
 
 def test_refused_settings_leave_the_record_of_their_folder(folder, capfd):
-    def refuse(settings):
+    @contextmanager
+    def hold(settings):
         if settings.status == 4:
             raise UserError(f"{settings.out}: other settings")
+        yield
 
     def run(*arguments):
-        return run_command("tiny", tiny_command.main, tiny_command.DOC, [*arguments, "out=x"], folder, refuse)
+        return run_command("tiny", tiny_command.main, tiny_command.DOC, [*arguments, "out=x"], folder, hold)
 
     assert run("status=0") == 0
     held = {path.name: path.read_text() for path in Path("x").iterdir()}

@@ -13,7 +13,8 @@ import pytest
 from configs.errors import UserError
 from tests.launched_work import fail_at_one, until_told, write_rank
 from train.launch.nodes import Place
-from train.launch.processes import run_together
+from train.launch.processes import _handed_on, run_together
+from train.signals import Stopped
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,15 +36,28 @@ def test_a_killed_process_ends_all(caplog: pytest.LogCaptureFixture) -> None:
     assert "process 1 of 2 ended with status -9" in caplog.text
 
 
-def test_a_signal_is_handed_on_and_all_may_finish(tmp_path: Path) -> None:
+def test_ctrl_c_is_handed_on_as_sigterm_and_all_may_finish(tmp_path: Path) -> None:
     def tell() -> None:
         while len(list(tmp_path.glob("ready*"))) < 2:
             time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=tell).start()
-    assert run_together(until_told, (tmp_path,), Place().variables(2)) == 0
+    with pytest.raises(Stopped) as stopped:
+        run_together(until_told, (tmp_path,), Place().variables(2))
+    assert stopped.value.status == 130 and stopped.value.is_told
     assert len(list(tmp_path.glob("saved*"))) == 2
+
+
+def test_the_second_ctrl_c_ends_at_once_and_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with _handed_on([]) as came:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        assert came == [signal.SIGTERM, signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 ORPHANS = """
@@ -52,7 +66,8 @@ sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests.launched_work import until_told
 from train.launch.nodes import Place
-from train.launch.processes import run_together
+from train.launch.processes import _handed_on, run_together
+from train.signals import Stopped
 if __name__ == "__main__":
     run_together(until_told, (Path({folder!r}),), Place().variables(1))
 """

@@ -21,7 +21,6 @@ from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
-from data_prep.folders import alone_in
 from data_prep.index.build import build_index, index_path
 from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
@@ -43,6 +42,7 @@ from train.sft.engine import SftTraining
 from train.sft.learner import Learner
 from train.sft.split import ImageTokens, Split, shared_out
 from train.sft.tuning import prepare
+from train.signals import Stopped
 
 CPU = torch.device("cpu")
 SIZES = {"wide": (192, 108), "tall": (80, 160)}
@@ -316,19 +316,67 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(folder: Path, tmp_path: 
         assert torch.equal(weight, again.weights[name]), name
 
 
-def test_a_signal_saves_and_a_later_run_goes_on(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_a_later_run_goes_on(
+    folder: Path, tmp_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
     run = training(folder, tmp_path)
     take = run._take_step
 
     def stopped(batches: Any) -> None:
         take(batches)
         if run.step == 3:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
 
     run._take_step = stopped  # type: ignore[method-assign]
-    assert not run.run() and run.step == 3
+    before = signal.getsignal(number)
+    assert not run.run() and run.step == 3 and signal.getsignal(number) == before
     assert run.checkpoints.steps() == [2, 3]
+    assert run.stop.status == (130 if number == signal.SIGINT else 0)
+    assert ("Ctrl-C again ends at once" in capfd.readouterr().err) == (number == signal.SIGINT)
     assert training(folder, tmp_path).run()
+
+
+def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_stays(folder: Path, tmp_path: Path) -> None:
+    run = training(folder, tmp_path, judge=[], checkpoint_every=1)
+    save = run.spread.save
+
+    def interrupted(to: Path) -> None:
+        save(to)
+        if run.step == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+
+    run.spread.save = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run.run()
+    again = training(folder, tmp_path, judge=[], checkpoint_every=1)
+    assert again.checkpoints.steps() == [1]
+    assert again.run() and not list(tmp_path.rglob(".part-*"))
+
+
+def test_a_signal_in_an_evaluation_ends_it_and_a_later_run_makes_it_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = training(folder, tmp_path / "broken", pairs=16)
+    judge = run.judging.judge
+
+    def stopped(step: int) -> bool:
+        if step == 4:
+            signal.raise_signal(signal.SIGTERM)
+        return judge(step)
+
+    run.judging.judge = stopped  # type: ignore[method-assign]
+    with pytest.raises(Stopped) as told:
+        run.run()
+    assert told.value.status == 0 and run.checkpoints.steps() == [2, 4]
+    assert training(folder, tmp_path / "broken", pairs=16).run()
+    assert training(folder, tmp_path / "whole", pairs=16).run()
+    rows = [
+        [json.loads(line).get("iou") for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("broken", "whole")
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_a_finished_run_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
@@ -336,13 +384,6 @@ def test_a_finished_run_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.safetensors"))}
     training(folder, tmp_path, pairs=8).run()
     assert before and {path: path.read_bytes() for path in sorted(tmp_path.rglob("*.safetensors"))} == before
-
-
-def test_two_runs_do_not_train_in_one_folder(folder: Path, tmp_path: Path) -> None:
-    run = training(folder, tmp_path, pairs=8)
-    with alone_in(tmp_path, "trains"), pytest.raises(UserError, match="another run trains there"):
-        run.run()
-    assert run.run()
 
 
 def test_a_folder_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -28,12 +28,12 @@ from models.questions import Question
 from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
-from train.__main__ import DOC, main, refuse
+from train.__main__ import DOC, hold, main
 from train.checkpoint_info import info_of
 from train.config import TrainSettings
+from train.identity import check_identity, note_identity
 from train.pairs import Asked
 from train.sft import engine
-from train.sft.checkpoints import check_settings, note_settings
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.joining import join
@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     """Status, stdout and stderr of `python -m train`."""
     handlers, level = logging.root.handlers[:], logging.root.level
-    status = run_command("train", main, DOC, arguments, refuse=refuse)
+    status = run_command("train", main, DOC, arguments, hold=hold)
     logging.root.handlers[:], logging.root.level = handlers, level  # its own write to a captured stream
     said = capsys.readouterr()
     return status, said.out, said.err
@@ -331,11 +331,11 @@ def test_what_cannot_be_trained_is_told_before_anything_is_read(folder: Path, tm
 
 
 def test_a_run_that_never_began_does_not_keep_its_folder(tmp_path: Path) -> None:
-    check_settings(tmp_path, {"a": 1})
-    note_settings(tmp_path, {"a": 2})
-    check_settings(tmp_path, {"a": 2})
-    with pytest.raises(UserError, match=r"other settings \(a\)"):
-        check_settings(tmp_path, {"a": 3})
+    check_identity(tmp_path, {"a": 1})
+    note_identity(tmp_path, {"a": 2})
+    check_identity(tmp_path, {"a": 2})
+    with pytest.raises(UserError, match=r"other settings \(a\); take another out=$"):
+        check_identity(tmp_path, {"a": 3})
 
 
 def test_a_refused_command_leaves_the_record_of_the_run(

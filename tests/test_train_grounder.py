@@ -329,8 +329,10 @@ def test_a_run_that_was_cut_ends_with_the_same_bits(
     finished: Finished, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut = runs / "cut"
-    cut_after(3, cut, monkeypatch)  # saved after two steps, at the end of the first stage
+    cut_after(2, cut, monkeypatch)  # saved at the end of the first stage
     assert torch.load(cut / "state.pt", weights_only=True)["step"] == 2 and not (cut / "model").exists()
+    cut_after(1, cut, monkeypatch)  # saved for its evaluation
+    assert torch.load(cut / "state.pt", weights_only=True)["step"] == 3 and not (cut / "model").exists()
     train_grounder(RECIPE, cut, CPU)
     states = [torch.load(folder / "state.pt", weights_only=True) for folder in (finished.folder, cut)]
     for part in ("model", *HEADS):

@@ -12,7 +12,8 @@ from accelerate import Accelerator
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
 
-from configs.app import run_command
+from configs.app import FOLDER, run_command
+from configs.compose import as_settings, composer
 from configs.errors import UserError
 from data_prep.folders import alone_in
 from data_prep.index.build import build_index
@@ -21,14 +22,15 @@ from models.config import GrounderConfig
 from tests.test_export import write_video
 from tests.test_sft import recipe_of, training
 from tests.tiny_models import save_grounder
-from train.__main__ import DOC, main
+from train.__main__ import DOC, _identity, hold, main
+from train.identity import note_identity
 from train.sft.checkpoints import Standing
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
-from train.sft.disk import saving
 from train.sft.engine import SftTraining
 from train.sft.pictures import _loss
 from train.sft.sources import plan_of, world_index
 from train.sft.teaching import check_model
+from train.state_files import saving
 
 
 @pytest.fixture(scope="module")
@@ -134,16 +136,48 @@ def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
     assert run.checkpoints.steps() == [1]
 
 
-def test_two_trainings_from_scratch_do_not_share_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("recipe", "trainer"),
+    [
+        ("nano_grounder", "train.grounder.train_grounder"),
+        ("nano_mask_head", "train.mask_head.run"),
+        ("nano_lora", "train.launch.plan.launch_sft"),
+    ],
+)
+def test_a_training_that_is_refused_leaves_the_folder_of_another_as_it_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    recipe: str,
+    trainer: str,
 ) -> None:
     begun: list[Any] = []
-    monkeypatch.setattr("train.grounder.train_grounder", lambda *given: begun.append(given))
-    line = ["recipe=nano_grounder", f"out={tmp_path}", "device=cpu"]
+
+    def train(*given: Any) -> int:
+        begun.append(given)
+        with pytest.raises(UserError, match="another run trains there"), alone_in(tmp_path, "trains"):
+            pass
+        return 0
+
+    monkeypatch.setattr(trainer, train)
+
+    def start(*keys: str) -> int:
+        line = [f"recipe={recipe}", f"out={tmp_path}", "device=cpu", *keys]
+        return run_command("train", main, DOC, line, hold=hold)
+
     with alone_in(tmp_path, "trains"):
-        assert run_command("train", main, DOC, line) == 1
+        assert start() == 1
     assert "another run trains there; let it end first" in capsys.readouterr().err and not begun
-    assert run_command("train", main, DOC, line) == 0 and len(begun) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    assert start() == 0 and len(begun) == 1
+    with composer("train", FOLDER) as composing:
+        settings = as_settings(composing._compose([f"recipe={recipe}", f"out={tmp_path}"]))
+    note_identity(tmp_path, _identity(settings, tmp_path))
+    record = (tmp_path / "resolved.yaml").read_bytes()
+    assert start("recipe.seed=7") == 1 and len(begun) == 1
+    assert "holds a run of other settings (recipe.seed); take another out=" in capsys.readouterr().err
+    assert (tmp_path / "resolved.yaml").read_bytes() == record
+    assert start() == 0 and len(begun) == 2
 
 
 def test_a_part_must_learn(folder: Path) -> None:

@@ -1,32 +1,69 @@
 """`python -m train recipe=… …`: train, or go on; merge adapters into weights; say what a checkpoint is."""
 
 import logging
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from configs.app import run_command
-from configs.terminal import log_to_terminal
-from train.config import TrainSettings
+from configs.terminal import echo, log_to_terminal
+from train.config import GrounderRecipe, SftRecipe, TrainSettings
 
 DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; say what weights are."
 
 
-def refuse(settings: TrainSettings) -> None:
-    """Raise UserError where a fine-tuning would go into the folder of one with other settings."""
-    from train.config import SftRecipe
+@contextmanager
+def hold(settings: TrainSettings) -> Iterator[None]:
+    """Hold the folder of a training for this process, from before its record is written.
 
-    if settings.task == "train" and isinstance(settings.recipe, SftRecipe):
-        from train.sft.checkpoints import check_settings, settings_of
+    Of the processes of a training the first one does. Raises UserError where another run trains there, or
+    where the folder holds a run that follows from something else.
+    """
+    from data_prep.folders import alone_in
+    from train.identity import check_identity, read_identity
+    from train.launch.nodes import is_first
 
-        check_settings(Path(settings.out), settings_of(settings.recipe, settings.model))
+    if settings.task != "train" or not is_first(os.environ):
+        yield
+        return
+    out = Path(settings.out)
+    with alone_in(out, "trains"):
+        if read_identity(out) is not None:
+            check_identity(out, _identity(settings, out), settings.accept_code)
+        yield
+
+
+def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
+    from train.identity import identity_from_scratch
+    from train.sft.identity import identity_of_run
+    from train.sft.sources import worlds_of
+
+    recipe = settings.recipe
+    if isinstance(recipe, SftRecipe):
+        return identity_of_run(recipe, settings.model, worlds_of(out))
+    module = "train.grounder" if isinstance(recipe, GrounderRecipe) else "train.mask_head"
+    return identity_from_scratch(recipe, module)
 
 
 def main(settings: TrainSettings) -> int:
-    """Run the task, or the recipe that the settings hold."""
-    from data_prep.folders import alone_in
+    """Run the task, or the recipe that the settings hold. On a signal it ends by SystemExit."""
+    from train.signals import Stop, Stopped
+
+    try:
+        with Stop().heeded():
+            return _run(settings)
+    except Stopped as stopped:
+        if not stopped.is_told:
+            echo("stopped; run it again to go on", error=True)
+        raise SystemExit(stopped.status) from None  # the end of a sweep, too
+
+
+def _run(settings: TrainSettings) -> int:
     from models.checkpoint import choose_device
     from train.checkpoint_info import tell_info
-    from train.config import GrounderRecipe, SftRecipe
     from train.grounder import train_grounder
     from train.launch.plan import launch_sft, refuse_several
     from train.mask_head import run as train_mask_head
@@ -42,13 +79,12 @@ def main(settings: TrainSettings) -> int:
     elif settings.task == "merge":
         merge(settings.model, out, device)
     else:
-        with alone_in(out, "trains"):
-            if isinstance(settings.recipe, GrounderRecipe):
-                train_grounder(settings.recipe, out, device)
-            else:
-                train_mask_head(settings.recipe, out, device)
+        if isinstance(settings.recipe, GrounderRecipe):
+            train_grounder(settings.recipe, out, device)
+        else:
+            train_mask_head(settings.recipe, out, device)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("train", main, DOC, refuse=refuse))
+    sys.exit(run_command("train", main, DOC, hold=hold))

@@ -84,6 +84,10 @@ class TrainSettings:
     )
     device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
     launch: LaunchSettings = key(LaunchSettings(), "fine-tuning: the processes that train")
+    accept_code: bool = key(
+        False,
+        "go on with a run that other code began; settings.json then holds the identities of both codes",
+    )
     out: str = key(
         "outputs/${task}/${recipe.name}",
         "folder of the run, where one that stopped goes on; task=merge: of the whole weights",

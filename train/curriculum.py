@@ -16,7 +16,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from configs.errors import UserError
-from data_prep.files import whole_file
+from data_prep.files import whole_file, writing
+from data_prep.folders import tidy, whole_folder
+from train.identity import check_identity, identity_from_scratch, note_identity, noted
+from train.signals import Stop, Stopped
+from train.state_files import METRICS, forget_rows, read_state, saving, spoilt
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +41,8 @@ StageT = TypeVar("StageT", bound=StageLike)
 class Curriculum(ABC, Generic[ModelT, StageT]):
     """A model, its optimizer, and the position in a recipe's stages.
 
-    A recipe is a dataclass with `stages`, `log_every`, `evaluate_every`, `checkpoint_every`, `threads`.
+    A recipe is a dataclass with `stages`, `initial`, `log_every`, `evaluate_every`, `checkpoint_every`,
+    `threads`. `evaluated` is the step of the last evaluation, -1 before the first.
     """
 
     model: ModelT
@@ -47,7 +52,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
         if not recipe.stages:
             raise UserError("recipe.stages is empty: list at least one stage")
         self.recipe, self.out, self.device = recipe, out, device
-        self.step = 0
+        self.step, self.evaluated, self.stop = 0, -1, Stop()
 
     @abstractmethod
     def take_step(self) -> Mapping[str, float]:
@@ -81,14 +86,6 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
             step -= stage.steps
         raise IndexError(step)
 
-    def first_sample(self, step: int) -> int:
-        """How many samples the steps before a step have drawn, where stages have a `batch`."""
-        drawn = 0
-        for stage in self.recipe.stages:
-            drawn += min(step, stage.steps) * stage.batch
-            step -= min(step, stage.steps)
-        return drawn
-
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of all parameters."""
         for group in self.optimizer.param_groups:
@@ -112,46 +109,83 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
     def save_state(self) -> None:
         """Write the state, whole or not at all."""
         state = {name: part.state_dict() for name, part in self.parts().items()}
-        state |= {"recipe": dataclasses.asdict(self.recipe), "step": self.step}
-        with whole_file(self.state_file) as temporary:
+        state |= {"recipe": dataclasses.asdict(self.recipe), "step": self.step, "evaluated": self.evaluated}
+        with saving(self.state_file), whole_file(self.state_file) as temporary:
             torch.save(state, temporary)
 
     def resume(self) -> None:
-        """Go on from a saved state where there is one; raises UserError for one of another recipe."""
-        if not self.state_file.is_file():
-            return
-        state = torch.load(self.state_file, map_location=self.device, weights_only=True)
+        """Go on from a saved state where there is one.
+
+        Raises UserError for one of another recipe, and for one that cannot be read.
+        """
+        if self.state_file.is_file():
+            state = read_state(self.state_file, self.device)
+            try:
+                self._take_over(state)
+            except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as fault:
+                raise spoilt(self.state_file, fault) from None
+            log.info("going on from step %d of %s", self.step, self.state_file)
+        forget_rows(self.out / METRICS, self.step, self.evaluated == self.step)
+
+    def _take_over(self, state: dict[str, Any]) -> None:
         if state["recipe"] != dataclasses.asdict(self.recipe):
             raise UserError(f"{self.state_file}: was trained by other settings; take another out=")
         self.step = state["step"]
+        self.evaluated = state.get("evaluated", self.step)
         self.prepare()
         for name, part in self.parts().items():
             part.load_state_dict(state[name])
-        log.info("going on from step %d of %s", self.step, self.state_file)
 
     def run(self, stop: int | None = None) -> None:
         """Train to the end of the recipe, or go on where an earlier run of it stopped.
 
-        `stop` ends the run after that step, its state saved, as if it had been interrupted there.
+        `stop` ends the run after that step, its state saved, as if it had been interrupted there. The caller
+        sees to it that no other run trains in the folder. Raises Stopped where a signal ended the run, and
+        UserError where the folder holds a run that follows from something else.
         """
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.resume()
-        last = self.steps if stop is None else stop
-        started, first, recent = time.monotonic(), self.step, []
+        with self.stop.heeded():
+            self.stop.check()
+            self.out.mkdir(parents=True, exist_ok=True)
+            identity = identity_from_scratch(self.recipe, type(self).__module__)
+            check_identity(self.out, identity)
+            tidy(self.out)
+            self.resume()
+            note_identity(self.out, noted(self.out, identity))
+            if self._due() and self.evaluated != self.step:
+                self._log_figures()
+            with self.stop.finishing():
+                self._train_to(self.steps if stop is None else stop)
+            if self.step == self.steps:
+                with saving(self.out / "model"), whole_folder(self.out / "model") as folder:
+                    self.save_weights(folder)
+                log.info("weights in %s", self.out / "model")
+
+    def _train_to(self, last: int) -> None:
+        """Take steps up to `last`. Raises Stopped, the state saved, where a signal ended them before."""
+        started, first, recent = time.monotonic(), self.step, list[Mapping[str, float]]()
         while self.step < last:
+            if self.step > first and not self.stage_at(self.step)[1]:
+                self.save_state()  # a new stage may first draw its pictures, for many minutes
             recent.append(self.take_step())
             if self.step % self.recipe.log_every == 0 or self.step == last:
                 self._log_line(recent, (time.monotonic() - started) / (self.step - first))
                 recent.clear()
-            if self.step % self.recipe.evaluate_every == 0 or self.step == self.steps:
-                self._log_figures()
-            if self.step % self.recipe.checkpoint_every == 0 or self.step == last:
+            saves = self._due() or self.step % self.recipe.checkpoint_every == 0 or self.step == last
+            if saves or self.stop.asked:
                 self.save_state()
-        if self.step == self.steps:
-            self.save_weights(self.out / "model")
-            log.info("weights in %s", self.out / "model")
+            if self.stop.asked and self.step < self.steps:
+                log.info("stopped at step %d; run it again to go on", self.step)
+                raise Stopped(self.stop.status, is_told=True)
+            if self._due():  # behind the state, since it takes long
+                with self.stop.ending_at_once():
+                    self._log_figures()
+                self.save_state()
+
+    def _due(self) -> bool:
+        """Whether there is an evaluation at this step."""
+        return self.step > 0 and (self.step % self.recipe.evaluate_every == 0 or self.step == self.steps)
 
     def _log_line(self, recent: list[Mapping[str, float]], pace: float) -> None:
         """One line, and one row of metrics, of the mean losses since the last; `pace` in seconds a step."""
@@ -167,8 +201,10 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
     def _log_figures(self) -> None:
         figures = self.evaluate()
         log.info("step %d  held out: %s", self.step, figures)
-        self._append({"step": self.step, **dataclasses.asdict(figures)})
+        self._append({"step": self.step, "held_out": True, **dataclasses.asdict(figures)})
+        self.evaluated = self.step
 
     def _append(self, row: Mapping[str, float]) -> None:
-        with (self.out / "metrics.jsonl").open("a") as lines:
+        path = self.out / METRICS
+        with writing(path), path.open("a") as lines:
             lines.write(json.dumps(row) + "\n")

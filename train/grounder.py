@@ -120,7 +120,9 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         key = preset, first, count
         if key not in self._pools:
             kind = PoolKind(preset, self.contract, self.size(preset))
-            self._pools[key] = open_pool(self.out.parent / "pools", kind, first, count, self.recipe.workers)
+            with self.stop.ending_at_once():  # drawing takes many minutes, and nothing was learned meanwhile
+                pools = self.out.parent / "pools"
+                self._pools[key] = open_pool(pools, kind, first, count, self.recipe.workers)
         return self._pools[key]
 
     def size(self, preset: str) -> Size:

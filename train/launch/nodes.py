@@ -75,6 +75,13 @@ def place_of(environment: Mapping[str, str]) -> Place:
     return Place(nodes, node, found["MASTER_ADDR"], int(found["MASTER_PORT"]))
 
 
+def is_first(environment: Mapping[str, str]) -> bool:
+    """Whether this is the first process of a training, or the one that starts it. Raises UserError."""
+    if group := launched(environment):
+        return group["RANK"] == "0"
+    return place_of(environment).node == 0
+
+
 def _check(found: Mapping[str, str], names: tuple[str, ...], numbers: tuple[str, ...]) -> None:
     if missing := [name for name in names if not found.get(name)]:
         having = ", ".join(name for name in names if found.get(name))

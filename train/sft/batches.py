@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader
 from data_prep.prompts import answer_text
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pictures import size_of
+from data_prep.signals import heed_parent_only, signals_blocked
 from models.questions import Encoded, Question, QuestionEncoder
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
-from train.sft.signals import heed_parent_only, later
 from train.sft.smoothing import SoftDigits, soft_digits
 from train.sft.split import Split
 
@@ -92,11 +92,11 @@ def steps_of(
         collate_fn=partial(collate, encoder, smoothing=smoothing, dtype=dtype),
         num_workers=workers,
         prefetch_factor=AHEAD if workers else None,
-        multiprocessing_context="fork" if workers else None,  # a worker heeds SIGTERM as its parent does
+        multiprocessing_context="fork" if workers else None,  # a worker heeds its parent's signals alone
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=heed_parent_only,
     )
-    with later():
+    with signals_blocked():
         each = iter(loader)
     for _ in steps:
         first = next(each)  # by now its step has been counted

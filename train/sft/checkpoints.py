@@ -10,20 +10,17 @@ import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
 from configs.errors import UserError
 from data_prep.files import write_whole, writing
 from data_prep.folders import part_of, put
-from models.config import GrounderConfig
-from train.sft.config import SftRecipe
-from train.sft.disk import saving
 from train.sft.spread import Copies
+from train.state_files import saving
 
 NAME = re.compile(r"step-(\d{8})")
-STANDING, SETTINGS = "standing.json", "settings.json"
+STANDING = "standing.json"
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,9 @@ class Checkpoints:
         path = self.path(steps[-1])
         try:
             found = Standing(**json.loads((path / STANDING).read_text()))
-        except (OSError, ValueError, TypeError) as fault:
+            if found.step != steps[-1]:
+                raise ValueError(f"it is of step {found.step}")
+        except (OSError, ValueError, TypeError, RecursionError) as fault:
             raise UserError(
                 f"{path / STANDING}: cannot be read ({fault}); remove its folder{self._then()}"
             ) from None
@@ -120,38 +119,3 @@ class Checkpoints:
         """What becomes of a run when its newest checkpoint is removed."""
         older = self.steps()[:-1]
         return f": the run then goes on from step {older[-1]}" if older else ": the run then begins anew"
-
-
-def settings_of(recipe: SftRecipe, model: GrounderConfig) -> dict[str, Any]:
-    """What must be the same for a run to go on."""
-    return {"recipe": asdict(recipe), "model": asdict(model)}
-
-
-def check_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Raise UserError, naming the keys that differ, where a run of other settings lies in a folder."""
-    path = folder / SETTINGS
-    wanted = json.loads(json.dumps(settings))
-    if path.is_file():
-        held = json.loads(path.read_text())
-        differing = sorted(_differing(held, wanted))
-        if differing:
-            raise UserError(
-                f"{folder}: holds a run of other settings ({', '.join(differing)}); take another out="
-            )
-
-
-def note_settings(folder: Path, settings: dict[str, Any]) -> None:
-    """Let a run's folder be used by runs of the same settings only, from now on."""
-    write_whole(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
-
-
-def _differing(held: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the keys that two settings do not share or whose values differ."""
-    found: list[str] = []
-    for name in held.keys() | wanted.keys():
-        one, other = held.get(name), wanted.get(name)
-        if isinstance(one, dict) and isinstance(other, dict):
-            found += _differing(one, other, f"{prefix}{name}.")
-        elif one != other:
-            found.append(prefix + name)
-    return found

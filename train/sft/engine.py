@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -17,26 +16,28 @@ import torch
 from accelerate import Accelerator
 
 from configs.errors import UserError
-from data_prep.folders import alone_in, tidy
+from data_prep.folders import tidy
 from models.adapters import named_base
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
 from models.fast_adapters import quicken_adapters
 from models.fused import fuse
+from models.identity import checkpoint_identity
 from models.packing import attend_packed
+from train.identity import CHECKPOINT, Identity, check_identity, check_noted, note_identity, noted
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
 from train.sft.batches import MicroBatch, steps_of, workers_of
-from train.sft.checkpoints import Checkpoints, Standing, check_settings, note_settings, settings_of
+from train.sft.checkpoints import Checkpoints, Standing
 from train.sft.config import SftRecipe
+from train.sft.identity import identity_of_run
 from train.sft.joining import join, leave
 from train.sft.judging import Judging
 from train.sft.learner import Learner
 from train.sft.memory import fitting
 from train.sft.metrics import Metrics
 from train.sft.saving import Results
-from train.sft.signals import Stop
-from train.sft.sources import plan_of
+from train.sft.sources import plan_of, worlds_of
 from train.sft.split import ImageTokens, Split
 from train.sft.spread import Copies
 from train.sft.teaching import check_model, load_taught
@@ -44,6 +45,7 @@ from train.sft.tracking import begin, tracked
 from train.sft.tuning import prepare, sees
 from train.sft.unread import UnreadCount
 from train.sft.warnings import doubtful
+from train.signals import Stop, Stopped
 
 SEED_STRIDE = 1_000_003  # between the seeds of steps and ranks
 log = logging.getLogger(__name__)
@@ -59,27 +61,29 @@ class SftTraining:
         out: Path,
         accelerator: Accelerator,
         spread: Copies | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.recipe, self.model, self.out, self.accelerator = recipe, model, out, accelerator
-        self.stop, self.first = Stop(), accelerator.is_main_process
+        self.stop, self.first = stop or Stop(), accelerator.is_main_process
         self.spread = spread or Copies(accelerator)
         ranks = accelerator.num_processes
         split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks, recipe.micro_tokens)
         check_model(recipe, model)
-        settings = settings_of(recipe, model)
-        if self.first:
-            out.mkdir(parents=True, exist_ok=True)
-            check_settings(out, settings)
-        worlds = out.parent / "worlds"
+        worlds = worlds_of(out)
         with accelerator.main_process_first():
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
             judged = [
                 plan_of(source, recipe.seed, worlds, f"recipe.judge.{number}")
                 for number, source in enumerate(recipe.judged)
             ]
+        identity: Identity = {}
+        if self.first:
+            identity = identity_of_run(recipe, model, worlds)
+            check_identity(out, identity)
+            check_noted(out, Checkpoints(out / "checkpoints", recipe.keep).steps())
         self._make_learner()
         if self.first:
-            note_settings(out, settings)  # what cannot be loaded does not take the folder
+            self._note(identity)
             sets = list(zip(recipe.judge, judged, strict=True))
             for line in doubtful(
                 recipe, model.checkpoint, self.grounder.contract, (recipe.learn, self.plan), sets
@@ -93,6 +97,13 @@ class SftTraining:
         self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep)
         self.unread = UnreadCount(recipe.bad_share, recipe.batch)
         self.step = 0
+
+    def _note(self, identity: Identity) -> None:
+        """Take the folder, now that the weights are loaded, and so known also where a hub gave them."""
+        commit = getattr(self.grounder.model.config, "_commit_hash", None)
+        identity = {**identity, CHECKPOINT: checkpoint_identity(self.model.checkpoint, commit)}
+        check_identity(self.out, identity)
+        note_identity(self.out, noted(self.out, identity))
 
     def _make_learner(self) -> None:
         """The model with what learns of it, as the processes hold it."""
@@ -140,18 +151,22 @@ class SftTraining:
     def run(self, stop: int | None = None) -> bool:
         """Train to the end, or on from where an earlier run stopped; whether the end was reached.
 
-        `stop` ends the run after that step, its state saved, as a signal would. Raises UserError where
-        another run trains in the folder.
+        `stop` ends the run after that step, its state saved, as a signal would. The caller sees to it that
+        no other run trains in the folder (`data_prep.folders.alone_in`). Raises Stopped on a signal between
+        steps, as while it is evaluated: everything is saved then.
         """
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
-        with alone_in(self.out, "trains") if self.first else nullcontext():
+        with self.stop.heeded():
+            self.stop.check()
             self._resume()
             last = self.steps if stop is None else min(stop, self.steps)
             if self._due() and self.judging.judged_at != self.step:
                 self._judge()
             ended = self.step == self.steps
-            if not self._train_to(last):
+            with self.stop.finishing():
+                reached = self._train_to(last)
+            if not reached:
                 return False
             if self.step == self.steps and not (ended and (self.out / "final").is_dir()):
                 self.results.save(self.out / "final", self.step, self.steps)
@@ -190,7 +205,8 @@ class SftTraining:
                 log.info("stopped at step %d; run it again to go on", self.step)
                 return False
             if self._due():  # behind the checkpoint, since it takes longer than a cluster waits
-                self._judge()
+                with self.stop.ending_at_once():
+                    self._judge()
         return True
 
     def _take_step(self, batches: Sequence[MicroBatch]) -> None:
@@ -272,9 +288,16 @@ class SftTraining:
             path = self.checkpoints.path(standing.step)
             self.checkpoints.load(standing, self.spread)
             self.step, self.unread.count = standing.step, standing.unread
-            self.judging.best, self.judging.judged_at = standing.best, standing.judged
+            self.judging.best, self.judging.judged_at = self._best_of(standing), standing.judged
             log.info("going on from step %d in %s", self.step, path)
         self.metrics.go_on_from(self.step, self.judging.judged_at == self.step)
+
+    def _best_of(self, standing: Standing) -> float:
+        """The IoU of the best weights so far; -1 where they are gone, so that the next best are kept."""
+        if standing.best < 0 or (self.out / "best").is_dir():
+            return standing.best
+        log.warning("%s: is gone; from now on the best are kept there again", self.out / "best")
+        return -1.0
 
 
 def train_sft(
@@ -287,12 +310,16 @@ def train_sft(
 ) -> None:
     """Fine-tune to the end, or go on where an earlier run of the same settings stopped.
 
-    `strategy` says what each process holds (train/launch/config.py).
+    `strategy` says what each process holds (train/launch/config.py). Raises Stopped where a signal ended it.
     """
-    dtype = choose_dtype(model.dtype, device)
-    spread = join(recipe, strategy, deepspeed, device, dtype, tracked(recipe.report_to, out))
-    training = SftTraining(recipe, model, out, spread.accelerator, spread)
-    begin(spread.accelerator, recipe.name, out, dataclasses.asdict(recipe))
-    training.run()
-    spread.accelerator.end_training()
-    leave()
+    stop = Stop()
+    with stop.heeded():
+        dtype = choose_dtype(model.dtype, device)
+        spread = join(recipe, strategy, deepspeed, device, dtype, tracked(recipe.report_to, out))
+        training = SftTraining(recipe, model, out, spread.accelerator, spread, stop)
+        begin(spread.accelerator, recipe.name, out, dataclasses.asdict(recipe))
+        reached = training.run()
+        spread.accelerator.end_training()
+        leave()
+    if not reached:
+        raise Stopped(stop.status, is_told=True)

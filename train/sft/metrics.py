@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from data_prep.files import write_whole, writing
+from data_prep.files import writing
 from train.sft.tracking import numbers_of
+from train.state_files import METRICS, forget_rows
 
 Report = Callable[[dict[str, float], int], None]
 log = logging.getLogger(__name__)
@@ -24,16 +25,13 @@ class Metrics:
         """`peak`: operations a second of all devices together, None where nobody knows; `report` is told the
         figures of each row and their step as well.
         """
-        self.path, self._writes, self._peak, self._report = out / "metrics.jsonl", writes, peak, report
+        self.path, self._writes, self._peak, self._report = out / METRICS, writes, peak, report
         self._recent: list[dict[str, float]] = []
 
     def go_on_from(self, step: int, judged: bool) -> None:
         """Forget the rows of steps that are taken again; `judged`: the evaluation of `step` is not."""
-        if not self._writes or not self.path.is_file():
-            return
-        whole = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        kept = [line for line in whole if _stays(json.loads(line), step, judged)]
-        write_whole(self.path, "".join(kept))
+        if self._writes:
+            forget_rows(self.path, step, judged)
 
     def add(self, **figures: float) -> None:
         """The figures of one step."""
@@ -92,7 +90,3 @@ class Metrics:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def _stays(row: Mapping[str, Any], step: int, judged: bool) -> bool:
-    return bool(row["step"] < step or (row["step"] == step and (judged or "judged" not in row)))

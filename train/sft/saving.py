@@ -18,9 +18,9 @@ from models.config import GrounderConfig
 from models.families import QwenVL
 from models.grounder import Grounder
 from train.sft.config import SftRecipe
-from train.sft.disk import saving
 from train.sft.metrics import Metrics
 from train.sft.spread import Copies
+from train.state_files import saving
 
 ABOUT = "training.json"
 """What weights were trained on, how, and how they were judged."""

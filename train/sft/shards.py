@@ -20,7 +20,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from train.sft.learner import Learner
-from train.sft.spread import Copies, MakeOptimizer, Result, precisely, spoilt, trained
+from train.sft.spread import Copies, MakeOptimizer, Result, precisely, trained
+from train.state_files import spoilt
 
 SHARDS = "shards"
 

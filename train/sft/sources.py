@@ -23,8 +23,7 @@ def plan_of(source: PairsFrom, seed: int, worlds: Path, key: str = "recipe.learn
     Raises UserError where an index is missing or shows no target, or settings do not go together.
     """
     if source.data:
-        indexes = indexes_of(Path(source.indexes), source.data, source.splits or [source.split])
-        plan = PairPlan(indexes, source.pairs, seed, tuple(source.weights))
+        plan = PairPlan(index_paths(source, worlds), source.pairs, seed, tuple(source.weights))
     elif source.weights or source.splits:
         raise UserError(
             f"{key}.weights, {key}.splits: go with {key}.data=; leave them out: the rendered world is "
@@ -38,13 +37,30 @@ def plan_of(source: PairsFrom, seed: int, worlds: Path, key: str = "recipe.learn
     return plan
 
 
+def worlds_of(out: Path) -> Path:
+    """Where runs of which `out` is one keep the worlds that they draw, shared by all."""
+    return out.parent / "worlds"
+
+
+def index_paths(source: PairsFrom, worlds: Path) -> tuple[Path, ...]:
+    """Where the indexes of a source lie, or will lie. Raises UserError as `indexes_of` does."""
+    if source.data:
+        return indexes_of(Path(source.indexes), source.data, source.splits or [source.split])
+    return (index_path(world_folder(source, worlds), WORLD_LAYOUT, "train"),)
+
+
+def world_folder(source: PairsFrom, worlds: Path) -> Path:
+    """Where the rendered videos of a source lie, or will lie."""
+    return worlds / f"{source.world}-{source.split}-{source.videos}"
+
+
 def world_index(source: PairsFrom, worlds: Path) -> Path:
     """The index of rendered videos, drawn where they are not there yet.
 
     Those of `split=train` are among the scenes that training may see, all others beyond them.
     """
     first = 0 if source.split == "train" else TRAINING_SEEDS
-    root = worlds / f"{source.world}-{source.split}-{source.videos}"
+    root = world_folder(source, worlds)
     if not (root / "drawn").is_file():
         log.info("drawing %d videos of %s in %s", source.videos, source.world, root)
         preset = PRESETS[source.world]

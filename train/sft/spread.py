@@ -7,15 +7,14 @@ gradients are clipped by their norm over all of them.
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from pickle import UnpicklingError  # what torch.load says of a file that is none of its own
 from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from configs.errors import UserError
 from data_prep.files import whole_file
+from train.state_files import read_state, spoilt
 
 STATE = "state.pt"
 Result = TypeVar("Result")
@@ -94,14 +93,14 @@ class Copies:
         path = folder / STATE
         # All of it a second time may not fit into a GPU; on a CPU it would stay bound to the file.
         mapped = self.accelerator.device.type != "cpu"
+        state = read_state(path, mapped=mapped)
         try:
-            state = torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as fault:
+            with torch.no_grad():
+                for name, weight in self.weights.items():
+                    weight.copy_(state["weights"][name])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as fault:  # a whole file, of something else
             raise spoilt(path, fault) from None
-        with torch.no_grad():
-            for name, weight in self.weights.items():
-                weight.copy_(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
 
     def whole(self, named: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
         """Whole weights on the first process. Where `together`, every process calls it."""
@@ -118,9 +117,3 @@ def precisely(weights: dict[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     for weight in weights.values():
         weight.data = weight.data.float()
     return weights
-
-
-def spoilt(path: Path, fault: BaseException) -> UserError:
-    """The one line for a checkpoint that cannot be read."""
-    told = (str(fault).splitlines() or [type(fault).__name__])[0]
-    return UserError(f"{path}: cannot be read ({told}); remove its folder")

@@ -17,7 +17,8 @@ from torch import nn
 from configs.errors import UserError
 from train.sft.config import SftRecipe
 from train.sft.split import Split
-from train.sft.spread import Copies, MakeOptimizer, spoilt, trained
+from train.sft.spread import Copies, MakeOptimizer, trained
+from train.state_files import spoilt
 
 SHARDS = "shards"
 OURS = (

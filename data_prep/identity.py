@@ -1,0 +1,77 @@
+"""What pictures and annotations are, in a short text, for the identity of what follows from them.
+
+A file is identified by its name, its size and the beginning and end of its content, and not by its time. So
+a data set that was copied or moved keeps its identity. Pictures that were mirrored, encoded anew or exchanged
+get another one. A file costs 30 to 50 microseconds where it is in the system's cache (its size and time alone
+would cost 2 to 5, its header 50 to 100), which is little beside tracking it. Data sets of a training may have
+millions of frames, of which `FRAMES` are looked at.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.frames import Frames, ImageFrames, VideoFrames
+from data_prep.index.store import Index
+
+SAMPLE = 4096  # bytes at the beginning and at the end of a file
+FRAMES = 1000  # of an index, spread evenly
+DIGEST = 8  # bytes
+
+
+def files_identity(paths: Iterable[Path]) -> str:
+    """The identity of files in their order. A file that cannot be read counts as missing."""
+    digest = hashlib.blake2b(digest_size=DIGEST)
+    for path in paths:
+        digest.update(f"{path.name}\n".encode("utf-8", "surrogateescape"))
+        digest.update(_sample(path))
+    return digest.hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(SAMPLE)
+            if size > SAMPLE:
+                file.seek(max(SAMPLE, size - SAMPLE))
+                content += file.read(SAMPLE)
+    except OSError:
+        return b"missing\n"
+    return f"{size}\n".encode() + content
+
+
+def frames_identity(frames: Frames) -> str:
+    """The identity of the pictures of a sequence: of all image files, or of the video file."""
+    if isinstance(frames, ImageFrames):
+        return files_identity(frames.paths)
+    assert isinstance(frames, VideoFrames), "there are no others"
+    return files_identity([frames.path])
+
+
+def annotations_identity(index: Index) -> str:
+    """The identity of what an index says: names, frames, sizes, boxes, presences and texts.
+
+    Where the data lie does not count, and neither do the times of their files (which `About.state` has).
+    """
+    digest = hashlib.blake2b(f"{index.about.data} {index.about.split}".encode(), digest_size=DIGEST)
+    for name, column in zip(index.rows.schema.names, index.rows.columns, strict=True):
+        digest.update(name.encode())
+        for buffer in column.buffers():
+            digest.update(b"" if buffer is None else buffer)
+    return digest.hexdigest()
+
+
+def index_frames_identity(index: Index) -> str:
+    """The identity of the pictures of an index: of `FRAMES` of them, or of all where there are fewer."""
+    count = int(index.starts[-1])
+    chosen = np.unique(np.linspace(0, count - 1, min(count, FRAMES)).astype(np.int64))
+    sequences = np.searchsorted(index.starts, chosen, side="right") - 1
+    root = Path(index.about.root)
+    return files_identity(
+        root / index.folders[int(sequence)].as_py() / index.frames[int(frame)].as_py()
+        for frame, sequence in zip(chosen, sequences, strict=True)
+    )

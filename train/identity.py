@@ -1,0 +1,155 @@
+"""What a run follows from, and whether a folder holds a run that follows from the same.
+
+`settings.json` in a run's folder holds the settings of the run, and identities of what else its weights
+follow from: `data` (annotations and pictures), `checkpoint` (weights that it begins from, with their contract
+and processor) and `code`. A run goes on only where all of them are as they were.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from configs.code_identity import code_identity
+from configs.errors import UserError
+from data_prep.files import write_whole
+from data_prep.identity import annotations_identity, index_frames_identity
+from data_prep.index.store import Index
+from models.identity import checkpoint_identity
+
+SETTINGS = "settings.json"
+DATA, CHECKPOINT, CODE, OTHER_CODE = "data", "checkpoint", "code", "other_code"
+UNTOUCHING = (
+    "data_prep.folders", "data_prep.identity", "models.identity", "train.identity", "train.signals",
+    "train.state_files", "train.sft.checkpoints", "train.sft.identity", "train.sft.metrics",
+    "train.sft.pictures", "train.sft.saving", "train.sft.sources", "train.sft.tracking", "train.sft.warnings",
+)  # fmt: skip
+"""Modules that training imports and that no weight follows from: they store, report, or find the data."""
+Identity = dict[str, Any]
+
+
+def identity_of(
+    settings: Mapping[str, Any],
+    modules: tuple[str, ...],
+    data: Mapping[str, str | None],
+    checkpoint: str | None,
+) -> Identity:
+    """The identity of a run. `modules` are those that train. What is None is not known yet."""
+    return {
+        **settings,
+        DATA: dict(data),
+        CHECKPOINT: checkpoint,
+        CODE: code_identity(modules, UNTOUCHING),
+    }
+
+
+def identity_from_scratch(recipe: Any, module: str) -> Identity:
+    """The identity of a run of a recipe that begins from scratch, or from `recipe.initial`, in `module`."""
+    initial = checkpoint_identity(recipe.initial) if recipe.initial else "none"
+    return identity_of({"recipe": asdict(recipe)}, (module,), {}, initial)
+
+
+def data_identity(indexes: Mapping[str, Path]) -> dict[str, str | None]:
+    """Identities of annotations and pictures of indexes, by the names that the indexes are given.
+
+    They are None where an index is not there yet. Raises UserError where one is broken.
+    """
+    found: dict[str, str | None] = {}
+    for name, path in indexes.items():
+        index = Index(path) if path.is_file() else None
+        found[f"annotations of {name}"] = None if index is None else annotations_identity(index)
+        found[f"frames of {name}"] = None if index is None else index_frames_identity(index)
+    return found
+
+
+def check_identity(folder: Path, identity: Identity, accept_code: bool = False) -> None:
+    """Raise UserError, naming what differs, where a folder holds a run of another identity.
+
+    With `accept_code` a run that differs in its code alone is let go on: its `settings.json` then holds the
+    identity of this code, and as `other_code` those of earlier ones.
+    """
+    held, wanted = read_identity(folder), _as_read(identity)
+    if held is None:
+        return
+    held_data = dict(held[DATA]) if isinstance(held.get(DATA), dict) else {}
+    wanted[DATA] = {name: value for name, value in wanted.get(DATA, {}).items() if value is not None}
+    differing, remedies = [], ["take another out="]
+    if settings := sorted(_differing(_settings(held), _settings(wanted))):
+        differing.append(f"other settings ({', '.join(settings)})")
+    if data := [name for name in wanted[DATA] if held_data.get(name) != wanted[DATA][name]]:
+        differing.append(f"other data ({', '.join(data)})")
+        remedies.append("put the old data back")
+    if wanted.get(CHECKPOINT) is not None and held.get(CHECKPOINT) != wanted[CHECKPOINT]:
+        differing.append("other weights to begin from (files of the checkpoint have changed)")
+        remedies.append("put the old files back")
+    if held.get(CODE) != wanted.get(CODE):
+        if accept_code and not differing:
+            note_identity(folder, {**held, CODE: wanted[CODE], OTHER_CODE: _other_code(held)})
+            return
+        differing.append("other code")
+        remedies.append("go on with this code by accept_code=true" if len(differing) == 1 else "")
+    if differing:
+        told = ", or ".join(filter(None, remedies))
+        raise UserError(f"{folder}: holds a run of {' and '.join(differing)}; {told}")
+
+
+def check_noted(folder: Path, steps: Sequence[int]) -> None:
+    """Raise UserError where a folder holds checkpoints (of `steps`) and no `settings.json`."""
+    if steps and read_identity(folder) is None:
+        raise UserError(
+            f"{folder / SETTINGS}: is missing, and nothing else says what run the checkpoints are of; "
+            "restore it, or take another out="
+        )
+
+
+def note_identity(folder: Path, identity: Identity) -> None:
+    """Let a run's folder be used by runs of the same identity only, from now on."""
+    write_whole(folder / SETTINGS, json.dumps(identity, indent=1) + "\n")
+
+
+def noted(folder: Path, identity: Identity) -> Identity:
+    """An identity with the earlier code that a run of it was let go on from."""
+    held = read_identity(folder) or {}
+    return {**identity, OTHER_CODE: held[OTHER_CODE]} if OTHER_CODE in held else identity
+
+
+def read_identity(folder: Path) -> Identity | None:
+    """The identity of the run that a folder holds; None where there is none. Raises UserError."""
+    path = folder / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as fault:
+        raise UserError(
+            f"{path}: cannot be read ({fault}); restore it, or take another out= (nothing else says what "
+            "the run there was)"
+        ) from None
+
+
+def _settings(identity: Identity) -> Identity:
+    return {
+        name: value for name, value in identity.items() if name not in (DATA, CHECKPOINT, CODE, OTHER_CODE)
+    }
+
+
+def _other_code(held: Identity) -> list[str]:
+    return [*held.get(OTHER_CODE, []), held.get(CODE, "unknown")]
+
+
+def _as_read(identity: Identity) -> Identity:
+    """An identity as it is read again: tuples are lists."""
+    return dict(json.loads(json.dumps(identity)))
+
+
+def _differing(held: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the keys that two settings do not share or whose values differ."""
+    found: list[str] = []
+    for name in held.keys() | wanted.keys():
+        one, other = held.get(name), wanted.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            found += _differing(one, other, f"{prefix}{name}.")
+        elif one != other:
+            found.append(prefix + name)
+    return found
