@@ -13,6 +13,7 @@ MASK_PROTOCOLS = ("davis", "davis_semi")
 PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k", "votsr", *MASK_PROTOCOLS)
 LAYOUTS = ("toolkit", "data", "masks", "pytracking", "sutrack", "votsr", "expressions")
 MISSING_RESULTS = ("error", "count")
+BOX_FORMS = ("xywh", "xyxy")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class EvaluationSettings:
     indexes: str = key("outputs/indexes", "with data=: folder of all indexes")
     sequences: str = key("", "file that names the sequences to score, one a line; empty: all of the truth")
     trackers: list[str] = key([], "names of the trackers to score; empty: all that have results")
+    boxes: str | None = key(
+        None,
+        "what the four numbers of a result are; null: xywh, and an error where they seem to be xyxy",
+        choices=BOX_FORMS,
+    )
     missing: str = key(
         "error",
         "a missing result, too few lines, a line that is no box: error: tell all and stop; count: as missed",

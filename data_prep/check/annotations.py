@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data_prep.check.findings import Finding, place
+from data_prep.geometry import Size
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
 
 MOST = 0.5  # of a target's boxes: where more lie outside the image, none is believed
@@ -33,6 +34,12 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
     lost = shown & area & away
     whole = lost.sum() > MOST * (shown & area).sum()
     image = f"the {width}x{height} image"
+    form = _other_form(boxes[shown & area], beyond[shown & area], (width, height), margin)
+    if form:
+        first, count = int(np.flatnonzero(shown & area)[0]), int((shown & area).sum())
+        line = f"{place(sequence.frames, first)}: the target's boxes seem to be {form}, not x,y,w,h in pixels"
+        yield Finding(sequence.name, "boxes_form", f"{line}; write them so", count)
+        return
     for kind, faulty, told in (
         ("box_nan", (shown | (unknown & (not sparse))) & ~finite, "is shown, but its box is {box}"),
         ("box_empty", ((shown | unknown) & finite & ~area) | half, "has a box without area, {box}"),
@@ -44,6 +51,21 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
             said = told.format(box=",".join(f"{side:g}" for side in boxes[first]))
             line = f"{place(sequence.frames, first)}: the target {said}; {MEND}"
             yield Finding(sequence.name, kind, line, int(faulty.sum()))
+
+
+def _other_form(boxes: np.ndarray, beyond: np.ndarray, size: Size, margin: float) -> str:
+    """What boxes (N, 4) of shown targets seem to be, in words; empty where they may well be x,y,w,h.
+
+    `beyond` (N,): by how many pixels each leaves the frame, whose width and height are `size`. Corners that
+    stay inside the frame as x,y,w,h too cannot be told from them.
+    """
+    if not len(boxes):
+        return ""
+    if (np.abs(boxes) <= 1).all() and (boxes != np.rint(boxes)).any(axis=1).mean() > MOST:
+        return "shares of the image's width and height"
+    inside = (boxes[:, :2] >= -margin).all() and (boxes[:, 2:] <= np.array(size) + margin).all()
+    ordered = (boxes[:, 2:] > boxes[:, :2]).all()
+    return "corners x1,y1,x2,y2" if inside and ordered and (beyond > margin).mean() > MOST else ""
 
 
 def presence_findings(sequence: Sequence) -> Iterator[Finding]:

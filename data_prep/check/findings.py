@@ -24,6 +24,7 @@ KINDS: dict[str, Kind] = {
     "frame_turned": Kind(DOUBTFUL, "a frame is stored turned otherwise than the first"),
     "boxes_away": Kind(BROKEN, "most boxes lie outside the image: of another video or size?"),
     "box_away": Kind(DOUBTFUL, "a target that is shown lies outside the image; never drawn"),
+    "boxes_form": Kind(BROKEN, "boxes seem to be corners, or shares of the image's sides, not x,y,w,h"),
     "box_over": Kind(DOUBTFUL, "a box reaches beyond the image by more than the margin"),
     "box_nan": Kind(DOUBTFUL, "a target that is shown has a box that is no number; never drawn"),
     "box_empty": Kind(DOUBTFUL, "a box has no area; never drawn"),

@@ -8,6 +8,7 @@ import numpy as np
 
 from configs.errors import UserError
 from evaluation.boxes.absence import Absence
+from evaluation.boxes.forms import truth_note
 from evaluation.boxes.ragged import BoxTruth
 from evaluation.config import EvaluationSettings
 from evaluation.layouts.annos import read_annos
@@ -26,8 +27,9 @@ def evaluate_boxes(protocol: BoxProtocol, settings: EvaluationSettings) -> Evalu
     """
     layout_of(settings)  # before anything is read
     truth, notes = truth_of(protocol, settings)
+    notes += [note for note in (truth_note(truth),) if note]
     faults = Faults(settings.missing == "count")
-    scored = _scored(protocol, truth, folders_of(settings, truth.sequences), faults)
+    scored = _scored(protocol, truth, folders_of(settings, truth.sequences), faults, settings.boxes)
     faults.raise_any()
     measures, absence = protocol.measures, Absence(truth)
     if absence.metrics:
@@ -40,12 +42,12 @@ def evaluate_boxes(protocol: BoxProtocol, settings: EvaluationSettings) -> Evalu
 
 
 def _scored(
-    protocol: BoxProtocol, truth: BoxTruth, folders: list[TrackerFolder], faults: Faults
+    protocol: BoxProtocol, truth: BoxTruth, folders: list[TrackerFolder], faults: Faults, form: str | None
 ) -> list[TrackerScores]:
     score, absence = protocol.scorer(truth), Absence(truth)
     scored = []
     for folder in folders:
-        results = read_results(folder, truth, faults, protocol.takes_nan)
+        results = read_results(folder, truth, faults, protocol.takes_nan, form)
         if not faults.lines:  # else all other files are only looked through
             scored.append(absence.beside(score(results), results))
     return scored
@@ -74,6 +76,8 @@ def layout_of(settings: EvaluationSettings) -> str:
     if layout not in FOLDERS:
         known = f"{', '.join(FOLDERS)}; a workspace is scored with protocol=votsr"
         raise UserError(f"layout={layout}: protocol={settings.protocol} reads {known}")
+    if layout == "masks" and settings.boxes:
+        raise UserError(f"boxes={settings.boxes}: layout=masks takes the boxes of masks; leave boxes= out")
     return layout
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from configs.nearest import did_you_mean
+from evaluation.boxes.forms import WRITTEN, XYWH, as_xywh, other_form
 from evaluation.boxes.ragged import BoxResults, BoxTruth
 from evaluation.layouts.faults import Faults
 from evaluation.layouts.folders import TrackerFolder
@@ -13,11 +14,13 @@ AGAIN = "track it again, or give missing=count"
 
 
 def read_results(
-    folder: TrackerFolder, truth: BoxTruth, faults: Faults, takes_nan: bool = True
+    folder: TrackerFolder, truth: BoxTruth, faults: Faults, takes_nan: bool = True, form: str | None = None
 ) -> BoxResults:
     """A tracker's boxes of all frames; where a file has none they are NaN and `missing`.
 
     Lines beyond the truth's are cut, and that is noted. Without `takes_nan` a box with NaN is a fault too.
+    `form` is what the numbers are, xywh or xyxy; where they seem to be something else, that is a fault if
+    none was given (None: xywh), else a note.
     """
     _unknown(folder, truth, faults)
     paths = [f"{folder.folder}/{name}.txt" for name in truth.sequences]
@@ -27,11 +30,28 @@ def read_results(
         _wrong_lines(paths[number], [each for each in wrong if each[0] <= truth.lengths[number]], faults)
     _lengths(paths, tables, truth, faults)
     boxes, missing = _placed(tables, truth)
+    if not folder.masks:
+        boxes = _read_as(form, BoxResults(folder.tracker, boxes), folder, truth, faults)
     if takes_nan:
         _odd_boxes(paths, boxes, missing, truth, faults)
     else:
         missing = _without_nan(paths, boxes, missing, truth, faults)
     return BoxResults(folder.tracker, boxes, missing if missing.any() else None)
+
+
+def _read_as(
+    form: str | None, numbers: BoxResults, folder: TrackerFolder, truth: BoxTruth, faults: Faults
+) -> np.ndarray:
+    """The boxes (4, F) of numbers as they stand in the files."""
+    taken, seems = form or XYWH, other_form(numbers, truth, form or XYWH)
+    if seems is not None:
+        told, mend = seems
+        line = f"{folder.folder}: the boxes of {folder.tracker} seem to be {told}; {mend}"
+        if form is None:
+            faults.lines.append(f"{line}, or boxes={XYWH} if they are {WRITTEN[XYWH]}")
+        else:
+            faults.notes.append(f"{line}; trackers=[…] names the trackers that it holds for")
+    return as_xywh(numbers.boxes_xywh, taken)
 
 
 def _unknown(folder: TrackerFolder, truth: BoxTruth, faults: Faults) -> None:

@@ -19,6 +19,8 @@ def evaluate(settings: EvaluationSettings) -> Evaluation:
 
     Raises UserError, a line for each fault of the files.
     """
+    if settings.boxes and settings.protocol in ("votsr", *MASK_PROTOCOLS):
+        raise UserError(f"boxes={settings.boxes}: protocol={settings.protocol} scores masks; leave it out")
     if settings.protocol == "votsr":
         from evaluation.protocols.votsr import evaluate_workspace
 
