@@ -15,7 +15,7 @@ from infer.contact_sheet import ContactSheet, Overview
 from infer.drawing import draw_report, resized
 from infer.engine import Step
 from infer.failures import reason_of
-from infer.video_writer import MAX_WIDTH, VideoWriter
+from infer.video_writer import VideoWriter, limited
 
 MOST_VIDEOS = 32  # open at once; an encoder takes some ten megabytes
 SPARE_HANDLES = 32  # file handles for frames, results and libraries
@@ -116,8 +116,7 @@ class SequencePictures:
     def _draw(self, step: Step) -> None:
         reports = step.reports[: len(self._prompts)]
         self._sheet.add(step.index, step.image, reports)
-        height, width = step.image.shape[:2]
-        size = (min(width, MAX_WIDTH), round(height * min(1.0, MAX_WIDTH / width)))
+        size = limited((step.image.shape[1], step.image.shape[0]))
         for video, prompt, report in zip(self._videos, self._prompts, reports, strict=True):
             video.write(draw_report(*resized(step.image, report, size), prompt))
 

@@ -19,7 +19,8 @@ from configs.errors import UserError
 from data_prep.files import whole_file
 from data_prep.geometry import Size
 
-MAX_WIDTH = 1280
+MAX_WIDTH, MAX_HEIGHT = 1280, 2160  # H.264 ends at 16384 pixels a side, and players before
+MIN_FPS, MAX_FPS = 0.1, 240.0
 WRITE_FAULTS = (av.FFmpegError, OSError)
 
 
@@ -29,8 +30,10 @@ class VideoWriter:
         with VideoWriter(path, fps=7.5) as video:
             video.write(image)
 
-    The file appears when the block ends well; after an exception nothing is left of it. Frames wider
-    than `MAX_WIDTH` are scaled down, and an odd side gets a pixel more, since yuv420p wants even ones.
+    The file appears when the block ends well; after an exception nothing is left of it. Frames larger
+    than `MAX_WIDTH` x `MAX_HEIGHT` are scaled down, and an odd side gets a pixel more, since yuv420p wants
+    even ones. Rates outside `MIN_FPS` to `MAX_FPS` become the nearer of the two: a film of one frame an
+    hour could not be looked at, and MP4 has no time scale for it.
 
     Raises UserError where the file cannot be written; ValueError for a rate that is none, a block
     without a frame, and frames of different sizes.
@@ -40,7 +43,9 @@ class VideoWriter:
         if not (isfinite(fps) and fps > 0):
             raise ValueError(f"{path}: fps must be above 0, not {fps}")
         self.path = path
-        self._rate = Fraction(fps).limit_denominator(1001)  # television's rates are n/1001
+        self._rate = Fraction(min(max(fps, MIN_FPS), MAX_FPS)).limit_denominator(
+            1001
+        )  # television's rates are n/1001
         self._frame_size: Size = (0, 0)
         self._count = 0
         self._container: OutputContainer
@@ -107,16 +112,21 @@ class VideoWriter:
 
 
 def video_size(size: Size) -> Size:
-    """Width and height of the video of frames of a size: at most `MAX_WIDTH` wide, and both even."""
-    scale = min(1.0, MAX_WIDTH / size[0])
-    width, height = (max(1, round(side * scale)) for side in size)
+    """Width and height of the video of frames of a size: as `limited`, and both even."""
+    width, height = limited(size)
     return width + width % 2, height + height % 2
+
+
+def limited(size: Size) -> Size:
+    """A size of the same shape that is at most `MAX_WIDTH` x `MAX_HEIGHT`, of one pixel a side or more."""
+    scale = min(1.0, MAX_WIDTH / size[0], MAX_HEIGHT / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _fitted(image: np.ndarray, size: Size) -> np.ndarray:
     """The frame at the video's size: scaled if it is larger, else its last row and column repeated."""
     height, width = image.shape[:2]
-    if width > size[0]:
+    if width > size[0] or height > size[1]:
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cv2.copyMakeBorder(image, 0, size[1] - height, 0, size[0] - width, cv2.BORDER_REPLICATE)
 

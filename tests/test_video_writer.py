@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
+from data_prep.frames import ImageFrames
+from data_prep.sequence import Sequence
+from infer.engine import Step
+from infer.pictures import Pictures
+from infer.requests import Report, State
 from infer.video_writer import VideoWriter, video_size
 
 
@@ -42,6 +47,42 @@ def test_the_rate_is_kept(tmp_path: Path, fps: float) -> None:
         )
         assert float(stream.average_rate) == pytest.approx(fps, rel=1e-3)
         assert float(stream.duration * stream.time_base) == pytest.approx(5 / fps, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("fps", "written"),
+    [(1e-9, 0.1), (1 / 3600, 0.1), (0.5, 0.5), (240.0, 240.0), (90000.0, 240.0), (1e300, 240.0)],
+)
+def test_a_rate_at_which_nobody_can_watch_becomes_one_that_plays(
+    tmp_path: Path, fps: float, written: float
+) -> None:
+    write(tmp_path / "a.mp4", (64, 48), 3, fps)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        rate = container.streams.video[0].average_rate
+        assert rate is not None and float(rate) == pytest.approx(written, rel=1e-3)
+        assert len(list(container.decode(video=0))) == 3
+
+
+@pytest.mark.parametrize(
+    "size", [(1, 1), (2, 2), (1, 3000), (3000, 1), (20000, 8), (8, 20000), (1281, 2161), (5000, 40)]
+)
+def test_frames_of_any_shape_are_drawn_and_play(tmp_path: Path, size: tuple[int, int]) -> None:
+    """With mask, box and caption, as the pictures of a run have them."""
+    image = np.full((size[1], size[0], 3), 90, np.uint8)
+    mask = np.zeros(image.shape[:2], bool)
+    mask[: max(1, size[1] // 2), : max(1, size[0] // 2)] = True
+    reports = [Report(State.TRACK, mask, (0, 0, size[0] / 2, size[1] / 2), 0.9), Report(State.LOST)]
+    sequence = Sequence("a", ImageFrames((Path("1.jpg"), Path("2.jpg")), size), ("the red cup",))
+    pictures = Pictures(tmp_path)
+    with pictures.of_sequence(sequence, ["the red cup"]) as drawn:
+        for index, report in enumerate(reports):
+            drawn.add(Step(index, image, [report]))
+        drawn.finish()
+    assert pictures.warnings == []
+    (video,) = (tmp_path / "overlays").glob("*.mp4")
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) <= (1280, 2162) and len(list(container.decode(stream))) == 2
 
 
 def test_one_frame_makes_a_video(tmp_path: Path) -> None:
