@@ -14,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.frames import Frames, ImageFrames, VideoFrames
+from data_prep.frames import AnimationFrames, Frames, ImageFrames, VideoFrames
 from data_prep.index.store import Index
+from data_prep.video_input import FrameRange
 
 SAMPLE = 4096  # bytes at the beginning and at the end of a file
+LARGE = 1 << 20  # bytes of a file of which more is read, as of a video
+SAMPLES = 16  # of a large file, evenly spread
 FRAMES = 1000  # of an index, spread evenly
 DIGEST = 8  # bytes
 
@@ -35,9 +38,10 @@ def _sample(path: Path) -> bytes:
     try:
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            content = file.read(SAMPLE)
-            if size > SAMPLE:
-                file.seek(max(SAMPLE, size - SAMPLE))
+            count = SAMPLES if size > LARGE else 2
+            content = b""
+            for number in range(count):
+                file.seek(max(size - SAMPLE, 0) * number // (count - 1))
                 content += file.read(SAMPLE)
     except OSError:
         return b"missing\n"
@@ -45,10 +49,12 @@ def _sample(path: Path) -> bytes:
 
 
 def frames_identity(frames: Frames) -> str:
-    """The identity of the pictures of a sequence: of all image files, or of the video file."""
+    """The identity of a sequence's pictures: of all image files, or of the video file and the part of it."""
     if isinstance(frames, ImageFrames):
         return files_identity(frames.paths)
-    assert isinstance(frames, VideoFrames), "there are no others"
+    if isinstance(frames, FrameRange):
+        return f"{frames_identity(frames.frames)} {frames.start}-{frames.stop}"
+    assert isinstance(frames, VideoFrames | AnimationFrames), "there are no others"
     return files_identity([frames.path])
 
 

@@ -25,6 +25,7 @@ from configs.errors import UserError
 from data_prep.files import write_whole, writing
 
 FINGERPRINT = "fingerprint.json"  # beside results: what they follow from
+CODE, OTHER_CODE = "code", "other_code"  # in it: the code of the latest run, and of results that it accepted
 RUN = "run.json"  # in `out`: what is tracked there
 OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
 GATE, IN_USE, SEQUENCE = ".lock-claim", ".lock-run", ".lock-sequence-"
@@ -154,12 +155,14 @@ class Claim:
             gate.release()
 
 
-def claim_results(folder: Path, fingerprint: Identity, overwrite: bool) -> Claim:
+def claim_results(folder: Path, fingerprint: Identity, overwrite: bool, accept_code: bool = False) -> Claim:
     """Make a results folder this run's own; what is left in it then is this run's and may be kept.
 
     With `overwrite` results that are there are removed first, so that a run that stops half-way never
-    leaves some of each. Raises UserError, naming the keys that differ, where there are results of
-    another fingerprint (or of none) and `overwrite` is false, and where another run works there that
+    leaves some of each. With `accept_code` results whose fingerprint differs in `code` alone are kept, and
+    the new fingerprint holds the earlier identities of the code as `other_code`. Raises UserError, naming
+    the keys that differ, where there are results of another fingerprint (or of none) and `overwrite` is
+    false, and where another run works there that
     has another fingerprint, or whose results would be overwritten.
     """
     path = folder / FINGERPRINT
@@ -168,22 +171,33 @@ def claim_results(folder: Path, fingerprint: Identity, overwrite: bool) -> Claim
     def take() -> None:
         results = list(folder.rglob("*.txt"))
         held = read_identity(path)
-        if results and not overwrite and held != wanted:
-            differing = _differing(held, wanted) if held else "their fingerprint.json is missing"
-            raise UserError(
-                f"{folder}: holds results of another run ({differing}); "
-                "take another tracker_id= or overwrite=true"
-            )
+        if results and not overwrite:
+            wanted.update(_accepted(folder, held, wanted, accept_code))
         _remove([*_left_behind(folder, "**/"), *(results if overwrite else [])])
         write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
     def clash() -> str | None:
         held = read_identity(path)
-        return None if held == wanted else _differing(held or {}, wanted)
+        return None if not _differing_keys(held or {}, wanted) else _differing(held or {}, wanted)
 
     claim = Claim(folder)
     claim.begin(take, overwrite, clash)
     return claim
+
+
+def _accepted(folder: Path, held: Identity | None, wanted: Identity, accept_code: bool) -> Identity:
+    """What the new fingerprint says of the code of results that are kept. Raises UserError for others."""
+    differing = _differing_keys(held or {}, wanted)
+    other_code = list((held or {}).get(OTHER_CODE, []))
+    if differing == [CODE] and held and accept_code:
+        return {OTHER_CODE: [*other_code, held.get(CODE)]}
+    if held and not differing:
+        return {OTHER_CODE: other_code} if other_code else {}
+    told = _differing(held, wanted) if held else "their fingerprint.json is missing"
+    mend = "take another tracker_id= or overwrite=true"
+    if differing == [CODE] and held:
+        mend = "take another tracker_id=, overwrite=true, or accept_code=true to keep them"
+    raise UserError(f"{folder}: holds results of another run ({told}); {mend}")
 
 
 def claim_out(out: Path, tracked: Identity, overwrite: bool, alone: bool = False) -> Claim:
@@ -252,8 +266,12 @@ def read_identity(path: Path) -> dict[str, Any] | None:
 
 
 def _differing(held: Identity, wanted: Identity) -> str:
-    keys = sorted(key for key in held.keys() | wanted.keys() if held.get(key) != wanted.get(key))
-    return "other " + ", ".join(keys)
+    return "other " + ", ".join(_differing_keys(held, wanted))
+
+
+def _differing_keys(held: Identity, wanted: Identity) -> list[str]:
+    keys = (held.keys() | wanted.keys()) - {OTHER_CODE}
+    return sorted(key for key in keys if held.get(key) != wanted.get(key))
 
 
 def _left_behind(folder: Path, where: str) -> list[Path]:

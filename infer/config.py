@@ -85,6 +85,10 @@ class InferSettings:
     )
     pack: bool = key(True, "pack the results of a workspace with the VOT toolkit, and verify the zip")
     overwrite: bool = key(False, "track again what is there, and replace results of other settings")
+    accept_code: bool = key(
+        False,
+        "keep results that other code made; fingerprint.json then holds the identities of both codes",
+    )
     overlay: bool = key(True, "write a video per track and contact sheets")
 
 

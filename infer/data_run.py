@@ -72,6 +72,10 @@ class DataStore:
             start = retold(start, sequence)
         return prompt or UNNAMED, partial(start, box_xyxy=box)
 
+    def given(self, sequence: Sequence) -> object:
+        """See `TrackStore`: the words and when they hold, and the first box where it is told."""
+        return sequence.prompts, sequence.spans, true_box(sequence) if self.first_box else None
+
     def absent(self, sequence: Sequence, prompt: str) -> int | None:  # noqa: ARG002
         """See `TrackStore`. Boxes are written last: where they are whole, the masks are."""
         path = self._path(sequence)
@@ -136,7 +140,7 @@ def data_plan(settings: InferSettings) -> RunPlan:
         Indexed(index),
         folder,
         open_store,
-        identity={"data": index.about.state, "first_box": settings.first_box},
+        identity={"first_box": settings.first_box},
         warnings=[f"not in the index: {left.name}: {left.reason}" for left in index.about.left_out],
         complete=complete,
         places={"boxes": folder, "masks": folder / MASKS},

@@ -17,6 +17,7 @@ from infer.run_plan import RunPlan
 from infer.session import Session, open_session
 from infer.summary import RunSummary, TrackOutcome, write_summary
 from infer.summary_table import print_table
+from infer.track_inputs import TrackInputs
 from infer.track_records import TrackRecords
 from infer.track_run import TrackRun
 from infer.video_run import video_plan
@@ -41,7 +42,7 @@ def run(settings: InferSettings) -> int:
         plan = _plan(settings, out)
         session = open_session(settings)
         fingerprint = {**session.fingerprint, **plan.identity}
-        with claim_results(plan.results, fingerprint, settings.overwrite) as claim:
+        with claim_results(plan.results, fingerprint, settings.overwrite, settings.accept_code) as claim:
             return _run(plan, session, claim, settings)
 
 
@@ -67,7 +68,8 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
     out = Path(settings.out)
     pictures = Pictures(out) if settings.overlay else None
     store, problems = plan.open_store(session), list(plan.problems)
-    tracking = TrackRun(plan.sequences, store, session.engine, pictures, claim, TrackRecords(out), problems)
+    inputs, records = TrackInputs(plan.results, store), TrackRecords(out)
+    tracking = TrackRun(plan.sequences, store, session.engine, pictures, claim, records, inputs, problems)
     started = time.monotonic()
     tracking.run()
     seconds = time.monotonic() - started

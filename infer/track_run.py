@@ -15,6 +15,7 @@ from infer.failures import free_memory, reason_of
 from infer.pictures import Pictures
 from infer.progress import RunProgress
 from infer.summary import TrackOutcome
+from infer.track_inputs import TrackInputs
 from infer.track_lines import TrackLines, take_down
 from infer.track_records import TrackRecords
 from infer.track_store import TrackStore
@@ -34,6 +35,7 @@ class TrackRun:
     pictures: Pictures | None
     claim: Claim
     records: TrackRecords
+    inputs: TrackInputs
     outcomes: list[TrackOutcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -78,8 +80,9 @@ class TrackRun:
     def _left(self, sequence: Sequence, prompts: Iterable[str]) -> list[str]:
         """The prompts of a sequence that have no whole result; those that have one count as written."""
         left = []
+        changed = self._have_changed(sequence)
         for prompt in prompts:
-            absent = self.store.absent(sequence, prompt)
+            absent = None if changed else self.store.absent(sequence, prompt)
             if absent is None:
                 left.append(prompt)
             else:
@@ -100,9 +103,30 @@ class TrackRun:
             left = self._left(sequence, prompts)  # another run may have ended it meanwhile
             progress.skip(len(sequence.frames) * (len(prompts) - len(left)))
             progress.sequence(sequence.name, len(prompts))
-            if left:
+            if left and self._note_inputs(sequence, left):
                 self._track(sequence, left, progress)
         return True
+
+    def _have_changed(self, sequence: Sequence) -> bool:
+        """Whether the results of a sequence are of other pictures or texts, and so not to be kept."""
+        try:
+            return self.inputs.have_changed(sequence)
+        except Exception:  # what cannot be looked at fails where it is tracked, with its reason
+            return False
+
+    def _note_inputs(self, sequence: Sequence, prompts: list[str]) -> bool:
+        """Remove results of other inputs, and write down the present ones; False, and failures, if not."""
+        try:
+            if self.inputs.have_changed(sequence) and self.inputs.forget_results(sequence):
+                self.warnings.append(
+                    f"{sequence.name}: its frames, or what else its tracks follow from, have changed since "
+                    "it was tracked; it was tracked again"
+                )
+            self.inputs.note(sequence)
+            return True
+        except Exception as fault:
+            self.outcomes += [failed(sequence.name, prompt, reason_of(fault)) for prompt in prompts]
+            return False
 
     def _track(self, sequence: Sequence, prompts: list[str], progress: RunProgress) -> None:
         """Track one sequence's prompts together; what goes wrong in it fails them all, and only them."""

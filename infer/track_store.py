@@ -39,6 +39,10 @@ class TrackStore(Protocol):
         """Where the result lies or will lie."""
         ...
 
+    def given(self, sequence: Sequence) -> object:
+        """What of a sequence, beside its pictures, decides over results and does not name their files."""
+        ...
+
     def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
         """Write a result, whole or not at all. Raises UserError where the disk refuses."""
         ...
@@ -77,6 +81,10 @@ class MaskStore:
         """See `TrackStore`: one file is both."""
         path = self.path_of(sequence, prompt)
         return ResultFiles(path, path)
+
+    def given(self, sequence: Sequence) -> object:  # noqa: ARG002
+        """See `TrackStore`: prompts name the files, and nothing else is given."""
+        return ()
 
     def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
         """See `TrackStore`."""

@@ -1,5 +1,6 @@
 """Claims of folders and sequences: who wins, who shares, and that the dead leave nothing."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -52,6 +53,24 @@ def test_of_two_runs_with_different_settings_one_is_refused(tmp_path: Path) -> N
         claim_results(tmp_path, THEIRS, False)
     with claim_results(tmp_path, THEIRS, False):  # nothing was written, and nobody is there any more
         pass
+
+
+def test_results_of_other_code_are_kept_by_a_key_which_is_noted(tmp_path: Path) -> None:
+    with claim_results(tmp_path, {**OURS, "code": "one"}, False):
+        (tmp_path / "ball.txt").write_text("0\n")
+    for code, other in (("two", ["one"]), ("three", ["one", "two"])):
+        ours = {**OURS, "code": code}
+        with pytest.raises(UserError, match=r"\(other code\); .*accept_code=true to keep them"):
+            claim_results(tmp_path, ours, False)
+        with pytest.raises(UserError, match=r"other code, tracker\); .* or overwrite=true$"):
+            claim_results(tmp_path, {**THEIRS, "code": code}, False, accept_code=True)
+        with claim_results(tmp_path, ours, False, accept_code=True), claim_results(tmp_path, ours, False):
+            assert json.loads((tmp_path / "fingerprint.json").read_text()) == {**ours, "other_code": other}
+        with claim_results(tmp_path, ours, False):
+            assert json.loads((tmp_path / "fingerprint.json").read_text())["other_code"] == other
+    assert (tmp_path / "ball.txt").is_file()
+    with claim_results(tmp_path, OURS, overwrite=True):
+        assert "other_code" not in json.loads((tmp_path / "fingerprint.json").read_text())
 
 
 def test_results_are_not_overwritten_while_a_run_works_on_them(tmp_path: Path) -> None:

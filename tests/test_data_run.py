@@ -111,7 +111,8 @@ def test_boxes_and_masks_of_every_sequence_are_written(
 
 
 def test_a_run_goes_on_and_ends_with_the_same_bytes(settings: InferSettings, tmp_path: Path) -> None:
-    index(tmp_path, video(tmp_path, "cup", ["the cup"]), video(tmp_path, "dog", ["the dog"]))
+    cup, dog = video(tmp_path, "cup", ["the cup"]), video(tmp_path, "dog", ["the dog"])
+    index(tmp_path, cup, dog)
     run(settings)
     before = written(tmp_path)
     folder = tmp_path / "results" / "tnllt-test" / "mine"
@@ -120,6 +121,14 @@ def test_a_run_goes_on_and_ends_with_the_same_bytes(settings: InferSettings, tmp
     status, summary = run(settings)
     assert (status, summary["track_frames"]) == (0, 6) and written(tmp_path) == before
     assert run(settings)[1]["track_frames"] == 0
+    said = [cup, dataclasses.replace(dog, prompts=("the cat",))]
+    about = About("tnllt", "test", str(tmp_path / "data"), "of files with other times", len(said))
+    write_index(
+        tmp_path / "indexes" / "tnllt-test.arrow", [row_of(each, tmp_path / "data") for each in said], about
+    )
+    status, summary = run(settings)
+    assert (status, summary["track_frames"]) == (0, 3), "of the one of which other words are said"
+    assert [line[:4] for line in summary["warnings"]] == ["dog:"]
     with pytest.raises(UserError, match="other first_box"):
         run(settings, first_box=True)
     assert run(settings, first_box=True, overwrite=True)[1]["track_frames"] == 6

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs.errors import UserError
 from data_prep.frames import VideoFrames
@@ -112,6 +114,26 @@ def test_what_is_whole_is_kept_and_the_rest_completed(settings: InferSettings, t
     status, summary = run(settings)
     assert status == 0 and summary["written"] == 4 and summary["track_frames"] == 8
     assert results(root) == first and kept.stat().st_mtime_ns == written_at
+
+
+def test_a_sequence_whose_frames_were_exchanged_is_tracked_again_and_no_other(
+    settings: InferSettings, tmp_path: Path
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings)
+    first = results(root)
+    shutil.copytree(root, tmp_path / "copy", copy_function=shutil.copyfile)  # with other times
+    elsewhere = dataclasses.replace(settings, workspace=str(tmp_path / "copy"), out=str(tmp_path / "other"))
+    assert infer_run.run(elsewhere) == 0 and results(tmp_path / "copy") == first
+    assert json.loads((tmp_path / "other" / "summary.json").read_text())["track_frames"] == 0
+    Image.new("RGB", SIZE).save(root / "sequences" / "kite" / "color" / "00000003.jpg")
+    kept = result_path(root, ID, "ball", PROMPTS[0])
+    written_at = kept.stat().st_mtime_ns
+    status, summary = run(settings)
+    assert status == 0 and summary["track_frames"] == 8 and kept.stat().st_mtime_ns == written_at
+    assert [line for line in summary["warnings"] if line.startswith("kite: its frames, or")]
+    status, summary = run(settings)
+    assert status == 0 and summary["track_frames"] == 0 and not summary["warnings"]
 
 
 def test_results_of_another_run_are_refused_unless_overwritten(
