@@ -77,6 +77,20 @@ COORDINATES: dict[str, str] = {
 
 THOUSAND = (1000, 1000)
 
+MOST_PIXELS = 1 << 26  # of an image that a model reads: four times what Qwen's own processor allows
+LARGEST_CONTRACT = 1 << 16  # bytes
+LIMITS: dict[str, tuple[float, float]] = {
+    "side_multiple": (1, 1024),
+    "min_pixels": (1, MOST_PIXELS),
+    "max_pixels": (1, MOST_PIXELS),
+    "template_pixels": (1, MOST_PIXELS),
+    "template_scale": (0.1, 16.0),  # the crop is cut out at the frame's own resolution
+    "prompt_scale": (0.1, 1000.0),
+    "prompt_width": (0.0, 1.0),
+    "digits": (0, 8),
+}
+"""Of the numbers of a contract: one beyond them ends in no memory, or in no image."""
+
 WORDINGS: dict[str, Wording] = {
     "instruct": Wording(
         words='Find the target in the search image. The target is: "{words}".\n'
@@ -132,31 +146,50 @@ def read_contract(folder: Path) -> Contract | None:
     if not path.is_file():
         return None
     try:
-        values: dict[str, Any] = json.loads(path.read_text())
+        if (size := path.stat().st_size) > LARGEST_CONTRACT:
+            raise ValueError(f"{size} bytes")
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
         values["prompt_colour"] = tuple(values["prompt_colour"])
         values["search_size"] = tuple(values.get("search_size", Contract.search_size))
         contract = Contract(**values)
-        _check(contract)
-    except (ValueError, TypeError, KeyError) as fault:
+        check_contract(contract)
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:
         raise UserError(f"{path}: not a contract ({fault}); restore the file of the checkpoint") from None
     return contract
 
 
-def _check(contract: Contract) -> None:
+def check_contract(contract: Contract) -> None:
     """Raise TypeError for a value of another kind than its default, ValueError for one without sense."""
     for field in dataclasses.fields(Contract):
         value = getattr(contract, field.name)
-        if not isinstance(value, (int, float) if isinstance(field.default, float) else type(field.default)):
+        kind = (int, float) if isinstance(field.default, float) else type(field.default)
+        if not isinstance(value, kind) or isinstance(value, bool):
             raise TypeError(f"{field.name} is {value!r}")
-    multiple = contract.side_multiple
-    if multiple < 1:
-        raise ValueError(f"side_multiple is {multiple}")
-    if len(contract.search_size) != 2 or any(side % multiple or side < 0 for side in contract.search_size):
-        raise ValueError(f"search_size is {list(contract.search_size)}, not two multiples of {multiple}")
+    for name, (smallest, largest) in LIMITS.items():
+        if not smallest <= (value := getattr(contract, name)) <= largest:  # NaN is within no limits
+            raise ValueError(f"{name} is {value}, not {smallest} to {largest}")
+    if contract.min_pixels > contract.max_pixels:
+        raise ValueError(f"min_pixels is {contract.min_pixels}, above max_pixels {contract.max_pixels}")
+    _check_search_size(contract)
+    colour = contract.prompt_colour
+    if len(colour) != 3 or any(type(value) is not int or not 0 <= value <= 255 for value in colour):
+        raise ValueError(f"prompt_colour is {list(colour)}, not three numbers of 0 to 255")
+    if not re.fullmatch(r"[^\d\].-]{1,8}", contract.separator):
+        raise ValueError(
+            f"separator is {contract.separator[:20]!r}, not 1 to 8 characters that are no number's"
+        )
     if contract.coordinates not in ("resized", "thousand"):
         raise ValueError(f"coordinates is {contract.coordinates!r}, neither 'resized' nor 'thousand'")
     if contract.wording not in WORDINGS:
         raise ValueError(f"no wording is named {contract.wording!r}")
+
+
+def _check_search_size(contract: Contract) -> None:
+    multiple, size = contract.side_multiple, contract.search_size
+    if len(size) != 2 or any(type(side) is not int or side % multiple or side < 0 for side in size):
+        raise ValueError(f"search_size is {list(size)}, not two multiples of {multiple}")
+    if size[0] * size[1] > MOST_PIXELS:
+        raise ValueError(f"search_size is {list(size)}, more than {MOST_PIXELS} pixels")
 
 
 def write_contract(folder: Path, contract: Contract) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +68,32 @@ def test_a_folder_without_a_contract_has_none(tmp_path: Path) -> None:
     assert read_contract(tmp_path) is None
 
 
+# Each is a value of the right kind that ended in an error of a library, in no memory, or in no image.
+BEYOND: list[dict[str, Any]] = [
+    {"max_pixels": 10**12},
+    {"min_pixels": -7, "max_pixels": -5},
+    {"min_pixels": 10**6, "max_pixels": 10},
+    {"max_pixels": True},
+    {"prompt_width": float("nan")},
+    {"prompt_width": 1e9},
+    {"prompt_scale": float("inf")},
+    {"template_scale": 1e9},
+    {"template_scale": -3.0},
+    {"template_pixels": 10**12},
+    {"prompt_colour": ["a", "b", "c"]},
+    {"prompt_colour": [1]},
+    {"prompt_colour": [10**20, -1, 0]},
+    {"search_size": [28 * 10**6, 28 * 10**6]},
+    {"search_size": [True, False], "side_multiple": 1},
+    {"digits": 10**9},
+    {"side_multiple": 10**9},
+    {"separator": "]}" * 1000},
+    {"separator": "]"},
+    {"separator": "0"},
+    {"separator": ""},
+]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -83,6 +110,9 @@ def test_a_folder_without_a_contract_has_none(tmp_path: Path) -> None:
         json.dumps({**dataclasses.asdict(BUILT_IN["qwen3"]), "search_size": [336, 224]}),
         json.dumps({**dataclasses.asdict(Contract()), "coordinates": "frame"}),
         json.dumps({**dataclasses.asdict(Contract()), "side_multiple": 0}),
+        *(json.dumps({**dataclasses.asdict(Contract()), **values}) for values in BEYOND),
+        "[" * 50_000,
+        json.dumps(dataclasses.asdict(Contract())) + " " * 100_000,
     ],
 )
 def test_a_spoilt_contract_is_refused_in_one_line(content: str, tmp_path: Path) -> None:

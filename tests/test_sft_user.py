@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 from safetensors.torch import load_file
@@ -22,6 +23,7 @@ from data_prep.index.build import build_index
 from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.settings import PairSettings
+from models.checkpoint_files import base_of
 from models.config import GROUNDERS, GrounderConfig
 from models.grounder import Answer, Grounder
 from models.questions import Question
@@ -104,6 +106,38 @@ def test_weights_say_how_they_came_to_be(folder: Path) -> None:
     assert told["step"] == 2 and told["figures"]["tnllt all"]["step"] == 2
 
 
+def test_a_model_card_tells_data_recipe_figures_contract_and_use(folder: Path) -> None:
+    for name in ("best", "final"):
+        card = (folder / "run" / name / "README.md").read_text()
+        assert f'base_model: "{folder / "model"}"' in card and "library_name: peft" in card
+        assert "Data: tnllt all. Step " in card and '"rank": 2' in card and '"wording": "short"' in card
+        assert "bash infer.sh model.checkpoint=FOLDER" in card and "| tnllt all | " in card
+        assert f"transformers {transformers.__version__}" in card and "[More Information Needed]" not in card
+
+
+def test_adapters_name_their_base_wherever_they_are_read_from(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained from a relative path, and read from another folder."""
+    monkeypatch.chdir(folder)
+    recipe = recipe_of(folder, pairs=4, judge=[], tune=TuneSettings(rank=2))
+    assert SftTraining(
+        recipe, GrounderConfig("model", dtype="float32"), tmp_path, Accelerator(cpu=True)
+    ).run()
+    monkeypatch.chdir("/")
+    assert base_of("model.checkpoint", str(tmp_path / "final")) == str(folder / "model")
+
+
+def test_answers_that_are_nan_end_an_evaluation(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder, pairs=4, tune=TuneSettings(rank=2))
+    model = GrounderConfig(str(folder / "model"), dtype="float32")
+    training = SftTraining(recipe, model, tmp_path, Accelerator(cpu=True))
+    with torch.no_grad():
+        next(iter(training.weights.values())).fill_(torch.nan)
+    with pytest.raises(UserError, match=r"step 3: the weights in training no longer answer with numbers"):
+        training.judging.judge(3)
+
+
 def test_merged_weights_are_the_base_and_its_adapters(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +153,8 @@ def test_merged_weights_are_the_base_and_its_adapters(
         torch.testing.assert_close(held[name], weight)
     changed = [name for name, weight in base.items() if not torch.equal(held[name], weight)]
     assert changed and all("_proj" in name for name in changed)
+    card = (out / "README.md").read_text()
+    assert f"The adapters of `{source}` are added to it." in card and "library_name: transformers" in card
     assert merged.contract == attached.contract and (out / "resolved.yaml").is_file()
     assert command(capsys, *words)[2].endswith("remove them or take another out=\n")
 
@@ -134,6 +170,17 @@ def test_what_cannot_be_merged_is_one_line(
     words = ("task=merge", f"model.checkpoint={folder / checkpoint}", f"out={place}", "device=cpu")
     status, _, error = command(capsys, *words)
     assert status == 1 and said in error and error.count("\n") == 1
+
+
+def test_the_folder_of_a_run_stands_for_its_best_weights(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = folder / "run"
+    assert info_of(str(run)) == info_of(str(run / "best"))
+    status, _, error = command(
+        capsys, "task=merge", f"model.checkpoint={run}", f"out={tmp_path}", "device=cpu"
+    )
+    assert status == 1 and f"its weights are model.checkpoint={run}/best" in error
 
 
 def test_info_tells_adapters_and_weights(

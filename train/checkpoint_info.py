@@ -16,7 +16,15 @@ from configs.errors import UserError
 from configs.terminal import echo
 from data_prep.files import write_whole
 from data_prep.prompts import BUILT_IN, read_contract
-from models.checkpoint_files import ADAPTER_CONFIG, base_of, check_checkpoint, published_contract
+from models.checkpoint_files import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    base_of,
+    check_checkpoint,
+    published_contract,
+    read_settings,
+    weights_within,
+)
 from models.families import FAMILIES
 from models.grounder import KEY
 from train.sft.saving import ABOUT
@@ -34,9 +42,13 @@ def tell_info(checkpoint: str, out: Path) -> None:
 
 
 def info_of(checkpoint: str) -> Told:
-    """What a checkpoint is, in plain values. Raises UserError for a folder that holds none."""
-    base = base_of(KEY, checkpoint)
+    """What a checkpoint is, in plain values; of a run's folder its best weights. Raises UserError."""
     folder = _folder(checkpoint)
+    if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
+        within = weights_within(folder)
+        if within is not None:  # the folder of a run
+            return info_of(str(within))
+    base = base_of(KEY, checkpoint)
     told: Told = {"checkpoint": checkpoint}
     if base is None:
         check_checkpoint(KEY, str(folder), tuple(FAMILIES))
@@ -76,7 +88,7 @@ def _size(folder: Path) -> Told:
 
 
 def _adapters(folder: Path) -> Told:
-    settings = json.loads((folder / ADAPTER_CONFIG).read_text())
+    settings = read_settings(KEY, folder / ADAPTER_CONFIG)
     tensors = list(_tensors(folder))
     return {
         "kind": settings.get("peft_type"),

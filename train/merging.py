@@ -9,7 +9,7 @@ from transformers import AutoConfig
 
 from configs.errors import UserError
 from configs.terminal import echo
-from models.checkpoint_files import base_of
+from models.checkpoint_files import CONFIG, base_of, weights_within
 from models.config import GrounderConfig
 from models.grounder import KEY, Grounder
 from train.sft.saving import ABOUT, save_weights
@@ -24,6 +24,8 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     source = Path(model.checkpoint)
     base = base_of(KEY, model.checkpoint)
     if base is None:
+        if (within := weights_within(source)) is not None and not (source / CONFIG).is_file():
+            raise UserError(f"{KEY}={source}: is the folder of a run; its weights are {KEY}={within}")
         raise UserError(f"{KEY}={model.checkpoint}: holds no adapters (no adapter_config.json) to merge")
     if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
         raise UserError(f"out={out}: lies in the adapters' own folder; take another out=")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from accelerate.utils import gather_object
 
+from configs.errors import UserError
 from data_prep.files import writing
 from data_prep.sampling.lines import PairPlan
+from models.finite import NotFiniteError
 from models.grounder import Grounder
 from train.sft.config import SftRecipe
 from train.sft.judge import Judged, judge, judgement
@@ -49,7 +51,13 @@ class Judging:
         """
         self.judged_at = step
         self.grounder.model.eval()
-        asked = self.spread.within(self._asked)
+        try:
+            asked = self.spread.within(self._asked)
+        except NotFiniteError as fault:
+            raise UserError(
+                f"step {step}: the weights in training no longer answer with numbers ({fault}); "
+                "go on from an earlier checkpoint with a lower recipe.learning_rate"
+            ) from None
         self.spread.learner.train()
         judged = [self._gathered(each) for each in asked]
         worst = self._gathered([worst_of(asked[0])] if asked and asked[0] else [], whole=True)

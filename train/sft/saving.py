@@ -17,6 +17,7 @@ from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
 from models.families import QwenVL
 from models.grounder import Grounder
+from train.model_card import FILE, model_card
 from train.sft.config import SftRecipe
 from train.sft.metrics import Metrics
 from train.sft.spread import Copies
@@ -91,3 +92,4 @@ def save_weights(
         of.encoder.processor.save_pretrained(part)
         write_contract(part, of.contract)
         write_whole(part / ABOUT, json.dumps(about, indent=1) + "\n")
+        write_whole(part / FILE, model_card(about, of.contract, isinstance(saved, PeftModel)))

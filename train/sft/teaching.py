@@ -7,7 +7,7 @@ import torch
 from PIL import ImageColor
 
 from configs.errors import UserError
-from data_prep.prompts import Contract, messages
+from data_prep.prompts import Contract, check_contract, messages
 from models.checkpoint import choose_dtype
 from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config import GrounderConfig
@@ -48,7 +48,7 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
 
 
 def changed(contract: Contract, teach: TeachSettings) -> Contract:
-    """A contract with what is taught anew. Raises UserError for a colour that is none."""
+    """A contract with what is taught anew. Raises UserError for a colour that is none, and beyond limits."""
     token = contract.side_multiple**2
     found: dict[str, Any] = {
         name: value for name, value in vars(teach).items() if value is not None and hasattr(contract, name)
@@ -60,7 +60,12 @@ def changed(contract: Contract, teach: TeachSettings) -> Contract:
         found["template_pixels"] = teach.template_tokens * token
     if teach.prompt_colour is not None:
         found["prompt_colour"] = _colour(teach.prompt_colour)
-    return dataclasses.replace(contract, **found)
+    taught = dataclasses.replace(contract, **found)
+    try:
+        check_contract(taught)
+    except ValueError as fault:
+        raise UserError(f"recipe.teach: makes no contract ({fault})") from None
+    return taught
 
 
 def _colour(name: str) -> tuple[int, int, int]:

@@ -1,0 +1,101 @@
+"""The model card beside weights: `README.md`, in the place of the blank one that peft writes."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from data_prep.prompts import CONTRACT_FILE, Contract
+
+FILE = "README.md"
+PACKAGES = ("python", "torch", "transformers", "peft", "accelerate", "git_revision")
+
+
+def model_card(about: Mapping[str, Any], contract: Contract, adapters: bool) -> str:
+    """The card in Markdown.
+
+    `about` is what `training.json` holds, of which everything may be missing (adapters of other trainers are
+    merged too); `adapters` tells a folder of adapters from whole weights.
+    """
+    base = (about.get("merged") or [about.get("model")])[0]
+    return "\n".join(
+        [
+            *_front_matter(base, adapters),
+            *_what(about, base, adapters),
+            *_use(adapters),
+            *_training(about),
+            *_figures(about.get("figures") or {}),
+            f"## Contract\n\nWhat the weights read and say, as `{CONTRACT_FILE}` holds it:\n",
+            *_json(dataclasses.asdict(contract)),
+            *_versions(about.get("versions") or {}),
+        ]
+    )
+
+
+def _front_matter(base: str | None, adapters: bool) -> Iterator[str]:
+    """What the hub reads."""
+    yield "---"
+    if base:
+        yield f"base_model: {json.dumps(base)}"
+    yield f"library_name: {'peft' if adapters else 'transformers'}"
+    yield "pipeline_tag: image-text-to-text"
+    yield "---"
+
+
+def _what(about: Mapping[str, Any], base: str | None, adapters: bool) -> Iterator[str]:
+    name = (about.get("recipe") or {}).get("name")
+    yield f"# {name or 'A grounder'}\n"
+    kind = "LoRA adapters" if adapters else "Weights"
+    yield f"{kind} of a grounder of ReferTrack, which finds the target of an expression in a frame."
+    yield f"Base: `{base or 'not recorded'}`."
+    if merged := about.get("merged"):
+        yield f"The adapters of `{merged[1]}` are added to it."
+    yield ""
+
+
+def _use(adapters: bool) -> Iterator[str]:
+    yield "## Use\n"
+    yield "```bash"
+    yield "bash infer.sh model.checkpoint=FOLDER workspace=WORKSPACE          # FOLDER: the one of this file"
+    yield 'bash infer.sh model.checkpoint=FOLDER video=clip.mp4 prompt="the red car"'
+    if adapters:
+        yield "bash train.sh task=merge model.checkpoint=FOLDER out=MERGED         # whole weights"
+    yield "```\n"
+
+
+def _training(about: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Training\n"
+    if "data" not in about:
+        yield "Not recorded.\n"
+        return
+    done = f"Step {about['step']} of {about['steps']}, {about['pairs']} pairs."
+    yield f"Data: {about['data']}. {done} Recipe:\n"
+    yield from _json(about.get("recipe") or {})
+
+
+def _figures(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """A table with a line for each set of pairs that was never learned from."""
+    yield "## Figures\n"
+    if not figures:
+        yield "None were taken.\n"
+        return
+    names = list(dict.fromkeys(name for row in figures.values() for name in row))
+    yield f"| held-out pairs | {' | '.join(name.replace('_', ' ') for name in names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for title, row in figures.items():
+        yield f"| {title} | {' | '.join(_number(row.get(name)) for name in names)} |"
+    yield ""
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _versions(versions: Mapping[str, Any]) -> Iterator[str]:
+    told = [f"{name} {versions[name]}" for name in PACKAGES if versions.get(name)]
+    if told:
+        yield f"## Versions\n\n{', '.join(told)}.\n"
+
+
+def _json(values: Mapping[str, Any]) -> Iterator[str]:
+    yield f"```json\n{json.dumps(values, indent=1)}\n```\n"
