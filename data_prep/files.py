@@ -1,13 +1,19 @@
 """Reading texts, writing files whole or not at all, and keeping names inside their folder."""
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from configs.errors import UserError
+
+LARGEST_TEXT = 64 << 20  # bytes: a million lines of 64
+NONBLOCKING = getattr(os, "O_NONBLOCK", 0)  # opening a pipe then does not wait
 
 
 @contextmanager
@@ -80,19 +86,59 @@ def copy_whole(source: Path, path: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def read_text(path: Path, mend: str) -> str:
-    """A UTF-8 text without its byte order mark, with plain line ends.
+def check_regular(path: Path) -> None:
+    """Raise OSError where a path is no regular file: whoever opens a pipe waits for somebody to write."""
+    check_mode(path.stat().st_mode, path)
 
-    Raises UserError, which ends in `mend`, where the file is missing or cannot be read.
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading bytes. Raises OSError where it is missing, or a pipe, a device or a folder."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NONBLOCKING)
+    try:
+        check_mode(os.fstat(handle).st_mode, path)
+    except OSError:
+        os.close(handle)
+        raise
+    return os.fdopen(handle, "rb")
+
+
+def check_mode(mode: int, path: Path | str) -> None:
+    """Raise OSError where a mode, as `os.stat` tells it, is not that of a regular file."""
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "a pipe or device, not a file", str(path))
+
+
+def read_bytes(path: Path, mend: str, limit: int = LARGEST_TEXT) -> bytes:
+    """The bytes of a file of at most `limit` bytes, which is checked before it is read.
+
+    Raises UserError, which ends in `mend`, where the file is missing, too large or cannot be read.
     """
     try:
-        return path.read_text("utf-8-sig")
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                told = f"{size} bytes, more than the {limit >> 20} MiB that such a file may have"
+                raise UserError(f"{path}: {told}; {mend}")
+            return file.read(limit)
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path}: no such file; {mend}") from None
-    except UnicodeDecodeError as fault:
-        raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}); {mend}") from None
+
+
+def read_text(path: Path, mend: str, limit: int = LARGEST_TEXT) -> str:
+    """A UTF-8 text without its byte order mark, with plain line ends.
+
+    Raises UserError, which ends in `mend`, where the file is missing, larger than `limit` bytes or cannot be
+    read.
+    """
+    try:
+        text = read_bytes(path, mend, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check_utf8(path: Path) -> None:

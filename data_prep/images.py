@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from configs.errors import UserError
+from data_prep.files import check_regular
 from data_prep.geometry import Size
 from data_prep.orientation import exif_orientation, upright, upright_size
 
@@ -75,6 +76,7 @@ def opened_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator
     What fails while it is open becomes a UserError that names the file.
     """
     try:
+        check_regular(path)
         with Image.open(path, formats=formats) as image:
             yield image
     except FileNotFoundError:

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from configs.errors import UserError
-from data_prep.files import write_whole, writing
+from data_prep.files import read_text, write_whole, writing
 
 FINGERPRINT = "fingerprint.json"  # beside results: what they follow from
 CODE, OTHER_CODE = "code", "other_code"  # in it: the code of the latest run, and of results that it accepted
@@ -260,8 +260,8 @@ def _as_read(identity: Identity) -> dict[str, Any]:
 def read_identity(path: Path) -> dict[str, Any] | None:
     """The identity that a file holds; None where there is none that can be read."""
     try:
-        return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return dict(json.loads(read_text(path, "")))
+    except (UserError, ValueError, TypeError, RecursionError):
         return None
 
 

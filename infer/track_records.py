@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.files import inside, whole_file, write_whole, writing
+from data_prep.files import inside, read_text, whole_file, write_whole, writing
 from data_prep.geometry import Box, box_of_mask
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash, read_lines, read_result
@@ -116,9 +116,9 @@ class TrackRecords:
     def _read(self, path: Path) -> Record | None:
         """A record; None where there is none, or where the masks that it was written for are gone."""
         try:
-            record: Record = json.loads(path.read_text("utf-8"))
+            record: Record = json.loads(read_text(path, ""))
             lines = read_lines(self.out / record["masks"], record["frames"])
-        except (OSError, ValueError, KeyError, TypeError, UserError):
+        except (ValueError, KeyError, TypeError, RecursionError, UserError):
             return None
         return record if record.get("masks_sha256") == _digest(lines) else None
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from configs.errors import UserError
 from data_prep.files import read_text
 
+LARGEST_JSON = 1 << 30  # bytes: the largest files of data sets have hundreds of megabytes
 MEND = "restore it from the data set"
 Kind = TypeVar("Kind")
 
@@ -14,7 +15,9 @@ Kind = TypeVar("Kind")
 def read_json(path: Path, mend: str = MEND) -> Any:
     """What a JSON file holds. Raises UserError, which ends in `mend`, where it is missing or damaged."""
     try:
-        return json.loads(read_text(path, mend))
+        return json.loads(read_text(path, mend, LARGEST_JSON))
+    except RecursionError:
+        raise UserError(f"{path}: JSON that is nested too deep; {mend}") from None
     except ValueError as fault:
         raise UserError(f"{path}: not JSON ({fault}); {mend}") from None
 

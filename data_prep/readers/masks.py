@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import UserError
+from data_prep.files import check_regular
 from data_prep.geometry import Size, box_of_mask, xyxy_to_xywh
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Truth
 
@@ -47,12 +48,14 @@ def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",), mend: str
     not of these PIL modes, and where it is of another size.
     """
     try:
+        check_regular(path)
         with Image.open(path) as image:
             mode, found, values = image.mode, image.size, np.array(image)
     except FileNotFoundError:
         raise UserError(f"{path}: mask is missing; {mend}") from None
     except (OSError, ValueError, SyntaxError) as fault:
-        raise UserError(f"{path}: mask cannot be read ({fault}); {mend}") from None
+        reason = getattr(fault, "strerror", None) or fault
+        raise UserError(f"{path}: mask cannot be read ({reason}); {mend}") from None
     if mode not in modes:
         raise UserError(f"{path}: mask is a PNG of kind {mode} instead of {' or '.join(modes)}; {mend}")
     if found != size:

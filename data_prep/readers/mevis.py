@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from data_prep.files import open_regular, reading
 from data_prep.geometry import Size
 from data_prep.readers.entry import Entry, Reader, TrueMasks, first_there
 from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of
@@ -59,7 +60,7 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
     The file is of hundreds of megabytes: a sequence's part is read alone.
     """
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             found = [(match[1].decode(), match.start(), match.end() - 1) for match in KEY.finditer(data)]
             stops = [start for _, start, _ in found[1:]] + [len(data)]
     except (OSError, ValueError) as fault:
@@ -98,7 +99,7 @@ def _target_masks(entry: Entry, count: int, size: Size) -> Iterator[np.ndarray]:
 
 def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[Any]:
     """An object's masks, undecoded, one a frame."""
-    with path.open("rb") as file:
+    with reading(), open_regular(path) as file:
         file.seek(place[0])
         data = file.read(place[1] - place[0])
     try:

@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from configs.errors import UserError
+from data_prep.files import read_bytes
 from data_prep.readers.entry import Entry, Reader, read_names
 from data_prep.readers.expressions import Sentence, entries_of, entry_of, read_videos, with_classes
 from data_prep.readers.json_files import read_json
@@ -77,10 +78,7 @@ def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a text file in UTF-8 or, as the second annotator's, in Latin-1."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        raise UserError(f"{path}: cannot be read; put the four files of Ref-DAVIS17 there") from None
+    data = read_bytes(path, "put the four files of Ref-DAVIS17 there")
     try:
         return data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from data_prep.files import open_regular, reading
 from data_prep.frames import Frames, VideoFrames
 from data_prep.geometry import Size
 from data_prep.readers.entry import Entry
@@ -51,7 +52,7 @@ def find_train(home: Path, kind: str) -> list[Entry]:
 
 def _num_objects(path: Path) -> int:
     """How many objects a file speaks of: of tens of thousands of files, the ends are read alone."""
-    with path.open("rb") as file:
+    with reading(), open_regular(path) as file:
         file.seek(max(file.seek(0, 2) - TAIL, 0))
         told = COUNT.search(file.read())
     return int(told[1]) if told else part(read_json(path), "masklet_num", int, path, "the file")

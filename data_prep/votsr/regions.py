@@ -21,6 +21,8 @@ from data_prep.geometry import Size
 ABSENT = "0"
 SHOWN = 40  # letters of a faulty line in a message
 LARGEST_WINDOW = 2**30  # pixels: a line that speaks of more is damaged
+MOST_FRAMES = 16  # frames' pixels: a window that is larger is not unpacked
+SMALL_WINDOW = 2**24  # pixels: a window that may be unpacked for any frame
 FARTHEST = 2**30  # pixels from the frame's corner: no rectangle or polygon reaches there
 
 
@@ -88,6 +90,8 @@ def decode_window(line: str, size: Size) -> Window | None:
     if runs is None:
         return None
     left, top, width, height, lengths = runs
+    if width * height > max(MOST_FRAMES * size[0] * size[1], SMALL_WINDOW):
+        raise ValueError(f"a window of {width}x{height} is far larger than a frame of {size[0]}x{size[1]}")
     flat = np.zeros(width * height, bool)
     flat[: lengths.sum()] = np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
     pixels = flat.reshape(height, width)

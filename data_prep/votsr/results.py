@@ -1,16 +1,21 @@
 """Result files: one for a prompt, one line for a frame."""
 
 import hashlib
+import io
+from collections.abc import Iterator
 from collections.abc import Sequence as Lines
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.files import inside, write_whole
+from data_prep.files import inside, open_regular, write_whole
 from data_prep.geometry import Size
 from data_prep.votsr.regions import decode_mask
 
+LONGEST_LINE = 16 << 20  # letters: the runs of the worst mask of eight megapixels
+MOST_LINES = 10**7  # frames: four days of video
 EXPERIMENT = "baseline"  # the one experiment of the stack vots2026/referral
 
 
@@ -40,16 +45,28 @@ def read_lines(path: Path, num_frames: int | None = None) -> list[str]:
     Without `num_frames` any number of lines will do.
     """
     try:
-        lines = [line.strip() for line in path.read_text("ascii").split("\n")]
+        with io.TextIOWrapper(open_regular(path), "ascii") as text:
+            lines = list(_lines(text, path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such result; track this prompt first") from None
     except (OSError, UnicodeDecodeError) as fault:
-        raise UserError(f"{path}: result cannot be read ({fault}); track this prompt again") from None
-    if lines[-1] == "":
-        lines.pop()
+        reason = fault.strerror if isinstance(fault, OSError) else fault
+        raise UserError(f"{path}: result cannot be read ({reason}); track this prompt again") from None
     if num_frames is not None and len(lines) != num_frames:
         raise UserError(f"{path}: {len(lines)} lines for {num_frames} frames; track this prompt again")
     return lines
+
+
+def _lines(text: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file, stripped; one line of a gigabyte is not read whole before it is refused."""
+    number = 0
+    while line := text.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE or number > MOST_LINES:
+            told = f"longer than {LONGEST_LINE >> 20} MiB" if number <= MOST_LINES else "one too many"
+            raise UserError(f"{path}:{number}: the line is {told}; track this prompt again")
+        if line.endswith("\n") or not line.isspace():
+            yield line.strip()
 
 
 def read_result(path: Path, size: Size, num_frames: int | None = None) -> list[np.ndarray | None]:

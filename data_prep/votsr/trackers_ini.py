@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.files import write_whole
+from data_prep.files import read_bytes, write_whole
 
 # `vot.tracker.VALID_IDENTIFIER`; a section of the name DEFAULT means all sections to an ini file
 IDENTIFIER = re.compile(r"[a-zA-Z0-9_-]+")
@@ -29,7 +29,7 @@ def ensure_tracker(path: Path, tracker_id: str, label: str | None = None) -> boo
     # Latin-1 gives every byte a character and back again, whatever the file's encoding.
     shown = " ".join((label or tracker_id).split()).replace("%", "%%").encode().decode("latin-1")
     wanted = {"label": shown, "protocol": "trax", "command": "dummy"}
-    before = path.read_bytes().decode("latin-1") if path.exists() else ""
+    before = read_bytes(path, "restore it").decode("latin-1") if path.exists() else ""
     held = sections(path, before)
     missing = {key: value for key, value in wanted.items() if key not in held.get(tracker_id, {})}
     if not missing and tracker_id in held:

@@ -3,9 +3,11 @@
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 
 from configs.errors import UserError
+from data_prep.files import NONBLOCKING
 
 AHEAD = 64  # files open at once
 
@@ -31,13 +33,14 @@ def opened(paths: Iterable[str]) -> Iterator[tuple[str, int | None]]:
 
 def _open(path: str) -> tuple[str, int | None]:
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY | NONBLOCKING)
     except (FileNotFoundError, NotADirectoryError):
         return path, None
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}); check its rights") from None
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+        with suppress(OSError):  # a pipe, which its reader refuses
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
     return path, handle
 
 

@@ -6,6 +6,7 @@ that fails, each file of the buffer is read line by line (`evaluation.layouts.st
 same, those of Python's `float`, and a wrong line is found.
 """
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 
 from configs.errors import UserError
+from data_prep.files import LARGEST_TEXT, check_mode
 from evaluation.layouts.opened import opened
 from evaluation.layouts.strict import parse_strictly
 
@@ -82,12 +84,16 @@ class _Reader:
             self.missing[number] = True
             return
         try:
-            self._read(number, handle)
+            self._read(number, path, handle)
         except OSError as fault:
             raise UserError(f"{path}: cannot be read ({fault.strerror}); replace the file") from None
 
-    def _read(self, number: int, handle: int) -> None:
-        size = os.fstat(handle).st_size + 1  # room for an end of line
+    def _read(self, number: int, path: str, handle: int) -> None:
+        told = os.fstat(handle)
+        check_mode(told.st_mode, path)
+        if told.st_size > LARGEST_TEXT:
+            raise OSError(errno.EFBIG, f"{told.st_size} bytes, more than {LARGEST_TEXT >> 20} MiB")
+        size = told.st_size + 1  # room for an end of line
         start = self.held[-1].stop if self.held else 0
         if start + size > len(self.buffer):
             self.parse()
