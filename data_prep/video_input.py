@@ -19,14 +19,14 @@ from data_prep.votsr.channels import same_size
 class VideoInput:
     """An opened video: its name, its frames, frames a second, and what is wrong with it, a line each.
 
-    `notes` tell what is no fault: how many frames a folder has and which files in it are none.
+    `about` tells of a folder how many frames it has and which files in it are none.
     """
 
     name: str
     frames: Frames
     fps: float
     warnings: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def open_video(path: Path, first: int | None = None, last: int | None = None) ->
         )
     if (start, stop) == (0, count):
         return video
-    return VideoInput(video.name, _part(video.frames, start, stop), video.fps, video.warnings, video.notes)
+    return VideoInput(video.name, _part(video.frames, start, stop), video.fps, video.warnings, video.about)
 
 
 def check_video_path(path: Path) -> None:
@@ -91,7 +91,7 @@ def _open_folder(folder: Path) -> VideoInput:
     names = picture_names(folder)
     others = sorted(path.name for path in folder.iterdir() if path.name not in set(names))
     frames = same_size(tuple(folder / name for name in names), check_all=True)
-    told = f"{folder}: {len(names)} frames, {names[0]} to {names[-1]}"
+    told = f"{len(names)} in the folder, {names[0]} to {names[-1]}"
     if others:
         told += f"; passed over: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
-    return VideoInput(folder.resolve().name, frames, DEFAULT_FPS, (), (told,))
+    return VideoInput(folder.resolve().name, frames, DEFAULT_FPS, (), told)

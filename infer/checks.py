@@ -1,12 +1,14 @@
 """Mistakes in the settings that need no model to be found. Imports no torch: they are told at once."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from data_prep.geometry import Box
 from data_prep.index.build import index_path
 from data_prep.index.store import read_about
-from data_prep.video_file import check_video
+from data_prep.video_input import check_video_path
 from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import check_tracker_id
@@ -24,17 +26,36 @@ def check_settings(settings: InferSettings) -> None:
     given = [name for name in ("workspace", "video", "data") if getattr(settings, name) is not None]
     if len(given) > 1:
         raise UserError(f"{'= and '.join(given)}= are both given; leave one out")
+    if settings.first_box and settings.data is None:
+        told = "; for a video give box=x1,y1,x2,y2" if settings.video is not None else ""
+        raise UserError(f"first_box= goes with data={told}")
     if settings.video is not None:
-        prompts_of(settings)
-        check_video(Path(settings.video))
+        _check_video(settings, Path(settings.video))
         return
-    if settings.prompt is not None:
-        raise UserError(f"prompt= goes with video=; {WORDS_STAND['data' if settings.data else 'workspace']}")
+    _check_no_video(settings)
     check_tracker_id(settings.tracker_id)
     if settings.data is not None:
         read_about(index_path(Path(settings.indexes), settings.data, settings.split))
     elif settings.workspace is not None:
         _check_workspace(Path(settings.workspace), settings.pack)
+
+
+def _check_video(settings: InferSettings, path: Path) -> None:
+    prompts = prompts_of(settings)
+    if box_of(settings) is not None and len(prompts) > 1:
+        raise UserError("box= shows one target, but prompt= names several; give one, or run each by itself")
+    if settings.first is not None and settings.last is not None and settings.first > settings.last:
+        raise UserError(f"first={settings.first} last={settings.last}: first= must not be behind last=")
+    check_video_path(path)
+
+
+def _check_no_video(settings: InferSettings) -> None:
+    """Raise UserError for keys that only a video obeys."""
+    if settings.prompt is not None:
+        raise UserError(f"prompt= goes with video=; {WORDS_STAND['data' if settings.data else 'workspace']}")
+    for name in ("first", "last", "box"):
+        if getattr(settings, name) is not None:
+            raise UserError(f"{name}= goes with video=")
 
 
 def _check_workspace(root: Path, pack: bool) -> None:
@@ -70,9 +91,25 @@ def check_place(settings: InferSettings) -> None:
 
 
 def prompts_of(settings: InferSettings) -> tuple[str, ...]:
-    """What to follow in a video: the texts of `prompt=`, each once. Raises UserError where there is none."""
+    """What to follow in a video: the texts of `prompt=`, each once; one without words where a box shows it.
+
+    Raises UserError where there is neither.
+    """
     texts = (text.strip() for text in (settings.prompt or "").split(";"))
     prompts = tuple(dict.fromkeys(filter(None, texts)))
-    if not prompts:
-        raise UserError('video= needs prompt="…": say what to follow in it')
-    return prompts
+    if not prompts and settings.box is None:
+        raise UserError('video= needs prompt="…": say what to follow in it, or show it with box=x1,y1,x2,y2')
+    return prompts or ("",)
+
+
+def box_of(settings: InferSettings) -> Box | None:
+    """The box of `box=`, xyxy. Raises UserError where it is none."""
+    if settings.box is None:
+        return None
+    try:
+        left, top, right, bottom = (float(side) for side in settings.box.strip("[] ").split(","))
+    except ValueError:
+        raise UserError(f"box={settings.box}: write x1,y1,x2,y2, four numbers in pixels") from None
+    if not (isfinite(left + top + right + bottom) and left < right and top < bottom):
+        raise UserError(f"box={settings.box}: x1,y1 must be its upper left corner, x2,y2 its lower right")
+    return left, top, right, bottom

@@ -60,8 +60,18 @@ class InferSettings:
     workspace: str | None = key(
         None, "VOTSr workspace to track; without any of workspace, video and data a demo is rendered"
     )
-    video: str | None = key(None, "one video file to track; prompt= says what to follow in it")
+    video: str | None = key(
+        None,
+        "one video file, animated image or folder of frames to track; prompt= says what to follow in it",
+    )
     prompt: str | None = key(None, "what to follow in video=; several prompts are split by ';'")
+    first: int | None = key(None, "video=: first frame to track, counted from 1", minimum=1)
+    last: int | None = key(None, "video=: last frame to track, itself included", minimum=1)
+    box: str | None = key(
+        None,
+        "video=: the target's box in the first tracked frame, x1,y1,x2,y2 in pixels of the frame as it is "
+        "shown; prompt= may then be left out",
+    )
     data: str | None = key(
         None, "data set to track, from its index (python -m data_prep task=index)", choices=DATA_SETS
     )
@@ -89,7 +99,7 @@ class InferSettings:
         False,
         "keep results that other code made; fingerprint.json then holds the identities of both codes",
     )
-    overlay: bool = key(True, "write a video per track and contact sheets")
+    overlay: bool = key(True, "write a video per track, one of all tracks of a sequence, and contact sheets")
 
 
 def run_name(workspace: str | None, video: str | None, data: str | None, split: str, tracker_id: str) -> str:

@@ -24,9 +24,9 @@ from infer.session import Session
 from infer.summary import RunSummary, TrackOutcome
 from infer.track_lines import TrackLines
 from infer.track_records import ResultFiles
+from infer.track_store import UNNAMED
 
 NO_BOX = "0,0,0,0"  # the target is absent: a box without area, which no protocol takes for a place
-UNNAMED = "the target"  # words for one that is shown by its box alone
 MASKS = "masks"
 
 

@@ -1,6 +1,8 @@
 """What a tracker reported, painted onto its frame: mask, box, and a caption below the picture."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 
 import cv2
 import numpy as np
@@ -24,6 +26,18 @@ TRUTH_COLOUR: Colour = (255, 240, 0)
 ABSENT_COLOUR: Colour = (140, 146, 156)
 DARK: Colour = (19, 21, 26)
 LIGHT: Colour = (240, 242, 245)
+# Of tracks that are shown together: Okabe and Ito's, without black and grey, and the pink.
+TRACK_COLOURS: tuple[Colour, ...] = (
+    MASK_COLOUR,
+    (86, 180, 233),
+    (240, 228, 66),
+    (0, 178, 125),
+    (230, 159, 0),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+LEGEND_ROWS = 10
 MASK_SHARE = 0.3  # of the mask's colour over the picture: what is red stays red
 
 
@@ -39,6 +53,38 @@ def draw_report(image: np.ndarray, report: Report, words: str, truth: np.ndarray
     painted[:height] = image
     paint_report(painted[:height], report, truth)
     _paint_caption(painted[height:], report, one_line(words), (width, height))
+    return painted
+
+
+def draw_reports(image: np.ndarray, reports: Sequence[Report], words: Sequence[str]) -> np.ndarray:
+    """A new picture: the frame with all its tracks, each in its colour, and a line for each below it.
+
+    `image` is RGB uint8 (height, width, 3). Returns RGB uint8 (more rows, width, 3); of one frame size and
+    number of tracks always the same height. Words of absent targets are grey.
+    """
+    height, width = image.shape[:2]
+    text, rows = _text_size((width, height)), min(len(words), LEGEND_ROWS + 1)
+    gap, line = _gap(text), line_height(text)
+    painted = np.empty((height + rows * (line + gap) + gap, width, 3), np.uint8)
+    painted[:height], painted[height:] = image, DARK
+    picture, lines = painted[:height], line_width((width, height))
+    for report, colour in zip(reports, cycle(TRACK_COLOURS), strict=False):
+        if report.mask is not None:
+            _tint(picture, report.mask, colour)
+            _paint_outline(picture, report.mask, colour, lines)
+        if report.box_xyxy is not None and not is_absent(report):
+            _paint_box(picture, report.box_xyxy, colour, lines)
+    legend = zip(words[:LEGEND_ROWS], reports, cycle(TRACK_COLOURS), strict=False)
+    for row, (expression, report, colour) in enumerate(legend):
+        absent, top = is_absent(report), height + gap + row * (line + gap)
+        cv2.rectangle(painted, (gap, top), (gap + line - 1, top + line - 1), colour, -1 if not absent else 2)
+        told = f"{one_line(expression) or '(no words)'}{' (absent)' if absent else ''}"
+        left = line + 3 * gap
+        told = shortened(told, text, max(1, width - left - gap))
+        put_text(painted, (left, top), told, text, ABSENT_COLOUR if absent else LIGHT)
+    if len(words) > LEGEND_ROWS:
+        top = height + gap + LEGEND_ROWS * (line + gap)
+        put_text(painted, (gap, top), f"and {len(words) - LEGEND_ROWS} more", text, LIGHT)
     return painted
 
 
@@ -77,7 +123,7 @@ def paint_report(
     if report.mask is None or is_absent(report):
         paint_border(image, ABSENT_COLOUR, 3 * width)
         return
-    _tint(image, report.mask)
+    _tint(image, report.mask, MASK_COLOUR)
     _paint_outline(image, report.mask, MASK_COLOUR, width)
     if report.box_xyxy is not None:
         _paint_box(image, report.box_xyxy, STATE_COLOURS[report.state], width)
@@ -101,12 +147,12 @@ def paint_border(image: np.ndarray, colour: Colour, width: int) -> None:
         edge[:] = colour
 
 
-def _tint(image: np.ndarray, mask: np.ndarray) -> None:
-    """Mix the mask's colour into its pixels; only the window around them is touched, which saves time."""
+def _tint(image: np.ndarray, mask: np.ndarray, tint: Colour) -> None:
+    """Mix a colour into a mask's pixels; only the window around them is touched, which saves time."""
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     there = (slice(top, top + height), slice(left, left + width))
     window = image[there]
-    colour = np.full_like(window, MASK_COLOUR)
+    colour = np.full_like(window, tint)
     tinted = cv2.addWeighted(window, 1 - MASK_SHARE, colour, MASK_SHARE, 0)
     cv2.copyTo(tinted, np.ascontiguousarray(mask[there]).view(np.uint8), window)
 

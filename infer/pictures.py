@@ -1,4 +1,4 @@
-"""The pictures of a run, made while it tracks: a video per track and contact sheets.
+"""The pictures of a run, made while it tracks: a video per track, one of all tracks, and contact sheets.
 
 Pictures that fail, for whatever reason (a full disk, say), are told as a warning, once a sequence, and cost
 no result.
@@ -12,7 +12,7 @@ from pathlib import Path
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash
 from infer.contact_sheet import ContactSheet, Overview
-from infer.drawing import draw_report, resized
+from infer.drawing import draw_report, draw_reports, resized
 from infer.engine import Step
 from infer.failures import reason_of
 from infer.video_writer import VideoWriter, limited
@@ -81,6 +81,7 @@ class SequencePictures:
         self._name = sequence.name
         self._stack = ExitStack()
         self._videos: list[VideoWriter] = []
+        self._together: VideoWriter | None = None
         self._failed = False
 
     def __enter__(self) -> "SequencePictures":
@@ -112,13 +113,21 @@ class SequencePictures:
         for prompt in self._prompts:
             path = self._pictures.out / "overlays" / f"{self._name}_{prompt_hash(prompt)}.mp4"
             self._videos.append(self._stack.enter_context(VideoWriter(path, self._sequence.fps)))
+        # Not of some tracks, whose others lie there from an earlier run.
+        if len(self._prompts) > 1 and len(self._prompts) == len(dict.fromkeys(self._sequence.prompts)):
+            path = self._pictures.out / "overlays" / f"{self._name}_all.mp4"
+            self._together = self._stack.enter_context(VideoWriter(path, self._sequence.fps))
 
     def _draw(self, step: Step) -> None:
         reports = step.reports[: len(self._prompts)]
         self._sheet.add(step.index, step.image, reports)
         size = limited((step.image.shape[1], step.image.shape[0]))
-        for video, prompt, report in zip(self._videos, self._prompts, reports, strict=True):
-            video.write(draw_report(*resized(step.image, report, size), prompt))
+        small = [resized(step.image, report, size) for report in reports]
+        for video, prompt, (image, report) in zip(self._videos, self._prompts, small, strict=True):
+            video.write(draw_report(image, report, prompt))
+        if self._together is not None:
+            together = [report for _, report in small]
+            self._together.write(draw_reports(small[0][0], together, self._prompts))
 
     def _close(self) -> None:
         self._stack.close()

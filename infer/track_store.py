@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from configs.errors import UserError
+from data_prep.geometry import Box
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import ABSENT
 from data_prep.votsr.results import read_lines, write_result
@@ -14,6 +16,8 @@ from infer.requests import StartTrack
 from infer.session import Session
 from infer.track_lines import TrackLines
 from infer.track_records import ResultFiles
+
+UNNAMED = "the target"  # words for one that is shown by its box alone
 
 
 class TrackStore(Protocol):
@@ -54,6 +58,7 @@ class MaskStore:
 
     session: Session
     path_of: Callable[[Sequence, str], Path]
+    box_xyxy: Box | None = None  # of the target in the first frame, where it is given
 
     def prompts(self, sequence: Sequence) -> list[str]:
         """Each prompt once: only empty ones can repeat, and all of them share one result file."""
@@ -64,7 +69,9 @@ class MaskStore:
         return [prompt]
 
     def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:  # noqa: ARG002
-        """Words and how to start their track: nothing but the words is known."""
+        """Words and how to start their track: nothing but the words is known, unless a box was given."""
+        if self.box_xyxy is not None:
+            return prompt or UNNAMED, partial(self.session.start_track, box_xyxy=self.box_xyxy)
         return self.session.job(prompt)
 
     def absent(self, sequence: Sequence, prompt: str) -> int | None:

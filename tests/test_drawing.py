@@ -10,11 +10,14 @@ from data_prep.lettering import font, put_text, shortened
 from data_prep.one_line import one_line
 from infer.drawing import (
     ABSENT_COLOUR,
+    LEGEND_ROWS,
     MASK_COLOUR,
     STATE_COLOURS,
+    TRACK_COLOURS,
     TRUTH_COLOUR,
     caption_height,
     draw_report,
+    draw_reports,
     resized,
 )
 from infer.requests import Report, State
@@ -153,3 +156,21 @@ def test_a_tiny_mask_survives_shrinking() -> None:
     assert report.box_xyxy == pytest.approx((70, 20, 70.2, 20.2))
     _, absent = resized(footage(96, 54), Report(State.LOST, np.zeros((54, 96), bool)), (48, 27))
     assert absent.mask is not None and not absent.mask.any()
+
+
+@pytest.mark.parametrize("count", [2, 8, 14])
+@pytest.mark.parametrize("size", [(480, 270), (64, 48), (7, 5), (1, 1)])
+def test_tracks_that_are_drawn_together_have_colours_of_their_own(size: tuple[int, int], count: int) -> None:
+    width, height = size
+    image, words = footage(width, height), [f"thing {i}" for i in range(count)]
+    there = [tracked(width, height)] * count
+    absent = [*there[:-1], Report(State.LOST)]
+    before = image.copy()
+    pictures = [draw_reports(image, reports, words) for reports in (there, absent)]
+    assert np.array_equal(image, before) and pictures[0].shape == pictures[1].shape
+    assert pictures[0].shape[0] > height and pictures[0].shape[1] == width
+    if size == (480, 270):
+        legend = pictures[0][height:]
+        assert all(has_colour(legend, colour) for colour in TRACK_COLOURS[:count])
+        assert not np.array_equal(pictures[1][height:], legend) or count > LEGEND_ROWS
+    assert np.array_equal(draw_reports(image, [Report(State.LOST)] * count, words)[:height], image)

@@ -9,7 +9,7 @@ from configs.errors import UserError
 from data_prep.frames import ImageFrames
 from data_prep.images import image_size
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp")
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last one of a name
 
 
@@ -36,9 +36,10 @@ def _stem(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _order(name: str) -> tuple[int, str]:
+def _order(name: str) -> tuple[int, list[int], str]:
+    """By the last number; where that is the same, as in `t9_left1` and `t10_left1`, by all of them."""
     number = NUMBER.search(_stem(name))
-    return int(number[1]) if number else -1, name
+    return int(number[1]) if number else -1, [int(digits) for digits in re.findall(r"\d+", name)], name
 
 
 def frames_of(folder: Path, names: list[str]) -> ImageFrames:
