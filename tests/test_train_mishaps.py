@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,21 @@ def one_line(fault: pytest.ExceptionInfo[UserError]) -> str:
     return str(fault.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", None])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None, "a flipped bit"])
 def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
-    folder: Path, tmp_path: Path, content: bytes | None
+    folder: Path, tmp_path: Path, content: bytes | str | None
 ) -> None:
     changes: dict[str, Any] = {"pairs": 16, "judge": [], "checkpoint_every": 1}
     training(folder, tmp_path, **changes).run(stop=2)
     state = tmp_path / "checkpoints" / "step-00000002" / "state.pt"
-    state.write_bytes(state.read_bytes()[:5000] if content is None else content)
+    if isinstance(content, str):  # which torch.load would read as another weight
+        whole = state.read_bytes()
+        learned = torch.load(state, weights_only=True)["weights"].values()
+        weight = next(each for each in learned if each.count_nonzero() and each.numel() > 8)
+        place = whole.index(weight.numpy().tobytes()[:32])
+        state.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    else:
+        state.write_bytes(state.read_bytes()[:5000] if content is None else content)
     with pytest.raises(UserError, match=r"remove its folder: the run then goes on from step 1$") as fault:
         training(folder, tmp_path, **changes).run()
     assert one_line(fault).startswith(str(state))
@@ -67,9 +75,20 @@ def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
 
 def test_the_only_checkpoint_spoilt_begins_anew(folder: Path, tmp_path: Path) -> None:
     training(folder, tmp_path, judge=[]).run(stop=1)
-    (tmp_path / "checkpoints" / "step-00000001" / "standing.json").write_text("{")
-    with pytest.raises(UserError, match=r"remove its folder: the run then begins anew$"):
-        training(folder, tmp_path, judge=[]).run()
+    standing = tmp_path / "checkpoints" / "step-00000001" / "standing.json"
+    for content in ("{", "[1]", standing.read_text().replace('"step": 1', '"step": 4')):
+        standing.write_text(content)
+        with pytest.raises(UserError, match=r"remove its folder: the run then begins anew$"):
+            training(folder, tmp_path, judge=[]).run()
+
+
+def test_the_best_weights_are_kept_anew_where_they_are_gone(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    training(folder, tmp_path, pairs=8, judge_every=1).run(stop=1)
+    shutil.rmtree(tmp_path / "best")
+    assert training(folder, tmp_path, pairs=8, judge_every=1).run()
+    assert any("best: is gone" in line for line in caplog.messages) and (tmp_path / "best").is_dir()
 
 
 @pytest.mark.parametrize("what", ["loss", "norm of the gradient"])

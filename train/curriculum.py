@@ -22,6 +22,7 @@ from train.identity import check_identity, identity_from_scratch, note_identity,
 from train.signals import Stop, Stopped
 from train.state_files import METRICS, forget_rows, read_state, saving, spoilt
 
+ANEW = "remove it: the run then begins anew"
 log = logging.getLogger(__name__)
 
 
@@ -119,11 +120,11 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
         Raises UserError for one of another recipe, and for one that cannot be read.
         """
         if self.state_file.is_file():
-            state = read_state(self.state_file, self.device)
+            state = read_state(self.state_file, self.device, mend=ANEW)
             try:
                 self._take_over(state)
             except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as fault:
-                raise spoilt(self.state_file, fault) from None
+                raise spoilt(self.state_file, fault, ANEW) from None
             log.info("going on from step %d of %s", self.step, self.state_file)
         forget_rows(self.out / METRICS, self.step, self.evaluated == self.step)
 

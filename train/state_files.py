@@ -20,6 +20,7 @@ from data_prep.files import write_whole, writing
 
 METRICS = "metrics.jsonl"
 HELD_OUT = ("judged", "held_out")  # keys of the rows that an evaluation writes
+REMOVE = "remove its folder"  # helps where a checkpoint among others is damaged
 TORCH_WRITER = "inline_container"  # the source file that torch.save's faults name
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,12 @@ def saving(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be written ({told}); free space or choose another folder") from None
 
 
-def read_state(path: Path, device: torch.device | str = "cpu", mapped: bool = False) -> dict[str, Any]:
-    """What `torch.save` wrote; no code in it is run. Raises UserError where the file is missing or damaged.
+def read_state(
+    path: Path, device: torch.device | str = "cpu", mapped: bool = False, mend: str = REMOVE
+) -> dict[str, Any]:
+    """What `torch.save` wrote; no code in it is run.
+
+    Raises UserError, which ends in `mend`, where the file is missing or damaged.
 
     The checksums of its parts are compared, which `torch.load` leaves out: a flipped bit would else be a
     wrong weight. That takes less than a second a GB.
@@ -47,16 +52,16 @@ def read_state(path: Path, device: torch.device | str = "cpu", mapped: bool = Fa
         with zipfile.ZipFile(path) as parts:
             damaged = parts.testzip()
         if damaged is not None:
-            raise spoilt(path, ValueError(f"{damaged} is damaged"))
+            raise ValueError(f"{damaged} is damaged")
         state = torch.load(path, map_location=device, mmap=mapped, weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError, zipfile.BadZipFile) as fault:
-        raise spoilt(path, fault) from None
+        raise spoilt(path, fault, mend) from None
     if not isinstance(state, dict):
-        raise spoilt(path, ValueError("it holds no state"))
+        raise spoilt(path, ValueError("it holds no state"), mend)
     return state
 
 
-def spoilt(path: Path, fault: BaseException, mend: str = "remove its folder") -> UserError:
+def spoilt(path: Path, fault: BaseException, mend: str = REMOVE) -> UserError:
     """The one line for a checkpoint that cannot be read."""
     told = (str(fault).splitlines() or [type(fault).__name__])[0]
     return UserError(f"{path}: cannot be read ({told}); {mend}")

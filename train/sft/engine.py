@@ -296,7 +296,8 @@ class SftTraining:
         """The IoU of the best weights so far; -1 where they are gone, so that the next best are kept."""
         if standing.best < 0 or (self.out / "best").is_dir():
             return standing.best
-        log.warning("%s: is gone; from now on the best are kept there again", self.out / "best")
+        if self.first:
+            log.warning("%s: is gone; from now on the best are kept there again", self.out / "best")
         return -1.0
 
 
