@@ -119,6 +119,13 @@ def test_the_folder_of_the_table_is_no_run_of_the_sweep(tmp_path: Path):
     assert table(tmp_path / "ablation")[0]["runs"] == "1 of 1 finished"
 
 
+def test_the_training_data_that_runs_share_is_no_run(tmp_path: Path):
+    make_run(tmp_path / "0", {"lr": 1}, scores(1))
+    (tmp_path / "worlds" / "other_look-train-8" / "sequences").mkdir(parents=True)
+    found, strange = read_runs(tmp_path, tmp_path / "out")
+    assert [run.name for run in found] == ["0"] and strange == []
+
+
 def test_means_and_deviations_over_seeds(tmp_path: Path):
     values = {(5, 0): 10.0, (5, 1): 14.0, (7, 0): 30.0}
     for job, ((every, seed), value) in enumerate(values.items()):

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from evaluation.report.ablation_table import Ablation, Row, run_sheet
 from evaluation.report.csv_table import csv_text
 from evaluation.report.latex import escaped as latex_escaped
 from evaluation.report.latex import latex_text
@@ -142,7 +143,7 @@ def test_the_terminal_shows_all_columns_that_fit_and_counts_the_others():
     sheet = overall_sheet(evaluation(GOOD, tracker("[red]\x1b[31m", [1.0] * 6)))
     wide, narrow = printed(sheet, 100, True), printed(sheet, 30, True)
     assert "50.0" in wide and "2.0" in wide and "[red] [31m" in wide and "protocol: toy" in wide
-    assert "1 more column in the files" in narrow or "2 more columns in the files" in narrow
+    assert "1 more column in the files: " in narrow or "2 more columns in the files: " in narrow
     assert all(len(line) <= 30 for line in narrow.splitlines()[:5])
 
 
@@ -150,3 +151,25 @@ def test_a_file_takes_a_table_of_any_width():
     columns = (Column("n", "N"), *(Column(f"c{i}", f"Column {i}") for i in range(30)))
     found = printed(Sheet("T", columns, (("a", *map(float, range(30))),)), 40, False)
     assert "29.0" in found and "more column" not in found
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_sweep_of_many_settings_and_figures_is_readable(width):
+    """Names, the main figure and whole settings come first; no heading is broken inside a word."""
+    keys = [
+        f"tracker.{name}_{word}" for name in ("find", "sure", "lost") for word in ("above", "after", "every")
+    ]
+    figures = ["referral_accuracy", "iou_when_present", "absent_precision", "track_frames_per_second"]
+    rows = tuple(
+        Row(str(number), dict.fromkeys(keys, 0.5), dict.fromkeys(figures, 0.25)) for number in range(3)
+    )
+    sheet = run_sheet(Ablation(rows, tuple(keys), tuple(figures)), ())
+    found = printed(sheet, width, True)
+    assert all(len(line) <= width for line in found.splitlines() if "more column" not in line)
+    head = found.split("─")[0]
+    words = [part for line in head.splitlines()[1:] for part in re.findall(r"[^._ ]+", line)]
+    assert set(words) <= {part for name in (*keys, *figures) for part in re.split(r"[._]", name)} | {"Run"}
+    assert "accuracy" in head and "find_above" in head
+    (told,) = [line for line in found.splitlines() if "more column" in line]
+    assert "track_frames_per_second" in told and "referral_accuracy" not in told
+    assert all(key in csv_text(sheet) for key in (*keys, *figures))

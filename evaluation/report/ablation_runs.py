@@ -15,6 +15,7 @@ SCORES, SUMMARY, METRICS = "scores.json", "summary.json", "metrics.jsonl"
 SUMMARY_FIGURES = (
     "referral_accuracy", "iou_when_present", "absent_precision", "absent_recall", "track_frames_per_second",
 )  # fmt: skip
+SHARED = ("worlds",)  # folders beside runs that hold what all of them share: here rendered training data
 MEND = "run it again, or remove its folder"
 
 
@@ -50,7 +51,7 @@ def read_runs(folder: Path, out: Path) -> tuple[list[Run], list[str]]:
             continue
         below = list(_run_folders(each))
         found += below
-        if not below and not each.name.startswith("."):
+        if not below and each.name not in SHARED and not each.name.startswith("."):
             strange.append(f"{each}: is no run's folder: it holds no record of settings")
     if not found:
         raise UserError(f"runs={folder}: holds no run (a folder with resolved.yaml or .hydra/config.yaml)")

@@ -14,6 +14,7 @@ from evaluation.report.sheet import Cell, Column, Sheet
 
 TRACKER = "tracker"  # stands with the settings where runs scored several
 SIGNIFICANT = 4  # digits
+MAIN, SETTING, OTHER = 1, 2, 3  # priorities of columns in a narrow terminal, after the runs' names
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,11 @@ def ablation_of(runs: Sequence[Run]) -> Ablation:
 
 def run_sheet(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Sheet:
     """A row a run."""
-    columns = [Column("run", "Run"), *(Column(key, key) for key in ablation.keys)]
-    columns += [_column(name, [_figure(row, name) for row in ablation.rows]) for name in ablation.figures]
+    columns = [Column("run", "Run"), *(Column(key, key, priority=SETTING) for key in ablation.keys)]
+    for place, name in enumerate(ablation.figures):
+        columns.append(
+            _column(name, [_figure(row, name) for row in ablation.rows], priority=_priority(place))
+        )
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             row.run,
@@ -86,10 +90,16 @@ def run_sheet(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Sheet:
 
 def seed_sheet(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Sheet:
     """A row for each setting, of the runs that differ in their seeds alone: means and standard deviations."""
-    columns = [*(Column(key, key) for key in ablation.studied), Column("runs", "Runs", digits=0)]
-    for name in ablation.figures:
-        values = [_figure(row, name) for row in ablation.rows]
-        columns += [_column(name, values), _column(name, values, "_std", " std")]
+    columns = [
+        *(Column(key, key, priority=SETTING) for key in ablation.studied),
+        Column("runs", "Runs", digits=0),
+    ]
+    for place, name in enumerate(ablation.figures):
+        values, priority = [_figure(row, name) for row in ablation.rows], _priority(place)
+        columns += [
+            _column(name, values, priority=priority),
+            _column(name, values, "_std", " std", priority),
+        ]
     rows: list[tuple[Cell, ...]] = []
     for told, group in ablation.grouped().items():
         figures = [spread([_figure(row, name) for row in group]) for name in ablation.figures]
@@ -116,9 +126,16 @@ def _figure(row: Row, name: str) -> float:
     return row.figures.get(name, math.nan)
 
 
-def _column(name: str, values: Sequence[float], ending: str = "", words: str = "") -> Column:
+def _priority(place: int) -> int:
+    """Of a figure by its place: the first one is shown before the settings, the others after them."""
+    return MAIN if place == 0 else OTHER
+
+
+def _column(
+    name: str, values: Sequence[float], ending: str = "", words: str = "", priority: int = 0
+) -> Column:
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return Column(name + ending, name + words, digits=digits_for(largest))
+    return Column(name + ending, name + words, digits=digits_for(largest), priority=priority)
 
 
 def digits_for(largest: float) -> int:

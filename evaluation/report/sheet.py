@@ -17,7 +17,8 @@ DIGITS = 1  # after the point, as papers print percentages; CSV and scores.json 
 class Column:
     """A column: its name in a CSV file, its title for people, its unit.
 
-    `higher_is_better` says which figures are marked; None: none of them.
+    `higher_is_better` says which figures are marked; None: none of them. A terminal too narrow for all
+    columns shows those of the lowest `priority`, and of equal ones the first.
     """
 
     key: str
@@ -25,6 +26,7 @@ class Column:
     unit: str = ""
     higher_is_better: bool | None = None
     digits: int = DIGITS
+    priority: int = 0
 
     @classmethod
     def of(cls, metric: Metric) -> "Column":

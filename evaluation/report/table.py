@@ -1,6 +1,6 @@
 """Tables in the terminal."""
 
-import textwrap
+import re
 from collections.abc import Iterable
 
 from rich import box
@@ -15,6 +15,8 @@ from evaluation.report.sheet import BEST, SECOND, Sheet, marked
 
 HEADING = 15  # letters of a line of a column's heading
 WORDS = 40  # letters of a column of words; longer ones take several lines
+DOTTED = re.compile(r"[^.]*\.+|[^.]+")
+UNDERSCORED = re.compile(r"[^_]*_+|[^_]+")
 CELL = 200  # letters of a cell
 UNBOUNDED = 100_000
 STYLES = {BEST: "bold green", SECOND: "underline", "": ""}
@@ -23,20 +25,22 @@ STYLES = {BEST: "bold green", SECOND: "underline", "": ""}
 def print_sheet(sheet: Sheet, console: Console | None = None) -> None:
     """Print a table, its title above it and what it is about below.
 
-    Columns that a terminal is too narrow for are left out from the last one on, and counted; a file takes
-    every width.
+    Columns that a terminal is too narrow for are left out by their priority, from the last one on, and named;
+    a file takes every width.
     """
     console = console or make_console()
     print_lines([sheet.title], console, "bold")
-    count = len(sheet.columns)
-    while console.is_terminal and count > 2 and _width(_table(sheet, count), console) > console.width:
+    order = sorted(range(len(sheet.columns)), key=lambda number: (sheet.columns[number].priority, number))
+    count = len(order)
+    while console.is_terminal and count > 2 and _width(_table(sheet, order[:count]), console) > console.width:
         count -= 1
-    table = _table(sheet, count)
+    table = _table(sheet, order[:count])
     if not console.is_terminal:
         console.width = max(console.width, _width(table, console))
     console.print(table)
-    left_out = len(sheet.columns) - count
-    more = [f"{left_out} more column{'s' * (left_out > 1)} in the files"] * bool(left_out)
+    left_out = [sheet.columns[number].title for number in sorted(order[count:])]
+    plural = "s" * (len(left_out) > 1)
+    more = [f"{len(left_out)} more column{plural} in the files: {', '.join(left_out)}"] * bool(left_out)
     print_lines([*more, *(f"{name}: {words}" for name, words in sheet.about)], console)
 
 
@@ -45,17 +49,35 @@ def _width(table: Table, console: Console) -> int:
     return console.measure(table, options=console.options.update_width(UNBOUNDED)).maximum
 
 
-def _table(sheet: Sheet, count: int) -> Table:
-    """The first `count` columns."""
+def _heading(words: str) -> list[str]:
+    """The lines of a heading. A setting's key is broken behind dots, or else underscores, never in a word."""
+    parts: list[str] = []
+    for word in words.split():
+        for chunk in DOTTED.findall(word):
+            parts += [chunk] if len(chunk) <= HEADING else UNDERSCORED.findall(chunk)
+        parts.append(" ")
+    lines = [""]
+    for part in parts:
+        if len(lines[-1] + part.rstrip()) > HEADING and lines[-1].strip():
+            lines.append("")
+        lines[-1] += part
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _table(sheet: Sheet, numbers: Iterable[int]) -> Table:
+    """The columns of these numbers, in the order of the sheet."""
+    kept = sorted(numbers)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for number, column in enumerate(sheet.columns[:count]):
-        lines = textwrap.wrap(one_line(column.heading), HEADING, break_on_hyphens=False)
+    for number in kept:
+        lines = _heading(one_line(sheet.columns[number].heading))
         if sheet.numeric(number):
             table.add_column(Text("\n".join(lines)), justify="right", no_wrap=True)
         else:
             table.add_column(Text("\n".join(lines)), max_width=WORDS, overflow="fold")
     for row in marked(sheet):
-        table.add_row(*(Text(shortened(words, CELL), STYLES[mark]) for words, mark in row[:count]))
+        table.add_row(
+            *(Text(shortened(words, CELL), STYLES[mark]) for words, mark in (row[at] for at in kept))
+        )
     return table
 
 
