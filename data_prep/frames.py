@@ -14,11 +14,13 @@ from PIL import Image
 
 from configs.errors import UserError
 from data_prep.geometry import Size
-from data_prep.images import opened_image, read_image, rgb_of
+from data_prep.images import image_size, opened_image, read_image, rgb_of
 from data_prep.orientation import exif_orientation, upright
 from data_prep.resizing import resize
 from data_prep.video_ends import ends_early
 from data_prep.video_file import DEFAULT_FPS, WHOLE, frames_in, scan_video
+
+__all__ = ["AnimationFrames", "Frames", "ImageFrames", "VideoFrames", "image_size", "is_image", "read_image"]
 
 
 class Frames(Protocol):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
+from data_prep.readers.pictures import picture_names
 from data_prep.video_input import open_video
 from data_prep.votsr.results import read_lines
 from infer import run as infer_run
@@ -89,6 +90,13 @@ def test_a_folder_of_frames_is_a_video(
     assert mask_files(settings)[0].name.startswith("walk.v2_")
     told = "10 in the folder, frame 1.png to frame 10.png; passed over: .hidden.png, notes.txt"
     assert told in " ".join(capsys.readouterr().out.split())
+
+
+def test_frames_of_one_last_number_are_ordered_by_the_others(tmp_path: Path) -> None:
+    names = [f"t{number}_left1.webp" for number in (2, 9, 10, 11)]
+    for name in names:
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert picture_names(tmp_path) == names
 
 
 @pytest.mark.parametrize("name", ["clip.gif", "clip.webp", "clip.mkv", "clip"])
