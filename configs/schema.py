@@ -6,6 +6,7 @@ value is refused before anything heavy loads, and a test can refuse a key withou
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -27,9 +28,10 @@ def key(
 ) -> Any:
     """Declare one configuration key: its default and the line of documentation that `--help` prints.
 
-    `choices` are the only texts allowed (for a list: in each place); `minimum` and `maximum` bound a
-    number, both inclusive. A `list`, `dict` or dataclass instance is copied for each new object, as
-    dataclasses require. `omegaconf.MISSING` as default makes a key that the user must give.
+    `choices` are the only texts allowed (for a list: in each place), where `cuda:N` stands for a number after
+    the colon; `minimum` and `maximum` bound a number, both inclusive. A `list`, `dict` or dataclass instance
+    is copied for each new object, as dataclasses require. `omegaconf.MISSING` as default makes a key that the
+    user must give.
     """
     metadata = {"doc": doc, "choices": choices, "minimum": minimum, "maximum": maximum}
     if isinstance(default, list | dict):  # without a hash: the others make do for their settings
@@ -93,7 +95,7 @@ class Key:
                 self._check_one(value)
 
     def _check_one(self, value: Any) -> None:
-        if self.choices and value not in self.choices:
+        if self.choices and not any(_is_choice(value, choice) for choice in self.choices):
             hint = did_you_mean(str(value), self.choices)
             raise UserError(f"{self.name}={value}: must be one of {', '.join(self.choices)}{hint}")
         if isinstance(value, float) and math.isnan(value):  # it is neither below nor above any bound
@@ -102,6 +104,12 @@ class Key:
             raise UserError(f"{self.name}={value}: must be at least {self.minimum}")
         if self.maximum is not None and value > self.maximum:
             raise UserError(f"{self.name}={value}: must be at most {self.maximum}")
+
+
+def _is_choice(value: Any, choice: str) -> bool:
+    if choice.endswith(":N") and isinstance(value, str):
+        return re.fullmatch(re.escape(choice[:-1]) + "[0-9]{1,3}", value) is not None
+    return bool(value == choice)
 
 
 def keys_of(config: DictConfig, prefix: str = "") -> Iterator[Key]:

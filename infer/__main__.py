@@ -1,5 +1,6 @@
 """`python -m infer …`: track what the words say, in a VOTSr workspace, a video, or a rendered demo."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ def main(settings: InferSettings) -> int:
         from infer.checks import check_settings
 
         check_settings(settings)
+        # Where torch has no kernel for an Apple GPU, the CPU computes; torch reads this as it is imported.
+        os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         from infer.run import run  # takes many seconds: not before the settings are known to be right
 
         return run(settings)

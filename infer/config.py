@@ -9,7 +9,7 @@ from omegaconf import MISSING, OmegaConf
 from configs.app import register
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
-from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
+from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,12 @@ class InferSettings:
     model: GrounderConfig = key(GROUNDERS["nano"], "the grounder")
     mask_head: MaskHeadConfig = key(MASK_HEADS["nano"], "the mask head")
     tracker: Any = key(MISSING, "who decides what to ask")
-    device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
+    device: str = key(
+        "auto",
+        "where the models compute; auto: a CUDA GPU where there is one, else the CPU; cuda:N: GPU number N; "
+        "mps: an Apple GPU",
+        choices=(*DEVICES, "mps"),
+    )
     threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice", minimum=0)
     out: str = key(
         "outputs/infer/${run_name:${workspace},${video},${data},${split},${tracker_id}}",

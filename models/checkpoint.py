@@ -1,7 +1,7 @@
 """Loading weights: devices, number formats, and what is said where the library fails."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,31 @@ SAFE: dict[str, Any] = {"trust_remote_code": False, "attn_implementation": "sdpa
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU. Raises UserError where there is no GPU."""
+    """`auto` is the first CUDA GPU where there is one, else the CPU; `mps` is an Apple GPU.
+
+    Raises UserError for a device that torch does not know or that is not there.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"device={name}: this machine has no GPU that torch can use; take device=cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name}: torch knows no such device; take auto, cpu, cuda or mps") from None
+    there: dict[str, Callable[[], bool]] = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+    }
+    if not there.get(device.type, lambda: True)():
+        raise UserError(f"device={name}: this machine has no such GPU that torch can use; take device=auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device={name}: the last GPU is cuda:{torch.cuda.device_count() - 1}; take that")
+    return device
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format of the weights: `auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """The number format of the weights: `auto` is bfloat16 on a CUDA GPU and float32 elsewhere."""
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
         raise UserError(f"dtype={name}: choose one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]

@@ -6,6 +6,10 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from configs.schema import key
+from data_prep.prompts import BUILT_IN
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,11 @@ class GrounderConfig:
         "auto",
         "prompt contract: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL) or short; auto: the checkpoint's own, or for "
         "Qwen's hub ids that of the family",
+        choices=("auto", *BUILT_IN),
     )
-    dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
+    dtype: str = key(
+        "auto", "number format of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
+    )
     batch: int = key(8, "most questions answered in one batch; lower it when memory runs out", minimum=1)
     box_floor: float = key(0.05, "visible probability below which no box is decoded, to save time")
 
@@ -32,7 +39,9 @@ class MaskHeadConfig:
     checkpoint: str = key(
         MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large"
     )
-    dtype: str = key("auto", "float32, bfloat16 or float16; auto: bfloat16 on a GPU, float32 on a CPU")
+    dtype: str = key(
+        "auto", "number format of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
+    )
 
 
 SHIPPED = Path(__file__).resolve().parent / "weights"

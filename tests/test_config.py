@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from configs.app import FOLDER, register, run_command
 from configs.command_line import QUOTED, quote_text
 from configs.errors import UserError
+from configs.nearest import did_you_mean
 
 ROOT = FOLDER.parent
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "base")
@@ -163,6 +164,41 @@ def test_a_local_file_is_read_where_there_is_one(run, folder):
 def test_a_misspelt_name_gets_the_nearest_right_one(refused, override, nearest):
     assert f"did you mean {nearest}?" in refused(override)
     assert f"did you mean {nearest}?" in refused("-m", "title=a,b", override)
+
+
+KEYS = (
+    "tracker_id",
+    "tracker",
+    "tracker.stay",
+    "tracker.find_above",
+    "model.box_floor",
+    "first_box",
+    "model.dtype",
+    "mask_head.dtype",
+    "recipe.name",
+)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("start", None),
+        ("box", None),
+        ("first", None),
+        ("gpu", None),
+        ("model.name", None),
+        ("tracker.find", "tracker.find_above"),
+        ("trackr.stay", "tracker.stay"),
+        ("tracker.stya", "tracker.stay"),
+        ("dtype", "model.dtype"),
+        ("dtyp", "model.dtype"),
+        ("trackerid", "tracker_id"),
+    ],
+)
+def test_a_name_that_is_not_near_is_not_suggested(wrong, nearest):
+    hint = f"; did you mean {nearest}?" if nearest else ""
+    assert did_you_mean(wrong, KEYS) == hint
+    assert did_you_mean(wrong, ["cpu", *KEYS]) == hint
 
 
 def test_a_key_of_another_option_is_unknown(refused):

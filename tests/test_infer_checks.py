@@ -1,5 +1,6 @@
 """Mistakes of `python -m infer` that need no model are told at once, without one being loaded."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -7,12 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from configs.app import FOLDER
+from configs.app import FOLDER, run_command
 from configs.errors import UserError
 from data_prep.votsr.write import write_workspace
 from infer.checks import check_settings, prompts_of
 from infer.config import InferSettings
+from models.checkpoint import choose_device, choose_dtype
 
 MISTAKES = [
     ({"workspace": "ws", "video": "clip.mp4"}, "workspace= and video= are both given; leave one out"),
@@ -88,3 +91,48 @@ def test_what_is_right_passes(here: Path) -> None:
     video = InferSettings(video="clip.mp4", prompt="the cup; it ;the cup;")
     check_settings(video)
     assert prompts_of(video) == ("the cup", "it")
+
+
+@pytest.mark.parametrize("command", ["infer", "train"])
+@pytest.mark.parametrize(
+    "override", ["device=gpu", "device=cuda:", "device=cuda:x", "device=cuda:-1", "model.dtype=half"]
+)
+def test_a_device_or_format_that_is_none_is_one_line(
+    command: str, override: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    importlib.import_module(f"{command}.config")
+    assert run_command(command, lambda settings: 0, "", [override]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {override}: must be one of auto, ") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("gpu", "device=gpu: torch knows no such device; take auto, cpu, cuda or mps"),
+        ("cuda", "device=cuda: this machine has no such GPU that torch can use; take device=auto"),
+        ("cuda:0", "device=cuda:0: this machine has no such GPU that torch can use"),
+        ("mps", "device=mps: this machine has no such GPU that torch can use; take device=auto"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_line(
+    name: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=re.escape(told)):
+        choose_device(name)
+    assert choose_device("auto") == torch.device("cpu")
+
+
+def test_devices_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    named = {name: choose_device(name) for name in ("auto", "cpu", "cuda", "cuda:1", "mps")}
+    told = {name: str(device) for name, device in named.items()}
+    assert told == {"auto": "cuda", "cpu": "cpu", "cuda": "cuda", "cuda:1": "cuda:1", "mps": "mps"}
+    formats = {name: choose_dtype("auto", device) for name, device in named.items()}
+    assert [name for name, dtype in formats.items() if dtype == torch.bfloat16] == ["auto", "cuda", "cuda:1"]
+    with pytest.raises(UserError, match="device=cuda:2: the last GPU is cuda:1; take that"):
+        choose_device("cuda:2")

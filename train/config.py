@@ -7,7 +7,8 @@ from omegaconf import MISSING
 
 from configs.app import register
 from configs.schema import key
-from models.config import GROUNDERS, GrounderConfig
+from data_prep.config import WORLDS
+from models.config import DEVICES, GROUNDERS, GrounderConfig
 from train.launch.config import LaunchSettings
 from train.mask_head_config import MaskHeadRecipe
 from train.sft.config import SftRecipe
@@ -21,7 +22,9 @@ class Stage:
     """One step of a curriculum: worlds, and how long to stay in them."""
 
     presets: list[str] = key(
-        ["train"], "presets of the rendered world; steps take them in turn, evaluations the first"
+        ["train"],
+        "presets of the rendered world; steps take them in turn, evaluations the first",
+        choices=WORLDS,
     )
     pictures: int = key(16_000, "pictures drawn of each preset; each is seen again and again", minimum=1)
     steps: int = key(1000, "optimizer steps")
@@ -82,7 +85,11 @@ class TrainSettings:
         GROUNDERS["nano"],
         "the grounder that is fine-tuned; task=merge, info: what they are about",
     )
-    device: str = key("auto", "auto, cpu or cuda; auto takes a GPU where there is one")
+    device: str = key(
+        "auto",
+        "where the models compute; auto: CUDA GPUs where there are any, else the CPU; cuda:N: GPU number N",
+        choices=DEVICES,
+    )
     launch: LaunchSettings = key(LaunchSettings(), "fine-tuning: the processes that train")
     accept_code: bool = key(
         False,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from configs.schema import key
+from data_prep.config import WORLDS
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,10 @@ class MaskHeadRecipe:
     name: str = key("nano_mask_head", "name of the run, and so of its folder")
     stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
     initial: str = key("", "folder of weights to start from; empty: from scratch")
-    presets: list[str] = key(["train"], "presets of the rendered world to learn in, a step in one of them")
-    held_out: str = key("val", "preset of the rendered world to be judged in")
+    presets: list[str] = key(
+        ["train"], "presets of the rendered world to learn in, a step in one of them", choices=WORLDS
+    )
+    held_out: str = key("val", "preset of the rendered world to be judged in", choices=WORLDS)
     seed: int = key(0, "of the weights and of the order of the data")
 
     still_boxes: int = key(5, "boxes on a single frame")
