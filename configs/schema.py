@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from configs.errors import UserError
 from configs.nearest import did_you_mean
@@ -89,7 +90,9 @@ class Key:
     def check(self) -> None:
         """Raise UserError where the value is missing, not among the choices, or out of bounds."""
         if self.value == "???":
-            raise UserError(f"{self.name}: this key is needed; give {self.name}=...")
+            raise UserError(
+                f"{self.name}: this key is needed; give {self.name}={'|'.join(self.choices) or '...'}"
+            )
         for value in self.value if isinstance(self.value, list) else [self.value]:
             if value is not None:
                 self._check_one(value)
@@ -143,7 +146,7 @@ def _fields(config: DictConfig) -> Iterator[tuple[str, dataclasses.Field[Any], A
 
 def _sections(config: DictConfig, name: str) -> Iterator[tuple[str, DictConfig]]:
     """The dataclasses that a field holds, with their dotted names: itself, or the entries of its list."""
-    node = None if OmegaConf.is_missing(config, name) else config[name]
+    node = _value(config, name)
     entries = (
         {f"{name}.{i}": entry for i, entry in enumerate(node)}
         if isinstance(node, ListConfig)
@@ -160,10 +163,16 @@ def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
     return {name: field.metadata.get(name, empty) for name, empty in blank.items()}
 
 
+def _value(config: DictConfig, name: str) -> Any:
+    """The value of a key; `???` where it must be given, its `${...}` where that needs a key not given."""
+    try:
+        return "???" if OmegaConf.is_missing(config, name) else config[name]
+    except InterpolationToMissingValueError:  # the key not given is told of itself
+        return dict(config.items_ex(resolve=False))[name]
+
+
 def _plain_value(config: DictConfig, name: str) -> Any:
-    if OmegaConf.is_missing(config, name):
-        return "???"
-    value = config[name]
+    value = _value(config, name)
     return (
         OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     )

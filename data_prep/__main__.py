@@ -113,8 +113,9 @@ def _look(settings: DataSettings) -> None:
     from data_prep.look.samples import write_samples
 
     plan, out = _pair_plan(settings), Path(settings.out)
+    contract = contract_of(settings.contract)
     write_plots(out / "plots.png", plan.sampler())
-    failed = write_samples(out / "samples.png", plan, contract_of(settings.contract), settings.first)
+    failed = write_samples(out / "samples.png", plan, contract, settings.first)
     if failed:
         echo(f"{failed} of the pairs shown cannot be read; the sheet says why, task=check finds all")
     echo(f"look: {out / 'samples.png'} and {out / 'plots.png'}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from configs.app import register
 from configs.schema import key
@@ -34,7 +34,7 @@ class DataSettings:
     """Everything a run of `python -m data_prep` is told."""
 
     task: str = key(
-        "render",
+        MISSING,
         "check: find what is wrong with a data set; index: parse its annotations once; "
         "sample: draw training pairs from indexes; export: the same as another trainer's records; "
         "import_reasoningtrack: read that system's records; unpack: a data set's archive in parts; "

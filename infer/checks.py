@@ -14,6 +14,7 @@ from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import check_tracker_id
 from infer.claims import check_out
 from infer.config import InferSettings
+from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_checkpoint
 
 WORDS_STAND = {
     "workspace": "the prompts of a workspace stand in its sequences",
@@ -29,6 +30,13 @@ def check_settings(settings: InferSettings) -> None:
     if settings.first_box and settings.data is None:
         told = "; for a video give box=x1,y1,x2,y2" if settings.video is not None else ""
         raise UserError(f"first_box= goes with data={told}")
+    _check_source(settings)
+    check_grounder_checkpoint(settings.model)
+    check_mask_head_checkpoint(settings.mask_head)
+
+
+def _check_source(settings: InferSettings) -> None:
+    """What `check_settings` does for what is to be tracked."""
     if settings.video is not None:
         _check_video(settings, Path(settings.video))
         return

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from data_prep.votsr.write import write_workspace
 from infer.checks import check_settings, prompts_of
 from infer.config import InferSettings
 from models.checkpoint import choose_device, choose_dtype
+from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
 MISTAKES = [
     ({"workspace": "ws", "video": "clip.mp4"}, "workspace= and video= are both given; leave one out"),
@@ -47,11 +49,23 @@ MISTAKES = [
     ({"workspace": "ws"}, "ws/config.yaml: "),
     ({"data": "tnllt", "split": "val"}, "tnllt-val.arrow: no such index; make it with task=index"),
 ]
+NANO, NANO_MASK_HEAD = GROUNDERS["nano"].checkpoint, MASK_HEADS["nano"].checkpoint
+BAD_CHECKPOINTS = [
+    ({"mask_head": MaskHeadConfig("./gone")}, "mask_head.checkpoint=./gone: no such folder"),
+    ({"mask_head": MaskHeadConfig("ws")}, "mask_head.checkpoint=ws: the folder has no config.json"),
+    ({"mask_head": MaskHeadConfig(NANO)}, f"mask_head.checkpoint={NANO}: holds a 'qwen2_5_vl' model"),
+    ({"model": GrounderConfig("./gone")}, "model.checkpoint=./gone: no such folder"),
+    ({"model": GrounderConfig(NANO_MASK_HEAD)}, f"model.checkpoint={NANO_MASK_HEAD}: holds a 'sam2_video'"),
+    ({"model": GrounderConfig("bare")}, "model.checkpoint=bare: carries no contract.json"),
+    ({"model": GrounderConfig("owner/name")}, "model.checkpoint=owner/name: carries no contract.json"),
+    ({"model": GrounderConfig(NANO, contract="qwen")}, "model.contract=qwen: differs from "),
+]
+SOURCES = [{}, {"workspace": "ws"}, {"video": "clip.mp4", "prompt": "it"}]
 PROGRAM = """
 import runpy, sys
-sys.argv[1:] = ["data=tnllt", "split=val"]
+sys.argv[1:] = GIVEN
 try:
-    runpy.run_module("infer", run_name="__main__")
+    runpy.run_module(COMMAND, run_name="__main__")
 except SystemExit as end:
     print(end.code, "torch" in sys.modules)
 """
@@ -71,9 +85,34 @@ def test_a_mistake_is_refused(here: Path, given: dict[str, str], told: str) -> N
         check_settings(InferSettings(**given))
 
 
-def test_the_command_tells_a_mistake_before_torch_is_imported(here: Path) -> None:
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(("given", "told"), BAD_CHECKPOINTS)
+def test_a_wrong_checkpoint_is_refused_before_it_loads(
+    here: Path, given: dict[str, Any], source: dict[str, Any], told: str
+) -> None:
+    write_workspace(here / "ws", ["cup"])
+    (here / "bare").mkdir()
+    for path in Path(NANO).iterdir():
+        if path.name != "contract.json":
+            (here / "bare" / path.name).symlink_to(path)
+    with pytest.raises(UserError, match=re.escape(told)):
+        check_settings(InferSettings(**source, **given))
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [
+        ("infer", ["data=tnllt", "split=val"]),
+        ("infer", ["mask_head.checkpoint=./gone"]),
+        ("train", ["model.checkpoint=./gone"]),
+        ("train", ["task=merge", "model.checkpoint=./gone"]),
+    ],
+)
+def test_the_command_tells_a_mistake_before_torch_is_imported(
+    here: Path, command: str, given: list[str]
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", f"COMMAND, GIVEN = {command!r}, {given!r}{PROGRAM}"],
         cwd=here,
         env={**os.environ, "PYTHONPATH": str(FOLDER.parent)},
         capture_output=True,

@@ -16,16 +16,20 @@ from configs.schema import Key, key, keys_of, sections_of
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "base")
 
 
+NEEDED = {"data_prep": ["task=index"]}
+
+
 @functools.cache
 def composed(command: str) -> list[tuple[str, DictConfig]]:
     """The configuration of a command with its defaults, and with every option of every group in turn."""
     importlib.import_module(f"{command}.config")
     with composer(command, FOLDER) as composing:
-        (default,) = composing.jobs(read_command_line([]))[1]
+        needed = NEEDED.get(command, [])
+        (default,) = composing.jobs(read_command_line(needed))[1]
         groups = [group for group in default.hydra.runtime.choices if "/" not in group]
         choices = [f"{group}={option}" for group in groups for option in composing.options(group)]
         return [("defaults", default)] + [
-            (choice, composing.jobs(read_command_line([choice]))[1][0]) for choice in choices
+            (choice, composing.jobs(read_command_line([*needed, choice]))[1][0]) for choice in choices
         ]
 
 

@@ -62,7 +62,12 @@ def main(settings: TrainSettings) -> int:
 
 
 def _run(settings: TrainSettings) -> int:
-    from models.checkpoint import choose_device
+    from models.checkpoint_files import check_grounder_checkpoint
+
+    tunes = settings.task == "train" and isinstance(settings.recipe, SftRecipe)
+    if tunes or settings.task == "merge":
+        check_grounder_checkpoint(settings.model)
+    from models.checkpoint import choose_device  # takes many seconds: not before that is known to be right
     from train.checkpoint_info import tell_info
     from train.grounder import train_grounder
     from train.launch.plan import launch_sft, refuse_several
