@@ -25,4 +25,5 @@ def check_finite(key: str, checkpoint: str, dtype: torch.dtype, what: str, value
         if dtype == torch.float16
         else "its weights are spoilt, or hold NaN: restore them"
     )
-    raise NotFiniteError(f"{key}={checkpoint}: in {name} its {what} is no finite number; {remedy}")
+    named = f"{key}={checkpoint}" if checkpoint else key  # weights in training have no name
+    raise NotFiniteError(f"{named}: in {name} its {what} is no finite number; {remedy}")

@@ -37,3 +37,12 @@ def test_more_belief_and_better_answers_give_more_belief(a: float, b: float, p: 
 def test_no_past_outweighs_the_present_for_ever(belief: float, visible: float) -> None:
     most = math.log(SETTINGS.stay / (1 - SETTINGS.stay)) + LARGEST
     assert abs(updated(belief, visible, SETTINGS)) <= most + 1e-9
+
+
+@pytest.mark.parametrize("visible", [math.nan, math.inf, -0.1, 1.1])
+def test_what_is_no_probability_never_enters_the_belief(visible: float) -> None:
+    """NaN would pass through the bounds, and the target would never be lost again."""
+    with pytest.raises(ValueError, match="no probability"):
+        evidence(visible, SETTINGS)
+    with pytest.raises(ValueError, match="no probability"):
+        updated(0.0, visible, SETTINGS)
