@@ -49,12 +49,13 @@ def test_ctrl_c_is_handed_on_as_sigterm_and_all_may_finish(tmp_path: Path) -> No
     assert len(list(tmp_path.glob("saved*"))) == 2
 
 
-def test_the_second_ctrl_c_ends_at_once_and_handlers_are_put_back() -> None:
+def test_the_second_ctrl_c_ends_at_once_and_handlers_are_put_back(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with _handed_on([]) as came:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
         assert came == [signal.SIGTERM, signal.SIGINT]
+        assert "Ctrl-C again ends at once" in capfd.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

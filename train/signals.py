@@ -25,6 +25,12 @@ class Stopped(BaseException):
         self.status, self.is_told = status, is_told
 
 
+def tell_interrupted() -> None:
+    """Say what the first Ctrl-C does. Unlike logging, this may happen amid another line."""
+    with suppress(OSError):
+        os.write(STDERR, AGAIN)
+
+
 class Stop:
     """Whether this process was told to stop, while `heeded` holds."""
 
@@ -83,5 +89,4 @@ class Stop:
         if not self._finishes:
             raise Stopped(self.status)
         if number == signal.SIGINT:
-            with suppress(OSError):
-                os.write(STDERR, AGAIN)  # unlike logging, this may happen amid another line
+            tell_interrupted()

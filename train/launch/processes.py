@@ -19,7 +19,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.terminal import log_to_terminal, prepare_terminal
 from data_prep.signals import STOPPING, signals_blocked
-from train.signals import INTERRUPTED, Stopped
+from train.signals import INTERRUPTED, Stopped, tell_interrupted
 
 log = logging.getLogger(__name__)
 PROBLEM = 1  # exit status of a process that failed
@@ -76,6 +76,8 @@ def _handed_on(processes: Sequence[SpawnProcess]) -> Iterator[list[int]]:
         if number == signal.SIGINT and number in came:
             raise KeyboardInterrupt
         came.append(number)
+        if number == signal.SIGINT:
+            tell_interrupted()
         for process in processes:
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, signal.SIGTERM)
