@@ -3,61 +3,82 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from configs.app import INTERRUPTED, run_command
-from configs.terminal import echo
-from infer.config import InferSettings
+if TYPE_CHECKING:
+    from infer.config import InferSettings
 
-TERMINATED = 128 + signal.SIGTERM  # the shell's status of a command that SIGTERM ended
+INTERRUPTED, TERMINATED = (
+    128 + signal.SIGINT,
+    128 + signal.SIGTERM,
+)  # as shells call the ends by these signals
 
 
-def main(settings: InferSettings) -> int:
+def main(settings: "InferSettings") -> int:
     """Track; the exit status is 0 only where every track was written and, if asked for, packed.
 
-    Ctrl-C, SIGTERM and a closed output end the run with one line that says how to go on; nothing is left
+    Ctrl-C, SIGTERM and a closed output end the process with one line that says how to go on; nothing is left
     half-written.
     """
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
+    with _on_signals(_end_at_once, signal.SIGINT, signal.SIGTERM):
         from infer.checks import check_settings
 
         check_settings(settings)
         # Where torch has no kernel for an Apple GPU, the CPU computes; torch reads this as it is imported.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         from infer.run import run  # takes many seconds: not before the settings are known to be right
-
-        return run(settings)
+    try:
+        with _on_signals(_unwind, signal.SIGTERM):
+            return run(settings)
     except KeyboardInterrupt:
-        return _stopped("interrupted", settings, INTERRUPTED)
+        status, why = INTERRUPTED, "interrupted"
     except SystemExit as stop:
         if stop.code == TERMINATED:
-            return _stopped("ended by SIGTERM", settings, TERMINATED)
-        return _stopped("the output was closed", settings, 1)  # rich ends a program so
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            status, why = TERMINATED, "ended by SIGTERM"
+        else:  # so rich ends a program
+            status, why = 1, "the output was closed"
+    from configs.terminal import echo
+
+    with suppress(OSError):  # stderr may be what was closed
+        echo(f"{why}; {_how_to_go_on(settings)}", error=True)
+    raise SystemExit(status)  # not returned: the jobs of a sweep that have not begun shall not begin
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    raise SystemExit(TERMINATED)
-
-
-def _stopped(why: str, settings: InferSettings, status: int) -> int:
-    """Say how to go on."""
+def _how_to_go_on(settings: "InferSettings") -> str:
     if not (settings.workspace or settings.video or settings.data):
-        told = "the demo begins anew each time"
-    else:
-        without = " without overwrite=true" if settings.overwrite else ""
-        told = f"finished tracks are kept, and the same command{without} goes on with the rest"
-    with suppress(OSError):  # stderr may be the output that was closed
-        echo(f"{why}; {told}", error=True)
-    return status
+        return "the demo begins anew each time"
+    without = " without overwrite=true" if settings.overwrite else ""
+    return f"finished tracks are kept, and the same command{without} goes on with the rest"
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """End the process. While modules are imported nothing is at work; some of them hide KeyboardInterrupt."""
+    with suppress(OSError):
+        os.write(2, b"interrupted; nothing was begun\n")
+    os._exit(128 + number)
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    """End the process as Ctrl-C does: what is half-written is removed on the way."""
+    raise SystemExit(128 + number)
 
 
 @contextmanager
-def hold(settings: InferSettings) -> Iterator[None]:
+def _on_signals(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    """While this holds, signals are answered by `handler`."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
+@contextmanager
+def hold(settings: "InferSettings") -> Iterator[None]:
     """Raise UserError where `out=` holds the results of a run over something else: it stays as it is."""
     from infer.checks import check_place
 
@@ -66,5 +87,9 @@ def hold(settings: InferSettings) -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    with _on_signals(_end_at_once, signal.SIGINT, signal.SIGTERM):
+        from configs.app import run_command
+        from infer import config  # noqa: F401  # registers the settings
+
     doc = "Track what the words say; get its mask in every frame."
     sys.exit(run_command("infer", main, doc, hold=hold))
