@@ -30,6 +30,7 @@ RUN = "run.json"  # in `out`: what is tracked there
 OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
 GATE, IN_USE, SEQUENCE = ".lock-claim", ".lock-run", ".lock-sequence-"
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of a file system without them
+FILE_STATE = ("bytes", "modified_ns")  # keys of a video that tell a user nothing
 Identity = Mapping[str, Any]
 
 
@@ -220,7 +221,7 @@ def claim_out(out: Path, tracked: Identity, overwrite: bool, alone: bool = False
 
     def clash() -> str | None:
         held = read_identity(path)
-        return None if held == wanted else told(held or {})
+        return None if held == wanted else _told(held or {}, wanted)
 
     claim = Claim(out)
     claim.begin(take, alone or overwrite, clash)
@@ -232,13 +233,15 @@ def check_out(out: Path, tracked: Identity, overwrite: bool) -> None:
     held = read_identity(out / RUN)
     if held is not None and held != _as_read(tracked) and not overwrite:
         raise UserError(
-            f"{out}: holds the results of another run ({told(held)}); take another out= or overwrite=true"
+            f"{out}: holds the results of another run ({_told(held, tracked)}); "
+            "take another out= or overwrite=true"
         )
 
 
-def told(tracked: Identity) -> str:
-    """What is tracked, in words."""
-    return " ".join(f"{key}={value}" for key, value in tracked.items())
+def _told(held: Identity, wanted: Identity) -> str:
+    """What another run tracks, where it differs from what is wanted."""
+    shown = {key: value for key, value in held.items() if key not in FILE_STATE and wanted.get(key) != value}
+    return " ".join(f"{key}={value}" for key, value in shown.items()) or "the video has changed since"
 
 
 @contextmanager
