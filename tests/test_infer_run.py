@@ -87,7 +87,8 @@ def test_a_workspace_is_tracked_packed_scored_and_pictured(settings: InferSettin
     assert 0 <= summary["referral_accuracy"] <= 1
     assert summary["absent_recall"] is not None and set(summary["sequences"]) == {"ball", "kite"}
     videos = sorted((tmp_path / "out" / "overlays").glob("*.mp4"))
-    assert len(videos) == 4 and len(VideoFrames.open(videos[0])) == 4
+    assert len(videos) == 4 + 2  # one of each track, and one of all tracks of each sequence
+    assert len(VideoFrames.open(videos[0])) == 4
     assert (tmp_path / "out" / "contact_sheet.png").is_file()
     assert "[Mine]" in (root / "trackers.ini").read_text()
 
@@ -274,7 +275,7 @@ def test_a_video_is_tracked_by_its_prompts(settings: InferSettings, tmp_path: Pa
     status, summary = run(settings, workspace=None, video=str(clip), prompt="the cup; the ball", overlay=True)
     assert status == 0 and summary["tracks"] == 2 and summary["zip"] is None
     videos = sorted((tmp_path / "out" / "overlays").glob("*.mp4"))
-    assert [len(VideoFrames.open(video)) for video in videos] == [3, 3]
+    assert [len(VideoFrames.open(video)) for video in videos] == [3, 3, 3]  # the last is of both tracks
     results = sorted((tmp_path / "out" / "masks").glob("*.txt"))
     assert [len(read_lines(path)) for path in results] == [3, 3]
 
@@ -314,9 +315,10 @@ def test_workspaces_of_one_folder_name_do_not_share_pictures(settings: InferSett
     assert results(other) == {}
 
 
-def test_a_video_needs_words(settings: InferSettings) -> None:
+def test_a_video_needs_words(settings: InferSettings, tmp_path: Path) -> None:
+    clip = make_video(tmp_path / "clip.mp4")
     with pytest.raises(UserError, match="prompt="):
-        infer_run.run(dataclasses.replace(settings, workspace=None, video="clip.mp4"))
+        infer_run.run(dataclasses.replace(settings, workspace=None, video=str(clip)))
 
 
 def leftovers(folder: Path) -> list[str]:
