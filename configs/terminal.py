@@ -43,6 +43,13 @@ def shortened(text: str, longest: int = LONGEST) -> str:
     return f"{text[:half]} … ({left_out:,} letters) … {text[len(text) - (longest - half) :]}"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things in words: `1 track`, `2 tracks`, `0 boxes`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun}{'es' if noun.endswith(('x', 's', 'ch', 'sh')) else 's'}"
+
+
 def printable_lines(text: str) -> str:
     """Each line of a text printable and shortened."""
     return "\n".join(shortened(printable(line)) for line in text.split("\n"))

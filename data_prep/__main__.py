@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from configs.app import run_command
 from configs.errors import UserError
 from configs.record import RECORD
-from configs.terminal import echo
+from configs.terminal import counted, echo
 from data_prep.config import FORMATS, DataSettings
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def _check(settings: DataSettings) -> int:
     write_report(out, checked)
     print_report(checked)
     seconds, broken = time.monotonic() - started, len(checked.broken)
-    echo(f"check: {out / REPORT} ({checked.sequences} sequences, {broken} broken; in {seconds:.0f} s)")
+    echo(
+        f"check: {out / REPORT} ({counted(checked.sequences, 'sequence')}, {broken} broken; "
+        f"in {seconds:.0f} s)"
+    )
     if broken:
         echo(f"leave them out: task=index leave_out={out / LEAVE_OUT}")
     return int(broken > 0)
@@ -73,8 +76,8 @@ def _unpack(settings: DataSettings) -> None:
     state, compared = done.state, "as wanted" if settings.md5 or settings.tar_md5 else "not compared"
     echo(f"md5 {compared}: {state.md5} of the parts, {state.tar_md5} of the tar archive")
     echo(
-        f"unpacked: {settings.out} ({state.members} members, {state.bytes / GIB:.2f} GiB; "
-        f"{done.written} files written now)"
+        f"unpacked: {settings.out} ({counted(state.members, 'member')}, {state.bytes / GIB:.2f} GiB; "
+        f"{counted(done.written, 'file')} written now)"
     )
 
 
@@ -92,7 +95,7 @@ def _index(settings: DataSettings) -> None:
         echo(line)
     path = index_path(folder, reader.name, settings.split)
     done = f"made in {time.monotonic() - started:.0f} s" if now else "the data have not changed"
-    echo(f"index: {path} ({about.sequences} sequences, {len(about.left_out)} left out; {done})")
+    echo(f"index: {path} ({counted(about.sequences, 'sequence')}, {len(about.left_out)} left out; {done})")
 
 
 def _sample(settings: DataSettings) -> None:
@@ -199,7 +202,7 @@ def _render(settings: DataSettings) -> None:
     )
     seconds = time.monotonic() - started
     what = "workspace" if settings.layout == "votsr" else f"videos as {settings.layout}"
-    echo(f"{what}: {out} ({len(names)} sequences in {seconds:.0f} s)")
+    echo(f"{what}: {out} ({counted(len(names), 'sequence')} in {seconds:.0f} s)")
 
 
 def _check_place(out: Path, layout: str) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import inside, write_whole
 from data_prep.geometry import Box, clamp, xywh_to_xyxy, xyxy_to_xywh
 from data_prep.index.build import index_path
@@ -153,5 +154,5 @@ def _silent(outcomes: Iterable[TrackOutcome], first_box: bool) -> list[str]:
     names = [outcome.sequence for outcome in outcomes if not outcome.prompt and not outcome.failure]
     if not names or first_box:
         return []
-    told = f"{len(names)} sequences have no words and are absent throughout, the first {names[0]}"
+    told = f"{counted(len(names), 'sequence')} without words: absent throughout, the first is {names[0]}"
     return [f"{told}; first_box=true follows the box of their first frame"]

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
+from configs.terminal import counted
 from data_prep.console import make_console
 from data_prep.one_line import one_line
 
@@ -91,8 +92,9 @@ class RunProgress:
             self._console.print(self._line(), soft_wrap=True)
 
     def _tracks(self) -> str:
-        of = "" if self._total_tracks is None else f"/{self._total_tracks}"
-        return f"{self._tracks_done}{of} tracks"
+        if self._total_tracks is None:
+            return counted(self._tracks_done, "track")
+        return f"{self._tracks_done}/{counted(self._total_tracks, 'track')}"
 
     def _line(self) -> str:
         """Progress as plain text; speed and time left from the first track-frame on."""

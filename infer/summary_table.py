@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from configs.terminal import LONGEST, shortened
+from configs.terminal import LONGEST, counted, shortened
 from data_prep.console import make_console
 from data_prep.one_line import one_line
 from infer.summary import Figures, RunSummary, TrackOutcome
@@ -62,7 +62,9 @@ def totals(run: RunSummary) -> str:
     counts.append((missing, "not begun"))
     told = ", ".join(f"{count} {what}" for count, what in counts if count or what == "written")
     speed = f"{run.track_frames} track-frames in {run.seconds:.1f} s"
-    return f"{run.num_planned} tracks: {told}; {speed} ({run.track_frames_per_second:.1f} a second)"
+    return (
+        f"{counted(run.num_planned, 'track')}: {told}; {speed} ({run.track_frames_per_second:.1f} a second)"
+    )
 
 
 def _line(console: Console, words: str, style: str = "") -> None:

@@ -157,7 +157,7 @@ def test_nan_is_a_fault_only_where_the_protocol_takes_none(toolkit):
     found = scored(toolkit)
     assert found.trackers[0].by_sequence["precision"][1] == pytest.approx(100)
     (note,) = found.notes
-    assert note.startswith(f"{path}: line 2: 1 boxes of this tracker have NaN")
+    assert note.startswith(f"{path}: line 2: 1 box of this tracker with NaN")
     assert faults(toolkit, pytracking.PROTOCOL)[0].startswith(f"{path}: line 2 has NaN")
     counted = scored(toolkit, pytracking.PROTOCOL, missing="count", trackers=["good"])
     assert counted.trackers[0].by_sequence["precision"][1] == 50

@@ -398,7 +398,7 @@ def test_the_command_tells_and_the_index_leaves_out(
     assert [finding["severity"] for finding in report["findings"]] == ["broken", "doubtful"]
     assert run("task=index", "leave_out=told/leave_out.txt") == 0
     out = capsys.readouterr().out
-    assert "left out: car-1: named in told/leave_out.txt" in out and "(1 sequences, 1 left out; made" in out
+    assert "left out: car-1: named in told/leave_out.txt" in out and "(1 sequence, 1 left out; made" in out
 
 
 def test_one_data_set_and_its_folder_are_needed() -> None:

@@ -55,7 +55,7 @@ def test_what_is_left_out_is_told(here: Path, capsys: pytest.CaptureFixture[str]
     (here / "set" / "car-1" / "groundtruth.txt").write_text("")
     assert run(*INDEX) == 0
     told = capsys.readouterr().out
-    assert "left out: car-1: " in told and "(1 sequences, 1 left out;" in told
+    assert "left out: car-1: " in told and "(1 sequence, 1 left out;" in told
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ def test_a_rendered_set_of_boxes_is_read_and_never_mixed(
     (out / "versions.json").write_text("{}")  # the record of a run that was refused
     assert run(*small, "sequences=1") == 0
     told = capsys.readouterr().out.splitlines()[-1]
-    assert told.startswith(f"videos as {layout}: {out} (1 sequences")
+    assert told.startswith(f"videos as {layout}: {out} (1 sequence")
     assert run("task=index", f"data=[{data}]", "root=world", f"split={split}", "workers=1") == 0
-    assert "(1 sequences, 0 left out;" in capsys.readouterr().out
+    assert "(1 sequence, 0 left out;" in capsys.readouterr().out
     assert run(*small, "sequences=2") == 1
     assert "holds demo-001 already; name an empty folder" in capsys.readouterr().err
     assert not (out / "demo-002").exists()

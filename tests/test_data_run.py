@@ -185,7 +185,7 @@ def test_a_missing_frame_fails_its_sequence_alone(settings: InferSettings, tmp_p
 def test_without_words_nothing_is_followed_and_that_is_told(settings: InferSettings, tmp_path: Path) -> None:
     index(tmp_path, video(tmp_path, "mute", [" "]))
     status, summary = run(settings)
-    assert status == 0 and "1 sequences have no words" in summary["warnings"][0]
+    assert status == 0 and "1 sequence without words" in summary["warnings"][0]
     assert written(tmp_path)["mute.txt"].decode() == f"{NO_BOX}\n" * 3
 
 

@@ -135,7 +135,7 @@ def test_progress_on_a_terminal_shows_a_bar() -> None:
     with RunProgress(4, 1, Console(file=out, force_terminal=True, width=100)) as progress:
         progress.sequence("kitchen", 1)
         progress.advance(4)
-    assert "1/1 tracks" in out.getvalue() and "kitchen" in out.getvalue()
+    assert "1/1 track" in out.getvalue() and "kitchen" in out.getvalue()
 
 
 def test_progress_takes_names_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:

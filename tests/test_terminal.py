@@ -16,6 +16,7 @@ from configs.errors import UserError
 from configs.terminal import (
     LONGEST,
     UNPRINTABLE,
+    counted,
     echo,
     log_to_terminal,
     prepare_terminal,
@@ -68,6 +69,11 @@ def test_the_end_of_a_long_line_stays() -> None:
     assert shortened("x" * 9000 + "; mend it").endswith("x; mend it") and "… (8,009 letters) …" in shortened(
         "x" * 9000 + "; mend it"
     )
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 boxes"), (1, "1 box"), (2, "2 boxes")])
+def test_one_is_no_plural(number: int, words: str) -> None:
+    assert counted(number, "box") == words and counted(2, "track") == "2 tracks"
 
 
 @pytest.mark.parametrize("error", [False, True])

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.check.findings import Finding
 from data_prep.frames import ImageFrames, VideoFrames
 from data_prep.geometry import Size
@@ -93,5 +94,5 @@ def _film(name: str, video: VideoFrames) -> Iterator[Finding]:
     if found.warnings:
         yield Finding(name, "frame_unreadable", found.warnings[0], len(found.warnings))
     if len(found) != len(video):
-        told = f"{len(found)} frames can be decoded instead of {len(video)}; replace the file"
+        told = f"{counted(len(found), 'frame')} can be decoded instead of {len(video)}; replace the file"
         yield Finding(name, "frame_missing", f"{video.path}: {told}", abs(len(video) - len(found)))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from configs.terminal import LONGEST
+from configs.terminal import LONGEST, counted
 from data_prep.check.findings import BROKEN, KINDS, Finding
 from data_prep.check.run import Checked
 from data_prep.console import make_console
@@ -56,7 +56,9 @@ def print_report(checked: Checked, console: Console | None = None) -> None:
     console = console or make_console()
     by_kind = _by_kind(checked)
     if not by_kind:
-        console.print(f"{checked.data} {checked.split}: nothing found in {checked.sequences} sequences")
+        console.print(
+            f"{checked.data} {checked.split}: nothing found in {counted(checked.sequences, 'sequence')}"
+        )
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in ("found", "", "kind", "meaning"):

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.folders import alone_in
 from data_prep.unpack.checksums import check_md5, read_md5
 from data_prep.unpack.extract import Extraction, Limits
@@ -115,7 +116,7 @@ def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: L
         strange = extraction.run(joined)
     notes = []
     if strange:
-        notes.append(f"{paths[-1]}: {strange} bytes after the archive's end were left")
+        notes.append(f"{paths[-1]}: {counted(strange, 'byte')} after the archive's end left unread")
     if twice := extraction.tree.twice:
         notes.append(f"{paths[0]}: {twice} of its names come more than once; the last of each was kept")
     return Unpacked(extraction.state, extraction.written, tuple(notes))

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import copy_whole
 from data_prep.votsr.complete import check_results, result_files
 from data_prep.votsr.results import EXPERIMENT
@@ -32,7 +33,7 @@ def pack(workspace_root: Path, tracker_id: str) -> Path:
     workspace = read_workspace(workspace_root, check_frames=False)
     if workspace.problems:
         more = len(workspace.problems) - 1
-        also = f" (and {more} more problems)" if more else ""
+        also = f" (and {counted(more, 'more problem')})" if more else ""
         raise UserError(f"not packed: {workspace.problems[0].reason}{also}")
     check_results(workspace.root, tracker_id, workspace.sequences)
     files = _files(workspace, tracker_id)

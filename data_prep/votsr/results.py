@@ -10,6 +10,7 @@ from typing import TextIO
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import inside, open_regular, write_whole
 from data_prep.geometry import Size
 from data_prep.votsr.regions import decode_mask
@@ -53,7 +54,10 @@ def read_lines(path: Path, num_frames: int | None = None) -> list[str]:
         reason = fault.strerror if isinstance(fault, OSError) else fault
         raise UserError(f"{path}: result cannot be read ({reason}); track this prompt again") from None
     if num_frames is not None and len(lines) != num_frames:
-        raise UserError(f"{path}: {len(lines)} lines for {num_frames} frames; track this prompt again")
+        raise UserError(
+            f"{path}: {counted(len(lines), 'line')} for {counted(num_frames, 'frame')}; "
+            "track this prompt again"
+        )
     return lines
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.nearest import did_you_mean
+from configs.terminal import counted
 from data_prep.readers.annotations import read_flags
 from data_prep.readers.entry import read_names
 from evaluation.boxes.ragged import BoxTruth
@@ -126,7 +127,7 @@ def _flags(
         part[: len(values)] = values[: len(part)]
         if len(values) != len(part):
             what = "the others count as showing the target" if len(values) < len(part) else "the rest is cut"
-            notes.append(f"{path}: {len(values)} flags for {len(part)} frames; {what}")
+            notes.append(f"{path}: {counted(len(values), 'flag')} for {counted(len(part), 'frame')}; {what}")
     return flags
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from configs.nearest import did_you_mean
+from configs.terminal import counted
 from evaluation.boxes.forms import WRITTEN, XYWH, as_xywh, other_form
 from evaluation.boxes.ragged import BoxResults, BoxTruth
 from evaluation.layouts.faults import Faults
@@ -74,7 +75,7 @@ def _wrong_lines(path: str, wrong: list[tuple[int, str]], faults: Faults) -> Non
     """One line for the first of a file's wrong lines, with how many more there are."""
     if wrong:
         line, reason = wrong[0]
-        more = f" (and {len(wrong) - 1} more lines)" if len(wrong) > 1 else ""
+        more = f" (and {counted(len(wrong) - 1, 'more line')})" if len(wrong) > 1 else ""
         faults.add(f"{path}: line {line} {reason}{more}", "write x,y,w,h there, or give missing=count")
 
 
@@ -82,9 +83,13 @@ def _lengths(paths: list[str], tables: Tables, truth: BoxTruth, faults: Faults) 
     for number in np.flatnonzero((tables.counts != truth.lengths) & ~tables.missing):
         count, length = int(tables.counts[number]), int(truth.lengths[number])
         if count > length:
-            faults.notes.append(f"{paths[number]}: {count} lines for {length} frames; the rest is cut")
+            faults.notes.append(
+                f"{paths[number]}: {counted(count, 'line')} for {counted(length, 'frame')}; the rest is cut"
+            )
         elif count or number not in tables.wrong:
-            faults.add(f"{paths[number]}: ends at line {count}, the truth has {length} frames", AGAIN)
+            faults.add(
+                f"{paths[number]}: ends at line {count}, the truth has {counted(length, 'frame')}", AGAIN
+            )
 
 
 def _placed(tables: Tables, truth: BoxTruth) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +121,7 @@ def _odd_boxes(
     if len(odd):
         number = int(np.searchsorted(truth.starts, odd[0], side="right")) - 1
         line = int(odd[0] - truth.starts[number]) + 1
-        told = f"{len(odd)} boxes of this tracker have NaN, infinity or negative sides"
+        told = f"{counted(len(odd), 'box')} of this tracker with NaN, infinity or negative sides"
         faults.notes.append(f"{paths[number]}: line {line}: {told}; they count as the formula says")
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import inside
 from data_prep.geometry import Size
 from data_prep.readers.entry import Entry
@@ -59,7 +60,11 @@ def lacks_of(root: Path, row: Row, names: list[str]) -> list[str]:
     lines = folder.with_name(f"{folder.name}.txt")
     if lines.is_file():
         count = len(read_lines(lines))
-        return [f"{lines}: {count} lines for {len(names)} frames"] if count < len(names) else []
+        return (
+            [f"{lines}: {counted(count, 'line')} for {counted(len(names), 'frame')}"]
+            if count < len(names)
+            else []
+        )
     if not folder.is_dir():
         return [f"{folder}: no such result, nor {lines.name}"]
     there = {path.name for path in folder.iterdir()}

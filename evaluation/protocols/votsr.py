@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import is_shape
 from data_prep.votsr.results import EXPERIMENT, read_lines, result_path
@@ -101,7 +102,11 @@ def _read_results(
                 path = result_path(workspace.root, name, sequence.name, prompt)
                 lines = read_lines(path) if path.is_file() else None
                 wanted, count = len(sequence.frames), -1 if lines is None else len(lines)
-                fault = "no such result" if lines is None else f"{count} lines for {wanted} frames"
+                fault = (
+                    "no such result"
+                    if lines is None
+                    else f"{counted(count, 'line')} for {counted(wanted, 'frame')}"
+                )
                 if count != wanted:
                     (lacks if count < wanted else too_long)[name].append(f"{path}: {fault}")
                 rows.append(Result(str(path), lines[:wanted] if lines and count >= wanted else None))

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from configs.terminal import counted
 from evaluation.report.compare import Comparison, signed
 from evaluation.report.styles import BETTER, WORSE, label
 
@@ -57,5 +58,5 @@ def _bars(axes: Axes, comparison: Comparison, colours: np.ndarray) -> None:
     if not np.isnan(comparison.low):
         axes.axhspan(comparison.low, comparison.high, color="#bbbbbb", alpha=0.6, zorder=0.5)
     axes.axhline(comparison.mean, color="#444444", linewidth=1.0, linestyle="--")
-    axes.set_xlabel(f"{count} sequences, sorted by difference")
+    axes.set_xlabel(f"{counted(count, 'sequence')}, sorted by difference")
     axes.set_ylabel(f"difference ({comparison.unit})")

@@ -10,6 +10,7 @@ import torch
 
 from configs.app import FOLDER
 from configs.errors import UserError
+from configs.terminal import counted
 from models.config import GrounderConfig
 from train.launch.config import LaunchSettings
 from train.launch.nodes import launched, place_of
@@ -60,7 +61,8 @@ def processes_of(settings: LaunchSettings, device: torch.device) -> int:
     gpus = torch.cuda.device_count()
     if settings.processes > gpus:
         raise UserError(
-            f"launch.processes={settings.processes}: this node has {gpus} GPUs; take at most as many"
+            f"launch.processes={settings.processes}: this node has {counted(gpus, 'GPU')}; "
+            "take at most as many"
         )
     if device.index is not None and settings.processes > 1:
         raise UserError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from configs.terminal import counted
 from data_prep.geometry import iou
 from data_prep.sampling.lines import PairPlan
 from models.grounder import Answer, Grounder
@@ -30,7 +31,7 @@ class Judgement:
         absent = "-" if self.absent_recall is None else f"{self.absent_recall:.3f}"
         return (
             f"IoU {self.iou:.3f}  success@0.5 {self.success:.3f}  visible {self.visible_accuracy:.3f}  "
-            f"absent recall {absent}  unread {self.unread:.3f}  ({self.pairs} pairs)"
+            f"absent recall {absent}  unread {self.unread:.3f}  ({counted(self.pairs, 'pair')})"
         )
 
 
