@@ -21,7 +21,7 @@ def video_plan(settings: InferSettings, out: Path) -> RunPlan:
     prompt. One of which only a part can be read is tracked as far as that goes, and the exit status is 1.
     """
     assert settings.video is not None
-    masks = out / "masks"
+    masks, prompts = out / "masks", prompts_of(settings)  # told before the video is decoded
     video = open_video(Path(settings.video), settings.first, settings.last)
     box_xyxy = _inside(box_of(settings), video.frames.size)
 
@@ -32,7 +32,7 @@ def video_plan(settings: InferSettings, out: Path) -> RunPlan:
         return MaskStore(session, path_of, box_xyxy)
 
     return RunPlan(
-        [Sequence(video.name, video.frames, prompts_of(settings), video.fps)],
+        [Sequence(video.name, video.frames, prompts, video.fps)],
         masks,
         open_store,
         identity={"first": settings.first, "last": settings.last, "box": box_xyxy and list(box_xyxy)},
