@@ -1,0 +1,158 @@
+"""What must hold after commands ran on edited files. Each function yields a line for every fault it sees."""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from benchmarks.fuzz_judges import Meaning, fits
+from benchmarks.fuzz_outcomes import Outcome
+from benchmarks.fuzz_worker import Ended
+
+UNCAUGHT = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt)\b(?=:|$)", re.MULTILINE)
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+TOLD = re.compile(
+    r"\b(warning|note|left out|failed|broken|doubtful|missing|cannot|unfinished|not in|spoilt|without)\b",
+    re.I,
+)
+REFUSED = re.compile(r"^(error: |failed: |warning: |.*\b[1-9]\d* broken\b|not packed)", re.MULTILINE)
+NUMBER = re.compile(r"\d+(?:[.:]\d+)*")
+STATUSES = (0, 1, 2)
+Held = dict[str, tuple[int, int, int, str]]  # of a path: mode, size, time, and what a link leads to
+
+
+def held_in(root: Path) -> Held:
+    """Everything below a folder, links not followed."""
+    found: Held = {}
+    for folder, names, others in os.walk(root):
+        for name in (*names, *others):
+            path = os.path.join(folder, name)  # noqa: PTH118
+            state = os.lstat(path)
+            whole = (state.st_size, state.st_mtime_ns) if not stat.S_ISDIR(state.st_mode) else (0, 0)
+            link = os.readlink(path) if stat.S_ISLNK(state.st_mode) else ""  # noqa: PTH115
+            found[os.path.relpath(path, root)] = (state.st_mode, *whole, link)
+    return found
+
+
+def ended_well(ended: Ended) -> Iterator[str]:
+    """No hang, no signal, no uncaught exception, a status that is documented, an error in one line."""
+    if ended.late:
+        yield f"did not end within {ended.seconds:.0f} s"
+    elif ended.signal:
+        yield f"ended by signal {ended.signal}"
+    error, output = _text(ended.stderr), _text(ended.stdout)
+    for text in (error, output):
+        if "Traceback (most recent call last)" in text:
+            yield "a traceback"
+        elif found := UNCAUGHT.search(text):
+            yield f"an exception's name begins a line: {found[0]}"
+    if not ended.late and not ended.signal and ended.status not in STATUSES:
+        yield f"exit status {ended.status}"
+    if ended.status in (1, 2) and not REFUSED.search(f"{error}\n{output}"):
+        yield f"exit status {ended.status} without a line that says why"
+    yield from _one_line(error)
+
+
+def _one_line(error: str) -> Iterator[str]:
+    """Nothing follows an error on stderr but other errors."""
+    lines = error.splitlines()
+    first = next((number for number, line in enumerate(lines) if line.startswith("error: ")), len(lines))
+    for line in lines[first:]:
+        if line and not line.startswith(("error: ", "note: ", "warning: ")):
+            yield f"an error of more than one line, the next is {line[:80]!r}"
+            return
+
+
+def said_plainly(ended: Ended) -> Iterator[str]:
+    """UTF-8 without control characters, and no line that fills a terminal."""
+    for name, content in (("stdout", ended.stdout), ("stderr", ended.stderr)):
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            yield f"{name} is not UTF-8"
+            continue
+        if found := CONTROL.search(text):
+            around = text[max(0, found.start() - 30) : found.end() + 30]
+            yield f"{name} holds a control character: {around!r}"
+        if longest := max(map(len, text.splitlines()), default=0) // 5000:
+            yield f"{name} holds a line of more than {longest * 5000} letters"
+
+
+def nothing_else_written(before: Held, after: Held, written: tuple[str, ...]) -> Iterator[str]:
+    """Nothing is new, changed or gone but what `written` (patterns) allows; no unfinished file is left."""
+    for path in sorted(before.keys() | after.keys()):
+        if ".part-" in path and path not in before:
+            yield f"left unfinished: {path!r}"
+        elif before.get(path) != after.get(path) and not any(fnmatch(path, pattern) for pattern in written):
+            done = "changed" if path in before and path in after else "new" if path in after else "gone"
+            yield f"{done} outside of what is written: {path!r}"
+
+
+def whole_json(root: Path) -> Iterator[str]:
+    """JSON files are JSON as others read it."""
+    for path in sorted(root.rglob("*.json")):
+        try:
+            json.loads(path.read_text(), parse_constant=_no_constant)
+        except (OSError, ValueError) as fault:
+            yield f"{path.relative_to(root)} is no JSON: {fault}"
+
+
+def whole_lines(root: Path) -> Iterator[str]:
+    """Result files that were written are a mask a line."""
+    for path in sorted((*root.glob("out/masks/*.txt"), *root.glob("input/*/results/new/baseline/*/*.txt"))):
+        lines = path.read_bytes().split(b"\n")
+        if lines[-1] != b"" or len(lines) == 1 or not all(map(fits, lines[:-1])):
+            yield f"{path.relative_to(root)} is no whole result"
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The outcome of a run on edited files beside that of the same run without the edit.
+
+    `meaning` is that of the worst edit; `parts` are those that were edited, None where it may concern all.
+    """
+
+    plain: Outcome
+    found: Outcome
+    meaning: Meaning
+    parts: frozenset[str] | None
+    told: bool
+
+
+def nothing_wrong(compared: Compared) -> Iterator[str]:
+    """Results as they would be without the edit, or a word about it; other parts as if nothing were."""
+    for name, value in compared.plain.items():
+        if compared.parts is not None and name.partition("/")[0] not in compared.parts:
+            if name not in compared.found:
+                yield f"{name}: a result is lost by an edit elsewhere"
+            elif compared.found[name] != value:
+                yield f"{name}: another result by an edit elsewhere"
+    differing = [name for name, value in compared.plain.items() if compared.found.get(name) != value]
+    if compared.told or compared.meaning is Meaning.OTHER or not differing:
+        return
+    yield f"without a word, results differ ({compared.meaning.value} meaning): {', '.join(differing[:3])}"
+
+
+def is_told(ended: Ended, plain: Ended) -> bool:
+    """Whether a run says something of faults that the same run without the edit does not say."""
+    if ended.status != 0:
+        return True
+    known = _tellings(plain)
+    return any(line not in known for line in _tellings(ended))
+
+
+def _tellings(ended: Ended) -> set[str]:
+    lines = f"{_text(ended.stdout)}\n{_text(ended.stderr)}".splitlines()
+    return {NUMBER.sub("#", line) if "|" in line else line for line in lines if TOLD.search(line)}
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")

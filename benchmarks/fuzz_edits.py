@@ -1,0 +1,215 @@
+"""One random edit of a folder of files: bytes flipped, lines cut, values exchanged, names mangled.
+
+`edit_folder` draws files and operations from one generator, so the same seed changes the same folder in the
+same way. Operations on lines and on JSON are drawn for files that hold such; any other file is bytes.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from benchmarks.fuzz_tensors import TENSORS
+from benchmarks.fuzz_texts import JSON, LINES
+
+RAW = (
+    *(b"\x1b[31m", b"\x1b]0;title\x07", b"\x00", b"\r", b"\xff\xfe", b"\xef\xbb\xbf", b"\xe2\x80\xae"),
+    b"\x9b1m",
+)
+NAMES = (
+    *("\x1b[31mred", "new\nline", "täü\u0308\u4e2d", " ", "-rf", "a" * 200, "con.", "..x", "b\udce9", "a;b"),
+    *("=1+1", "%d", "{x}", "$(touch x)", "'q'\"", "\u202egnp"),
+)
+TEXTS = {".txt", ".json", ".ini", ".yaml", ".jsonl", ".md5", ".jinja", "", ".csv", ".md"}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What was done, to which files (as paths from the folder)."""
+
+    operation: str
+    files: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.operation} {' and '.join(self.files)}"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The file that an operation is to change, in `root`; links may lead to `outside`."""
+
+    rng: Random
+    root: Path
+    path: Path
+    other: Path  # of the same kind, or the same
+    outside: Path
+
+
+Operation = Callable[[Chosen], None]
+
+
+def edit_folder(rng: Random, root: Path, files: Sequence[Path], outside: Path) -> list[Edit]:
+    """Change one of `files` below `root`, at times up to three; what was done.
+
+    `outside` is a folder that edits lead out to; it is made where it is needed.
+    """
+    done = []
+    for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
+        there = [path for path in files if path.is_file() and not path.is_symlink()]
+        if not there:
+            break
+        path = rng.choice(there)
+        operation = rng.choice(_operations(path))
+        others = [other for other in there if other != path and other.suffix == path.suffix]
+        other = rng.choice(others or [path])
+        OPERATIONS[operation](Chosen(rng, root, path, other, outside))
+        touched = [path, *([other] if operation == "swap" else [])]
+        done.append(Edit(operation, tuple(str(each.relative_to(root)) for each in touched)))
+    return done
+
+
+def _operations(path: Path) -> list[str]:
+    """Names of the operations that suit a file, the telling ones more often."""
+    kinds = [*BYTES, *PLACES]
+    if path.suffix == ".json":
+        kinds += 4 * list(JSON)
+    if path.suffix in TEXTS:
+        kinds += 3 * list(LINES)
+    if path.suffix == ".safetensors":
+        kinds += 4 * list(TENSORS)
+    return kinds
+
+
+def _flip_bytes(chosen: Chosen) -> None:
+    content = bytearray(chosen.path.read_bytes())
+    for _ in range(chosen.rng.randint(1, 8) if content else 0):
+        content[chosen.rng.randrange(len(content))] = chosen.rng.randrange(256)
+    chosen.path.write_bytes(content)
+
+
+def _flip_head(chosen: Chosen) -> None:
+    """Headers are where sizes and offsets stand."""
+    content = bytearray(chosen.path.read_bytes())
+    for _ in range(chosen.rng.randint(1, 4) if content else 0):
+        content[chosen.rng.randrange(min(len(content), 64))] = chosen.rng.choice((0, 1, 0x7F, 0x80, 0xFF))
+    chosen.path.write_bytes(content)
+
+
+def _cut_tail(chosen: Chosen) -> None:
+    size = chosen.path.stat().st_size
+    os.truncate(chosen.path, chosen.rng.randrange(size) if size else 0)
+
+
+def _cut_end(chosen: Chosen) -> None:
+    os.truncate(chosen.path, max(0, chosen.path.stat().st_size - chosen.rng.randint(1, 40)))
+
+
+def _cut_middle(chosen: Chosen) -> None:
+    content = chosen.path.read_bytes()
+    first, last = sorted(chosen.rng.randrange(len(content) + 1) for _ in range(2))
+    chosen.path.write_bytes(content[:first] + content[last:])
+
+
+def _empty(chosen: Chosen) -> None:
+    chosen.path.write_bytes(b"")
+
+
+def _zeros(chosen: Chosen) -> None:
+    """As a disk leaves a file whose data were never written."""
+    chosen.path.write_bytes(bytes(chosen.path.stat().st_size))
+
+
+def _insert(chosen: Chosen) -> None:
+    content, what = chosen.path.read_bytes(), chosen.rng.choice(RAW)
+    at = chosen.rng.randrange(len(content) + 1)
+    chosen.path.write_bytes(content[:at] + what + content[at:])
+
+
+def _append(chosen: Chosen) -> None:
+    chosen.path.write_bytes(chosen.path.read_bytes() + chosen.rng.randbytes(chosen.rng.randint(1, 300)))
+
+
+def _remove(chosen: Chosen) -> None:
+    chosen.path.unlink()
+
+
+def _folder(chosen: Chosen) -> None:
+    chosen.path.unlink()
+    chosen.path.mkdir()
+
+
+def _link_outside(chosen: Chosen) -> None:
+    """The same content, but elsewhere: what writes here must not write there."""
+    chosen.outside.mkdir(exist_ok=True)
+    target = chosen.outside / f"linked{chosen.path.suffix}"
+    shutil.move(chosen.path, target)
+    chosen.path.symlink_to(target)
+
+
+def _link_nowhere(chosen: Chosen) -> None:
+    chosen.path.unlink()
+    chosen.path.symlink_to(chosen.outside / "nothing")
+
+
+def _link_loop(chosen: Chosen) -> None:
+    chosen.path.unlink()
+    chosen.path.symlink_to(chosen.path.name)
+
+
+def _rename(chosen: Chosen) -> None:
+    name = chosen.rng.choice(NAMES)
+    keep = chosen.path.suffix if chosen.rng.random() < 0.7 else ""
+    chosen.path.rename(chosen.path.with_name(f"{name}{keep}"))
+
+
+def _rename_folder(chosen: Chosen) -> None:
+    """The folder that a file lies in, or the file where that is the root."""
+    if chosen.path.parent == chosen.root:
+        return _rename(chosen)
+    chosen.path.parent.rename(chosen.path.parent.with_name(chosen.rng.choice(NAMES)))
+    return None
+
+
+def _locked(chosen: Chosen) -> None:
+    chosen.path.chmod(0)
+
+
+def _swap(chosen: Chosen) -> None:
+    one, other = chosen.path.read_bytes(), chosen.other.read_bytes()
+    chosen.path.write_bytes(other)
+    chosen.other.write_bytes(one)
+
+
+def _on_file(change: Callable[[Random, Path], None]) -> Operation:
+    return lambda chosen: change(chosen.rng, chosen.path)
+
+
+BYTES: dict[str, Operation] = {
+    "flip bytes of": _flip_bytes,
+    "flip the head of": _flip_head,
+    "cut the tail of": _cut_tail,
+    "cut the end of": _cut_end,
+    "cut the middle of": _cut_middle,
+    "empty": _empty,
+    "fill with zeros": _zeros,
+    "insert into": _insert,
+    "append to": _append,
+    "swap": _swap,
+}
+PLACES: dict[str, Operation] = {
+    "remove": _remove,
+    "replace by a folder": _folder,
+    "link to outside": _link_outside,
+    "link to nowhere": _link_nowhere,
+    "link to itself": _link_loop,
+    "rename": _rename,
+    "rename the folder of": _rename_folder,
+    "lock": _locked,
+}
+OPERATIONS: dict[str, Operation] = {
+    **BYTES,
+    **PLACES,
+    **{name: _on_file(change) for name, change in {**LINES, **JSON, **TENSORS}.items()},
+}

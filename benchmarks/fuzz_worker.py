@@ -1,0 +1,197 @@
+"""Commands run in a process of their own, forked from one that has imported everything, within limits."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from io import FileIO, TextIOWrapper
+from pathlib import Path
+from types import SimpleNamespace
+
+from huggingface_hub import constants
+
+from configs.app import run_command
+from data_prep.votsr import toolkit
+
+MEMORY = 6 << 30  # bytes beyond what the parent has mapped
+FILE_SIZE = 256 << 20
+KILLED = -9  # status of what ran past its time
+PACKAGES = ("infer", "evaluation", "data_prep", "train")
+IMPORTED = (
+    *("infer.run", "evaluation.protocols.registry", "evaluation.report.write", "evaluation.report.ablation"),
+    *("train.checkpoint_info", "train.merging", "train.launch.plan", "train.sft.engine"),
+    *("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace"),
+    *("data_prep.check.run", "data_prep.look.plots", "data_prep.exchange.export", "data_prep.unpack.run"),
+)
+Command = tuple[str, tuple[str, ...]]  # name of the package and its arguments
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How commands ended: their exit statuses, as many as ran, and what they said."""
+
+    statuses: tuple[int, ...]
+    stdout: bytes
+    stderr: bytes
+    signal: int  # that ended the process, or 0
+    late: bool
+    seconds: float
+
+    @property
+    def status(self) -> int:
+        """The worst exit status."""
+        return max(self.statuses, default=-1)
+
+
+def import_all() -> None:
+    """Import what the commands import, once for all processes that are forked later."""
+    for name in (*IMPORTED, *(f"{package}.__main__" for package in PACKAGES)):
+        import_module(name)
+
+
+def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float) -> Ended:
+    """Run commands one after the other in a forked process that may take `limit` seconds.
+
+    `log` is a folder of this process for what they say. They find no terminal, no network's hub and an empty
+    TMPDIR, `cwd`'s sibling `tmp`; they may map `MEMORY` bytes and write files of `FILE_SIZE`.
+    """
+    log.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _as_command(lambda: _in_turn(commands, log), cwd, log)
+    ended, late = _wait(child, started + limit)
+    told = log / "statuses"
+    return Ended(
+        tuple(map(int, told.read_text().split())) if told.is_file() else (),
+        (log / "stdout").read_bytes(),
+        (log / "stderr").read_bytes(),
+        os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0,
+        late,
+        time.monotonic() - started,
+    )
+
+
+def _wait(child: int, deadline: float) -> tuple[int, bool]:
+    """The wait status of a process and its descendants' end; whether they had to be ended."""
+    late, pause = False, 0.002
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        if late := time.monotonic() > deadline:
+            _end_group(child)
+            _, status = os.waitpid(child, 0)
+            break
+        time.sleep(pause)
+        pause = min(0.05, pause * 1.5)
+    _end_group(child)
+    return status, late
+
+
+def _end_group(child: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+
+
+def _in_turn(commands: Sequence[Command], log: Path) -> None:
+    with (log / "statuses").open("w") as statuses:
+        for package, arguments in commands:
+            module = import_module(f"{package}.__main__")
+            refuse = getattr(module, "refuse", None)
+            status = run_command(package, module.main, "", list(arguments), refuse=refuse)
+            print(status, file=statuses, flush=True)
+            sys.stdout.flush()
+
+
+def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
+    """Turn this process into one as a shell starts it, do the work, and end."""
+    code = 70
+    try:
+        os.setsid()
+        _redirect(log)
+        os.chdir(cwd)
+        os.environ["TMPDIR"] = str(cwd.parent / "tmp")
+        _limit()
+        constants.HF_HUB_OFFLINE = True
+        setattr(toolkit, "subprocess", _ForkedToolkit)  # noqa: B010  # mypy takes modules for constants
+        work()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+
+def _redirect(log: Path) -> None:
+    """No input; output into files, by Python's streams as by those of libraries."""
+    for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, log / "stdout", 0), (2, log / "stderr", 0)):
+        handle = os.open(name, flags or os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+        os.dup2(handle, number)
+        os.close(handle)
+    sys.stdin = open(0)  # noqa: SIM115
+    sys.stdout = TextIOWrapper(FileIO(1, "w"), "utf-8", "strict", line_buffering=True)
+    sys.stderr = TextIOWrapper(FileIO(2, "w"), "utf-8", "backslashreplace", line_buffering=True)
+
+
+def _limit() -> None:
+    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+class _ForkedToolkit(SimpleNamespace):
+    """Stands for `subprocess` where the VOT toolkit is started: forks, and so need not import it anew."""
+
+    DEVNULL, PIPE, STDOUT = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
+
+    @staticmethod
+    def run(command: Sequence[str], cwd: Path, env: dict[str, str], **more: object) -> object:  # noqa: ARG004
+        """What `python -m vot` would do and say."""
+        with tempfile.TemporaryFile() as said:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            child = os.fork()
+            if child == 0:
+                _as_toolkit(list(command[command.index("vot") :]), cwd, env, said.fileno())
+            _, status = os.waitpid(child, 0)
+            said.seek(0)
+            text = said.read().decode("utf-8", "replace")
+        return SimpleNamespace(stdout=text, returncode=os.waitstatus_to_exitcode(status))
+
+
+def _as_toolkit(argv: list[str], cwd: Path, env: dict[str, str], output: int) -> None:
+    code = 1
+    try:
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(env)
+        sys.argv = argv
+        import_module("vot.utilities.cli").main()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
