@@ -127,7 +127,7 @@ def _on_json(change: Callable[[Random, Any, Any], None]) -> Operation:
     return lambda rng, path: _json(rng, path, change)
 
 
-def _deep(rng: Random, path: Path) -> None:
+def _deep(rng: Random, path: Path) -> None:  # noqa: ARG001
     path.write_text("[" * 100_000)
 
 

@@ -1,5 +1,6 @@
 """Commands run in a process of their own, forked from one that has imported everything, within limits."""
 
+import faulthandler
 import os
 import resource
 import signal
@@ -119,6 +120,7 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
     code = 70
     try:
         os.setsid()
+        faulthandler.disable()
         _redirect(log)
         os.chdir(cwd)
         os.environ["TMPDIR"] = str(cwd.parent / "tmp")

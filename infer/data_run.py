@@ -1,6 +1,7 @@
 """Tracking a split of a data set: boxes as the benchmarks' tools read them, and masks beside them."""
 
 import dataclasses
+import re
 from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from data_prep.geometry import Box, clamp, xywh_to_xyxy, xyxy_to_xywh
 from data_prep.index.build import index_path
 from data_prep.index.store import Index
 from data_prep.sequence import PRESENT, Sequence
-from data_prep.votsr.results import read_lines, write_result
+from data_prep.votsr.results import read_lines, read_written, write_result
 from infer.baselines import empty_track
 from infer.config import InferSettings
 from infer.requests import StartTrack
@@ -28,6 +29,7 @@ from infer.track_records import ResultFiles
 from infer.track_store import UNNAMED
 
 NO_BOX = "0,0,0,0"  # the target is absent: a box without area, which no protocol takes for a place
+BOX = re.compile(r"0,0,0,0|-?\d+\.\d\d(,-?\d+\.\d\d){3}")  # a line as this module writes it
 MASKS = "masks"
 
 
@@ -77,13 +79,15 @@ class DataStore:
         """See `TrackStore`: the words and when they hold, and the first box where it is told."""
         return sequence.prompts, sequence.spans, true_box(sequence) if self.first_box else None
 
-    def absent(self, sequence: Sequence, prompt: str) -> int | None:  # noqa: ARG002
-        """See `TrackStore`. Boxes are written last: where they are whole, the masks are."""
-        path = self._path(sequence)
-        if not path.is_file():
+    def absent(self, sequence: Sequence, prompt: str) -> int | None:
+        """See `TrackStore`; boxes and masks must both be whole."""
+        files = self.files(sequence, prompt)
+        if not files.main.is_file():
             return None
         try:
-            return read_lines(path, len(sequence.frames)).count(NO_BOX)
+            lines = read_lines(files.main, len(sequence.frames))
+            read_written(files.masks, len(sequence.frames))
+            return lines.count(NO_BOX) if all(map(BOX.fullmatch, lines)) else None
         except UserError:
             return None
 

@@ -11,7 +11,7 @@ from configs.errors import UserError
 from data_prep.geometry import Box
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import ABSENT
-from data_prep.votsr.results import read_lines, write_result
+from data_prep.votsr.results import read_written, write_result
 from infer.requests import StartTrack
 from infer.session import Session
 from infer.track_lines import TrackLines
@@ -80,7 +80,7 @@ class MaskStore:
         if not path.is_file():
             return None
         try:
-            return read_lines(path, len(sequence.frames)).count(ABSENT)
+            return read_written(path, len(sequence.frames)).count(ABSENT)
         except UserError:
             return None
 

@@ -120,6 +120,9 @@ def test_a_run_goes_on_and_ends_with_the_same_bytes(settings: InferSettings, tmp
     (folder / "dog.txt").write_text("1,2,3,4\n")  # as a run that was killed never leaves it
     status, summary = run(settings)
     assert (status, summary["track_frames"]) == (0, 6) and written(tmp_path) == before
+    for name, broken in (("cup.txt", "1.00,2.00,nan,4.00\n" * 3), ("masks/dog.txt", "m1,2,3,4,5\n" * 3)):
+        (folder / name).write_text(broken)
+        assert run(settings)[1]["track_frames"] == 3 and written(tmp_path) == before
     assert run(settings)[1]["track_frames"] == 0
     said = [cup, dataclasses.replace(dog, prompts=("the cat",))]
     about = About("tnllt", "test", str(tmp_path / "data"), "of files with other times", len(said))

@@ -137,6 +137,18 @@ def test_a_sequence_whose_frames_were_exchanged_is_tracked_again_and_no_other(
     assert status == 0 and summary["track_frames"] == 0 and not summary["warnings"]
 
 
+@pytest.mark.parametrize("line", ["m1,2,3,4,5", "9", "1,2,3,4", "nan"])
+def test_a_result_with_a_broken_line_is_tracked_again(
+    settings: InferSettings, tmp_path: Path, line: str
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings)
+    first = results(root)
+    result_path(root, ID, "ball", PROMPTS[0]).write_text(f"0\n0\n{line}\n0\n")
+    status, summary = run(settings)
+    assert status == 0 and results(root) == first and summary["track_frames"] == 4
+
+
 def test_results_of_another_run_are_refused_unless_overwritten(
     settings: InferSettings, tmp_path: Path
 ) -> None:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from configs.errors import UserError
-from data_prep.votsr.results import prompt_hash, read_result, result_path, write_result
+from data_prep.votsr.regions import encode_mask
+from data_prep.votsr.results import prompt_hash, read_result, read_written, result_path, write_result
 from data_prep.votsr.trackers_ini import check_tracker_id, ensure_tracker
 from data_prep.votsr.write import write_sequence
 from tests.votsr_miniature import SIZE, TRACKER
@@ -39,6 +41,17 @@ def test_a_result_has_a_line_a_frame(tmp_path):
         read_result(tmp_path / "other.txt", SIZE, 3)
     path.write_bytes(b"0\r\n0\r\n")
     assert read_result(path, SIZE, 2) == [None, None]
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_written_result_is_whole_to_its_last_run(tmp_path, cut):
+    path = tmp_path / "r.txt"
+    lines = ["0", encode_mask(np.eye(12, dtype=bool))]
+    write_result(path, lines, 2)
+    assert read_written(path, 2) == lines
+    path.write_bytes(path.read_bytes()[: -1 - cut])
+    with pytest.raises(UserError, match="track this prompt again"):
+        read_written(path, 2)
 
 
 def test_a_failing_disk_leaves_the_old_file(tmp_path, monkeypatch):

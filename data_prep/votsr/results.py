@@ -13,7 +13,7 @@ from configs.errors import UserError
 from configs.terminal import counted
 from data_prep.files import inside, open_regular, write_whole
 from data_prep.geometry import Size
-from data_prep.votsr.regions import decode_mask
+from data_prep.votsr.regions import ABSENT, decode_mask, read_runs
 
 LONGEST_LINE = 16 << 20  # letters: the runs of the worst mask of eight megapixels
 MOST_LINES = 10**7  # frames: four days of video
@@ -71,6 +71,25 @@ def _lines(text: TextIO, path: Path) -> Iterator[str]:
             raise UserError(f"{path}:{number}: the line is {told}; track this prompt again")
         if line.endswith("\n") or not line.isspace():
             yield line.strip()
+
+
+def read_written(path: Path, num_frames: int) -> list[str]:
+    """The lines of a result that `write_result` wrote.
+
+    Raises UserError as `read_lines` does, and where a line is none that `encode_mask` gives: the runs of a
+    mask always fill its window, so a line that was cut is seen.
+    """
+    lines = read_lines(path, num_frames)
+    for number, line in enumerate(lines, 1):
+        if line == ABSENT:
+            continue
+        try:
+            runs = read_runs(line)
+        except ValueError as fault:
+            raise UserError(f"{path}:{number}: {fault}; track this prompt again") from None
+        if runs is None or runs.lengths.sum() != runs.width * runs.height:
+            raise UserError(f"{path}:{number}: no whole mask; track this prompt again")
+    return lines
 
 
 def read_result(path: Path, size: Size, num_frames: int | None = None) -> list[np.ndarray | None]:
