@@ -89,7 +89,7 @@ class Fuzzer:
         """Do the edit of a seed."""
         rng, target = random.Random(seed), target_of(seed)
         plain, outcome = self.plain(target)
-        place = self._place(f"edit-{seed}", target)
+        place = self._place(target)
         before = _contents(target, place)
         edits = edit_folder(rng, place.input, [place.input / path for path in before], place.root / "outside")
         held, shared = held_in(place.root), held_in(self.inputs.root)
@@ -110,7 +110,7 @@ class Fuzzer:
 
     def _plain(self, target: Target) -> tuple[Ended, Outcome]:
         """What comes of a target that is not edited: no fault, and an outcome."""
-        place = self._place("plain", target)
+        place = self._place(target)
         held = held_in(place.root)
         ended = self._ended(target, place)
         faults = [*ended_well(ended), *said_plainly(ended), *_only_allowed(target, held, held_in(place.root))]
@@ -120,8 +120,9 @@ class Fuzzer:
         shutil.rmtree(place.root)
         return ended, outcome
 
-    def _place(self, name: str, target: Target) -> Place:
-        place = Place(self.root / name, self.inputs)
+    def _place(self, target: Target) -> Place:
+        """The same folder each time, since what commands say and write names it."""
+        place = Place(self.root / "edit", self.inputs)
         for folder in ("cwd", "tmp"):
             (place.root / folder).mkdir(parents=True)
         for source in target.sources:

@@ -218,7 +218,7 @@ TARGETS = (
         sources=("archive",),
         edited=(("archive/*", judges.whole),),
         commands=commands.unpacked,
-        outcome=lambda place: files(place.out / "data", "**/*"),
+        outcome=lambda place: files(place.out / "data", "demo-001/**/*"),
     ),
     Target(
         name="records",

@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from io import FileIO, TextIOWrapper
 from pathlib import Path
-from types import SimpleNamespace
+from pkgutil import walk_packages
+from types import ModuleType, SimpleNamespace
 
 from huggingface_hub import constants
 
@@ -25,13 +26,10 @@ from data_prep.votsr import toolkit
 MEMORY = 6 << 30  # bytes beyond what the parent has mapped
 FILE_SIZE = 256 << 20
 KILLED = -9  # status of what ran past its time
-PACKAGES = ("infer", "evaluation", "data_prep", "train")
-IMPORTED = (
-    *("infer.run", "evaluation.protocols.registry", "evaluation.report.write", "evaluation.report.ablation"),
-    *("train.checkpoint_info", "train.merging", "train.launch.plan", "train.sft.engine"),
-    *("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace"),
-    *("data_prep.check.run", "data_prep.look.plots", "data_prep.exchange.export", "data_prep.unpack.run"),
-)
+COMMANDS = ("infer", "evaluation", "data_prep", "train")
+PACKAGES = ("configs", "models", *COMMANDS)
+TOOLKIT = ("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace")
+UNUSED = ("train.sft.zero",)  # needs deepspeed, which takes long
 Command = tuple[str, tuple[str, ...]]  # name of the package and its arguments
 
 
@@ -54,8 +52,15 @@ class Ended:
 
 def import_all() -> None:
     """Import what the commands import, once for all processes that are forked later."""
-    for name in (*IMPORTED, *(f"{package}.__main__" for package in PACKAGES)):
+    found = [module for package in PACKAGES for module in _modules(import_module(package))]
+    for name in (*found, *TOOLKIT):
         import_module(name)
+
+
+def _modules(package: ModuleType) -> Iterator[str]:
+    for module in walk_packages(package.__path__, f"{package.__name__}."):
+        if module.name not in UNUSED:
+            yield module.name
 
 
 def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float) -> Ended:

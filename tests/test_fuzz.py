@@ -29,7 +29,7 @@ from benchmarks.fuzz_checks import (
 from benchmarks.fuzz_edits import OPERATIONS, Chosen, edit_folder
 from benchmarks.fuzz_judges import Meaning
 from benchmarks.fuzz_targets import KINDS, SHARES, TARGETS, target_of
-from benchmarks.fuzz_worker import Ended, run_commands
+from benchmarks.fuzz_worker import Ended, import_all, run_commands
 
 SEEDS = {
     "a workspace": (7, 9, 17),
@@ -275,6 +275,7 @@ def test_a_worker_is_limited_and_leaves_no_process(tmp_path: Path, monkeypatch: 
 
 @pytest.fixture(scope="module")
 def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Fuzzer:
+    import_all()
     return Fuzzer(tmp_path_factory.mktemp("fuzz") / "root")
 
 
