@@ -114,8 +114,8 @@ def _in_turn(commands: Sequence[Command], log: Path) -> None:
     with (log / "statuses").open("w") as statuses:
         for package, arguments in commands:
             module = import_module(f"{package}.__main__")
-            refuse = getattr(module, "refuse", None)
-            status = run_command(package, module.main, "", list(arguments), refuse=refuse)
+            hold = getattr(module, "hold", None)
+            status = run_command(package, module.main, "", list(arguments), hold=hold)
             print(status, file=statuses, flush=True)
             sys.stdout.flush()
 
