@@ -10,8 +10,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from io import FileIO, TextIOWrapper
 from pathlib import Path
@@ -19,8 +20,12 @@ from pkgutil import walk_packages
 from types import ModuleType, SimpleNamespace
 
 from huggingface_hub import constants
+from hydra.types import RunMode
+from omegaconf import DictConfig, flag_override
 
-from configs.app import run_command
+from configs import app
+from configs.command_line import read_command_line
+from configs.compose import check, composer
 from data_prep.votsr import toolkit
 
 MEMORY = 6 << 30  # bytes beyond what the parent has mapped
@@ -70,6 +75,8 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
     TMPDIR, `cwd`'s sibling `tmp`; they may map `MEMORY` bytes and write files of `FILE_SIZE`.
     """
     log.mkdir(parents=True, exist_ok=True)
+    for command in commands:
+        composed(command)
     started = time.monotonic()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -78,6 +85,7 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
         _as_command(lambda: _in_turn(commands, log), cwd, log)
     ended, late = _wait(child, started + limit)
     told = log / "statuses"
+    _import_also(log / "modules")
     return Ended(
         tuple(map(int, told.read_text().split())) if told.is_file() else (),
         (log / "stdout").read_bytes(),
@@ -110,14 +118,44 @@ def _end_group(child: int) -> None:
         os.killpg(child, signal.SIGKILL)
 
 
+def _import_also(names: Path) -> None:
+    """Import what a process imported on the way, which those that are forked later then need not."""
+    for name in names.read_text().split() if names.is_file() else ():
+        with suppress(Exception):
+            import_module(name)
+    names.unlink(missing_ok=True)
+
+
 def _in_turn(commands: Sequence[Command], log: Path) -> None:
+    known = set(sys.modules)
     with (log / "statuses").open("w") as statuses:
-        for package, arguments in commands:
-            module = import_module(f"{package}.__main__")
-            hold = getattr(module, "hold", None)
-            status = run_command(package, module.main, "", list(arguments), hold=hold)
-            print(status, file=statuses, flush=True)
+        for command in commands:
+            print(_run(command), file=statuses, flush=True)
             sys.stdout.flush()
+    (log / "modules").write_text("\n".join(sorted(sys.modules.keys() - known)))
+
+
+@cache
+def composed(command: Command) -> tuple[DictConfig, list[str]]:
+    """The configuration that a command line describes, and its overrides."""
+    package, arguments = command
+    import_module(f"{package}.__main__")
+    with composer(package, app.FOLDER) as composing:
+        overrides, (config,) = composing.jobs(read_command_line(list(arguments)))
+        check(config)
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        config.pop("hydra")
+    return config, overrides
+
+
+def _run(command: Command) -> int:
+    """What `configs.app.run_command` does once Hydra is done, which takes longer than many a command."""
+    module = import_module(f"{command[0]}.__main__")
+    config, overrides = composed(command)
+    of_hydra = SimpleNamespace(mode=RunMode.RUN, overrides=SimpleNamespace(task=overrides))
+    setattr(app, "HydraConfig", SimpleNamespace(get=lambda: of_hydra))  # noqa: B010
+    app.prepare_terminal()
+    return app._run_job(module.main, getattr(module, "hold", nullcontext), config)
 
 
 def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
