@@ -122,7 +122,8 @@ def _import_also(names: Path) -> None:
     """Import what a process imported on the way, which those that are forked later then need not."""
     for name in names.read_text().split() if names.is_file() else ():
         with suppress(Exception):
-            import_module(name)
+            if not name.startswith("deepspeed"):  # which writes to the terminal
+                import_module(name)
     names.unlink(missing_ok=True)
 
 

@@ -169,6 +169,8 @@ def test_broken_files_are_named_with_their_line(tmp_path: Path):
             run_ablation(tmp_path / name, tmp_path / "out")
 
     refused("a", {"scores.json": "{"}, r"a/0/scores\.json: no JSON")
+    refused("deep", {"scores.json": "[" * 100_000}, r"deep/0/scores\.json: no JSON \(nested too deep\)")
+    refused("failed", {"summary.json": '{"failed": 3}'}, r"summary\.json: failed must be a list")
     refused("b", {"scores.json": {"mine": 3}}, r"b/0/scores\.json: must hold figures by tracker")
     refused("c", {"metrics.jsonl": '{"a": 1}\nx\n'}, r"metrics\.jsonl, line 2: no JSON")
     refused("d", {"resolved.yaml": "a: [1"}, r"d/0/resolved\.yaml: cannot be read")

@@ -41,6 +41,7 @@ SEEDS = {
     "boxes and words, exported": (10, 100),
     "an archive": (26, 52),
     "records": (74, 81),
+    "an index": (41, 174),
 }
 """Of targets whose inputs are made in a moment; `python -m benchmarks fuzz` goes through all."""
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from data_prep.readers.entry import Entry
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
 from tests.dataset_miniature import CAR, VIDEOS, assert_same
-from tests.index_miniature import index_of, video
+from tests.index_miniature import COMING, SEEN, index_of, video
 from tests.test_reader_tnllt import write
 
 
@@ -186,3 +187,28 @@ def test_paths_in_an_index_do_not_depend_on_where_one_stands(
     build_index(TNLLT, Path(root.name), "all", Path("indexes"), 1)
     monkeypatch.chdir(os.sep)
     assert_same(Index(index_path(root.parent / "indexes", "tnllt", "all")).sequence(0), CAR)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_damaged_index_is_read_as_it_was_or_refused_in_one_line(seed: int, tmp_path: Path) -> None:
+    path, random, refused = tmp_path / "small-train.arrow", Random(seed), 0
+    index_of(path, [video("a", SEEN), video("b", COMING, ("a dog", "the dog"), seed=1)])
+    whole = path.read_bytes()
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for _ in range(random.randint(1, 4)):
+            damaged[random.randrange(len(damaged))] = random.randrange(256)
+        if random.random() < 0.3:
+            at = random.randrange(len(damaged))
+            damaged[at:at] = random.randbytes(random.randint(1, 9))
+        path.write_bytes(damaged)
+        try:
+            index = Index(path)
+            read = [index.sequence(number) for number in range(len(index))]
+        except UserError as fault:
+            refused += 1
+            assert str(path) in str(fault) and "\n" not in str(fault)
+            continue
+        assert len(read) == 2
+        assert [len(each.frames) for each in read] == [len(each.truth.present) for each in read]
+    assert refused > 5

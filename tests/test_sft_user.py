@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
 from train.__main__ import DOC, hold, main
-from train.checkpoint_info import info_of
+from train.checkpoint_info import info_of, lines_of
 from train.config import TrainSettings
 from train.identity import check_identity, note_identity
 from train.pairs import Asked
@@ -206,6 +207,22 @@ def test_info_tells_adapters_and_weights(
     model = Grounder.load(GrounderConfig(str(folder / "model")), CPU).model
     assert whole["parameters"] == sum(weight.numel() for weight in model.parameters())
     assert "unknown" in command(capsys, "task=info", f"model.checkpoint={folder / 'model'}", place)[1]
+
+
+@pytest.mark.parametrize("spoilt", ["{", "[" * 100_000, "[1]", "\x00"])
+def test_spoilt_facts_about_weights_are_one_line(folder: Path, tmp_path: Path, spoilt: str) -> None:
+    final = shutil.copytree(folder / "run" / "final", tmp_path / "final")
+    (final / "training.json").write_text(spoilt)
+    with pytest.raises(UserError, match=r"training\.json: cannot be read .*; restore it, or remove it"):
+        info_of(str(final))
+
+
+@pytest.mark.parametrize("changes", [{"figures": 3}, {"figures": {"a": [1]}}, {"recipe": "x"}, {"merged": 1}])
+def test_facts_of_another_form_are_told(folder: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    final = shutil.copytree(folder / "run" / "final", tmp_path / "final")
+    about = json.loads((final / "training.json").read_text())
+    (final / "training.json").write_text(json.dumps({**about, **changes}))
+    assert "has not the form" in list(lines_of(info_of(str(final))))[-1]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from models.checkpoint_files import (
 )
 from models.families import FAMILIES
 from models.grounder import KEY
-from train.sft.saving import ABOUT
+from train.sft.saving import ABOUT, read_about
 
 LISTED = 8  # settings of a recipe that are told on a line
 Told = dict[str, Any]
@@ -52,15 +52,14 @@ def info_of(checkpoint: str) -> Told:
     told: Told = {"checkpoint": checkpoint}
     if base is None:
         check_checkpoint(KEY, str(folder), tuple(FAMILIES))
-        told |= {"family": json.loads((folder / "config.json").read_text())["model_type"], **_size(folder)}
+        told |= {"family": read_settings(KEY, folder / "config.json")["model_type"], **_size(folder)}
     else:
         told |= {"adapters": _adapters(folder), "base": base}
     contract = read_contract(folder)
     name = published_contract(checkpoint) if contract is None else None
     contract = BUILT_IN[name] if name else contract
     told["contract"] = None if contract is None else dataclasses.asdict(contract)
-    trained = folder / ABOUT
-    told["training"] = json.loads(trained.read_text()) if trained.is_file() else None
+    told["training"] = read_about(folder)
     return told
 
 
@@ -89,14 +88,14 @@ def _size(folder: Path) -> Told:
 
 def _adapters(folder: Path) -> Told:
     settings = read_settings(KEY, folder / ADAPTER_CONFIG)
-    tensors = list(_tensors(folder))
+    tensors, tokens = list(_tensors(folder)), settings.get("trainable_token_indices")
     return {
         "kind": settings.get("peft_type"),
         "rank": settings.get("r"),
         "alpha": settings.get("lora_alpha"),
         "dropout": settings.get("lora_dropout"),
         "maps": sum(name.endswith("lora_A.weight") for name, _, _ in tensors),
-        "new_tokens": len(settings.get("trainable_token_indices") or []),
+        "new_tokens": len(tokens) if isinstance(tokens, list | dict) else 0,
         "parameters": sum(math.prod(shape) for _, shape, _ in tensors),
         "bytes": _bytes(folder),
     }
@@ -137,7 +136,10 @@ def lines_of(told: Told) -> Iterator[str]:
         yield f"family       {told['family']}"
         yield f"parameters   {told['parameters'] / 1e6:.4g} M  {formats}  {told['bytes'] / 2**20:.4g} MiB"
     yield f"contract     {_contract_words(told['contract'])}"
-    yield from _training_lines(told["training"])
+    try:
+        yield from list(_training_lines(told["training"]))
+    except (LookupError, TypeError, ValueError, AttributeError):
+        yield f"training     {ABOUT} has not the form that training gives it"
 
 
 def _contract_words(contract: Told | None) -> str:

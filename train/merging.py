@@ -1,6 +1,5 @@
 """`task=merge`: adapters added to the weights that they belong to, as a checkpoint that needs no base."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from configs.terminal import echo
 from models.checkpoint_files import CONFIG, base_of, weights_within
 from models.config import GrounderConfig
 from models.grounder import KEY, Grounder
-from train.sft.saving import ABOUT, save_weights
+from train.sft.saving import read_about, save_weights
 
 
 def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
@@ -36,8 +35,7 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     if kept:
         held = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
         grounder.model.to(held or torch.float32)
-    trained = source / ABOUT
-    about = json.loads(trained.read_text()) if trained.is_file() else {}
+    about = read_about(source) or {}
     whole = out / "merged"
     save_weights(whole, grounder.model, grounder, {**about, "merged": [base, model.checkpoint]})
     # Beside the command's own record; without config.json, which comes last, it is no checkpoint.

@@ -14,6 +14,8 @@ import pyarrow as pa
 
 from configs.errors import UserError
 from data_prep.frames import ImageFrames
+from data_prep.index.intact import check_rows
+from data_prep.one_line import one_line
 from data_prep.sequence import Sequence, Truth
 
 VERSION = 2  # of the columns and of what they mean
@@ -33,6 +35,8 @@ SCHEMA = pa.schema(
         ("stops", pa.list_(pa.int32())),  # the frame after the last
     ]
 )
+
+TOLD_BY_ROW = ("name", "folder", "frames", "width", "height", "fps", "prompts")  # the others are arrays
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,13 @@ def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
         return pa.ipc.open_file(pa.memory_map(str(path)))
     except FileNotFoundError:
         raise UserError(f"{path}: no such index; {_how_to_make(path)}") from None
-    except (pa.ArrowInvalid, OSError) as fault:
-        reason = str(fault).splitlines()[0]
-        raise UserError(f"{path}: not an index ({reason}); make it anew with task=index") from None
+    except (pa.ArrowException, OSError) as fault:
+        raise _no_index(path, fault) from None
+
+
+def _no_index(path: Path, fault: Exception) -> UserError:
+    reason = one_line(str(fault).strip()) or type(fault).__name__
+    return UserError(f"{path}: not an index ({reason}); remove it and make it anew with task=index")
 
 
 def _how_to_make(path: Path) -> str:
@@ -81,12 +89,15 @@ def _how_to_make(path: Path) -> str:
 
 
 def _about(path: Path, schema: pa.Schema) -> About:
-    told = json.loads((schema.metadata or {}).get(b"about", b"{}"))
-    if told.pop("version", None) != VERSION:
-        raise UserError(f"{path}: an index of another version; make it anew with task=index")
-    told["left_out"] = tuple(LeftOut(**each) for each in told["left_out"])
-    told["notes"] = tuple(told["notes"])
-    return About(**told)
+    try:
+        told = json.loads((schema.metadata or {}).get(b"about", b"{}"))
+        if told.pop("version", None) != VERSION:
+            raise UserError(f"{path}: an index of another version; make it anew with task=index")
+        told["left_out"] = tuple(LeftOut(**each) for each in told["left_out"])
+        told["notes"] = tuple(told["notes"])
+        return About(**told)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as fault:
+        raise _no_index(path, fault) from None
 
 
 class Index:
@@ -103,7 +114,11 @@ class Index:
         self.path = path
         reader = _opened(path)
         self.about = _about(path, reader.schema)
-        self.rows: pa.RecordBatch = reader.get_batch(0)
+        try:
+            self.rows: pa.RecordBatch = reader.get_batch(0)
+            check_rows(self.rows, SCHEMA)
+        except (pa.ArrowException, ValueError, OSError) as fault:
+            raise _no_index(path, fault) from None
         self.starts = self._offsets("present")
         self.boxes_xywh = self._values("boxes_xywh").reshape(-1, 4)
         self.present = self._values("present")
@@ -126,18 +141,21 @@ class Index:
 
     def sequence(self, number: int) -> Sequence:
         """A sequence as its reader gave it, with paths below the root of the index."""
-        row = {name: self.rows[name][number] for name in SCHEMA.names}
-        folder = Path(self.about.root) / row["folder"].as_py()
+        try:
+            row = {name: self.rows[name][number].as_py() for name in TOLD_BY_ROW}
+        except UnicodeDecodeError as fault:
+            raise _no_index(self.path, fault) from None
+        folder = Path(self.about.root) / row["folder"]
         frames = slice(self.starts[number], self.starts[number + 1])
         prompts = slice(self.prompt_starts[number], self.prompt_starts[number + 1])
         return Sequence(
-            name=row["name"].as_py(),
+            name=row["name"],
             frames=ImageFrames(
-                tuple(folder / name for name in row["frames"].as_py()),
-                (row["width"].as_py(), row["height"].as_py()),
+                tuple(folder / name for name in row["frames"]),
+                (row["width"], row["height"]),
             ),
-            prompts=tuple(row["prompts"].as_py()),
-            fps=row["fps"].as_py(),
+            prompts=tuple(row["prompts"]),
+            fps=row["fps"],
             spans=tuple((int(start), int(stop)) for start, stop in self.prompt_spans[prompts]),
             truth=Truth(self.boxes_xywh[frames], self.present[frames]),
         )

@@ -62,7 +62,7 @@ def _each(path: Path, records: Iterable[Any], of: Callable[[Any], Keyed]) -> lis
     for number, record in enumerate(records, start=1):
         try:
             found.append(of(record))
-        except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
             said = f"no {fault}" if isinstance(fault, KeyError) else str(fault)
             raise UserError(f"{path}: record {number} is faulty ({said}); {MEND}") from None
     if not found:

@@ -9,7 +9,7 @@ from typing import Any
 from configs.errors import UserError
 from data_prep.files import write_whole
 
-UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError)
+UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 WORK = ".unpacking"  # in the folder to unpack into, until all is checked
 RECORD = "unpacked.json"  # there, afterwards: the state of every archive, by the name of its first part
 

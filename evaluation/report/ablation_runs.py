@@ -94,9 +94,11 @@ def _scores(path: Path, _: Settings) -> dict[str, dict[str, float]]:
 def _summary(path: Path, _: Settings) -> dict[str, dict[str, float]]:
     content = _json(path, read_text(path, MEND))
     failed = content.get("failed") or []
+    if not isinstance(failed, list):
+        raise UserError(f"{path}: failed must be a list; {MEND}")
     if failed:
         raise UnfinishedError(f"{len(failed)} of {content.get('tracks')} tracks failed")
-    return {"": {name: content[name] for name in SUMMARY_FIGURES if content.get(name) is not None}}
+    return {"": _numbers({name: content.get(name) for name in SUMMARY_FIGURES})}
 
 
 def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
@@ -146,8 +148,9 @@ def _json(path: Path, text: str, line: int = 0) -> dict[str, Any]:
     where = f"{path}, line {line}" if line else str(path)
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as fault:
-        raise UserError(f"{where}: no JSON ({fault.msg}); {MEND}") from None
+    except (json.JSONDecodeError, RecursionError) as fault:
+        reason = fault.msg if isinstance(fault, json.JSONDecodeError) else "nested too deep"
+        raise UserError(f"{where}: no JSON ({reason}); {MEND}") from None
     if not isinstance(content, dict):
         raise UserError(f"{where}: must be a JSON object; {MEND}")
     return content

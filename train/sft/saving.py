@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from configs.errors import UserError
 from configs.record import versions
-from data_prep.files import write_whole
+from data_prep.files import read_text, write_whole
 from data_prep.folders import whole_folder
 from data_prep.prompts import write_contract
 from models.checkpoint import choose_dtype
@@ -25,6 +26,7 @@ from train.state_files import saving
 
 ABOUT = "training.json"
 """What weights were trained on, how, and how they were judged."""
+LARGEST_ABOUT = 64 << 20  # bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,6 +65,20 @@ class Results:
             "recipe": dataclasses.asdict(self.recipe),
             "versions": versions(),
         }
+
+
+def read_about(folder: Path) -> dict[str, Any] | None:
+    """What is told beside weights of how they came to be; None where nothing is. NaN is read as None.
+
+    Raises UserError where the file is damaged.
+    """
+    path, mend = folder / ABOUT, "restore it, or remove it"
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(read_text(path, mend, LARGEST_ABOUT), parse_constant=lambda _: None))
+    except (ValueError, TypeError, RecursionError) as fault:
+        raise UserError(f"{path}: cannot be read ({fault}); {mend}") from None
 
 
 def save_weights(
