@@ -36,11 +36,22 @@ def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            _replace(folder / name, text)
     except OSError as fault:
         raise UserError(
             f"out={folder}: cannot be written ({fault.strerror}); free space or choose another folder"
         ) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole; where `path` is a link, what it leads to stays as it is."""
+    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def versions() -> dict[str, str | bool | None]:

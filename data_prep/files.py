@@ -80,6 +80,16 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
         temporary.write_bytes(data)
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add to the end of a file, made where it is not there. Raises UserError where `path` cannot be written.
+
+    A link is refused: whoever made it may have had another file in mind.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    with writing(path), os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def copy_whole(source: Path, path: Path) -> None:
     """Copy a file to `path`, whole or not at all. Raises UserError as `write_whole` does."""
     with writing(path), whole_file(path) as temporary:

@@ -13,6 +13,7 @@ from data_prep.files import writing
 
 PART, OLD = ".part-", ".old-"
 LOCK = ".lock"
+LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a link may lead anywhere
 log = logging.getLogger(__name__)
 
 
@@ -61,7 +62,7 @@ def alone_in(folder: Path, does: str) -> Iterator[None]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("w")
+        lock = os.fdopen(os.open(folder / LOCK, LOCK_FLAGS, 0o666), "w")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

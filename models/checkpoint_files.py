@@ -6,6 +6,7 @@ that ask for code of their own, weights that are cut short, and a contract that 
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,7 @@ def _fault_of(path: Path) -> str | None:
         with safe_open(path, framework="numpy"):
             return None
     except (OSError, SafetensorError) as fault:
-        with path.open("rb") as stream:
+        with suppress(OSError), path.open("rb") as stream:  # a folder, or a link that leads nowhere
             if stream.read(48).startswith(b"version https://git-lfs"):
                 return "is a pointer of Git LFS instead of the weights; fetch them with git lfs pull"
         return f"is cut short or no safetensors file ({fault}); copy it again"

@@ -330,6 +330,16 @@ def _cut(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
 
+def _link_to_itself(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("model.safetensors")
+
+
+def _only_a_folder(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+
+
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda path: (path / "config.json").unlink(), "no config.json"),
     "half a config": (lambda path: (path / "config.json").write_text('{"model_'), "config.json is spoilt"),
@@ -340,6 +350,8 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda path: (path / "model.safetensors").unlink(), "model.safetensors"),
     "a pickle": (_only_a_pickle, "safetensors"),
     "weights cut short": (_cut, "model.safetensors is cut short"),
+    "weights that link to themselves": (_link_to_itself, "model.safetensors is cut short or no safetensors"),
+    "weights that are a folder": (_only_a_folder, "model.safetensors is cut short or no safetensors"),
     "a weight lacking": (_lose_a_weight, r"1 weights are missing.*mlp\.up_proj\.weight"),
     "weights of another size": (lambda path: _change_config(path, intermediate_size=64), "other sizes"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "tokenizer"),

@@ -112,7 +112,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
                 for name in file.keys():  # noqa: SIM118  # it is no mapping
                     part = file.get_slice(name)
                     yield name, part.get_shape(), part.get_dtype()
-        except SafetensorError as fault:
+        except (OSError, SafetensorError) as fault:
             raise UserError(f"{path}: is spoilt ({fault}); restore it") from None
 
 

@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from configs.errors import UserError
-from data_prep.files import whole_file, writing
+from data_prep.files import append_text, whole_file
 from data_prep.folders import tidy, whole_folder
 from train.identity import check_identity, identity_from_scratch, note_identity, noted
 from train.signals import Stop, Stopped
@@ -207,5 +207,4 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
 
     def _append(self, row: Mapping[str, float]) -> None:
         path = self.out / METRICS
-        with writing(path), path.open("a") as lines:
-            lines.write(json.dumps(row) + "\n")
+        append_text(path, json.dumps(row) + "\n")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from data_prep.files import writing
+from data_prep.files import append_text
 from train.sft.tracking import numbers_of
 from train.state_files import METRICS, forget_rows
 
@@ -73,8 +73,7 @@ class Metrics:
 
     def _row(self, row: Mapping[str, Any]) -> None:
         if self._writes:
-            with writing(self.path), self.path.open("a") as lines:
-                lines.write(json.dumps(row) + "\n")
+            append_text(self.path, json.dumps(row) + "\n")
             if self._report is not None:
                 self._report(numbers_of(row), row["step"])
 
