@@ -11,6 +11,7 @@ from configs.errors import UserError
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import result_path, write_result
 from data_prep.votsr.trackers_ini import ensure_tracker
+from data_prep.votsr.workspace import read_workspace
 from data_prep.votsr.write import NOT_ANNOTATED, write_sequence, write_workspace
 from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
 from evaluation.votsr_toolkit import STACK, toolkit_accuracy
@@ -247,3 +248,15 @@ def test_the_size_in_the_sequence_file_is_the_one_scored(tmp_path):
     ours = referral_figures(root, TRACKER)["accuracy"]
     assert ours == pytest.approx(0.75)
     assert toolkit_accuracy(root, TRACKER)["accuracy"] == pytest.approx(ours, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [(-5, -5), (0, 48), (10**6, 10**6)])
+def test_a_size_in_the_sequence_file_that_no_mask_has_is_not_scored_at(tmp_path, size):
+    """The frames' own counts, of which reading the workspace warns; nothing of that size is allocated."""
+    root = make_workspace(tmp_path, ["ball"])
+    with (root / "sequences" / "ball" / "sequence").open("a") as lines:
+        lines.write(f"width={size[0]}\nheight={size[1]}\n")
+    add_truth(root / "sequences" / "ball", [disc(20, 20, 5), disc(29, 20, 9), None, None], [True] * 4)
+    add_results(root, "ball", [disc(20, 20, 5), disc(29, 20, 9), None, disc(40, 9, 2)])
+    assert f"width={size[0]} height={size[1]}, but the frames" in read_workspace(root).warnings[0]
+    assert referral_figures(root, TRACKER)["accuracy"] == pytest.approx(0.75)

@@ -11,7 +11,7 @@ from configs.errors import UserError
 from data_prep.files import inside
 from data_prep.geometry import Size
 from data_prep.sequence import Sequence
-from data_prep.votsr.regions import decode_mask, decode_truth, is_shape
+from data_prep.votsr.regions import MOST_FRAMES, decode_mask, decode_truth, is_shape
 from data_prep.votsr.results import read_lines
 from data_prep.votsr.write import NOT_ANNOTATED, truth_line
 
@@ -129,11 +129,19 @@ def find_truth(sequence: Sequence) -> TruthFiles | None:
 
 
 def scored_size(sequence: Sequence) -> Size:
-    """Width and height at which the toolkit scores: those of the `sequence` file, else the frames'."""
+    """Width and height at which the toolkit scores: those of the `sequence` file, else the frames'.
+
+    Also the frames' where the file's are no size of a mask, less than a pixel or many times the frames: the
+    toolkit scores nothing at these, and reading the workspace warns of them.
+    """
+    frame_width, frame_height = sequence.frames.size
     try:
-        return int(sequence.metadata["width"]), int(sequence.metadata["height"])
+        width, height = int(sequence.metadata["width"]), int(sequence.metadata["height"])
     except (KeyError, ValueError):
-        return sequence.frames.size
+        return frame_width, frame_height
+    if width > 0 and height > 0 and width * height <= MOST_FRAMES * frame_width * frame_height:
+        return width, height
+    return frame_width, frame_height
 
 
 def read_truth(sequence: Sequence) -> Truth | None:
