@@ -14,7 +14,7 @@ from PIL import Image
 
 from configs.errors import UserError
 from data_prep.geometry import Size
-from data_prep.images import image_size, opened_image, read_image, rgb_of
+from data_prep.images import UNREADABLE, image_size, opened_image, read_image, rgb_of
 from data_prep.orientation import exif_orientation, upright
 from data_prep.resizing import resize
 from data_prep.video_ends import ends_early
@@ -139,7 +139,7 @@ def is_image(path: Path) -> bool:
     try:
         with Image.open(path, formats=ANIMATIONS + STILLS):
             return True
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except UNREADABLE:
         return False
 
 

@@ -3,6 +3,7 @@
 What is read agrees with `cv2.imread`, by which the VOT toolkit and most trackers read.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,10 @@ from configs.errors import UserError
 from data_prep.files import check_regular
 from data_prep.geometry import Size
 from data_prep.orientation import exif_orientation, upright, upright_size
+
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a file
+# An image of a size that Pillow warns of and does not refuse is read like any other.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -81,7 +86,7 @@ def opened_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator
             yield image
     except FileNotFoundError:
         raise UserError(f"{path}: frame is missing; restore it or correct the sequence") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as fault:
+    except UNREADABLE as fault:
         raise UserError(f"{path}: frame cannot be read ({_reason(fault)}); replace the file") from None
 
 

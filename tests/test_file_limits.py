@@ -1,6 +1,10 @@
 """What is huge, or no file at all, is refused in one line: before it is read, and without waiting."""
 
 import os
+import struct
+import subprocess
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,6 +50,32 @@ def test_a_pipe_a_device_or_a_folder_is_refused_and_not_waited_for(tmp_path: Pat
         with pytest.raises(UserError) as told:
             READERS[name](path)
         assert str(told.value).startswith(str(path)) and "\n" not in str(told.value)
+
+
+def png_header(path: Path, width: int, height: int) -> Path:
+    """A PNG file that says a size and holds no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b""))
+    return path
+
+
+@pytest.mark.parametrize("name", ["image", "mask"])
+def test_an_image_of_gigapixels_is_refused_by_its_header(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"x.png: \w+ cannot be read .*2500000000 pixels"):
+        READERS[name](png_header(tmp_path / "x.png", 50000, 50000))
+
+
+def test_pillow_prints_no_warning_of_large_images(tmp_path: Path) -> None:
+    """In a process of its own, as a command is: pytest shows all warnings."""
+    path = png_header(tmp_path / "x.png", 10000, 10000)
+    code = "import sys; from pathlib import Path; from data_prep.images import image_size as size; "
+    code += "print(size(Path(sys.argv[1])))"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(10000, 10000)\n", "")
 
 
 @pytest.mark.parametrize("name", LIMITED)

@@ -9,6 +9,7 @@ from PIL import Image
 from configs.errors import UserError
 from data_prep.files import check_regular
 from data_prep.geometry import Size, box_of_mask, xyxy_to_xywh
+from data_prep.images import UNREADABLE
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Truth
 
 MEND = "restore it from the data set"
@@ -53,7 +54,7 @@ def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",), mend: str
             mode, found, values = image.mode, image.size, np.array(image)
     except FileNotFoundError:
         raise UserError(f"{path}: mask is missing; {mend}") from None
-    except (OSError, ValueError, SyntaxError) as fault:
+    except UNREADABLE as fault:
         reason = getattr(fault, "strerror", None) or fault
         raise UserError(f"{path}: mask cannot be read ({reason}); {mend}") from None
     if mode not in modes:
