@@ -29,6 +29,13 @@ def files(root: Path, pattern: str, skip: int = 0) -> Outcome:
     return {"/".join(path.relative_to(root).parts[skip:]): _sum(path.read_bytes()) for path in found}
 
 
+def lines_of(root: Path, pattern: str, skip: int = 0) -> Outcome:
+    """As `files`, of texts whose blanks at the ends of lines mean nothing."""
+    found = [path for path in sorted(root.glob(pattern)) if path.is_file()] if root.is_dir() else []
+    texts = {"/".join(path.relative_to(root).parts[skip:]): path.read_bytes() for path in found}
+    return {name: _sum(*(line.strip() + b"\n" for line in text.splitlines())) for name, text in texts.items()}
+
+
 def line_counts(root: Path, pattern: str) -> Outcome:
     """How many lines files have, by their names."""
     return {path.name: str(len(path.read_text().splitlines())) for path in sorted(root.glob(pattern))}

@@ -10,7 +10,7 @@ from benchmarks import fuzz_commands as commands
 from benchmarks import fuzz_judges as judges
 from benchmarks.fuzz_commands import Commands, Place
 from benchmarks.fuzz_judges import Judge, any_file, picture, structure, tensors
-from benchmarks.fuzz_outcomes import Outcome, files, index_rows, line_counts, scores, weight_sums
+from benchmarks.fuzz_outcomes import Outcome, files, index_rows, line_counts, lines_of, scores, weight_sums
 
 SHARES = {"workspaces": 5, "results": 5, "videos": 2, "checkpoints": 4, "annotations": 3, "training": 1}
 KINDS = tuple(SHARES)
@@ -99,7 +99,7 @@ SCORES: Outcomes = lambda place: scores(place.out)  # noqa: E731
 
 def _tracked(source: str, tracker: str) -> Outcomes:
     pattern = f"{tracker}/baseline/*/*.txt"
-    return lambda place: files(place.input / source / "results", pattern, skip=2)
+    return lambda place: lines_of(place.input / source / "results", pattern, skip=2)
 
 
 def _workspace(name: str, more: tuple[str, ...], share: int) -> Target:

@@ -11,6 +11,7 @@ from configs.errors import UserError
 from configs.record import RECORD
 from configs.terminal import counted, echo
 from data_prep.config import FORMATS, DataSettings
+from data_prep.files import real_path
 
 if TYPE_CHECKING:
     from data_prep.sampling.lines import PairPlan
@@ -152,7 +153,7 @@ def _export(settings: DataSettings) -> None:
         contract,
         settings.coordinates or contract.coordinates,
         settings.fill,
-        Path(settings.out).resolve(),
+        real_path(settings.out),
     )
     started = time.monotonic()
     path, count, left_out = export(plan, _numbers(settings), settings.workers)

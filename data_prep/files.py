@@ -96,6 +96,11 @@ def copy_whole(source: Path, path: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
+def real_path(path: Path | str) -> Path:
+    """A path without links, as `Path.resolve` gives it; a link that leads to itself stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def check_regular(path: Path) -> None:
     """Raise OSError where a path is no regular file: whoever opens a pipe waits for somebody to write."""
     check_mode(path.stat().st_mode, path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from data_prep.files import real_path
 from data_prep.frames import AnimationFrames, Frames, ImageFrames, VideoFrames, is_image
 from data_prep.geometry import Size
 from data_prep.readers.pictures import picture_names
@@ -94,4 +95,4 @@ def _open_folder(folder: Path) -> VideoInput:
     told = f"{len(names)} in the folder, {names[0]} to {names[-1]}"
     if others:
         told += f"; passed over: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
-    return VideoInput(folder.resolve().name, frames, DEFAULT_FPS, (), told)
+    return VideoInput(real_path(folder).name, frames, DEFAULT_FPS, (), told)

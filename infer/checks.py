@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from data_prep.files import real_path
 from data_prep.geometry import Box
 from data_prep.index.build import index_path
 from data_prep.index.store import read_about
@@ -77,16 +78,16 @@ def tracked_of(settings: InferSettings) -> dict[str, Any]:
     """What a run tracks: what its `out` folder belongs to (`infer.claims.claim_out`)."""
     if settings.video is not None:
         path = Path(settings.video)
-        told: dict[str, Any] = {"video": str(path.resolve())}
+        told: dict[str, Any] = {"video": str(real_path(path))}
         if path.exists():  # else it is refused when it is opened
             about = path.stat()
             told |= {"bytes": about.st_size, "modified_ns": about.st_mtime_ns}
         return told
     if settings.data is not None:
-        indexes = str(Path(settings.indexes).resolve())
+        indexes = str(real_path(settings.indexes))
         told = {"data": settings.data, "split": settings.split, "indexes": indexes}
     else:
-        told = {"workspace": str(Path(settings.workspace).resolve()) if settings.workspace else "demo"}
+        told = {"workspace": str(real_path(settings.workspace)) if settings.workspace else "demo"}
     return {**told, "tracker_id": settings.tracker_id}
 
 

@@ -9,6 +9,7 @@ from omegaconf import MISSING, OmegaConf
 from configs.app import register
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
+from data_prep.files import real_path
 from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
 
@@ -110,7 +111,7 @@ class InferSettings:
 def run_name(workspace: str | None, video: str | None, data: str | None, split: str, tracker_id: str) -> str:
     """The default name of a run's folder: what is tracked, and by what name."""
     if workspace:
-        return f"{Path(workspace).resolve().name}-{tracker_id}"
+        return f"{real_path(workspace).name}-{tracker_id}"
     if data:
         return f"{data}-{split}-{tracker_id}"
     return Path(video).stem if video else "demo"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_prep.console import make_console
+from data_prep.files import real_path
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from infer.checks import tracked_of
@@ -96,7 +97,7 @@ def _pictures(pictures: Pictures | None) -> dict[str, Path | None]:
 def _advice(settings: InferSettings, outcomes: Sequence[TrackOutcome]) -> list[str]:
     """Where the small models found nothing at all: which models know ordinary video."""
     asked = [outcome for outcome in outcomes if not outcome.failure and (outcome.prompt or "").strip()]
-    is_small = Path(settings.model.checkpoint).resolve().is_relative_to(SHIPPED)
+    is_small = real_path(settings.model.checkpoint).is_relative_to(SHIPPED)
     if not is_small or not asked or any(outcome.frames_present for outcome in asked):
         return []
     return [

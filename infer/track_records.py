@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.files import inside, read_text, whole_file, write_whole, writing
+from data_prep.files import inside, read_text, real_path, whole_file, write_whole, writing
 from data_prep.geometry import Box, box_of_mask
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash, read_lines, read_result
@@ -127,7 +127,7 @@ class TrackRecords:
 
     def _name(self, path: Path) -> str:
         """A path as it stands in a record: from `out` where it lies in there, else absolute."""
-        path, out = path.resolve(), self.out.resolve()
+        path, out = real_path(path), real_path(self.out)
         return path.relative_to(out).as_posix() if path.is_relative_to(out) else str(path)
 
 

@@ -65,9 +65,10 @@ def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSu
         return dataclasses.replace(summary, warnings=[*summary.warnings, f"not scored: {fault}"])
     if official["accuracy"] is None:
         return summary
+    unscored = [f"{name}: no annotated frame; it is not scored" for name in figures["without_truth"]]
     return dataclasses.replace(
         summary,
-        warnings=[*summary.warnings, *figures["notes"]],
+        warnings=[*summary.warnings, *figures["notes"], *unscored],
         outcomes=[_with_score(outcome, figures) for outcome in summary.outcomes],
         figures=dataclasses.replace(Figures.of(figures), referral_accuracy=official["accuracy"]),
         sequences=Figures.of_sequences(figures),

@@ -18,6 +18,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import load_file
 
 from configs.errors import UserError
+from data_prep.files import real_path
 from models.checkpoint_files import ADAPTER_WEIGHTS, GROUNDER_KEY
 from models.families import QwenVL
 
@@ -55,7 +56,7 @@ def named_base(adapters: PeftModel, checkpoint: str) -> None:
     """Let saved adapters say which checkpoint they belong to, wherever they are read from."""
     here = Path(checkpoint)
     adapters.peft_config["default"].base_model_name_or_path = (
-        str(here.resolve()) if here.is_dir() else checkpoint
+        str(real_path(here)) if here.is_dir() else checkpoint
     )
 
 

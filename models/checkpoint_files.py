@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from configs.errors import UserError
+from data_prep.files import real_path
 from data_prep.prompts import BUILT_IN, Contract, read_contract
 from models.config import GrounderConfig, MaskHeadConfig
 
@@ -219,7 +220,7 @@ def base_of(key: str, checkpoint: str) -> str | None:
     if Path(base).is_absolute() and not Path(base).is_dir():
         raise UserError(f"{path}: its weights were in {base}, which is gone; write where they are now")
     beside = Path(checkpoint) / base
-    found = str(beside.resolve()) if beside.is_dir() else base
+    found = str(real_path(beside)) if beside.is_dir() else base
     if (Path(found) / ADAPTER_CONFIG).is_file():
         raise UserError(
             f"{path}: {BASE}={base} is a folder of adapters; merge those first "

@@ -93,6 +93,17 @@ def test_a_workspace_is_tracked_packed_scored_and_pictured(settings: InferSettin
     assert "[Mine]" in (root / "trackers.ini").read_text()
 
 
+def test_a_sequence_without_truth_beside_others_is_told(
+    settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    add_truth(root / "sequences" / "kite", [disc(20, 20, 8)] * 4, [True] * 4)
+    monkeypatch.setattr("infer.votsr_run.toolkit_accuracy", lambda root, tracker: {"accuracy": 0.5})
+    status, summary = run(settings)
+    assert status == 0 and summary["referral_accuracy"] == 0.5
+    assert "ball: no annotated frame; it is not scored" in summary["warnings"]
+
+
 def test_the_same_run_gives_the_same_bytes(settings: InferSettings, tmp_path: Path) -> None:
     root = make_workspace(tmp_path / "ws")
     run(settings)

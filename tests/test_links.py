@@ -8,9 +8,11 @@ from omegaconf import OmegaConf
 
 from configs.errors import UserError
 from configs.record import RECORD, write_record
-from data_prep.files import append_text
+from data_prep.files import append_text, real_path
 from data_prep.folders import LOCK, alone_in
+from infer.checks import check_settings, tracked_of
 from infer.claims import FileLock
+from infer.config import InferSettings, TrackerConfig
 
 
 def _lock(folder: Path) -> None:
@@ -53,3 +55,14 @@ def test_lines_are_added_to_a_file(tmp_path: Path) -> None:
     for text in ("a\n", "b\n"):
         append_text(tmp_path / "lines", text)
     assert (tmp_path / "lines").read_text() == "a\nb\n"
+
+
+def test_a_path_that_links_to_itself_is_no_surprise(tmp_path: Path) -> None:
+    loop = tmp_path / "clip.mp4"
+    loop.symlink_to(loop.name)
+    (tmp_path / "other").symlink_to(tmp_path)
+    assert real_path(loop) == loop and real_path(tmp_path / "other" / "x") == tmp_path.resolve() / "x"
+    settings = InferSettings(video=str(loop), prompt="it", tracker=TrackerConfig(), out=str(tmp_path / "out"))
+    assert tracked_of(settings)["video"] == str(loop)
+    with pytest.raises(UserError, match=r"clip\.mp4"):
+        check_settings(settings)

@@ -8,6 +8,7 @@ from transformers import AutoConfig
 
 from configs.errors import UserError
 from configs.terminal import echo
+from data_prep.files import real_path
 from models.checkpoint_files import CONFIG, base_of, weights_within
 from models.config import GrounderConfig
 from models.grounder import KEY, Grounder
@@ -26,7 +27,7 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
         if (within := weights_within(source)) is not None and not (source / CONFIG).is_file():
             raise UserError(f"{KEY}={source}: is the folder of a run; its weights are {KEY}={within}")
         raise UserError(f"{KEY}={model.checkpoint}: holds no adapters (no adapter_config.json) to merge")
-    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
+    if real_path(out) == real_path(source) or real_path(source) in real_path(out).parents:
         raise UserError(f"out={out}: lies in the adapters' own folder; take another out=")
     if (out / "config.json").is_file():
         raise UserError(f"out={out}: holds weights already; remove them or take another out=")

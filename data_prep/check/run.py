@@ -12,7 +12,7 @@ from data_prep.check.annotations import box_findings, fingerprint, presence_find
 from data_prep.check.findings import BROKEN, KINDS, Finding
 from data_prep.check.pictures import frame_findings
 from data_prep.check.split import list_findings, name_findings, read_lists, strays, twin_findings
-from data_prep.files import check_utf8, reading
+from data_prep.files import check_utf8, reading, real_path
 from data_prep.frames import Frames, ImageFrames
 from data_prep.parallel import in_processes, with_bar
 from data_prep.readers.entry import Entry, Reader
@@ -61,7 +61,7 @@ def check_split(
     reader: Reader, root: Path, split: str, settings: CheckSettings | None = None, workers: int = 0
 ) -> Checked:
     """Examine every sequence of a split. Raises UserError where its data or its list are not there."""
-    listing, settings, root = list_split(reader, root, split), settings or CheckSettings(), root.resolve()
+    listing, settings, root = list_split(reader, root, split), settings or CheckSettings(), real_path(root)
     entries = listing.entries
     lists = read_lists(reader, root, split, entries)
     unnamed = strays(lists, entries)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.files import reading
+from data_prep.files import reading, real_path
 from data_prep.index.leave_out import split_off
 from data_prep.index.rows import row_of, write_index
 from data_prep.index.store import ENDING, VERSION, About, LeftOut, read_about
@@ -47,7 +47,7 @@ def build_index(
     all are told of. Returns what the index is of, and whether it was made now. Raises UserError where the
     data are not there, no sequence can be read, or `leave_out` names one that the split has not.
     """
-    listing, root = list_split(reader, root, split), root.resolve()
+    listing, root = list_split(reader, root, split), real_path(root)
     entries, unread = split_off(listing.entries, leave_out)
     state = state_of(entries, (*unread, *listing.repeated.values()))
     path = index_path(folder, reader.name, split)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.files import check_utf8, reading
+from data_prep.files import check_utf8, reading, real_path
 from data_prep.readers.entry import Entry, Reader
 
 
@@ -26,7 +26,7 @@ def list_split(reader: Reader, root: Path, split: str) -> Listing:
     with reading():
         if not root.is_dir():
             raise UserError(f"root={root}: no such folder; point root= at the data set")
-        found = reader.find(root.resolve(), split)
+        found = reader.find(real_path(root), split)
     places: dict[tuple[str, Path], list[int]] = defaultdict(list)
     for number, entry in enumerate(found):
         check_utf8(entry.folder)

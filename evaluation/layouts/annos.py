@@ -12,6 +12,7 @@ import numpy as np
 from configs.errors import UserError
 from configs.nearest import did_you_mean
 from configs.terminal import counted
+from data_prep.files import real_path
 from data_prep.readers.annotations import read_flags
 from data_prep.readers.entry import read_names
 from evaluation.boxes.ragged import BoxTruth
@@ -65,7 +66,7 @@ def read_annos(
     starts = np.concatenate([[0], np.cumsum(tables.counts)])
     flags = _flags(where.flags / "absent", names, starts, needs_flags, notes)
     absent = None if flags is None else _absent(flags, starts, absent_flag, notes)
-    title = where.flags.resolve()
+    title = real_path(where.flags)
     while title.name == "annos":
         title = title.parent
     attributes = _attributes(where.flags / "att", names, notes)

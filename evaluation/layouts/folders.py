@@ -7,6 +7,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.nearest import did_you_mean
+from data_prep.files import real_path
 
 MASKS = "masks"
 SUFFIXES = ("_tracking_result", "_tracking_results")
@@ -119,7 +120,7 @@ def _below(
     ]
     itself = _texts(results)
     if not kept and itself.intersection(sequences):
-        kept = [TrackerFolder(results.resolve().name, results, itself)]
+        kept = [TrackerFolder(real_path(results).name, results, itself)]
     if not kept and not optional:
         raise _nothing(results)
     return kept

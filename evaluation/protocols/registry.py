@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from configs.errors import UserError
+from data_prep.files import real_path
 from data_prep.readers.entry import Reader
 from evaluation.config import MASK_PROTOCOLS, EvaluationSettings
 from evaluation.report.frame_pictures import Look
@@ -60,9 +61,9 @@ def _workspace(settings: EvaluationSettings) -> Path:
     root = settings.truth or settings.results
     if not root:
         raise UserError("truth: name the workspace, truth=DIR")
-    if settings.results and Path(settings.results).resolve() not in (
-        Path(root).resolve(),
-        Path(root).resolve() / "results",
+    if settings.results and real_path(settings.results) not in (
+        real_path(root),
+        real_path(root) / "results",
     ):
         raise UserError(f"results={settings.results}: a workspace has its own; give truth=DIR alone")
     return Path(root)

@@ -18,6 +18,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.terminal import counted
+from data_prep.files import real_path
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import is_shape
 from data_prep.votsr.results import EXPERIMENT, read_lines, result_path
@@ -70,7 +71,7 @@ def evaluate_workspace(
         measures = replace(MEASURES, metrics=tuple(each for each in MEASURES.metrics if each is not TOOLKIT))
     best_first = sorted(found, key=lambda each: -each.overall[SIMILARITY.key])
     weights = np.array([each.num_frames for each in scored], np.float64)
-    benchmark = Benchmark(root.resolve().name, sequences, np.cumsum([0, *lengths]), weights=weights)
+    benchmark = Benchmark(real_path(root).name, sequences, np.cumsum([0, *lengths]), weights=weights)
     return Evaluation(measures, benchmark, tuple(best_first), (*notes, *told))
 
 

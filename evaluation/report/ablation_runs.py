@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.files import read_text
+from data_prep.files import read_text, real_path
 from evaluation.report.ablation_settings import Settings, is_run, read_settings
 
 SCORES, SUMMARY, METRICS = "scores.json", "summary.json", "metrics.jsonl"
@@ -47,7 +47,7 @@ def read_runs(folder: Path, out: Path) -> tuple[list[Run], list[str]]:
         raise UserError(f"runs={folder}: no such folder; name the folder of a sweep")
     found, strange = [], []
     for each in sorted((path for path in folder.iterdir() if path.is_dir()), key=natural):
-        if each.resolve() == out.resolve():
+        if real_path(each) == real_path(out):
             continue
         below = list(_run_folders(each))
         found += below
