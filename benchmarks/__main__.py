@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("carry_boxes", "data", "evaluation", "fuzz", "memory", "small_models", "training")
+NAMES = ("behaviour", "carry_boxes", "data", "evaluation", "fuzz", "memory", "small_models", "training")
 
 
 def main() -> int:

@@ -1,0 +1,191 @@
+"""Does a change leave every output as it was? `python -m benchmarks behaviour --out NEW [--compare OLD]`
+
+Runs the commands that make results (inference with each tracker, 20 steps of each training recipe, pairs of
+training data, the scores of every protocol) on inputs that are rendered or invented here, and writes the
+SHA-256 of each result to `NEW/hashes.json`. With `--compare` the hashes of an earlier run are read and every
+file that differs is printed. Run it in the checkout before a refactoring and in the one after it, on the same
+machine: results on a CPU in float32 are the same to the bit.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import machine
+
+ROOT = Path(__file__).resolve().parent.parent
+TRACKERS = ("referral", "per_frame", "vptracker")
+BOX_PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k")
+FORMATS = ("swift", "llamafactory_sharegpt", "llamafactory_alpaca", "vptracker")
+TIMES = ("second", "waited", "data_wait", "mfu")  # columns of metrics.jsonl that differ from run to run
+
+# Each recipe for 20 steps.
+RECIPES = {
+    "nano_lora": [
+        "recipe.pairs=80", "recipe.batch=4", "recipe.learn.videos=6", "recipe.judge_every=10",
+        "recipe.judge=[{split: test, videos: 3}]", "recipe.judge_pairs=8", "recipe.log_every=1",
+        "recipe.workers=0", "recipe.threads=1",
+    ],
+    "nano_grounder": [
+        "recipe.stages=[{steps: 10, language: false, pictures: 32, batch: 4},"
+        "{steps: 10, pictures: 32, batch: 4}]",
+        "recipe.evaluate_every=10", "recipe.evaluate_samples=8", "recipe.log_every=1", "recipe.workers=1",
+        "recipe.threads=1",
+    ],
+    "nano_mask_head": [
+        "recipe.stages=[{image_size: 64, steps: 10, still_batch: 2},"
+        "{image_size: 64, steps: 10, still_share: 0.0, clip_batch: 1}]",
+        "recipe.evaluate_every=10", "recipe.evaluate_scenes=4", "recipe.log_every=1",
+    ],
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Make every output, print and compare the hashes, and one JSON object as the last line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks behaviour", description=__doc__)
+    parser.add_argument("--out", required=True, type=Path, help="new folder for everything that is made")
+    parser.add_argument("--compare", type=Path, help="folder of an earlier run")
+    parser.add_argument("--only", nargs="*", help="parts to run: inference, training, data, evaluation")
+    options = parser.parse_args(arguments)
+    out: Path = options.out.resolve()
+    out.mkdir(parents=True)
+    parts = {"inference": _inference, "data": _data, "evaluation": _evaluation, "training": _training}
+    hashes: dict[str, str] = {}
+    for name in options.only or parts:
+        began = time.monotonic()
+        parts[name](out)
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    hashes = {str(path.relative_to(out)): _digest(path) for path in _results(out)}
+    (out / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
+    differing = _compare(hashes, options.compare) if options.compare else []
+    report = {
+        "benchmark": "behaviour",
+        "ratio": (len(hashes) - len(differing)) / max(1, len(hashes)),
+        "ours": len(hashes) - len(differing),
+        "theirs": len(hashes),
+        "unit": "result files that are the same",
+        "machine": machine(),
+    }
+    print(json.dumps(report))
+    return 1 if differing else 0
+
+
+def _command(out: Path, package: str, *arguments: str) -> None:
+    """Run `python -m <package> …` of this checkout in `out`; its output goes to a log beside the results."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with (out / "commands.log").open("a") as log:
+        log.write(f"== {package} {' '.join(arguments)}\n")
+        log.flush()
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", package, *arguments],
+            cwd=out, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(f"{package} {' '.join(arguments)} failed; see {out / 'commands.log'}")
+
+
+def _inference(out: Path) -> None:
+    """The demo; 40 frames with each tracker; a split of a data set with boxes and masks."""
+    _command(out, "infer", "out=demo", "overlay=false")
+    render = ["task=render", "preset=val", "sequences=2", "prompts=2", "frames=40", "workers=1"]
+    _command(out, "data_prep", *render, "out=workspace")
+    for tracker in TRACKERS:
+        run = ["workspace=workspace", f"tracker={tracker}", f"tracker_id={tracker}", f"out=runs/{tracker}"]
+        _command(out, "infer", *run, "overlay=false")
+    _index(out)
+    _command(out, "infer", "data=tnl2k", "split=train", "indexes=indexes", "results=boxes", "overlay=false")
+
+
+def _index(out: Path) -> None:
+    """A rendered data set in TNL2K's layout, indexed once."""
+    if (out / "indexes").exists():
+        return
+    render = ["task=render", "preset=train", "sequences=3", "frames=30", "workers=1", "layout=tnl2k"]
+    _command(out, "data_prep", *render, "out=tnl2k/train")
+    index = ["task=index", "data=[tnl2k]", "root=tnl2k", "split=train", "indexes=indexes", "workers=1"]
+    _command(out, "data_prep", *index)
+
+
+def _data(out: Path) -> None:
+    """Pairs of training data as JSON lines, and exported records."""
+    _index(out)
+    source = ["data=[tnl2k]", "split=train", "indexes=indexes", "n=60", "workers=1"]
+    _command(out, "data_prep", "task=sample", *source, "out=sample")
+    for form in FORMATS:
+        more = ["coordinates=frame"] if form == "vptracker" else []
+        _command(out, "data_prep", "task=export", f"format={form}", *source, *more, f"out=export/{form}")
+
+
+def _evaluation(out: Path) -> None:
+    """The scores of every protocol of boxes on invented results, and of `votsr` on the tracked workspace."""
+    _invent_boxes(out)
+    for protocol in BOX_PROTOCOLS:
+        given = [f"protocol={protocol}", "truth=annos", "results=invented"]
+        _command(out, "evaluation", *given, f"out=scores/{protocol}")
+    if (out / "workspace" / "results").exists():
+        _command(out, "evaluation", "protocol=votsr", "truth=workspace", "out=scores/votsr")
+
+
+def _invent_boxes(out: Path) -> None:
+    """Truth with absent frames, and the results of two trackers, in the folders of TNLLT's toolkit."""
+    rng = np.random.default_rng(0)
+    (out / "annos" / "absent").mkdir(parents=True)
+    for number in range(6):
+        count = 20 + 7 * number
+        corners, sides = rng.uniform(50, 300, (count, 2)), rng.uniform(20, 90, (count, 2))
+        boxes = np.concatenate([corners, sides], axis=1).round()
+        _write_boxes(out / "annos" / f"s{number}.txt", boxes)
+        flags = (rng.random(count) > 0.15).astype(int)
+        flags[0] = 1
+        (out / "annos" / "absent" / f"s{number}.txt").write_text("".join(f"{flag}\n" for flag in flags))
+        for tracker, spread in (("near", 4.0), ("far", 25.0)):
+            found = boxes + rng.normal(0, spread, boxes.shape)
+            _write_boxes(out / "invented" / f"{tracker}_tracking_result" / f"s{number}.txt", found)
+
+
+def _write_boxes(path: Path, boxes_xywh: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(",".join(f"{side:.2f}" for side in box) + "\n" for box in boxes_xywh))
+
+
+def _training(out: Path) -> None:
+    """20 steps of each recipe of the small models."""
+    for recipe, settings in RECIPES.items():
+        _command(out, "train", f"recipe={recipe}", *settings, f"out=train/{recipe}", "device=cpu")
+
+
+def _results(out: Path) -> Iterator[Path]:
+    """The files that are results, in the order of their names; records of a run are none."""
+    patterns = (
+        "**/results/*/baseline/**/*.txt", "boxes/**/*.txt", "sample/**/*.jsonl", "export/**/*.json*",
+        "export/**/*.jpg", "scores/*/scores.json", "scores/*/*.csv", "train/**/metrics.jsonl",
+        "train/**/*.safetensors", "train/**/contract.json",
+    )  # fmt: skip
+    yield from sorted({path for pattern in patterns for path in out.glob(pattern) if path.is_file()})
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; of metrics without the columns that hold times."""
+    if path.name != "metrics.jsonl":
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [{key: value for key, value in row.items() if not any(t in key for t in TIMES)} for row in rows]
+    return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
+
+
+def _compare(hashes: dict[str, str], earlier: Path) -> list[str]:
+    """Print and return the names of results that differ, are new, or are missing."""
+    held: dict[str, str] = json.loads((earlier / "hashes.json").read_text())
+    differing = sorted(name for name in held.keys() | hashes.keys() if held.get(name) != hashes.get(name))
+    for name in differing:
+        told = "missing" if name not in hashes else "new" if name not in held else "differs"
+        print(f"{told}: {name}")
+    return differing
