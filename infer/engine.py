@@ -15,7 +15,7 @@ from configs.errors import UserError
 from data_prep.geometry import Size, clamp, is_inside
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, Track
 from models.grounder import Answer, Grounder
-from models.mask_head import Features, MaskHead, MaskResult
+from models.mask_head.sam2 import Features, MaskHead, MaskResult
 from models.questions import Question
 
 ROUNDING = 1e-4  # by so much a probability may leave 0 to 1, as sums in a low precision do

@@ -27,7 +27,7 @@ def reason_of(fault: Exception) -> str:
 
 
 def place_of(fault: BaseException) -> str:
-    """The deepest line of this project's code that an exception came through, as `models/sam2.py:12`."""
+    """The deepest line of this project's code that an exception came through, as `models/grounder.py:12`."""
     place = "an unknown place"
     for frame in traceback.extract_tb(fault.__traceback__):
         path = Path(frame.filename)

@@ -14,7 +14,7 @@ import numpy as np
 from data_prep.geometry import Box
 
 if TYPE_CHECKING:  # torch takes seconds to import, and drawing needs none of it
-    from models.mask_memory import Memory
+    from models.mask_head.memory_bank import MemoryBank
 
 
 class State(StrEnum):
@@ -49,14 +49,14 @@ class Segment:
     """
 
     box_xyxy: Box
-    memory: "Memory | None" = None
+    memory: "MemoryBank | None" = None
 
 
 @dataclass(frozen=True)
 class Propagate:
     """Ask the mask head to carry a memory to the current frame; replied with `MaskResult`."""
 
-    memory: "Memory"
+    memory: "MemoryBank"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from infer.tracker import referral_tracker
 from models.checkpoint import choose_device, choose_dtype
 from models.grounder import Grounder
 from models.identity import checkpoint_identity
-from models.mask_head import MaskHead
+from models.mask_head.sam2 import MaskHead
 
 
 @dataclass(frozen=True)

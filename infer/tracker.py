@@ -18,8 +18,8 @@ from infer.belief import evidence, updated
 from infer.config import TrackerConfig
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
 from models.grounder import Answer
-from models.mask_head import MaskResult
-from models.mask_memory import Memory
+from models.mask_head.memory_bank import MemoryBank
+from models.mask_head.sam2 import MaskResult
 
 GIVEN = 0.999  # visible probability of a target whose box the user gave
 THUMBNAIL = 16  # rows and columns a frame is thinned to when asked whether it changed
@@ -128,7 +128,7 @@ class _ReferralTrack:
             verdict = self._judge(answer, result)
             if answer.box_xyxy is not None and verdict in ("same", "other"):
                 before = None if verdict == "other" else memory
-                result = yield from self._outline(frame, answer.box_xyxy, result, before)
+                result = yield from self._segment_answer(frame, answer.box_xyxy, result, before)
             doubted = verdict == "gone"
             if belief < 0 or (doubted and result.mask is None):
                 return frame
@@ -136,18 +136,18 @@ class _ReferralTrack:
                 memory, box = result.memory, _box(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
 
-    def _outline(
-        self, frame: np.ndarray, box: Box, carried: MaskResult, memory: Memory | None
+    def _segment_answer(
+        self, frame: np.ndarray, box: Box, carried: MaskResult, memory: MemoryBank | None
     ) -> Generator[Request, Any, MaskResult]:
         """The mask of the grounder's box, or the carried one where the mask head thinks more of it.
 
         `memory` is of the frames before; the better mask becomes an anchor of it. It is None where the
         target is found somewhere else: then the carried mask counts for nothing.
         """
-        outlined: MaskResult = yield Segment(box, memory)
+        segmented: MaskResult = yield Segment(box, memory)
         if memory is None:
-            return _at_least_box(outlined, box, frame)
-        return outlined if outlined.mask is not None and outlined.iou > carried.iou else carried
+            return _at_least_box(segmented, box, frame)
+        return segmented if segmented.mask is not None and segmented.iou > carried.iou else carried
 
     def _jumped(self, previous: MaskResult, result: MaskResult) -> bool:
         """Whether the mask head itself gives cause for doubt: low score, or a leap in the mask's area."""

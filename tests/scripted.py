@@ -8,8 +8,8 @@ import numpy as np
 from data_prep.geometry import Box
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack
 from models.grounder import Answer
-from models.mask_head import MaskResult
-from models.mask_memory import Memory
+from models.mask_head.memory_bank import MemoryBank
+from models.mask_head.sam2 import MaskResult
 
 SIZE = (64, 48)
 
@@ -63,7 +63,7 @@ class ScriptedWorld:
         return self._result(self.mask_head[index], [*written, index])
 
     def _result(self, box_xyxy: Box | None, written: list[int]) -> MaskResult:
-        memory: Memory = written  # type: ignore[assignment]
+        memory: MemoryBank = written  # type: ignore[assignment]
         if box_xyxy is None:
             return MaskResult(None, 0.1, 0.0, memory)
         return MaskResult(filled(box_xyxy), self.object_score, 0.9, memory)

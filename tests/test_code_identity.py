@@ -73,7 +73,13 @@ def test_what_no_result_follows_from_is_the_same_identity(root: Path, name: str,
 
 def test_results_of_tracking_follow_from_models_and_tracker_and_not_from_reports() -> None:
     modules = modules_of(CODE, REPORTS)
-    for name in ("infer.tracker", "infer.engine", "models.grounder", "models.sam2_steps", "data_prep.frames"):
+    for name in (
+        "infer.tracker",
+        "infer.engine",
+        "models.grounder",
+        "models.mask_head.sam2_forward",
+        "data_prep.frames",
+    ):
         assert name in modules
     for name in modules:
         assert not name.startswith(("data_prep.readers", "infer.summary", "infer.pictures", "evaluation"))

@@ -17,7 +17,7 @@ from infer.engine import Engine, Step, checked
 from infer.requests import StartTrack
 from infer.tracker import referral_tracker
 from models.grounder import Answer
-from models.mask_head import MaskResult
+from models.mask_head.sam2 import MaskResult
 from models.questions import Question
 from tests.scripted import SIZE, filled, frame, seen, unseen
 

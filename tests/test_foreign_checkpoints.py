@@ -21,7 +21,7 @@ from models.config import GrounderConfig, MaskHeadConfig
 from models.families import FAMILIES, lora_targets
 from models.finite import NotFiniteError
 from models.grounder import Answer, Grounder
-from models.mask_head import MaskHead
+from models.mask_head.sam2 import MaskHead
 from models.questions import Question
 from tests.tiny_models import save_grounder, save_mask_head
 

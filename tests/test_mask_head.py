@@ -14,10 +14,16 @@ from transformers import Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProce
 
 from configs.errors import UserError
 from models.config import MASK_HEADS
-from models.mask_head import MaskHead, MaskResult
-from models.mask_memory import Limits, Memory, Moment
-from models.sam2 import PUBLISHED, build_model, build_processor, nano_config, published_config
-from models.sam2_checkpoint import save_sam2
+from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
+from models.mask_head.sam2 import MaskHead, MaskResult
+from models.mask_head.sam2_checkpoint import save_sam2
+from models.mask_head.sam2_config import (
+    PUBLISHED,
+    build_model,
+    build_processor,
+    nano_config,
+    published_config,
+)
 
 SIDE = 64
 SIZE = (90, 60)  # width, height of the frames
@@ -91,14 +97,14 @@ class LibraryTrack:
         masks = self.processor.post_process_masks([out.pred_masks], [list(frame.shape[:2])])
         return masks[0][0, 0].numpy(), float(out.object_score_logits.sigmoid())
 
-    def moment(self, time: int) -> dict[str, torch.Tensor]:
+    def frame_memory(self, time: int) -> dict[str, torch.Tensor]:
         """What the library remembers of a frame."""
         outputs = self.session.output_dict_per_obj[0]
         return {**outputs["cond_frame_outputs"], **outputs["non_cond_frame_outputs"]}[time]
 
 
-def newest(memory: Memory) -> Moment:
-    return max((*memory.anchors, *memory.recent), key=lambda entry: entry[0])[1]
+def newest(memory: MemoryBank) -> FrameMemory:
+    return max((*memory.conditioning_frames, *memory.recent_frames), key=lambda entry: entry[0])[1]
 
 
 def check_against_library(
@@ -115,7 +121,7 @@ def check_against_library(
             assert memory is not None
             result = head.propagate(memory, features)
         memory = result.memory
-        theirs, ours = library.moment(time), newest(memory)
+        theirs, ours = library.frame_memory(time), newest(memory)
         assert ours.features is not None
         assert torch.equal(theirs["maskmem_features"], ours.features), f"memory map of frame {time}"
         assert torch.equal(theirs["object_pointer"], ours.pointer), f"object pointer of frame {time}"
@@ -166,16 +172,16 @@ def same(first: MaskResult, second: MaskResult) -> bool:
 
 def test_only_what_can_still_be_read_is_kept(head: MaskHead, monkeypatch: pytest.MonkeyPatch) -> None:
     pruned = run(head, frames(28), BOX)
-    monkeypatch.setattr(Limits, "of", lambda config: Limits(1000, 1000))
+    monkeypatch.setattr(MemoryLimits, "of", lambda config: MemoryLimits(1000, 1000))
     whole = run(head, frames(28), BOX)
-    assert len(whole[-1].memory.recent) == 27
+    assert len(whole[-1].memory.recent_frames) == 27
     assert all(same(one, two) for one, two in zip(pruned, whole, strict=True))
 
 
 def test_one_frame_less_would_be_too_little(head: MaskHead, monkeypatch: pytest.MonkeyPatch) -> None:
     right = run(head, frames(20), BOX)
-    for limits in (Limits(6, 14), Limits(5, 15)):
-        monkeypatch.setattr(Limits, "of", lambda config, limits=limits: limits)
+    for limits in (MemoryLimits(6, 14), MemoryLimits(5, 15)):
+        monkeypatch.setattr(MemoryLimits, "of", lambda config, limits=limits: limits)
         if limits.spatial == 5:
             with pytest.raises(AttributeError):  # the library reads a map that was dropped
                 run(head, frames(20), BOX)
@@ -184,14 +190,18 @@ def test_one_frame_less_would_be_too_little(head: MaskHead, monkeypatch: pytest.
             assert not all(same(one, two) for one, two in zip(right, short, strict=True))
 
 
-def tensors(memory: Memory) -> list[torch.Tensor]:
-    moments = [moment for _, moment in (*memory.anchors, *memory.recent)]
-    parts = [memory.position, *(moment.pointer for moment in moments)]
-    return parts + [moment.features for moment in moments if moment.features is not None]
+def tensors(memory: MemoryBank) -> list[torch.Tensor]:
+    frame_memories = [
+        frame_memory for _, frame_memory in (*memory.conditioning_frames, *memory.recent_frames)
+    ]
+    parts = [memory.position, *(frame_memory.pointer for frame_memory in frame_memories)]
+    return parts + [
+        frame_memory.features for frame_memory in frame_memories if frame_memory.features is not None
+    ]
 
 
 def test_a_memory_does_not_grow_with_the_video(head: MaskHead) -> None:
-    def held(memory: Memory) -> int:
+    def held(memory: MemoryBank) -> int:
         storages = {part.untyped_storage().data_ptr(): part.untyped_storage() for part in tensors(memory)}
         return sum(storage.nbytes() for storage in storages.values())
 
@@ -205,7 +215,7 @@ def test_many_boxes_do_not_grow_a_memory_and_the_first_stays(head: MaskHead) -> 
     memory = head.segment(head.encode(pictures[0]), BOX).memory
     for picture in pictures[1:]:
         memory = head.segment(head.encode(picture), OTHER_BOX, memory).memory
-    assert [time for time, _ in memory.anchors] == [0, 6, 7, 8]
+    assert [time for time, _ in memory.conditioning_frames] == [0, 6, 7, 8]
 
 
 def test_a_memory_is_a_value(head: MaskHead) -> None:
@@ -217,7 +227,7 @@ def test_a_memory_is_a_value(head: MaskHead) -> None:
     head.propagate(first.memory, head.encode(pictures[5]))
     head.segment(features, OTHER_BOX, memory)
     assert same(head.propagate(memory, features), first)
-    assert memory.clock == 3 and len(memory.recent) == 3
+    assert memory.clock == 3 and len(memory.recent_frames) == 3
     assert all(torch.equal(one, two) for one, two in zip(before, tensors(memory), strict=True))
 
 
@@ -238,25 +248,24 @@ def test_features_serve_all_tracks_of_a_frame(head: MaskHead) -> None:
     first = head.encode(pictures[0])
     shared = [head.segment(first, BOX), head.segment(first, OTHER_BOX)]
     for time, picture in enumerate(pictures[1:], start=1):
-        shared = head.propagate_many([result.memory for result in shared], head.encode(picture))
+        features = head.encode(picture)
+        shared = [head.propagate(result.memory, features) for result in shared]
         assert all(same(one, track[time]) for one, track in zip(shared, apart, strict=True))
     assert not same(shared[0], shared[1])
 
 
-def test_an_unwritten_frame_moves_the_clock_alone(head: MaskHead) -> None:
+def test_a_skipped_frame_moves_the_clock_alone(head: MaskHead) -> None:
     pictures = frames(4)
     memory = run(head, pictures[:2], BOX)[-1].memory
     features = head.encode(pictures[2])
-    told, untold = head.propagate(memory, features), head.propagate(memory, features, write=False)
-    assert np.array_equal(told.mask, untold.mask)
-    assert untold.memory.clock == told.memory.clock == 2
-    assert [time for time, _ in told.memory.recent] == [1, 2]
-    assert [time for time, _ in untold.memory.recent] == [1]
+    written, skipped = head.propagate(memory, features).memory, memory.skip_frame()
+    assert skipped.clock == written.clock == 2
+    assert [time for time, _ in written.recent_frames] == [1, 2]
+    assert [time for time, _ in skipped.recent_frames] == [1]
     later = head.encode(pictures[3])
-    gap = head.propagate(untold.memory, later)
+    gap = head.propagate(skipped, later)
     still = head.propagate(memory, later)
     assert gap.object_score != still.object_score, "one frame back and two frames back must differ"
-    assert head.propagate(memory.advanced(), later).object_score == gap.object_score
 
 
 def test_an_absent_target_has_no_mask() -> None:
@@ -402,4 +411,4 @@ def test_points_and_image_share_a_position_code() -> None:
 
 
 def test_limits_are_those_of_the_configuration() -> None:
-    assert dataclasses.astuple(Limits.of(published_config("sam2_1_tiny"))) == (6, 15, 4)
+    assert dataclasses.astuple(MemoryLimits.of(published_config("sam2_1_tiny"))) == (6, 15, 4)

@@ -10,10 +10,10 @@ import torch
 
 from configs.errors import UserError
 from data_prep.geometry import iou
-from models.mask_head import MaskHead
-from models.mask_memory import Memory
-from models.sam2 import build_processor, nano_config
-from models.sam2_steps import Outline
+from models.mask_head.memory_bank import MemoryBank
+from models.mask_head.sam2 import MaskHead
+from models.mask_head.sam2_config import build_processor, nano_config
+from models.mask_head.sam2_forward import MaskDecoderOutput
 from train import mask_head
 from train.mask_head import UNUSED, MaskHeadTraining, run
 from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
@@ -96,9 +96,9 @@ def test_boxes_are_as_imprecise_as_asked() -> None:
 # ---- losses --------------------------------------------------------------------------------------
 
 
-def outlined(logits: torch.Tensor, ious: list[list[float]], score: list[float]) -> Outline:
+def decoded(logits: torch.Tensor, ious: list[list[float]], score: list[float]) -> MaskDecoderOutput:
     tokens = torch.zeros(len(logits), 1, 4)
-    return Outline(logits, torch.tensor(ious), torch.tensor(score), tokens)
+    return MaskDecoderOutput(logits, torch.tensor(ious), torch.tensor(score), tokens)
 
 
 def test_dice_and_iou_of_known_masks() -> None:
@@ -115,7 +115,7 @@ def test_only_the_best_mask_is_taught_and_all_predict_their_iou() -> None:
     truth = torch.zeros(1, 4, 4)
     truth[:, :2] = 1.0
     right, wrong = 20 * (truth - 0.5), 20 * (0.5 - truth)
-    guess = outlined(torch.stack([right, wrong], dim=1), [[0.7, 0.1]], [5.0])
+    guess = decoded(torch.stack([right, wrong], dim=1), [[0.7, 0.1]], [5.0])
     losses = mask_losses(guess, truth, torch.ones(1), RECIPE)
     assert float(losses.bce) < 1e-3 and float(losses.dice) < 1e-3
     assert float(losses.iou) == pytest.approx((0.3 + 0.1) / 2, abs=1e-6)
@@ -124,7 +124,7 @@ def test_only_the_best_mask_is_taught_and_all_predict_their_iou() -> None:
 
 def test_an_absent_target_teaches_the_score_alone() -> None:
     logits = torch.randn(2, 1, 4, 4, requires_grad=True)
-    guess = outlined(logits, [[0.5], [0.5]], [2.0, 2.0])
+    guess = decoded(logits, [[0.5], [0.5]], [2.0, 2.0])
     losses = mask_losses(guess, torch.rand(2, 4, 4), torch.tensor([1.0, 0.0]), RECIPE)
     losses.total(RECIPE).backward()
     assert logits.grad is not None
@@ -190,15 +190,17 @@ def test_gradients_flow_through_the_memory() -> None:
 
 
 def test_frames_that_are_not_written_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Memory] = []
-    recall = mask_head.recall
-    monkeypatch.setattr(mask_head, "recall", lambda *args: (seen.append(args[2]), recall(*args))[1])
+    seen: list[MemoryBank] = []
+    condition_on_memory = mask_head.condition_on_memory
+    monkeypatch.setattr(
+        mask_head, "condition_on_memory", lambda *args: (seen.append(args[2]), condition_on_memory(*args))[1]
+    )
     recipe = dataclasses.replace(RECIPE, clip_frames=4)
     training = MaskHeadTraining(recipe, Path("unused"), CPU)
     clips = draw_clips(np.random.default_rng(0), 1, recipe, training.processor)
     training.clip_losses(clips, [False, True, False, True])
     assert [memory.clock for memory in seen] == [0, 1, 2]
-    assert [[time for time, _ in memory.recent] for memory in seen] == [[], [1], [1]]
+    assert [[time for time, _ in memory.recent_frames] for memory in seen] == [[], [1], [1]]
 
 
 def test_clips_in_a_batch_do_not_touch_each_other() -> None:

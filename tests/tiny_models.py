@@ -15,10 +15,10 @@ from transformers import (
 
 from data_prep.prompts import BUILT_IN, Contract, write_contract
 from models.families import QwenVL, QwenVLProcessor
+from models.mask_head.sam2_checkpoint import save_sam2
+from models.mask_head.sam2_config import build_model, nano_config
+from models.mask_head.sam2_config import build_processor as build_sam2_processor
 from models.nano import CHAT_TEMPLATE, build_grounder, build_processor, build_tokenizer
-from models.sam2 import build_model, nano_config
-from models.sam2 import build_processor as build_sam2_processor
-from models.sam2_checkpoint import save_sam2
 
 SHORT3 = replace(
     BUILT_IN["short"],

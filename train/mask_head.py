@@ -13,10 +13,19 @@ import numpy as np
 import torch
 from transformers import Sam2VideoModel
 
-from models.mask_head import MaskHead
-from models.sam2 import build_model, build_processor, config_of, image_side, nano_config
-from models.sam2_checkpoint import load_sam2, save_sam2
-from models.sam2_steps import Outline, Vision, begin, outline, recall, remember, see, without_memory
+from models.mask_head.sam2 import MaskHead
+from models.mask_head.sam2_checkpoint import load_sam2, save_sam2
+from models.mask_head.sam2_config import build_model, build_processor, config_of, image_side, nano_config
+from models.mask_head.sam2_forward import (
+    MaskDecoderOutput,
+    VisionFeatures,
+    add_no_memory_embedding,
+    condition_on_memory,
+    decode_masks,
+    encode_images,
+    encode_memory,
+    start_memory,
+)
 from train.curriculum import Curriculum
 from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
 from train.mask_head_data import MaskBatch, draw_clips, draw_stills
@@ -80,8 +89,8 @@ class MaskHeadTraining(Curriculum[Sam2VideoModel, MaskHeadStage]):
             losses = self.still_losses(stills.to(self.device))
         else:
             clips = draw_clips(rng, stage.clip_batch, recipe, self.processor)
-            written = rng.random(recipe.clip_frames) >= recipe.forget
-            losses = self.clip_losses(clips.to(self.device), [bool(each) for each in written])
+            remembered = rng.random(recipe.clip_frames) >= recipe.forget
+            losses = self.clip_losses(clips.to(self.device), [bool(each) for each in remembered])
         self.set_rate(stage.learning_rate * warmed_cosine(index, stage.steps, recipe.warmup_steps))
         self.update(losses.total(recipe), recipe.clip_norm)
         return {name: float(part.detach()) for name, part in vars(losses).items()}
@@ -93,40 +102,45 @@ class MaskHeadTraining(Curriculum[Sam2VideoModel, MaskHeadStage]):
 
     def still_losses(self, batch: MaskBatch) -> MaskLosses:
         """Losses of single frames, all boxes of a frame at once."""
-        vision = see(self.model, batch.pixels[0])
-        outlined = outline(self.model, vision, without_memory(self.model, vision), batch.boxes_resized)
-        return self._losses(batch, 0, outlined)
+        vision = encode_images(self.model, batch.pixels[0])
+        decoded = decode_masks(
+            self.model, vision, add_no_memory_embedding(self.model, vision), batch.boxes_resized
+        )
+        return self._losses(batch, 0, decoded)
 
-    def clip_losses(self, batch: MaskBatch, written: list[bool]) -> MaskLosses:
-        """Losses of clips, the mean over frames; `written` says which frames the memory is told of.
+    def clip_losses(self, batch: MaskBatch, remembered: list[bool]) -> MaskLosses:
+        """Losses of clips, the mean over frames; `remembered` says which frames are written to the memory.
 
         The first frame always is. Gradients flow through the memory to the frames before.
         """
         model, targets = self.model, batch.boxes_resized.shape[1]
-        frames = _frames(see(model, batch.pixels.flatten(0, 1)), len(batch.pixels), targets)
-        outlined = outline(
-            model, frames[0], without_memory(model, frames[0]), batch.boxes_resized.flatten(0, 1)[:, None]
+        frames = _frames(encode_images(model, batch.pixels.flatten(0, 1)), len(batch.pixels), targets)
+        decoded = decode_masks(
+            model,
+            frames[0],
+            add_no_memory_embedding(model, frames[0]),
+            batch.boxes_resized.flatten(0, 1)[:, None],
         )
-        losses, memory = [self._losses(batch, 0, outlined)], begin(model, frames[0], outlined)
+        losses, memory = [self._losses(batch, 0, decoded)], start_memory(model, frames[0], decoded)
         for index, vision in enumerate(frames[1:], start=1):
-            outlined = outline(model, vision, recall(model, vision, memory), None)
-            losses.append(self._losses(batch, index, outlined))
-            if written[index]:
-                memory = memory.written(remember(model, vision, outlined, had_box=False)[0])
+            decoded = decode_masks(model, vision, condition_on_memory(model, vision, memory), None)
+            losses.append(self._losses(batch, index, decoded))
+            if remembered[index]:
+                memory = memory.with_frame(encode_memory(model, vision, decoded, had_box=False)[0])
             else:
-                memory = memory.advanced()
+                memory = memory.skip_frame()
         return mean_losses(losses)
 
-    def _losses(self, batch: MaskBatch, frame: int, outlined: Outline) -> MaskLosses:
+    def _losses(self, batch: MaskBatch, frame: int, decoded: MaskDecoderOutput) -> MaskLosses:
         masks, present = batch.masks[frame].flatten(0, 1), batch.present[frame].flatten(0, 1)
-        return mask_losses(outlined, masks, present, self.recipe)
+        return mask_losses(decoded, masks, present, self.recipe)
 
 
-def _frames(vision: Vision, count: int, targets: int) -> list[Vision]:
+def _frames(vision: VisionFeatures, count: int, targets: int) -> list[VisionFeatures]:
     """Features of (T·B) images, frame by frame, each image once for each of its targets."""
     levels = zip(*(level.chunk(count, dim=1) for level in vision.levels), strict=True)
     positions = zip(*(code.chunk(count, dim=1) for code in vision.positions), strict=True)
-    return [Vision(*parts).repeated(targets) for parts in zip(levels, positions, strict=True)]
+    return [VisionFeatures(*parts).repeated(targets) for parts in zip(levels, positions, strict=True)]
 
 
 def run(settings: MaskHeadRecipe, out: Path, device: torch.device, stop: int | None = None) -> None:

@@ -8,7 +8,7 @@ from data_prep.geometry import box_of_mask, clamp, jittered
 from data_prep.world.clip import render_clip
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS
-from models.mask_head import MaskHead
+from models.mask_head.sam2 import MaskHead
 
 TIMES = 7  # box to mask is asked at frame (7·scene) mod length, so that scenes differ in time too
 

@@ -1,7 +1,7 @@
 """What a mask head is taught by: masks, the object score and the predicted IoU.
 
 After SAM 2 (https://arxiv.org/abs/2408.00714, appendix D.2): of several masks only the best one is
-taught to outline, all are taught to predict their IoU, and a frame without the target teaches the
+taught the mask, all are taught to predict their IoU, and a frame without the target teaches the
 object score alone. Its focal loss is a plain cross-entropy here, which a small net learns sooner.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from models.sam2_steps import Outline
+from models.mask_head.sam2_forward import MaskDecoderOutput
 from train.mask_head_config import MaskHeadRecipe
 
 
@@ -40,16 +40,16 @@ class MaskLosses:
 
 
 def mask_losses(
-    outlined: Outline, masks: torch.Tensor, present: torch.Tensor, recipe: MaskHeadRecipe
+    decoded: MaskDecoderOutput, masks: torch.Tensor, present: torch.Tensor, recipe: MaskHeadRecipe
 ) -> MaskLosses:
     """Losses of N targets: `masks` (N, h, w) true shares from 0 to 1, `present` (N,) 1.0 or 0.0."""
-    logits, truth = outlined.logits, masks[:, None].expand_as(outlined.logits)  # (N, M, h, w)
+    logits, truth = decoded.logits, masks[:, None].expand_as(decoded.logits)  # (N, M, h, w)
     bce = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((-2, -1))
     dice = dice_loss(logits.sigmoid(), truth)
     overlap = soft_iou(logits, truth).detach()
     cost = recipe.bce_weight * bce + recipe.dice_weight * dice
     best = cost.detach().argmin(dim=1, keepdim=True)
-    chosen = outlined.ious.argmax(dim=1, keepdim=True)
+    chosen = decoded.ious.argmax(dim=1, keepdim=True)
 
     def over_present(values: torch.Tensor) -> torch.Tensor:
         return (values.squeeze(1) * present).sum() / present.sum().clamp(min=1)
@@ -57,10 +57,10 @@ def mask_losses(
     return MaskLosses(
         bce=over_present(bce.gather(1, best)),
         dice=over_present(dice.gather(1, best)),
-        score=F.binary_cross_entropy_with_logits(outlined.score, present),
-        iou=over_present((outlined.ious - overlap).abs().mean(dim=1, keepdim=True)),
+        score=F.binary_cross_entropy_with_logits(decoded.score, present),
+        iou=over_present((decoded.ious - overlap).abs().mean(dim=1, keepdim=True)),
         overlap=over_present(overlap.gather(1, chosen)),
-        right=((outlined.score > 0) == (present > 0)).float().mean(),
+        right=((decoded.score > 0) == (present > 0)).float().mean(),
     )
 
 

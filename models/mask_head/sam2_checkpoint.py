@@ -10,7 +10,7 @@ from transformers.utils import logging as transformers_logging
 from configs.errors import UserError
 from models.checkpoint import SAFE, check_weights, loading, model_type_of
 from models.checkpoint_files import MASK_HEAD_KEY, MASK_HEAD_MODEL_TYPE, check_checkpoint
-from models.sam2 import config_of, image_side
+from models.mask_head.sam2_config import config_of, image_side
 
 KEY = MASK_HEAD_KEY
 

@@ -1,10 +1,9 @@
-"""The mask head, SAM 2: a box becomes a mask, and the mask is carried from frame to frame.
+"""SAM 2 as the mask head: a box becomes a mask, and the mask is propagated from frame to frame.
 
-Frames come as numpy arrays; boxes and masks are in pixels of the frame. A frame is encoded once
-for all its targets. What is known of a target is a `Memory`, a value that no call changes.
+Frames are numpy arrays; boxes and masks are in pixels of the frame. A frame is encoded once for all its
+targets. The memory of a target is a `MemoryBank`, a value that no call changes.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,17 +12,26 @@ from transformers import Sam2ImageProcessor, Sam2VideoModel
 
 from data_prep.geometry import Box, Size
 from models.finite import check_finite
-from models.mask_memory import Memory
-from models.sam2 import config_of, image_side
-from models.sam2_checkpoint import KEY, load_sam2
-from models.sam2_steps import Outline, Vision, begin, outline, recall, remember, see, without_memory
+from models.mask_head.memory_bank import MemoryBank
+from models.mask_head.sam2_checkpoint import KEY, load_sam2
+from models.mask_head.sam2_config import config_of, image_side
+from models.mask_head.sam2_forward import (
+    MaskDecoderOutput,
+    VisionFeatures,
+    add_no_memory_embedding,
+    condition_on_memory,
+    decode_masks,
+    encode_images,
+    encode_memory,
+    start_memory,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
     """What the mask head sees in one frame; `frame_size` is the frame's (width, height) in pixels."""
 
-    vision: Vision
+    vision: VisionFeatures
     frame_size: Size
 
 
@@ -39,7 +47,7 @@ class MaskResult:
     mask: np.ndarray | None
     object_score: float
     iou: float
-    memory: Memory
+    memory: MemoryBank
 
 
 class MaskHead:
@@ -59,42 +67,38 @@ class MaskHead:
     def encode(self, frame: np.ndarray) -> Features:
         """Image features of a frame, RGB uint8 (height, width, 3), once for all its targets."""
         pixels = self.processor(frame, return_tensors="pt", device=self.model.device)["pixel_values"]
-        return Features(see(self.model, pixels.to(self.model.dtype)), (frame.shape[1], frame.shape[0]))
+        return Features(
+            encode_images(self.model, pixels.to(self.model.dtype)), (frame.shape[1], frame.shape[0])
+        )
 
     @torch.inference_mode()
-    def segment(self, features: Features, box_xyxy: Box, memory: Memory | None = None) -> MaskResult:
-        """The mask of what a box (pixels of the frame) holds.
+    def segment(self, features: Features, box_xyxy: Box, memory: MemoryBank | None = None) -> MaskResult:
+        """The mask of the target in a box (pixels of the frame).
 
-        The result's memory is a new one; or, given one that knows of the frames before, that one
-        with this frame as a further anchor. The mask itself depends on frame and box alone.
+        Without `memory` the result's memory is a new one. With the memory of the frames before, this frame
+        becomes a further conditioning frame of it. The mask itself depends on frame and box alone.
         """
-        coarse = without_memory(self.model, features.vision)
-        outlined = outline(self.model, features.vision, coarse, self._resized(box_xyxy, features.frame_size))
+        vision = features.vision
+        coarse = add_no_memory_embedding(self.model, vision)
+        decoded = decode_masks(self.model, vision, coarse, self._resized(box_xyxy, features.frame_size))
         if memory is None:
-            return self._result(features, outlined, begin(self.model, features.vision, outlined))
-        moment, _ = remember(self.model, features.vision, outlined, had_box=True)
-        return self._result(features, outlined, memory.anchored(moment))
+            return self._result(features, decoded, start_memory(self.model, vision, decoded))
+        frame_memory, _ = encode_memory(self.model, vision, decoded, had_box=True)
+        return self._result(features, decoded, memory.with_conditioning_frame(frame_memory))
 
     @torch.inference_mode()
-    def propagate(self, memory: Memory, features: Features, write: bool = True) -> MaskResult:
-        """Carry a target to the next frame.
+    def propagate(self, memory: MemoryBank, features: Features) -> MaskResult:
+        """Propagate a target to the next frame; the result's memory includes that frame.
 
-        The result's memory knows of that frame; with `write=False` nothing of the frame is
-        remembered and only the clock moves on, as `memory.advanced()` does for a caller who sees
-        the result first. A caller who keeps the old `memory` lets its clock stand still: then
-        what was last written stays in reach, however long the target is away.
+        A caller that does not want the frame in the memory goes on with `memory.skip_frame()`, or with
+        `memory` itself: then its clock stands still and the newest memories stay in reach, however long the
+        target is absent.
         """
-        outlined = outline(self.model, features.vision, recall(self.model, features.vision, memory), None)
-        if not write:
-            return self._result(features, outlined, memory.advanced())
-        moment, _ = remember(self.model, features.vision, outlined, had_box=False)
-        return self._result(features, outlined, memory.written(moment))
-
-    def propagate_many(
-        self, memories: Sequence[Memory], features: Features, write: bool = True
-    ) -> list[MaskResult]:
-        """`propagate` for several targets of one frame, one after the other."""
-        return [self.propagate(memory, features, write) for memory in memories]
+        vision = features.vision
+        coarse = condition_on_memory(self.model, vision, memory)
+        decoded = decode_masks(self.model, vision, coarse, boxes_resized=None)
+        frame_memory, _ = encode_memory(self.model, vision, decoded, had_box=False)
+        return self._result(features, decoded, memory.with_frame(frame_memory))
 
     def _resized(self, box_xyxy: Box, frame_size: Size) -> torch.Tensor:
         """A box in pixels of the frame as (1, 1, 4) in pixels of the square image.
@@ -105,19 +109,19 @@ class MaskHead:
         box = torch.tensor([[box_xyxy]], dtype=torch.float32, device=self.model.device)
         return box * box.new_tensor([width, height, width, height])
 
-    def _result(self, features: Features, outlined: Outline, memory: Memory) -> MaskResult:
-        best, iou, _ = outlined.best()
+    def _result(self, features: Features, decoded: MaskDecoderOutput, memory: MemoryBank) -> MaskResult:
+        best, iou, _ = decoded.best()
         # One transfer for all that is asked here, and the one check of what the model returns.
-        score = outlined.score[0].float()
+        score = decoded.score[0].float()
         numbers = torch.stack([score, score.sigmoid(), iou[0].float(), best.float().sum()])
         logit, object_score, predicted_iou, whole = numbers.tolist()
         for what, value in (("object score", logit), ("IoU", predicted_iou), ("mask", whole)):
             check_finite(KEY, self.model.name_or_path or "", self.model.dtype, what, [value])
-        mask = self._mask(features, outlined) if logit > 0 else None
+        mask = self._mask(features, decoded) if logit > 0 else None
         return MaskResult(mask, object_score, predicted_iou, memory)
 
-    def _mask(self, features: Features, outlined: Outline) -> np.ndarray | None:
+    def _mask(self, features: Features, decoded: MaskDecoderOutput) -> np.ndarray | None:
         width, height = features.frame_size
-        logits = outlined.gated()[None].float()
+        logits = decoded.gated()[None].float()
         mask = self.processor.post_process_masks([logits], [[height, width]])[0][0, 0].cpu().numpy()
         return mask if mask.any() else None

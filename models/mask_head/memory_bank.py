@@ -1,0 +1,121 @@
+"""SAM 2's memory of one target as a value: no method changes a memory bank, each returns a new one.
+
+A memory bank has a clock of its own that starts at 0 at the first frame with a box. Only differences of
+clock readings reach the model, so a track may start at any frame of a video, or run backwards.
+
+Frames that the model can no longer attend to (`MemoryLimits`) are dropped. The memory therefore does not grow
+with the length of the video, and a track equals one through an unpruned session of transformers bit for bit.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from transformers import Sam2VideoConfig, Sam2VideoInferenceSession
+
+
+@dataclass(frozen=True)
+class MemoryLimits:
+    """How many frames before the current one a model attends to, and how many conditioning frames are kept.
+
+    Memory maps are used from the last `spatial` frames, object pointers from the last `pointers` frames.
+    Conditioning frames (frames with a box) are used at any distance: the first one and the newest ones are
+    kept. SAM 2 itself keeps all of them.
+    """
+
+    spatial: int
+    pointers: int
+    conditioning_frames: int = 4
+
+    @classmethod
+    def of(cls, config: Sam2VideoConfig) -> "MemoryLimits":
+        """The limits that follow from a model's configuration."""
+        return cls(config.num_maskmem - 1, config.max_object_pointers_in_encoder - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMemory:
+    """The memory of one frame, for a batch of B targets.
+
+    `pointer` (B, 1, hidden) is the object pointer. `features` (height·width, B, channels) is the memory map
+    in bfloat16, row-major over the coarsest feature map. It is None when the frame is too old for its map to
+    be attended to.
+    """
+
+    pointer: torch.Tensor
+    features: torch.Tensor | None
+
+
+FrameMemories = tuple[tuple[int, FrameMemory], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryBank:
+    """Frame memories with their clock readings, oldest first; `clock` is the reading at the newest frame.
+
+    `position` (height·width, B, channels) is the position encoding of a memory map, the same for all frames.
+    """
+
+    limits: MemoryLimits
+    position: torch.Tensor
+    clock: int
+    conditioning_frames: FrameMemories
+    recent_frames: FrameMemories = ()
+
+    @classmethod
+    def start(cls, limits: MemoryLimits, position: torch.Tensor, frame_memory: FrameMemory) -> "MemoryBank":
+        """A new memory bank; its first frame, at clock 0, is a conditioning frame."""
+        return cls(limits, position, 0, ((0, frame_memory),))
+
+    def skip_frame(self) -> "MemoryBank":
+        """The memory bank one frame later, without a memory of that frame."""
+        now = self.clock + 1
+        return replace(self, clock=now, recent_frames=self._within_reach(now, self.recent_frames))
+
+    def with_frame(self, frame_memory: FrameMemory) -> "MemoryBank":
+        """The memory bank one frame later, with the memory of that frame."""
+        now = self.clock + 1
+        recent = self._within_reach(now, (*self.recent_frames, (now, frame_memory)))
+        return replace(self, clock=now, recent_frames=recent)
+
+    def with_conditioning_frame(self, frame_memory: FrameMemory) -> "MemoryBank":
+        """The memory bank one frame later, where that frame had a box of its own."""
+        now = self.clock + 1
+        # The first conditioning frame is the most reliable one, and the newest show how the target looks now.
+        # So the first always stays and the oldest of the others makes room.
+        num_others = self.limits.conditioning_frames - 2
+        others = self.conditioning_frames[1:][-num_others:] if num_others > 0 else ()
+        return replace(
+            self,
+            clock=now,
+            conditioning_frames=(self.conditioning_frames[0], *others, (now, frame_memory)),
+            recent_frames=self._within_reach(now, self.recent_frames),
+        )
+
+    def _within_reach(self, now: int, frames: FrameMemories) -> FrameMemories:
+        """The part of `frames` that the model can still attend to at frame `now + 1` or later."""
+        reach = max(self.limits.spatial, self.limits.pointers)
+        return tuple(
+            # A pointer reaches further back than a map, and the map is what takes the memory.
+            (time, each if now - time < self.limits.spatial else replace(each, features=None))
+            for time, each in frames
+            if now - time < reach
+        )
+
+    def session(self) -> Sam2VideoInferenceSession:
+        """The memory bank as an inference session of transformers with one object, whose index is 0."""
+        session = Sam2VideoInferenceSession()
+        outputs = session.output_dict_per_obj[session.obj_id_to_idx(0)]
+        outputs["cond_frame_outputs"].update(self._as_outputs(self.conditioning_frames))
+        outputs["non_cond_frame_outputs"].update(self._as_outputs(self.recent_frames))
+        return session
+
+    def _as_outputs(self, frames: FrameMemories) -> dict[int, dict[str, Any]]:
+        return {
+            time: {
+                "maskmem_features": each.features,
+                "maskmem_pos_enc": self.position,
+                "object_pointer": each.pointer,
+            }
+            for time, each in frames
+        }
