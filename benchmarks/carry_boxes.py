@@ -22,7 +22,8 @@ from data_prep.files import whole_file
 from data_prep.frames import VideoFrames
 from data_prep.geometry import Box
 from models.config import MASK_HEADS
-from models.mask_head.sam2 import MaskHead, MaskResult
+from models.interfaces import MaskResult
+from models.mask_head.sam2 import MaskHead
 
 COLOURS = ((0, 230, 255), (255, 32, 160), (255, 255, 255), (180, 255, 0))
 TILE = (400, 225)  # width and height of a frame in the picture

@@ -20,7 +20,7 @@ import torch
 from benchmarks.machine import machine
 from data_prep.world.presets import PRESETS
 from models.config import GROUNDERS, MASK_HEADS
-from models.grounder import Grounder
+from models.grounder.grounder import Grounder
 from models.mask_head.sam2 import MaskHead
 from train.grounder_figures import GrounderFigures
 from train.grounder_figures import measure as measure_grounder

@@ -19,11 +19,12 @@ from peft.tuners.lora.layer import Linear
 from transformers.models.qwen2_5_vl import modeling_qwen2_5_vl as library
 
 from benchmarks.training_work import Work
-from models import fast_vision
 from models.config import GrounderConfig
-from models.fast_adapters import FastLinear
-from models.questions import Encoded, Question, QuestionEncoder
-from models.reading import read_packed, see
+from models.grounder.forward import encode_images, forward_packed
+from models.grounder.questions import Encoded, QuestionEncoder
+from models.interfaces import Question
+from models.kernels import qwen2_5_vl
+from models.kernels.fused import FusedLoraLinear
 from train.answers import IGNORED
 from train.sft.batches import MicroBatch, steps_of
 from train.sft.engine import SftTraining
@@ -51,10 +52,10 @@ def _all_predictions(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     inputs = encoded.inputs
     with torch.set_grad_enabled(self.sees and torch.is_grad_enabled()):
-        features = see(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+        features = encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
     kept = labels[inputs["attention_mask"].bool()]
     where = (kept[1:] != IGNORED).nonzero()[:, 0]
-    return read_packed(self.model, encoded, features).logits[0][where], kept[where + 1]
+    return forward_packed(self.model, encoded, features).logits[0][where], kept[where + 1]
 
 
 @contextmanager
@@ -68,10 +69,10 @@ def tower_with_gradients(training: SftTraining) -> Iterator[None]:
 def plain_tower(_: SftTraining) -> Iterator[None]:
     """The library's own vision tower."""
     pairs: list[tuple[Any, Any]] = [
-        (fast_vision.WindowAttention, library.Qwen2_5_VLVisionAttention),
-        (fast_vision.LinearPatchEmbed, library.Qwen2_5_VisionPatchEmbed),
-        (fast_vision.InPlaceMLP, library.Qwen2_5_VLMLP),
-        (fast_vision.FewPassNorm, library.Qwen2_5_VLRMSNorm),
+        (qwen2_5_vl.WindowAttention, library.Qwen2_5_VLVisionAttention),
+        (qwen2_5_vl.LinearPatchEmbed, library.Qwen2_5_VisionPatchEmbed),
+        (qwen2_5_vl.InPlaceMLP, library.Qwen2_5_VLMLP),
+        (qwen2_5_vl.FewPassNorm, library.Qwen2_5_VLRMSNorm),
     ]
     with ExitStack() as stack:
         for ours, theirs in pairs:
@@ -82,7 +83,7 @@ def plain_tower(_: SftTraining) -> Iterator[None]:
 @contextmanager
 def plain_adapters(_: SftTraining) -> Iterator[None]:
     """The adapters as peft applies them."""
-    with patch.object(FastLinear, "forward", Linear.forward):
+    with patch.object(FusedLoraLinear, "forward", Linear.forward):
         yield
 
 

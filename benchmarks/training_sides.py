@@ -78,7 +78,7 @@ def theirs(work: Work) -> Run:
     rows = Dataset.from_dict({"number": list(range(recipe.pairs))})
     rows.set_transform(Rows(work, processor))
     dtype = getattr(torch, work.dtype)
-    model_class: Any = FAMILIES[_family(work)].model
+    model_class: Any = FAMILIES[_family(work)].model_class()
     model = model_class.from_pretrained(work.checkpoint, dtype=dtype, trust_remote_code=False).to(work.device)
     stamps = Stamps(work.root / "theirs")
     trainer = Stamped(
@@ -145,7 +145,7 @@ class Rows:
 
     def _row(self, asked: Asked) -> dict[str, Any]:
         question = asked.question
-        chat = messages(self.contract, question.words, question.template is not None, question.marked)
+        chat = messages(self.contract, question.expression, question.template is not None, question.marked)
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         pictures = [each for each in (question.template, question.image) if each is not None]
         return {

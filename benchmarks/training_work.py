@@ -13,11 +13,10 @@ import torch
 
 from data_prep.prompts import BUILT_IN, Contract, read_contract, write_contract
 from data_prep.sampling.lines import PairPlan
-from models.checkpoint_files import PUBLISHED_FAMILIES
 from models.config import GROUNDERS
-from models.families import FAMILIES
-from models.nano import build_processor
-from models.published import PUBLISHED, published_config
+from models.families import FAMILIES, PUBLISHED_SIZES
+from models.grounder.classes import published_config
+from models.grounder.nano import build_processor
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.sources import plan_of
 
@@ -101,7 +100,7 @@ def published_work(
     Its tokenizer is the small grounder's, whose tokens are all within the published vocabulary.
     """
     checkpoint = root / name
-    wide = BUILT_IN[PUBLISHED_FAMILIES[PUBLISHED[name].family].contract]
+    wide = BUILT_IN[FAMILIES[PUBLISHED_SIZES[name].model_type].contract]
     contract = dataclasses.replace(wide, min_pixels=wide.max_pixels)
     if not (checkpoint / "contract.json").is_file():
         save_random(name, checkpoint)
@@ -118,7 +117,7 @@ def save_random(name: str, folder: Path) -> None:
     config.image_token_id, config.video_token_id = tokens("<|image_pad|>"), tokens("<|video_pad|>")
     config.vision_start_token_id = tokens("<|vision_start|>")
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
-        model: Any = FAMILIES[PUBLISHED[name].family].model(config)
+        model: Any = FAMILIES[PUBLISHED_SIZES[name].model_type].model_class()(config)
     model.to(dtype=torch.bfloat16).save_pretrained(folder)
     processor.save_pretrained(folder)
 

@@ -1,9 +1,10 @@
 """What code a result follows from: a hash of modules and of all modules of ours that they import.
 
-Imports are read from the source, and nothing is executed. Imports inside functions count. Because only what
-is imported counts, a new reader, report or command does not change the hash. Comments, docstrings and the
-layout of the source do not change it either. `configs` and modules of settings (`config.py`) are left out:
-their values reach the code as settings, and settings are compared by value.
+Imports are read from the source, and nothing is executed. Imports inside functions count, and so do all
+modules of a package that lists its modules to import them (`models.families`). Because only what is imported
+counts, a new reader, report or command does not change the hash. Comments, docstrings and the layout of the
+source do not change it either. `configs` and modules of settings (`config.py`) are left out: their values
+reach the code as settings, and settings are compared by value.
 """
 
 import ast
@@ -47,6 +48,8 @@ def _closure(entries: Sequence[str], left_out: Collection[str], root: Path) -> d
         trees[name] = tree = ast.parse(path.read_bytes(), str(path))
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         open_names += [package, *_imported(tree, package)]
+        if path.name == "__init__.py" and _lists_its_modules(tree):
+            open_names += [f"{name}.{module.stem}" for module in sorted(path.parent.glob("*.py"))]
     return trees
 
 
@@ -70,6 +73,11 @@ def _imported(tree: ast.Module, package: str) -> Iterator[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _lists_its_modules(tree: ast.Module) -> bool:
+    """Whether a package imports all of its modules by listing them (`pkgutil.iter_modules`)."""
+    return any(isinstance(node, ast.Attribute) and node.attr == "iter_modules" for node in ast.walk(tree))
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -6,8 +6,7 @@ from data_prep.geometry import Box
 from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
 from infer.requests import Locate, Report, Segment, StartTrack, State, Track
-from models.grounder import Answer
-from models.mask_head.sam2 import MaskResult
+from models.interfaces import Answer, MaskResult
 
 
 def per_frame_tracker(visible_above: float, repeat_last: bool, contract: Contract) -> StartTrack:

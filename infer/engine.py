@@ -1,12 +1,13 @@
-"""The engine: steps the tracks of one sequence together and batches what they ask.
+"""The engine: steps the tracks of one sequence together and batches their requests.
 
-A frame is decoded once. The mask head encodes it once, for all tracks, and only when one asks. All
-questions to the grounder that tracks ask at the same moment go into one batch.
+A frame is decoded once. The mask head encodes it once for all tracks, and only if one asks for a mask. All
+questions that tracks ask the grounder at the same moment go into one batch.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,10 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.geometry import Size, clamp, is_inside
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, Track
-from models.grounder import Answer, Grounder
-from models.mask_head.sam2 import Features, MaskHead, MaskResult
-from models.questions import Question
+from models.interfaces import Answer, FrameFeatures, Grounding, Masking, MaskResult, Question
 
+Handler = Callable[["_Frame", Sequence[Any]], Sequence[Any]]
+"""From the requests of one type to their replies, in order."""
 ROUNDING = 1e-4  # by so much a probability may leave 0 to 1, as sums in a low precision do
 
 
@@ -31,14 +32,23 @@ class Step:
 
 
 class Engine:
-    """Runs tracks through a grounder and a mask head."""
+    """Runs tracks through a grounder and a mask head.
 
-    def __init__(self, grounder: Grounder, mask_head: MaskHead) -> None:
-        self.grounder, self.mask_head = grounder, mask_head
+    Each type of request has one handler. It answers all requests of its type that the tracks of a frame make
+    at the same moment.
+    """
 
-    def check_words(self, words: str) -> None:
-        """Raise UserError for words that the grounder cannot be asked for."""
-        self.grounder.check_words(words)
+    def __init__(self, grounding: Grounding, masking: Masking) -> None:
+        self.grounding, self.masking = grounding, masking
+        self._handlers: dict[type[Request], Handler] = {
+            Locate: self._locate,
+            Segment: self._segment,
+            Propagate: self._propagate,
+        }
+
+    def check_expression(self, expression: str) -> None:
+        """Raise UserError for an expression that the grounder cannot be asked about."""
+        self.grounding.check_expression(expression)
 
     def run(self, frames: Iterable[np.ndarray], jobs: Sequence[tuple[str, StartTrack]]) -> Iterator[Step]:
         """Track through frames in order, yielding after each. A job is words and how to start their track."""
@@ -55,28 +65,40 @@ class Engine:
         self, image: np.ndarray, tracks: list[Track], requests: list[Request]
     ) -> list[Report]:
         """Answer requests, all that are open at once, until every track has reported this frame."""
-        frame = _Frame(image, self.mask_head)
+        frame = _Frame(image, self.masking)
         while open_tracks := [i for i, request in enumerate(requests) if not isinstance(request, Report)]:
-            for i, reply in zip(
-                open_tracks, self._answer(frame, [requests[i] for i in open_tracks]), strict=True
-            ):
+            replies = self._answer(frame, [requests[i] for i in open_tracks])
+            for i, reply in zip(open_tracks, replies, strict=True):
                 requests[i] = tracks[i].send(reply)
         return [request for request in requests if isinstance(request, Report)]
 
     def _answer(self, frame: "_Frame", requests: list[Request]) -> list[Any]:
         """The replies to requests of one moment, in their order."""
-        asked = [request for request in requests if isinstance(request, Locate)]
-        answers = iter(self._locate(frame.image, asked))
-        return [next(answers) if isinstance(request, Locate) else frame.mask(request) for request in requests]
+        places: dict[type[Request], list[int]] = {}
+        for place, request in enumerate(requests):
+            places.setdefault(type(request), []).append(place)
+        replies: list[Any] = [None] * len(requests)
+        for kind, its_places in places.items():
+            answers = self._handlers[kind](frame, [requests[place] for place in its_places])
+            for place, answer in zip(its_places, answers, strict=True):
+                replies[place] = answer
+        return replies
 
-    def _locate(self, image: np.ndarray, asked: list[Locate]) -> list[Answer]:
-        if not asked:
-            return []
-        answers = self.grounder.locate(
-            [Question(image, ask.words, ask.template, ask.last_box_xyxy) for ask in asked]
+    def _locate(self, frame: "_Frame", requests: Sequence[Locate]) -> list[Answer]:
+        image = frame.image
+        answers = self.grounding.locate(
+            [Question(image, ask.words, ask.template, ask.last_box_xyxy) for ask in requests]
         )
         size = (image.shape[1], image.shape[0])
-        return [checked(answer, size, type(self.grounder).__name__) for answer in answers]
+        return [checked(answer, size, type(self.grounding).__name__) for answer in answers]
+
+    def _segment(self, frame: "_Frame", requests: Sequence[Segment]) -> list[MaskResult]:
+        features = frame.features
+        return [self.masking.segment(features, each.box_xyxy, each.memory) for each in requests]
+
+    def _propagate(self, frame: "_Frame", requests: Sequence[Propagate]) -> list[MaskResult]:
+        features = frame.features
+        return [self.masking.propagate(each.memory, features) for each in requests]
 
 
 def checked(answer: Answer, size: Size, grounder: str) -> Answer:
@@ -98,16 +120,11 @@ def checked(answer: Answer, size: Size, grounder: str) -> Answer:
 
 
 class _Frame:
-    """The current frame; its features are made when first asked for."""
+    """The current frame. Its features are computed once, when a track first asks for a mask."""
 
-    def __init__(self, image: np.ndarray, mask_head: MaskHead) -> None:
-        self.image, self._mask_head = image, mask_head
-        self._features: Features | None = None
+    def __init__(self, image: np.ndarray, masking: Masking) -> None:
+        self.image, self._masking = image, masking
 
-    def mask(self, request: Request) -> MaskResult:
-        if self._features is None:
-            self._features = self._mask_head.encode(self.image)
-        if isinstance(request, Segment):
-            return self._mask_head.segment(self._features, request.box_xyxy, request.memory)
-        assert isinstance(request, Propagate)
-        return self._mask_head.propagate(request.memory, self._features)
+    @cached_property
+    def features(self) -> FrameFeatures:
+        return self._masking.encode(self.image)

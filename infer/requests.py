@@ -7,14 +7,12 @@ never sees a model or a batch, so a test can drive it with scripted answers.
 from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from data_prep.geometry import Box
-
-if TYPE_CHECKING:  # torch takes seconds to import, and drawing needs none of it
-    from models.mask_head.memory_bank import MemoryBank
+from models.interfaces import TargetMemory
 
 
 class State(StrEnum):
@@ -29,7 +27,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Locate:
-    """Ask the grounder about the current frame; replied with `models.grounder.Answer`.
+    """Ask the grounder about the current frame; replied with `models.interfaces.Answer`.
 
     `template` is a crop of the target from an earlier frame (RGB uint8) or None; `last_box_xyxy`,
     in pixels of the frame, is where to draw the rectangle, or None to search without a hint.
@@ -49,14 +47,14 @@ class Segment:
     """
 
     box_xyxy: Box
-    memory: "MemoryBank | None" = None
+    memory: TargetMemory | None = None
 
 
 @dataclass(frozen=True)
 class Propagate:
     """Ask the mask head to carry a memory to the current frame; replied with `MaskResult`."""
 
-    memory: "MemoryBank"
+    memory: TargetMemory
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from infer.fingerprint import CODE, REPORTS, Fingerprint, settings_identity
 from infer.requests import StartTrack
 from infer.tracker import referral_tracker
 from models.checkpoint import choose_device, choose_dtype
-from models.grounder import Grounder
-from models.identity import checkpoint_identity
+from models.grounder.grounder import Grounder
 from models.mask_head.sam2 import MaskHead
 
 
@@ -42,21 +41,18 @@ def open_session(settings: InferSettings) -> Session:
     dtype = choose_dtype(settings.mask_head.dtype, device)
     mask_head = MaskHead.load(settings.mask_head.checkpoint, device, dtype)
     start = tracker_of(settings.tracker, grounder.contract)
+    grounding, masking = grounder.identity(), mask_head.identity()
     fingerprint = {
-        "grounder": _identity(settings.model.checkpoint, grounder.model),
+        "grounder": grounding["checkpoint"],
         "contract": settings_identity(grounder.contract),
-        "mask_head": _identity(settings.mask_head.checkpoint, mask_head.model),
+        "mask_head": masking["checkpoint"],
         "tracker": settings_identity(settings.tracker),
         "device": device.type,
-        "dtypes": [str(grounder.model.dtype), str(dtype)],
-        "box_floor": grounder.box_floor,
+        "dtypes": [grounding["dtype"], masking["dtype"]],
+        "box_floor": grounding["box_floor"],
         "code": code_identity(CODE, REPORTS),
     }
     return Session(Engine(grounder, mask_head), start, fingerprint)
-
-
-def _identity(checkpoint: str, model: torch.nn.Module) -> str:
-    return checkpoint_identity(checkpoint, getattr(model.config, "_commit_hash", None))
 
 
 def tracker_of(settings: Any, contract: Contract) -> StartTrack:

@@ -71,7 +71,7 @@ class TrackRun:
         for prompt in self._left(sequence, self.store.prompts(sequence)):
             try:
                 for words in self.store.words(sequence, prompt):
-                    self.engine.check_words(words)
+                    self.engine.check_expression(words)
                 askable.append(prompt)
             except Exception as fault:
                 self.outcomes.append(failed(sequence.name, prompt, reason_of(fault)))

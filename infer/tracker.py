@@ -17,9 +17,7 @@ from data_prep.visual_prompt import crop_template
 from infer.belief import evidence, updated
 from infer.config import TrackerConfig
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
-from models.grounder import Answer
-from models.mask_head.memory_bank import MemoryBank
-from models.mask_head.sam2 import MaskResult
+from models.interfaces import Answer, MaskResult, TargetMemory
 
 GIVEN = 0.999  # visible probability of a target whose box the user gave
 THUMBNAIL = 16  # rows and columns a frame is thinned to when asked whether it changed
@@ -137,7 +135,7 @@ class _ReferralTrack:
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
 
     def _segment_answer(
-        self, frame: np.ndarray, box: Box, carried: MaskResult, memory: MemoryBank | None
+        self, frame: np.ndarray, box: Box, carried: MaskResult, memory: TargetMemory | None
     ) -> Generator[Request, Any, MaskResult]:
         """The mask of the grounder's box, or the carried one where the mask head thinks more of it.
 

@@ -1,13 +1,14 @@
-"""Loading weights: devices, number formats, and what is said where the library fails."""
+"""Loading weights: devices, dtypes, quantization, and the errors of the library in one line."""
 
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
@@ -16,6 +17,7 @@ from models.checkpoint_files import check_model_type, code_setting
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Given to every `from_pretrained`: no code of a checkpoint runs, and no attention of the hub that it names.
 SAFE: dict[str, Any] = {"trust_remote_code": False, "attn_implementation": "sdpa", "use_safetensors": True}
+NOT_QUANTIZED = ["model.visual", "lm_head"]  # vision tower and output layer keep their precision
 
 
 def choose_device(name: str) -> torch.device:
@@ -47,6 +49,25 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in DTYPES:
         raise UserError(f"dtype={name}: choose one of auto, {', '.join(DTYPES)}")
     return DTYPES[name]
+
+
+def check_bitsandbytes() -> None:
+    """Raise UserError where bitsandbytes, which quantizes weights, is not installed."""
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            "recipe.tune.method=qlora: needs bitsandbytes; pip install bitsandbytes, or take lora"
+        )
+
+
+def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with quantized constants (QLoRA, arXiv 2305.14314), for training adapters; computes in `dtype`."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=NOT_QUANTIZED,
+    )
 
 
 @contextmanager

@@ -7,7 +7,6 @@ that ask for code of their own, weights that are cut short, and a contract that 
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from configs.errors import UserError
 from data_prep.files import real_path
 from data_prep.prompts import BUILT_IN, Contract, read_contract
 from models.config import GrounderConfig, MaskHeadConfig
+from models.families import FAMILIES
 
 GROUNDER_KEY, MASK_HEAD_KEY = "model.checkpoint", "mask_head.checkpoint"
 MASK_HEAD_MODEL_TYPE = "sam2_video"
@@ -27,21 +27,6 @@ LARGEST_CONFIG = 16 << 20  # bytes; the published ones have some thousand
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 # Settings by which a library runs code that lies beside the weights, or imports what they name.
 CODE_SETTINGS = ("auto_map", "megatron_config", "use_kernels", "kernel_config")
-
-
-@dataclass(frozen=True)
-class PublishedFamily:
-    """How a family's published weights are named on the hub, and the built-in contract that they have."""
-
-    hub: str  # how their hub ids begin
-    contract: str
-
-
-PUBLISHED_FAMILIES: dict[str, PublishedFamily] = {
-    "qwen2_5_vl": PublishedFamily("Qwen/Qwen2.5-VL-", "qwen"),
-    "qwen3_vl": PublishedFamily("Qwen/Qwen3-VL-", "qwen3"),
-}
-"""By the `model_type` of a checkpoint's config.json, as models/families.py has the classes."""
 
 
 # ---- a grounder and a mask head as a whole --------------------------------------------------------
@@ -56,7 +41,7 @@ def check_grounder_checkpoint(config: GrounderConfig) -> None:
     if base is not None:
         check_no_code(GROUNDER_KEY, config.checkpoint)
         check_adapter_files(config.checkpoint)
-    check_checkpoint(key_of(config.checkpoint, base), base or config.checkpoint, tuple(PUBLISHED_FAMILIES))
+    check_checkpoint(key_of(config.checkpoint, base), base or config.checkpoint, tuple(FAMILIES))
     find_contract(config)
 
 
@@ -245,7 +230,7 @@ def processor_folder(checkpoint: str, base: str | None) -> str:
 
 def published_contract(checkpoint: str) -> str | None:
     """The name of the contract of weights on the hub; None for other checkpoints."""
-    found = (family.contract for family in PUBLISHED_FAMILIES.values() if checkpoint.startswith(family.hub))
+    found = (family.contract for family in FAMILIES.values() if checkpoint.startswith(family.hub_prefix))
     return next(found, None)
 
 

@@ -7,6 +7,7 @@ from omegaconf import MISSING
 
 from configs.schema import key
 from data_prep.prompts import BUILT_IN
+from models.families import PUBLISHED_SIZES
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
@@ -49,13 +50,7 @@ SHIPPED = Path(__file__).resolve().parent / "weights"
 
 GROUNDERS: dict[str, GrounderConfig] = {
     "nano": GrounderConfig(str(SHIPPED / "nano_grounder")),
-    "qwen2_5_vl_3b": GrounderConfig("Qwen/Qwen2.5-VL-3B-Instruct"),
-    "qwen2_5_vl_7b": GrounderConfig("Qwen/Qwen2.5-VL-7B-Instruct"),
-    "qwen2_5_vl_32b": GrounderConfig("Qwen/Qwen2.5-VL-32B-Instruct"),
-    "qwen2_5_vl_72b": GrounderConfig("Qwen/Qwen2.5-VL-72B-Instruct"),
-    "qwen3_vl_2b": GrounderConfig("Qwen/Qwen3-VL-2B-Instruct"),
-    "qwen3_vl_4b": GrounderConfig("Qwen/Qwen3-VL-4B-Instruct"),
-    "qwen3_vl_8b": GrounderConfig("Qwen/Qwen3-VL-8B-Instruct"),
+    **{name: GrounderConfig(size.checkpoint) for name, size in PUBLISHED_SIZES.items()},
 }
 """Options of `model=`."""
 

@@ -1,15 +1,14 @@
 """Driving a tracker without models: a world in which the target is where a script says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from data_prep.geometry import Box
+from data_prep.prompts import BUILT_IN
 from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack
-from models.grounder import Answer
-from models.mask_head.memory_bank import MemoryBank
-from models.mask_head.sam2 import MaskResult
+from models.interfaces import Answer, FrameFeatures, Identity, MaskResult, Question, TargetMemory
 
 SIZE = (64, 48)
 
@@ -56,14 +55,11 @@ class ScriptedWorld:
             box = self.grounder[index]
             return unseen() if box is None else seen(box)
         if isinstance(request, Segment):
-            before: list[int] = request.memory or []  # type: ignore[assignment]
-            return self._result(request.box_xyxy, [*before, index])
+            return self._result(request.box_xyxy, [*(request.memory or []), index])
         assert isinstance(request, Propagate)
-        written: list[int] = request.memory  # type: ignore[assignment]
-        return self._result(self.mask_head[index], [*written, index])
+        return self._result(self.mask_head[index], [*request.memory, index])
 
-    def _result(self, box_xyxy: Box | None, written: list[int]) -> MaskResult:
-        memory: MemoryBank = written  # type: ignore[assignment]
+    def _result(self, box_xyxy: Box | None, memory: list[int]) -> MaskResult:
         if box_xyxy is None:
             return MaskResult(None, 0.1, 0.0, memory)
         return MaskResult(filled(box_xyxy), self.object_score, 0.9, memory)
@@ -71,6 +67,55 @@ class ScriptedWorld:
     def count(self, kind: type, index: int | None = None) -> int:
         """How many requests of a kind were made, at one frame or in all."""
         return sum(isinstance(asked, kind) and index in (None, at) for at, asked in self.asked)
+
+
+class ScriptedGrounding:
+    """Sees the target of an expression in its box of `boxes`; `batches` holds the sizes of batches."""
+
+    contract = BUILT_IN["short"]
+
+    def __init__(self, boxes: Mapping[str, Box]) -> None:
+        self.boxes = boxes
+        self.batches: list[int] = []
+
+    def check_expression(self, expression: str) -> None:
+        """Every expression may be asked."""
+
+    def locate(self, questions: Sequence[Question]) -> list[Answer]:
+        """An answer to each question, by its expression."""
+        self.batches.append(len(questions))
+        boxes = (self.boxes.get(question.expression) for question in questions)
+        return [unseen() if box is None else seen(box) for box in boxes]
+
+    def identity(self) -> Identity:
+        """What the answers follow from."""
+        return {"checkpoint": "scripted", "dtype": "none", "box_floor": 0.0}
+
+
+class ScriptedMasking:
+    """Fills every box. Features are the brightness of the frame, kept in `encoded`; memories are boxes."""
+
+    def __init__(self) -> None:
+        self.encoded: list[int] = []
+
+    def encode(self, frame: np.ndarray) -> FrameFeatures:
+        """The frame's brightness."""
+        self.encoded.append(int(frame[0, 0, 0]))
+        return self.encoded[-1]
+
+    def segment(
+        self, features: FrameFeatures, box_xyxy: Box, memory: TargetMemory | None = None
+    ) -> MaskResult:
+        """The box, filled."""
+        return MaskResult(filled(box_xyxy), 0.9, 0.9, box_xyxy)
+
+    def propagate(self, memory: TargetMemory, features: FrameFeatures) -> MaskResult:
+        """The box of the frame before, filled."""
+        return MaskResult(filled(memory), 0.9, 0.9, memory)
+
+    def identity(self) -> Identity:
+        """What the masks follow from."""
+        return {"checkpoint": "scripted", "dtype": "none"}
 
 
 def drive(start: StartTrack, world: ScriptedWorld, frames: Sequence[np.ndarray]) -> list[Report]:

@@ -10,9 +10,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.families import FAMILIES
-from models.published import build_empty
-from models.questions import Encoded, Question, QuestionEncoder
-from models.reading import read, see
+from models.grounder.classes import build_empty
+from models.grounder.forward import encode_images, forward
+from models.grounder.questions import Encoded, QuestionEncoder
+from models.interfaces import Question
 from tests.tiny_models import TINY
 from train.sft.arithmetic import Arithmetic, arithmetic_of, peak_of
 from train.sft.config import TuneSettings
@@ -51,8 +52,8 @@ def test_the_formula_counts_what_pytorch_does(family: str, tune: TuneSettings) -
     answers = 5
     with FlopCounterMode(display=False) as counted:
         with torch.set_grad_enabled(sees(tune)):
-            features = see(model, inputs["pixel_values"], inputs["image_grid_thw"])
-        read(model, batch, features, use_cache=False, logits_to_keep=answers).logits.sum().backward()
+            features = encode_images(model, inputs["pixel_values"], inputs["image_grid_thw"])
+        forward(model, batch, features, use_cache=False, logits_to_keep=answers).logits.sum().backward()
     lengths = inputs["attention_mask"].sum(1)
     told = formula.of(lengths, inputs["image_grid_thw"], answers * len(lengths))
     # Padding and the half that causal attention does not need are PyTorch's; gradients

@@ -76,7 +76,9 @@ def test_results_of_tracking_follow_from_models_and_tracker_and_not_from_reports
     for name in (
         "infer.tracker",
         "infer.engine",
-        "models.grounder",
+        "models.grounder.grounder",
+        "models.families.qwen3_vl",
+        "models.kernels.qwen2_5_vl",
         "models.mask_head.sam2_forward",
         "data_prep.frames",
     ):

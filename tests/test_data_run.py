@@ -27,11 +27,12 @@ from data_prep.votsr.regions import decode_mask
 from infer import run as infer_run
 from infer.config import InferSettings, PerFrameConfig, TrackerConfig
 from infer.data_run import NO_BOX, UNNAMED, DataStore, true_box
+from infer.engine import Engine
 from infer.requests import Locate, Segment, State
 from infer.score_line import OTHERS, PROTOCOLS, score_line
 from infer.session import Session, tracker_of
 from models.config import GrounderConfig, MaskHeadConfig
-from tests.scripted import ScriptedWorld, drive, frame
+from tests.scripted import ScriptedGrounding, ScriptedMasking, ScriptedWorld, drive, frame
 from tests.tiny_models import save_grounder, save_mask_head
 
 SIZE = (64, 48)
@@ -198,7 +199,8 @@ def test_a_split_without_an_index_is_told(settings: InferSettings) -> None:
 
 
 def session_of(settings: Any) -> Session:
-    return Session(None, tracker_of(settings, BUILT_IN["short"]), {})  # type: ignore[arg-type]
+    engine = Engine(ScriptedGrounding({}), ScriptedMasking())
+    return Session(engine, tracker_of(settings, BUILT_IN["short"]), {})
 
 
 @pytest.mark.parametrize("tracker", [TrackerConfig(), PerFrameConfig()])

@@ -16,52 +16,19 @@ from infer.config import TrackerConfig
 from infer.engine import Engine, Step, checked
 from infer.requests import StartTrack
 from infer.tracker import referral_tracker
-from models.grounder import Answer
-from models.mask_head.sam2 import MaskResult
-from models.questions import Question
-from tests.scripted import SIZE, filled, frame, seen, unseen
+from models.interfaces import Answer, Question
+from tests.scripted import SIZE, ScriptedGrounding, ScriptedMasking, filled, frame
 
 HERE = (4.0, 4.0, 20.0, 20.0)
-BOXES = {"red": (4, 4, 20, 20), "blue": (30, 10, 50, 30)}
+BOXES: dict[str, Box] = {"red": (4, 4, 20, 20), "blue": (30, 10, 50, 30)}
 
 
-class CountingGrounder:
-    """Sees red and blue where they are; keeps the size of each batch."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def locate(self, questions: Sequence[Question]) -> list[Answer]:
-        self.batches.append(len(questions))
-        return [seen(BOXES[q.words]) if q.words in BOXES else unseen() for q in questions]
-
-
-class CountingMaskHead:
-    """Gives every box back as a mask; features are the frame's brightness, memories the box."""
-
-    def __init__(self) -> None:
-        self.encoded: list[int] = []
-
-    def encode(self, image: np.ndarray) -> int:
-        self.encoded.append(int(image[0, 0, 0]))
-        return self.encoded[-1]
-
-    def segment(
-        self, features: int, box_xyxy: tuple[float, float, float, float], memory: object
-    ) -> MaskResult:
-        return MaskResult(filled(box_xyxy), 0.9, 0.9, box_xyxy)  # type: ignore[arg-type]
-
-    def propagate(self, memory: tuple[float, float, float, float], features: int) -> MaskResult:
-        return MaskResult(filled(memory), 0.9, 0.9, memory)  # type: ignore[arg-type]
-
-
-def run(words: list[str], count: int) -> tuple[list[Step], CountingGrounder, CountingMaskHead]:
-    grounder, mask_head = CountingGrounder(), CountingMaskHead()
+def run(words: list[str], count: int) -> tuple[list[Step], ScriptedGrounding, ScriptedMasking]:
+    grounding, masking = ScriptedGrounding(BOXES), ScriptedMasking()
     start: StartTrack = referral_tracker(TrackerConfig(verify_every=3), BUILT_IN["short"])
     jobs = [(text, start if text else empty_track) for text in words]
     frames = [frame(brightness) for brightness in range(count)]
-    engine = Engine(grounder, mask_head)  # type: ignore[arg-type]
-    return list(engine.run(frames, jobs)), grounder, mask_head
+    return list(Engine(grounding, masking).run(frames, jobs)), grounding, masking
 
 
 def test_reports_come_in_order_for_every_frame_and_track() -> None:
@@ -74,13 +41,13 @@ def test_reports_come_in_order_for_every_frame_and_track() -> None:
 
 
 def test_questions_of_one_moment_are_one_batch() -> None:
-    _, grounder, _ = run(["red", "blue", "green"], 1)
-    assert grounder.batches == [3, 2]  # all three search; the two candidates are confirmed together
+    _, grounding, _ = run(["red", "blue", "green"], 1)
+    assert grounding.batches == [3, 2]  # all three search; the two candidates are confirmed together
 
 
 def test_a_frame_is_encoded_once_for_all_tracks_and_only_when_asked() -> None:
-    _, _, mask_head = run(["red", "blue"], 4)
-    assert mask_head.encoded == [0, 1, 2, 3]
+    _, _, masking = run(["red", "blue"], 4)
+    assert masking.encoded == [0, 1, 2, 3]
     assert run(["green"], 4)[2].encoded == []
 
 
@@ -114,11 +81,11 @@ def test_a_probability_may_miss_one_by_rounding() -> None:
 
 
 def test_answers_are_checked_where_they_come_in() -> None:
-    class AbsurdGrounder(CountingGrounder):
+    class AbsurdGrounding(ScriptedGrounding):
         def locate(self, questions: Sequence[Question]) -> list[Answer]:
             return [Answer(0.9, (-1e30, -1e30, 1e30, 1e30), 0.9, "") for _ in questions]
 
     start = referral_tracker(TrackerConfig(confirm=False), BUILT_IN["short"])
-    engine = Engine(AbsurdGrounder(), CountingMaskHead())  # type: ignore[arg-type]
+    engine = Engine(AbsurdGrounding({}), ScriptedMasking())
     (step,) = engine.run([frame()], [("red", start)])
     assert step.reports[0].box_xyxy == (0, 0, *SIZE)

@@ -8,7 +8,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora.layer import Linear
 from torch import nn
 
-from models.fast_adapters import FastLinear, quicken_adapters
+from models.kernels.fused import FusedLoraLinear, fuse_lora_layers
 
 ROWS = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(0))
 
@@ -26,13 +26,13 @@ def adapted(**changes: object) -> PeftModel:
 def both(**changes: object) -> tuple[PeftModel, PeftModel]:
     plain = adapted(**changes)
     fast = copy.deepcopy(plain)
-    quicken_adapters(fast)
+    fuse_lora_layers(fast)
     return fast, plain
 
 
 def test_outputs_and_gradients_are_pefts() -> None:
     fast, plain = both()
-    assert sum(isinstance(module, FastLinear) for module in fast.modules()) == 2
+    assert sum(isinstance(module, FusedLoraLinear) for module in fast.modules()) == 2
     rows = [ROWS.clone().requires_grad_() for _ in range(2)]
     outputs = [model(each) for model, each in zip((fast, plain), rows, strict=True)]
     torch.testing.assert_close(*outputs)
@@ -71,7 +71,7 @@ def test_maps_of_one_input_keep_it_once_under_autocast() -> None:
     """Copies of it were a sixth of what a step keeps for its backward pass."""
     fast, _ = both()
     rows, kept = ROWS.bfloat16().requires_grad_(), []
-    (first, _) = (module.bfloat16() for module in fast.modules() if isinstance(module, FastLinear))
+    (first, _) = (module.bfloat16() for module in fast.modules() if isinstance(module, FusedLoraLinear))
     for adapter in (first.lora_A, first.lora_B):
         adapter.float()
 
@@ -96,7 +96,7 @@ def test_weights_in_pieces_are_left_to_their_modules() -> None:
     fast, plain = both()
     called: list[int] = []
     for module in fast.modules():
-        if isinstance(module, FastLinear):
+        if isinstance(module, FusedLoraLinear):
             module.lora_B["default"].weight.ds_id = 1
             module.lora_B["default"].register_forward_hook(lambda *_: called.append(1))
     torch.testing.assert_close(fast(ROWS), plain(ROWS))

@@ -20,9 +20,9 @@ from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_c
 from models.config import GrounderConfig, MaskHeadConfig
 from models.families import FAMILIES, lora_targets
 from models.finite import NotFiniteError
-from models.grounder import Answer, Grounder
+from models.grounder.grounder import Grounder
+from models.interfaces import Answer, Question
 from models.mask_head.sam2 import MaskHead
-from models.questions import Question
 from tests.tiny_models import save_grounder, save_mask_head
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from models import fused
-from models.nano import build_grounder, build_processor
+from models.grounder.nano import build_grounder, build_processor
+from models.kernels import fused
 
 
 def test_kernels_are_taken_on_a_gpu_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,8 +18,8 @@ def test_kernels_are_taken_on_a_gpu_where_they_are_installed(monkeypatch: pytest
     model: Any = object()
     for installed, device, wanted in ((True, "cuda", True), (True, "cpu", False), (False, "cuda", False)):
         monkeypatch.setattr(fused, "is_liger_kernel_available", lambda installed=installed: installed)
-        assert fused.fuse(model, torch.device(device)) == wanted
-    assert asked == [(model, fused.KERNELS)]
+        assert fused.apply_liger(model, torch.device(device)) == wanted
+    assert asked == [(model, fused.LIGER_KERNELS)]
 
 
 def test_the_package_is_told_to_leave_the_loss_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,7 @@ def test_the_package_is_told_to_leave_the_loss_alone(monkeypatch: pytest.MonkeyP
     integration = importlib.import_module("transformers.integrations.liger")
     for module in (fused, integration):
         monkeypatch.setattr(module, "is_liger_kernel_available", lambda: True)
-    assert fused.fuse(
+    assert fused.apply_liger(
         build_grounder(build_processor(), width=32, layers=1, vision_layers=1), torch.device("cuda")
     )
     assert told["rms_norm"] and not told["cross_entropy"] and not told["fused_linear_cross_entropy"]

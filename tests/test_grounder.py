@@ -31,8 +31,8 @@ from data_prep.world.presets import PRESETS
 from models.checkpoint_files import find_contract
 from models.config import GrounderConfig
 from models.families import FAMILIES
-from models.grounder import MAX_BOX_TOKENS, Answer, Grounder
-from models.questions import Question
+from models.grounder.grounder import MAX_BOX_TOKENS, Grounder
+from models.interfaces import Answer, Question
 from tests.tiny_models import TINY, save_grounder
 from train.config import GrounderRecipe, Stage
 from train.grounder import GrounderTraining
@@ -177,14 +177,19 @@ def test_order_and_size_of_batches_do_not_matter(
     assert taught.locate([]) == []
 
 
-def test_what_follows_a_closed_box_does_not_matter(
-    taught: Grounder, questions: list[Question], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_follows_a_closed_box_does_not_matter(taught: Grounder, questions: list[Question]) -> None:
     """Processes that decode together go on until the last of them has closed its boxes."""
     expected = taught.locate(questions)
     asked: list[int] = []
-    monkeypatch.setattr(taught, "goes_on", lambda rows: bool(asked.append(len(rows)) or True))
-    for answer, wanted in zip(taught.locate(questions), expected, strict=True):
+
+    def another_is_open(flag: torch.Tensor) -> bool:
+        assert flag.shape == () and flag.dtype == torch.bool
+        asked.append(1)
+        return True
+
+    processor = taught.encoder.processor
+    sharded = Grounder(taught.model, processor, taught.contract, taught.batch, any_process=another_is_open)
+    for answer, wanted in zip(sharded.locate(questions), expected, strict=True):
         check_same(answer, wanted)
     assert len(asked) % MAX_BOX_TOKENS == 0 and asked
 
@@ -193,7 +198,7 @@ def plain_inputs(grounder: Grounder, question: Question, said: str) -> Any:
     """The question as the library's processor alone writes it, with the host's resized images."""
     chat = messages(
         grounder.contract,
-        question.words,
+        question.expression,
         question.template is not None,
         question.last_box_xyxy is not None,
     )
@@ -296,7 +301,7 @@ def load(checkpoint: Path | str, **settings: Any) -> Grounder:
 def test_a_folder_holds_all_that_is_needed(folder: Path, family: str) -> None:
     grounder = load(folder, batch=3, box_floor=0.25)
     assert grounder.contract == TINY[family].contract
-    assert isinstance(grounder.model, FAMILIES[family].model)
+    assert isinstance(grounder.model, FAMILIES[family].model_class())
     assert (grounder.batch, grounder.box_floor) == (3, 0.25)
     assert not grounder.model.training and grounder.model.dtype == torch.float32
     assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16

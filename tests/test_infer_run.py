@@ -32,8 +32,8 @@ from infer.requests import State
 from infer.summary import TrackOutcome
 from infer.track_store import MaskStore
 from models.config import GROUNDERS, GrounderConfig, MaskHeadConfig
-from models.grounder import Answer, Grounder
-from models.questions import Question
+from models.grounder.grounder import Grounder
+from models.interfaces import Answer, Question
 from tests.tiny_models import save_grounder, save_mask_head
 from tests.votsr_miniature import PROMPTS, SIZE, add_sequence, add_truth, disc, make_workspace, write_frame
 
@@ -438,7 +438,8 @@ def tracks_of(out: Path) -> list[dict[str, Any]]:
 def _see_the_first_prompt(_: Grounder, questions: list[Question]) -> list[Answer]:
     box = (10.0, 8.0, 30.0, 28.0)
     return [
-        Answer(0.9, box, 0.9, "") if q.words == PROMPTS[0] else Answer(0.1, None, 0.0, "") for q in questions
+        Answer(0.9, box, 0.9, "") if q.expression == PROMPTS[0] else Answer(0.1, None, 0.0, "")
+        for q in questions
     ]
 
 

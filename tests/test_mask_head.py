@@ -14,8 +14,9 @@ from transformers import Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProce
 
 from configs.errors import UserError
 from models.config import MASK_HEADS
+from models.interfaces import MaskResult
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
-from models.mask_head.sam2 import MaskHead, MaskResult
+from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_checkpoint import save_sam2
 from models.mask_head.sam2_config import (
     PUBLISHED,

@@ -16,18 +16,18 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
 from data_prep.prompts import BUILT_IN, CONTRACT_FILE
-from models.checkpoint_files import PUBLISHED_FAMILIES, published_contract
+from models.checkpoint_files import published_contract
 from models.config import GROUNDERS, GrounderConfig
-from models.families import FAMILIES, PARTS, QwenVL, lora_targets, part_of
-from models.grounder import Grounder
-from models.published import PUBLISHED, published_config
-from models.published import build_empty as build_empty_anew
-from models.questions import Question
+from models.families import FAMILIES, PARTS, PUBLISHED_SIZES, lora_targets, part_of
+from models.grounder.classes import QwenVL, published_config
+from models.grounder.classes import build_empty as build_empty_anew
+from models.grounder.grounder import Grounder
+from models.interfaces import Question
 from tests.tiny_models import TINY, save_grounder
 
 CPU = torch.device("cpu")
 MAPS = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-names = pytest.mark.parametrize("name", PUBLISHED)
+names = pytest.mark.parametrize("name", PUBLISHED_SIZES)
 families = pytest.mark.parametrize("family", FAMILIES)
 build_empty = lru_cache(build_empty_anew)
 
@@ -45,23 +45,25 @@ def test_the_published_sizes_have_the_published_parameters(name: str) -> None:
     assert name in GROUNDERS
     model = build_empty(name)
     parameters = list(model.parameters())
-    assert sum(weight.numel() for weight in parameters) == PUBLISHED[name].parameters
+    assert sum(weight.numel() for weight in parameters) == PUBLISHED_SIZES[name].parameters
     assert {weight.device.type for weight in parameters} == {"meta"}
 
 
 @names
 def test_an_option_names_weights_of_its_family(name: str) -> None:
-    family, published = FAMILIES[PUBLISHED[name].family], PUBLISHED_FAMILIES[PUBLISHED[name].family]
+    family = FAMILIES[PUBLISHED_SIZES[name].model_type]
     checkpoint = GROUNDERS[name].checkpoint
-    assert checkpoint.startswith(published.hub) and name.rsplit("_", 1)[1].upper() in checkpoint
-    assert published_contract(checkpoint) == published.contract
-    assert isinstance(build_empty(name), family.model)
+    assert checkpoint.startswith(family.hub_prefix) and name.rsplit("_", 1)[1].upper() in checkpoint
+    assert published_contract(checkpoint) == family.contract
+    assert isinstance(build_empty(name), family.model_class())
 
 
 @names
 def test_embeddings_are_tied_where_they_are_published_so(name: str) -> None:
     model = build_empty(name)
-    assert (model.lm_head.weight is model.get_input_embeddings().weight) == PUBLISHED[name].tied
+    assert (model.lm_head.weight is model.get_input_embeddings().weight) == PUBLISHED_SIZES[name].config[
+        "tie_word_embeddings"
+    ]
 
 
 def nested(config: Any, **changes: Any) -> dict[str, Any]:
@@ -147,14 +149,14 @@ def check_same_config(read: Any, wanted: Any) -> None:
 @names
 def test_the_hubs_config_json_means_the_same_net(name: str, tmp_path: Path) -> None:
     config = published_config(name)
-    family = PUBLISHED[name].family
+    family = PUBLISHED_SIZES[name].model_type
     (tmp_path / "config.json").write_text(json.dumps(HUB_CONFIG[family](config)))
     read = AutoConfig.from_pretrained(tmp_path)
     check_same_config(read, config)
     assert read.image_token_id == 151_655
     with torch.device("meta"):
-        model = FAMILIES[family].model(read)
-    assert sum(weight.numel() for weight in model.parameters()) == PUBLISHED[name].parameters
+        model = FAMILIES[family].model_class()(read)
+    assert sum(weight.numel() for weight in model.parameters()) == PUBLISHED_SIZES[name].parameters
 
 
 # ---- LoRA ----------------------------------------------------------------------------------------
@@ -168,8 +170,8 @@ def met_by(targets: str, modules: dict[str, torch.nn.Module]) -> list[str]:
 @names
 def test_lora_meets_every_linear_map_of_the_language_model_and_no_other(name: str) -> None:
     modules = dict(build_empty(name).named_modules())
-    met = met_by(lora_targets(FAMILIES[PUBLISHED[name].family]), modules)
-    assert len(met) == 7 * PUBLISHED[name].layers
+    met = met_by(lora_targets(FAMILIES[PUBLISHED_SIZES[name].model_type]), modules)
+    assert len(met) == 7 * PUBLISHED_SIZES[name].config["text_config"]["num_hidden_layers"]
     assert not any("visual" in path for path in met)
     assert {path.rsplit(".", 1)[1] for path in met} == MAPS
     assert all(isinstance(modules[path], torch.nn.Linear) for path in met)
@@ -183,7 +185,7 @@ def test_lora_meets_every_linear_map_of_the_language_model_and_no_other(name: st
 
 @names
 def test_every_weight_belongs_to_one_part_and_every_map_to_its_own(name: str) -> None:
-    family, model = FAMILIES[PUBLISHED[name].family], build_empty(name)
+    family, model = FAMILIES[PUBLISHED_SIZES[name].model_type], build_empty(name)
     modules = dict(model.named_modules())
     assert tuple(family.parts) == PARTS
     for weight, _ in model.named_parameters():
@@ -237,7 +239,7 @@ def test_weights_of_either_layout_load_whole(family: str, layout: str, tied: boo
     if not tied:
         config = model.config
         config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
-        model = FAMILIES[family].model(config)
+        model = FAMILIES[family].model_class()(config)
     model.config.save_pretrained(tmp_path)
     kept = {
         name: weight for name, weight in model.state_dict().items() if not tied or name != "lm_head.weight"
@@ -247,7 +249,7 @@ def test_weights_of_either_layout_load_whole(family: str, layout: str, tied: boo
         assert {"model.layers.0.mlp.up_proj.weight", "visual.blocks.0.attn.qkv.weight"} <= weights.keys()
         assert ("lm_head.weight" in weights) != tied and "model.embed_tokens.weight" in weights
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    loaded: Any = FAMILIES[family].model.from_pretrained(tmp_path, output_loading_info=True)
+    loaded: Any = FAMILIES[family].model_class().from_pretrained(tmp_path, output_loading_info=True)
     read, report = loaded
     assert not any(report.values()), report
     before, after = model.state_dict(), read.state_dict()
@@ -314,7 +316,7 @@ def hub_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         **HUB_PIXELS[family],
         "temporal_patch_size": 2,
         "merge_size": 2,
-        "processor_class": FAMILIES[family].processor.__name__,
+        "processor_class": FAMILIES[family].processor_class().__name__,
     }
     (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
     (folder / "chat_template.json").write_text(
@@ -326,11 +328,11 @@ def hub_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_a_folder_with_the_hubs_files_is_a_grounder(hub_folder: Path) -> None:
     family = hub_folder.name
-    contract = PUBLISHED_FAMILIES[family].contract
+    contract = FAMILIES[family].contract
     config = GrounderConfig(str(hub_folder), contract=contract, dtype="float32", box_floor=0.0)
     grounder = Grounder.load(config, CPU)
     assert grounder.contract == BUILT_IN[contract]
-    assert isinstance(grounder.model, FAMILIES[family].model)
+    assert isinstance(grounder.model, FAMILIES[family].model_class())
     frame = np.full((270, 480, 3), 255, np.uint8)
     question = Question(frame, "the red cup", frame[:60, :60], (10, 10, 40, 40))
     inputs = grounder.encoder.encode([question], "").inputs

@@ -23,7 +23,8 @@ from data_prep.prompts import (
     to_frame,
 )
 from data_prep.world.vocabulary import COLOUR_WORDS, SHAPES
-from models.questions import Question, QuestionEncoder
+from models.grounder.questions import QuestionEncoder
+from models.interfaces import Question
 from tests.tiny_models import SHORT3, TINY
 
 PROCESSORS = {tiny.contract.side_multiple: tiny.build_processor() for tiny in TINY.values()}

@@ -12,11 +12,14 @@ from transformers import BatchFeature
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
 from data_prep.prompts import ANSWER_START, answer_text, messages
-from models.families import FAMILIES, QwenVL, QwenVLProcessor
-from models.fast_vision import LinearPatchEmbed, WindowAttention, quicken
-from models.questions import Encoded, Question, QuestionEncoder
-from models.reading import read, see
-from models.varlen import attend_varlen
+from models.families import FAMILIES
+from models.grounder.classes import QwenVL, QwenVLProcessor, apply_fast_kernels
+from models.grounder.forward import encode_images, forward
+from models.grounder.questions import Encoded, QuestionEncoder
+from models.interfaces import Question
+from models.kernels import qwen2_5_vl
+from models.kernels.attention import attend_varlen
+from models.kernels.qwen2_5_vl import LinearPatchEmbed, WindowAttention
 from tests.tiny_models import TINY
 
 
@@ -69,8 +72,8 @@ class Setting:
     def build(self, **sizes: int) -> QwenVL:
         return TINY[self.family].build_grounder(self.processor, **sizes)
 
-    def quickened(self, model: QwenVL) -> QwenVL:
-        FAMILIES[self.family].quicken(model.model.visual)
+    def with_fast_kernels(self, model: QwenVL) -> QwenVL:
+        apply_fast_kernels(model)
         return model
 
 
@@ -91,7 +94,7 @@ def plain(setting: Setting) -> QwenVL:
 @pytest.fixture(scope="module")
 def quick(setting: Setting, plain: QwenVL) -> QwenVL:
     """The same grounder with the quicker vision tower, where its family has one."""
-    return setting.quickened(copy.deepcopy(plain))
+    return setting.with_fast_kernels(copy.deepcopy(plain))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def librarys_inputs(setting: Setting) -> BatchFeature:
     processor, encoder = setting.processor, setting.encoder
     texts = [
         processor.apply_chat_template(
-            messages(encoder.contract, q.words, q.template is not None, q.last_box_xyxy is not None),
+            messages(encoder.contract, q.expression, q.template is not None, q.last_box_xyxy is not None),
             tokenize=False,
             add_generation_prompt=True,
         )
@@ -153,7 +156,7 @@ def test_shared_pictures_are_read_as_repeated_ones_and_learn_as_much(
     theirs = librarys_inputs(setting)
     mask = theirs["attention_mask"].bool()
     expected = plain(**theirs, use_cache=False).logits[mask]
-    logits = read(quick, setting.encode(), use_cache=False).logits[mask]
+    logits = forward(quick, setting.encode(), use_cache=False).logits[mask]
     assert expected.std() > 0.1
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
     direction = torch.randn(expected.shape, generator=torch.Generator().manual_seed(0))
@@ -173,13 +176,13 @@ def test_shared_pictures_are_read_as_repeated_ones_and_learn_as_much(
 def test_a_picture_is_seen_alone_as_among_others(setting: Setting, quick: QwenVL) -> None:
     inputs = setting.encode().inputs
     grids = inputs["image_grid_thw"]
-    together = see(quick, inputs["pixel_values"], grids)
+    together = encode_images(quick, inputs["pixel_values"], grids)
     assert [len(seen.tokens) for seen in together] == [tokens for tokens, _ in PICTURES]
-    assert {len(seen.deeper) for seen in together} == {2 if setting.family == "qwen3_vl" else 0}
+    assert {len(seen.deepstack) for seen in together} == {2 if setting.family == "qwen3_vl" else 0}
     pixels = inputs["pixel_values"].split(grids.prod(1).tolist())
     for index, seen in enumerate(together):
-        (alone,) = see(quick, pixels[index], grids[index : index + 1])
-        for layer, same in zip((seen.tokens, *seen.deeper), (alone.tokens, *alone.deeper), strict=True):
+        (alone,) = encode_images(quick, pixels[index], grids[index : index + 1])
+        for layer, same in zip((seen.tokens, *seen.deepstack), (alone.tokens, *alone.deepstack), strict=True):
             torch.testing.assert_close(layer, same, rtol=1e-4, atol=1e-5)
     assert not torch.allclose(together[0].tokens, together[2].tokens, atol=1e-2), "the rectangle is seen"
 
@@ -189,15 +192,15 @@ def test_all_pictures_are_seen_by_one_call_where_processes_must_call_alike(
     setting: Setting, quick: QwenVL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = setting.encode().inputs
-    expected = see(quick, inputs["pixel_values"], inputs["image_grid_thw"])
+    expected = encode_images(quick, inputs["pixel_values"], inputs["image_grid_thw"])
     calls: list[int] = []
     monkeypatch.setattr(
         type(quick.model.visual.patch_embed), "forward", counted(quick.model.visual.patch_embed, calls)
     )
-    found = see(quick, inputs["pixel_values"], inputs["image_grid_thw"], at_once=True)
+    found = encode_images(quick, inputs["pixel_values"], inputs["image_grid_thw"], at_once=True)
     assert len(calls) == 1 and calls[0] == len(inputs["pixel_values"])
     for one, other in zip(found, expected, strict=True):
-        for layer, same in zip((one.tokens, *one.deeper), (other.tokens, *other.deeper), strict=True):
+        for layer, same in zip((one.tokens, *one.deepstack), (other.tokens, *other.deepstack), strict=True):
             torch.testing.assert_close(layer, same, rtol=1e-4, atol=1e-5)
 
 
@@ -226,10 +229,10 @@ def test_the_longest_stretch_is_told_to_a_gpu(
         told.append((longest, int(bounds.diff().max())))
         return attend_varlen(*states, **options)
 
-    monkeypatch.setattr("models.fast_vision.attend_varlen", noting)
+    monkeypatch.setattr("models.kernels.qwen2_5_vl.attend_varlen", noting)
     inputs = setting.encode().inputs
     for at_once in (False, True):
-        see(quick, inputs["pixel_values"], inputs["image_grid_thw"], at_once)
+        encode_images(quick, inputs["pixel_values"], inputs["image_grid_thw"], at_once)
     assert told and all(longest is not None and longest >= true for longest, true in told)
     assert any(longest == true > 64 for longest, true in told), "whole pictures"
 
@@ -239,28 +242,28 @@ def test_features_given_beforehand_are_not_computed_again(
     setting: Setting, quick: QwenVL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded = setting.encode()
-    features = see(quick, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
-    expected = read(quick, encoded, logits_to_keep=1).logits
-    monkeypatch.setattr("models.reading.see", None)
-    assert torch.equal(read(quick, encoded, features, logits_to_keep=1).logits, expected)
+    features = encode_images(quick, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
+    expected = forward(quick, encoded, logits_to_keep=1).logits
+    monkeypatch.setattr("models.grounder.forward.encode_images", None)
+    assert torch.equal(forward(quick, encoded, features, logits_to_keep=1).logits, expected)
     swapped = [features[2], *features[1:]]
-    assert not torch.allclose(read(quick, encoded, swapped, logits_to_keep=1).logits, expected, atol=1e-4)
+    assert not torch.allclose(forward(quick, encoded, swapped, logits_to_keep=1).logits, expected, atol=1e-4)
 
 
 @torch.no_grad()
-def test_deeper_features_reach_the_language_model() -> None:
+def test_deepstack_features_reach_the_language_model() -> None:
     setting = Setting.of("qwen3_vl")
     model, encoded = setting.build(width=64, layers=3, vision_layers=3), setting.encode()
-    features = see(model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
-    expected = read(model, encoded, features, logits_to_keep=1).logits
+    features = encode_images(model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
+    expected = forward(model, encoded, features, logits_to_keep=1).logits
     for layer in range(2):
         changed = [
             dataclasses.replace(
-                seen, deeper=tuple(d * (index != layer) for index, d in enumerate(seen.deeper))
+                seen, deepstack=tuple(d * (index != layer) for index, d in enumerate(seen.deepstack))
             )
             for seen in features
         ]
-        logits = read(model, encoded, changed, logits_to_keep=1).logits
+        logits = forward(model, encoded, changed, logits_to_keep=1).logits
         assert not torch.allclose(logits, expected, atol=1e-3), layer
 
 
@@ -268,14 +271,14 @@ def test_deeper_features_reach_the_language_model() -> None:
 def test_features_lie_row_by_row() -> None:
     """With attention inside windows of four by four tokens alone, a change stays in its window."""
     setting = Setting.of("qwen2_5_vl")
-    model = setting.quickened(setting.build(width=32, layers=1, vision_layers=1))
+    model = setting.with_fast_kernels(setting.build(width=32, layers=1, vision_layers=1))
     lying = setting.questions[0].image
     changed = lying.copy()
     changed[28:56, 6 * 28 : 7 * 28] = 255 - changed[28:56, 6 * 28 : 7 * 28]
     seen = []
     for image in (lying, changed):
         inputs = setting.encoder.encode([Question(image, "it")], "").inputs
-        seen += see(model, inputs["pixel_values"], inputs["image_grid_thw"])
+        seen += encode_images(model, inputs["pixel_values"], inputs["image_grid_thw"])
     moved = (seen[0].tokens - seen[1].tokens).abs().amax(1).view(4, 8) > 1e-6
     assert moved[:, 4:].all() and not moved[:, :4].any()
 
@@ -322,7 +325,7 @@ def test_equal_windows_are_one_call(windowed: QwenVL, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("gradients", [True, False])
 def test_the_quicker_tower_gives_the_librarys_features(windowed: QwenVL, gradients: bool) -> None:
     theirs, ours = windowed.model.visual, copy.deepcopy(windowed.model.visual)
-    quicken(ours)
+    qwen2_5_vl.apply_fast_kernels(ours)
     patches = torch.randn(2 * 8 * 12, 3 * 2 * 14 * 14, generator=torch.Generator().manual_seed(0))
     grids = torch.tensor([[1, 8, 12], [1, 12, 8]])
     with torch.set_grad_enabled(gradients):
@@ -347,11 +350,11 @@ def test_patches_are_embedded_as_by_the_convolution(windowed: QwenVL) -> None:
     torch.testing.assert_close(ours(patches), theirs(patches), rtol=1e-4, atol=1e-5)
 
 
-def test_quickening_changes_no_weights_nor_names(windowed: QwenVL) -> None:
+def test_fast_kernels_change_no_weights_nor_names(windowed: QwenVL) -> None:
     model = copy.deepcopy(windowed)
     before = model.state_dict()
-    quicken(model.model.visual)
-    quicken(model.model.visual)
+    apply_fast_kernels(model)
+    apply_fast_kernels(model)
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)

@@ -29,9 +29,9 @@ from data_prep.sampling.pairs import PairSampler
 from data_prep.sampling.settings import PairSettings
 from models.config import GrounderConfig
 from models.families import FAMILIES, part_of
-from models.grounder import Grounder
-from models.packing import attend_packed
-from models.reading import read, see
+from models.grounder.forward import encode_images, forward
+from models.grounder.grounder import Grounder
+from models.kernels.attention import use_packed_attention
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.answers import IGNORED
@@ -126,7 +126,7 @@ def test_a_packed_row_has_the_loss_of_its_samples_apart(folder: Path) -> None:
     model = grounder(folder).model
     batch = batch_of(folder)
     padded = Learner(model, packed=False, sees=True)(batch)
-    attend_packed(model)
+    use_packed_attention(model)
     packed = Learner(model, packed=True, sees=True)(batch)
     apart = sum(Learner(model, True, True)(batch_of(folder, range(at, at + 1))) for at in range(6))
     torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-4)
@@ -137,7 +137,7 @@ def test_packed_gradients_are_those_of_padded_rows(folder: Path) -> None:
     def gradients(packed: bool) -> dict[str, torch.Tensor]:
         model = grounder(folder).model
         if packed:
-            attend_packed(model)
+            use_packed_attention(model)
         Learner(model, packed, sees=True)(batch_of(folder)).backward()
         return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
 
@@ -152,15 +152,15 @@ def test_a_model_that_attends_packed_answers_as_before(folder: Path) -> None:
     source = PairQuestions(plan, BUILT_IN["short"])
     questions = [source[number].question for number in range(4)]
     plain, packing = grounder(folder), grounder(folder)
-    attend_packed(packing.model)
+    use_packed_attention(packing.model)
     assert packing.locate(questions) == plain.locate(questions)
 
 
 def test_logits_of_the_answers_alone_give_the_loss_of_all(folder: Path) -> None:
     model, batch = grounder(folder).model, batch_of(folder)
     inputs = batch.encoded.inputs
-    features = see(model, inputs["pixel_values"], inputs["image_grid_thw"])
-    logits = read(model, batch.encoded, features, use_cache=False).logits
+    features = encode_images(model, inputs["pixel_values"], inputs["image_grid_thw"])
+    logits = forward(model, batch.encoded, features, use_cache=False).logits
     whole = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
     )

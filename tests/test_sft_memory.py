@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import BatchFeature
 
-from models.questions import Encoded
+from models.grounder.questions import Encoded
 from train.sft.batches import MicroBatch
 
 

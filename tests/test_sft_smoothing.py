@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.prompts import BUILT_IN, answer_text
-from models.nano import build_tokenizer
+from models.grounder.nano import build_tokenizer
 from train.answers import IGNORED, label_answers
 from train.sft.smoothing import near, numbers_of, soft_digits, soft_loss
 

@@ -25,7 +25,7 @@ from data_prep.folders import tidy, whole_folder
 from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
-from models.grounder import Grounder
+from models.grounder.grounder import Grounder
 from tests.sft_work import answer_and_save, recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder

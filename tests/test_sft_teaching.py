@@ -16,10 +16,10 @@ from data_prep.prompts import BUILT_IN, messages
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.settings import PairSettings
-from models import quantized
+from models import checkpoint
 from models.config import GrounderConfig
-from models.grounder import Grounder
-from models.packing import attend_packed
+from models.grounder.grounder import Grounder
+from models.kernels.attention import use_packed_attention
 from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
@@ -103,7 +103,7 @@ def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token
     read = grounder.encoder.encode([question], "").inputs["input_ids"][0].tolist()
     assert [read.count(token) for token in ids] == [1] * len(ids)
     with pytest.raises(UserError, match="<ref> steers the model"):
-        grounder.encoder.encode([dataclasses.replace(question, words="a <ref> b")], "")
+        grounder.encoder.encode([dataclasses.replace(question, expression="a <ref> b")], "")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_a_packed_row_of_qwen3_has_the_loss_of_its_samples(folder: Path) -> None
     source = PairQuestions(plan, grounder.contract)
     batch = collate(grounder.encoder, [source[number] for number in range(4)])
     padded = Learner(grounder.model, packed=False, sees=False)(batch)
-    attend_packed(grounder.model)
+    use_packed_attention(grounder.model)
     packed = Learner(grounder.model, packed=True, sees=False)(batch)
     torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-4)
 
@@ -166,7 +166,7 @@ def test_adapters_on_adapters_are_sent_to_be_merged(folder: Path, tmp_path: Path
 
 
 def test_qlora_without_bitsandbytes_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantized, "find_spec", lambda name: None)
+    monkeypatch.setattr(checkpoint, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install bitsandbytes"):
         load_taught(
             SftRecipe(tune=TuneSettings(method="qlora")), GrounderConfig(str(folder / "qwen2_5_vl")), CPU
@@ -185,7 +185,7 @@ def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
         return load(config, device)
 
     made = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    monkeypatch.setattr(teaching, "check_installed", lambda: None)
+    monkeypatch.setattr(teaching, "check_bitsandbytes", lambda: None)
     monkeypatch.setattr(teaching, "four_bit", lambda dtype: made)
     monkeypatch.setattr(teaching.Grounder, "load", stand_in)
     run = training(folder, tmp_path, tune=TuneSettings(method="qlora", rank=2))
@@ -196,8 +196,8 @@ def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
 
 
 def test_four_bits_are_nf4_and_spare_what_sees_and_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantized, "find_spec", lambda name: object())
+    monkeypatch.setattr(checkpoint, "find_spec", lambda name: object())
     monkeypatch.setattr(BitsAndBytesConfig, "post_init", lambda self: None)
-    config = quantized.four_bit(torch.bfloat16)
+    config = checkpoint.four_bit(torch.bfloat16)
     assert (config.load_in_4bit, config.bnb_4bit_quant_type) == (True, "nf4")
     assert config.bnb_4bit_compute_dtype == torch.bfloat16 and "model.visual" in config.llm_int8_skip_modules

@@ -26,8 +26,8 @@ from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.settings import PairSettings
 from models.checkpoint_files import base_of
 from models.config import GROUNDERS, GrounderConfig
-from models.grounder import Answer, Grounder
-from models.questions import Question
+from models.grounder.grounder import Grounder
+from models.interfaces import Answer, Question
 from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder

@@ -17,9 +17,9 @@ from configs.errors import UserError
 from data_prep.prompts import BUILT_IN, answer_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
-from models.grounder import Grounder
-from models.nano import build_processor
-from models.reading import see
+from models.grounder.forward import encode_images
+from models.grounder.grounder import Grounder
+from models.grounder.nano import build_processor
 from train import grounder as recipe_module
 from train import shots as shots_module
 from train.auxiliary import LookHead, search_tokens
@@ -210,7 +210,7 @@ def test_every_search_picture_is_looked_at_once_and_no_template_is(
     for index, sample in enumerate((samples[0], samples[3])):
         bare = dataclasses.replace(sample.question, template=None)
         inputs = training.encoder.encode([bare], "").inputs
-        (alone,) = see(training.model, inputs["pixel_values"], inputs["image_grid_thw"])
+        (alone,) = encode_images(training.model, inputs["pixel_values"], inputs["image_grid_thw"])
         torch.testing.assert_close(features[index], alone.tokens, rtol=1e-4, atol=1e-5)
 
 

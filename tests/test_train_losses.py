@@ -13,9 +13,10 @@ from data_prep.geometry import Box
 from data_prep.prompts import BUILT_IN, answer_of
 from data_prep.world.vocabulary import COLOURS, SHAPES
 from data_prep.world.words import Phrase
-from models.grounder import Answer
-from models.nano import build_processor
-from models.questions import Question, QuestionEncoder
+from models.grounder.nano import build_processor
+from models.grounder.questions import QuestionEncoder
+from models.interfaces import Answer, Question
+from tests.scripted import ScriptedGrounding
 from train.answers import DIGIT_WEIGHTS, IGNORED, TokenWeights, label_answers, weighted_loss
 from train.auxiliary import (
     LookFigures,
@@ -327,13 +328,14 @@ def test_the_search_pictures_tokens_are_found_behind_a_templates() -> None:
 # ---- figures -------------------------------------------------------------------------------------
 
 
-class Scripted:
-    """A grounder that says what it is told to."""
+class Scripted(ScriptedGrounding):
+    """A grounder that gives the answers of a list."""
 
     def __init__(self, answers: list[Answer]) -> None:
+        super().__init__({})
         self.answers = answers
 
-    def locate(self, questions: list[Question]) -> list[Answer]:
+    def locate(self, questions: Sequence[Question]) -> list[Answer]:
         assert len(questions) == len(self.answers)
         return self.answers
 
@@ -351,11 +353,11 @@ def test_figures_of_known_answers() -> None:
     ]
     truths = [asked(about, index, None, None) for index, _, _ in rows]
     answers = [Answer(visible, found, 1.0, "") for _, visible, found in rows]
-    figures = measure(Scripted(answers), truths)  # type: ignore[arg-type]
+    figures = measure(Scripted(answers), truths)
     assert figures.iou == pytest.approx(1.5 / 4)
     assert figures.success == figures.binding == 0.5
     assert figures.visible_accuracy == pytest.approx(4 / 6)
     assert figures.absent_precision == figures.absent_recall == 0.5
     assert figures.unread == pytest.approx(2 / 6)
-    strict = measure(Scripted(answers), truths, visible_above=0.65)  # type: ignore[arg-type]
+    strict = measure(Scripted(answers), truths, visible_above=0.65)
     assert strict.absent_precision == pytest.approx(1 / 3) and strict.absent_recall == 0.5

@@ -303,7 +303,8 @@ def ask(shots: list[Shot], count: int = 4, seed: int = 0, **shares: Any) -> list
 def test_the_same_numbers_ask_the_same_questions(shots: list[Shot]) -> None:
     def said(samples: list[Sample]) -> list[Any]:
         return [
-            (s.question.words, s.question.last_box_xyxy, s.thing, id(s.question.template)) for s in samples
+            (s.question.expression, s.question.last_box_xyxy, s.thing, id(s.question.template))
+            for s in samples
         ]
 
     assert said(ask(shots)) == said(ask(shots)) != said(ask(shots, seed=1))
@@ -333,7 +334,7 @@ def test_what_is_asked_after_is_clear_and_the_words_and_the_template_are_its_own
         assert sample.thing is not None
         thing = sample.shot.things[sample.thing]
         assert thing.clear and sample.box_resized == thing.box_resized
-        assert sample.phrase in thing.phrases and sample.question.words == sample.phrase.text
+        assert sample.phrase in thing.phrases and sample.question.expression == sample.phrase.text
         assert (
             sample.question.template is None
             or sample.question.template is sample.shot.templates[sample.thing]
@@ -412,9 +413,9 @@ def test_a_shot_alone_asks_after_no_strangers(shots: list[Shot]) -> None:
 def test_plain_words_are_always_the_same_for_a_look(shots: list[Shot]) -> None:
     for sample in ask(shots, 10, plain=True, absent=0.4, template=0.3):
         assert sample.phrase.colour and sample.phrase.shape, "else what is left out would tell"
-        assert sample.question.words == plainly(sample.phrase.colour, sample.phrase.shape)
+        assert sample.question.expression == plainly(sample.phrase.colour, sample.phrase.shape)
     usual = [s for s in ask(shots, 10, absent=0.0) if s.phrase.colour and s.phrase.shape]
-    assert any(s.question.words != plainly(s.phrase.colour or "", s.phrase.shape or "") for s in usual)
+    assert any(s.question.expression != plainly(s.phrase.colour or "", s.phrase.shape or "") for s in usual)
 
 
 # ---- the mark ------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from benchmarks.training_parts import DECODED, PARTS, gains
 from benchmarks.training_sides import ours, theirs, trl_settings
 from benchmarks.training_work import Run, Work, save_random, small_work
 from models.config import GrounderConfig
-from models.fast_vision import WindowAttention
-from models.grounder import Grounder
-from models.published import PUBLISHED, PublishedSize
+from models.families import PUBLISHED_SIZES, PublishedSize
+from models.families.qwen2_5_vl import text_config
+from models.grounder.grounder import Grounder
+from models.kernels.qwen2_5_vl import WindowAttention
 from tests.tiny_models import save_grounder
 from train.sft.learner import Learner
 
@@ -71,8 +72,14 @@ def test_random_weights_of_a_published_form_load(tmp_path: Path, monkeypatch: py
         "intermediate_size": 96,
         "fullatt_block_indexes": [1],
     }
-    tiny = PublishedSize("qwen2_5_vl", 256, 1, 2, 1, 96, 1000, True, tower, 0)
-    monkeypatch.setitem(PUBLISHED, "tiny", tiny)
+    published = PUBLISHED_SIZES["qwen2_5_vl_3b"].config
+    text = text_config(256, 1, 2, 1, 96, 1000, True)
+    config = {
+        **published,
+        "text_config": {**published["text_config"], **text},
+        "vision_config": {**published["vision_config"], **tower, "out_hidden_size": 256},
+    }
+    monkeypatch.setitem(PUBLISHED_SIZES, "tiny", PublishedSize("qwen2_5_vl", "tiny", 0, config))
     save_random("tiny", tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).text_config.vocab_size == 1000
     grounder = Grounder.load(

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import varlen
-from models.varlen import attend_varlen
+from models.kernels import attention
+from models.kernels.attention import attend_varlen
 
 
 def plain(
@@ -60,7 +60,7 @@ def test_the_kernel_for_gpus_is_told_the_same(monkeypatch: pytest.MonkeyPatch, g
     states = row(12, 4), row(12, 2), row(12, 2).flip(0)
     bounds = torch.tensor([0, 5, 8, 12])
     for causal in (True, False):
-        found = varlen._flash(*states, bounds.int(), 5, 0.3, causal)
+        found = attention._flash(*states, bounds.int(), 5, 0.3, causal)
         torch.testing.assert_close(found, attend_varlen(*states, bounds, scale=0.3, causal=causal))
 
 

@@ -14,11 +14,11 @@ from transformers import (
 )
 
 from data_prep.prompts import BUILT_IN, Contract, write_contract
-from models.families import QwenVL, QwenVLProcessor
+from models.grounder.classes import QwenVL, QwenVLProcessor
+from models.grounder.nano import CHAT_TEMPLATE, build_grounder, build_processor, build_tokenizer
 from models.mask_head.sam2_checkpoint import save_sam2
 from models.mask_head.sam2_config import build_model, nano_config
 from models.mask_head.sam2_config import build_processor as build_sam2_processor
-from models.nano import CHAT_TEMPLATE, build_grounder, build_processor, build_tokenizer
 
 SHORT3 = replace(
     BUILT_IN["short"],
@@ -107,7 +107,7 @@ TINY = {
     "qwen2_5_vl": Tiny(BUILT_IN["short"], build_processor, build_grounder),
     "qwen3_vl": Tiny(SHORT3, build_processor3, build_grounder3),
 }
-"""By the names of models/families.py."""
+"""By `model_type`, as `models.families.FAMILIES`."""
 
 
 def save_grounder(folder: Path, with_contract: bool = True, family: str = "qwen2_5_vl") -> Path:

@@ -26,7 +26,7 @@ from models.checkpoint_files import (
     weights_within,
 )
 from models.families import FAMILIES
-from models.grounder import KEY
+from models.grounder.grounder import KEY
 from train.sft.saving import ABOUT, read_about
 
 LISTED = 8  # settings of a recipe that are told on a line

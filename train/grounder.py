@@ -21,11 +21,12 @@ from data_prep.prompts import BUILT_IN, answer_text, write_contract
 from data_prep.sampling.pictures import size_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
-from models.families import QwenVL, family_of
-from models.grounder import Grounder
-from models.nano import build_grounder, build_processor
-from models.questions import Encoded, Question, QuestionEncoder
-from models.reading import Seen, read, see
+from models.grounder.classes import QwenVL, apply_fast_kernels
+from models.grounder.forward import VisionFeatures, encode_images, forward
+from models.grounder.grounder import Grounder
+from models.grounder.nano import build_grounder, build_processor
+from models.grounder.questions import Encoded, QuestionEncoder
+from models.interfaces import Question
 from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
 from train.auxiliary import (
     LookFigures,
@@ -62,7 +63,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         )
         if recipe.initial:
             self._start_from(recipe.initial)
-        family_of(self.model).quicken(self.model.model.visual)
+        apply_fast_kernels(self.model)
         self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
         self.model.train()
         self.weights = TokenWeights(self.processor.tokenizer, recipe.decision_weight)
@@ -157,13 +158,13 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
             answer_text(self.contract, sample.box_resized, size_of(sample.shot.image)) for sample in samples
         ]
         encoded = self.encoder.encode([sample.question for sample in samples], answers).to(self.device)
-        features = see(self.model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
+        features = encode_images(self.model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
         losses = {"look": self.recipe.look_weight * self._look_loss(samples, encoded, features)}
         if not language:
             return losses
         labels = label_answers(encoded.inputs["input_ids"].cpu(), answers, self.processor.tokenizer)
         kept = int((labels != IGNORED).sum(1).max()) + 1
-        output = read(
+        output = forward(
             self.model, encoded, features, use_cache=False, logits_to_keep=kept, output_hidden_states=True
         )
         weights = self.weights(labels).to(self.device)
@@ -178,7 +179,9 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         )
         return losses
 
-    def _look_loss(self, samples: Sequence[Sample], encoded: Encoded, features: list[Seen]) -> torch.Tensor:
+    def _look_loss(
+        self, samples: Sequence[Sample], encoded: Encoded, features: list[VisionFeatures]
+    ) -> torch.Tensor:
         """Of every search picture once, however many questions share it."""
         shots = {shown[-1]: sample.shot for shown, sample in zip(encoded.shown, samples, strict=True)}
         looked_at = torch.stack([features[index].tokens for index in shots])
@@ -201,6 +204,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         if not stage.language:
             return self._look_figures(shots)
         samples = draw_questions(np.random.default_rng(0), shots, 1, stage_mix(stage))
+        self.model.eval()
         figures = measure(Grounder(self.model, self.processor, self.contract, batch=EVALUATE_BATCH), samples)
         self.model.train()
         return figures
@@ -211,7 +215,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         for start in range(0, len(shots), EVALUATE_BATCH):
             questions = [Question(shot.image, "") for shot in shots[start : start + EVALUATE_BATCH]]
             inputs = self.encoder.encode(questions, "").to(self.device).inputs
-            features += see(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+            features += encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
         looked_at = torch.stack([seen.tokens for seen in features])
         return look_figures(self.look_head, looked_at, shots)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from data_prep.geometry import iou
-from models.grounder import Answer, Grounder
+from models.interfaces import Answer, Grounding
 from train.samples import Sample
 
 VISIBLE_ABOVE = 0.5  # probability from which a grounder is taken to see the target
@@ -31,7 +31,7 @@ class GrounderFigures:
 
 
 def measure(
-    grounder: Grounder, samples: Sequence[Sample], visible_above: float = VISIBLE_ABOVE
+    grounder: Grounding, samples: Sequence[Sample], visible_above: float = VISIBLE_ABOVE
 ) -> GrounderFigures:
     """Ask the grounder every sample's question and compare."""
     answers = grounder.locate([sample.question for sample in samples])

@@ -11,7 +11,7 @@ from configs.terminal import echo
 from data_prep.files import real_path
 from models.checkpoint_files import CONFIG, base_of, weights_within
 from models.config import GrounderConfig
-from models.grounder import KEY, Grounder
+from models.grounder.grounder import KEY, Grounder
 from train.sft.saving import read_about, save_weights
 
 
@@ -35,7 +35,7 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     grounder = Grounder.load(replace(model, dtype="float32") if kept else model, device)
     if kept:
         held = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
-        grounder.model.to(held or torch.float32)
+        torch.nn.Module.to(grounder.model, held or torch.float32)
     about = read_about(source) or {}
     whole = out / "merged"
     save_weights(whole, grounder.model, grounder, {**about, "merged": [base, model.checkpoint]})

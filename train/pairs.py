@@ -16,7 +16,7 @@ from data_prep.prompts import Contract
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import PairSampler
 from data_prep.sampling.pictures import pictures_of
-from models.questions import Question
+from models.interfaces import Question
 
 
 @dataclass(frozen=True, eq=False)

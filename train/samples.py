@@ -8,7 +8,7 @@ import numpy as np
 from data_prep.geometry import Box, enlarge, jittered
 from data_prep.world.looks import Look
 from data_prep.world.words import Phrase, absent, absent_look, plainly
-from models.questions import Question
+from models.interfaces import Question
 from train.shots import Shot
 
 OWN_MISS = 0.3  # of the questions about nothing: the thing exists and is out of sight, where one is

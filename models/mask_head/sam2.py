@@ -12,6 +12,8 @@ from transformers import Sam2ImageProcessor, Sam2VideoModel
 
 from data_prep.geometry import Box, Size
 from models.finite import check_finite
+from models.identity import checkpoint_identity
+from models.interfaces import Identity, MaskResult
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2_checkpoint import KEY, load_sam2
 from models.mask_head.sam2_config import config_of, image_side
@@ -35,33 +37,27 @@ class Features:
     frame_size: Size
 
 
-@dataclass(frozen=True, eq=False)
-class MaskResult:
-    """One target in one frame.
+class MaskHead:
+    """SAM 2 (Ravi et al. 2024, https://arxiv.org/abs/2408.00714) with memories as values.
 
-    `mask` is bool (height, width) of the frame, or None where the target is absent: the score
-    is below one half or no pixel is set. `object_score` is the probability that the target is
-    there, `iou` the mask's predicted IoU, both 0 to 1. `memory` knows of this frame.
+    Implements `models.interfaces.Masking`; `checkpoint` is the name of the weights.
     """
 
-    mask: np.ndarray | None
-    object_score: float
-    iou: float
-    memory: MemoryBank
-
-
-class MaskHead:
-    """SAM 2 (Ravi et al. 2024, https://arxiv.org/abs/2408.00714) with memories as values."""
-
-    def __init__(self, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
+    def __init__(self, model: Sam2VideoModel, processor: Sam2ImageProcessor, checkpoint: str = "") -> None:
         self.model = model
         self.processor = processor
+        self.checkpoint = checkpoint
 
     @classmethod
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> "MaskHead":
         """Load a local folder or a hub id; raises UserError where it is no SAM 2 video checkpoint."""
         model, processor = load_sam2(checkpoint, dtype)
-        return cls(torch.nn.Module.to(model, device), processor)
+        return cls(torch.nn.Module.to(model, device), processor, checkpoint)
+
+    def identity(self) -> Identity:
+        """What the masks follow from: the weights (`checkpoint`) and `dtype`."""
+        commit = getattr(self.model.config, "_commit_hash", None)
+        return {"checkpoint": checkpoint_identity(self.checkpoint, commit), "dtype": str(self.model.dtype)}
 
     @torch.inference_mode()
     def encode(self, frame: np.ndarray) -> Features:

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from models.families import QwenVL, family_of, part_of
+from models.families import family_of, part_of
+from models.grounder.classes import QwenVL
 from train.sft.config import TuneSettings
 
 PEAKS = {

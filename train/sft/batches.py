@@ -14,7 +14,8 @@ from data_prep.prompts import answer_text
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pictures import size_of
 from data_prep.signals import heed_parent_only, signals_blocked
-from models.questions import Encoded, Question, QuestionEncoder
+from models.grounder.questions import Encoded, QuestionEncoder
+from models.interfaces import Question
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
 from train.sft.smoothing import SoftDigits, soft_digits

@@ -6,8 +6,8 @@ from configs.schema import key
 from data_prep.data_sets import DATA_SETS
 from data_prep.prompts import WORDINGS
 from data_prep.sampling.settings import PairSettings
+from models.families import PARTS
 
-PARTS = ("language_model", "projector", "vision_tower")
 TRACKERS = ("tensorboard", "wandb", "trackio")
 WORLD_SPLITS = ("train", "val", "test")
 WORLDS = ("train", "other_look", "varied", "plain", "hard")

@@ -17,13 +17,12 @@ from accelerate import Accelerator
 
 from configs.errors import UserError
 from data_prep.folders import tidy
-from models.adapters import named_base
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
-from models.fast_adapters import quicken_adapters
-from models.fused import fuse
+from models.grounder.adapters import named_base
 from models.identity import checkpoint_identity
-from models.packing import attend_packed
+from models.kernels.attention import use_packed_attention
+from models.kernels.fused import apply_liger, fuse_lora_layers
 from train.identity import CHECKPOINT, Identity, check_identity, check_noted, note_identity, noted
 from train.schedule import warmed_cosine
 from train.sft.arithmetic import arithmetic_of, peak_of
@@ -110,19 +109,16 @@ class SftTraining:
         recipe = self.recipe
         dtype = choose_dtype(self.model.dtype, self.accelerator.device)  # on the CPU it may be another
         held = dataclasses.replace(self.model, dtype=str(dtype).removeprefix("torch."))
-        self.grounder, tokens = load_taught(recipe, held, self.spread.loading)
+        any_process = self._any_process if self.spread.together else None
+        self.grounder, tokens = load_taught(recipe, held, self.spread.loading, any_process)
         model = self.grounder.model
-        if self.spread.together:
-            self.grounder.without_gradients = torch.no_grad
-            # One that stopped, for the last bit of a tie, would leave the others waiting for it.
-            self.grounder.goes_on = self._any_goes_on  # type: ignore[method-assign]
         self.adapters = prepare(model, recipe.tune, recipe.seed, tokens)
         if self.adapters is not None:
             named_base(self.adapters, self.model.checkpoint)
-        quicken_adapters(model)
+        fuse_lora_layers(model)
         if recipe.packed:
-            attend_packed(model)
-        if recipe.fused and fuse(model, self.accelerator.device):
+            use_packed_attention(model)
+        if recipe.fused and apply_liger(model, self.accelerator.device):
             log.info("with Liger's fused kernels")
         self.arithmetic = arithmetic_of(model, recipe.tune)
         if recipe.checkpointing:
@@ -138,8 +134,9 @@ class SftTraining:
         )
         self.weights = self.spread.weights
 
-    def _any_goes_on(self, open_rows: torch.Tensor) -> bool:
-        return bool(self.spread.summed(open_rows.any().int()))
+    def _any_process(self, flag: torch.Tensor) -> bool:
+        """Whether a flag is set on any process."""
+        return bool(self.spread.summed(flag.int()))
 
     @property
     def steps(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from configs.terminal import counted
 from data_prep.geometry import iou
 from data_prep.sampling.lines import PairPlan
-from models.grounder import Answer, Grounder
+from models.interfaces import Answer, Grounding
 from train.pairs import Asked, PairQuestions
 
 VISIBLE_ABOVE = 0.5  # probability from which a grounder is taken to see the target
@@ -49,7 +49,7 @@ class Judged:
         return replace(self, asked=replace(self.asked, question=question))
 
 
-def judge(grounder: Grounder, plan: PairPlan, numbers: range, batch: int = 16) -> list[Judged]:
+def judge(grounder: Grounding, plan: PairPlan, numbers: range, batch: int = 16) -> list[Judged]:
     """Ask about the pairs of these numbers; those that cannot be read are left out."""
     source = PairQuestions(plan, grounder.contract)
     judged: list[Judged] = []

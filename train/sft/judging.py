@@ -11,7 +11,7 @@ from configs.errors import UserError
 from data_prep.files import writing
 from data_prep.sampling.lines import PairPlan
 from models.finite import NotFiniteError
-from models.grounder import Grounder
+from models.grounder.grounder import Grounder
 from train.sft.config import SftRecipe
 from train.sft.judge import Judged, judge, judgement
 from train.sft.metrics import Metrics

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.families import QwenVL
-from models.questions import Encoded
-from models.reading import read, read_packed, see
+from models.grounder.classes import QwenVL
+from models.grounder.forward import encode_images, forward, forward_packed
+from models.grounder.questions import Encoded
 from train.answers import IGNORED
 from train.sft.batches import MicroBatch
 from train.sft.smoothing import soft_loss
@@ -54,14 +54,16 @@ class Learner(nn.Module):
         """
         inputs = encoded.inputs
         with torch.set_grad_enabled(self.sees and torch.is_grad_enabled()):
-            features = see(self.model, inputs["pixel_values"], inputs["image_grid_thw"], self.together)
+            features = encode_images(
+                self.model, inputs["pixel_values"], inputs["image_grid_thw"], self.together
+            )
         if self.packed:
             kept = labels[inputs["attention_mask"].bool()]
             where = (kept[1:] != IGNORED).nonzero()[:, 0]
-            packed: Any = read_packed(self.model, encoded, features, logits_to_keep=where)
+            packed: Any = forward_packed(self.model, encoded, features, logits_to_keep=where)
             return packed.logits[0], kept[where + 1]
         answer = int((labels != IGNORED).sum(1).max())
-        output: Any = read(self.model, encoded, features, use_cache=False, logits_to_keep=answer + 1)
+        output: Any = forward(self.model, encoded, features, use_cache=False, logits_to_keep=answer + 1)
         targets = labels[:, labels.shape[1] - answer :]
         chosen = targets != IGNORED
         return output.logits[:, :-1][chosen], targets[chosen]

@@ -110,6 +110,6 @@ def _words(judged: Judged) -> str:
         "absent" if judged.overlap is None else f"there (green); IoU with what is said {judged.overlap:.2f}"
     )
     said = f"visible {answer.visible:.2f}, box [{answer.text}] (orange)"
-    words = textwrap.shorten(judged.asked.question.words, 2 * LETTERS, placeholder=" …") or "(no words)"
+    words = textwrap.shorten(judged.asked.question.expression, 2 * LETTERS, placeholder=" …") or "(no words)"
     words = textwrap.fill(words, LETTERS).replace("$", r"\$")
     return f"{words}\n#{judged.asked.number} is {truth}. Said: {said}"

@@ -16,8 +16,8 @@ from data_prep.folders import whole_folder
 from data_prep.prompts import write_contract
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
-from models.families import QwenVL
-from models.grounder import Grounder
+from models.grounder.classes import QwenVL
+from models.grounder.grounder import Grounder
 from train.model_card import FILE, model_card
 from train.sft.config import SftRecipe
 from train.sft.metrics import Metrics

@@ -1,6 +1,7 @@
 """The grounder as it is to be trained: weights as the method holds them, new tokens, a changed contract."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,18 +9,23 @@ from PIL import ImageColor
 
 from configs.errors import UserError
 from data_prep.prompts import Contract, check_contract, messages
-from models.checkpoint import choose_dtype
+from models.checkpoint import check_bitsandbytes, choose_dtype, four_bit
 from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config import GrounderConfig
-from models.grounder import KEY, Grounder
-from models.quantized import check_installed, four_bit
-from models.tokens import add_tokens
+from models.grounder.grounder import KEY, Grounder
+from models.grounder.tokens import add_tokens
 from train.sft.config import PARTS, SftRecipe, TeachSettings
 
 
-def load_taught(recipe: SftRecipe, model: GrounderConfig, device: torch.device) -> tuple[Grounder, list[int]]:
+def load_taught(
+    recipe: SftRecipe,
+    model: GrounderConfig,
+    device: torch.device,
+    any_process: Callable[[torch.Tensor], bool] | None = None,
+) -> tuple[Grounder, list[int]]:
     """The grounder that a recipe trains, and the ids of its new tokens.
 
+    `any_process` is that of `Grounder`, for weights that are sharded over processes.
     Raises UserError as `check_model` and `Grounder.load` do, and for settings that do not go together.
     """
     check_model(recipe, model)
@@ -29,7 +35,10 @@ def load_taught(recipe: SftRecipe, model: GrounderConfig, device: torch.device) 
     _check_tokens(recipe, contract)
     processor = loaded.encoder.processor
     tokens = add_tokens(loaded.model, processor, recipe.tune.tokens) if recipe.tune.tokens else []
-    return Grounder(loaded.model, processor, contract, loaded.batch, loaded.box_floor), tokens
+    grounder = Grounder(
+        loaded.model, processor, contract, loaded.batch, loaded.box_floor, any_process=any_process
+    )
+    return grounder, tokens
 
 
 def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
@@ -44,7 +53,7 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
         raise UserError(f"recipe.tune.parts=[]: nothing would learn; name some of {', '.join(PARTS)}")
     check_grounder_checkpoint(model)
     if recipe.tune.method == "qlora":
-        check_installed()
+        check_bitsandbytes()
 
 
 def changed(contract: Contract, teach: TeachSettings) -> Contract:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from models.families import QwenVL, family_of, lora_targets, part_of
+from models.families import family_of, lora_targets, part_of
+from models.grounder.classes import QwenVL
 from train.sft.config import TuneSettings
 
 

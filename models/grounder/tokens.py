@@ -1,4 +1,4 @@
-"""Tokens by what they mean: the digits, and new special ones with rows of the embeddings of their own."""
+"""Tokens of digits, and new special tokens with embeddings of their own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,21 +7,21 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from configs.errors import UserError
-from models.families import QwenVL, QwenVLProcessor
+from models.grounder.classes import QwenVL, QwenVLProcessor
 
 DIGITS = "0123456789"
 
 
 def digit_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of the ten digits, which stand alone in these tokenizers."""
+    """The ids of the ten digits; these tokenizers never join digits to longer tokens."""
     return [tokenizer(digit, add_special_tokens=False).input_ids[-1] for digit in DIGITS]
 
 
 def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str]) -> list[int]:
-    """Add tokens that are not there yet, in place; the ids of all.
+    """Add special tokens to tokenizer and model, in place; returns the ids of all `tokens`.
 
-    The row of a new token is the mean of those before: it means nothing in particular. Raises UserError for
-    a token that is empty or holds a space.
+    The embedding of a new token is the mean of those before it. Tokens that are there already stay as they
+    are. Raises UserError for a token that is empty or holds a space.
     """
     if wrong := [token for token in tokens if not token or token != "".join(token.split())]:
         raise UserError(f"recipe.tune.tokens: {wrong[0]!r} is no token; give one without spaces, as <ref>")
@@ -37,10 +37,10 @@ def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str])
 
 
 def widen(model: QwenVL, processor: QwenVLProcessor) -> None:
-    """Give each token of the tokenizer a row of the embeddings, where there are too few.
+    """Enlarge the embeddings to the size of the vocabulary, in place, where they are too small.
 
-    The same weights get the same rows, so that adapters fit the weights that they were trained on. (Qwen's
-    published weights have some hundred rows to spare.)
+    The new rows are a function of the old ones, so that adapters fit the weights that they were trained on.
+    (Qwen's published weights have some hundred rows to spare.)
     """
     embeddings: Any = model.get_input_embeddings()
     held = len(embeddings.weight)

@@ -1,9 +1,9 @@
-"""Qwen2.5-VL's vision tower, the same sums in fewer and larger operations.
+"""Qwen2.5-VL's vision tower in fewer and larger operations.
 
-transformers attends window by window in a Python loop and embeds patches by a 3-D convolution whose
-kernel is the whole patch. Here windows are one call (models/varlen.py), the convolution is the matrix
-product that it is, and norms, rotations and gates go over memory fewer times. Weights, names and results
-stay as they are (to rounding). On a CPU a step of fine-tuning takes 1.2 times as long without.
+transformers attends window by window in a Python loop, and embeds patches by a 3-D convolution whose kernel
+is the whole patch. Here all windows are one call (`attend_varlen`), the convolution is a matrix product, and
+norms, rotary embeddings and gates pass over memory fewer times. Weights and names stay as they are, and
+results are equal to rounding. On a CPU a step of fine-tuning takes 1.2 times as long without these modules.
 """
 
 from typing import Any
@@ -18,14 +18,14 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLVisionAttention,
 )
 
-from models.varlen import attend_varlen
+from models.kernels.attention import attend_varlen
 
 
 class WindowAttention(Qwen2_5_VLVisionAttention):
-    """Attention inside windows (or whole images) as one call, where that can be."""
+    """Attention inside windows, or inside whole images, as one call."""
 
-    longest: int | None = None
-    """Patches of a window, at most; None: whole images."""
+    max_window: int | None = None
+    """The most patches of a window; None: this block attends to whole images."""
 
     def forward(  # type: ignore[override]  # the library's keyword arguments beyond these do not concern it
         self,
@@ -35,40 +35,46 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
         max_seqlen: int | None = None,
         **kwargs: Any,  # noqa: ARG002
     ) -> torch.Tensor:
-        """Hidden states (patches, width) to the same shape; `cu_seqlens` holds the windows' bounds."""
+        """Hidden states (patches, width) to the same shape.
+
+        `cu_seqlens` int32 (windows + 1,) holds where windows begin, and the end of the last.
+        """
+        # One projection for all three, so that queries and keys can be rotated in one pass.
         states = self.qkv(hidden_states).view(len(hidden_states), 3, self.num_heads, -1)
-        queries, keys = rotated(states[:, :2], *position_embeddings).unbind(1)
-        longest = self.longest or max_seqlen
+        queries, keys = apply_rotary(states[:, :2], *position_embeddings).unbind(1)  # (patches, heads, width)
+        # On a GPU the kernel needs the longest window; finding it out would wait for the GPU.
+        longest = self.max_window or max_seqlen
         attended = attend_varlen(queries, keys, states[:, 2], cu_seqlens, longest, scale=self.scaling)
         return self.proj(attended.reshape(len(hidden_states), -1))
 
 
-def rotated(states: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """Queries and keys turned by their places (rotary embedding, arXiv 2104.09864), in float32 within.
+def apply_rotary(states: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """Queries and keys with the rotary position embedding (arXiv 2104.09864), computed in float32.
 
-    `states` (patches, 2, heads, width); `cosines` and `sines` (patches, width), whose halves are alike.
+    `states` (patches, 2, heads, width); `cosines` and `sines` (patches, width), whose halves are equal.
     """
     half = cosines.shape[-1] // 2
-    cosine, sine = (turn[:, None, None, :half].float() for turn in (cosines, sines))
+    cosine, sine = (values[:, None, None, :half].float() for values in (cosines, sines))
     first, second = states.float().split(half, dim=-1)
-    turned = (
+    rotated = (
         torch.addcmul(first * cosine, second, sine, value=-1),
         torch.addcmul(second * cosine, first, sine),
     )
-    return torch.cat(turned, dim=-1).to(states.dtype)
+    return torch.cat(rotated, dim=-1).to(states.dtype)
 
 
 class InPlaceMLP(Qwen2_5_VLMLP):
-    """The gated map, with one tensor of its inner width less where no gradient is wanted."""
+    """The gated MLP; without gradients it allocates one tensor of the intermediate size less."""
 
     def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Hidden states (patches, width) to the same shape."""
         gate, up = self.act_fn(self.gate_proj(hidden_state)), self.up_proj(hidden_state)
+        # The backward pass needs `gate` as it was, so it is overwritten only without gradients.
         return self.down_proj(gate * up if torch.is_grad_enabled() else gate.mul_(up))
 
 
 class FewPassNorm(Qwen2_5_VLRMSNorm):
-    """Root-mean-square norm in float32 with half as many passes over memory; the library's own elsewhere."""
+    """RMSNorm in half as many passes over memory, for float32 without gradients; else the library's own."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Hidden states (patches, width) to the same shape."""
@@ -83,21 +89,25 @@ class LinearPatchEmbed(Qwen2_5_VisionPatchEmbed):
     """Flattened patches (patches, channels · frames · height · width) to (patches, width)."""
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """A convolution whose stride is its kernel, as a matrix product."""
-        if hasattr(self.proj.weight, "ds_id"):  # in pieces (ZeRO-3), which are gathered when `proj` is called
+        """The convolution as a matrix product, since its stride equals its kernel."""
+        if hasattr(self.proj.weight, "ds_id"):  # ZeRO-3 gathers a sharded weight only when `proj` is called
             return super().forward(hidden_states)
         kernel = self.proj.weight.flatten(1)
         return F.linear(hidden_states.to(kernel.dtype), kernel)
 
 
-def quicken(visual: Qwen2_5_VisionTransformerPretrainedModel) -> None:
-    """Let a vision tower work in larger operations, in place; `state_dict` does not change."""
+def apply_fast_kernels(visual: Qwen2_5_VisionTransformerPretrainedModel) -> None:
+    """Replace the modules of a vision tower by those of this module, in place; `state_dict` does not change.
+
+    A module gets another class instead of being replaced by another module: it keeps its weights, its hooks
+    and its name, so that checkpoints, peft and DeepSpeed see no difference.
+    """
     visual.patch_embed.__class__ = LinearPatchEmbed
     block: Any
     for number, block in enumerate(visual.blocks):
         block.attn.__class__ = WindowAttention
         if number not in visual.fullatt_block_indexes:
-            block.attn.longest = (visual.window_size // visual.patch_size) ** 2
+            block.attn.max_window = (visual.window_size // visual.patch_size) ** 2
         block.mlp.__class__ = InPlaceMLP
         for norm in (block.norm1, block.norm2):
             norm.__class__ = FewPassNorm

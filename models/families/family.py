@@ -1,0 +1,79 @@
+"""The description of a family of models, as one value. Imports neither torch nor transformers."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PARTS = ("language_model", "projector", "vision_tower")
+"""The parts of a model that can be trained apart."""
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """A part of a model, given by regular expressions that match whole names.
+
+    Names may have a prefix, since peft and other wrappers put one before them. `weights` matches the names of
+    all parameters of the part, `linear_layers` those of the modules that LoRA adapts.
+    """
+
+    weights: str
+    linear_layers: str
+
+
+@dataclass(frozen=True)
+class PublishedSize:
+    """A published checkpoint.
+
+    `config` holds the keyword arguments of the family's configuration class. A checkpoint carries its own
+    configuration; this one serves where there is none: for checks, memory estimates and benchmarks.
+    """
+
+    model_type: str
+    checkpoint: str  # hub id
+    parameters: int  # as the hub counts them
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of multimodal models, as a module of `models.families` defines it under the name `FAMILY`.
+
+    Model and processor are loaded through functions, so that transformers is imported only when they are
+    needed.
+    """
+
+    model_type: str
+    """The `model_type` of a checkpoint's config.json."""
+    hub_prefix: str
+    """How the hub ids of the family's published checkpoints begin."""
+    contract: str
+    """The built-in contract of published checkpoints, which carry none of their own."""
+    sizes: Mapping[str, PublishedSize]
+    """Published checkpoints by their option of `model=`."""
+    parts: Mapping[str, ModelPart]
+    """The parts of the model, by the names of `PARTS`."""
+    model_class: Callable[[], Any]
+    """Imports and returns the model's class."""
+    processor_class: Callable[[], Any]
+    """Imports and returns the processor's class."""
+    unmasked: Any = None
+    """The `attention_mask` that makes the model build no mask, for packed rows."""
+    apply_fast_kernels: Callable[[Any], None] | None = None
+    """Replaces modules of a vision tower by faster ones, in place; None where there are none."""
+
+
+def lora_targets(family: Family, parts: Collection[str] = ("language_model",)) -> str:
+    """The `target_modules` of peft's `LoraConfig` that adapt every linear layer of these parts.
+
+    It is a regular expression and not a list of names, because the same names occur in several parts.
+    """
+    return "|".join(family.parts[part].linear_layers for part in parts)
+
+
+def part_of(family: Family, weight: str) -> str:
+    """The part to which the parameter named `weight` belongs. Raises KeyError where there is none."""
+    for name, part in family.parts.items():
+        if re.fullmatch(part.weights, weight):
+            return name
+    raise KeyError(weight)

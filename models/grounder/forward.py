@@ -1,0 +1,123 @@
+"""The forward pass of the grounder over encoded questions. The vision tower encodes every image once."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+from models.families import family_of
+from models.grounder.classes import QwenVL
+from models.grounder.questions import Encoded
+
+
+@dataclass(frozen=True, eq=False)
+class VisionFeatures:
+    """The vision tower's features of one image, (tokens, width) each, row-major.
+
+    `tokens` stand at the image's placeholders. `deepstack` are added to the hidden states there, one behind
+    each of the first layers of the language model (DeepStack, arXiv 2406.04334). Qwen3-VL has three of them,
+    Qwen2.5-VL none.
+    """
+
+    tokens: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
+
+
+def encode_images(
+    model: QwenVL, pixel_values: torch.Tensor, grids: torch.Tensor, at_once: bool = False
+) -> list[VisionFeatures]:
+    """The features of each image.
+
+    `pixel_values` (patches, values of a patch) and `grids` (images, 3: frames, rows and columns of patches)
+    come from the image processor. `at_once`: all images in one call of the vision tower, as on a GPU in any
+    case. Without it, images of one size share a call, which is faster on a CPU. But processes that hold
+    shards of the tower's weights must call it equally often, whatever the sizes of their images are.
+    """
+    # 1. The patches of each image. `tolist` waits for a GPU, so it is called once.
+    sizes: list[list[int]] = grids.tolist()
+    patches = [math.prod(size) for size in sizes]
+    pixels = pixel_values.split(patches)
+    # 2. Group the images that share a call of the vision tower.
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, size in enumerate(sizes):
+        groups.setdefault(() if at_once or pixel_values.is_cuda else tuple(size), []).append(index)
+    # 3. Encode each group, and put the features back into the order of the images.
+    features: dict[int, VisionFeatures] = {}
+    for group in groups.values():
+        is_whole = len(group) == len(sizes)  # then nothing needs to be copied
+        output = model.model.get_image_features(
+            pixel_values if is_whole else torch.cat([pixels[index] for index in group]),
+            grids if is_whole else grids[group],
+            max_seqlen=max(patches[index] for index in group),
+        )
+        layers = getattr(output, "deepstack_features", ())
+        for place, index in enumerate(group):
+            deepstack = tuple(layer[place] for layer in layers)
+            features[index] = VisionFeatures(output.pooler_output[place], deepstack)
+    return [features[index] for index in range(len(sizes))]
+
+
+def forward(
+    model: QwenVL, encoded: Encoded, features: list[VisionFeatures] | None = None, **kwargs: Any
+) -> Any:
+    """The model's output for a left-padded batch.
+
+    `features` are those that `encode_images` returned for the images of the batch; None: they are computed
+    here. Takes the keyword arguments of the model's own `forward`, and returns what that returns.
+    """
+    inputs = encoded.inputs
+    grids = inputs["image_grid_thw"]
+    if features is None:
+        features = encode_images(model, inputs["pixel_values"], grids)
+    shown = [index for row in encoded.shown for index in row]
+    return model(
+        input_ids=inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        image_grid_thw=grids[shown],
+        mm_encoder_outputs={"image": _encoder_output([features[index] for index in shown])},
+        **kwargs,
+    )
+
+
+def forward_packed(model: QwenVL, encoded: Encoded, features: list[VisionFeatures], **kwargs: Any) -> Any:
+    """As `forward`, with the questions of a batch one after the other in one row, without padding.
+
+    Logits are (1, tokens, vocabulary) then. The language model must attend as
+    `models.kernels.attention.use_packed_attention` sets it.
+    """
+    inputs = encoded.inputs
+    # 1. Positions are computed of the padded batch (3, batch, length), where each row is one question.
+    kept = inputs["attention_mask"].bool()
+    lengths = kept.sum(1)
+    shown = [index for row in encoded.shown for index in row]
+    grids = inputs["image_grid_thw"][shown]
+    positions, _ = model.model.get_rope_index(
+        inputs["input_ids"],
+        mm_token_type_ids=inputs["mm_token_type_ids"],
+        image_grid_thw=grids,
+        attention_mask=inputs["attention_mask"],
+    )
+    # 2. Selecting by the mask removes the padding: (batch, length) becomes (1, tokens).
+    return model(
+        input_ids=inputs["input_ids"][kept][None],
+        attention_mask=family_of(model).unmasked,  # attention goes by `cu_seq_lens_q` instead
+        position_ids=positions[:, kept][:, None],
+        mm_token_type_ids=inputs["mm_token_type_ids"][kept][None],
+        image_grid_thw=grids,
+        mm_encoder_outputs={"image": _encoder_output([features[index] for index in shown])},
+        cu_seq_lens_q=F.pad(lengths.cumsum(0), (1, 0)).int(),
+        max_length_q=int(lengths.max()),
+        use_cache=False,
+        **kwargs,
+    )
+
+
+def _encoder_output(images: list[VisionFeatures]) -> BaseModelOutputWithDeepstackFeatures:
+    """Features in the form of `get_image_features`; models without DeepStack ignore `deepstack_features`."""
+    tokens: Any = [image.tokens for image in images]
+    deepstack: Any = [list(layer) for layer in zip(*(image.deepstack for image in images), strict=True)]
+    return BaseModelOutputWithDeepstackFeatures(pooler_output=tokens, deepstack_features=deepstack)

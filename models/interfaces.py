@@ -1,0 +1,123 @@
+"""What inference needs of a grounder and of a mask head. Imports no torch.
+
+`Grounding` and `Masking` are the interfaces; `models.grounder.grounder.Grounder` and
+`models.mask_head.sam2.MaskHead` implement them. Another backend (a server, another mask head, a scripted one
+in a test) implements the methods of the protocol and needs no base class.
+
+Images are RGB uint8 arrays (height, width, 3); boxes are `box_xyxy` in pixels of the image they belong to.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from data_prep.geometry import Box
+from data_prep.prompts import Contract
+
+FrameFeatures = Any
+"""What a mask head computes of a frame, once for all targets. Only the mask head looks into it."""
+TargetMemory = Any
+"""What a mask head keeps of a target, as a value that no call changes. Only the mask head looks into it."""
+Identity = Mapping[str, Any]
+"""What results of a model follow from, in values that JSON can hold."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Where is the target of this expression in this image?
+
+    `image` is the search frame; `template` is a crop of the target from an earlier frame, or None.
+    `last_box_xyxy` is where the target was last seen, in pixels of the search frame; None: search the whole
+    frame without a hint. `drawn`: the rectangle is in the image already, as in the images of training pairs.
+    """
+
+    image: np.ndarray
+    expression: str
+    template: np.ndarray | None = None
+    last_box_xyxy: Box | None = None
+    drawn: bool = False
+
+    @property
+    def marked(self) -> bool:
+        """Whether the search image shows a rectangle."""
+        return self.drawn or self.last_box_xyxy is not None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The grounder's answer to one question.
+
+    `visible` is the probability that the target is in the image. `box_xyxy` is in pixels of the question's
+    image. It is None where no box could be parsed, and where `visible` is too low for one to be decoded.
+    `box_confidence` is the geometric mean of the probabilities of the box's digits; `text` is what was
+    decoded.
+    """
+
+    visible: float
+    box_xyxy: Box | None
+    box_confidence: float
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class MaskResult:
+    """The mask head's result for one target in one frame.
+
+    `mask` is bool (height, width) of the frame. It is None where the target is absent: `object_score` is
+    below one half, or no pixel is set. `object_score` is the probability that the target is there, `iou` the
+    predicted IoU of the mask, both from 0 to 1. `memory` includes this frame.
+    """
+
+    mask: np.ndarray | None
+    object_score: float
+    iou: float
+    memory: TargetMemory
+
+
+class Grounding(Protocol):
+    """Finds targets in images."""
+
+    @property
+    def contract(self) -> Contract:
+        """How images are resized, crops are cut and rectangles are drawn for this grounder."""
+        ...
+
+    def check_expression(self, expression: str) -> None:
+        """Raise UserError for an expression that no question may hold."""
+        ...
+
+    def locate(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        """The answers to questions, in their order."""
+        ...
+
+    def identity(self) -> Identity:
+        """What the answers follow from: `checkpoint`, `dtype`, and settings of the backend."""
+        ...
+
+
+class Masking(Protocol):
+    """Makes masks from boxes, and propagates them from frame to frame."""
+
+    def encode(self, frame: np.ndarray) -> FrameFeatures:
+        """The features of a frame, for all targets in it."""
+        ...
+
+    def segment(
+        self, features: FrameFeatures, box_xyxy: Box, memory: TargetMemory | None = None
+    ) -> MaskResult:
+        """The mask of the target in a box (pixels of the frame).
+
+        The memory of the result is a new one. With the `memory` of the frames before, it is that one with
+        this frame as a further conditioning frame.
+        """
+        ...
+
+    def propagate(self, memory: TargetMemory, features: FrameFeatures) -> MaskResult:
+        """The mask of a target in the next frame; the memory of the result includes that frame."""
+        ...
+
+    def identity(self) -> Identity:
+        """What the masks follow from: `checkpoint` and `dtype`."""
+        ...

@@ -1,0 +1,1 @@
+"""Faster modules in place of those of transformers and peft. Weights and their names stay as they are."""
