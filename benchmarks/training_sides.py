@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoProcessor, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.training_work import Run, Work
-from data_prep.prompts import ANSWER_START, answer_text, messages
+from data_prep.prompts import answer_text, messages
 from data_prep.sampling.pictures import size_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
@@ -149,7 +149,7 @@ class Rows:
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         pictures = [each for each in (question.template, question.image) if each is not None]
         return {
-            "prompt": text + ANSWER_START,
+            "prompt": text + self.contract.format.start,
             "completion": answer_text(self.contract, asked.box_resized, size_of(question.image)),
             "images": [Image.fromarray(each) for each in pictures],
         }

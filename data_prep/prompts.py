@@ -1,34 +1,28 @@
-"""The contract: what the grounder reads, and what it says.
+"""The contract: what the grounder reads, and what it answers.
 
-Training and inference take every word from here. The answer is one line of JSON,
+Training and inference take every word from here. By the answer format `json` (data_prep/answer_formats.py)
+the answer is one line,
 
     {"visible": true, "bbox_2d": [x1, y1, x2, y2]}      or      {"visible": false}
 
-with corners in pixels of the resized search image (Qwen2.5-VL's own convention) or in thousandths of
-its sides (Qwen3-VL's). The text is cut where the model decides: `ANSWER_START` is given, the next token
-says true or false, `BOX_START` is given again, and only the numbers are decoded. So the visible
-probability is one token's, and a box is there to look at even where the answer is false.
+with corners in pixels of the resized search image (Qwen2.5-VL's own convention) or in thousandths of its
+sides (Qwen3-VL's).
 """
 
 import dataclasses
 import json
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from data_prep.answer_formats import ANSWER_FORMATS, DEFAULT_FORMAT, AnswerFormat
 from data_prep.files import write_whole
 from data_prep.geometry import Box, Size, clamp, rescale, round_box
 
 CONTRACT_FILE = "contract.json"
-ANSWER_START = '{"visible":'
-VISIBLE, ABSENT = " true", " false"
-BOX_START = ', "bbox_2d": ['
-BOX_END = "]}"
-ABSENT_END = "}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,12 @@ class Contract:
     prompt_scale: float = 3.0  # side of the drawn rectangle over the side of the last box
     prompt_colour: tuple[int, int, int] = (255, 0, 0)  # RGB
     prompt_width: float = 0.006  # line width over the search image's longer side
+    answer_format: str = DEFAULT_FORMAT  # key of ANSWER_FORMATS
+
+    @property
+    def format(self) -> AnswerFormat:
+        """How answers are written."""
+        return ANSWER_FORMATS[self.answer_format]
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,14 @@ def check_contract(contract: Contract) -> None:
         )
     if contract.coordinates not in ("resized", "thousand"):
         raise ValueError(f"coordinates is {contract.coordinates!r}, neither 'resized' nor 'thousand'")
+    _check_names(contract)
+
+
+def _check_names(contract: Contract) -> None:
     if contract.wording not in WORDINGS:
         raise ValueError(f"no wording is named {contract.wording!r}")
+    if contract.answer_format not in ANSWER_FORMATS:
+        raise ValueError(f"no answer format is named {contract.answer_format!r}")
 
 
 def _check_search_size(contract: Contract) -> None:
@@ -194,7 +200,19 @@ def _check_search_size(contract: Contract) -> None:
 
 def write_contract(folder: Path, contract: Contract) -> None:
     """Write the contract beside a checkpoint's weights."""
-    write_whole(folder / CONTRACT_FILE, json.dumps(dataclasses.asdict(contract), indent=2) + "\n")
+    write_whole(folder / CONTRACT_FILE, json.dumps(contract_values(contract), indent=2) + "\n")
+
+
+def contract_values(contract: Contract) -> dict[str, Any]:
+    """A contract as contract.json holds it.
+
+    The default answer format is left out. Contracts that were written before formats had names name none, and
+    identities of earlier runs and checkpoints stay what they were.
+    """
+    values = dataclasses.asdict(contract)
+    if contract.answer_format == DEFAULT_FORMAT:
+        del values["answer_format"]
+    return values
 
 
 def messages(
@@ -231,14 +249,12 @@ def box_text(contract: Contract, numbers: Box) -> str:
 
 
 def answer_of(contract: Contract, numbers: Box | None) -> str:
-    """What is said after `ANSWER_START` of a box in numbers that are counted already; None: absent."""
-    if numbers is None:
-        return ABSENT + ABSENT_END
-    return VISIBLE + BOX_START + box_text(contract, numbers) + BOX_END
+    """The answer, behind its start, for a box in numbers that are counted already; None: it is absent."""
+    return contract.format.render(None if numbers is None else box_text(contract, numbers))
 
 
 def answer_text(contract: Contract, box_resized: Box | None, resized: Size) -> str:
-    """What the grounder should say after `ANSWER_START`; None means that the target is absent.
+    """The answer that the grounder should give, behind its start; None means that the target is absent.
 
     The box is in pixels of the resized search image, whose size (width, height) is `resized`. It is written
     as `round_box` makes it, so the box of a very small target is one unit wide, never nothing.
@@ -247,18 +263,6 @@ def answer_text(contract: Contract, box_resized: Box | None, resized: Size) -> s
         return answer_of(contract, None)
     counted = counted_size(contract.coordinates, resized, resized)
     return answer_of(contract, round_box(rescale(box_resized, resized, counted), counted))
-
-
-def parse_box(text: str) -> Box | None:
-    """The numbers of a box in what was decoded after `BOX_START`; None unless it holds exactly four.
-
-    The digits of a name are no number: `x1, y1, x2, y2`, repeated from the question, is not a box.
-    """
-    found: Sequence[str] = re.findall(r"(?<!\w)-?\d+(?:\.\d+)?", text.split("]")[0])
-    if len(found) != 4:
-        return None
-    left, top, right, bottom = (float(number) for number in found)
-    return left, top, right, bottom
 
 
 def to_frame(contract: Contract, numbers: Box, resized: Size, frame: Size) -> Box | None:

@@ -7,7 +7,7 @@ import torch
 
 from configs.code_identity import code_identity
 from configs.errors import UserError
-from data_prep.prompts import Contract
+from data_prep.prompts import Contract, contract_values
 from infer.baselines import empty_track, per_frame_tracker
 from infer.config import InferSettings, PerFrameConfig, TrackerConfig
 from infer.engine import Engine
@@ -44,7 +44,7 @@ def open_session(settings: InferSettings) -> Session:
     grounding, masking = grounder.identity(), mask_head.identity()
     fingerprint = {
         "grounder": grounding["checkpoint"],
-        "contract": settings_identity(grounder.contract),
+        "contract": {"kind": "Contract", **contract_values(grounder.contract)},
         "mask_head": masking["checkpoint"],
         "tracker": settings_identity(settings.tracker),
         "device": device.type,

@@ -13,6 +13,7 @@ from qwen_vl_utils import smart_resize
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
+from data_prep.answer_formats import ANSWER_FORMATS
 from data_prep.config import COORDINATES, FORMATS
 from data_prep.exchange import export as export_module
 from data_prep.exchange.export import ABOUT, RECORDS, export
@@ -26,13 +27,9 @@ from data_prep.index.build import build_index, index_path
 from data_prep.index.store import Index
 from data_prep.orientation import ORIENTATION_TAG
 from data_prep.prompts import (
-    ANSWER_START,
-    BOX_START,
     BUILT_IN,
-    VISIBLE,
     answer_of,
     answer_text,
-    parse_box,
     read_contract,
 )
 from data_prep.prompts import COORDINATES as MEANINGS
@@ -42,6 +39,7 @@ from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair
 from data_prep.sampling.settings import PairSettings
 
+JSON = ANSWER_FORMATS["json"]
 SIZES: dict[str, Size] = {"wide": (192, 108), "tall": (70, 160)}
 CONTRACT = safe(BUILT_IN["short"])
 WHITE = 200
@@ -103,9 +101,9 @@ def said_box(answer: str) -> Box | None:
     """The box of an answer by the contract, None for one that says that the target is absent."""
     if answer == '{"visible": false}':
         return None
-    start = ANSWER_START + VISIBLE + BOX_START
+    start = JSON.start + JSON.forced_prefix
     assert answer.startswith(start) and answer.endswith("]}")
-    return parse_box(answer[len(start) :])
+    return JSON.parse(answer[len(start) :])
 
 
 def white_box(picture: np.ndarray) -> Box:

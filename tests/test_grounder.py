@@ -16,13 +16,11 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLConfig
 
 from configs.errors import UserError
+from data_prep.answer_formats import ANSWER_FORMATS
 from data_prep.geometry import Size, iou
 from data_prep.prompts import (
-    ANSWER_START,
-    BOX_START,
     BUILT_IN,
     CONTRACT_FILE,
-    VISIBLE,
     Contract,
     messages,
     write_contract,
@@ -39,6 +37,7 @@ from train.grounder import GrounderTraining
 from train.samples import Sample, SampleMix, draw_questions
 from train.shots import draw_shot, read_shot
 
+JSON = ANSWER_FORMATS["json"]
 CPU = torch.device("cpu")
 TOKENS = 9, 6  # of a search image of 480×320
 
@@ -212,7 +211,7 @@ def plain_inputs(grounder: Grounder, question: Question, said: str) -> Any:
 def test_visible_is_the_share_of_true_against_false(taught: Grounder, questions: list[Question]) -> None:
     true, false = (taught.tokenizer(text, add_special_tokens=False).input_ids for text in (" true", " false"))
     for question, answer in zip(questions, taught.locate(questions), strict=True):
-        logits = taught.model(**plain_inputs(taught, question, ANSWER_START)).logits[0, -1]
+        logits = taught.model(**plain_inputs(taught, question, JSON.start)).logits[0, -1]
         yes, no = float(logits[true[0]]), float(logits[false[0]])
         assert answer.visible == pytest.approx(1 / (1 + np.exp(no - yes)), abs=1e-4)
 
@@ -222,7 +221,7 @@ def test_numbers_and_their_confidence_are_those_of_transformers_generate(
 ) -> None:
     read = 0
     for question, answer in zip(questions, taught.locate(questions), strict=True):
-        inputs = plain_inputs(taught, question, ANSWER_START + VISIBLE + BOX_START)
+        inputs = plain_inputs(taught, question, JSON.start + JSON.forced_prefix)
         out = taught.model.generate(
             **inputs,
             do_sample=False,

@@ -10,26 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
+from data_prep.answer_formats import ANSWER_FORMATS, AnswerFormat
 from data_prep.geometry import Box, round_box
 from data_prep.prompts import (
-    ABSENT,
-    ANSWER_START,
-    BOX_START,
     BUILT_IN,
     CONTRACT_FILE,
-    VISIBLE,
     WORDINGS,
     Contract,
     answer_of,
     answer_text,
     box_text,
     messages,
-    parse_box,
     read_contract,
     to_frame,
     write_contract,
 )
 
+JSON = ANSWER_FORMATS["json"]
 quick = settings(deadline=None, max_examples=40)
 contracts = pytest.mark.parametrize("contract", BUILT_IN.values(), ids=BUILT_IN)
 coordinates = st.floats(0, 999.4)
@@ -123,14 +120,34 @@ def test_a_spoilt_contract_is_refused_in_one_line(content: str, tmp_path: Path) 
     assert line.startswith(str(tmp_path / CONTRACT_FILE)) and "restore" in line and "\n" not in line
 
 
+def test_the_default_answer_format_is_not_written(tmp_path: Path) -> None:
+    """So that contracts stay readable for earlier versions, and their identities stay the same."""
+    write_contract(tmp_path, Contract())
+    assert "answer_format" not in json.loads((tmp_path / CONTRACT_FILE).read_text())
+
+
+def test_a_contract_names_another_answer_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tagged = AnswerFormat("<seen>", "yes", "no", " <box>(", ")</box>", "", ")")
+    monkeypatch.setitem(ANSWER_FORMATS, "tagged", tagged)
+    write_contract(tmp_path, Contract(answer_format="tagged"))
+    contract = read_contract(tmp_path)
+    assert contract is not None and contract.format == tagged
+    assert answer_text(contract, (1, 2, 3, 4), SIZE) == "yes <box>(1, 2, 3, 4)</box>"
+    assert answer_text(contract, None, SIZE) == "no"
+    assert contract.format.parse("1, 2, 3, 4)</box> 5") == (1, 2, 3, 4)
+    monkeypatch.delitem(ANSWER_FORMATS, "tagged")
+    with pytest.raises(UserError, match="no answer format is named 'tagged'"):
+        read_contract(tmp_path)
+
+
 # ---- answers -------------------------------------------------------------------------------------
 
 
 def read(contract: Contract, answer: str) -> Box | None:
     """An answer as inference reads it: what stands behind the forced beginning of a box."""
-    forced = VISIBLE + BOX_START
+    forced = JSON.forced_prefix
     assert answer.startswith(forced)
-    return parse_box(answer[len(forced) :])
+    return JSON.parse(answer[len(forced) :])
 
 
 @contracts
@@ -147,9 +164,9 @@ def test_a_written_box_is_read_to_the_nearest_whole_number(contract: Contract, b
 @given(box=boxes)
 def test_an_answer_is_the_json_that_the_docs_promise(contract: Contract, box: Box) -> None:
     if contract.digits == 0:  # a number that is filled with zeros is no JSON
-        said = json.loads(ANSWER_START + answer_of(contract, box))
+        said = json.loads(JSON.start + answer_of(contract, box))
         assert said == {"visible": True, "bbox_2d": [round(value) for value in box]}
-    assert json.loads(ANSWER_START + answer_text(contract, None, SIZE)) == {"visible": False}
+    assert json.loads(JSON.start + answer_text(contract, None, SIZE)) == {"visible": False}
 
 
 @quick
@@ -183,8 +200,8 @@ def test_numbers_are_filled_with_zeros_as_the_contract_says() -> None:
 
 def test_the_decision_is_the_first_thing_said() -> None:
     contract = BUILT_IN["short"]
-    assert answer_text(contract, (1, 2, 3, 4), SIZE).startswith(VISIBLE)
-    assert answer_text(contract, None, SIZE).startswith(ABSENT)
+    assert answer_text(contract, (1, 2, 3, 4), SIZE).startswith(JSON.visible)
+    assert answer_text(contract, None, SIZE).startswith(JSON.absent)
 
 
 @pytest.mark.parametrize(
@@ -192,13 +209,13 @@ def test_the_decision_is_the_first_thing_said() -> None:
     ["", "]", "the red cup", "1, 2, 3", "1, 2, 3, 4, 5", "1, 2, 3]4", "9" * 40, "x1, y1, x2, y2", "{}, [1]"],
 )
 def test_no_box_is_read_from_garbage(garbage: str) -> None:
-    assert parse_box(garbage) is None
+    assert JSON.parse(garbage) is None
 
 
 @quick
 @given(text=texts)
 def test_any_text_can_be_read(text: str) -> None:
-    box = parse_box(text)
+    box = JSON.parse(text)
     assert box is None or len(box) == 4
 
 
@@ -212,7 +229,7 @@ def test_any_text_can_be_read(text: str) -> None:
     ],
 )
 def test_four_numbers_are_a_box(text: str, box: Box) -> None:
-    assert parse_box(text) == box
+    assert JSON.parse(text) == box
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
+from data_prep.answer_formats import ANSWER_FORMATS
 from data_prep.geometry import rescale
 from data_prep.prompts import (
-    ANSWER_START,
-    BOX_START,
     BUILT_IN,
-    VISIBLE,
     Contract,
     answer_of,
     answer_text,
-    parse_box,
     to_frame,
 )
 from data_prep.world.vocabulary import COLOUR_WORDS, SHAPES
@@ -27,6 +24,7 @@ from models.grounder.questions import QuestionEncoder
 from models.interfaces import Question
 from tests.tiny_models import SHORT3, TINY
 
+JSON = ANSWER_FORMATS["json"]
 PROCESSORS = {tiny.contract.side_multiple: tiny.build_processor() for tiny in TINY.values()}
 TOKENIZER = PROCESSORS[28].tokenizer
 
@@ -220,7 +218,7 @@ def test_rows_are_padded_on_the_left_and_end_with_their_answers() -> None:
         alone = tokens(encoder, question, answer)
         ids = encoded.inputs["input_ids"][row]
         assert ids[mask[row] == 1].tolist() == alone
-        assert TOKENIZER.decode(alone).endswith(ANSWER_START + answer)
+        assert TOKENIZER.decode(alone).endswith(JSON.start + answer)
 
 
 # ---- one text in training and inference ----------------------------------------------------------
@@ -241,7 +239,7 @@ def test_a_question_is_a_prefix_of_its_answered_self_token_by_token(
     assert answered[: len(asked)] == asked
     assert answered[len(asked) :] == TOKENIZER(answer, add_special_tokens=False).input_ids
     if box is not None:  # what inference forces, before the first digit
-        forced = tokens(encoder, question, VISIBLE + BOX_START)
+        forced = tokens(encoder, question, JSON.forced_prefix)
         assert answered[: len(forced)] == forced
         assert TOKENIZER.decode(answered[len(forced)]) in "0123456789"
 
@@ -293,7 +291,7 @@ def test_a_box_comes_back_within_half_of_what_is_counted_and_a_narrower_one_with
     assume(right > left and bottom > top)
     limit = 0.5 if right - left > unit[0] and bottom - top > unit[1] else 1.0
     said = answer_text(contract, rescale((left, top, right, bottom), size, resized), resized)
-    numbers = parse_box(said[len(VISIBLE + BOX_START) :])
+    numbers = JSON.parse(said[len(JSON.forced_prefix) :])
     assert numbers is not None
     box = to_frame(contract, numbers, resized, size)
     assert box is not None

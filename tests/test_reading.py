@@ -11,7 +11,8 @@ import torch
 from transformers import BatchFeature
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
-from data_prep.prompts import ANSWER_START, answer_text, messages
+from data_prep.answer_formats import ANSWER_FORMATS
+from data_prep.prompts import answer_text, messages
 from models.families import FAMILIES
 from models.grounder.classes import QwenVL, QwenVLProcessor, apply_fast_kernels
 from models.grounder.forward import encode_images, forward
@@ -21,6 +22,8 @@ from models.kernels import qwen2_5_vl
 from models.kernels.attention import attend_varlen
 from models.kernels.qwen2_5_vl import LinearPatchEmbed, WindowAttention
 from tests.tiny_models import TINY
+
+JSON = ANSWER_FORMATS["json"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -115,7 +118,7 @@ def librarys_inputs(setting: Setting) -> BatchFeature:
         for q in setting.questions
     ]
     return processor(
-        text=[text + ANSWER_START + answer for text, answer in zip(texts, setting.answers, strict=True)],
+        text=[text + JSON.start + answer for text, answer in zip(texts, setting.answers, strict=True)],
         images=[image for question in setting.questions for image in encoder.images(question)],
         padding=True,
         padding_side="left",

@@ -67,7 +67,7 @@ def test_tokens_weigh_by_what_they_cost() -> None:
     decision, (hundreds, tens, units) = 3.0, DIGIT_WEIGHTS
     said = spelled(' true, "bbox_2d": [112,084,5]}')
     labels = torch.tensor([[IGNORED, IGNORED, *said], [IGNORED] * (len(said)) + spelled(" false}")])
-    weights = TokenWeights(TOKENIZER, decision)(labels)
+    weights = TokenWeights(TOKENIZER, CONTRACT.format, decision)(labels)
     numbers = [TOKENIZER.decode([token]) for token in said[-10:]]
     assert numbers == ["1", "1", "2", ",", "0", "8", "4", ",", "5", "]}"]
     expected = [hundreds, tens, units, 1, hundreds, tens, units, 1, hundreds, 1]
@@ -78,7 +78,7 @@ def test_tokens_weigh_by_what_they_cost() -> None:
 
 def test_a_fourth_digit_weighs_as_the_third() -> None:
     labels = torch.tensor([spelled("1234,5")])
-    assert TokenWeights(TOKENIZER, 3.0)(labels)[0].tolist() == pytest.approx(
+    assert TokenWeights(TOKENIZER, CONTRACT.format, 3.0)(labels)[0].tolist() == pytest.approx(
         [*DIGIT_WEIGHTS, DIGIT_WEIGHTS[-1], 1, DIGIT_WEIGHTS[0]]
     )
 

@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from data_prep.prompts import ABSENT, VISIBLE
+from data_prep.answer_formats import AnswerFormat
 from models.grounder.tokens import digit_tokens
 
 IGNORED = -100
@@ -24,11 +24,13 @@ def label_answers(
 class TokenWeights:
     """How much each answer token counts in the loss."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, decision_weight: float) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, answers: AnswerFormat, decision_weight: float
+    ) -> None:
         def only(text: str) -> int:
             return tokenizer(text, add_special_tokens=False).input_ids[-1]
 
-        self.decisions = torch.tensor([only(VISIBLE), only(ABSENT)])
+        self.decisions = torch.tensor([only(answers.visible), only(answers.absent)])
         self.digits = torch.tensor(digit_tokens(tokenizer))
         self.decision_weight = decision_weight
 

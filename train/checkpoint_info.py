@@ -1,6 +1,5 @@
 """`task=info`: what a grounder's checkpoint is, from its files alone; no weight is loaded."""
 
-import dataclasses
 import json
 import math
 from collections import Counter
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from configs.errors import UserError
 from configs.terminal import echo
 from data_prep.files import write_whole
-from data_prep.prompts import BUILT_IN, read_contract
+from data_prep.prompts import BUILT_IN, contract_values, read_contract
 from models.checkpoint_files import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -58,7 +57,7 @@ def info_of(checkpoint: str) -> Told:
     contract = read_contract(folder)
     name = published_contract(checkpoint) if contract is None else None
     contract = BUILT_IN[name] if name else contract
-    told["contract"] = None if contract is None else dataclasses.asdict(contract)
+    told["contract"] = None if contract is None else contract_values(contract)
     told["training"] = read_about(folder)
     return told
 
@@ -146,9 +145,7 @@ def _contract_words(contract: Told | None) -> str:
     if contract is None:
         return "none; model.contract= must name one"
     token = contract["side_multiple"] ** 2
-    named = [
-        name for name, built in BUILT_IN.items() if _plain(dataclasses.asdict(built)) == _plain(contract)
-    ]
+    named = [name for name, built in BUILT_IN.items() if _plain(contract_values(built)) == _plain(contract)]
     return (
         f"{named[0] if named else 'its own'}: wording {contract['wording']}, "
         f"boxes in {contract['coordinates']}, at most {contract['max_pixels'] // token} search tokens"

@@ -66,7 +66,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         apply_fast_kernels(self.model)
         self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
         self.model.train()
-        self.weights = TokenWeights(self.processor.tokenizer, recipe.decision_weight)
+        self.weights = TokenWeights(self.processor.tokenizer, self.contract.format, recipe.decision_weight)
         self.look_head = LookHead(recipe.width).to(device)
         self.match_head = MatchHead(recipe.width).to(device)
         self.named_head = NamedHead(recipe.width).to(device)

@@ -1,11 +1,10 @@
 """The model card beside weights: `README.md`, in the place of the blank one that peft writes."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_prep.prompts import CONTRACT_FILE, Contract
+from data_prep.prompts import CONTRACT_FILE, Contract, contract_values
 
 FILE = "README.md"
 PACKAGES = ("python", "torch", "transformers", "peft", "accelerate", "git_revision")
@@ -26,7 +25,7 @@ def model_card(about: Mapping[str, Any], contract: Contract, adapters: bool) -> 
             *_training(about),
             *_figures(about.get("figures") or {}),
             f"## Contract\n\nWhat the weights read and say, as `{CONTRACT_FILE}` holds it:\n",
-            *_json(dataclasses.asdict(contract)),
+            *_json(contract_values(contract)),
             *_versions(about.get("versions") or {}),
         ]
     )

@@ -10,7 +10,7 @@ from PIL import Image
 from data_prep.exchange.forms import IMAGE, Turn
 from data_prep.exchange.plan import ExportPlan, counted, plain_words
 from data_prep.geometry import Box
-from data_prep.prompts import ANSWER_START, BOX_START, VISIBLE, answer_of, messages
+from data_prep.prompts import answer_of, messages
 from data_prep.sampling.pairs import Pair
 from data_prep.sampling.pictures import pictures_of
 
@@ -43,9 +43,10 @@ def question_text(plan: ExportPlan, words: str, templated: bool = True, marked: 
 
 
 def _answer(plan: ExportPlan, box: Box | None) -> str:
+    answers = plan.contract.format
     if box is not None and plan.fill:
-        return ANSWER_START + VISIBLE + BOX_START.removesuffix("[") + FILLED_IN + "}"
-    return ANSWER_START + answer_of(plan.contract, box)
+        return answers.start + answers.render_placeholder(FILLED_IN)
+    return answers.start + answer_of(plan.contract, box)
 
 
 def encoded(picture: np.ndarray) -> bytes:

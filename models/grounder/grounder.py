@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicCache
 
 from configs.errors import UserError
 from data_prep.geometry import Size
-from data_prep.prompts import ABSENT, BOX_START, VISIBLE, Contract, parse_box, to_frame
+from data_prep.prompts import Contract, to_frame
 from models.checkpoint import SAFE, check_tied, check_weights, choose_dtype, loading, model_type_of
 from models.checkpoint_files import (
     GROUNDER_KEY,
@@ -73,11 +73,12 @@ class Grounder:
         self.contract = contract
         self.batch, self.box_floor = batch, box_floor
         self._any_process = any_process
-        self._true, self._false = self._single(VISIBLE), self._single(ABSENT)
-        self._forced_length = len(self.tokenizer(VISIBLE + BOX_START, add_special_tokens=False).input_ids)
+        answers = contract.format
+        self._visible, self._absent = self._single(answers.visible), self._single(answers.absent)
+        self._forced_length = len(self.tokenizer(answers.forced_prefix, add_special_tokens=False).input_ids)
         self._digits = torch.tensor(digit_tokens(self.tokenizer), device=model.device)
         tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
-        closing = [index for index, token in enumerate(tokens) if "]" in token]
+        closing = [index for index, token in enumerate(tokens) if answers.closing in token]
         self._closing = torch.tensor(closing, device=model.device)
 
     @classmethod
@@ -158,7 +159,7 @@ class Grounder:
         """The answers to one batch, by one forward pass and the decoding of boxes."""
         # 1. Read the questions with the forced beginning of an answer: " true", then the start of a box. Only
         #    the last logits are computed: (batch, forced length + 1, vocabulary).
-        encoded = self.encoder.encode(questions, VISIBLE + BOX_START)
+        encoded = self.encoder.encode(questions, self.contract.format.forced_prefix)
         encoded = encoded.to(self.model.device)
         inputs = encoded.inputs
         cache = DynamicCache(config=self.model.config.get_text_config())
@@ -166,7 +167,7 @@ class Grounder:
         output = forward(self.model, encoded, past_key_values=cache, use_cache=True, logits_to_keep=kept)
         # 2. The first of them precede the forced text: there the model decides between true and false
         #    (batch,).
-        decision = output.logits[:, 0, [self._true, self._false]].float().softmax(-1)[:, 0]
+        decision = output.logits[:, 0, [self._visible, self._absent]].float().softmax(-1)[:, 0]
         visible: list[float] = decision.tolist()
         self._check("visible probability", visible)
         # 3. Decode boxes for the rows that are visible enough; the others leave the cache, to save time.
@@ -244,7 +245,7 @@ class Grounder:
         if box is None:
             return Answer(visible, None, 0.0, "")
         numbers, digit_scores = box
-        parsed = parse_box(numbers)
+        parsed = self.contract.format.parse(numbers)
         frame_size = (question.image.shape[1], question.image.shape[0])
         box_xyxy = to_frame(self.contract, parsed, resized, frame_size) if parsed else None
         confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0

@@ -17,15 +17,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from data_prep.prompts import (
-    ABSENT,
-    ABSENT_END,
-    ANSWER_START,
-    BOX_END,
-    BOX_START,
-    VISIBLE,
-    WORDINGS,
-)
+from data_prep.prompts import BUILT_IN, WORDINGS
 from data_prep.world.words import corpus
 
 SPECIAL_TOKENS = (
@@ -77,7 +69,8 @@ def _corpus() -> list[str]:
     phrases = corpus()
     short = WORDINGS["short"]
     fixed = [short.words.format(words="a"), short.template, short.marked, short.search]
-    answers = [ANSWER_START + VISIBLE + BOX_START + "0" + BOX_END, ANSWER_START + ABSENT + ABSENT_END]
+    answer_format = BUILT_IN["short"].format
+    answers = [answer_format.start + answer_format.render(numbers) for numbers in ("0", None)]
     # Leading spaces are part of a word: after "find " each phrase stands as it does in a prompt.
     return [f"find {phrase}" for phrase in phrases] + (fixed + answers) * len(phrases)
 

@@ -17,7 +17,7 @@ from transformers import BatchFeature
 
 from configs.errors import UserError
 from data_prep.geometry import Box, Size, rescale
-from data_prep.prompts import ANSWER_START, Contract, messages
+from data_prep.prompts import Contract, messages
 from data_prep.resizing import resize, search_size, template_size
 from data_prep.visual_prompt import draw_prompt, prompt_box
 from models.grounder.classes import QwenVLProcessor
@@ -80,7 +80,7 @@ class QuestionEncoder:
                 raise UserError(f"prompt {expression!r}: {token} steers the model; leave it out")
 
     def encode(self, questions: Sequence[Question], answers: Sequence[str] | str) -> Encoded:
-        """Tensors of a left-padded batch; each text ends with `ANSWER_START` and its answer so far.
+        """Tensors of a left-padded batch; each text ends with the start of an answer and its answer so far.
 
         Questions about the same array with the same rectangle share one encoded image.
         Raises UserError where an expression holds a control token such as `<|image_pad|>`.
@@ -94,8 +94,9 @@ class QuestionEncoder:
         # 2. The texts, in which each image takes as many placeholder tokens as the vision tower returns for
         #    it.
         image_tokens = [int(grid.prod()) // MERGED_PATCHES for grid in vision["image_grid_thw"]]
+        start = self.contract.format.start
         texts = [
-            self._chat(question, [image_tokens[index] for index in row]) + ANSWER_START + answer
+            self._chat(question, [image_tokens[index] for index in row]) + start + answer
             for question, row, answer in zip(questions, shown, answers, strict=True)
         ]
         # 3. The tokens, padded on the left so that all answers end in the last column.
