@@ -31,6 +31,7 @@ from models.config import GrounderConfig
 from models.families import FAMILIES
 from models.grounder.grounder import MAX_BOX_TOKENS, Grounder
 from models.interfaces import Answer, Question
+from models.kernels.qwen2_5_vl import WindowAttention
 from tests.tiny_models import TINY, save_grounder
 from train.config import GrounderRecipe, Stage
 from train.grounder import GrounderTraining
@@ -183,6 +184,7 @@ def test_what_follows_a_closed_box_does_not_matter(taught: Grounder, questions: 
 
     def another_is_open(flag: torch.Tensor) -> bool:
         assert flag.shape == () and flag.dtype == torch.bool
+        assert not torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
         asked.append(1)
         return True
 
@@ -304,6 +306,17 @@ def test_a_folder_holds_all_that_is_needed(folder: Path, family: str) -> None:
     assert (grounder.batch, grounder.box_floor) == (3, 0.25)
     assert not grounder.model.training and grounder.model.dtype == torch.float32
     assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_only_loading_changes_a_model(family: str, folder: Path) -> None:
+    tiny = TINY[family]
+    processor = tiny.build_processor()
+    model = tiny.build_grounder(processor, width=32, layers=1, vision_layers=1).train()
+    kinds = [type(module) for module in model.modules()]
+    Grounder(model, processor, tiny.contract)
+    assert model.training and [type(module) for module in model.modules()] == kinds
+    block = load(folder).model.model.visual.blocks[0]
+    assert isinstance(block.attn, WindowAttention) == (family == "qwen2_5_vl")
 
 
 def test_half_precision_answers(folder: Path) -> None:
