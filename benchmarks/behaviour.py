@@ -30,8 +30,8 @@ TIMES = ("second", "waited", "data_wait", "mfu")  # columns of metrics.jsonl tha
 # Each recipe for 20 steps.
 RECIPES = {
     "nano_lora": [
-        "recipe.pairs=80", "recipe.batch=4", "recipe.learn.videos=6", "recipe.judge_every=10",
-        "recipe.judge=[{split: test, videos: 3}]", "recipe.judge_pairs=8", "recipe.log_every=1",
+        "recipe.pairs=80", "recipe.batch=4", "recipe.learn.videos=6", "recipe.evaluate_every=10",
+        "recipe.evaluate=[{split: test, videos: 3}]", "recipe.evaluate_pairs=8", "recipe.log_every=1",
         "recipe.workers=0", "recipe.threads=1",
     ],
     "nano_grounder": [

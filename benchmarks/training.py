@@ -29,7 +29,7 @@ from benchmarks.training_balance import PROCESSES, balance
 from benchmarks.training_parts import gains
 from benchmarks.training_sides import ours, theirs
 from benchmarks.training_work import Run, Work, published_work, small_work
-from train.sft.arithmetic import peak_of
+from train.sft.flops import peak_flops
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}  # relative, of the first step's loss
 
@@ -80,10 +80,8 @@ def compare(work: Work, rounds: int) -> dict[str, Any]:
     difference = _agree(work, *runs[0])
     (fast, fast_cpu), (slow, slow_cpu) = (_rates(side, work) for side in zip(*runs, strict=True))
     peaks = [max(run.peak_gib for run in side) for side in zip(*runs, strict=True)]
-    peak = peak_of(work.device)
-    shares = [
-        median(runs[0][0].operations) / work.recipe.batch * rate / (peak or inf) for rate in (fast, slow)
-    ]
+    peak = peak_flops(work.device)
+    shares = [median(runs[0][0].flops) / work.recipe.batch * rate / (peak or inf) for rate in (fast, slow)]
     print(f"{'':<10}{'pairs/s':>10}{'of processor':>14}{'peak GiB':>10}{'MFU':>8}")
     for name, *told, share in zip(
         ("ours", "TRL"), (fast, slow), (fast_cpu, slow_cpu), peaks, shares, strict=True

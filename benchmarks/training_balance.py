@@ -9,7 +9,7 @@ from statistics import fmean
 
 from data_prep.prompts import BUILT_IN
 from data_prep.resizing import search_size
-from train.sft.split import shared_out
+from train.sft.batch_sampler import balanced_groups
 
 SIZES = (
     (320, 240), (480, 270), (480, 360), (640, 360), (640, 480), (854, 480), (1280, 720), (1920, 1080),
@@ -27,7 +27,7 @@ def balance() -> dict[str, float]:
     for _ in range(STEPS):
         tokens = rng.choices(kinds, k=PROCESSES * PAIRS)
         by_turn = [list(range(rank, len(tokens), PROCESSES)) for rank in range(PROCESSES)]
-        for name, groups in (("in turn", by_turn), ("shared out", shared_out(tokens, PROCESSES, PAIRS))):
+        for name, groups in (("in turn", by_turn), ("shared out", balanced_groups(tokens, PROCESSES, PAIRS))):
             sums = [sum(tokens[place] for place in group) for group in groups]
             found[name].append(max(sums) / fmean(sums))
     return {name: fmean(each) for name, each in found.items()}

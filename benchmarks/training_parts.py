@@ -28,7 +28,7 @@ from models.kernels.fused import FusedLoraLinear
 from train.answers import IGNORED
 from train.sft.batches import MicroBatch, steps_of
 from train.sft.engine import SftTraining
-from train.sft.learner import Learner
+from train.sft.model import GrounderForTraining
 
 Without = Callable[[SftTraining], AbstractContextManager[None]]
 
@@ -36,22 +36,22 @@ Without = Callable[[SftTraining], AbstractContextManager[None]]
 @contextmanager
 def padded(training: SftTraining) -> Iterator[None]:
     """Rows of one length, filled up with padding."""
-    with patch.object(training.learner, "packed", False):
+    with patch.object(training.model, "packed", False):
         yield
 
 
 @contextmanager
 def all_logits(_: SftTraining) -> Iterator[None]:
     """Logits of every token, of which those before answers are then taken."""
-    with patch.object(Learner, "_predictions", _all_predictions):
+    with patch.object(GrounderForTraining, "_predictions", _all_predictions):
         yield
 
 
 def _all_predictions(
-    self: Learner, encoded: Encoded, labels: torch.Tensor
+    self: GrounderForTraining, encoded: Encoded, labels: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     inputs = encoded.inputs
-    with torch.set_grad_enabled(self.sees and torch.is_grad_enabled()):
+    with torch.set_grad_enabled(self.trains_vision and torch.is_grad_enabled()):
         features = encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
     kept = labels[inputs["attention_mask"].bool()]
     where = (kept[1:] != IGNORED).nonzero()[:, 0]
@@ -61,7 +61,7 @@ def _all_predictions(
 @contextmanager
 def tower_with_gradients(training: SftTraining) -> Iterator[None]:
     """The frozen vision tower runs as if it learned."""
-    with patch.object(training.learner, "sees", True):
+    with patch.object(training.model, "trains_vision", True):
         yield
 
 
@@ -120,9 +120,9 @@ def gains(work: Work, steps: int) -> dict[str, float]:
     model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
     accelerator = Accelerator(cpu=work.device.type == "cpu", mixed_precision=work.mixed)
     training = SftTraining(recipe, model, work.root / "parts", accelerator)
-    training.learner.train()
+    training.model.train()
     encoder, rest = training.grounder.encoder, range(training.steps)
-    batches = steps_of(training.plan, encoder, training.split, rest, 0)
+    batches = steps_of(training.plan, encoder, training.sampler, rest, 0)
     whole: list[float] = []
     reading: list[float] = []
     without: dict[str, list[float]] = {name: [] for name in PARTS}

@@ -20,10 +20,10 @@ from data_prep.prompts import answer_text, messages
 from data_prep.sampling.pictures import size_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
+from train.loop.metrics import Metrics
 from train.pairs import Asked, PairQuestions
-from train.sft.batches import AHEAD
+from train.sft.batches import PREFETCH
 from train.sft.engine import SftTraining
-from train.sft.metrics import Metrics
 
 
 class Stamps(Metrics):
@@ -33,13 +33,13 @@ class Stamps(Metrics):
         super().__init__(out, writes=False)
         self.walls, self.processor = [time.perf_counter()], [time.process_time()]
         self.losses: list[float] = []
-        self.operations: list[float] = []
+        self.flops: list[float] = []
         self.pending = 0.0
 
     def add(self, **figures: float) -> None:
         """The end of a step."""
         super().add(**figures)
-        self.operations.append(figures["operations"])
+        self.flops.append(figures["flops"])
         self.stamp(figures["loss"])
 
     def stamp(self, loss: float) -> None:
@@ -52,7 +52,7 @@ class Stamps(Metrics):
         """What was seen."""
         peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
         times = _between(self.walls), _between(self.processor)
-        return Run(*times, tuple(self.losses), peak, tuple(self.operations))
+        return Run(*times, tuple(self.losses), peak, tuple(self.flops))
 
 
 def _between(stamps: list[float]) -> tuple[float, ...]:
@@ -115,7 +115,7 @@ def trl_settings(work: Work) -> SFTConfig:
         bf16=work.dtype == "bfloat16",
         gradient_checkpointing=recipe.checkpointing,
         dataloader_num_workers=recipe.workers or 0,
-        dataloader_prefetch_factor=AHEAD if recipe.workers else None,
+        dataloader_prefetch_factor=PREFETCH if recipe.workers else None,
         dataloader_pin_memory=work.device.type == "cuda",
         train_sampling_strategy="sequential",
         completion_only_loss=True,

@@ -69,14 +69,14 @@ class Work:
 class Run:
     """What one run took: per step, seconds that passed, of processor time, and the loss; memory in GiB.
 
-    `operations` a step are told by ours alone: they are the model's, and so the same for both.
+    `flops` of each step are counted by ours only: they are the model's, and so the same for both.
     """
 
     seconds: tuple[float, ...]
     processor: tuple[float, ...]
     losses: tuple[float, ...]
     peak_gib: float = 0.0
-    operations: tuple[float, ...] = ()
+    flops: tuple[float, ...] = ()
 
     def timed(self, batch: int) -> tuple[float, float]:
         """Pairs a second, and pairs a second of processor time: by the median step, the first left out."""
@@ -127,7 +127,7 @@ def _recipe(steps: int, batch: int, micro_batch: int, workers: int, checkpointin
         name="benchmark",
         tune=TuneSettings(rank=16, alpha=32),
         learn=PairsFrom(videos=VIDEOS),
-        judge=[],
+        evaluate=[],
         pairs=steps * batch,
         batch=batch,
         micro_batch=micro_batch,

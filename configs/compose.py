@@ -20,6 +20,7 @@ from configs.command_line import CommandLine, check_list, key_of, quote_text, va
 from configs.errors import UserError
 from configs.nearest import did_you_mean
 from configs.registry import known_to_hydra
+from configs.renamed_keys import current_name
 from configs.schema import Key, keys_of, without_none
 
 
@@ -64,6 +65,9 @@ class Composer:
             return override
         keys = {key.name: key for base in bases for key in _resolved_keys(base)}
         if name not in keys and not _inside(name, keys):
+            new_name = current_name(name)
+            if new_name != name and (new_name in keys or _inside(new_name, keys)):
+                raise UserError(f"{name}: has a new name; write {new_name}=")
             names = [*bases[0].hydra.runtime.choices, *keys]
             raise UserError(f"{name}: no such key{did_you_mean(name, names) or ' (--help lists the keys)'}")
         if name in keys and keys[name].is_text and "=" in override:

@@ -10,10 +10,10 @@ from models.checkpoint import DTYPES
 from models.config import GrounderConfig
 from train.launch.config import LaunchSettings
 from train.launch.plan import config_path
+from train.loop.process_group import create_strategy, destroy_process_group
 from train.sft.batches import steps_of
 from train.sft.config import PairsFrom, SftRecipe, TeachSettings, TuneSettings
 from train.sft.engine import SftTraining
-from train.sft.joining import join, leave
 
 
 def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
@@ -26,14 +26,14 @@ def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
         tune=TuneSettings(method=method, rank=4, alpha=8, parts=["language_model", "vision_tower"]),
         teach=TeachSettings(search_tokens=24),
         learn=source,
-        judge=[source],
+        evaluate=[source],
         pairs=40,
         batch=8,
         micro_batch=2,
         learning_rate=1e-2,
         clip=0.5,
-        judge_pairs=2,
-        judge_every=100,
+        evaluate_pairs=2,
+        evaluate_every=100,
         log_every=1,
         workers=0,
     )
@@ -44,9 +44,9 @@ def training_of(
 ) -> SftTraining:
     """A training on the CPU, by one process or what a launcher has started."""
     deepspeed = config_path(LaunchSettings(strategy=strategy))
-    spread = join(recipe, strategy, deepspeed, torch.device("cpu"), DTYPES[dtype])
+    held = create_strategy(recipe, strategy, deepspeed, torch.device("cpu"), DTYPES[dtype])
     model = GrounderConfig(str(folder / "model"), dtype=dtype)
-    return SftTraining(recipe, model, out, spread.accelerator, spread)
+    return SftTraining(recipe, model, out, held.accelerator, held)
 
 
 def train_by(strategies: list[str], folder: Path, out: Path) -> None:
@@ -56,7 +56,7 @@ def train_by(strategies: list[str], folder: Path, out: Path) -> None:
             recipe = recipe_of(folder, method)
             for stop in (3, None) if method == "lora" else (None,):
                 training_of(folder, out / f"{strategy}-{method}", strategy, recipe).run(stop)
-    leave()
+    destroy_process_group()
 
 
 def train_in_half(strategies: list[str], folder: Path, out: Path) -> None:
@@ -65,27 +65,27 @@ def train_in_half(strategies: list[str], folder: Path, out: Path) -> None:
         for strategy in strategies:
             recipe = replace(recipe_of(folder, method), learning_rate=1e-3)
             training_of(folder, out / f"{strategy}-{method}", strategy, recipe, "bfloat16").run()
-    leave()
+    destroy_process_group()
 
 
 def train_slowly(folder: Path, out: Path) -> None:
     """A run of many steps, with workers that read pictures, until it is told to stop."""
     recipe = replace(recipe_of(folder), pairs=4000, workers=1)
     training_of(folder, out, "ddp", recipe).run()
-    leave()
+    destroy_process_group()
 
 
 def answer_and_save(folder: Path, out: Path) -> None:
     """By FSDP in bfloat16: what is saved after an answer, and what is held after a micro-batch."""
     recipe = recipe_of(folder)
-    recipe = replace(recipe, judge_pairs=1, tune=replace(recipe.tune, parts=["projector"]))
+    recipe = replace(recipe, evaluate_pairs=1, tune=replace(recipe.tune, parts=["projector"]))
     run = training_of(folder, out, "fsdp", recipe, "bfloat16")
-    run.learner.train()
-    (batches,) = steps_of(run.plan, run.grounder.encoder, run.split, range(1), 0)
-    with run.spread.micro_batch(last=False):
-        run.spread.backward(run.learner(batches[0]))
-    assert all(weight.grad is not None for weight in run.weights.values()), "gradients lie in shares"
-    run.results.save(out / "before", 0, 1)
-    run.judging.judge(0)
-    run.results.save(out / "after", 0, 1)
-    leave()
+    run.model.train()
+    (batches,) = steps_of(run.plan, run.grounder.encoder, run.sampler, range(1), 0)
+    with run.strategy.accumulate(is_last=False):
+        run.strategy.backward(run.model(batches[0]))
+    assert all(weight.grad is not None for weight in run.parameters.values()), "gradients are sharded"
+    run.weights_writer.save(out / "before", 0, 1)
+    run.evaluator.evaluate(0)
+    run.weights_writer.save(out / "after", 0, 1)
+    destroy_process_group()

@@ -194,10 +194,11 @@ def test_settings_are_told_as_a_command_line_has_them(tmp_path: Path):
     assert settings.overrides["gone"] == ""
 
 
-def test_sets_that_were_judged_keep_their_names_and_the_first_leads(tmp_path: Path):
+@pytest.mark.parametrize("column", ["eval_set", "judged"])  # today's, and that of earlier versions
+def test_evaluation_sets_keep_their_names_and_the_first_leads(tmp_path: Path, column: str):
     def lines(*titles: str) -> str:
         rows: list[dict[str, Any]] = [{"step": 4, "loss": 0.5}]
-        rows += [{"step": 4, "judged": title, "iou": 0.1 * n} for n, title in enumerate(titles, 1)]
+        rows += [{"step": 4, column: title, "iou": 0.1 * n} for n, title in enumerate(titles, 1)]
         return "".join(json.dumps(row) + "\n" for row in rows)
 
     recipe = {"recipe": {"pairs": 70, "batch": 16}}
@@ -209,3 +210,15 @@ def test_sets_that_were_judged_keep_their_names_and_the_first_leads(tmp_path: Pa
     make_run(tmp_path / "cut" / "0", {"recipe": {"pairs": 160, "batch": 16}}, {"metrics.jsonl": lines("a")})
     (cut,) = read_runs(tmp_path / "cut", tmp_path / "out")[0]
     assert cut.unfinished == "stopped at step 4 of 10"
+
+
+def test_runs_of_earlier_versions_are_compared_by_the_present_names(tmp_path: Path):
+    for name, key, every in (("old", "judge", 5), ("new", "evaluate", 10)):
+        recipe = {"recipe": {f"{key}_every": every, key: [{"split": "test"}]}}
+        files = {
+            "metrics.jsonl": json.dumps({"step": 1, "waited" if name == "old" else "data_wait": 0.1}) + "\n"
+        }
+        make_run(tmp_path / name, recipe, files, [f"recipe.{key}_every={every}"])
+    run_ablation(tmp_path, tmp_path / "out")
+    rows = table(tmp_path / "out")
+    assert [(row["recipe.evaluate_every"], row["data_wait"]) for row in rows] == [("10", "0.1"), ("5", "0.1")]

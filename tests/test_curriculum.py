@@ -14,7 +14,7 @@ import torch
 
 from configs.errors import UserError
 from train.curriculum import Curriculum
-from train.signals import Stopped
+from train.loop.signals import Stopped
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def test_the_first_signal_in_a_step_saves_it(
     with caplog.at_level("INFO"), pytest.raises(Stopped) as stopped:
         Tiny(tmp_path, at("step", 2, number)).run()
     assert stopped.value.status == status and stopped.value.is_told and signal.getsignal(number) == before
-    assert caplog.messages[-1] == "stopped at step 2; run it again to go on"
+    assert caplog.messages[-1] == "stopped at step 2; run the same command again to resume"
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 2
     ends_as(whole, tmp_path)
 

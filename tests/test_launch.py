@@ -10,8 +10,8 @@ from configs.errors import UserError
 from train.launch.config import LaunchSettings
 from train.launch.nodes import Place, first_host, launched, place_of
 from train.launch.plan import check_batch, check_launched, check_tune, config_path, processes_of
+from train.loop.process_group import set_cuda_device
 from train.sft.config import TuneSettings
-from train.sft.joining import take_gpu
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SEVERAL = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}
@@ -144,5 +144,5 @@ def test_a_process_takes_the_gpu_that_is_named_or_its_own(
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if place is not None:
         monkeypatch.setenv("LOCAL_RANK", place)
-    take_gpu(torch.device(device))
+    set_cuda_device(torch.device(device))
     assert told == [taken] and os.environ.get("LOCAL_RANK") == (None if place is None else str(taken))

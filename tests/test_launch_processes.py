@@ -14,7 +14,7 @@ from configs.errors import UserError
 from tests.launched_work import fail_at_one, until_told, write_rank
 from train.launch.nodes import Place
 from train.launch.processes import _handed_on, run_together
-from train.signals import Stopped
+from train.loop.signals import Stopped
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,7 +68,7 @@ from pathlib import Path
 from tests.launched_work import until_told
 from train.launch.nodes import Place
 from train.launch.processes import _handed_on, run_together
-from train.signals import Stopped
+from train.loop.signals import Stopped
 if __name__ == "__main__":
     run_together(until_told, (Path({folder!r}),), Place().variables(1))
 """

@@ -35,14 +35,14 @@ from models.kernels.attention import use_packed_attention
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.answers import IGNORED
+from train.loop.signals import Stopped
+from train.loop.strategies import trainable_parameters
 from train.pairs import PairQuestions
-from train.sft.batches import MicroBatch, collate, steps_of, workers_of
+from train.sft.batch_sampler import ImageTokens, MicroBatchSampler, balanced_groups
+from train.sft.batches import MicroBatch, collate, num_workers, steps_of
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
-from train.sft.learner import Learner
-from train.sft.split import ImageTokens, Split, shared_out
-from train.sft.tuning import prepare
-from train.signals import Stopped
+from train.sft.model import GrounderForTraining, set_trainable
 
 CPU = torch.device("cpu")
 SIZES = {"wide": (192, 108), "tall": (80, 160)}
@@ -74,13 +74,13 @@ def recipe_of(folder: Path, **changes: Any) -> SftRecipe:
     recipe = SftRecipe(
         tune=TuneSettings(rank=4, alpha=8, dropout=0.1),
         learn=source,
-        judge=[source],
+        evaluate=[source],
         pairs=24,
         batch=4,
         micro_batch=2,
         learning_rate=1e-2,
-        judge_pairs=4,
-        judge_every=4,
+        evaluate_pairs=4,
+        evaluate_every=4,
         checkpoint_every=2,
         log_every=1,
         workers=0,
@@ -112,23 +112,25 @@ def test_what_learns_moves_and_all_else_keeps_every_bit(
     folder: Path, tmp_path: Path, parts: list[str], method: str
 ) -> None:
     run = training(folder, tmp_path, tune=TuneSettings(method=method, parts=parts, rank=2), weight_decay=0.01)
-    before = {name: weight.detach().clone() for name, weight in run.learner.named_parameters()}
-    assert set(run.weights) and all(part(name) in parts for name in run.weights)
+    before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
+    assert set(run.parameters) and all(part(name) in parts for name in run.parameters)
     if method == "full":
-        assert {part(name) for name in run.weights} == set(parts)
-        assert all((part(name) in parts) == (name in run.weights) for name in before)
+        assert {part(name) for name in run.parameters} == set(parts)
+        assert all((part(name) in parts) == (name in run.parameters) for name in before)
     run.run()
-    for name, weight in run.learner.named_parameters():
-        assert torch.equal(weight, before[name]) == (name not in run.weights), name
+    for name, weight in run.model.named_parameters():
+        assert torch.equal(weight, before[name]) == (name not in run.parameters), name
 
 
 def test_a_packed_row_has_the_loss_of_its_samples_apart(folder: Path) -> None:
     model = grounder(folder).model
     batch = batch_of(folder)
-    padded = Learner(model, packed=False, sees=True)(batch)
+    padded = GrounderForTraining(model, packed=False, trains_vision=True)(batch)
     use_packed_attention(model)
-    packed = Learner(model, packed=True, sees=True)(batch)
-    apart = sum(Learner(model, True, True)(batch_of(folder, range(at, at + 1))) for at in range(6))
+    packed = GrounderForTraining(model, packed=True, trains_vision=True)(batch)
+    apart = sum(
+        GrounderForTraining(model, True, True)(batch_of(folder, range(at, at + 1))) for at in range(6)
+    )
     torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-4)
     torch.testing.assert_close(packed, apart, rtol=1e-5, atol=1e-4)
 
@@ -138,7 +140,7 @@ def test_packed_gradients_are_those_of_padded_rows(folder: Path) -> None:
         model = grounder(folder).model
         if packed:
             use_packed_attention(model)
-        Learner(model, packed, sees=True)(batch_of(folder)).backward()
+        GrounderForTraining(model, packed, trains_vision=True)(batch_of(folder)).backward()
         return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
 
     padded, packed = gradients(False), gradients(True)
@@ -164,14 +166,14 @@ def test_logits_of_the_answers_alone_give_the_loss_of_all(folder: Path) -> None:
     whole = torch.nn.functional.cross_entropy(
         logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
     )
-    torch.testing.assert_close(Learner(model, False, True)(batch), whole, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(GrounderForTraining(model, False, True)(batch), whole, rtol=1e-5, atol=1e-4)
     assert batch.answer_tokens == int((batch.labels != IGNORED).sum()) > 6
 
 
 def test_steps_take_every_pair_once_whoever_trains() -> None:
-    whole = Split(batch=8, micro_batch=3)
+    whole = MicroBatchSampler(batch=8, micro_batch=3)
     assert whole.of_step(1) == [[8, 11, 14], [9, 12, 15], [10, 13]]
-    halves = [Split(8, 3, rank, 2).of_step(1) for rank in (0, 1)]
+    halves = [MicroBatchSampler(8, 3, rank, 2).of_step(1) for rank in (0, 1)]
     assert [len(half) for half in halves] == [2, 2]
     assert sorted(number for half in halves for micro in half for number in micro) == list(range(8, 16))
 
@@ -184,7 +186,7 @@ def test_steps_take_every_pair_once_whoever_trains() -> None:
 def test_pairs_are_shared_out_evenly(tokens: list[int], groups: int, spare: int) -> None:
     groups = min(groups, len(tokens))
     most = -(-len(tokens) // groups) + spare
-    made = shared_out(tokens, groups, most)
+    made = balanced_groups(tokens, groups, most)
     assert sorted(place for group in made for place in group) == list(range(len(tokens)))
     assert len(made) == groups and all(0 < len(group) <= most for group in made)
     sums = [sum(tokens[place] for place in group) for group in made]
@@ -193,7 +195,7 @@ def test_pairs_are_shared_out_evenly(tokens: list[int], groups: int, spare: int)
 
 
 def test_the_longest_are_shared_out_first() -> None:
-    assert shared_out([1, 1, 1, 1, 4], groups=2, most=5) == [[4], [0, 1, 2, 3]]
+    assert balanced_groups([1, 1, 1, 1, 4], groups=2, most=5) == [[4], [0, 1, 2, 3]]
 
 
 def test_image_tokens_are_counted_without_reading(folder: Path) -> None:
@@ -215,7 +217,7 @@ def test_no_micro_batch_is_above_its_tokens(folder: Path) -> None:
     contract = dataclasses.replace(BUILT_IN["short"], search_size=(0, 0), min_pixels=28 * 28)
     tokens = ImageTokens(plan, contract)
     most = 2 * max(tokens.of(range(48)))
-    halves = [Split(12, 6, rank, 2, most, tokens) for rank in (0, 1)]
+    halves = [MicroBatchSampler(12, 6, rank, 2, most, tokens) for rank in (0, 1)]
     for step in range(4):
         taken = [half.of_step(step) for half in halves]
         assert len(taken[0]) == len(taken[1]) > 1
@@ -223,7 +225,7 @@ def test_no_micro_batch_is_above_its_tokens(folder: Path) -> None:
             assert sum(tokens.of(range(number, number + 1))[0] for number in micro) <= most
         numbers = [number for half in taken for micro in half for number in micro]
         assert sorted(numbers) == list(range(12 * step, 12 * step + 12))
-    assert [len(micro) for micro in Split(6, 6, 0, 1, 1, tokens).of_step(0)] == [1] * 6
+    assert [len(micro) for micro in MicroBatchSampler(6, 6, 0, 1, 1, tokens).of_step(0)] == [1] * 6
 
 
 def test_how_a_step_is_cut_changes_nothing_that_is_learned(folder: Path, tmp_path: Path) -> None:
@@ -250,10 +252,10 @@ def test_small_steps_of_weights_in_bfloat16_are_not_lost(
         folder, tune=TuneSettings("full"), learning_rate=1e-6, schedule="constant", pairs=40, packed=packed
     )
     run = SftTraining(recipe, model, tmp_path, in_half)
-    before = {name: weight.detach().clone() for name, weight in run.weights.items()}
+    before = {name: weight.detach().clone() for name, weight in run.parameters.items()}
     assert run.run()
-    moved = [(weight - before[name]).abs().max() for name, weight in run.weights.items()]
-    assert all(weight.dtype == torch.float32 for weight in run.weights.values())
+    moved = [(weight - before[name]).abs().max() for name, weight in run.parameters.items()]
+    assert all(weight.dtype == torch.float32 for weight in run.parameters.values())
     assert all(0 < float(each) <= 1.2e-5 for each in moved)
     saved = load_file(tmp_path / "final" / "model.safetensors")
     assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
@@ -263,7 +265,7 @@ def test_small_steps_of_weights_in_bfloat16_are_not_lost(
 def test_workers_change_nothing(folder: Path) -> None:
     def taken(workers: int) -> list[torch.Tensor]:
         plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
-        steps = steps_of(plan, grounder(folder).encoder, Split(4, 2), range(1, 3), workers)
+        steps = steps_of(plan, grounder(folder).encoder, MicroBatchSampler(4, 2), range(1, 3), workers)
         return [batch.encoded.inputs["pixel_values"] for step in steps for batch in step]
 
     alone, helped = taken(0), taken(2)
@@ -276,12 +278,15 @@ def test_pixels_come_in_the_type_of_the_arithmetic_and_lose_nothing_by_it(folder
     model = grounder(folder).model.to(torch.bfloat16)
     kinds = (torch.float32, torch.bfloat16)
     whole, half = (
-        next(steps_of(plan, grounder(folder).encoder, Split(4, 4), range(1), 0, dtype=kind))[0]
+        next(steps_of(plan, grounder(folder).encoder, MicroBatchSampler(4, 4), range(1), 0, dtype=kind))[0]
         for kind in kinds
     )
     assert half.encoded.inputs["pixel_values"].dtype == torch.bfloat16
     with torch.no_grad():
-        losses = [float(Learner(model, packed=False, sees=True)(batch)) for batch in (whole, half)]
+        losses = [
+            float(GrounderForTraining(model, packed=False, trains_vision=True)(batch))
+            for batch in (whole, half)
+        ]
     assert losses[0] == losses[1] > 0
 
 
@@ -289,11 +294,11 @@ def test_readers_go_by_the_cores_where_nobody_says(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(24)))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     gpu = torch.device("cuda")
-    assert workers_of(None, gpu) == 3 and workers_of(None, CPU) == 1 and workers_of(0, gpu) == 0
+    assert num_workers(None, gpu) == 3 and num_workers(None, CPU) == 1 and num_workers(0, gpu) == 0
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert workers_of(None, gpu) == 8
+    assert num_workers(None, gpu) == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "48")
-    assert workers_of(None, gpu) == 1
+    assert num_workers(None, gpu) == 1
 
 
 def test_a_picture_that_cannot_be_shown_is_counted_until_it_is_told(
@@ -312,7 +317,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(folder: Path, tmp_path: 
     again = training(folder, tmp_path / "broken")
     assert again.run() and again.step == 6
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
-    for name, weight in whole.weights.items():
+    for name, weight in whole.parameters.items():
         assert torch.equal(weight, again.weights[name]), name
 
 
@@ -338,8 +343,8 @@ def test_a_signal_saves_and_a_later_run_goes_on(
 
 
 def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_stays(folder: Path, tmp_path: Path) -> None:
-    run = training(folder, tmp_path, judge=[], checkpoint_every=1)
-    save = run.spread.save
+    run = training(folder, tmp_path, evaluate=[], checkpoint_every=1)
+    save = run.strategy.save
 
     def interrupted(to: Path) -> None:
         save(to)
@@ -347,10 +352,10 @@ def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_stays(folder: Path
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-    run.spread.save = interrupted  # type: ignore[method-assign]
+    run.strategy.save = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         run.run()
-    again = training(folder, tmp_path, judge=[], checkpoint_every=1)
+    again = training(folder, tmp_path, evaluate=[], checkpoint_every=1)
     assert again.checkpoints.steps() == [1]
     assert again.run() and not list(tmp_path.rglob(".part-*"))
 
@@ -359,14 +364,14 @@ def test_a_signal_in_an_evaluation_ends_it_and_a_later_run_makes_it_again(
     folder: Path, tmp_path: Path
 ) -> None:
     run = training(folder, tmp_path / "broken", pairs=16)
-    judge = run.judging.judge
+    evaluate = run.evaluator.evaluate
 
     def stopped(step: int) -> bool:
         if step == 4:
             signal.raise_signal(signal.SIGTERM)
-        return judge(step)
+        return evaluate(step)
 
-    run.judging.judge = stopped  # type: ignore[method-assign]
+    run.evaluator.evaluate = stopped  # type: ignore[method-assign]
     with pytest.raises(Stopped) as told:
         run.run()
     assert told.value.status == 0 and run.checkpoints.steps() == [2, 4]
@@ -402,10 +407,10 @@ def test_adapters_merged_answer_as_adapters_attached(folder: Path, tmp_path: Pat
     merging = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
     batch = batch_of(folder)
     with torch.no_grad():
-        here = Learner(run.grounder.model.eval(), False, False)(batch)
-        loaded = Learner(attached.base_model.model.eval(), False, False)(batch)
-        merged = Learner(merging.model.eval(), False, False)(batch)
-    untouched = Learner(grounder(folder).model, False, False)(batch).detach()
+        here = GrounderForTraining(run.grounder.model.eval(), False, False)(batch)
+        loaded = GrounderForTraining(attached.base_model.model.eval(), False, False)(batch)
+        merged = GrounderForTraining(merging.model.eval(), False, False)(batch)
+    untouched = GrounderForTraining(grounder(folder).model, False, False)(batch).detach()
     torch.testing.assert_close(loaded, here, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(merged, loaded, rtol=1e-4, atol=1e-4)
     assert abs(float(untouched - loaded)) > 0.1
@@ -417,7 +422,9 @@ def test_full_weights_load_again(folder: Path, tmp_path: Path) -> None:
     loaded = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
     batch = batch_of(folder)
     with torch.no_grad():
-        one, other = (Learner(g.model.eval(), False, False)(batch) for g in (run.grounder, loaded))
+        one, other = (
+            GrounderForTraining(g.model.eval(), False, False)(batch) for g in (run.grounder, loaded)
+        )
     torch.testing.assert_close(one, other)
 
 
@@ -435,12 +442,14 @@ def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path, caplog: pytest.
 
 def test_a_micro_batch_without_a_readable_pair_has_no_loss(folder: Path) -> None:
     model = grounder(folder).model
-    prepare(model, TuneSettings(rank=2), 0)
-    learner = Learner(model, packed=False, sees=False)
+    set_trainable(model, TuneSettings(rank=2), 0)
+    learner = GrounderForTraining(model, packed=False, trains_vision=False)
     empty = collate(grounder(folder).encoder, [])
     loss = learner(empty)
     loss.backward()
-    assert float(loss) == 0 and all(float(weight.grad.abs().sum()) == 0 for weight in learner.trained())
+    assert float(loss) == 0 and all(
+        float(weight.grad.abs().sum()) == 0 for weight in trainable_parameters(learner).values()
+    )
 
 
 TWO = """
@@ -477,5 +486,5 @@ def test_a_batch_that_processes_cannot_share_is_refused(folder: Path, tmp_path: 
     class Three:
         num_processes, process_index, is_main_process, device = 3, 0, True, CPU
 
-    with pytest.raises(UserError, match="3 processes do not share it evenly"):
+    with pytest.raises(UserError, match="cannot be divided evenly among 3 processes"):
         SftTraining(recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, Three())  # type: ignore[arg-type]

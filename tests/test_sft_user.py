@@ -34,21 +34,19 @@ from tests.tiny_models import save_grounder
 from train.__main__ import DOC, hold, main
 from train.checkpoint_info import info_of, lines_of
 from train.config import TrainSettings
-from train.identity import check_identity, note_identity
+from train.loop.identity import check_identity, note_identity
+from train.loop.metrics import Metrics, flatten, tracker_options
+from train.loop.process_group import create_strategy
 from train.pairs import Asked
 from train.sft import engine
+from train.sft.batch_sampler import MicroBatchSampler
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
-from train.sft.joining import join
-from train.sft.judge import Judged, judgement
-from train.sft.memory import fitting
-from train.sft.metrics import Metrics
-from train.sft.pictures import worst_of, write_plot, write_worst
+from train.sft.evaluator import EvaluatedPair, compute_metrics, worst_pair
+from train.sft.plots import write_pair, write_plot
 from train.sft.recipes import NANO_LORA
 from train.sft.sources import plan_of
-from train.sft.split import Split
-from train.sft.tracking import flat, tracked
-from train.sft.warnings import doubtful
+from train.sft.validation import out_of_memory_explained, validate
 
 EXPERIMENTS = sorted(path.stem for path in (FOLDER / "experiment").glob("*.yaml"))
 
@@ -83,7 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracker = Told()
     accelerator = Accelerator(cpu=True, log_with=[tracker])
     accelerator.init_trackers("x")
-    recipe = recipe_of(root, pairs=8, tune=TuneSettings(rank=2), judge_every=1)
+    recipe = recipe_of(root, pairs=8, tune=TuneSettings(rank=2), evaluate_every=1)
     run = SftTraining(recipe, GrounderConfig(str(root / "model"), dtype="float32"), root / "run", accelerator)
     assert run.run()
     (root / "told.json").write_text(json.dumps(tracker.rows))
@@ -121,7 +119,7 @@ def test_adapters_name_their_base_wherever_they_are_read_from(
 ) -> None:
     """Trained from a relative path, and read from another folder."""
     monkeypatch.chdir(folder)
-    recipe = recipe_of(folder, pairs=4, judge=[], tune=TuneSettings(rank=2))
+    recipe = recipe_of(folder, pairs=4, evaluate=[], tune=TuneSettings(rank=2))
     assert SftTraining(
         recipe, GrounderConfig("model", dtype="float32"), tmp_path, Accelerator(cpu=True)
     ).run()
@@ -134,9 +132,9 @@ def test_answers_that_are_nan_end_an_evaluation(folder: Path, tmp_path: Path) ->
     model = GrounderConfig(str(folder / "model"), dtype="float32")
     training = SftTraining(recipe, model, tmp_path, Accelerator(cpu=True))
     with torch.no_grad():
-        next(iter(training.weights.values())).fill_(torch.nan)
-    with pytest.raises(UserError, match=r"step 3: the weights in training no longer answer with numbers"):
-        training.judging.judge(3)
+        next(iter(training.parameters.values())).fill_(torch.nan)
+    with pytest.raises(UserError, match=r"step 3: the outputs of the model in training are not finite"):
+        training.evaluator.evaluate(3)
 
 
 def test_merged_weights_are_the_base_and_its_adapters(
@@ -195,7 +193,7 @@ def test_info_tells_adapters_and_weights(
         f"base         {folder / 'model'}",
         "short",
         "step 2 of 2",
-        "judged on    tnllt all",
+        "evaluated on tnllt all",
     ):
         assert words in said
     told = json.loads((tmp_path / "info.json").read_text())
@@ -248,13 +246,13 @@ def test_every_row_is_reported(folder: Path) -> None:
 def test_a_line_tells_what_a_gpu_does_and_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    figures = {"loss": 0.5, "norm": 1.0, "rate": 1e-3, "pairs": 8, "tokens": 90, "read": 900, "seconds": 1.0}
-    metrics = Metrics(tmp_path, writes=True, peak=1e12)
+    means = {"loss": 0.5, "norm": 1.0, "learning_rate": 1e-3, "pairs": 8, "answer_tokens": 90, "tokens": 900}
+    metrics = Metrics(tmp_path, writes=True, peak_flops=1e12)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**29)
-    metrics.add(**figures, operations=4e11)
+    metrics.add(**means, flops=4e11, seconds=1.0)
     with caplog.at_level("INFO"):
-        metrics.tell(30, 120, pace=2.0)
+        metrics.log(30, 120, seconds_per_step=2.0)
     assert (
         "step 30/120  loss 0.5000  lr 1.0e-03  4.0 pairs/s  450 tokens/s  MFU 20.0%  1.5 GiB" in caplog.text
     )
@@ -262,11 +260,13 @@ def test_a_line_tells_what_a_gpu_does_and_holds(
 
 
 def test_a_tracker_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("train.sft.tracking.find_spec", lambda name: None if name == "wandb" else object())
+    monkeypatch.setattr("train.loop.metrics.find_spec", lambda name: None if name == "wandb" else object())
     with pytest.raises(UserError, match=r"report_to=\[wandb\].*pip install wandb"):
-        tracked(["tensorboard", "wandb"], tmp_path)
-    assert tracked([], tmp_path) == {} and tracked(["tensorboard"], tmp_path)["log_with"] == ["tensorboard"]
-    assert flat({"a": {"b": [1], "c": 2}, "d": None}) == {"a.b": "[1]", "a.c": 2, "d": "None"}
+        tracker_options(["tensorboard", "wandb"], tmp_path)
+    assert tracker_options([], tmp_path) == {} and tracker_options(["tensorboard"], tmp_path)["log_with"] == [
+        "tensorboard"
+    ]
+    assert flatten({"a": {"b": [1], "c": 2}, "d": None}) == {"a.b": "[1]", "a.c": 2, "d": "None"}
 
 
 def test_an_evaluation_leaves_a_plot_and_the_worst_answer(folder: Path) -> None:
@@ -281,40 +281,42 @@ def question() -> Question:
     )
 
 
-def said(overlap: float | None, visible: float, confidence: float = 0.5) -> Judged:
+def said(overlap: float | None, visible: float, confidence: float = 0.5) -> EvaluatedPair:
     box = (10.0, 10.0, 30.0, 40.0)
     asked = Asked(7, question(), None if overlap is None else (50.0, 20.0, 80.0, 50.0))
-    return Judged(asked, Answer(visible, box, confidence, "10,10,30,40"), overlap)
+    return EvaluatedPair(asked, Answer(visible, box, confidence, "10,10,30,40"), overlap)
 
 
 def test_the_worst_answer_is_the_surest_of_the_wrong() -> None:
     right, sure, unsure = said(0.9, 0.9), said(0.0, 0.9, 0.8), said(0.0, 0.2, 0.1)
-    assert worst_of([right, unsure, sure]) is sure
-    assert worst_of([right, said(None, 0.05)]) is right and worst_of([right, said(None, 0.2)]) is not right
+    assert worst_pair([right, unsure, sure]) is sure
+    assert (
+        worst_pair([right, said(None, 0.05)]) is right and worst_pair([right, said(None, 0.2)]) is not right
+    )
     ghost = said(None, 0.99)
-    assert worst_of([right, ghost, said(0.3, 0.9)]) is ghost
+    assert worst_pair([right, ghost, said(0.3, 0.9)]) is ghost
 
 
 def test_a_share_of_nothing_is_told_as_none() -> None:
-    seen = judgement([said(0.9, 0.9), said(0.5, 0.9)])
+    seen = compute_metrics([said(0.9, 0.9), said(0.5, 0.9)])
     assert seen.absent_recall is None and "visible 1.000  absent recall -  unread" in str(seen)
-    both = judgement([said(0.9, 0.9), said(None, 0.2), said(None, 0.8)])
+    both = compute_metrics([said(0.9, 0.9), said(None, 0.2), said(None, 0.8)])
     assert both.absent_recall == 0.5 and "absent recall 0.500" in str(both)
 
 
 def test_the_picture_of_an_answer_shows_both_boxes(tmp_path: Path) -> None:
-    write_worst(tmp_path / "worst.png", said(0.0, 0.9))
+    write_pair(tmp_path / "worst.png", said(0.0, 0.9))
     picture = read_image(tmp_path / "worst.png").astype(int)
     green = (picture[..., 1] > 150) & (picture[..., 0] < 80)
     orange = (picture[..., 0] > 200) & (picture[..., 1] > 100) & (picture[..., 2] < 60)
     assert green.sum() > 100 and orange.sum() > 100
     assert np.nonzero(green)[1].mean() > np.nonzero(orange)[1].mean()  # the true box lies to the right
-    write_worst(tmp_path / "absent.png", replace(said(None, 0.9), overlap=None))
+    write_pair(tmp_path / "absent.png", replace(said(None, 0.9), iou=None))
 
 
 def test_a_plot_needs_no_loss_and_no_figures(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(
-        json.dumps({"step": 0, "judged": "a", "iou": 0.1, "visible_accuracy": 1})
+        json.dumps({"step": 0, "eval_set": "a", "iou": 0.1, "visible_accuracy": 1})
     )
     write_plot(tmp_path / "metrics.jsonl", tmp_path / "plot.png")
     (tmp_path / "metrics.jsonl").write_text(
@@ -323,12 +325,12 @@ def test_a_plot_needs_no_loss_and_no_figures(tmp_path: Path) -> None:
     write_plot(tmp_path / "metrics.jsonl", tmp_path / "plot.png")
 
 
-def doubts(folder: Path, learn: PairSettings, judge_split: str = "all", **contract: Any) -> list[str]:
+def doubts(folder: Path, learn: PairSettings, eval_split: str = "all", **contract: Any) -> list[str]:
     source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder), pairs=learn)
-    other = PairsFrom(data=["tnllt"], split=judge_split, indexes=str(folder))
+    other = PairsFrom(data=["tnllt"], split=eval_split, indexes=str(folder))
     plans = plan_of(source, 0, folder), plan_of(other, 0, folder)
     taught = replace(BUILT_IN["short"], **contract)
-    return list(doubtful(SftRecipe(), "x", taught, (source, plans[0]), [(other, plans[1])]))
+    return list(validate(SftRecipe(), "x", taught, (source, plans[0]), [(other, plans[1])]))
 
 
 def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
@@ -336,11 +338,14 @@ def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "val_split.txt").write_text("other\n")
     build_index(TNLLT, tmp_path / "data", "val", folder, workers=1)
     assert doubts(folder, PairSettings(), "val") == []
-    assert re.match(r"judge tnllt all: 1 of its 1 videos are learned", doubts(folder, PairSettings())[0])
+    assert re.match(
+        r"evaluation set tnllt all: 1 of its 1 videos are in the training set",
+        doubts(folder, PairSettings())[0],
+    )
     for settings, words in (
         (PairSettings(prompt_scale_from=5.0), "rectangles of 3 sides of the target, and pairs show 5 to 8"),
         (PairSettings(prompt_colours=["blue"]), "colour of the contract"),
-        (PairSettings(prompt_width_from=2.0, prompt_width_to=3.0), "line of the contract"),
+        (PairSettings(prompt_width_from=2.0, prompt_width_to=3.0), "line width of the contract"),
     ):
         (line,) = doubts(folder, settings, "val")
         assert words in line
@@ -351,16 +356,16 @@ def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
 def test_settings_of_the_small_model_are_for_the_small_model(folder: Path) -> None:
     source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder))
     given = BUILT_IN["short"], (source, plan_of(source, 0, folder)), []
-    (line,) = doubtful(NANO_LORA, "Qwen/Qwen2.5-VL-3B-Instruct", *given)
+    (line,) = validate(NANO_LORA, "Qwen/Qwen2.5-VL-3B-Instruct", *given)
     assert line.endswith("take recipe=sft")
-    assert list(doubtful(NANO_LORA, GROUNDERS["nano"].checkpoint, *given)) == []
+    assert list(validate(NANO_LORA, GROUNDERS["nano"].checkpoint, *given)) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"learn": {"split": "nowhere"}}, "no such index; make it with task=index"),
-        ({"learn": {"data": [], "weights": [1.0]}}, r"recipe.learn.weights, .* go with recipe.learn.data="),
+        ({"learn": {"data": [], "weights": [1.0]}}, r"recipe.learn.weights, .* are for recipe.learn.data="),
         (
             {"learn": {"data": ["tnllt", "tnl2k"], "splits": ["all"] * 3}},
             "give a split for each of tnllt, tnl2k",
@@ -416,10 +421,10 @@ def test_a_batch_that_does_not_fit_is_one_line(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 80 * 2**30))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 79 * 2**30)
     for count, words in (
-        (8, "halve what is taken at once, or take recipe.checkpointing=true"),
+        (8, "halve these values, or take recipe.checkpointing=true"),
         (1, "; take recipe.checkp"),
     ):
-        with pytest.raises(UserError) as fault, fitting(Split(8, count)):
+        with pytest.raises(UserError) as fault, out_of_memory_explained(MicroBatchSampler(8, count)):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
         assert words in str(fault.value) and "79.0 GiB were in use, the GPU has 80.0" in str(fault.value)
     run = SftTraining(
@@ -430,13 +435,15 @@ def test_a_batch_that_does_not_fit_is_one_line(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(run, "_take_step", full)
-    with pytest.raises(UserError, match=r"recipe\.micro_batch=2, recipe\.micro_tokens=6144: does not fit"):
+    with pytest.raises(
+        UserError, match=r"recipe\.micro_batch=2, recipe\.micro_tokens=6144: out of GPU memory"
+    ):
         run.run()
 
 
 def test_gradients_of_copies_are_held_once(folder: Path) -> None:
-    spread = join(recipe_of(folder), "ddp", None, torch.device("cpu"), torch.float32)
-    assert spread.accelerator.ddp_handler.gradient_as_bucket_view
+    strategy = create_strategy(recipe_of(folder), "ddp", None, torch.device("cpu"), torch.float32)
+    assert strategy.accelerator.ddp_handler.gradient_as_bucket_view
 
 
 @pytest.mark.parametrize("recipe", ["vptracker", "reasoningtrack_sft"])
@@ -462,12 +469,14 @@ def test_every_experiment_composes_and_changes_something(name: str) -> None:
     assert text[0] == "# @package _global_" and text[1].startswith("# ")
 
 
-def test_experiments_are_swept_and_judged_as_they_say(tmp_path: Path) -> None:
+def test_experiments_are_swept_and_evaluated_as_they_say(tmp_path: Path) -> None:
     with composer("train", FOLDER) as composing:
         config = as_settings(composing._compose(["experiment=without_template"]))
-    assert [each.pairs.template for each in config.recipe.judged] == [0.0, 0.0]
-    assert [each.title for each in config.recipe.judged] == [each.title for each in config.recipe.judge]
-    assert SftRecipe().judged == SftRecipe().judge
+    assert [each.pairs.template for each in config.recipe.evaluation_sources] == [0.0, 0.0]
+    assert [each.title for each in config.recipe.evaluation_sources] == [
+        each.title for each in config.recipe.evaluate
+    ]
+    assert SftRecipe().evaluation_sources == SftRecipe().evaluate
 
 
 def test_a_launcher_that_is_not_installed_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -488,15 +497,32 @@ def test_the_accelerator_is_told_of_trackers(monkeypatch: pytest.MonkeyPatch, tm
         told.update(kwargs)
         raise Stop
 
-    monkeypatch.setattr("train.sft.tracking.find_spec", lambda name: object())
-    monkeypatch.setattr("train.sft.joining.Accelerator", accelerator)
+    monkeypatch.setattr("train.loop.metrics.find_spec", lambda name: object())
+    monkeypatch.setattr("train.loop.process_group.Accelerator", accelerator)
     with pytest.raises(Stop):
         engine.train_sft(SftRecipe(report_to=["tensorboard"]), GrounderConfig("x"), tmp_path, CPU)
     assert told["log_with"] == ["tensorboard"] and str(tmp_path) in told["project_config"].logging_dir
 
 
-def test_pairs_are_judged_as_they_were_learned_where_that_is_said(folder: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(folder, judge_drawn="learned")
+def test_evaluation_pairs_are_drawn_as_training_pairs_where_that_is_set(folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(folder, evaluate_sampling="learned")
     recipe = replace(recipe, learn=replace(recipe.learn, pairs=PairSettings(worded=0.0)))
     run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
-    assert [plan.settings for plan in run.judging.plans] == [recipe.learn.pairs]
+    assert [plan.settings for plan in run.evaluator.plans] == [recipe.learn.pairs]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("recipe.judge=[]", "recipe.evaluate"),
+        ("recipe.judge.0.split=val", "recipe.evaluate.0.split"),
+        ("recipe.judge_every=5", "recipe.evaluate_every"),
+        ("recipe.judge_pairs=5", "recipe.evaluate_pairs"),
+        ("recipe.judge_drawn=learned", "recipe.evaluate_sampling"),
+    ],
+)
+def test_an_old_key_is_answered_with_the_new_one(
+    capsys: pytest.CaptureFixture[str], old: str, new: str
+) -> None:
+    status, _, error = command(capsys, "recipe=sft", old)
+    assert status == 1 and error == f"error: {old.partition('=')[0]}: has a new name; write {new}=\n"

@@ -25,8 +25,8 @@ from train import shots as shots_module
 from train.auxiliary import LookHead, search_tokens
 from train.config import GrounderRecipe, Stage
 from train.grounder import GrounderTraining, stage_mix, train_grounder
+from train.loop.schedule import warmup_stable_decay
 from train.samples import Sample, SampleMix, draw_questions
-from train.schedule import warmup_stable_decay
 from train.shots import PoolKind, Shot, ShotPool, open_pool
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ from models.config import GrounderConfig
 from tests.test_export import write_video
 from tests.test_sft import recipe_of
 from tests.tiny_models import save_grounder
-from train.identity import (
+from train.loop.identity import (
     check_identity,
     check_noted,
     identity_from_scratch,
@@ -55,7 +55,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 def identity(root: Path) -> dict[str, object]:
     recipe = recipe_of(Path("indexes"))
-    recipe = replace(recipe, learn=replace(recipe.learn, indexes=str(root)), judge=[])
+    recipe = replace(recipe, learn=replace(recipe.learn, indexes=str(root)), evaluate=[])
     found = identity_of_run(recipe, GrounderConfig(str(root / "model")), root / "worlds")
     return {**found, "recipe": "the same, but for the paths", "model": "the same"}
 
@@ -102,8 +102,8 @@ def test_data_and_weights_that_were_copied_are_the_same(folder: Path) -> None:
         (mirror_one, r"other data \(frames of tnllt-all \(recipe\.learn\)\)"),
         (exchange_two, r"other data \(frames of tnllt-all \(recipe\.learn\)\)"),
         (change_boxes, r"other data \(annotations of tnllt-all \(recipe\.learn\)\)"),
-        (change_contract, "other weights to begin from"),
-        (change_weights, "other weights to begin from"),
+        (change_contract, "other initial weights"),
+        (change_weights, "other initial weights"),
     ],
 )
 def test_what_was_exchanged_is_named_with_the_remedy(
@@ -123,8 +123,8 @@ def test_a_training_itself_refuses_other_data_before_it_loads(
     before = read_identity(out)
     assert before is not None and before["data"] and before["checkpoint"] and before["code"]
     change_boxes(folder)
-    monkeypatch.setattr(SftTraining, "_make_learner", lambda _: pytest.fail("loads"))
-    told = r"annotations of tnllt-all \(recipe\.learn\), annotations of tnllt-all \(recipe\.judge\.0\)"
+    monkeypatch.setattr(SftTraining, "_make_model", lambda _: pytest.fail("loads"))
+    told = r"annotations of tnllt-all \(recipe\.learn\), annotations of tnllt-all \(recipe\.evaluate\.0\)"
     with pytest.raises(UserError, match=told):
         SftTraining(recipe_of(folder), model, out, Accelerator(cpu=True))
     assert read_identity(out) == before
@@ -148,7 +148,7 @@ def test_weights_that_a_run_from_scratch_begins_from_belong_to_it(folder: Path) 
     note_identity(folder, identity_from_scratch(recipe, "train.mask_head"))
     check_identity(folder, identity_from_scratch(recipe, "train.mask_head"))
     change_weights(folder)
-    with pytest.raises(UserError, match="other weights to begin from"):
+    with pytest.raises(UserError, match="other initial weights"):
         check_identity(folder, identity_from_scratch(recipe, "train.mask_head"))
 
 
@@ -193,3 +193,24 @@ def test_an_index_of_many_frames_is_told_by_some_of_them(made: Path, monkeypatch
     assert index_frames_identity(index) == "x"
     every = [str(path) for number in range(len(index)) for path in index.sequence(number).frames.paths]
     assert told == [every[place] for place in np.linspace(0, len(every) - 1, 3).astype(int)]
+
+
+def test_settings_of_earlier_versions_are_compared_by_the_present_names(tmp_path: Path) -> None:
+    frames = {"frames of x (recipe.learn)": "a", "frames of x (recipe.judge.0)": "b"}
+    old = {
+        "recipe": {"judge": [{"split": "test"}], "judge_every": 5, "batch": 4},
+        "data": frames,
+        "code": "one",
+    }
+    note_identity(tmp_path, old)
+    frames = {"frames of x (recipe.learn)": "a", "frames of x (recipe.evaluate.0)": "b"}
+    new = {
+        **old,
+        "recipe": {"evaluate": [{"split": "test"}], "evaluate_every": 5, "batch": 4},
+        "data": frames,
+    }
+    assert read_identity(tmp_path) == new
+    check_identity(tmp_path, new)
+    changed = {**new, "recipe": {**new["recipe"], "evaluate_every": 6}}
+    with pytest.raises(UserError, match=r"other settings \(recipe\.evaluate_every\)"):
+        check_identity(tmp_path, changed)

@@ -1,5 +1,6 @@
 """What goes wrong while a grounder is fine-tuned is one line: full disks, spoilt checkpoints, settings."""
 
+import json
 import logging
 import re
 import shutil
@@ -24,14 +25,14 @@ from tests.test_export import write_video
 from tests.test_sft import recipe_of, training
 from tests.tiny_models import save_grounder
 from train.__main__ import DOC, _identity, hold, main
-from train.identity import note_identity
-from train.sft.checkpoints import Standing
+from train.loop.checkpoints import RunState
+from train.loop.identity import note_identity
+from train.loop.state_files import saving
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
-from train.sft.pictures import _loss
+from train.sft.model import check_model
+from train.sft.plots import _plot_loss
 from train.sft.sources import plan_of, world_index
-from train.sft.teaching import check_model
-from train.state_files import saving
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def one_line(fault: pytest.ExceptionInfo[UserError]) -> str:
 def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
     folder: Path, tmp_path: Path, content: bytes | str | None
 ) -> None:
-    changes: dict[str, Any] = {"pairs": 16, "judge": [], "checkpoint_every": 1}
+    changes: dict[str, Any] = {"pairs": 16, "evaluate": [], "checkpoint_every": 1}
     training(folder, tmp_path, **changes).run(stop=2)
     state = tmp_path / "checkpoints" / "step-00000002" / "state.pt"
     if isinstance(content, str):  # which torch.load would read as another weight
@@ -63,7 +64,7 @@ def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
         state.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
     else:
         state.write_bytes(state.read_bytes()[:5000] if content is None else content)
-    with pytest.raises(UserError, match=r"remove its folder: the run then goes on from step 1$") as fault:
+    with pytest.raises(UserError, match=r"remove its folder: the run then resumes at step 1$") as fault:
         training(folder, tmp_path, **changes).run()
     assert one_line(fault).startswith(str(state))
     for path in state.parent.iterdir():
@@ -74,33 +75,47 @@ def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
 
 
 def test_the_only_checkpoint_spoilt_begins_anew(folder: Path, tmp_path: Path) -> None:
-    training(folder, tmp_path, judge=[]).run(stop=1)
-    standing = tmp_path / "checkpoints" / "step-00000001" / "standing.json"
-    for content in ("{", "[1]", standing.read_text().replace('"step": 1', '"step": 4')):
-        standing.write_text(content)
-        with pytest.raises(UserError, match=r"remove its folder: the run then begins anew$"):
-            training(folder, tmp_path, judge=[]).run()
+    training(folder, tmp_path, evaluate=[]).run(stop=1)
+    run_state = tmp_path / "checkpoints" / "step-00000001" / "run_state.json"
+    for content in ("{", "[1]", run_state.read_text().replace('"step": 1', '"step": 4')):
+        run_state.write_text(content)
+        with pytest.raises(UserError, match=r"remove its folder: the run then starts at step 0$"):
+            training(folder, tmp_path, evaluate=[]).run()
+
+
+def test_a_checkpoint_of_an_earlier_version_is_resumed(folder: Path, tmp_path: Path) -> None:
+    run = training(folder, tmp_path, pairs=8, evaluate=[])
+    run.run(stop=1)
+    path = tmp_path / "checkpoints" / "step-00000001"
+    (path / "run_state.json").unlink()
+    old = {"step": 1, "unread": 3, "best": 0.5, "judged": 1, "strategy": "ddp", "processes": 1}
+    (path / "standing.json").write_text(json.dumps(old))
+    found = run.checkpoints.newest(run.strategy, 1)
+    assert found == RunState(step=1, unreadable=3, best_iou=0.5, evaluated=1, strategy="ddp", num_processes=1)
+    assert training(folder, tmp_path, pairs=8, evaluate=[]).run()
 
 
 def test_the_best_weights_are_kept_anew_where_they_are_gone(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    training(folder, tmp_path, pairs=8, judge_every=1).run(stop=1)
+    training(folder, tmp_path, pairs=8, evaluate_every=1).run(stop=1)
     shutil.rmtree(tmp_path / "best")
-    assert training(folder, tmp_path, pairs=8, judge_every=1).run()
-    assert any("best: is gone" in line for line in caplog.messages) and (tmp_path / "best").is_dir()
+    assert training(folder, tmp_path, pairs=8, evaluate_every=1).run()
+    assert any("best: is missing" in line for line in caplog.messages) and (tmp_path / "best").is_dir()
 
 
 @pytest.mark.parametrize("what", ["loss", "norm of the gradient"])
 def test_what_is_no_number_ends_a_run_before_it_is_saved(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    run = training(folder, tmp_path, judge=[], checkpoint_every=1)
+    run = training(folder, tmp_path, evaluate=[], checkpoint_every=1)
     if what == "loss":
-        monkeypatch.setattr(run.spread, "summed", lambda value: torch.as_tensor(value) * float("nan"))
-        monkeypatch.setattr(run.unread, "tell", lambda *_: None)
+        monkeypatch.setattr(
+            run.strategy, "all_reduce_sum", lambda value: torch.as_tensor(value) * float("nan")
+        )
+        monkeypatch.setattr(run.unreadable, "add", lambda *_: None)
     else:
-        monkeypatch.setattr(run.spread, "update", lambda _: float("inf"))
+        monkeypatch.setattr(run.strategy, "optimizer_step", lambda _: float("inf"))
     with pytest.raises(UserError, match=rf"recipe.learning_rate=0.01: {what} is (nan|inf) at step 0; lower"):
         run.run()
     assert run.checkpoints.steps() == []
@@ -112,13 +127,13 @@ def test_a_run_says_where_its_weights_are(
     with caplog.at_level(logging.INFO):
         training(folder, tmp_path, pairs=4).run()
         training(folder, tmp_path, pairs=4).run()
-        training(folder, tmp_path / "unjudged", pairs=4, judge=[]).run()
+        training(folder, tmp_path / "unevaluated", pairs=4, evaluate=[]).run()
     ends = [line for line in caplog.messages if "model.checkpoint=" in line]
     best = re.escape(str(tmp_path / "best"))
     use = rf"weights \(IoU 0\.\d+\) in {best}: bash infer.sh model.checkpoint={best}$"
     assert len(ends) == 3 and re.match(f"finished after 1 steps; {use}", ends[0])
-    assert re.match(f"was finished before, after 1 steps; {use}", ends[1])
-    assert ends[2].endswith(f"model.checkpoint={tmp_path / 'unjudged' / 'final'}")
+    assert re.match(f"was already finished after 1 steps; {use}", ends[1])
+    assert ends[2].endswith(f"model.checkpoint={tmp_path / 'unevaluated' / 'final'}")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +158,7 @@ def test_a_full_disk_is_one_line_whoever_writes(tmp_path: Path, fault: Exception
 def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = training(folder, tmp_path, judge=[])
+    run = training(folder, tmp_path, evaluate=[])
     run.run(stop=1)
 
     def full(*_: Any) -> None:
@@ -151,7 +166,7 @@ def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match=r"step-00000002: cannot be written"):
-        run.checkpoints.save(Standing(2, 0, 0.0, -1, "ddp", 1), run.spread, run.accelerator)
+        run.checkpoints.save(RunState(2, 0, 0.0, -1, "ddp", 1), run.strategy, run.accelerator)
     assert run.checkpoints.steps() == [1]
 
 
@@ -200,7 +215,7 @@ def test_a_training_that_is_refused_leaves_the_folder_of_another_as_it_is(
 
 
 def test_a_part_must_learn(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"recipe.tune.parts=\[\]: nothing would learn"):
+    with pytest.raises(UserError, match=r"recipe.tune.parts=\[\]: there would be no trainable parameters"):
         check_model(SftRecipe(tune=TuneSettings(parts=[])), GrounderConfig(str(folder / "model")))
 
 
@@ -208,7 +223,7 @@ def test_a_part_must_learn(folder: Path) -> None:
     ("source", "said"),
     [
         (PairsFrom(split="tran"), "recipe.learn.split=tran: the rendered world has train, val, test"),
-        (PairsFrom(weights=[1.0]), "recipe.learn.weights, recipe.learn.splits: go with recipe.learn.data="),
+        (PairsFrom(weights=[1.0]), "recipe.learn.weights, recipe.learn.splits: are for recipe.learn.data="),
     ],
 )
 def test_settings_of_the_rendered_world_are_named_whole(tmp_path: Path, source: PairsFrom, said: str) -> None:
@@ -217,10 +232,10 @@ def test_settings_of_the_rendered_world_are_named_whole(tmp_path: Path, source: 
     assert not list(tmp_path.iterdir())
 
 
-def test_the_set_to_be_judged_on_is_named(folder: Path, tmp_path: Path) -> None:
+def test_the_evaluation_set_is_named(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(folder)
-    recipe = replace(recipe, judge=[recipe.judge[0], PairsFrom(split="tset")])
-    with pytest.raises(UserError, match=r"recipe\.judge\.1\.split=tset"):
+    recipe = replace(recipe, evaluate=[recipe.evaluate[0], PairsFrom(split="tset")])
+    with pytest.raises(UserError, match=r"recipe\.evaluate\.1\.split=tset"):
         SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path / "run", Accelerator(cpu=True))
 
 
@@ -239,5 +254,5 @@ def test_a_rendered_video_that_cannot_be_read_is_told(
 
 def test_a_single_row_of_the_loss_is_seen() -> None:
     axes = Figure().subplots()
-    _loss(axes, [{"step": 4, "loss": 0.1}])
+    _plot_loss(axes, [{"step": 4, "loss": 0.1}])
     assert axes.lines[0].get_marker() == "."  # a line of one point is nothing

@@ -17,7 +17,7 @@ from models.families.qwen2_5_vl import text_config
 from models.grounder.grounder import Grounder
 from models.kernels.qwen2_5_vl import WindowAttention
 from tests.tiny_models import save_grounder
-from train.sft.learner import Learner
+from train.sft.model import GrounderForTraining
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def test_both_sides_begin_with_the_same_loss(work: Work) -> None:
 
 
 def test_every_part_is_taken_away_and_put_back(work: Work) -> None:
-    before = WindowAttention.forward, Learner._predictions
+    before = WindowAttention.forward, GrounderForTraining._predictions
     told = gains(work, 2)
     assert told.keys() == {*PARTS, DECODED} and all(times > 0 for times in told.values())
-    assert before == (WindowAttention.forward, Learner._predictions)
+    assert before == (WindowAttention.forward, GrounderForTraining._predictions)
 
 
 def test_differing_losses_end_the_benchmark(work: Work) -> None:

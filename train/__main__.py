@@ -1,4 +1,4 @@
-"""`python -m train recipe=… …`: train, or go on; merge adapters into weights; say what a checkpoint is."""
+"""`python -m train recipe=… …`: train or resume; merge adapters; describe a checkpoint."""
 
 import logging
 import os
@@ -12,19 +12,19 @@ from configs.app import run_command
 from configs.terminal import echo, log_to_terminal
 from train.config import GrounderRecipe, SftRecipe, TrainSettings
 
-DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; say what weights are."
+DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; describe a checkpoint."
 
 
 @contextmanager
 def hold(settings: TrainSettings) -> Iterator[None]:
-    """Hold the folder of a training for this process, from before its record is written.
+    """Lock the folder of a run for this process, before its record is written.
 
-    Of the processes of a training the first one does. Raises UserError where another run trains there, or
-    where the folder holds a run that follows from something else.
+    Of several processes only the first one locks it. Raises UserError where another run trains there, or
+    where the folder holds a run of another identity (`train.loop.identity`).
     """
     from data_prep.folders import alone_in
-    from train.identity import check_identity, read_identity
     from train.launch.nodes import is_first
+    from train.loop.identity import check_identity, read_identity
 
     if settings.task != "train" or not is_first(os.environ):
         yield
@@ -37,7 +37,7 @@ def hold(settings: TrainSettings) -> Iterator[None]:
 
 
 def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
-    from train.identity import identity_from_scratch
+    from train.loop.identity import identity_from_scratch
     from train.sft.identity import identity_of_run
     from train.sft.sources import worlds_of
 
@@ -49,8 +49,8 @@ def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
 
 
 def main(settings: TrainSettings) -> int:
-    """Run the task, or the recipe that the settings hold. On a signal it ends by SystemExit."""
-    from train.signals import Stop, Stopped
+    """Run the task of the settings. On a signal it ends by SystemExit."""
+    from train.loop.signals import Stop, Stopped
 
     try:
         with Stop().heeded():

@@ -1,4 +1,4 @@
-"""Labels and weights of the answer tokens, and the loss over them."""
+"""Labels and loss weights of answer tokens, and the weighted loss."""
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -13,7 +13,7 @@ DIGIT_WEIGHTS = (2.0, 1.5, 0.7)  # hundreds, tens, units: a wrong leading digit 
 def label_answers(
     input_ids: torch.Tensor, answers: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> torch.Tensor:
-    """Labels (batch, length) of a left-padded batch that ends with its answers; all else is ignored."""
+    """Labels (batch, length) of a left-padded batch that ends with its answers; IGNORED elsewhere."""
     labels = torch.full_like(input_ids, IGNORED)
     for row, answer in enumerate(answers):
         length = len(tokenizer(answer, add_special_tokens=False).input_ids)
@@ -22,7 +22,7 @@ def label_answers(
 
 
 class TokenWeights:
-    """How much each answer token counts in the loss."""
+    """The weight of each answer token in the loss."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, answers: AnswerFormat, decision_weight: float
@@ -35,7 +35,7 @@ class TokenWeights:
         self.decision_weight = decision_weight
 
     def __call__(self, labels: torch.Tensor) -> torch.Tensor:
-        """Weights (batch, length) of labels: decisions, then digits by their place in the number."""
+        """Weights (batch, length) of labels: of visible or absent, and of digits by their place."""
         weights = (labels != IGNORED).float()
         weights[torch.isin(labels, self.decisions)] = self.decision_weight
         place = torch.zeros(len(labels), dtype=torch.long)

@@ -167,7 +167,7 @@ def _training_lines(training: Told | None) -> Iterator[str]:
         words = [f"{name}={value}" for name, value in told.items() if isinstance(value, int | float | str)]
         yield f"recipe       {', '.join(words[:LISTED])}, …"
     for title, figures in training.get("figures", {}).items():
-        yield f"judged on    {title}: " + "  ".join(
+        yield f"evaluated on {title}: " + "  ".join(
             f"{k} {v:.3g}" for k, v in figures.items() if v is not None
         )
     if merged := training.get("merged"):

@@ -19,93 +19,95 @@ TASKS = ("train", "merge", "info")
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a curriculum: worlds, and how long to stay in them."""
+    """A stage of a curriculum: rendered worlds, and the number of steps on them."""
 
     presets: list[str] = key(
         ["train"],
-        "presets of the rendered world; steps take them in turn, evaluations the first",
+        "presets of the rendered world; steps take them in turn, evaluations take the first",
         choices=WORLDS,
     )
-    pictures: int = key(16_000, "pictures drawn of each preset; each is seen again and again", minimum=1)
+    pictures: int = key(16_000, "images rendered of each preset; they are used repeatedly", minimum=1)
     steps: int = key(1000, "optimizer steps")
-    batch: int = key(16, "pictures a step")
-    questions: int = key(4, "questions about each picture of a step")
-    learning_rate: float = key(1e-3, "peak of the schedule: a warm-up, the peak, then half a cosine")
+    batch: int = key(16, "images per step")
+    questions: int = key(4, "questions about each image of a step")
+    learning_rate: float = key(1e-3, "peak learning rate; it rises in a warm-up and falls by half a cosine")
     decay: float = key(
-        0.0, "share of the steps, at their end, over which the rate falls", minimum=0.0, maximum=1.0
+        0.0, "share of the steps, at the end, over which the learning rate falls", minimum=0.0, maximum=1.0
     )
-    language: bool = key(True, "ask questions; without, the vision tower alone learns what tokens show")
-    absent: float = key(0.4, "share of questions whose target is not in the picture")
+    language: bool = key(True, "ask questions; false: train only the vision tower, to classify image tokens")
+    absent: float = key(0.4, "share of questions whose target is not in the image")
     template: float = key(0.4, "share of questions with a template crop")
-    marked: float = key(0.35, "share of pictures with a drawn rectangle")
-    plain: bool = key(False, "only the plainest words, always in the same places")
+    marked: float = key(0.35, "share of images with a drawn rectangle")
+    plain: bool = key(False, "only the simplest expressions, with words in fixed places")
 
 
 @dataclass(frozen=True)
 class GrounderRecipe:
     """Training the small grounder from scratch in the rendered world."""
 
-    name: str = key("nano_grounder", "name of the run, and so of its folder")
+    name: str = key("nano_grounder", "name of the run and of its folder")
     contract: str = key("short", "prompt contract to train", choices=("qwen", "short"))
     width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
     layers: int = key(5, "layers of the language model")
     vision_layers: int = key(4, "layers of the vision tower")
     stages: list[Stage] = key([], "the curriculum, in order")
     initial: str = key("", "folder of weights to start from; empty: from scratch")
-    seed: int = key(0, "of the weights and of the order of the data")
-    warmup_steps: int = key(50, "steps of rising learning rate at the start of each stage")
-    weight_decay: float = key(0.01, "of AdamW")
+    seed: int = key(0, "seed of the weights and of the order of the data")
+    warmup_steps: int = key(50, "warm-up steps at the start of each stage")
+    weight_decay: float = key(0.01, "weight decay of AdamW")
     clip: float = key(1.0, "largest norm of the gradient")
-    decision_weight: float = key(3.0, "loss weight of the token that says visible or not")
-    look_weight: float = key(1.0, "weight of the auxiliary loss on what vision tokens show")
-    match_weight: float = key(1.0, "weight of the auxiliary loss on what of it the words mean")
-    named_weight: float = key(0.5, "weight of the auxiliary loss on what image tokens know of the words")
-    named_layer: int = key(1, "layer of the language model after which image tokens are asked that")
-    match_layer: int = key(3, "layer of the language model after which image tokens are asked that")
-    workers: int = key(0, "processes that draw pictures; 0: one a core", minimum=0)
-    log_every: int = key(25, "steps between lines")
+    decision_weight: float = key(3.0, "loss weight of the token for visible or absent")
+    look_weight: float = key(1.0, "weight of the auxiliary loss: what image tokens show (vision tower)")
+    match_weight: float = key(1.0, "weight of the auxiliary loss: which image tokens match the expression")
+    named_weight: float = key(
+        0.5, "weight of the auxiliary loss: which colour and shape the expression names"
+    )
+    named_layer: int = key(1, "layer of the language model at which the loss of named_weight is computed")
+    match_layer: int = key(3, "layer of the language model at which the loss of match_weight is computed")
+    workers: int = key(0, "processes that render images; 0: one for each core", minimum=0)
+    log_every: int = key(25, "steps between log lines")
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
-    evaluate_samples: int = key(256, "questions of an evaluation")
+    evaluate_samples: int = key(256, "questions in an evaluation")
     checkpoint_every: int = key(100, "steps between checkpoints")
-    threads: int = key(2, "CPU threads; 0: torch's own choice")
+    threads: int = key(2, "CPU threads; 0: torch's default")
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything a run of `python -m train` is told."""
+    """The settings of `python -m train`."""
 
     task: str = key(
         "train",
-        "train: the recipe; merge: add the adapters of model.checkpoint to their weights; info: say what "
-        "model.checkpoint is",
+        "train: train the recipe; merge: merge the adapters of model.checkpoint into their base model; info: "
+        "describe model.checkpoint",
         choices=TASKS,
     )
-    recipe: Any = key(MISSING, "what is trained, and how")
+    recipe: Any = key(MISSING, "the recipe: what is trained, on which data, with which optimizer")
     model: GrounderConfig = key(
         GROUNDERS["nano"],
-        "the grounder that is fine-tuned; task=merge, info: what they are about",
+        "the grounder that is fine-tuned; task=merge, info: the checkpoint to merge or describe",
     )
     device: str = key(
         "auto",
-        "where the models compute; auto: CUDA GPUs where there are any, else the CPU; cuda:N: GPU number N",
+        "device of the models; auto: CUDA GPUs if there are any, else the CPU; cuda:N: GPU number N",
         choices=DEVICES,
     )
-    launch: LaunchSettings = key(LaunchSettings(), "fine-tuning: the processes that train")
+    launch: LaunchSettings = key(LaunchSettings(), "fine-tuning only: the training processes")
     accept_code: bool = key(
         False,
-        "go on with a run that other code began; settings.json then holds the identities of both codes",
+        "resume a run although the code has changed; settings.json then holds the hashes of both versions",
     )
     out: str = key(
         "outputs/${task}/${recipe.name}",
-        "folder of the run, where one that stopped goes on; task=merge: of the whole weights",
+        "folder of the run, which is resumed if it exists; task=merge: of the merged weights",
     )
 
 
 NANO_GROUNDER = GrounderRecipe(
     stages=[
-        Stage(steps=1200, learning_rate=2e-3, language=False),  # what every token shows
-        Stage(steps=300, batch=8, plain=True),  # which of it the words mean, in the plainest words
-        Stage(steps=3200, batch=8, decay=0.45),  # and in all words
+        Stage(steps=1200, learning_rate=2e-3, language=False),  # classify image tokens
+        Stage(steps=300, batch=8, plain=True),  # the simplest expressions
+        Stage(steps=3200, batch=8, decay=0.45),  # all expressions
     ]
 )
 

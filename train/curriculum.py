@@ -1,7 +1,7 @@
-"""What recipes that train by stages share: their place in the curriculum, their state, and the loop.
+"""The training loop of recipes with stages: position in the curriculum, state, logging and evaluation.
 
-The state is written whole or not at all and holds everything needed to go on, so that an interrupted
-run ends with the same weights as an unbroken one, to the last bit on a CPU.
+The state is written completely or not at all, and holds everything that is needed to resume. So an
+interrupted run ends with the same weights as an uninterrupted one, bit for bit on a CPU.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ import torch
 from configs.errors import UserError
 from data_prep.files import append_text, whole_file
 from data_prep.folders import tidy, whole_folder
-from train.identity import check_identity, identity_from_scratch, note_identity, noted
-from train.signals import Stop, Stopped
-from train.state_files import METRICS, forget_rows, read_state, saving, spoilt
+from train.loop.identity import check_identity, identity_from_scratch, note_identity, noted
+from train.loop.signals import Stop, Stopped
+from train.loop.state_files import METRICS, damaged, read_state, remove_rows, saving
 
-ANEW = "remove it: the run then begins anew"
+RESTART = "remove it: the run then starts at step 0"
 log = logging.getLogger(__name__)
 
 
@@ -57,22 +57,22 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
 
     @abstractmethod
     def take_step(self) -> Mapping[str, float]:
-        """Draw, forward, backward, update; the losses before the update, by name."""
+        """Draw a batch, compute its losses, update the weights; the losses before the update, by name."""
 
     @abstractmethod
     def evaluate(self) -> Any:
-        """Figures on held-out scenes: a dataclass of numbers that prints as a line."""
+        """Metrics on held-out scenes: a dataclass of numbers that prints as a line."""
 
     @abstractmethod
     def save_weights(self, folder: Path) -> None:
         """Write the checkpoint that inference reads."""
 
     def parts(self) -> dict[str, Any]:
-        """What has a state of its own (`state_dict`), by name; a recipe may add to it."""
+        """Everything with a `state_dict`, by name; a recipe may add to it."""
         return {"model": self.model, "optimizer": self.optimizer}
 
     def prepare(self) -> None:
-        """Called before a saved state is loaded, with `step` set; a recipe may shape its model for it."""
+        """Called before a saved state is loaded, with `step` set; a recipe may change its model for it."""
 
     @property
     def steps(self) -> int:
@@ -93,7 +93,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
             group["lr"] = rate
 
     def update(self, loss: torch.Tensor, largest_norm: float) -> None:
-        """Backward, clip the gradient and step. Raises FloatingPointError where the loss is not finite."""
+        """Backward pass, clipping, optimizer step. Raises FloatingPointError where the loss is not finite."""
         if not torch.isfinite(loss):
             raise FloatingPointError(f"loss is {float(loss.detach())} at step {self.step}")
         self.optimizer.zero_grad()
@@ -104,29 +104,29 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
 
     @property
     def state_file(self) -> Path:
-        """Everything needed to go on."""
+        """The file that a run is resumed from."""
         return self.out / "state.pt"
 
     def save_state(self) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, completely or not at all."""
         state = {name: part.state_dict() for name, part in self.parts().items()}
         state |= {"recipe": dataclasses.asdict(self.recipe), "step": self.step, "evaluated": self.evaluated}
         with saving(self.state_file), whole_file(self.state_file) as temporary:
             torch.save(state, temporary)
 
     def resume(self) -> None:
-        """Go on from a saved state where there is one.
+        """Load the saved state, if there is one, and remove the metrics of steps after it.
 
         Raises UserError for one of another recipe, and for one that cannot be read.
         """
         if self.state_file.is_file():
-            state = read_state(self.state_file, self.device, mend=ANEW)
+            state = read_state(self.state_file, self.device, remedy=RESTART)
             try:
                 self._take_over(state)
             except (KeyError, TypeError, ValueError, RuntimeError, IndexError) as fault:
-                raise spoilt(self.state_file, fault, ANEW) from None
-            log.info("going on from step %d of %s", self.step, self.state_file)
-        forget_rows(self.out / METRICS, self.step, self.evaluated == self.step)
+                raise damaged(self.state_file, fault, RESTART) from None
+            log.info("resuming at step %d from %s", self.step, self.state_file)
+        remove_rows(self.out / METRICS, self.step, self.evaluated == self.step)
 
     def _take_over(self, state: dict[str, Any]) -> None:
         if state["recipe"] != dataclasses.asdict(self.recipe):
@@ -138,11 +138,11 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
             part.load_state_dict(state[name])
 
     def run(self, stop: int | None = None) -> None:
-        """Train to the end of the recipe, or go on where an earlier run of it stopped.
+        """Train to the end of the recipe, or resume where an earlier run of it stopped.
 
         `stop` ends the run after that step, its state saved, as if it had been interrupted there. The caller
-        sees to it that no other run trains in the folder. Raises Stopped where a signal ended the run, and
-        UserError where the folder holds a run that follows from something else.
+        makes sure that no other run trains in the folder. Raises Stopped where a signal ended the run, and
+        UserError where the folder holds a run of another identity.
         """
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
@@ -168,7 +168,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
         started, first, recent = time.monotonic(), self.step, list[Mapping[str, float]]()
         while self.step < last:
             if self.step > first and not self.stage_at(self.step)[1]:
-                self.save_state()  # a new stage may first draw its pictures, for many minutes
+                self.save_state()  # a new stage may render images for many minutes first
             recent.append(self.take_step())
             if self.step % self.recipe.log_every == 0 or self.step == last:
                 self._log_line(recent, (time.monotonic() - started) / (self.step - first))
@@ -177,9 +177,9 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
             if saves or self.stop.asked:
                 self.save_state()
             if self.stop.asked and self.step < self.steps:
-                log.info("stopped at step %d; run it again to go on", self.step)
+                log.info("stopped at step %d; run the same command again to resume", self.step)
                 raise Stopped(self.stop.status, is_told=True)
-            if self._due():  # behind the state, since it takes long
+            if self._due():  # after the state is saved: an evaluation takes long
                 with self.stop.ending_at_once():
                     self._log_figures()
                 self.save_state()
@@ -189,7 +189,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
         return self.step > 0 and (self.step % self.recipe.evaluate_every == 0 or self.step == self.steps)
 
     def _log_line(self, recent: list[Mapping[str, float]], pace: float) -> None:
-        """One line, and one row of metrics, of the mean losses since the last; `pace` in seconds a step."""
+        """Write a line and a row of the mean losses since the last one; `pace` is in seconds per step."""
         losses = {name: sum(row[name] for row in recent) / len(recent) for name in recent[0]}
         words = "  ".join(f"{name} {value:.4f}" for name, value in losses.items())
         rate, left = self.optimizer.param_groups[0]["lr"], (self.steps - self.step) * pace / 60

@@ -42,8 +42,8 @@ from train.auxiliary import (
 from train.config import GrounderRecipe, Stage
 from train.curriculum import Curriculum
 from train.grounder_figures import GrounderFigures, measure
+from train.loop.schedule import warmup_stable_decay
 from train.samples import Sample, SampleMix, draw_questions
-from train.schedule import warmup_stable_decay
 from train.shots import PoolKind, Shot, ShotPool, open_pool
 
 EVALUATE_BATCH = 32

@@ -27,11 +27,11 @@ from models.mask_head.sam2_forward import (
     start_memory,
 )
 from train.curriculum import Curriculum
+from train.loop.schedule import warmed_cosine
 from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
 from train.mask_head_data import MaskBatch, draw_clips, draw_stills
 from train.mask_head_figures import MaskHeadFigures, measure
 from train.mask_head_loss import MaskLosses, mask_losses, mean_losses
-from train.schedule import warmed_cosine
 
 # Weights that only a mask prompt would use, and one that transformers' model never reads.
 UNUSED = ("mask_downsample.", "prompt_encoder.mask_embed.", "no_memory_positional_encoding")

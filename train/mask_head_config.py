@@ -8,14 +8,14 @@ from data_prep.config import WORLDS
 
 @dataclass(frozen=True)
 class MaskHeadStage:
-    """One step of the curriculum: single frames (box to mask), clips (a box on the first frame), or both."""
+    """A stage of the curriculum: single frames (box to mask), clips (a box on the first frame), or both."""
 
     image_size: int = key(256, "side in pixels of the square image, a multiple of 32")
     steps: int = key(1000, "optimizer steps")
     still_share: float = key(1.0, "share of the steps that take single frames; the others take clips")
-    still_batch: int = key(8, "single frames a step")
-    clip_batch: int = key(3, "clips a step")
-    learning_rate: float = key(3e-4, "peak of the schedule: a warm-up, then a cosine down to a tenth")
+    still_batch: int = key(8, "single frames per step")
+    clip_batch: int = key(3, "clips per step")
+    learning_rate: float = key(3e-4, "peak learning rate; after a warm-up it falls by a cosine to a tenth")
 
 
 STAGES = [
@@ -25,41 +25,43 @@ STAGES = [
         image_size=256, steps=4000, still_share=0.55, still_batch=12, clip_batch=2, learning_rate=5e-4
     ),
 ]
-"""From cheap to dear: the weights of one image size fit every other."""
+"""From small images to large ones: weights do not depend on the image size."""
 
 
 @dataclass(frozen=True)
 class MaskHeadRecipe:
     """Training the nano mask head in the rendered world: boxes to masks, then clips through the memory."""
 
-    name: str = key("nano_mask_head", "name of the run, and so of its folder")
+    name: str = key("nano_mask_head", "name of the run and of its folder")
     stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
     initial: str = key("", "folder of weights to start from; empty: from scratch")
     presets: list[str] = key(
-        ["train"], "presets of the rendered world to learn in, a step in one of them", choices=WORLDS
+        ["train"], "presets of the rendered world to train on; each step takes one of them", choices=WORLDS
     )
-    held_out: str = key("val", "preset of the rendered world to be judged in", choices=WORLDS)
-    seed: int = key(0, "of the weights and of the order of the data")
+    held_out: str = key("val", "preset of the rendered world to evaluate on", choices=WORLDS)
+    seed: int = key(0, "seed of the weights and of the order of the data")
 
-    still_boxes: int = key(5, "boxes on a single frame")
-    empty: float = key(0.1, "share of the single frames' boxes that hold nothing, to be called absent")
+    still_boxes: int = key(5, "boxes on each single frame")
+    empty: float = key(
+        0.1, "share of the single frames' boxes without an object, for which the answer is absent"
+    )
     jitter: float = key(0.12, "largest shift of each side of a box, as a share of its length")
-    clip_targets: int = key(2, "targets a clip")
-    clip_frames: int = key(5, "frames a clip")
-    clip_reach: int = key(24, "video frames that a clip spans at most; its frames are drawn from them")
-    passing: float = key(0.6, "share of clips that begin where their target leaves or hides")
-    forget: float = key(0.2, "share of a clip's frames that the memory is not told of")
+    clip_targets: int = key(2, "targets per clip")
+    clip_frames: int = key(5, "frames per clip")
+    clip_reach: int = key(24, "largest number of video frames from which the frames of a clip are drawn")
+    passing: float = key(0.6, "share of clips that start where their target leaves the frame or is hidden")
+    forget: float = key(0.2, "share of a clip's frames that are not added to the memory")
 
     warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")
-    weight_decay: float = key(0.01, "of AdamW")
+    weight_decay: float = key(0.01, "weight decay of AdamW")
     clip_norm: float = key(1.0, "largest norm of the gradient")
     bce_weight: float = key(5.0, "loss weight of the mask's cross-entropy")
     dice_weight: float = key(1.0, "loss weight of the mask's dice")
     score_weight: float = key(1.0, "loss weight of the object score's cross-entropy")
     iou_weight: float = key(1.0, "loss weight of the predicted IoU's distance to the true one")
 
-    log_every: int = key(50, "steps between lines")
+    log_every: int = key(50, "steps between log lines")
     checkpoint_every: int = key(100, "steps between checkpoints")
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
     evaluate_scenes: int = key(48, "held-out scenes for box to mask; a quarter as many clips are tracked")
-    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice")
+    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's default")

@@ -1,8 +1,7 @@
-"""Pairs of indexed data sets as questions with answers, drawn and read when a training asks for them.
+"""A map-style dataset of pairs of indexed data sets, as questions with answers.
 
-A pair is named by its number alone, so the order in which a training takes them is a range of numbers:
-rank r of R takes `range(first + r, stop, R)`, and a run that was stopped goes on at its next number. Any
-number of DataLoader workers gives the same samples in the same order.
+A pair follows from the seed and its number, so a training takes ranges of numbers, and a stopped run resumes
+at its next number. Any number of DataLoader workers gives the same samples in the same order.
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from models.interfaces import Question
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A question and its answer: the target's box in pixels of the question's image, None: not visible."""
+    """A question and its answer: the target's box in pixels of the question's image; None: not visible."""
 
     number: int
     question: Question
@@ -30,14 +29,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Unread:
-    """A pair that cannot be asked, and why: one line that names the file."""
+    """A pair that cannot be read, and the reason: one line that names the file."""
 
     number: int
     reason: str
 
 
 class PairQuestions(Dataset[Asked | Unread]):
-    """The questions of a plan by their pairs' numbers, their pictures as large as the contract makes them."""
+    """The questions of a plan by the numbers of their pairs; images are resized as the contract says."""
 
     def __init__(self, plan: PairPlan, contract: Contract) -> None:
         self.plan, self.contract = plan, contract
@@ -47,8 +46,9 @@ class PairQuestions(Dataset[Asked | Unread]):
         return self.plan.sampler()
 
     def __getitem__(self, number: int) -> Asked | Unread:
-        """A pair as a question. What is wrong with its files is told, not raised: one bad frame of a million
-        must not end a training in a worker's traceback.
+        """A pair as a question, `Unread` where a file is damaged.
+
+        It is returned and not raised, because one bad frame of a million must not end a run.
         """
         (pair,) = self._sampler.pairs(range(number, number + 1))
         try:

@@ -16,6 +16,8 @@ SUMMARY_FIGURES = (
     "referral_accuracy", "iou_when_present", "absent_precision", "absent_recall", "track_frames_per_second",
 )  # fmt: skip
 SHARED = ("worlds",)  # folders beside runs that hold what all of them share: here rendered training data
+EVAL_SET = "eval_set"
+RENAMED_COLUMNS = {"judged": EVAL_SET, "waited": "data_wait"}  # of metrics.jsonl of earlier versions
 MEND = "run it again, or remove its folder"
 
 
@@ -104,13 +106,14 @@ def _summary(path: Path, _: Settings) -> dict[str, dict[str, float]]:
 def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
     """The last value of every figure; those of the last row first, which is where evaluations stand.
 
-    A row with `judged` is about the set of that name, which is told where there are several.
+    A row with `eval_set` (in runs of earlier versions `judged`) is about the evaluation set of that name.
+    Where there are several sets, the names of metrics include it.
     """
     text = read_text(path, MEND)
     if not text.endswith("\n"):
         raise UnfinishedError(f"{METRICS} ends amid a line" if text else f"{METRICS} is empty")
-    rows = [_json(path, line, number) for number, line in enumerate(text.splitlines(), 1)]
-    sets = len({row["judged"] for row in rows if "judged" in row})
+    rows = [_renamed(_json(path, line, number)) for number, line in enumerate(text.splitlines(), 1)]
+    sets = len({row[EVAL_SET] for row in rows if EVAL_SET in row})
     rows = _by_set(rows) if sets > 1 else rows
     latest: dict[str, Any] = {}
     for row in rows:
@@ -123,11 +126,16 @@ def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
     return {"": {name: value for name, value in figures.items() if name != "step"}}
 
 
+def _renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with the present names of its columns."""
+    return {RENAMED_COLUMNS.get(name, name): value for name, value in row.items()}
+
+
 def _by_set(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows whose figures of several judged sets have different names."""
+    """Rows in which the metrics of several evaluation sets have different names."""
     return [
-        {name if name == "step" else f"{name} {row['judged']}": value for name, value in row.items()}
-        if "judged" in row
+        {name if name == "step" else f"{name} {row[EVAL_SET]}": value for name, value in row.items()}
+        if EVAL_SET in row
         else row
         for row in rows
     ]

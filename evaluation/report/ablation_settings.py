@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from configs.errors import UserError
+from configs.renamed_keys import current_name
 
 CONFIGS = ("resolved.yaml", ".hydra/config.yaml", "config.yaml")
 OVERRIDES = ("overrides.yaml", ".hydra/overrides.yaml")
@@ -46,7 +47,9 @@ def read_settings(folder: Path) -> Settings:
         raise UserError(f"{path}: holds no settings; it must be a mapping of keys")
     values = _flat(content, str(content.get("out") or ""))
     listed = next((folder / name for name in OVERRIDES if (folder / name).is_file()), None)
-    return Settings(values, {} if listed is None else _overrides(listed))
+    overrides = {} if listed is None else _overrides(listed)
+    # Runs of earlier versions are compared by the present names of keys.
+    return Settings(*({current_name(key): each[key] for key in each} for each in (values, overrides)))
 
 
 def _load(path: Path) -> Any:

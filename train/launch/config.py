@@ -9,15 +9,15 @@ STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """How many processes train on each node, and what each of them holds."""
+    """How many processes train on each node, and how the model is distributed over them."""
 
-    processes: int = key(0, "processes of a node; 0: one a GPU, and one on a CPU", minimum=0)
+    processes: int = key(0, "processes on each node; 0: one for each GPU, or one on a CPU", minimum=0)
     strategy: str = key(
         "ddp",
-        "what a process holds: everything (ddp), its share of gradients and optimizer (zero2), "
-        "of the weights as well (zero3 by DeepSpeed, fsdp by PyTorch)",
+        "ddp: each process holds everything; zero2: gradients and optimizer states are sharded; zero3 "
+        "(DeepSpeed) and fsdp (PyTorch): parameters are sharded too",
         choices=STRATEGIES,
     )
     deepspeed: str = key(
-        "", "strategy=zero2, zero3: a DeepSpeed json of your own; empty: configs/deepspeed/<strategy>.json"
+        "", "strategy=zero2, zero3: path of a DeepSpeed JSON; empty: configs/deepspeed/<strategy>.json"
     )

@@ -19,7 +19,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.terminal import log_to_terminal, prepare_terminal
 from data_prep.signals import STOPPING, signals_blocked
-from train.signals import INTERRUPTED, Stopped, tell_interrupted
+from train.loop.signals import INTERRUPTED, Stopped, tell_interrupted
 
 log = logging.getLogger(__name__)
 PROBLEM = 1  # exit status of a process that failed

@@ -1,4 +1,4 @@
-"""Micro-batches: pairs read, drawn and tokenized in a worker, ahead of the step that takes them."""
+"""Micro-batches: DataLoader workers read, draw and tokenize pairs ahead of the step that takes them."""
 
 import os
 from collections import deque
@@ -18,21 +18,21 @@ from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from train.answers import IGNORED, label_answers
 from train.pairs import Asked, PairQuestions, Unread
-from train.sft.smoothing import SoftDigits, soft_digits
-from train.sft.split import Split
+from train.sft.batch_sampler import MicroBatchSampler
+from train.sft.soft_labels import SoftLabels, soft_labels
 
-AHEAD = 2  # micro-batches that each worker reads ahead
-MOST_WORKERS = 8
-BLANK_TOKENS = 8  # of a blank picture's side
+PREFETCH = 2  # micro-batches that each worker reads ahead
+MAX_WORKERS = 8
+BLANK_TOKENS = 8  # side of a blank image, in image tokens
 
 
 @dataclass(frozen=True, eq=False)
 class MicroBatch:
-    """Questions with their answers, left-padded; `labels` (batch, length) are `IGNORED` outside the answers.
+    """Questions with their answers, left-padded; `labels` (batch, length) are IGNORED outside of the answers.
 
-    Where no pair could be read there is a blank one without labels: what processes do together they must
-    all do. `answer_tokens` counts the labels; `soft` are those of a box's digits, where they are not
-    taken as they stand.
+    Where no pair could be read, it holds a blank question without labels: all processes must run the same
+    collective operations. `answer_tokens` is the number of labels. `soft` are the soft labels of the boxes'
+    digits, None where the labels are used as they are.
     """
 
     encoded: Encoded
@@ -40,50 +40,50 @@ class MicroBatch:
     answer_tokens: int
     pairs: int
     unread: tuple[Unread, ...]
-    soft: SoftDigits | None = None
+    soft: SoftLabels | None = None
 
     def to(self, device: torch.device) -> "MicroBatch":
-        """The same questions on a device; copied while it works where their memory is pinned."""
+        """A copy on a device; asynchronous where the memory is pinned."""
         labels = self.labels.to(device, non_blocking=True)
         soft = self.soft and self.soft.to(device)
         return replace(self, encoded=self.encoded.to(device), labels=labels, soft=soft)
 
     def pin_memory(self) -> "MicroBatch":
-        """The same questions in memory that a GPU copies from by itself; the DataLoader calls this."""
+        """A copy in pinned memory. The DataLoader calls it."""
         soft = self.soft and self.soft.pin_memory()
         return replace(self, encoded=self.encoded.pin_memory(), labels=self.labels.pin_memory(), soft=soft)
 
 
-def workers_of(wanted: int | None, device: torch.device) -> int:
-    """Processes that read for this one: as many as are wanted, else by what the device is and the cores."""
-    if wanted is not None:
-        return wanted
+def num_workers(setting: int | None, device: torch.device) -> int:
+    """DataLoader workers of this process: `recipe.workers`; by device and number of cores if it is null."""
+    if setting is not None:
+        return setting
     if device.type == "cpu":
         return 1
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(MOST_WORKERS, len(os.sched_getaffinity(0)) // here))
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(MAX_WORKERS, len(os.sched_getaffinity(0)) // local_processes))
 
 
 def steps_of(
     plan: PairPlan,
     encoder: QuestionEncoder,
-    split: Split,
+    sampler: MicroBatchSampler,
     steps: range,
     workers: int,
     smoothing: float = 0.0,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[list[MicroBatch]]:
-    """The micro-batches of each step; any number of workers gives the same ones.
+    """The micro-batches of each step, the same for any number of workers.
 
-    With `smoothing` the labels of boxes are soft, as wide as that share of a target's sides. Pixels come in
-    the `dtype` of the model's arithmetic, which would round them so anyway: in bfloat16 they are half as much
-    to hand over.
+    `smoothing` is the width of the soft labels in sides of the target, 0 for none. Pixels are converted to
+    the `dtype` in which the model computes: it would round them anyway, and bfloat16 halves what a worker
+    sends.
     """
-    counts: deque[int] = deque()  # of the micro-batches of steps that are being read ahead
+    counts: deque[int] = deque()  # numbers of micro-batches of the steps that are read ahead
 
     def micro_batches() -> Iterator[list[int]]:
         for step in steps:
-            micro = split.of_step(step)
+            micro = sampler.of_step(step)
             counts.append(len(micro))
             yield from micro
 
@@ -92,15 +92,16 @@ def steps_of(
         batch_sampler=micro_batches(),
         collate_fn=partial(collate, encoder, smoothing=smoothing, dtype=dtype),
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
-        multiprocessing_context="fork" if workers else None,  # a worker heeds its parent's signals alone
+        prefetch_factor=PREFETCH if workers else None,
+        multiprocessing_context="fork" if workers else None,  # they inherit the blocked signals
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=heed_parent_only,
     )
     with signals_blocked():
         each = iter(loader)
     for _ in steps:
-        first = next(each)  # by now its step has been counted
+        # Asking for its first micro-batch makes the sampler append the count of the step.
+        first = next(each)
         yield [first, *(next(each) for _ in range(counts.popleft() - 1))]
 
 
@@ -110,7 +111,7 @@ def collate(
     smoothing: float = 0.0,
     dtype: torch.dtype = torch.float32,
 ) -> MicroBatch:
-    """Tensors of samples; those that could not be read are told and left out."""
+    """The micro-batch of some samples; those that could not be read are listed in it, and left out."""
     unread = tuple(sample for sample in samples if isinstance(sample, Unread))
     asked = [sample for sample in samples if isinstance(sample, Asked)]
     if not asked:
@@ -122,13 +123,13 @@ def collate(
     encoded.inputs["pixel_values"] = encoded.inputs["pixel_values"].to(dtype)
     tokenizer = encoder.processor.tokenizer
     labels = label_answers(encoded.inputs["input_ids"], answers, tokenizer)
-    soft = soft_digits(labels, tokenizer, encoder.contract.digits, smoothing) if smoothing else None
+    soft = soft_labels(labels, tokenizer, encoder.contract.digits, smoothing) if smoothing else None
     return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread, soft)
 
 
 def _blank(encoder: QuestionEncoder, unread: tuple[Unread, ...]) -> MicroBatch:
-    """A question about nothing, from which nothing is learned."""
+    """A question without labels, whose loss is 0."""
     side = BLANK_TOKENS * encoder.contract.side_multiple
-    picture = np.zeros((side, side, 3), np.uint8)
-    encoded = encoder.encode([Question(picture, "nothing", picture, drawn=True)], "")
+    image = np.zeros((side, side, 3), np.uint8)
+    encoded = encoder.encode([Question(image, "nothing", image, drawn=True)], "")
     return MicroBatch(encoded, torch.full_like(encoded.inputs["input_ids"], IGNORED), 0, 0, unread)

@@ -1,7 +1,7 @@
-"""Fine-tuning from settings to weights: steps over pairs, on one process or many.
+"""Supervised fine-tuning, from settings to weights, on one process or many.
 
-What step n learns follows from the seed and n alone, so a run that was stopped and goes on ends with the
-same weights as an unbroken one, to the last bit on a CPU.
+The data of step n follow from the seed and n alone. So a run that was stopped and resumed ends with the same
+weights as an uninterrupted one, bit for bit on a CPU.
 """
 
 import dataclasses
@@ -23,35 +23,36 @@ from models.grounder.adapters import named_base
 from models.identity import checkpoint_identity
 from models.kernels.attention import use_packed_attention
 from models.kernels.fused import apply_liger, fuse_lora_layers
-from train.identity import CHECKPOINT, Identity, check_identity, check_noted, note_identity, noted
-from train.schedule import warmed_cosine
-from train.sft.arithmetic import arithmetic_of, peak_of
-from train.sft.batches import MicroBatch, steps_of, workers_of
-from train.sft.checkpoints import Checkpoints, Standing
+from train.loop.checkpoints import Checkpoints, RunState
+from train.loop.identity import CHECKPOINT, Identity, check_identity, check_noted, note_identity, noted
+from train.loop.metrics import Metrics, init_trackers, tracker_options
+from train.loop.process_group import create_strategy, destroy_process_group
+from train.loop.schedule import warmed_cosine
+from train.loop.signals import Stop, Stopped
+from train.loop.strategies import DDPStrategy, Strategy
+from train.sft.batch_sampler import ImageTokens, MicroBatchSampler
+from train.sft.batches import MicroBatch, num_workers, steps_of
 from train.sft.config import SftRecipe
+from train.sft.evaluator import Evaluator
+from train.sft.flops import flops_formula, peak_flops
 from train.sft.identity import identity_of_run
-from train.sft.joining import join, leave
-from train.sft.judging import Judging
-from train.sft.learner import Learner
-from train.sft.memory import fitting
-from train.sft.metrics import Metrics
-from train.sft.saving import Results
+from train.sft.model import (
+    GrounderForTraining,
+    check_model,
+    load_for_training,
+    set_trainable,
+    trains_vision,
+)
+from train.sft.saving import WeightsWriter
 from train.sft.sources import plan_of, worlds_of
-from train.sft.split import ImageTokens, Split
-from train.sft.spread import Copies
-from train.sft.teaching import check_model, load_taught
-from train.sft.tracking import begin, tracked
-from train.sft.tuning import prepare, sees
-from train.sft.unread import UnreadCount
-from train.sft.warnings import doubtful
-from train.signals import Stop, Stopped
+from train.sft.validation import UnreadablePairs, out_of_memory_explained, validate
 
 SEED_STRIDE = 1_000_003  # between the seeds of steps and ranks
 log = logging.getLogger(__name__)
 
 
 class SftTraining:
-    """A grounder, what of it learns, and where the run stands."""
+    """A fine-tuning run: the model, its data, and the position of the run (`step`)."""
 
     def __init__(
         self,
@@ -59,98 +60,112 @@ class SftTraining:
         model: GrounderConfig,
         out: Path,
         accelerator: Accelerator,
-        spread: Copies | None = None,
+        strategy: Strategy | None = None,
         stop: Stop | None = None,
     ) -> None:
-        self.recipe, self.model, self.out, self.accelerator = recipe, model, out, accelerator
-        self.stop, self.first = stop or Stop(), accelerator.is_main_process
-        self.spread = spread or Copies(accelerator)
+        self.recipe, self.model_config, self.out, self.accelerator = recipe, model, out, accelerator
+        self.stop, self.is_first_process = stop or Stop(), accelerator.is_main_process
+        self.strategy = strategy or DDPStrategy(accelerator)
+        # 1. Check the settings, and find the data: all of this takes seconds, and loading takes minutes.
         ranks = accelerator.num_processes
-        split = Split(recipe.batch, recipe.micro_batch, accelerator.process_index, ranks, recipe.micro_tokens)
+        sampler = MicroBatchSampler(
+            recipe.batch, recipe.micro_batch, accelerator.process_index, ranks, recipe.micro_tokens
+        )
         check_model(recipe, model)
         worlds = worlds_of(out)
-        with accelerator.main_process_first():
+        with accelerator.main_process_first():  # which renders videos that do not exist yet
             self.plan = plan_of(recipe.learn, recipe.seed, worlds)
-            judged = [
-                plan_of(source, recipe.seed, worlds, f"recipe.judge.{number}")
-                for number, source in enumerate(recipe.judged)
+            evaluation_plans = [
+                plan_of(source, recipe.seed, worlds, f"recipe.evaluate.{number}")
+                for number, source in enumerate(recipe.evaluation_sources)
             ]
         identity: Identity = {}
-        if self.first:
+        if self.is_first_process:
             identity = identity_of_run(recipe, model, worlds)
             check_identity(out, identity)
             check_noted(out, Checkpoints(out / "checkpoints", recipe.keep).steps())
-        self._make_learner()
-        if self.first:
-            self._note(identity)
-            sets = list(zip(recipe.judge, judged, strict=True))
-            for line in doubtful(
-                recipe, model.checkpoint, self.grounder.contract, (recipe.learn, self.plan), sets
+        # 2. Load the model.
+        self._make_model()
+        if self.is_first_process:
+            self._write_identity(identity)
+            evaluation_sets = list(zip(recipe.evaluate, evaluation_plans, strict=True))
+            training_set = (recipe.learn, self.plan)
+            for line in validate(
+                recipe, model.checkpoint, self.grounder.contract, training_set, evaluation_sets
             ):
                 log.warning("%s", line)
-        self.split = dataclasses.replace(split, tokens=ImageTokens(self.plan, self.grounder.contract))
-        peak = peak_of(accelerator.device)
-        self.metrics = Metrics(out, self.first, peak and peak * ranks, accelerator.log)
-        self.judging = Judging(recipe, judged, self.grounder, self.spread, self.metrics, out)
-        self.results = Results(recipe, model, self.grounder, self.adapters, self.spread, self.metrics)
+        # 3. The parts of the loop.
+        self.sampler = dataclasses.replace(sampler, tokens=ImageTokens(self.plan, self.grounder.contract))
+        peak = peak_flops(accelerator.device)
+        self.metrics = Metrics(out, self.is_first_process, peak and peak * ranks, accelerator.log)
+        self.evaluator = Evaluator(recipe, evaluation_plans, self.grounder, self.strategy, self.metrics, out)
+        self.weights_writer = WeightsWriter(
+            recipe, model, self.grounder, self.adapters, self.strategy, self.metrics
+        )
         self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep)
-        self.unread = UnreadCount(recipe.bad_share, recipe.batch)
+        self.unreadable = UnreadablePairs(recipe.bad_share, recipe.batch)
         self.step = 0
 
-    def _note(self, identity: Identity) -> None:
-        """Take the folder, now that the weights are loaded, and so known also where a hub gave them."""
+    def _write_identity(self, identity: Identity) -> None:
+        """Write `settings.json`. The commit of weights from the hub is known now that they are loaded."""
         commit = getattr(self.grounder.model.config, "_commit_hash", None)
-        identity = {**identity, CHECKPOINT: checkpoint_identity(self.model.checkpoint, commit)}
+        identity = {**identity, CHECKPOINT: checkpoint_identity(self.model_config.checkpoint, commit)}
         check_identity(self.out, identity)
         note_identity(self.out, noted(self.out, identity))
 
-    def _make_learner(self) -> None:
-        """The model with what learns of it, as the processes hold it."""
+    def _make_model(self) -> None:
+        """Load the grounder, choose its trainable parameters, and distribute it over the processes."""
         recipe = self.recipe
-        dtype = choose_dtype(self.model.dtype, self.accelerator.device)  # on the CPU it may be another
-        held = dataclasses.replace(self.model, dtype=str(dtype).removeprefix("torch."))
-        any_process = self._any_process if self.spread.together else None
-        self.grounder, tokens = load_taught(recipe, held, self.spread.loading, any_process)
+        # 1. The grounder. The strategy decides where its weights are read to, so the dtype is chosen here.
+        dtype = choose_dtype(self.model_config.dtype, self.accelerator.device)
+        config = dataclasses.replace(self.model_config, dtype=str(dtype).removeprefix("torch."))
+        # Where parameters are sharded, all processes generate together: a process that stopped earlier than
+        # the others would let them wait, so they agree after each token.
+        any_process = self._any_process if self.strategy.is_sharded else None
+        self.grounder, tokens = load_for_training(recipe, config, self.strategy.load_device, any_process)
         model = self.grounder.model
-        self.adapters = prepare(model, recipe.tune, recipe.seed, tokens)
+        # 2. Trainable parameters, and faster kernels.
+        self.adapters = set_trainable(model, recipe.tune, recipe.seed, tokens)
         if self.adapters is not None:
-            named_base(self.adapters, self.model.checkpoint)
+            named_base(self.adapters, self.model_config.checkpoint)
         fuse_lora_layers(model)
         if recipe.packed:
             use_packed_attention(model)
         if recipe.fused and apply_liger(model, self.accelerator.device):
             log.info("with Liger's fused kernels")
-        self.arithmetic = arithmetic_of(model, recipe.tune)
+        self.flops = flops_formula(model, recipe.tune)
         if recipe.checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        self.learner = self.spread.prepare(
-            Learner(model, recipe.packed, sees(recipe.tune), self.spread.together),
-            partial(
-                torch.optim.AdamW,
-                lr=recipe.learning_rate,
-                weight_decay=recipe.weight_decay,
-                fused=self.accelerator.device.type == "cuda",
-            ),
+        # 3. The loss module, distributed.
+        module = GrounderForTraining(
+            model, recipe.packed, trains_vision(recipe.tune), self.strategy.is_sharded
         )
-        self.weights = self.spread.weights
+        make_optimizer = partial(
+            torch.optim.AdamW,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=self.accelerator.device.type == "cuda",
+        )
+        self.model = self.strategy.prepare(module, make_optimizer, module.layers())
+        self.parameters = self.strategy.parameters
 
     def _any_process(self, flag: torch.Tensor) -> bool:
         """Whether a flag is set on any process."""
-        return bool(self.spread.summed(flag.int()))
+        return bool(self.strategy.all_reduce_sum(flag.int()))
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole run; pairs that do not fill one are left."""
+        """Optimizer steps of the run. Pairs that do not fill a step are not used."""
         return max(1, self.recipe.pairs // self.recipe.batch)
 
-    # ---- the run -----------------------------------------------------------------------------
+    # ---- the loop ----------------------------------------------------------------------------
 
     def run(self, stop: int | None = None) -> bool:
-        """Train to the end, or on from where an earlier run stopped; whether the end was reached.
+        """Train to the end, or resume where an earlier run stopped; whether the end was reached.
 
-        `stop` ends the run after that step, its state saved, as a signal would. The caller sees to it that
-        no other run trains in the folder (`data_prep.folders.alone_in`). Raises Stopped on a signal between
-        steps, as while it is evaluated: everything is saved then.
+        `stop` ends the run after that step, its state saved, as a signal would. The caller makes sure that no
+        other run trains in the folder (`data_prep.folders.alone_in`). Raises Stopped where a signal comes
+        while nothing needs to be saved: before the first step, and in an evaluation.
         """
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
@@ -158,86 +173,107 @@ class SftTraining:
             self.stop.check()
             self._resume()
             last = self.steps if stop is None else min(stop, self.steps)
-            if self._due() and self.judging.judged_at != self.step:
-                self._judge()
-            ended = self.step == self.steps
+            # A run that was stopped in an evaluation repeats it; a new run evaluates the initial weights.
+            if self._evaluation_is_due() and self.evaluator.evaluated_at != self.step:
+                self._evaluate()
+            was_finished = self.step == self.steps
             with self.stop.finishing():
                 reached = self._train_to(last)
             if not reached:
                 return False
-            if self.step == self.steps and not (ended and (self.out / "final").is_dir()):
-                self.results.save(self.out / "final", self.step, self.steps)
-            if self.first and self.step == self.steps:
-                self._tell_end(ended)
+            if self.step == self.steps and not (was_finished and (self.out / "final").is_dir()):
+                self.weights_writer.save(self.out / "final", self.step, self.steps)
+            if self.is_first_process and self.step == self.steps:
+                self._log_end(was_finished)
         return self.step == self.steps
 
-    def _tell_end(self, before: bool) -> None:
-        """Where the weights are, and how they are used; `before`: an earlier command had reached the end."""
+    def _log_end(self, was_finished: bool) -> None:
+        """Log where the weights are and how to use them; `was_finished`: before this command."""
         best = self.out / "best"
-        kept = best if best.is_dir() else self.out / "final"
-        of = f" (IoU {self.judging.best:.3f})" if kept == best else ""
-        if self.unread.count:
-            log.warning("%d pairs could not be read and were left out", self.unread.count)
+        folder = best if best.is_dir() else self.out / "final"
+        quality = f" (IoU {self.evaluator.best_iou:.3f})" if folder == best else ""
+        if self.unreadable.count:
+            log.warning("%d pairs could not be read and were left out", self.unreadable.count)
         log.info(
             "%s after %d steps; weights%s in %s: bash infer.sh model.checkpoint=%s",
-            *("was finished before," if before else "finished", self.step, of, kept, kept),
+            *("was already finished" if was_finished else "finished", self.step, quality, folder, folder),
         )
 
     def _train_to(self, last: int) -> bool:
-        """Take steps up to `last`; False where the run was told to stop before."""
-        recipe, numbers, begun = self.recipe, range(self.step, last), time.monotonic()
-        self.learner.train()
+        """Take optimizer steps up to `last`; False where a signal ended them before."""
+        recipe, steps, started = self.recipe, range(self.step, last), time.monotonic()
+        self.model.train()
         device, encoder = self.accelerator.device, self.grounder.encoder
-        workers, dtype = workers_of(recipe.workers, device), choose_dtype(self.model.dtype, device)
-        for batches in steps_of(self.plan, encoder, self.split, numbers, workers, recipe.smoothing, dtype):
-            with fitting(self.split):
+        workers, dtype = num_workers(recipe.workers, device), choose_dtype(self.model_config.dtype, device)
+        for batches in steps_of(self.plan, encoder, self.sampler, steps, workers, recipe.smoothing, dtype):
+            with out_of_memory_explained(self.sampler):
                 self._take_step(batches)
             if self.step % recipe.log_every == 0 or self.step == last:
-                pace = (time.monotonic() - begun) / (self.step - numbers.start)
-                self.metrics.tell(self.step, self.steps, pace)
-            stopping = bool(self.spread.summed(int(self.stop.asked)))
-            if stopping or self._due() or self.step % recipe.checkpoint_every == 0 or self.step == last:
-                self._save()
+                seconds_per_step = (time.monotonic() - started) / (self.step - steps.start)
+                self.metrics.log(self.step, self.steps, seconds_per_step)
+            # A signal may reach some processes only, or in different steps; all of them must stop together.
+            stopping = bool(self.strategy.all_reduce_sum(int(self.stop.asked)))
+            evaluates = self._evaluation_is_due()
+            if stopping or evaluates or self.step % recipe.checkpoint_every == 0 or self.step == last:
+                self._save_checkpoint()
             if stopping:
-                log.info("stopped at step %d; run it again to go on", self.step)
+                log.info("stopped at step %d; run the same command again to resume", self.step)
                 return False
-            if self._due():  # behind the checkpoint, since it takes longer than a cluster waits
+            if evaluates:
+                # After the checkpoint: an evaluation takes longer than a cluster waits after a SIGTERM.
                 with self.stop.ending_at_once():
-                    self._judge()
+                    self._evaluate()
         return True
 
     def _take_step(self, batches: Sequence[MicroBatch]) -> None:
-        """One optimizer step: the loss is the mean over the answer tokens of all processes."""
-        recipe, begun = self.recipe, time.monotonic()
-        warm = max(1, round(recipe.warmup * self.steps))
-        floor = 1.0 if recipe.schedule == "constant" else 0.0
-        rate = recipe.learning_rate * warmed_cosine(self.step, self.steps, warm, floor)
-        self.spread.set_rate(rate)
-        torch.manual_seed((recipe.seed * SEED_STRIDE + self.step) * SEED_STRIDE + self.split.rank)
-        counts = torch.tensor([self._counted(batch) for batch in batches]).sum(0)
-        tokens, pairs, unread, read, operations = self.spread.summed(counts).tolist()
-        self.unread.tell(batches, self.step, pairs, unread)
-        total = torch.zeros((), device=self.accelerator.device)
+        """One optimizer step. The loss is the mean over the answer tokens of all processes."""
+        recipe, started = self.recipe, time.monotonic()
+        learning_rate = self._learning_rate()
+        self.strategy.set_learning_rate(learning_rate)
+        # Dropout follows from the seed, the step and the rank, so that it is the same in a resumed run.
+        torch.manual_seed((recipe.seed * SEED_STRIDE + self.step) * SEED_STRIDE + self.sampler.rank)
+
+        # 1. All-reduce the counts. The loss is divided by the answer tokens of all micro-batches and
+        #    processes, which must be known before the first backward pass.
+        local_counts = torch.tensor([self._counts(batch) for batch in batches]).sum(0)
+        counts = self.strategy.all_reduce_sum(local_counts).tolist()
+        answer_tokens, pairs, unreadable, tokens, flops = counts
+        self.unreadable.add(batches, self.step, pairs, unreadable)
+
+        # 2. Forward and backward, one micro-batch after the other. Gradients accumulate; they are
+        #    all-reduced with the last micro-batch (with every one where gradients are sharded).
+        local_loss = torch.zeros((), device=self.accelerator.device)
         for number, batch in enumerate(batches):
-            with self.spread.micro_batch(number == len(batches) - 1):
-                loss = self.learner(batch.to(self.accelerator.device)) / max(tokens, 1)
-                self.spread.backward(loss * self.spread.scale)
-            total += loss.detach()
-        mean = float(self.spread.summed(total))
-        self._check_finite("loss", mean)
-        norm = self.spread.update(recipe.clip)
-        self._check_finite("norm of the gradient", norm)  # before weights that it spoilt are saved
+            with self.strategy.accumulate(is_last=number == len(batches) - 1):
+                loss = self.model(batch.to(self.accelerator.device)) / max(answer_tokens, 1)
+                self.strategy.backward(loss * self.strategy.loss_scale)
+            local_loss += loss.detach()
+        mean_loss = float(self.strategy.all_reduce_sum(local_loss))
+        self._check_finite("loss", mean_loss)
+
+        # 3. Clip and update. A gradient that is not finite has spoilt the parameters by now, and the run ends
+        #    before they are saved.
+        norm = self.strategy.optimizer_step(recipe.clip)
+        self._check_finite("norm of the gradient", norm)
         self.step += 1
+
+        # 4. Log.
         self.metrics.add(
-            loss=mean,
+            loss=mean_loss,
             norm=norm,
-            rate=rate,
+            learning_rate=learning_rate,
             pairs=pairs,
+            answer_tokens=answer_tokens,
             tokens=tokens,
-            read=read,
-            operations=operations,
-            seconds=time.monotonic() - begun,
+            flops=flops,
+            seconds=time.monotonic() - started,
         )
+
+    def _learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        warmup_steps = max(1, round(self.recipe.warmup * self.steps))
+        floor = 1.0 if self.recipe.schedule == "constant" else 0.0
+        return self.recipe.learning_rate * warmed_cosine(self.step, self.steps, warmup_steps, floor)
 
     def _check_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
@@ -246,55 +282,63 @@ class SftTraining:
                 "lower it, or raise recipe.warmup, and take another out="
             )
 
-    def _counted(self, batch: MicroBatch) -> list[int]:
-        """Answer tokens, pairs, unread pairs, tokens read, and operations of a micro-batch."""
+    def _counts(self, batch: MicroBatch) -> list[int]:
+        """Answer tokens, pairs, unreadable pairs, all tokens, and FLOPs of a micro-batch."""
         counts = [batch.answer_tokens, batch.pairs, len(batch.unread)]
         if not batch.pairs:
             return [*counts, 0, 0]
         inputs = batch.encoded.inputs
         lengths = inputs["attention_mask"].sum(1)
-        operations = self.arithmetic.of(lengths, inputs["image_grid_thw"], batch.answer_tokens)
-        return [*counts, int(lengths.sum()), operations]
+        flops = self.flops.count(lengths, inputs["image_grid_thw"], batch.answer_tokens)
+        return [*counts, int(lengths.sum()), flops]
 
-    # ---- judging, stopping and going on ------------------------------------------------------
+    # ---- evaluation, checkpoints, resuming -----------------------------------------------------
 
-    def _due(self) -> bool:
-        return self.judging.due(self.step, self.steps)
+    def _evaluation_is_due(self) -> bool:
+        return self.evaluator.is_due(self.step, self.steps)
 
-    def _judge(self) -> None:
-        """An evaluation; the best weights are kept, and its figures with the checkpoint."""
-        if self.judging.judge(self.step):
-            self.results.save(self.out / "best", self.step, self.steps)
-        if self.first:
-            self.checkpoints.note(self._standing())
+    def _evaluate(self) -> None:
+        """Evaluate; write best/ where the result is the best so far, and note it in the checkpoint."""
+        if self.evaluator.evaluate(self.step):
+            self.weights_writer.save(self.out / "best", self.step, self.steps)
+        if self.is_first_process:
+            self.checkpoints.update_run_state(self._run_state())
 
-    def _standing(self) -> Standing:
-        figures = self.judging.best, self.judging.judged_at
-        return Standing(self.step, self.unread.count, *figures, self.spread.strategy, self.split.ranks)
+    def _run_state(self) -> RunState:
+        return RunState(
+            step=self.step,
+            unreadable=self.unreadable.count,
+            best_iou=self.evaluator.best_iou,
+            evaluated=self.evaluator.evaluated_at,
+            strategy=self.strategy.name,
+            num_processes=self.sampler.ranks,
+        )
 
-    def _save(self) -> None:
-        self.checkpoints.save(self._standing(), self.spread, self.accelerator)
+    def _save_checkpoint(self) -> None:
+        self.checkpoints.save(self._run_state(), self.strategy, self.accelerator)
 
     def _resume(self) -> None:
-        if self.first:
+        """Load the newest checkpoint, if there is one, and remove the metrics of steps after it."""
+        if self.is_first_process:
             for folder in (self.out, self.checkpoints.folder):
                 tidy(folder)
         self.accelerator.wait_for_everyone()
-        standing = self.checkpoints.newest(self.spread, self.split.ranks)
-        if standing is not None:
-            path = self.checkpoints.path(standing.step)
-            self.checkpoints.load(standing, self.spread)
-            self.step, self.unread.count = standing.step, standing.unread
-            self.judging.best, self.judging.judged_at = self._best_of(standing), standing.judged
-            log.info("going on from step %d in %s", self.step, path)
-        self.metrics.go_on_from(self.step, self.judging.judged_at == self.step)
+        run_state = self.checkpoints.newest(self.strategy, self.sampler.ranks)
+        if run_state is not None:
+            path = self.checkpoints.path(run_state.step)
+            self.checkpoints.load(run_state, self.strategy)
+            self.step, self.unreadable.count = run_state.step, run_state.unreadable
+            self.evaluator.best_iou = self._best_iou(run_state)
+            self.evaluator.evaluated_at = run_state.evaluated
+            log.info("resuming at step %d from %s", self.step, path)
+        self.metrics.resume(self.step, self.evaluator.evaluated_at == self.step)
 
-    def _best_of(self, standing: Standing) -> float:
-        """The IoU of the best weights so far; -1 where they are gone, so that the next best are kept."""
-        if standing.best < 0 or (self.out / "best").is_dir():
-            return standing.best
-        if self.first:
-            log.warning("%s: is gone; from now on the best are kept there again", self.out / "best")
+    def _best_iou(self, run_state: RunState) -> float:
+        """The IoU of best/; -1 where that folder is gone, so that the next evaluation writes it again."""
+        if run_state.best_iou < 0 or (self.out / "best").is_dir():
+            return run_state.best_iou
+        if self.is_first_process:
+            log.warning("%s: is missing; the next evaluation writes it again", self.out / "best")
         return -1.0
 
 
@@ -303,21 +347,22 @@ def train_sft(
     model: GrounderConfig,
     out: Path,
     device: torch.device,
-    strategy: str = "ddp",
+    strategy_name: str = "ddp",
     deepspeed: Path | None = None,
 ) -> None:
-    """Fine-tune to the end, or go on where an earlier run of the same settings stopped.
+    """Fine-tune to the end, or resume an earlier run of the same settings.
 
-    `strategy` says what each process holds (train/launch/config.py). Raises Stopped where a signal ended it.
+    `strategy_name` is one of train/launch/config.py. Raises Stopped where a signal ended the run.
     """
     stop = Stop()
     with stop.heeded():
         dtype = choose_dtype(model.dtype, device)
-        spread = join(recipe, strategy, deepspeed, device, dtype, tracked(recipe.report_to, out))
-        training = SftTraining(recipe, model, out, spread.accelerator, spread, stop)
-        begin(spread.accelerator, recipe.name, out, dataclasses.asdict(recipe))
+        options = tracker_options(recipe.report_to, out)
+        strategy = create_strategy(recipe, strategy_name, deepspeed, device, dtype, options)
+        training = SftTraining(recipe, model, out, strategy.accelerator, strategy, stop)
+        init_trackers(strategy.accelerator, recipe.name, out, dataclasses.asdict(recipe))
         reached = training.run()
-        spread.accelerator.end_training()
-        leave()
+        strategy.accelerator.end_training()
+        destroy_process_group()
     if not reached:
         raise Stopped(stop.status, is_told=True)

@@ -1,7 +1,7 @@
-"""Trainings as recipes: the small model's, and published ones. Imports nothing heavy.
+"""Recipes for the small model, and published ones. Imports nothing heavy.
 
-What is published is the data, what learns and the optimizer. Pairs, questions and answers are this project's:
-a contract of its own, drawn by `data_prep.sampling`.
+Data, trainable parameters and optimizer of the published recipes are as published. The contract (question and
+answer) and the sampling of pairs (`data_prep.sampling`) are this project's.
 """
 
 from data_prep.sampling.settings import PairSettings
@@ -23,7 +23,10 @@ NANO_LORA = SftRecipe(
     learning_rate=1e-3,
     threads=2,
 )
-"""The small grounder in a world of another look, in ten minutes of two cores; a rate for so small a model."""
+"""The small grounder in a rendered world of another look: ten minutes on two cores.
+
+The learning rate is for a model of this size.
+"""
 
 VPTRACKER = SftRecipe(
     name="vptracker",
@@ -37,17 +40,17 @@ VPTRACKER = SftRecipe(
     ),
     teach=TeachSettings(wording="tagged", search_tokens=1024),
     learn=PairsFrom(data=["tnl2k", "tnllt"], weights=[7.0, 3.0], pairs=VPTRACKER_PAIRS),
-    judge=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
-    judge_drawn="learned",
+    evaluate=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
+    evaluate_sampling="learned",
     pairs=1_000_000,
     batch=128,
     micro_batch=4,
     learning_rate=2e-5,
     smoothing=0.0,
     warmup=0.05,
-    weight_decay=0.1,  # of ms-swift, unless it is told another
+    weight_decay=0.1,  # the default of ms-swift
     workers=8,
-    judge_every=500,
+    evaluate_every=500,
 )
 """https://github.com/jcwang0602/VPTracker, train.sh: Qwen3-VL-4B on 8 GPUs, a million pairs once."""
 
@@ -55,7 +58,7 @@ REASONINGTRACK_SFT = SftRecipe(
     name="reasoningtrack_sft",
     tune=TuneSettings(method="full", parts=["language_model"]),  # LLaMA-Factory freezes the others
     learn=PairsFrom(data=["tnllt", "otb99", "got10k", "tnl2k", "lasot"]),
-    judge=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
+    evaluate=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
     pairs=3 * 997,
     batch=8,
     micro_batch=1,
@@ -63,7 +66,7 @@ REASONINGTRACK_SFT = SftRecipe(
     smoothing=0.0,
     warmup=0.0,
     workers=4,
-    judge_every=75,
+    evaluate_every=75,
     checkpoint_every=150,
 )
 """https://github.com/Event-AHU/Open_VLTrack, ReasoningTrack: Qwen2.5-VL-3B, 997 records three times.

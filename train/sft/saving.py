@@ -1,4 +1,4 @@
-"""Weights as `from_pretrained` reads them, with all that a user of them needs: whole or not at all."""
+"""Writing trained weights as `from_pretrained` reads them, with contract, processor and model card."""
 
 import dataclasses
 import json
@@ -18,50 +18,50 @@ from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
 from models.grounder.classes import QwenVL
 from models.grounder.grounder import Grounder
+from train.loop.metrics import Metrics
+from train.loop.state_files import saving
+from train.loop.strategies import Strategy
 from train.model_card import FILE, model_card
 from train.sft.config import SftRecipe
-from train.sft.metrics import Metrics
-from train.sft.spread import Copies
-from train.state_files import saving
 
 ABOUT = "training.json"
-"""What weights were trained on, how, and how they were judged."""
+"""Training data, recipe and metrics of the weights beside it."""
 LARGEST_ABOUT = 64 << 20  # bytes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Results:
-    """The weights of a run: its adapters, or all of them."""
+class WeightsWriter:
+    """Writes the weights of a run: its adapters, or the complete model."""
 
     recipe: SftRecipe
     model: GrounderConfig
     grounder: Grounder
     adapters: PeftModel | None
-    spread: Copies
+    strategy: Strategy
     metrics: Metrics
 
     def save(self, folder: Path, step: int, steps: int) -> None:
-        """Write them as `from_pretrained` reads them, whole. All processes call it."""
+        """Write the weights of this step, completely or not at all. All processes call it."""
         inner = dict(self.grounder.model.named_parameters())
         if self.adapters is not None:
             inner = {name: weight for name, weight in inner.items() if weight.requires_grad}
-        weights = self.spread.whole(inner)
-        if self.adapters is None:  # what learned did so in float32
-            dtype = choose_dtype(self.model.dtype, self.spread.accelerator.device)
+        weights = self.strategy.gather_full_params(inner)
+        if self.adapters is None:  # trainable parameters are in float32; the checkpoint has the model's dtype
+            dtype = choose_dtype(self.model.dtype, self.strategy.accelerator.device)
             weights = {name: weight.to(dtype) for name, weight in weights.items()}
-        if self.spread.accelerator.is_main_process:
+        if self.strategy.accelerator.is_main_process:
             saved = self.adapters or self.grounder.model
             save_weights(folder, saved, self.grounder, self._about(step, steps), weights)
 
     def _about(self, step: int, steps: int) -> dict[str, Any]:
-        """What is told beside saved weights of how they came to be."""
+        """The content of `training.json`."""
         return {
             "data": self.recipe.learn.title,
             "model": self.model.checkpoint,
             "step": step,
             "steps": steps,
             "pairs": step * self.recipe.batch,
-            "figures": self.metrics.latest(),
+            "figures": self.metrics.latest_evaluations(),
             "recipe": dataclasses.asdict(self.recipe),
             "versions": versions(),
         }
@@ -88,22 +88,23 @@ def save_weights(
     about: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
-    """Write adapters, or all weights, with contract, processor and `about`; what was there is replaced.
+    """Write adapters or a complete model, with contract, processor and `about`; replaces the folder.
 
-    `weights` are those to write, whole, by the names of the grounder's model; without, the model's own.
-    Raises UserError where the folder cannot be written.
+    `weights` are the unsharded weights to write, by their names in the grounder's model; None: those in the
+    model. Raises UserError where the folder cannot be written.
     """
-    told: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     if weights is not None:
         prefix = "base_model.model." if isinstance(saved, PeftModel) else ""
-        told["state_dict"] = {f"{prefix}{name}": weight for name, weight in weights.items()}
+        options["state_dict"] = {f"{prefix}{name}": weight for name, weight in weights.items()}
     if isinstance(saved, PeftModel):
-        # Rows of new tokens are among the adapters: peft would look for a changed vocabulary on the hub.
-        told["save_embedding_layers"] = False
+        # The embeddings of new tokens are among the adapters. Without this, peft compares the size of the
+        # vocabulary with that of the base model on the hub.
+        options["save_embedding_layers"] = False
     with saving(folder), whole_folder(folder) as part:
-        saved.save_pretrained(str(part), **told)
+        saved.save_pretrained(str(part), **options)
         if weights is not None and not isinstance(saved, PeftModel):
-            saved.config.dtype = next(iter(weights.values())).dtype  # not that in which they learned
+            saved.config.dtype = next(iter(weights.values())).dtype  # not float32, in which they were trained
             saved.config.save_pretrained(part)
         of.encoder.processor.save_pretrained(part)
         write_contract(part, of.contract)

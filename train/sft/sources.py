@@ -1,4 +1,4 @@
-"""Where pairs come from: indexed data sets, or the rendered world, which is drawn and indexed first."""
+"""Where pairs come from: indexed data sets, or the rendered world, which is rendered and indexed first."""
 
 import logging
 from pathlib import Path
@@ -12,22 +12,22 @@ from data_prep.world.render import render_workspace
 from train.sft.config import WORLD_SPLITS, PairsFrom
 
 WORLD_LAYOUT = "tnl2k"
-FRAMES = 24  # of a rendered video: many scenes teach more than long ones
-PROMPTS = 1
+FRAMES = 24  # of a rendered video: many short videos have more variety than few long ones
+PROMPTS = 1  # of a rendered video
 log = logging.getLogger(__name__)
 
 
 def plan_of(source: PairsFrom, seed: int, worlds: Path, key: str = "recipe.learn") -> PairPlan:
-    """The plan of a source, which the settings hold as `key`.
+    """The plan of a source; `key` is its configuration key, for messages.
 
-    Raises UserError where an index is missing or shows no target, or settings do not go together.
+    Raises UserError where an index is missing or has no visible target, or settings exclude each other.
     """
     if source.data:
         plan = PairPlan(index_paths(source, worlds), source.pairs, seed, tuple(source.weights))
     elif source.weights or source.splits:
         raise UserError(
-            f"{key}.weights, {key}.splits: go with {key}.data=; leave them out: the rendered world is "
-            "one source"
+            f"{key}.weights, {key}.splits: are for {key}.data=; leave them out: the rendered world is "
+            "a single source"
         )
     elif source.split not in WORLD_SPLITS:
         raise UserError(f"{key}.split={source.split}: the rendered world has {', '.join(WORLD_SPLITS)}")
@@ -38,31 +38,31 @@ def plan_of(source: PairsFrom, seed: int, worlds: Path, key: str = "recipe.learn
 
 
 def worlds_of(out: Path) -> Path:
-    """Where runs of which `out` is one keep the worlds that they draw, shared by all."""
+    """The folder of rendered videos that the run in `out` shares with the runs beside it."""
     return out.parent / "worlds"
 
 
 def index_paths(source: PairsFrom, worlds: Path) -> tuple[Path, ...]:
-    """Where the indexes of a source lie, or will lie. Raises UserError as `indexes_of` does."""
+    """The paths of the indexes of a source; they may not exist yet. Raises UserError as `indexes_of` does."""
     if source.data:
         return indexes_of(Path(source.indexes), source.data, source.splits or [source.split])
     return (index_path(world_folder(source, worlds), WORLD_LAYOUT, "train"),)
 
 
 def world_folder(source: PairsFrom, worlds: Path) -> Path:
-    """Where the rendered videos of a source lie, or will lie."""
+    """The folder of the rendered videos of a source, which may not exist yet."""
     return worlds / f"{source.world}-{source.split}-{source.videos}"
 
 
 def world_index(source: PairsFrom, worlds: Path) -> Path:
-    """The index of rendered videos, drawn where they are not there yet.
+    """The index of rendered videos, which are rendered if they do not exist yet.
 
-    Those of `split=train` are among the scenes that training may see, all others beyond them.
+    Scenes of `split=train` have seeds below TRAINING_SEEDS, all others above.
     """
     first = 0 if source.split == "train" else TRAINING_SEEDS
     root = world_folder(source, worlds)
     if not (root / "drawn").is_file():
-        log.info("drawing %d videos of %s in %s", source.videos, source.world, root)
+        log.info("rendering %d videos of %s in %s", source.videos, source.world, root)
         preset = PRESETS[source.world]
         render_workspace(root / "train", preset, source.videos, PROMPTS, FRAMES, 0, WORLD_LAYOUT, first=first)
         (root / "drawn").touch()

@@ -1,10 +1,10 @@
-"""Learning-rate schedules, as shares of their peak."""
+"""Learning-rate schedules, as factors of the peak learning rate."""
 
 import math
 
 
 def warmed_cosine(step: int, steps: int, warmup: int, floor: float = 0.1) -> float:
-    """A straight rise over `warmup` steps, then half a cosine from 1 down to `floor`."""
+    """A linear warm-up over `warmup` steps, then half a cosine from 1 down to `floor`."""
     if step < warmup:
         return (step + 1) / warmup
     share = (step - warmup) / max(1, steps - warmup)
@@ -12,10 +12,10 @@ def warmed_cosine(step: int, steps: int, warmup: int, floor: float = 0.1) -> flo
 
 
 def warmup_stable_decay(step: int, steps: int, warmup: int, decay: float = 0.4, floor: float = 0.1) -> float:
-    """A straight rise over `warmup` steps, then the peak, then half a cosine down to `floor`.
+    """A linear warm-up over `warmup` steps, then a constant 1, then half a cosine down to `floor`.
 
-    The last `decay` of the steps fall (0: none does). A small model learns which thing is meant all of a
-    sudden and at a high rate, so the rate stays up for as long as it can.
+    `decay` is the share of the steps in which it falls (0: none). The constant part is long because a small
+    model learns to tell things apart suddenly, and only at a high learning rate.
     """
     if step < warmup:
         return (step + 1) / warmup

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from data_prep.prompts import BUILT_IN, answer_text
 from models.grounder.nano import build_tokenizer
 from train.answers import IGNORED, label_answers
-from train.sft.smoothing import near, numbers_of, soft_digits, soft_loss
+from train.sft.soft_labels import digit_distributions, numbers_of, soft_labels, soft_loss
 
 TOKENIZER = build_tokenizer()
 
@@ -23,7 +23,7 @@ TOKENIZER = build_tokenizer()
 def test_digits_one_by_one_are_the_gaussian_of_whole_numbers(value: int, deviation: float, fill: int) -> None:
     """The product of the true digits' shares is the true number's among those that are as long."""
     text = str(value).zfill(fill)
-    rows = near(value, deviation, fill)
+    rows = digit_distributions(value, deviation, fill)
     assert all(math.isclose(sum(row), 1) for row in rows) and len(rows) == len(text)
     product = math.prod(row[int(digit)] for row, digit in zip(rows, text, strict=True))
     weights = {
@@ -37,10 +37,12 @@ def test_digits_one_by_one_are_the_gaussian_of_whole_numbers(value: int, deviati
 
 
 def test_near_digits_share_and_far_ones_do_not() -> None:
-    hundreds, tens, ones = near(100, 2.0, 3)
+    hundreds, tens, ones = digit_distributions(100, 2.0, 3)
     assert hundreds[1] > hundreds[0] > 0.3 and sum(hundreds[2:]) == 0
     assert tens[0] == 1.0 and ones[0] > ones[1] > ones[2] > ones[5] > 0 and ones[9] == 0
-    assert near(7, 1e-9, 3) == (tuple([1.0] + [0.0] * 9),) * 2 + (tuple([0.0] * 7 + [1.0] + [0.0] * 2),)
+    assert digit_distributions(7, 1e-9, 3) == (tuple([1.0] + [0.0] * 9),) * 2 + (
+        tuple([0.0] * 7 + [1.0] + [0.0] * 2),
+    )
 
 
 @pytest.mark.parametrize("name", ["short", "qwen", "qwen3"])
@@ -52,7 +54,7 @@ def test_the_four_numbers_of_an_answer_are_soft_and_nothing_else(name: str) -> N
         ["words " * 5 + answer for answer in answers], padding=True, return_tensors="pt"
     ).input_ids
     labels = label_answers(rows, answers, TOKENIZER)
-    soft = soft_digits(labels, TOKENIZER, contract.digits, 0.05)
+    soft = soft_labels(labels, TOKENIZER, contract.digits, 0.05)
     shares = soft.of_answers(labels)
     targets = labels[labels != IGNORED]
     softened = shares.sum(1) > 0
@@ -69,7 +71,7 @@ def test_labels_are_as_wide_as_the_target() -> None:
     answer = answer_text(contract, (55.0, 25.0, 155.0, 29.0), (336, 224))
     row = TOKENIZER([answer], return_tensors="pt").input_ids
     labels = label_answers(row, [answer], TOKENIZER)
-    shares = soft_digits(labels, TOKENIZER, contract.digits, 0.05).of_answers(labels)
+    shares = soft_labels(labels, TOKENIZER, contract.digits, 0.05).of_answers(labels)
     units = shares[shares.sum(1) > 0].view(4, 3, 10)[:, 2].max(1).values
     assert all(units[[0, 2]] < 0.2) and all(units[[1, 3]] > 0.9)
 

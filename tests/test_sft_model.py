@@ -24,12 +24,11 @@ from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
 from train.pairs import PairQuestions
-from train.sft import teaching
+from train.sft import model as model_module
 from train.sft.batches import collate
 from train.sft.config import SftRecipe, TeachSettings, TuneSettings
 from train.sft.engine import SftTraining
-from train.sft.learner import Learner
-from train.sft.teaching import changed, load_taught
+from train.sft.model import GrounderForTraining, load_for_training, updated_contract
 
 TAGGED = TeachSettings(wording="tagged", search_tokens=24, template_tokens=4)
 
@@ -91,13 +90,13 @@ def test_a_run_with_new_tokens_goes_on_as_an_unbroken_one(folder: Path, tmp_path
     training(folder, tmp_path / "broken", **changes).run(stop=2)
     again = training(folder, tmp_path / "broken", **changes)
     again.run()
-    assert any("token" in name for name in whole.weights)
-    assert all(torch.equal(weight, again.weights[name]) for name, weight in whole.weights.items())
+    assert any("token" in name for name in whole.parameters)
+    assert all(torch.equal(weight, again.parameters[name]) for name, weight in whole.parameters.items())
 
 
 def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token_each(folder: Path) -> None:
     recipe = SftRecipe(tune=TuneSettings(tokens=list(TOKENS)), teach=TAGGED)
-    grounder, ids = load_taught(recipe, GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
+    grounder, ids = load_for_training(recipe, GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
     plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
     question = PairQuestions(plan, grounder.contract)[0].question
     read = grounder.encoder.encode([question], "").inputs["input_ids"][0].tolist()
@@ -109,8 +108,8 @@ def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token
 @pytest.mark.parametrize(
     ("tune", "teach", "said"),
     [
-        (TuneSettings(tokens=["<ref>"]), TeachSettings(), "<ref> stands in no question of wording=short"),
-        (TuneSettings(tokens=["a b"]), TAGGED, "stands in no question"),
+        (TuneSettings(tokens=["<ref>"]), TeachSettings(), "<ref> is in no question of wording=short"),
+        (TuneSettings(tokens=["a b"]), TAGGED, "is in no question"),
         (
             TuneSettings(tokens=["<ref>"], method="full", parts=["projector"]),
             TAGGED,
@@ -123,17 +122,17 @@ def test_what_does_not_go_together_is_one_line(
     folder: Path, tune: TuneSettings, teach: TeachSettings, said: str
 ) -> None:
     with pytest.raises(UserError, match=said) as fault:
-        load_taught(SftRecipe(tune=tune, teach=teach), GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
+        load_for_training(SftRecipe(tune=tune, teach=teach), GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
     assert "\n" not in str(fault.value)
 
 
 def test_a_contract_changes_in_what_is_taught_anew_alone() -> None:
     short = BUILT_IN["short"]
-    assert changed(short, TeachSettings()) == short
-    assert changed(short, TeachSettings(coordinates="thousand", digits=0, prompt_scale=4.0)) == (
+    assert updated_contract(short, TeachSettings()) == short
+    assert updated_contract(short, TeachSettings(coordinates="thousand", digits=0, prompt_scale=4.0)) == (
         dataclasses.replace(short, coordinates="thousand", digits=0, prompt_scale=4.0)
     )
-    found = changed(short, TeachSettings(search_tokens=50, template_tokens=9, prompt_colour="lime"))
+    found = updated_contract(short, TeachSettings(search_tokens=50, template_tokens=9, prompt_colour="lime"))
     assert (found.max_pixels, found.min_pixels, found.search_size) == (50 * 784, 50 * 784, (0, 0))
     assert (found.template_pixels, found.prompt_colour) == (9 * 784, (0, 255, 0))
 
@@ -151,9 +150,9 @@ def test_a_packed_row_of_qwen3_has_the_loss_of_its_samples(folder: Path) -> None
     plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
     source = PairQuestions(plan, grounder.contract)
     batch = collate(grounder.encoder, [source[number] for number in range(4)])
-    padded = Learner(grounder.model, packed=False, sees=False)(batch)
+    padded = GrounderForTraining(grounder.model, packed=False, trains_vision=False)(batch)
     use_packed_attention(grounder.model)
-    packed = Learner(grounder.model, packed=True, sees=False)(batch)
+    packed = GrounderForTraining(grounder.model, packed=True, trains_vision=False)(batch)
     torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-4)
 
 
@@ -161,14 +160,14 @@ def test_adapters_on_adapters_are_sent_to_be_merged(folder: Path, tmp_path: Path
     training(folder, tmp_path, pairs=4).run()
     config = GrounderConfig(str(tmp_path / "final"))
     with pytest.raises(UserError, match=r"python -m train task=merge model.checkpoint="):
-        load_taught(SftRecipe(), config, CPU)
-    load_taught(SftRecipe(tune=TuneSettings(method="full")), config, CPU)
+        load_for_training(SftRecipe(), config, CPU)
+    load_for_training(SftRecipe(tune=TuneSettings(method="full")), config, CPU)
 
 
 def test_qlora_without_bitsandbytes_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install bitsandbytes"):
-        load_taught(
+        load_for_training(
             SftRecipe(tune=TuneSettings(method="qlora")), GrounderConfig(str(folder / "qwen2_5_vl")), CPU
         )
 
@@ -185,9 +184,9 @@ def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
         return load(config, device)
 
     made = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    monkeypatch.setattr(teaching, "check_bitsandbytes", lambda: None)
-    monkeypatch.setattr(teaching, "four_bit", lambda dtype: made)
-    monkeypatch.setattr(teaching.Grounder, "load", stand_in)
+    monkeypatch.setattr(model_module, "check_bitsandbytes", lambda: None)
+    monkeypatch.setattr(model_module, "four_bit", lambda dtype: made)
+    monkeypatch.setattr(model_module.Grounder, "load", stand_in)
     run = training(folder, tmp_path, tune=TuneSettings(method="qlora", rank=2))
     assert asked_for == [made] and run.adapters is not None
     assert run.run()

@@ -1,8 +1,8 @@
-"""What a training does on SIGTERM, and on Ctrl-C (SIGINT).
+"""How a training run ends on SIGTERM and on Ctrl-C (SIGINT).
 
-The first signal stops it in order: in the middle of steps it finishes one and saves its state. While it
-loads, draws or is evaluated, everything is saved already, and it ends at once. A second Ctrl-C ends it at
-once in any case: what is being written then is thrown away, and the state before it stays.
+While the run trains, the first signal lets it finish the step and save its state. While it loads a model,
+renders or evaluates, there is nothing to save, and it ends at once. A second Ctrl-C always ends it at once: a
+file that is being written then is discarded, and the earlier state remains.
 """
 
 import os
@@ -17,22 +17,22 @@ AGAIN = b"interrupted: finishes the step and saves; Ctrl-C again ends at once\n"
 
 
 class Stopped(BaseException):
-    """A signal ended a training in order. It is no fault: `except Exception` lets it pass."""
+    """A signal ended a run. It is a BaseException, since it is no error: `except Exception` lets it pass."""
 
     def __init__(self, status: int, is_told: bool = False) -> None:
-        """`status` is the exit status; `is_told`: a line has said so, and how to go on."""
+        """`status` is the exit status; `is_told`: a log line has already said how to resume."""
         super().__init__("stopped by a signal")
         self.status, self.is_told = status, is_told
 
 
 def tell_interrupted() -> None:
-    """Say what the first Ctrl-C does. Unlike logging, this may happen amid another line."""
+    """Print what the first Ctrl-C does. The handler may interrupt a log line, so it does not log."""
     with suppress(OSError):
         os.write(STDERR, AGAIN)
 
 
 class Stop:
-    """Whether this process was told to stop, while `heeded` holds."""
+    """Whether a signal asked this process to stop, within a `heeded` block."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -41,12 +41,12 @@ class Stop:
 
     @property
     def status(self) -> int:
-        """The exit status of a training that was told to stop."""
+        """The exit status of a run that a signal ended."""
         return INTERRUPTED if self.interrupted else 0
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Act on the signals until the end of the block. SIGINT stays ignored where it was."""
+        """Handle the signals within the block. SIGINT stays ignored where it was ignored before."""
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         for number, handler in before.items():
             if number == signal.SIGTERM or handler != signal.SIG_IGN:
@@ -58,13 +58,13 @@ class Stop:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def check(self) -> None:
-        """Raise Stopped where a signal has come already."""
+        """Raise Stopped if a signal has come."""
         if self.asked:
             raise Stopped(self.status)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
-        """Within the block a signal is noted in `asked`, and the block is to end in order."""
+        """A block in which a signal only sets `asked`; the block must check it and end."""
         self._finishes = True
         try:
             yield
@@ -73,7 +73,7 @@ class Stop:
 
     @contextmanager
     def ending_at_once(self) -> Iterator[None]:
-        """A block, also within `finishing`, in which there is nothing to save. Raises Stopped on a signal."""
+        """A block with nothing to save, also within `finishing`. Raises Stopped on a signal."""
         before, self._finishes = self._finishes, False
         try:
             self.check()

@@ -31,12 +31,11 @@ from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.launch.nodes import Place
 from train.launch.processes import run_together
-from train.sft.checkpoints import Checkpoints
+from train.loop.checkpoints import Checkpoints
+from train.loop.deepspeed import deepspeed_config
+from train.loop.metrics import Metrics
+from train.loop.strategies import DDPStrategy
 from train.sft.engine import SftTraining
-from train.sft.metrics import Metrics
-from train.sft.split import Split
-from train.sft.spread import Copies
-from train.sft.zero import zero_config
 
 ROOT = Path(__file__).resolve().parent.parent
 STRATEGIES = ["zero2", "zero3", "fsdp"]
@@ -134,21 +133,23 @@ def newest(out: Path) -> Path:
 
 
 def test_other_processes_cannot_go_on_from_shares(folder: Path, runs: Path) -> None:
-    spread = Copies(Accelerator(cpu=True))
-    with pytest.raises(UserError, match=r"by launch.strategy=zero2 on 2 processes, which .*=ddp on 1 cannot"):
-        Checkpoints(runs / "zero2-lora" / "checkpoints", 2).newest(spread, 1)
+    strategy = DDPStrategy(Accelerator(cpu=True))
+    with pytest.raises(
+        UserError, match=r"with launch.strategy=zero2 by 2 processes and cannot be .*=ddp by 1;"
+    ):
+        Checkpoints(runs / "zero2-lora" / "checkpoints", 2).newest(strategy, 1)
 
 
 def test_a_deepspeed_file_leaves_to_the_recipe_what_it_says(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.json"
     path.write_text('{"zero_optimization": {"stage": 2}, "gradient_clipping": 3}')
-    with pytest.raises(UserError, match=r"own.json: gradient_clipping: the recipe says it"):
-        zero_config(path, recipe_of(folder), Split(4, 1), "no")
+    with pytest.raises(UserError, match=r"own.json: gradient_clipping: set by the recipe"):
+        deepspeed_config(path, recipe_of(folder), 1, "no")
     path.write_text("[")
     with pytest.raises(UserError, match=r"own.json: cannot be read"):
-        zero_config(path, recipe_of(folder), Split(4, 1), "no")
+        deepspeed_config(path, recipe_of(folder), 1, "no")
     path.write_text('{"zero_optimization": {"stage": 2}}')
-    made = zero_config(path, recipe_of(folder), Split(8, 3, 0, 2), "bf16")
+    made = deepspeed_config(path, replace(recipe_of(folder), micro_batch=3), 2, "bf16")
     assert made["gradient_accumulation_steps"] == 2 and made["bf16"] == {"enabled": True}
 
 
@@ -157,7 +158,7 @@ def test_a_deepspeed_file_leaves_to_the_recipe_what_it_says(folder: Path, tmp_pa
 
 def _train(folder: Path, out: Path) -> None:
     os.environ["WORLD_SIZE"] = "1"
-    recipe = replace(recipe_of(folder), checkpoint_every=1, judge_every=2)
+    recipe = replace(recipe_of(folder), checkpoint_every=1, evaluate_every=2)
     training_of(folder, out, "ddp", recipe).run()
 
 
@@ -227,11 +228,11 @@ def test_what_a_killed_process_left_is_cleared_or_brought_back(tmp_path: Path) -
 
 
 def test_rows_of_steps_that_are_taken_again_are_forgotten(tmp_path: Path) -> None:
-    rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}, {"step": 2, "judged": "x"}, {"step": 3}]
+    rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}, {"step": 2, "eval_set": "x"}, {"step": 3}]
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    for judged, kept in ((True, rows[:3]), (False, rows[:2])):
+    for is_evaluated, kept in ((True, rows[:3]), (False, rows[:2])):
         (tmp_path / "metrics.jsonl").write_text(text + '{"st')
-        Metrics(tmp_path, writes=True).go_on_from(2, judged)
+        Metrics(tmp_path, writes=True).resume(2, is_evaluated)
         assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").open()] == kept
 
 

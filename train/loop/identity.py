@@ -1,11 +1,12 @@
-"""What a run follows from, and whether a folder holds a run that follows from the same.
+"""The identity of a run: everything that its weights depend on. A run is resumed only if it is unchanged.
 
-`settings.json` in a run's folder holds the settings of the run, and identities of what else its weights
-follow from: `data` (annotations and pictures), `checkpoint` (weights that it begins from, with their contract
-and processor) and `code`. A run goes on only where all of them are as they were.
+`settings.json` in a run's folder holds the settings of the run, and hashes of the other inputs: `data`
+(annotations and images), `checkpoint` (the weights that it starts from, with their contract and processor)
+and `code`.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from configs.code_identity import code_identity
 from configs.errors import UserError
+from configs.renamed_keys import current_name
 from data_prep.files import write_whole
 from data_prep.identity import annotations_identity, index_frames_identity
 from data_prep.index.store import Index
@@ -20,12 +22,12 @@ from models.identity import checkpoint_identity
 
 SETTINGS = "settings.json"
 DATA, CHECKPOINT, CODE, OTHER_CODE = "data", "checkpoint", "code", "other_code"
-UNTOUCHING = (
-    "data_prep.folders", "data_prep.identity", "models.identity", "train.identity", "train.signals",
-    "train.state_files", "train.sft.checkpoints", "train.sft.identity", "train.sft.metrics",
-    "train.sft.pictures", "train.sft.saving", "train.sft.sources", "train.sft.tracking", "train.sft.warnings",
+IRRELEVANT_MODULES = (
+    "data_prep.folders", "data_prep.identity", "models.identity", "train.loop.checkpoints",
+    "train.loop.identity", "train.loop.metrics", "train.loop.signals", "train.loop.state_files",
+    "train.sft.identity", "train.sft.plots", "train.sft.saving", "train.sft.sources", "train.sft.validation",
 )  # fmt: skip
-"""Modules that training imports and that no weight follows from: they store, report, or find the data."""
+"""Modules that training imports and that weights do not depend on: they store, report, or find the data."""
 Identity = dict[str, Any]
 
 
@@ -35,25 +37,25 @@ def identity_of(
     data: Mapping[str, str | None],
     checkpoint: str | None,
 ) -> Identity:
-    """The identity of a run. `modules` are those that train. What is None is not known yet."""
+    """The identity of a run. `modules` are the modules that train. None stands for what is not known yet."""
     return {
         **settings,
         DATA: dict(data),
         CHECKPOINT: checkpoint,
-        CODE: code_identity(modules, UNTOUCHING),
+        CODE: code_identity(modules, IRRELEVANT_MODULES),
     }
 
 
 def identity_from_scratch(recipe: Any, module: str) -> Identity:
-    """The identity of a run of a recipe that begins from scratch, or from `recipe.initial`, in `module`."""
+    """The identity of a run in `module` that starts from random weights, or from `recipe.initial`."""
     initial = checkpoint_identity(recipe.initial) if recipe.initial else "none"
     return identity_of({"recipe": asdict(recipe)}, (module,), {}, initial)
 
 
 def data_identity(indexes: Mapping[str, Path]) -> dict[str, str | None]:
-    """Identities of annotations and pictures of indexes, by the names that the indexes are given.
+    """Hashes of the annotations and images of indexes, by the name of each index.
 
-    They are None where an index is not there yet. Raises UserError where one is broken.
+    They are None where an index does not exist yet. Raises UserError where one is damaged.
     """
     found: dict[str, str | None] = {}
     for name, path in indexes.items():
@@ -64,10 +66,10 @@ def data_identity(indexes: Mapping[str, Path]) -> dict[str, str | None]:
 
 
 def check_identity(folder: Path, identity: Identity, accept_code: bool = False) -> None:
-    """Raise UserError, naming what differs, where a folder holds a run of another identity.
+    """Raise UserError, which names what differs, where a folder holds a run of another identity.
 
-    With `accept_code` a run that differs in its code alone is let go on: its `settings.json` then holds the
-    identity of this code, and as `other_code` those of earlier ones.
+    With `accept_code`, a run that differs only in its code may be resumed: its `settings.json` then holds the
+    hash of the present code, and as `other_code` those of earlier code.
     """
     held, wanted = read_identity(folder), _as_read(identity)
     if held is None:
@@ -81,51 +83,69 @@ def check_identity(folder: Path, identity: Identity, accept_code: bool = False) 
         differing.append(f"other data ({', '.join(data)})")
         remedies.append("put the old data back")
     if wanted.get(CHECKPOINT) is not None and held.get(CHECKPOINT) != wanted[CHECKPOINT]:
-        differing.append("other weights to begin from (files of the checkpoint have changed)")
+        differing.append("other initial weights (files of the checkpoint have changed)")
         remedies.append("put the old files back")
     if held.get(CODE) != wanted.get(CODE):
         if accept_code and not differing:
             note_identity(folder, {**held, CODE: wanted[CODE], OTHER_CODE: _other_code(held)})
             return
         differing.append("other code")
-        remedies.append("go on with this code by accept_code=true" if len(differing) == 1 else "")
+        remedies.append("resume with this code by accept_code=true" if len(differing) == 1 else "")
     if differing:
         told = ", or ".join(filter(None, remedies))
         raise UserError(f"{folder}: holds a run of {' and '.join(differing)}; {told}")
 
 
 def check_noted(folder: Path, steps: Sequence[int]) -> None:
-    """Raise UserError where a folder holds checkpoints (of `steps`) and no `settings.json`."""
+    """Raise UserError where a folder holds checkpoints (of `steps`), but no `settings.json`."""
     if steps and read_identity(folder) is None:
         raise UserError(
-            f"{folder / SETTINGS}: is missing, and nothing else says what run the checkpoints are of; "
+            f"{folder / SETTINGS}: is missing, and only it says of which run the checkpoints are; "
             "restore it, or take another out="
         )
 
 
 def note_identity(folder: Path, identity: Identity) -> None:
-    """Let a run's folder be used by runs of the same identity only, from now on."""
+    """Write `settings.json`: from now on only runs of this identity may use the folder."""
     write_whole(folder / SETTINGS, json.dumps(identity, indent=1) + "\n")
 
 
 def noted(folder: Path, identity: Identity) -> Identity:
-    """An identity with the earlier code that a run of it was let go on from."""
+    """An identity, with the hashes of earlier code (`other_code`) that the folder holds."""
     held = read_identity(folder) or {}
     return {**identity, OTHER_CODE: held[OTHER_CODE]} if OTHER_CODE in held else identity
 
 
 def read_identity(folder: Path) -> Identity | None:
-    """The identity of the run that a folder holds; None where there is none. Raises UserError."""
+    """The identity of the run that a folder holds, by the present names of keys; None where there is none.
+
+    Raises UserError where it cannot be read.
+    """
     path = folder / SETTINGS
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return _with_current_names(dict(json.loads(path.read_text("utf-8"))))
     except (OSError, ValueError, TypeError, RecursionError) as fault:
         raise UserError(
-            f"{path}: cannot be read ({fault}); restore it, or take another out= (nothing else says what "
-            "the run there was)"
+            f"{path}: cannot be read ({fault}); restore it, or take another out= (only it says of which "
+            "run the folder is)"
         ) from None
+
+
+def _with_current_names(identity: Identity) -> Identity:
+    """An identity that an earlier version wrote, by the present names of keys."""
+    renamed = dict(identity)
+    if isinstance(recipe := identity.get("recipe"), dict):
+        renamed["recipe"] = {
+            current_name(f"recipe.{name}").removeprefix("recipe."): value for name, value in recipe.items()
+        }
+    if isinstance(data := identity.get(DATA), dict):  # a name ends with a key: "frames of x (recipe.learn)"
+        renamed[DATA] = {
+            re.sub(r"\(([^()]*)\)$", lambda key: f"({current_name(key[1])})", name): value
+            for name, value in data.items()
+        }
+    return renamed
 
 
 def _settings(identity: Identity) -> Identity:
@@ -139,12 +159,12 @@ def _other_code(held: Identity) -> list[str]:
 
 
 def _as_read(identity: Identity) -> Identity:
-    """An identity as it is read again: tuples are lists."""
+    """An identity as it is read from JSON: with lists in place of tuples."""
     return dict(json.loads(json.dumps(identity)))
 
 
 def _differing(held: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the keys that two settings do not share or whose values differ."""
+    """Dotted names of the keys that are in one of two settings only, or whose values differ."""
     found: list[str] = []
     for name in held.keys() | wanted.keys():
         one, other = held.get(name), wanted.get(name)

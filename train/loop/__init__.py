@@ -1,0 +1,1 @@
+"""What every training shares: strategies over processes, checkpoints, metrics, signals and schedules."""

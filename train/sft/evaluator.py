@@ -1,0 +1,203 @@
+"""Evaluation by generation: the model answers held-out pairs as in inference, and boxes are compared."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate.utils import gather_object
+
+from configs.errors import UserError
+from configs.terminal import counted
+from data_prep.files import writing
+from data_prep.geometry import iou
+from data_prep.sampling.lines import PairPlan
+from models.finite import NotFiniteError
+from models.grounder.grounder import Grounder
+from models.interfaces import Answer, Grounding
+from train.loop.metrics import Metrics
+from train.loop.strategies import Strategy
+from train.pairs import Asked, PairQuestions
+from train.sft.config import SftRecipe
+
+VISIBLE_THRESHOLD = 0.5  # probability from which an answer counts as "visible"
+SUCCESS_IOU = 0.5  # IoU from which a box counts as a success
+GENERATION_BATCH = 16  # questions answered at once
+EMPTY_IMAGE = np.zeros((0, 0, 3), np.uint8)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvalMetrics:
+    """Metrics of a set of pairs.
+
+    Boxes are compared wherever the target is visible, also where the answer says that it is absent.
+    """
+
+    iou: float  # mean IoU of the decoded boxes with the target's
+    success: float  # share of boxes with an IoU of at least 0.5
+    visible_accuracy: float  # share of right decisions between visible and absent
+    absent_recall: float | None  # share of the absent targets that are called absent; None: there are none
+    unread: float  # share of answers about a visible target that hold no box
+    pairs: int
+
+    def __str__(self) -> str:
+        absent = "-" if self.absent_recall is None else f"{self.absent_recall:.3f}"
+        return (
+            f"IoU {self.iou:.3f}  success@0.5 {self.success:.3f}  visible {self.visible_accuracy:.3f}  "
+            f"absent recall {absent}  unread {self.unread:.3f}  ({counted(self.pairs, 'pair')})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedPair:
+    """A question with the model's answer; `iou` of its box with the target's is None where it is absent."""
+
+    asked: Asked
+    answer: Answer
+    iou: float | None
+
+    def without_images(self) -> "EvaluatedPair":
+        """A copy that is small enough to be sent to other processes."""
+        question = replace(self.asked.question, image=EMPTY_IMAGE, template=None)
+        return replace(self, asked=replace(self.asked, question=question))
+
+
+class Evaluator:
+    """Evaluates a model in training on every evaluation set, and remembers the best result so far.
+
+    `best_iou` is the best mean IoU on the first set, -1 before the first evaluation; `evaluated_at` is the
+    step of the last evaluation, -1 before the first.
+    """
+
+    def __init__(
+        self,
+        recipe: SftRecipe,
+        plans: Sequence[PairPlan],
+        grounder: Grounder,
+        strategy: Strategy,
+        metrics: Metrics,
+        out: Path,
+    ) -> None:
+        self.recipe, self.plans, self.grounder = recipe, plans, grounder
+        self.strategy, self.metrics, self.out = strategy, metrics, out
+        self.best_iou, self.evaluated_at = -1.0, -1
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Whether there is an evaluation after `step` of `steps` optimizer steps."""
+        return step % self.recipe.evaluate_every == 0 or step == steps
+
+    def evaluate(self, step: int) -> bool:
+        """Log the metrics of every set; whether those of the first set are the best so far.
+
+        All processes call it. Raises UserError where the answers are not finite.
+        """
+        self.evaluated_at = step
+        # 1. Answer the questions, each process its share of them.
+        self.grounder.model.eval()
+        try:
+            local = self.strategy.run_inference(self._evaluate_local)
+        except NotFiniteError as fault:
+            raise UserError(
+                f"step {step}: the outputs of the model in training are not finite ({fault}); resume from an "
+                "earlier checkpoint with a lower recipe.learning_rate"
+            ) from None
+        self.strategy.model.train()
+        # 2. Gather the answers of all processes, and of the first set the worst one with its images.
+        gathered = [self._gather([pair.without_images() for pair in pairs]) for pairs in local]
+        worst = self._gather([worst_pair(local[0])] if local and local[0] else [])
+        # 3. Compute and log the metrics of each set.
+        results = [compute_metrics(pairs) for pairs in gathered]
+        for source, result in zip(self.recipe.evaluate, results, strict=True):
+            log.info("step %d  %s: %s", step, source.title, result)
+            self.metrics.log_evaluation(step, source.title, dataclasses.asdict(result))
+        is_first_process = self.strategy.accelerator.is_main_process
+        if is_first_process:
+            self._draw(step, worst)
+        # 4. Compare with the best result so far.
+        is_best = bool(results) and results[0].iou > self.best_iou
+        self.best_iou = max([self.best_iou, *(result.iou for result in results[:1])])
+        # The first process decides for all: in sharded inference the last bits of the others may differ.
+        return bool(self.strategy.all_reduce_sum(int(is_best and is_first_process)))
+
+    def _evaluate_local(self) -> list[list[EvaluatedPair]]:
+        """The pairs of each set that this process evaluates.
+
+        With sharded parameters all processes answer all questions together.
+        """
+        accelerator = self.strategy.accelerator
+        share = slice(accelerator.process_index, None, accelerator.num_processes)
+        numbers = range(self.recipe.evaluate_pairs)[slice(None) if self.strategy.is_sharded else share]
+        return [evaluate_pairs(self.grounder, plan, numbers) for plan in self.plans]
+
+    def _gather(self, pairs: list[EvaluatedPair]) -> list[EvaluatedPair]:
+        """The pairs of all processes, by number."""
+        if self.strategy.is_sharded or self.strategy.accelerator.num_processes == 1:
+            return pairs
+        gathered: list[EvaluatedPair] = gather_object(pairs)
+        return sorted(gathered, key=lambda pair: pair.asked.number)
+
+    def _draw(self, step: int, worst: list[EvaluatedPair]) -> None:
+        """Draw the curves so far, and the worst answer of the first set."""
+        from train.sft.plots import write_pair, write_plot  # matplotlib takes long to import
+
+        with writing(self.out):
+            if self.metrics.path.is_file():  # there is none without steps and without evaluation sets
+                write_plot(self.metrics.path, self.out / "plot.png")
+            if worst:
+                write_pair(self.out / f"worst-{step}.png", worst_pair(worst))
+
+
+def evaluate_pairs(
+    grounder: Grounding, plan: PairPlan, numbers: range, batch: int = GENERATION_BATCH
+) -> list[EvaluatedPair]:
+    """Answer the questions about the pairs of these numbers; pairs that cannot be read are left out."""
+    source = PairQuestions(plan, grounder.contract)
+    evaluated: list[EvaluatedPair] = []
+    for start in range(0, len(numbers), batch):
+        samples = [source[number] for number in numbers[start : start + batch]]
+        asked = [sample for sample in samples if isinstance(sample, Asked)]
+        answers = grounder.locate([sample.question for sample in asked])
+        evaluated += [
+            EvaluatedPair(sample, answer, _iou(sample, answer))
+            for sample, answer in zip(asked, answers, strict=True)
+        ]
+    return evaluated
+
+
+def _iou(asked: Asked, answer: Answer) -> float | None:
+    if asked.box_resized is None:
+        return None
+    # The question's image is the resized one, so the answer's box is in its pixels too.
+    return 0.0 if answer.box_xyxy is None else iou(asked.box_resized, answer.box_xyxy)
+
+
+def compute_metrics(pairs: Sequence[EvaluatedPair]) -> EvalMetrics:
+    """The metrics of evaluated pairs; 0 for a mean over nothing."""
+    ious = [pair.iou for pair in pairs if pair.iou is not None]
+    right = [(pair.answer.visible >= VISIBLE_THRESHOLD) == (pair.iou is not None) for pair in pairs]
+    absent = [pair.answer.visible < VISIBLE_THRESHOLD for pair in pairs if pair.iou is None]
+    unread = [pair.answer.box_xyxy is None for pair in pairs if pair.iou is not None]
+    return EvalMetrics(
+        iou=_mean(ious),
+        success=_mean([value >= SUCCESS_IOU for value in ious]),
+        visible_accuracy=_mean(right),
+        absent_recall=_mean(absent) if absent else None,
+        unread=_mean(unread),
+        pairs=len(pairs),
+    )
+
+
+def worst_pair(pairs: Sequence[EvaluatedPair]) -> EvaluatedPair:
+    """The pair with the worst answer: the lowest IoU, or the highest "visible" for an absent target."""
+
+    def quality(pair: EvaluatedPair) -> float:
+        return 1 - pair.answer.visible if pair.iou is None else pair.iou
+
+    return min(pairs, key=lambda pair: (quality(pair), -pair.answer.box_confidence))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
