@@ -430,6 +430,17 @@ def test_a_prompt_that_steers_the_model_fails_alone(settings: InferSettings, tmp
     assert "<|image_pad|> steers the model" in summary["failed"][0]["reason"]
 
 
+def test_a_prompt_of_a_million_letters_fails_alone(settings: InferSettings, tmp_path: Path) -> None:
+    root = tmp_path / "ws"
+    add_sequence(root, "ball", prompts=("the ball", "the ball" + " a" * 500_000))
+    write_workspace(root, ["ball"])
+    status, summary = run(settings)
+    assert status == 1 and summary["written"] == 1
+    (failure,) = summary["failed"]
+    assert "1000008 letters are more than 20000; say it in fewer words" in failure["reason"]
+    assert len(failure["reason"]) < 200
+
+
 def tracks_of(out: Path) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = json.loads((out / "tracks.json").read_text())["tracks"]
     return told

@@ -110,6 +110,7 @@ def test_mevis_and_refdavis(truth: Path, results: Path, tmp_path: Path) -> None:
 
 def test_what_is_missing_is_told_or_counted(truth: Path, results: Path) -> None:
     (results / "Noisy/dog-12/0/00002.png").unlink()
+    (results / "Noisy/dog-12/0/00002.png").mkdir()  # a folder is no mask
     (results / "Noisy/car-1/1.txt").write_text("0\n0\n")
     for name in FRAMES["car-1"]:
         (results / f"Perfect/car-1/0/{name}.png").unlink()

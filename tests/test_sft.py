@@ -195,7 +195,7 @@ def test_pairs_are_shared_out_evenly(tokens: list[int], groups: int, spare: int)
 
 
 def test_the_longest_are_shared_out_first() -> None:
-    assert balanced_groups([1, 1, 1, 1, 4], groups=2, most=5) == [[4], [0, 1, 2, 3]]
+    assert balanced_groups([1, 1, 1, 1, 4], num_groups=2, max_size=5) == [[4], [0, 1, 2, 3]]
 
 
 def test_image_tokens_are_counted_without_reading(folder: Path) -> None:
@@ -318,7 +318,7 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(folder: Path, tmp_path: 
     assert again.run() and again.step == 6
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
     for name, weight in whole.parameters.items():
-        assert torch.equal(weight, again.weights[name]), name
+        assert torch.equal(weight, again.parameters[name]), name
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -436,8 +436,8 @@ def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path, caplog: pytest.
     with pytest.raises(UserError, match=r"of \d+ pairs cannot be read, more than recipe.bad_share=0.1"):
         training(tmp_path, tmp_path / "few", bad_share=0.1).run()
     run = training(tmp_path, tmp_path / "many", bad_share=1.0)
-    assert run.run() and run.unread.count > 0
-    assert f"{run.unread.count} pairs could not be read and were left out" in caplog.messages
+    assert run.run() and run.unreadable.count > 0
+    assert f"{run.unreadable.count} pairs could not be read and were left out" in caplog.messages
 
 
 def test_a_micro_batch_without_a_readable_pair_has_no_loss(folder: Path) -> None:

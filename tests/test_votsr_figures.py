@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from configs.errors import UserError
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import result_path, write_result
 from data_prep.votsr.trackers_ini import ensure_tracker
+from data_prep.votsr.truth import read_truth
 from data_prep.votsr.workspace import read_workspace
 from data_prep.votsr.write import NOT_ANNOTATED, write_sequence, write_workspace
 from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
@@ -260,3 +262,14 @@ def test_a_size_in_the_sequence_file_that_no_mask_has_is_not_scored_at(tmp_path,
     add_results(root, "ball", [disc(20, 20, 5), disc(29, 20, 9), None, disc(40, 9, 2)])
     assert f"width={size[0]} height={size[1]}, but the frames" in read_workspace(root).warnings[0]
     assert referral_figures(root, TRACKER)["accuracy"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(("lines", "told"), [(4, None), (5, "the rest is cut"), (3, "are not annotated")])
+def test_truth_that_has_not_a_line_a_frame_is_noted(lines: int, told: str | None, tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "ws", ["ball"])
+    add_truth(root / "sequences" / "ball", [disc(20, 20, 8)] * lines, [True] * lines)
+    truth = read_truth(read_workspace(root).sequences[0])
+    assert truth is not None
+    assert bool(truth.notes) == bool(told)
+    assert not told or f"groundtruth_object1.txt: {lines} lines for 4 frames; " in truth.notes[0]
+    assert not told or truth.notes[0].endswith(told)

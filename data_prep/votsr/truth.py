@@ -46,6 +46,7 @@ class Truth:
     size: Size
     target: tuple[str, ...]
     ignore: tuple[str, ...]
+    num_frames: int
 
     def annotated(self) -> Iterator[TrueFrame]:
         """Yield the annotated frames in order. Raises UserError naming a line that does not parse."""
@@ -77,7 +78,18 @@ class Truth:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A note where lines are rectangles or polygons: the toolkit's analysis passes them over."""
+        """What a user should know: lines that are not one a frame; rectangles and polygons.
+
+        The toolkit's analysis passes over rectangles and polygons.
+        """
+        count = len(self.target)
+        if count == self.num_frames:
+            return self._shape_notes()
+        rest = "the rest is cut" if count > self.num_frames else "the other frames are not annotated"
+        counted = f"{self.files.target}: {count} lines for {self.num_frames} frames; {rest}"
+        return (counted, *self._shape_notes())
+
+    def _shape_notes(self) -> tuple[str, ...]:
         shapes = [number for number, line in enumerate(self.target, 1) if is_shape(line)]
         if not shapes:
             return ()
@@ -154,5 +166,5 @@ def read_truth(sequence: Sequence) -> Truth | None:
         return None
     target = tuple(read_lines(files.target))
     ignore = tuple(read_lines(files.ignore)) if files.ignore else ()
-    truth = Truth(files, scored_size(sequence), target, ignore)
+    truth = Truth(files, scored_size(sequence), target, ignore, len(sequence.frames))
     return truth if any(map(truth.is_annotated, range(len(target)))) else None

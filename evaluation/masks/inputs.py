@@ -7,6 +7,7 @@
   each target.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def lacks_of(root: Path, row: Row, names: list[str]) -> list[str]:
         )
     if not folder.is_dir():
         return [f"{folder}: no such result, nor {lines.name}"]
-    there = {path.name for path in folder.iterdir()}
+    with os.scandir(folder) as found:
+        there = {entry.name for entry in found if entry.is_file()}
     missing = [f"{name}.png" for name in names if f"{name}.png" not in there]
     told = f"{len(missing)} of {len(names)} masks missing, the first {missing[0]}" if missing else ""
     return [f"{folder}: {told}"] if missing else []

@@ -24,6 +24,8 @@ from models.grounder.classes import QwenVLProcessor
 from models.interfaces import Question
 
 MERGED_PATCHES = 4  # patches in one language token
+LONGEST_EXPRESSION = 20_000  # letters: time and memory of a question grow with the square of its length
+SHOWN = 40  # letters of a longer one in a message
 
 ImageKey = tuple[str, int, Box | None]  # template or search, id of the array, rectangle to draw
 
@@ -74,7 +76,10 @@ class QuestionEncoder:
         return search_size(self.contract, size, _smart_resize)
 
     def check_expression(self, expression: str) -> None:
-        """Raise UserError where an expression holds a control token such as `<|image_pad|>`."""
+        """Raise UserError for a very long expression, or one with a control token such as `<|image_pad|>`."""
+        if len(expression) > LONGEST_EXPRESSION:
+            told = f"{len(expression)} letters are more than {LONGEST_EXPRESSION}"
+            raise UserError(f"prompt {expression[:SHOWN]!r}…: {told}; say it in fewer words")
         for token in self._control_tokens:
             if token in expression:
                 raise UserError(f"prompt {expression!r}: {token} steers the model; leave it out")
