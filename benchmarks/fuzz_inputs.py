@@ -223,11 +223,11 @@ def training(inputs: Inputs, out: Path) -> Command:
         "device=cpu",
         weights(inputs)[0],
         f"recipe.learn={{{source}}}",
-        f"recipe.judge=[{{{source}}}]",
+        f"recipe.evaluate=[{{{source}}}]",
         *(
             "recipe.pairs=12",
             "recipe.batch=4",
-            "recipe.judge_pairs=2",
+            "recipe.evaluate_pairs=2",
             "recipe.workers=0",
             "recipe.tune.rank=2",
         ),

@@ -34,7 +34,6 @@ KILLED = -9  # status of what ran past its time
 COMMANDS = ("infer", "evaluation", "data_prep", "train")
 PACKAGES = ("configs", "models", *COMMANDS)
 TOOLKIT = ("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace")
-UNUSED = ("train.sft.zero",)  # needs deepspeed, which takes long
 Command = tuple[str, tuple[str, ...]]  # name of the package and its arguments
 
 
@@ -64,8 +63,7 @@ def import_all() -> None:
 
 def _modules(package: ModuleType) -> Iterator[str]:
     for module in walk_packages(package.__path__, f"{package.__name__}."):
-        if module.name not in UNUSED:
-            yield module.name
+        yield module.name
 
 
 def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float) -> Ended:

@@ -37,6 +37,7 @@ def load_for_training(
 ) -> tuple[Grounder, list[int]]:
     """The grounder that a recipe trains, with new tokens and the contract of the recipe; the tokens' ids.
 
+    `any_process` is that of `Grounder`, for parameters that are sharded over processes.
     Raises UserError as `check_model` and `Grounder.load` do, and for settings that exclude each other.
     """
     check_model(recipe, model)
