@@ -267,7 +267,7 @@ def test_training_can_start_from_weights(tmp_path: Path) -> None:
 
 def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
     run(RECIPE, tmp_path, CPU, stop=1)
-    with pytest.raises(UserError, match=r"state\.pt"):
+    with pytest.raises(UserError, match=r"other settings .recipe\.jitter.; take another out="):
         run(dataclasses.replace(RECIPE, jitter=0.2), tmp_path, CPU)
 
 

@@ -118,7 +118,7 @@ def test_faults_are_told(published: Path) -> None:
     with pytest.raises(UserError, match="no sentence of classic-car"):
         REFDAVIS.find(published, "val")
     path.unlink()
-    with pytest.raises(UserError, match=r"Davis17_annot1\.txt: cannot be read; put the four files"):
+    with pytest.raises(UserError, match=r"Davis17_annot1\.txt: no such file; put the four files"):
         REFDAVIS.find(published, "val")
     (published / "DAVIS/ImageSets/2017/val.txt").unlink()
     with pytest.raises(UserError, match=r"val\.txt: no such file"):

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from configs.compose import as_settings, check, composer
 from configs.errors import UserError
 from data_prep.images import read_image
 from data_prep.index.build import build_index
-from data_prep.prompts import BUILT_IN
+from data_prep.prompts import BUILT_IN, contract_values
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.settings import PairSettings
 from models.checkpoint_files import base_of
@@ -201,7 +201,7 @@ def test_info_tells_adapters_and_weights(
     assert told["adapters"]["parameters"] == sum(weight.numel() for weight in weights.values())
     assert told["adapters"]["maps"] == len(weights) // 2
     whole = info_of(str(folder / "model"))
-    assert whole["family"] == "qwen2_5_vl" and whole["contract"] == asdict(BUILT_IN["short"])
+    assert whole["family"] == "qwen2_5_vl" and whole["contract"] == contract_values(BUILT_IN["short"])
     model = Grounder.load(GrounderConfig(str(folder / "model")), CPU).model
     assert whole["parameters"] == sum(weight.numel() for weight in model.parameters())
     assert "unknown" in command(capsys, "task=info", f"model.checkpoint={folder / 'model'}", place)[1]
