@@ -37,6 +37,10 @@ from train.loop.metrics import Metrics
 from train.loop.strategies import DDPStrategy
 from train.sft.engine import SftTraining
 
+# One worker of pytest-xdist runs this file: its trainings of two processes take minutes, and each worker that
+# runs a test of it would make them anew.
+pytestmark = pytest.mark.xdist_group("distributed")
+
 ROOT = Path(__file__).resolve().parent.parent
 STRATEGIES = ["zero2", "zero3", "fsdp"]
 FINAL = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
@@ -189,8 +193,12 @@ from pathlib import Path
 from tests.sft_work import train_slowly
 from train.launch.nodes import Place
 from train.launch.processes import run_together
+from train.loop.signals import Stopped
 if __name__ == "__main__":
-    sys.exit(run_together(train_slowly, (Path({folder!r}), Path({out!r})), Place().variables(2)))
+    try:
+        sys.exit(run_together(train_slowly, (Path({folder!r}), Path({out!r})), Place().variables(2)))
+    except Stopped as stopped:
+        sys.exit(stopped.status)
 """
 
 
