@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
+from configs.record import RECORD
 
 ROOT = Path(__file__).resolve().parent.parent
 TRACKERS = ("referral", "per_frame", "vptracker")
@@ -55,7 +56,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--compare", type=Path, help="folder of an earlier run")
     parser.add_argument("--only", nargs="*", help="parts to run: inference, training, data, evaluation")
     options = parser.parse_args(arguments)
-    out: Path = options.out.resolve()
+    # Some results name the folder that they are made in, so it has the same name in every run.
+    out: Path = options.out.resolve() / "run"
     out.mkdir(parents=True)
     parts = {"inference": _inference, "data": _data, "evaluation": _evaluation, "training": _training}
     hashes: dict[str, str] = {}
@@ -63,8 +65,8 @@ def main(arguments: Sequence[str]) -> int:
         began = time.monotonic()
         parts[name](out)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    hashes = {str(path.relative_to(out)): _digest(path) for path in _results(out)}
-    (out / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
+    hashes = {str(path.relative_to(out)): _digest(path, out) for path in _results(out)}
+    (options.out / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
     differing = _compare(hashes, options.compare) if options.compare else []
     report = {
         "benchmark": "behaviour",
@@ -169,13 +171,14 @@ def _results(out: Path) -> Iterator[Path]:
         "export/**/*.jpg", "scores/*/scores.json", "scores/*/*.csv", "train/**/metrics.jsonl",
         "train/**/*.safetensors", "train/**/contract.json",
     )  # fmt: skip
-    yield from sorted({path for pattern in patterns for path in out.glob(pattern) if path.is_file()})
+    found = {path for pattern in patterns for path in out.glob(pattern) if path.is_file()}
+    yield from sorted(path for path in found if path.name not in RECORD)
 
 
-def _digest(path: Path) -> str:
-    """The SHA-256 of a file; of metrics without the columns that hold times."""
+def _digest(path: Path, out: Path) -> str:
+    """The SHA-256 of a file: of texts without the path of `out`, of metrics without the columns of times."""
     if path.name != "metrics.jsonl":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(path.read_bytes().replace(str(out).encode(), b"OUT")).hexdigest()
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     kept = [{key: value for key, value in row.items() if not any(t in key for t in TIMES)} for row in rows]
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()
