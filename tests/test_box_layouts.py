@@ -142,10 +142,11 @@ def test_counted_faults_are_missed_frames(toolkit):
     ]
 
 
-def test_lines_too_many_are_cut_and_noted(toolkit):
+@pytest.mark.parametrize("beyond", [b"not read\n", b"\xff\xfe\n"])
+def test_lines_too_many_are_cut_and_noted(toolkit, beyond):
     path = toolkit / "tracking_results" / "good_tracking_result" / "s1.txt"
     plain = figures(scored(toolkit).trackers[0])
-    path.write_text(lines([*TRUTH[1], FAR]) + "not read\n")
+    path.write_bytes(lines([*TRUTH[1], FAR]).encode() + beyond)
     found = scored(toolkit)
     assert figures(found.trackers[0]) == plain
     assert found.notes == (f"{path}: 4 lines for 2 frames; the rest is cut",)

@@ -63,7 +63,8 @@ def test_values_are_those_of_float(tmp_path_factory, files, buffer):
         ("1,2,,4\n", [(1, "no box")]),
         ("NA,2,3,4\n", [(1, "no box")]),
         ("0x10,2,3,4\n", [(1, "no box")]),
-        (b"1,2,3,4\n\xff\xfe,2,3,4\n", [(2, "is not UTF-8 text")]),
+        (b"1,2,3,4\n\xff\xfe,2,3,4\n1,2,3,4\n", [(2, "is not UTF-8 text")]),
+        (b"1,2,3,4\n1,2,3,4\n\xff", [(3, "is not UTF-8 text")]),
         ("", []),
         ("\n\n", []),
     ],
@@ -79,6 +80,12 @@ def test_a_wrong_line_is_found_among_other_files(tmp_path, text, lines):
     assert read.values[:, 0].tolist() == [9] * 4
     assert read.values[:, -1].tolist() == [8] * 4
     assert read.counts[[0, 1, 3]].tolist() == [1, 0, 1]
+
+
+def test_the_other_lines_of_a_file_that_is_not_utf8_are_read(tmp_path):
+    read = read_tables(written(tmp_path, [b"1,2,3,4\n5,6,7,8\n\xff\xfe\n"]), 4)
+    assert read.counts.tolist() == [3]
+    assert read.values.T[:2].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
 def test_marks_and_blanks_around_numbers_are_none(tmp_path):

@@ -23,11 +23,8 @@ class Rows:
 
 def parse_strictly(data: bytes, width: int) -> Rows:
     """The rows of a file of `width` numbers a line. Blank lines at the end are none."""
-    try:
-        text = data.decode("utf-8-sig").rstrip()
-    except UnicodeDecodeError as fault:
-        number = data[: fault.start].count(b"\n") + 1
-        return Rows(np.zeros((width, 0)), ((number, "is not UTF-8 text"),))
+    # Bytes that are not UTF-8 become surrogates, so only the lines that hold them are wrong.
+    text = data.decode("utf-8-sig", "surrogateescape").rstrip()
     lines = LINE_END.split(text) if text else []
     separator = _separator(lines, width)
     rows, wrong = np.full((len(lines), width), np.nan), []
@@ -61,6 +58,8 @@ def _numbers(line: str, separator: str) -> list[float] | None:
 
 def _reason(line: str, separator: str, width: int) -> str:
     """What is wrong with a line that could not be read."""
+    if any("\udc80" <= letter <= "\udcff" for letter in line):
+        return "is not UTF-8 text"
     kind = {1: "number", 4: "box of four numbers"}.get(width, f"row of {width} numbers")
     told = f"is no {kind} ({line.strip()[:40]!r})"
     for other, name in SEPARATORS.items():
