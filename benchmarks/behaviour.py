@@ -97,7 +97,7 @@ def _command(out: Path, package: str, *arguments: str) -> None:
 def _inference(out: Path) -> None:
     """The demo; 40 frames with each tracker; a split of a data set with boxes and masks."""
     _command(out, "infer", "out=demo", "overlay=false")
-    render = ["task=render", "preset=val", "sequences=2", "prompts=2", "frames=40", "workers=1"]
+    render = ["task=render", "preset=val", "sequences=2", "expressions=2", "frames=40", "workers=1"]
     _command(out, "data_prep", *render, "out=workspace")
     for tracker in TRACKERS:
         run = ["workspace=workspace", f"tracker={tracker}", f"tracker_id={tracker}", f"out=runs/{tracker}"]

@@ -26,7 +26,7 @@ from data_prep.frames import ImageFrames
 from data_prep.geometry import Box
 from data_prep.index.rows import row_of, write_index
 from data_prep.index.store import About, Index
-from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
+from data_prep.readers.annotations import read_boxes, read_expressions, read_flags, truth_of
 from data_prep.sampling.lines import PairPlan, write_pairs
 from data_prep.sampling.pairs import Pair, PairSampler
 from data_prep.sampling.settings import PairSettings
@@ -91,7 +91,7 @@ def _index(root: Path, path: Path) -> None:
         boxes = read_boxes(folder / "groundtruth.txt")
         truth = truth_of(boxes, read_flags(folder / "absent_label.txt"))
         names = tuple(folder / "imgs" / f"{number:05d}.png" for number in range(1, FRAMES + 1))
-        prompts, spans = read_words(folder / "language.txt", FRAMES)
+        prompts, spans = read_expressions(folder / "language.txt", FRAMES)
         video = Video(folder.name, ImageFrames(names, SIZE), prompts, spans=spans, truth=truth)
         rows.append(row_of(video, root))
     write_index(path, rows, About("tnllt", "all", str(root), "", len(rows)))
@@ -167,17 +167,17 @@ def _timed(pairs: Iterable[Pair]) -> tuple[float, int]:
 def _plain(root: Path, pair: Pair) -> Pair:
     """What the files of its videos say of a pair: parsed anew, line by line."""
     template, search = (Path(path).relative_to(root) for path in (pair.template, pair.search))
-    boxes, present, words = _parsed(root / search.parts[0])
+    boxes, present, expression = _parsed(root / search.parts[0])
     shown = boxes
     if pair.negative:
-        shown, _, words = _parsed(root / template.parts[0])
+        shown, _, expression = _parsed(root / template.parts[0])
     at, before = int(search.stem) - 1, int(template.stem) - 1
     visible = present[at] == 1 and not pair.negative
     return pair._replace(
         sequence=search.parts[0],
         template=str(root / template),
         search=str(root / search),
-        words=words,
+        expression=expression,
         visible=visible,
         template_xywh=shown[before],
         search_xywh=boxes[at] if visible else None,
@@ -185,7 +185,7 @@ def _plain(root: Path, pair: Pair) -> Pair:
 
 
 def _parsed(folder: Path) -> tuple[list[Box], list[int], str]:
-    """Boxes, flags and words of one video."""
+    """Boxes, flags and the expression of one video."""
     with (folder / "groundtruth.txt").open() as lines:
         rows = [[float(side) for side in line.strip().split(",")] for line in lines]
     with (folder / "absent_label.txt").open() as lines:

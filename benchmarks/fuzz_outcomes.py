@@ -67,7 +67,7 @@ def _row(index: Index, number: int) -> tuple[str, str]:
     sequence = index.sequence(number)
     assert sequence.truth is not None
     numbers = (sequence.truth.boxes_xywh.tobytes(), sequence.truth.present.tobytes())
-    words = json.dumps([sequence.prompts, len(sequence.frames)])
+    words = json.dumps([sequence.expressions, len(sequence.frames)])
     return f"{sequence.name}/", _sum(words.encode(), *numbers)
 
 

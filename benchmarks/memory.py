@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     short, long = parser.parse_args(arguments).frames
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
-        render_workspace(source, PRESETS["demo"], sequences=1, prompts=1, frames=CYCLE)
+        render_workspace(source, PRESETS["demo"], sequences=1, expressions=1, frames=CYCLE)
         ours = [_child("ours", str(_repeated(source, Path(folder) / str(n), n))) for n in (short, long)]
     theirs = [_child("theirs", str(n)) for n in (short, long)]
     our_slope = (ours[1] - ours[0]) / (long - short)

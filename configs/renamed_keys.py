@@ -5,6 +5,7 @@ RENAMED_KEYS = {
     "recipe.judge_every": "recipe.evaluate_every",
     "recipe.judge_pairs": "recipe.evaluate_pairs",
     "recipe.judge_drawn": "recipe.evaluate_sampling",
+    "prompts": "expressions",  # of data_prep task=render
 }
 
 

@@ -189,14 +189,16 @@ def _render(settings: DataSettings) -> None:
 
     out = Path(settings.out)
     _check_place(out, settings.layout)
-    if settings.layout != "votsr" and settings.prompts > 1:
-        raise UserError(f"prompts={settings.prompts}: layout={settings.layout} holds one text a video")
+    if settings.layout != "votsr" and settings.expressions > 1:
+        raise UserError(
+            f"expressions={settings.expressions}: layout={settings.layout} holds one text a video"
+        )
     started = time.monotonic()
     names = render_workspace(
         out,
         PRESETS[settings.preset],
         settings.sequences,
-        settings.prompts,
+        settings.expressions,
         settings.frames,
         settings.workers,
         settings.layout,

@@ -44,7 +44,7 @@ class DataSettings:
     )
     preset: str = key("demo", "task=render, sheet, measure: preset of the rendered world", choices=WORLDS)
     sequences: int = key(0, "task=render, measure: how many videos; 0: the preset's own", minimum=0)
-    prompts: int = key(0, "task=render: texts for each target; 0: the preset's own", minimum=0, maximum=4)
+    expressions: int = key(0, "task=render: texts for each target; 0: the preset's own", minimum=0, maximum=4)
     frames: int = key(0, "task=render: most frames a video has; 0: the preset's own", minimum=0)
     layout: str = key(
         "votsr", "task=render: a VOTSr workspace, or sequences as TNL2K or TNLLT have them", choices=LAYOUTS

@@ -55,12 +55,12 @@ class Contract:
 
 @dataclass(frozen=True)
 class Wording:
-    """The texts between the images of a question; `{words}` stands for the target's words.
+    """The texts between the images of a question; `{expression}` stands for the target's words.
 
     `{numbers}` stands for what the numbers of a box count, of `COORDINATES`.
     """
 
-    words: str
+    expression: str
     template: str
     marked: str
     search: str
@@ -93,7 +93,7 @@ LIMITS: dict[str, tuple[float, float]] = {
 
 WORDINGS: dict[str, Wording] = {
     "instruct": Wording(
-        words='Find the target in the search image. The target is: "{words}".\n'
+        expression='Find the target in the search image. The target is: "{expression}".\n'
         'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
         '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
         template="The target as it looked before:\n",
@@ -102,7 +102,7 @@ WORDINGS: dict[str, Wording] = {
     ),
     # With the tokens of VPTracker (https://github.com/jcwang0602/VPTracker), which a tokenizer must be given.
     "tagged": Wording(
-        words="Find the target in the search image. The target is: <ref>{words}</ref>.\n"
+        expression="Find the target in the search image. The target is: <ref>{expression}</ref>.\n"
         'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
         '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
         template="The target as it looked before: <template>",
@@ -111,7 +111,7 @@ WORDINGS: dict[str, Wording] = {
         after_template="</template>\n",
         after_search="</search>\n",
     ),
-    "short": Wording(words="find {words}", template=" like", marked=" near", search=" in"),
+    "short": Wording(expression="find {expression}", template=" like", marked=" near", search=" in"),
 }
 
 BUILT_IN: dict[str, Contract] = {
@@ -216,7 +216,7 @@ def contract_values(contract: Contract) -> dict[str, Any]:
 
 
 def messages(
-    contract: Contract, words: str, has_template: bool, is_marked: bool, coordinates: str | None = None
+    contract: Contract, expression: str, has_template: bool, is_marked: bool, coordinates: str | None = None
 ) -> list[dict[str, Any]]:
     """The chat of one question: words first, then the template, the search image last.
 
@@ -226,7 +226,7 @@ def messages(
     asked to count.
     """
     wording, numbers = WORDINGS[contract.wording], COORDINATES[coordinates or contract.coordinates]
-    parts: list[dict[str, Any]] = [_text(wording.words.format(words=words, numbers=numbers))]
+    parts: list[dict[str, Any]] = [_text(wording.expression.format(expression=expression, numbers=numbers))]
     if has_template:
         parts += [_text(wording.template), {"type": "image"}, _text(wording.after_template)]
     parts += [_text(wording.marked if is_marked else wording.search), {"type": "image"}]

@@ -1,4 +1,4 @@
-"""A sequence: named, ordered frames of one size, with the prompts that refer to its target."""
+"""A sequence: named, ordered frames of one size, with the expressions that refer to its target."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,16 +29,16 @@ class Truth:
 class Sequence:
     """One video and the texts that refer to its target.
 
-    `prompts` are as they stand in the data, in order: an empty one is kept, because the result
+    `expressions` are as they stand in the data, in order: an empty one is kept, because the result
     format wants a file for it too. `folder` is where the sequence's own files lie (None for a
-    plain video file). `spans` says of which frames each prompt is true (None: of all). The readers of
+    plain video file). `spans` says of which frames each expression is true (None: of all). The readers of
     data sets give a `truth`, in which a split without annotations is unknown throughout; elsewhere it is
     None. `notes` tell what was mended in reading, a line each.
     """
 
     name: str
     frames: Frames
-    prompts: tuple[str, ...]
+    expressions: tuple[str, ...]
     fps: float = 25.0
     folder: Path | None = None
     metadata: dict[str, str] = field(default_factory=dict)

@@ -44,12 +44,12 @@ def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.nd
     return crop
 
 
-def prompt_box(box_xyxy: Box, size: tuple[int, int], contract: Contract) -> Box:
+def visual_prompt_box(box_xyxy: Box, size: tuple[int, int], contract: Contract) -> Box:
     """The rectangle to draw around where the target was last seen, in pixels of a frame of `size`."""
     return enlarge(box_xyxy, contract.prompt_scale, size)
 
 
-def draw_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
+def draw_visual_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
     """A copy of an image, RGB uint8, with a rectangle drawn; the box is in pixels of this image."""
     drawn = image.copy()
     line = max(1, round(max(image.shape[:2]) * contract.prompt_width))

@@ -153,8 +153,8 @@ def _figures(
     pooled, weighted, frames = Tally(), 0.0, 0
     sequences: dict[str, Any] = {}
     for sequence, truth in truths:
-        pairs = score_pairs(truth, [result(sequence, prompt) for prompt in sequence.prompts])
-        tallies = [Tally.of(pairs.of(slice(row, row + 1))) for row in range(len(sequence.prompts))]
+        pairs = score_pairs(truth, [result(sequence, prompt) for prompt in sequence.expressions])
+        tallies = [Tally.of(pairs.of(slice(row, row + 1))) for row in range(len(sequence.expressions))]
         tally = Tally()
         for each in tallies:
             tally.add(each)
@@ -163,7 +163,7 @@ def _figures(
         weighted += figures["accuracy"] * len(sequence.frames)
         frames += len(sequence.frames)
         figures["prompts"] = {
-            prompt: each.figures() for prompt, each in zip(sequence.prompts, tallies, strict=True)
+            prompt: each.figures() for prompt, each in zip(sequence.expressions, tallies, strict=True)
         }
         sequences[sequence.name] = figures
     top = pooled.figures()

@@ -59,11 +59,11 @@ class DataStore:
     def prompts(self, sequence: Sequence) -> list[str]:
         """The words that the track begins with; empty where the sequence has none."""
         first = words_at(sequence, 0)
-        return [first or next(filter(str.strip, sequence.prompts), "")]
+        return [first or next(filter(str.strip, sequence.expressions), "")]
 
     def words(self, sequence: Sequence, prompt: str) -> list[str]:
         """See `TrackStore`: where words change with time, all of them."""
-        return [*sequence.prompts] if sequence.spans else [prompt]
+        return [*sequence.expressions] if sequence.spans else [prompt]
 
     def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
         """Words that change as the sequence's do; the first frame's box where it is given and known."""
@@ -77,7 +77,7 @@ class DataStore:
 
     def given(self, sequence: Sequence) -> object:
         """See `TrackStore`: the words and when they hold, and the first box where it is told."""
-        return sequence.prompts, sequence.spans, true_box(sequence) if self.first_box else None
+        return sequence.expressions, sequence.spans, true_box(sequence) if self.first_box else None
 
     def absent(self, sequence: Sequence, prompt: str) -> int | None:
         """See `TrackStore`; boxes and masks must both be whole."""

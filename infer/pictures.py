@@ -114,7 +114,7 @@ class SequencePictures:
             path = self._pictures.out / "overlays" / f"{self._name}_{prompt_hash(prompt)}.mp4"
             self._videos.append(self._stack.enter_context(VideoWriter(path, self._sequence.fps)))
         # Not of some tracks, whose others lie there from an earlier run.
-        if len(self._prompts) > 1 and len(self._prompts) == len(dict.fromkeys(self._sequence.prompts)):
+        if len(self._prompts) > 1 and len(self._prompts) == len(dict.fromkeys(self._sequence.expressions)):
             path = self._pictures.out / "overlays" / f"{self._name}_all.mp4"
             self._together = self._stack.enter_context(VideoWriter(path, self._sequence.fps))
 

@@ -13,8 +13,8 @@ from infer.requests import Locate, Report, Request, StartTrack, Track
 
 def words_at(sequence: Sequence, frame: int) -> str:
     """The first prompt that has words and is true of a frame; empty where there is none."""
-    spans = sequence.spans or ((0, len(sequence.frames)),) * len(sequence.prompts)
-    for prompt, (start, stop) in zip(sequence.prompts, spans, strict=True):
+    spans = sequence.spans or ((0, len(sequence.frames)),) * len(sequence.expressions)
+    for prompt, (start, stop) in zip(sequence.expressions, spans, strict=True):
         if start <= frame < stop and prompt.strip():
             return prompt
     return ""

@@ -62,7 +62,7 @@ class MaskStore:
 
     def prompts(self, sequence: Sequence) -> list[str]:
         """Each prompt once: only empty ones can repeat, and all of them share one result file."""
-        return list(dict.fromkeys(sequence.prompts))
+        return list(dict.fromkeys(sequence.expressions))
 
     def words(self, sequence: Sequence, prompt: str) -> list[str]:  # noqa: ARG002
         """See `TrackStore`: they do not change."""

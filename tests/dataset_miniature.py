@@ -59,7 +59,7 @@ def assert_same(sequence: Sequence, video: Video, name: str | None = None) -> No
     assert sequence.frames.size == SIZE
     greys = [int(np.median(frame)) for frame in sequence.frames]
     assert greys == [10 * (frame + 1) for frame in range(len(video.boxes_xywh))]
-    assert sequence.prompts == (video.prompt,)
+    assert sequence.expressions == (video.prompt,)
     assert sequence.truth is not None
     present = np.array([ABSENT if box is None else PRESENT for box in video.boxes_xywh])
     assert np.array_equal(sequence.truth.present, present)

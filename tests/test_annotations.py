@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from data_prep.readers.annotations import read_boxes, read_flags, read_timed_words, read_words
+from data_prep.readers.annotations import read_boxes, read_expressions, read_flags, read_timed_expressions
 
 SIDES = st.floats(-9999, 9999, width=32) | st.just(float("nan"))
 BETWEEN = st.sampled_from([",", ";", "\t", " ", ", ", ",\t"])
@@ -68,17 +68,17 @@ def test_words_of_a_video_of_250_frames(
 ) -> None:
     path = tmp_path / "words.txt"
     path.write_bytes(text.encode())
-    assert read_words(path, 250) == (prompts, spans)
+    assert read_expressions(path, 250) == (prompts, spans)
 
 
 def test_a_line_without_its_frame_or_its_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("0 a car\n\n100\n")
-    for read in (read_words, read_timed_words):
+    for read in (read_expressions, read_timed_expressions):
         with pytest.raises(UserError, match=r"words\.txt: line 3 is not `<frame> <text>` \('100'\)"):
             read(path, 250)
     path.write_text("the red car")
     with pytest.raises(UserError, match="line 1 is not"):
-        read_timed_words(path, 250)
+        read_timed_expressions(path, 250)
     path.write_text("")
-    assert read_timed_words(path, 250) == ((), ())
+    assert read_timed_expressions(path, 250) == ((), ())

@@ -167,7 +167,7 @@ REST = "3,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7\n"
             text("language.txt", "0 the car\n7 it leaves\n9 gone\n"),
             "text_never",
             2,
-            "prompt 2 of 3 is true of none",
+            "expression 2 of 3 is true of none",
         ),
         (more_frames, "mended", 1, "6 frames for 5 boxes"),
     ],
@@ -201,14 +201,14 @@ def test_only_decoding_finds_a_truncated_jpeg(root: Path) -> None:
     assert finding.kind == "frame_unreadable" and "00002.jpg: frame cannot be read" in finding.line
 
 
-def test_a_blank_prompt_is_found(root: Path) -> None:
+def test_a_blank_expression_is_found(root: Path) -> None:
     sequence = TNLLT.read(TNLLT.find(root, "all")[0])
-    blank = dataclasses.replace(sequence, prompts=("the car", " "))
+    blank = dataclasses.replace(sequence, expressions=("the car", " "))
     reader = dataclasses.replace(
         TNLLT, find=lambda root, split: TNLLT.find(root, split)[:1], read=lambda _: blank
     )
     finding = only(list(check_split(reader, root, "all", workers=1).findings))
-    assert finding.kind == "text_empty" and "prompt 2 of 2 is empty; write" in finding.line
+    assert finding.kind == "text_empty" and "expression 2 of 2 is empty; write" in finding.line
 
 
 def test_a_split_without_any_words_is_told_once(root: Path) -> None:

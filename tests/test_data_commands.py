@@ -90,7 +90,7 @@ def test_a_rendered_set_of_boxes_is_read_and_never_mixed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     out = Path("world", below)
-    small = ("task=render", f"layout={layout}", f"out={out}", "prompts=1", "frames=2", "workers=1")
+    small = ("task=render", f"layout={layout}", f"out={out}", "expressions=1", "frames=2", "workers=1")
     out.mkdir(parents=True)
     (out / "versions.json").write_text("{}")  # the record of a run that was refused
     assert run(*small, "sequences=1") == 0

@@ -125,7 +125,7 @@ def test_a_run_goes_on_and_ends_with_the_same_bytes(settings: InferSettings, tmp
         (folder / name).write_text(broken)
         assert run(settings)[1]["track_frames"] == 3 and written(tmp_path) == before
     assert run(settings)[1]["track_frames"] == 0
-    said = [cup, dataclasses.replace(dog, prompts=("the cat",))]
+    said = [cup, dataclasses.replace(dog, expressions=("the cat",))]
     about = About("tnllt", "test", str(tmp_path / "data"), "of files with other times", len(said))
     write_index(
         tmp_path / "indexes" / "tnllt-test.arrow", [row_of(each, tmp_path / "data") for each in said], about

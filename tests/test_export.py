@@ -18,7 +18,7 @@ from data_prep.config import COORDINATES, FORMATS
 from data_prep.exchange import export as export_module
 from data_prep.exchange.export import ABOUT, RECORDS, export
 from data_prep.exchange.forms import IMAGE, INFO
-from data_prep.exchange.plan import ExportPlan, counted, plain_words, safe
+from data_prep.exchange.plan import ExportPlan, counted, plain_expression, safe
 from data_prep.exchange.questions import question_text
 from data_prep.exchange.vptracker import TOKENS
 from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
@@ -165,7 +165,7 @@ def test_boxes_are_where_the_targets_are(indexes: Path, tmp_path: Path, form: st
     for row, pair in zip(rows, pairs_of(plan), strict=True):
         question, answer = texts_of(row)
         assert question.count(IMAGE) == 2 == len(row["images"]) and IMAGE not in answer
-        assert f"find {pair.words} like" in question
+        assert f"find {pair.expression} like" in question
         box = said_box(answer)
         kinds.add(box is not None)
         assert (box is None) == (not pair.visible)
@@ -212,7 +212,7 @@ def test_the_rectangle_is_drawn_and_the_template_holds_the_target(indexes: Path,
         assert template[middle, middle].min() > WHITE and template[1, 1].max() < WHITE
         rows, columns = np.nonzero((search[..., 0] > 180) & (search[..., 1] < 90))
         to = search.shape[1], search.shape[0]
-        drawn = rescale(pair.prompt_xyxy, SIZES[pair.sequence], to)
+        drawn = rescale(pair.visual_prompt_xyxy, SIZES[pair.sequence], to)
         found = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
         assert np.allclose(found, drawn, atol=6)
 
@@ -225,7 +225,7 @@ def test_swift_is_told_whose_pixels_its_boxes_are(indexes: Path, tmp_path: Path)
         if not pair.visible:
             assert known == {"ref": [], "bbox": [], "bbox_type": "real", "image_id": []}
             continue
-        assert (known["ref"], known["image_id"], known["bbox_type"]) == ([pair.words], [1], "real")
+        assert (known["ref"], known["image_id"], known["bbox_type"]) == ([pair.expression], [1], "real")
         assert iou(tuple(known["bbox"][0]), white_box(read_image(Path(row["images"][1])))) > 0.8
 
 
@@ -269,7 +269,8 @@ def test_vptrackers_records_point_at_whole_frames(indexes: Path, tmp_path: Path,
             "visual_prompt",
         }
         assert (
-            all(question.count(token) == 1 for token in TOKENS) and f"<ref> {pair.words} </ref>" in question
+            all(question.count(token) == 1 for token in TOKENS)
+            and f"<ref> {pair.expression} </ref>" in question
         )
         said = json.loads(answer.removeprefix("```json\n").removesuffix("\n```"))
         assert said["visible"] == ("yes" if pair.visible else "no")
@@ -321,7 +322,9 @@ def test_what_cannot_be_a_record_is_left_out_and_told(tmp_path: Path) -> None:
     for word in ("<bbox>, which steers the trainer", "00002.png: frame cannot be read"):
         assert any(word in reason for _, reason in left_out)
     expected = {
-        p.number for p in pairs_of(plan, range(60)) if "<bbox>" in p.words or "00002" in p.template + p.search
+        p.number
+        for p in pairs_of(plan, range(60))
+        if "<bbox>" in p.expression or "00002" in p.template + p.search
     }
     assert {number for number, _ in left_out} == expected
 
@@ -382,7 +385,7 @@ def test_the_question_says_what_the_numbers_count(tmp_path: Path, coordinates: s
 
 
 def test_angle_brackets_that_steer_nothing_are_words() -> None:
-    assert plain_words("the <big> dog, a<b") == "the <big> dog, a<b"
+    assert plain_expression("the <big> dog, a<b") == "the <big> dog, a<b"
 
 
 RUN = ("task=export", "data=[tnllt]", "split=all", "workers=1", "n=5", "contract=short", "out=drawn")

@@ -49,11 +49,11 @@ def test_arrays_lie_behind_one_another(tmp_path: Path) -> None:
         video("c", (0, 1), ["z"], [(1, 2)]),
     ]
     index = index_of(tmp_path / "small.arrow", videos)
-    assert index.starts.tolist() == [0, 3, 7, 9] and index.prompt_starts.tolist() == [0, 2, 2, 3]
+    assert index.starts.tolist() == [0, 3, 7, 9] and index.expression_starts.tolist() == [0, 2, 2, 3]
     assert index.present.tolist() == [PRESENT, ABSENT, UNKNOWN, 1, 1, 1, 1, 0, 1]
     assert np.array_equal(index.boxes_xywh[3:7], videos[1].truth.boxes_xywh)
-    assert index.prompts.to_pylist() == ["x", "y", "z"]
-    assert index.prompt_spans.tolist() == [[0, 3], [0, 3], [1, 2]]
+    assert index.expressions.to_pylist() == ["x", "y", "z"]
+    assert index.expression_spans.tolist() == [[0, 3], [0, 3], [1, 2]]
     assert not index.boxes_xywh.flags.owndata, "a view of the file, not a copy"
 
 

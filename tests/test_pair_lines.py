@@ -41,11 +41,11 @@ def test_a_line_holds_its_pair(plan: PairPlan) -> None:
     for pair, line in zip(sampler.pairs(range(200)), lines, strict=True):
         record = json.loads(line)
         assert record["number"] == pair.number and record["sequence"] == pair.sequence
-        assert record["words"] == pair.words and record["negative"] == pair.negative
+        assert record["expression"] == pair.expression and record["negative"] == pair.negative
         assert record["search"]["image"] == pair.search and record["template"]["image"] == pair.template
         assert record["template"]["bbox_xywh"] == pytest.approx(pair.template_xywh, abs=0.006)
-        assert record["prompt"]["bbox_xyxy"] == pytest.approx(pair.prompt_xyxy, abs=0.006)
-        assert record["prompt"]["holds"] == pair.holds and record["search"]["visible"] == pair.visible
+        assert record["visual_prompt"]["bbox_xyxy"] == pytest.approx(pair.visual_prompt_xyxy, abs=0.006)
+        assert record["visual_prompt"]["holds"] == pair.holds and record["search"]["visible"] == pair.visible
         assert (record["search"]["bbox_xywh"] is None) == (not pair.visible)
     assert "the cüp" in lines[0] + lines[1] + lines[2] + lines[3]
 
@@ -54,5 +54,8 @@ def test_a_line_has_no_template_and_no_rectangle_where_its_pair_shows_none(plan:
     bare = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, template=0.5, marked=0.5))
     records = [json.loads(line) for line in text(bare, range(100)).splitlines()]
     for pair, record in zip(bare.sampler().pairs(range(100)), records, strict=True):
-        assert (record["template"] is None, record["prompt"] is None) == (not pair.templated, not pair.marked)
+        assert (record["template"] is None, record["visual_prompt"] is None) == (
+            not pair.templated,
+            not pair.marked,
+        )
     assert {record["template"] is None for record in records} == {True, False}

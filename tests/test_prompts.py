@@ -289,7 +289,7 @@ def test_a_marked_frame_is_announced_otherwise_than_an_unmarked_one(contract: Co
 
 STRANGE = [
     '{"visible": true}',
-    "{words} {0} {}",
+    "{expression} {0} {}",
     'the "so-called" cup',
     "two\nlines",
     "{{ x }}{% if %}",
@@ -302,7 +302,7 @@ STRANGE = [
 @given(words=st.one_of(st.sampled_from(STRANGE), texts))
 def test_words_survive_unharmed(contract: Contract, words: str) -> None:
     empty, full = (asked(contract, text, False, False)[0]["text"] for text in ("", words))
-    before = len(WORDINGS[contract.wording].words.split("{words}")[0])
+    before = len(WORDINGS[contract.wording].expression.split("{expression}")[0])
     assert full == empty[:before] + words + empty[before:]
 
 
@@ -310,7 +310,7 @@ def test_words_survive_unharmed(contract: Contract, words: str) -> None:
 def test_every_wording_renders(name: str) -> None:
     contract = dataclasses.replace(Contract(), wording=name)
     text = asked(contract, "the cup", True, True)[0]["text"]
-    assert "the cup" in text and "{{" not in text and "{words}" not in text
+    assert "the cup" in text and "{{" not in text and "{expression}" not in text
 
 
 def test_every_built_in_contract_has_a_wording_and_room_for_its_numbers() -> None:

@@ -59,12 +59,12 @@ def test_training_sequences_have_texts_and_others_their_own(
     (texts / "car-1.txt").write_text(TEXTS)
     (entry,) = entries = reader.find(tmp_path, "train")
     sequence = reader.read(entry)
-    assert sequence.prompts == ("a red car", "a red car that turns", "after the end")
+    assert sequence.expressions == ("a red car", "a red car that turns", "after the end")
     assert sequence.spans == ((0, 3), (3, 5), (5, 5))
-    assert_same(replace(sequence, prompts=(CAR.prompt,)), CAR)
+    assert_same(replace(sequence, expressions=(CAR.prompt,)), CAR)
     assert_same(reader.read(reader.find(tmp_path, other)[0]), CAR)
     if reader is GOT10K_CONCISE:
-        assert len(reader.read(reader.find(tmp_path, "vot_train")[0]).prompts) == 3
+        assert len(reader.read(reader.find(tmp_path, "vot_train")[0]).expressions) == 3
     state = state_of(entries)
     (texts / "car-1.txt").write_text(f"{TEXTS}200 more\n")
     assert state_of(entries) != state, "an index is made anew"
@@ -79,4 +79,4 @@ def test_files_bear_the_names_of_the_folders_and_a_missing_one_is_told(tmp_path:
     (left,) = about.left_out
     assert left.name == "other" and "other.txt: no such file" in left.reason
     index = Index(tmp_path / "indexes" / "tnl2k_concise-train.arrow")
-    assert index.sequence(0).name == "ab" and index.sequence(0).prompts == ("a dog",)
+    assert index.sequence(0).name == "ab" and index.sequence(0).expressions == ("a dog",)

@@ -103,7 +103,7 @@ def test_a_target_that_is_absent_throughout_has_no_cover_and_no_note(root: Path)
 def test_the_test_split_gives_one_box_and_no_labels(root: Path) -> None:
     write_test(root, "2.0000,3.0000,8.0000,6.0000")
     sequence = read(root, "test")
-    assert sequence.truth is not None and len(sequence.frames) == 5 and sequence.prompts == ()
+    assert sequence.truth is not None and len(sequence.frames) == 5 and sequence.expressions == ()
     assert sequence.truth.boxes_xywh.shape == (5, 4) and sequence.truth.boxes_xywh.dtype == np.float32
     assert sequence.truth.boxes_xywh[0].tolist() == [2, 3, 8, 6]
     assert np.isnan(sequence.truth.boxes_xywh[1:]).all()

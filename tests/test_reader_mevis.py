@@ -63,7 +63,7 @@ def test_sequences_are_read(root: Path) -> None:
 def test_several_objects_are_one_target(root: Path) -> None:
     """In the last frame but one both are there, apart; null is absent, also of one of two."""
     sequence = MEVIS.read(MEVIS.find(root, "train")[1])
-    assert sequence.prompts == ("both", "both!") and sequence.metadata["objects"] == "10,11"
+    assert sequence.expressions == ("both", "both!") and sequence.metadata["objects"] == "10,11"
     assert sequence.truth is not None
     assert sequence.truth.present.tolist() == [PRESENT] * 5
     boxes = [[2, 3, 8, 6], [3, 3, 23, 15], [19, 10, 6, 8], [5, 4, 19, 16], [6, 4, 9, 7]]
@@ -115,7 +115,7 @@ def test_the_second_version_goes_before_the_first(root: Path, name: str) -> None
     write_json(root / "train" / name, {"videos": videos})
     (entry,) = MEVIS.find(root, "train")
     sequence = MEVIS.read(entry)
-    assert (sequence.name, sequence.prompts) == ("car-1_exp7", ("a cat", "a bird"))
+    assert (sequence.name, sequence.expressions) == ("car-1_exp7", ("a cat", "a bird"))
     assert sequence.truth is not None and sequence.truth.present.tolist() == [ABSENT] * 5
 
 
@@ -127,7 +127,7 @@ def test_valid_tells_no_objects_and_has_no_masks(root: Path) -> None:
     entries = MEVIS.find(root, "valid")
     assert [entry.name for entry in entries] == ["car-1_exp0", "car-1_exp1"]
     sequence = MEVIS.read(entries[0])
-    assert sequence.prompts == (CAR.prompt,) and sequence.truth is not None
+    assert sequence.expressions == (CAR.prompt,) and sequence.truth is not None
     assert sequence.truth.present.tolist() == [UNKNOWN] * 5 and np.isnan(sequence.truth.boxes_xywh).all()
 
 

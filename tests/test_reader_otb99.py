@@ -111,7 +111,7 @@ def test_more_frames_than_boxes_are_left_and_told(root: Path) -> None:
 
 def test_an_empty_text_is_no_prompt(root: Path) -> None:
     write_query(root, "train", "Car", "")
-    assert read(root, "Car").prompts == ()
+    assert read(root, "Car").expressions == ()
 
 
 def test_faults_are_told(root: Path) -> None:

@@ -110,7 +110,7 @@ def read(root: Path, reader: Reader = REFCOCO, split: str = "val") -> list[Seque
 def assert_read(sequences: list[Sequence]) -> None:
     assert [sequence.name for sequence in sequences] == NAMES
     for sequence, (image, _, box, texts) in zip(sequences, REFERENCES, strict=True):
-        assert sequence.prompts == tuple(texts) and sequence.frames.size == SIZE
+        assert sequence.expressions == tuple(texts) and sequence.frames.size == SIZE
         assert sequence.truth is not None and len(sequence.frames) == 1
         assert sequence.truth.boxes_xywh.tolist() == [box] and sequence.truth.present.tolist() == [PRESENT]
         assert sequence.folder is not None
@@ -174,14 +174,14 @@ def test_expressions_are_kept_whole_and_empty_ones_are_none(root: Path) -> None:
     content["val"][1]["expressions"] = [""]
     put(root, "annotations/refcoco-unc/instances.json", content)
     first, second, _ = read(root)
-    assert first.prompts == ("a dog, running", "a dog, running") and second.prompts == ()
+    assert first.expressions == ("a dog, running", "a dog, running") and second.expressions == ()
 
 
 def test_a_line_holds_what_elsewhere_ends_one(root: Path) -> None:
     lines = as_lines()
     lines[0]["sent"] = "the lady\u2028in blue"
     put(root, "refcoco_val.jsonl", lines)
-    assert read(root)[0].prompts == ("the lady\u2028in blue", "lady")
+    assert read(root)[0].expressions == ("the lady\u2028in blue", "lady")
 
 
 def test_a_box_without_an_area_is_unknown(root: Path) -> None:

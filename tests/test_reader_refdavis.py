@@ -49,7 +49,7 @@ def test_the_published_form(published: Path) -> None:
     assert [entry.name for entry in REFDAVIS.find(published, "train")] == ["classic-car_1"]
     cat, dog, car = read_all(published, "val")
     assert [each.name for each in (cat, dog, car)] == ["dog-12_2", "dog-12_10", "classic-car_1"]
-    assert cat.prompts == (DOG.prompt,) * 4 and dog.prompts == ('a "big" dog',) * 4
+    assert cat.expressions == (DOG.prompt,) * 4 and dog.expressions == ('a "big" dog',) * 4
     assert car.metadata["expressions"] == "0,1,2,3" and dog.metadata["expressions"] == "4,5,6,7"
     assert car.fps == 24
     assert [each.metadata["class"] for each in (cat, dog, car)] == ["cat", "dog", "car"]
@@ -70,7 +70,7 @@ def test_masks_are_handed_out(published: Path) -> None:
 def test_the_second_annotator_s_files_are_latin_1(published: Path) -> None:
     """Read as UTF-8 they fail; read as Latin-1 the first annotator's would be garbled."""
     (car,) = read_all(published, "train")
-    assert car.prompts == (
+    assert car.expressions == (
         "annot1 étrange, and more",
         "annot1_full_video étrange, and more",
         "annot2 déjà vu, and more",
@@ -94,7 +94,7 @@ def test_the_converted_form(tmp_path: Path) -> None:
     convert(tmp_path)
     other, dog = read_all(tmp_path, "val")
     assert (other.name, dog.name) == ("dog-12_10", "dog-12_2")
-    assert dog.prompts == (DOG.prompt,) * 4 and dog.metadata["expressions"] == "4,5,6,7"
+    assert dog.expressions == (DOG.prompt,) * 4 and dog.metadata["expressions"] == "4,5,6,7"
     assert dog.metadata["class"] == "dog" and "class" not in other.metadata
     assert_same(Sequence(dog.name, dog.frames, (DOG.prompt,), truth=dog.truth), DOG, "dog-12_2")
 

@@ -76,13 +76,13 @@ def test_sentences_of_an_object_are_its_prompts_by_number(root: Path) -> None:
     entries = REFYTVOS.find(root, "train")
     assert [entry.name for entry in entries] == ["dog-12_12", "car-1_1", "car-1_2"]
     sequence = REFYTVOS.read(entries[1])
-    assert sequence.prompts == ("say 0", "say 1", "say 2", "say 3", "say 10", "say 11")
+    assert sequence.expressions == ("say 0", "say 1", "say 2", "say 3", "say 10", "say 11")
     assert sequence.metadata["expressions"] == "0,1,2,3,10,11", "what an empty sentence leaves"
 
 
 def test_only_an_empty_sentence_leaves_no_prompt(root: Path) -> None:
     change(root, "train", "car-1", expressions={"0": {"exp": " ", "obj_id": "1"}})
-    assert REFYTVOS.read(REFYTVOS.find(root, "train")[1]).prompts == ()
+    assert REFYTVOS.read(REFYTVOS.find(root, "train")[1]).expressions == ()
 
 
 def test_masks_are_ids_not_colours(root: Path) -> None:
@@ -146,7 +146,7 @@ def test_valid_is_without_the_test_set_and_knows_nothing(valid: Path) -> None:
     entries = REFYTVOS.find(valid, "valid")
     assert [entry.name for entry in entries] == ["car-1_exp0", "car-1_exp1"]
     sequence = REFYTVOS.read(entries[0])
-    assert sequence.prompts == (CAR.prompt,) and sequence.truth is not None
+    assert sequence.expressions == (CAR.prompt,) and sequence.truth is not None
     assert sequence.truth.present.tolist() == [UNKNOWN] * 5 and np.isnan(sequence.truth.boxes_xywh).all()
     assert [entry.name for entry in REFYTVOS.find(valid, "test")] == ["dog-12_exp0"]
     assert len(REFYTVOS.read(REFYTVOS.find(valid, "test")[0]).frames) == 4

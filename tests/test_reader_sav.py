@@ -71,7 +71,9 @@ def test_frames_that_were_taken_out_keep_their_numbers(train: Path) -> None:
     assert [entry.name for entry in entries] == ["sav_1_000", "sav_1_001"]
     for entry, video in zip(entries, (CAR, DOG), strict=True):
         sequence = SAV.read(entry)
-        assert sequence.prompts == () and sequence.fps == 6 and sequence.metadata["environment"] == "Indoor"
+        assert (
+            sequence.expressions == () and sequence.fps == 6 and sequence.metadata["environment"] == "Indoor"
+        )
         prompted = Sequence(sequence.name, sequence.frames, ("",), truth=sequence.truth)
         assert_same(prompted, Video(sequence.name, video.boxes_xywh[:4], ""))
 
@@ -185,7 +187,7 @@ def test_val_has_a_mask_an_object(val: Path, inner: bool) -> None:
     assert [entry.name for entry in entries] == ["sav_1_000", "sav_1_001"]
     for entry in entries:
         sequence = SAV.read(entry)
-        assert present(sequence) == SPARSE and sequence.prompts == () and sequence.fps == 24
+        assert present(sequence) == SPARSE and sequence.expressions == () and sequence.fps == 24
         assert sequence.truth is not None
         assert sequence.truth.boxes_xywh[[0, 8]].tolist() == [[2, 3, 8, 6]] * 2
 

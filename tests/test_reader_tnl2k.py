@@ -179,7 +179,7 @@ def test_more_boxes_than_frames_point_to_the_corrections(root: Path) -> None:
 
 def test_an_empty_text_is_no_prompt(root: Path) -> None:
     (root / "train" / "car-1" / "language.txt").write_text("\n")
-    assert read(root, "train", "car-1").prompts == ()
+    assert read(root, "train", "car-1").expressions == ()
 
 
 @pytest.mark.parametrize("separator", [",", " "])

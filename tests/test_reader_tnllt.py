@@ -57,7 +57,10 @@ def test_without_flags_an_empty_box_is_absent(root: Path) -> None:
 def test_words_that_change_with_time(root: Path) -> None:
     (root / "car-1" / "language.txt").write_text("0 the red car\n3 the car that leaves\n")
     sequence = TNLLT.read(TNLLT.find(root, "train")[1])
-    assert sequence.prompts == ("the red car", "the car that leaves") and sequence.spans == ((0, 3), (3, 5))
+    assert sequence.expressions == ("the red car", "the car that leaves") and sequence.spans == (
+        (0, 3),
+        (3, 5),
+    )
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def test_sequences_are_read_with_their_class_as_prompt(root: Path, video: Video)
 
 
 def test_without_a_class_there_is_no_prompt(root: Path) -> None:
-    assert read(root, "test_0").prompts == (), "most test names are not in the map"
+    assert read(root, "test_0").expressions == (), "most test names are not in the map"
     (root / "trackingnet_classmap.txt").unlink()
     sequence = read(root, "car-1")
-    assert sequence.prompts == () and sequence.metadata == {"chunk": "TRAIN_10"}
+    assert sequence.expressions == () and sequence.metadata == {"chunk": "TRAIN_10"}
 
 
 def test_the_test_chunk_gives_one_box(root: Path) -> None:

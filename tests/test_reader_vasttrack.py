@@ -85,10 +85,10 @@ def test_spellings_of_the_boxes_and_the_frames(root: Path) -> None:
 def test_a_sequence_without_words_is_read_and_told(root: Path) -> None:
     path = root / "Train" / "Train-3" / "nlp.txt"
     path.write_text(" \n")
-    assert read_train(root).prompts == () and read_train(root).notes == ()
+    assert read_train(root).expressions == () and read_train(root).notes == ()
     path.unlink()
     sequence = read_train(root)
-    assert sequence.prompts == () and "nlp.txt: no such file" in sequence.notes[0]
+    assert sequence.expressions == () and "nlp.txt: no such file" in sequence.notes[0]
 
 
 @pytest.mark.parametrize(

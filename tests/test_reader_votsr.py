@@ -86,13 +86,13 @@ def test_prompts_are_as_the_workspace_reads_them(root: Path) -> None:
     text = (folder / "sequence").read_text()
     (folder / "sequence").write_text(text.replace("fps=6", "fps=x").replace(CAR.prompt, "one;two, or three;"))
     sequence = VOTSR.read(VOTSR.find(root, "all")[1])
-    assert sequence.prompts == ("one", "two, or three", "") and sequence.fps == 30
+    assert sequence.expressions == ("one", "two, or three", "") and sequence.fps == 30
     assert any("fps=x is no frame rate" in note for note in sequence.notes)
     assert any("empty prompt" in note for note in sequence.notes)
     assert VOTSR.read(VOTSR.find(root, "all")[0]).notes == (), "the other's warnings are its own"
     (folder / "sequence").write_text(text.replace(CAR.prompt, "one;two;two"))
     sequence = VOTSR.read(VOTSR.find(root, "all")[1])
-    assert sequence.prompts == ("one",) and "'two' and 'two' share the hash" in sequence.notes[0]
+    assert sequence.expressions == ("one",) and "'two' and 'two' share the hash" in sequence.notes[0]
 
 
 def test_no_workspace_is_told(tmp_path: Path) -> None:
@@ -103,6 +103,6 @@ def test_no_workspace_is_told(tmp_path: Path) -> None:
 def test_a_real_workspace(shared_data: Path) -> None:
     (entry,) = VOTSR.find(shared_data / "votsr_real", "all")
     sequence = VOTSR.read(entry)
-    assert len(sequence.frames) == 50 and sequence.frames.size == (960, 540) and sequence.prompts
+    assert len(sequence.frames) == 50 and sequence.frames.size == (960, 540) and sequence.expressions
     assert sequence.truth is not None and (sequence.truth.present == UNKNOWN).all()
     assert Image.open(entry.facts["paths"][0]).size == (960, 540)

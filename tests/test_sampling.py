@@ -51,12 +51,12 @@ def test_a_pair_says_what_the_data_say(index: Index) -> None:
         assert pair.visible == (search.truth.present[at] == PRESENT and not pair.negative)
         assert pair.search_xywh == (tuple(search.truth.boxes_xywh[at]) if pair.visible else None)
         assert search.truth.present[at] != UNKNOWN and search.name != "gone"
-        assert pair.words in template.prompts
+        assert pair.expression in template.expressions
 
 
 def test_words_are_true_of_their_frame(index: Index) -> None:
     said = {
-        (pair.words, frame_of(pair.search)[1] < 6)
+        (pair.expression, frame_of(pair.search)[1] < 6)
         for pair in drawn(index, negative=0)
         if pair.sequence == "ball"
     }
@@ -66,7 +66,7 @@ def test_words_are_true_of_their_frame(index: Index) -> None:
 def test_a_negative_names_what_no_prompt_of_the_video_names(index: Index) -> None:
     negatives = [pair for pair in drawn(index, negative=0.9) if pair.negative]
     assert len(negatives) > 0.5 * MANY
-    assert all(pair.words not in BY_NAME[pair.sequence].prompts for pair in negatives)
+    assert all(pair.expression not in BY_NAME[pair.sequence].expressions for pair in negatives)
     assert not any({pair.sequence, frame_of(pair.template)[0].name} == {"dog", "twin"} for pair in negatives)
 
 
@@ -102,7 +102,7 @@ def test_the_rectangle_holds_the_target_or_is_a_miss(index: Index) -> None:
             pair for pair in drawn(index, negative=0, prompt_miss=miss, prompt_scale_to=3) if pair.visible
         ]
         for pair in pairs:
-            x0, y0, x1, y1 = pair.prompt_xyxy
+            x0, y0, x1, y1 = pair.visual_prompt_xyxy
             assert 0 <= x0 < x1 <= SIZE[0] and 0 <= y0 < y1 <= SIZE[1]
             x, y, width, height = pair.search_xywh
             assert pair.holds == (x0 <= x + width / 2 < x1 and y0 <= y + height / 2 < y1)
@@ -111,22 +111,28 @@ def test_the_rectangle_holds_the_target_or_is_a_miss(index: Index) -> None:
 
 def test_rectangles_are_as_large_as_asked(index: Index) -> None:
     pairs = drawn(index, negative=0, prompt_miss=0, prompt_scale_from=2, prompt_scale_to=4, prompt_jitter=0)
-    inner = [pair for pair in pairs if pair.visible and min(pair.prompt_xyxy[:2]) > 0]
-    inner = [pair for pair in inner if pair.prompt_xyxy[2] < SIZE[0] and pair.prompt_xyxy[3] < SIZE[1]]
-    scales = [(pair.prompt_xyxy[2] - pair.prompt_xyxy[0]) / pair.search_xywh[2] for pair in inner]
+    inner = [pair for pair in pairs if pair.visible and min(pair.visual_prompt_xyxy[:2]) > 0]
+    inner = [
+        pair
+        for pair in inner
+        if pair.visual_prompt_xyxy[2] < SIZE[0] and pair.visual_prompt_xyxy[3] < SIZE[1]
+    ]
+    scales = [
+        (pair.visual_prompt_xyxy[2] - pair.visual_prompt_xyxy[0]) / pair.search_xywh[2] for pair in inner
+    ]
     assert len(inner) > 300 and 1.99 < min(scales) < 2.1 and 3.7 < max(scales) < 4.01
 
 
 def test_rectangles_have_the_colours_and_lines_asked_for(index: Index) -> None:
     plain = drawn(index)
-    assert {(pair.prompt_colour, pair.prompt_width) for pair in plain} == {(None, 1.0)}
+    assert {(pair.visual_prompt_colour, pair.visual_prompt_width) for pair in plain} == {(None, 1.0)}
     pairs = drawn(index, prompt_colours=["red", "#0080ff"], prompt_width_from=0.5, prompt_width_to=2.0)
-    colours = [pair.prompt_colour for pair in pairs]
+    colours = [pair.visual_prompt_colour for pair in pairs]
     assert set(colours) == {(255, 0, 0), (0, 128, 255)}
     assert colours.count((255, 0, 0)) / MANY == pytest.approx(0.5, abs=0.05)
-    widths = [pair.prompt_width for pair in pairs]
+    widths = [pair.visual_prompt_width for pair in pairs]
     assert 0.5 <= min(widths) < 0.55 and 1.95 < max(widths) < 2.0
-    assert [pair.prompt_xyxy for pair in pairs] == [pair.prompt_xyxy for pair in plain]
+    assert [pair.visual_prompt_xyxy for pair in pairs] == [pair.visual_prompt_xyxy for pair in plain]
 
 
 def test_a_colour_that_is_none_is_refused(index: Index) -> None:
@@ -177,7 +183,7 @@ def test_boxes_outside_the_picture_or_of_no_number_are_not_drawn(tmp_path: Path)
 def test_without_words_there_are_no_negatives(tmp_path: Path) -> None:
     silent = index_of(tmp_path / "x.arrow", [video("a", SEEN, []), video("b", SEEN, [])])
     pairs = drawn(silent, 200, negative=0.9)
-    assert {pair.words for pair in pairs} == {""} and not any(pair.negative for pair in pairs)
+    assert {pair.expression for pair in pairs} == {""} and not any(pair.negative for pair in pairs)
 
 
 def test_a_single_frame_is_its_own_template(tmp_path: Path) -> None:
@@ -187,10 +193,10 @@ def test_a_single_frame_is_its_own_template(tmp_path: Path) -> None:
 
 def test_template_rectangle_and_words_are_told_as_often_as_asked(index: Index) -> None:
     whole = drawn(index)
-    assert all(pair.templated and pair.marked and pair.words for pair in whole)
+    assert all(pair.templated and pair.marked and pair.expression for pair in whole)
     pairs = drawn(index, template=0.5, marked=0.25, worded=0.75)
     assert [pair.search for pair in pairs] == [pair.search for pair in whole]  # nothing else is drawn anew
     assert np.mean([pair.marked for pair in pairs]) == pytest.approx(0.25, abs=0.03)
-    assert np.mean([bool(pair.words) for pair in pairs]) == pytest.approx(0.75, abs=0.03)
-    assert np.mean([pair.templated for pair in pairs if pair.words]) == pytest.approx(0.5, abs=0.03)
-    assert all(pair.templated for pair in pairs if not pair.words)
+    assert np.mean([bool(pair.expression) for pair in pairs]) == pytest.approx(0.75, abs=0.03)
+    assert np.mean([pair.templated for pair in pairs if pair.expression]) == pytest.approx(0.5, abs=0.03)
+    assert all(pair.templated for pair in pairs if not pair.expression)

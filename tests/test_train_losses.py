@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from data_prep.geometry import Box
 from data_prep.prompts import BUILT_IN, answer_of
+from data_prep.world.expressions import Expression
 from data_prep.world.vocabulary import COLOURS, SHAPES
-from data_prep.world.words import Phrase
 from models.grounder.nano import build_processor
 from models.grounder.questions import QuestionEncoder
 from models.interfaces import Answer, Question
@@ -207,7 +207,7 @@ def test_look_figures_count_tokens_that_show_a_thing() -> None:
 
 
 def asked(about: Shot, index: int | None, colour: str | None, shape: str | None) -> Sample:
-    return Sample(Question(about.image, ""), about, Phrase("", "attribute", colour, shape), index)
+    return Sample(Question(about.image, ""), about, Expression("", "attribute", colour, shape), index)
 
 
 def match_head() -> MatchHead:

@@ -49,7 +49,7 @@ def test_a_question_shows_what_its_pair_says(plan: PairPlan) -> None:
         resized = search_size(CONTRACT, size)
         assert (question.image.shape[1], question.image.shape[0]) == resized
         assert question.template.shape[0] == template_size(CONTRACT, (30, 30))[0]
-        assert question.expression == pair.words and question.marked
+        assert question.expression == pair.expression and question.marked
         assert (each.box_resized is None) == (not pair.visible)
         if each.box_resized is None:
             continue
@@ -74,10 +74,10 @@ def test_a_question_may_lack_template_rectangle_or_words(plan: PairPlan) -> None
     pairs = list(PairPlan(plan.indexes, settings, plan.seed).sampler().pairs(range(24)))
     for each, whole, pair in zip(bare, asked(plan, range(24)), pairs, strict=True):
         assert (each.question.template is None) == (not pair.templated)
-        assert each.question.expression == pair.words and each.question.marked == pair.marked
+        assert each.question.expression == pair.expression and each.question.marked == pair.marked
         assert np.array_equal(each.question.image, whole.question.image) == pair.marked
         assert each.box_resized == whole.box_resized
-    assert {(pair.templated, pair.marked, bool(pair.words)) for pair in pairs} > {
+    assert {(pair.templated, pair.marked, bool(pair.expression)) for pair in pairs} > {
         (True, True, False),
         (False, False, True),
     }

@@ -16,10 +16,10 @@ from data_prep.geometry import center, iou
 from data_prep.prompts import BUILT_IN
 from data_prep.resizing import resize
 from data_prep.visual_prompt import crop_template
+from data_prep.world.expressions import KINDS, Expression, plainly
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import Scene, make_scene
-from data_prep.world.words import KINDS, Phrase, plainly
 from train import shots as shots_module
 from train.samples import Sample, SampleMix, draw_questions
 from train.shots import (
@@ -205,7 +205,7 @@ def test_a_template_shows_its_thing(drawn: list[Drawn]) -> None:
             assert min(exact, key=lambda other: abs(exact[other] - template).mean()) == index
 
 
-def fits(phrase: Phrase, thing: ShotThing) -> bool:
+def fits(phrase: Expression, thing: ShotThing) -> bool:
     """Whether a thing looks as the words say, as far as they say it."""
     return phrase.colour in (None, thing.colour) and phrase.shape in (None, thing.shape)
 

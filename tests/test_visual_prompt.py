@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_prep.geometry import Box, center, rescale
 from data_prep.prompts import BUILT_IN
-from data_prep.visual_prompt import crop_template, draw_prompt, prompt_box
+from data_prep.visual_prompt import crop_template, draw_visual_prompt, visual_prompt_box
 
 CONTRACT = dataclasses.replace(BUILT_IN["qwen"], template_scale=2.0, prompt_scale=3.0, prompt_width=0.0)
 WIDTH, HEIGHT = 60, 40
@@ -78,7 +78,7 @@ RED = np.array([255, 0, 0])
 def drawn(image: np.ndarray, box: Box, width: float = 0.0) -> np.ndarray:
     """Which pixels the rectangle covers; all others, and the image given, must stay as they were."""
     before = image.copy()
-    result = draw_prompt(image, box, dataclasses.replace(CONTRACT, prompt_width=width))
+    result = draw_visual_prompt(image, box, dataclasses.replace(CONTRACT, prompt_width=width))
     assert np.array_equal(image, before) and result is not image
     covered = (result == RED).all(axis=2)
     assert np.array_equal(result[~covered], image[~covered])
@@ -106,14 +106,14 @@ def test_the_line_is_a_share_of_the_longer_side_wide() -> None:
 
 
 def test_the_rectangle_is_three_times_the_last_box_and_inside_the_frame() -> None:
-    assert prompt_box((25, 18, 31, 24), (WIDTH, HEIGHT), CONTRACT) == (19, 12, 37, 30)
-    assert prompt_box((0, 0, 10, 10), (WIDTH, HEIGHT), CONTRACT) == (0, 0, 20, 20)
+    assert visual_prompt_box((25, 18, 31, 24), (WIDTH, HEIGHT), CONTRACT) == (19, 12, 37, 30)
+    assert visual_prompt_box((0, 0, 10, 10), (WIDTH, HEIGHT), CONTRACT) == (0, 0, 20, 20)
 
 
 def test_the_rectangle_follows_the_frame_when_it_is_resized() -> None:
     """Two scale factors that differ: the place in the frame and the place in the image are the same."""
     frame_size, resized = (600, 200), (WIDTH, HEIGHT)
-    rectangle = prompt_box((300, 80, 340, 100), frame_size, CONTRACT)
+    rectangle = visual_prompt_box((300, 80, 340, 100), frame_size, CONTRACT)
     rows, columns = np.nonzero(drawn(numbered(), rescale(rectangle, frame_size, resized)))
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == (26, 12, 38, 24)
 

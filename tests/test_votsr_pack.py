@@ -169,8 +169,8 @@ def test_the_real_workspace_packs(shared_data, tmp_path):
     (root / "sequences" / "bedroom").symlink_to(source / "sequences" / "bedroom")
     (sequence,) = read_workspace(root).sequences
     assert (sequence.frames.size, len(sequence.frames), sequence.fps) == ((960, 540), 50, 7.5)
-    assert len(sequence.prompts) == 3
-    add_results(root, sequence.name, [disc(9, 9, 5)] * 50, sequence.prompts)
+    assert len(sequence.expressions) == 3
+    add_results(root, sequence.name, [disc(9, 9, 5)] * 50, sequence.expressions)
     with zipfile.ZipFile(pack(root, TRACKER)) as packed:
         assert sorted(packed.namelist()) == [
             "baseline/bedroom/bedroom_2c2beef5.txt",

@@ -17,7 +17,7 @@ def test_a_sound_workspace(tmp_path):
     workspace = read_workspace(make_workspace(tmp_path))
     assert (workspace.problems, workspace.warnings, workspace.stack) == ((), (), "vots2026/referral")
     ball, kite = workspace.sequences
-    assert (ball.name, kite.name, ball.prompts, ball.fps) == ("ball", "kite", PROMPTS, 10.0)
+    assert (ball.name, kite.name, ball.expressions, ball.fps) == ("ball", "kite", PROMPTS, 10.0)
     assert [path.name for path in ball.frames.paths] == [f"{number:08d}.jpg" for number in (1, 2, 3, 4)]
     assert (ball.frames.size, ball.folder) == ((64, 48), tmp_path / "sequences" / "ball")
     assert next(iter(ball.frames)).shape == (48, 64, 3)
@@ -204,7 +204,7 @@ def test_windows_line_ends_blank_lines_marks_and_a_name_twice(tmp_path):
     workspace = read_workspace(root)
     ball, kite = workspace.sequences
     assert (ball.name, kite.name) == ("ball", "kite")
-    assert (ball.prompts, ball.fps) == (("the red cup", " a cup ", "x"), 7.5)
+    assert (ball.expressions, ball.fps) == (("the red cup", " a cup ", "x"), 7.5)
     assert workspace.problems == ()
     (warning,) = workspace.warnings
     assert "'ball' is listed more than once; it is read once" in warning

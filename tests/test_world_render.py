@@ -11,11 +11,11 @@ from PIL import Image
 from data_prep.geometry import box_of_mask
 from data_prep.votsr.truth import read_truth
 from data_prep.votsr.workspace import read_workspace
+from data_prep.world.expressions import expression_texts
 from data_prep.world.film import SLIVER, Film, make_film
 from data_prep.world.presets import PRESETS, AbsenceShares
 from data_prep.world.render import render_workspace
 from data_prep.world.sheet import write_sheet
-from data_prep.world.words import prompts_for
 
 # Away at first, then it comes in: a few frames show both.
 LATE = dataclasses.replace(PRESETS["val"], frames=(18, 20), absences=AbsenceShares(late=1.0), away=(0.3, 0.4))
@@ -27,13 +27,13 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def films() -> list[Film]:
-    return [make_film(LATE, index, prompts=3) for index in range(SEQUENCES)]
+    return [make_film(LATE, index, expressions=3) for index in range(SEQUENCES)]
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world") / "ws"
-    assert render_workspace(root, LATE, SEQUENCES, prompts=3) == ["val-001", "val-002"]
+    assert render_workspace(root, LATE, SEQUENCES, expressions=3) == ["val-001", "val-002"]
     return root
 
 
@@ -41,7 +41,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_same_bytes_on_one_and_two_processes(layout: str, tmp_path: Path) -> None:
     for workers in (1, 2):
         root = tmp_path / str(workers)
-        render_workspace(root, LATE, SEQUENCES, prompts=3, frames=3, workers=workers, layout=layout)
+        render_workspace(root, LATE, SEQUENCES, expressions=3, frames=3, workers=workers, layout=layout)
     one, two = contents(tmp_path / "1"), contents(tmp_path / "2")
     extra = {"votsr": 3 * SEQUENCES + 2, "tnl2k": 4 * SEQUENCES, "tnllt": 4 * SEQUENCES}[layout]
     assert len(one) == 3 * SEQUENCES + extra
@@ -52,7 +52,7 @@ def test_a_workspace_is_read_without_a_fault(workspace: Path) -> None:
     read = read_workspace(workspace)
     assert not read.problems and not read.warnings
     for sequence, film in zip(read.sequences, films(), strict=True):
-        assert sequence.prompts == prompts_for(film.scene, 3)
+        assert sequence.expressions == expression_texts(film.scene, 3)
         assert len(sequence.frames) == film.frames and sequence.frames.size == LATE.size
         drawn, _ = next(film.shots())
         assert np.abs(next(iter(sequence.frames)).astype(int) - drawn).mean() < 8, "JPEG takes a little"
@@ -81,7 +81,7 @@ def test_boxes_and_labels_of_the_box_layouts(layout: str, suffix: str, absent: s
         boxes, labels = (
             (folder / name).read_text().splitlines() for name in ("groundtruth.txt", "absent_label.txt")
         )
-        assert (folder / "language.txt").read_text() == f"{film.phrases[0].text}\n"
+        assert (folder / "language.txt").read_text() == f"{film.expressions[0].text}\n"
         images = sorted(path.name for path in (folder / "imgs").iterdir())
         assert images == [f"{number:05d}.{suffix}" for number in range(1, film.frames + 1)]
         for box, label, (_, mask) in zip(boxes, labels, film.shots(), strict=True):
@@ -112,17 +112,17 @@ def test_attributes_say_what_the_scene_is(workspace: Path) -> None:
         target = film.scene.things[film.scene.target]
         assert (read["target"]["colour"], read["target"]["shape"]) == (target.colour, target.shape)
         assert len(read["others"]) == len(film.scene.things) - 1
-        assert [prompt["text"] for prompt in read["prompts"]] == list(prompts_for(film.scene, 3))
-        assert read["prompts"][0]["kind"] == "attribute"
+        assert [each["text"] for each in read["expressions"]] == list(expression_texts(film.scene, 3))
+        assert read["expressions"][0]["kind"] == "attribute"
 
 
 def test_zero_is_the_presets_own() -> None:
     val, hard = make_film(PRESETS["val"], 0), make_film(PRESETS["hard"], 5)
-    assert len(val.phrases) == 4 and val.frames == val.scene.frames
-    assert len(hard.phrases) == 2 and hard.name == "hard-006"
-    assert make_film(PRESETS["val"], 0, prompts=2, frames=7).frames == 7
+    assert len(val.expressions) == 4 and val.frames == val.scene.frames
+    assert len(hard.expressions) == 2 and hard.name == "hard-006"
+    assert make_film(PRESETS["val"], 0, expressions=2, frames=7).frames == 7
     assert make_film(PRESETS["val"], 0, frames=10_000).frames == val.frames
-    counts = {name: (preset.sequences, preset.prompts) for name, preset in PRESETS.items()}
+    counts = {name: (preset.sequences, preset.expressions) for name, preset in PRESETS.items()}
     assert counts["test"] == counts["val"] == (20, 4) and counts["hard"] == (40, 2)
 
 

@@ -55,5 +55,5 @@ class PairQuestions(Dataset[Asked | Unread]):
             pictures = pictures_of(pair, self.contract)
         except UserError as fault:
             return Unread(number, f"{pair.data} {pair.sequence}: {fault}")
-        question = Question(pictures.search, pair.words, pictures.template, drawn=pair.marked)
+        question = Question(pictures.search, pair.expression, pictures.template, drawn=pair.marked)
         return Asked(number, question, pictures.box_resized)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.geometry import Box, enlarge, jittered
+from data_prep.world.expressions import Expression, absent, absent_look, plainly
 from data_prep.world.looks import Look
-from data_prep.world.words import Phrase, absent, absent_look, plainly
 from models.interfaces import Question
 from train.shots import Shot
 
@@ -34,7 +34,7 @@ class Sample:
 
     question: Question
     shot: Shot
-    phrase: Phrase
+    phrase: Expression
     thing: int | None
 
     @property
@@ -96,7 +96,7 @@ class _Asker:
             return self._sample(self._missing((thing.colour, thing.shape)), shot.templates[index], None)
         return self._sample(self._missing(absent_look(self.rng, self.shot.things)), None, None)
 
-    def _missing(self, look: Look) -> Phrase:
+    def _missing(self, look: Look) -> Expression:
         """Words for a look that nothing here has, of a kind in which something here is spoken of.
 
         Were kinds of words commoner for what is absent, they would tell that it is.
@@ -126,11 +126,11 @@ class _Asker:
                 break
         return found
 
-    def _sample(self, phrase: Phrase, template: np.ndarray | None, thing: int | None) -> Sample:
+    def _sample(self, phrase: Expression, template: np.ndarray | None, thing: int | None) -> Sample:
         question = Question(self.shot.image, phrase.text, template, self.last_box)
         return Sample(question, self.shot, phrase, thing)
 
-    def _phrase(self, shot: Shot, index: int) -> Phrase:
+    def _phrase(self, shot: Shot, index: int) -> Expression:
         thing = shot.things[index]
         if self.mix.plain:
             return _plainest(thing.colour, thing.shape)
@@ -152,7 +152,7 @@ class _Asker:
     def _pick(self, indices: Sequence[int]) -> int:
         return int(indices[int(self.rng.integers(len(indices)))])
 
-    def _pick_phrase(self, phrases: Sequence[Phrase]) -> Phrase:
+    def _pick_phrase(self, phrases: Sequence[Expression]) -> Expression:
         """One of the phrases; all kinds among them alike, or the rare ones would be learned badly."""
         kinds = sorted({phrase.kind for phrase in phrases})
         kind = kinds[self._pick(range(len(kinds)))]
@@ -160,5 +160,5 @@ class _Asker:
         return fitting[self._pick(range(len(fitting)))]
 
 
-def _plainest(colour: str, shape: str) -> Phrase:
-    return Phrase(plainly(colour, shape), "attribute", colour, shape)
+def _plainest(colour: str, shape: str) -> Expression:
+    return Expression(plainly(colour, shape), "attribute", colour, shape)

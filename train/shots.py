@@ -26,10 +26,10 @@ from data_prep.prompts import Contract
 from data_prep.resizing import resize
 from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
+from data_prep.world.expressions import Expression, refer
 from data_prep.world.film import SLIVER, seen
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
-from data_prep.world.words import Phrase, refer
 
 CLEAR_SHARE = 0.42  # of the squared radius: less of a thing is neither surely visible nor surely absent
 OWNED_SHARE, FREE_SHARE = 0.25, 0.06  # of a token: from here a thing's, below here nobody's
@@ -55,7 +55,7 @@ class ShotThing:
     box_resized: Box | None
     clear: bool
     has_template: bool
-    phrases: tuple[Phrase, ...]
+    phrases: tuple[Expression, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ def _thing(values: dict[str, Any]) -> ShotThing:
     return ShotThing(
         **values,
         box_resized=None if box is None else tuple(box),
-        phrases=tuple(Phrase(**phrase) for phrase in phrases),
+        phrases=tuple(Expression(**phrase) for phrase in phrases),
     )
 
 

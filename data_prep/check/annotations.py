@@ -78,19 +78,19 @@ def presence_findings(sequence: Sequence) -> Iterator[Finding]:
 
 def text_findings(sequence: Sequence) -> Iterator[Finding]:
     """Words that are not there, are empty, or speak of no frame."""
-    prompts, count = sequence.prompts, len(sequence.frames)
-    if not prompts:
+    expressions, count = sequence.expressions, len(sequence.frames)
+    if not expressions:
         told = "no words refer to its target; add them, or take it for training without words"
         yield Finding(sequence.name, "text_none", f"{sequence.folder}: {told}")
-    empty = [at for at, text in enumerate(prompts) if not text.strip()]
-    spans = sequence.spans or ((0, count),) * len(prompts)
+    empty = [at for at, text in enumerate(expressions) if not text.strip()]
+    spans = sequence.spans or ((0, count),) * len(expressions)
     never = [at for at, (start, stop) in enumerate(spans) if max(start, 0) >= min(stop, count)]
     for kind, which, told in (
         ("text_empty", empty, "is empty; write its words, or remove it"),
         ("text_never", never, f"is true of none of {count} frames; correct the frame it begins with"),
     ):
         if which:
-            line = f"{sequence.folder}: prompt {which[0] + 1} of {len(prompts)} {told}"
+            line = f"{sequence.folder}: expression {which[0] + 1} of {len(expressions)} {told}"
             yield Finding(sequence.name, kind, line, len(which))
 
 
@@ -102,7 +102,7 @@ def fingerprint(sequence: Sequence) -> str:
     truth = sequence.truth
     if truth is None or (truth.present == PRESENT).sum() < 2:
         return ""
-    said = hashlib.blake2b(repr((sequence.frames.size, sequence.prompts)).encode(), digest_size=16)
+    said = hashlib.blake2b(repr((sequence.frames.size, sequence.expressions)).encode(), digest_size=16)
     said.update(truth.present.astype(np.int8).tobytes())
     said.update(truth.boxes_xywh[truth.present == PRESENT].astype(np.float32).tobytes())
     return said.hexdigest()

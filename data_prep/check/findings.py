@@ -30,8 +30,8 @@ KINDS: dict[str, Kind] = {
     "box_empty": Kind(DOUBTFUL, "a box has no area; never drawn"),
     "never_shown": Kind(DOUBTFUL, "its target is absent in every annotated frame; never drawn"),
     "text_none": Kind(DOUBTFUL, "no words refer to its target"),
-    "text_empty": Kind(DOUBTFUL, "a prompt is empty"),
-    "text_never": Kind(DOUBTFUL, "a prompt is true of no frame"),
+    "text_empty": Kind(DOUBTFUL, "an expression is empty"),
+    "text_never": Kind(DOUBTFUL, "an expression is true of no frame"),
     "frame_gap": Kind(DOUBTFUL, "the numbers of its frames jump"),
     "video_file": Kind(DOUBTFUL, "its frames lie in a video file, which no index takes"),
     "mended": Kind(DOUBTFUL, "something was mended in reading"),
@@ -48,7 +48,7 @@ KINDS: dict[str, Kind] = {
 class Finding:
     """One fault of a sequence (its name is empty where the whole split has it): a word of `KINDS` and a line.
 
-    The line names a file and the mend. `count` is how many frames, boxes or prompts have the fault: the
+    The line names a file and the mend. `count` is how many frames, boxes or expressions have the fault: the
     line tells of the first.
     """
 

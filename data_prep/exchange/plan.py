@@ -99,8 +99,8 @@ def counted(box_xyxy: Box, frame: Size, resized: Size, coordinates: str) -> Box:
     return round_box(rescale(clamp(box_xyxy, frame), frame, size), size)
 
 
-def plain_words(words: str) -> str:
+def plain_expression(expression: str) -> str:
     """Words as they may stand in a record. Raises UserError where a trainer would obey them."""
-    if found := STEERING.search(words):
+    if found := STEERING.search(expression):
         raise UserError(f"its words hold {found[0]}, which steers the trainer")
-    return words
+    return expression

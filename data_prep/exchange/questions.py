@@ -1,4 +1,4 @@
-"""A pair as a question by the contract: its words, its two pictures, and the answer."""
+"""A pair as a question by the contract: its expression, its two pictures, and the answer."""
 
 from functools import partial
 from io import BytesIO
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep.exchange.forms import IMAGE, Turn
-from data_prep.exchange.plan import ExportPlan, counted, plain_words
+from data_prep.exchange.plan import ExportPlan, counted, plain_expression
 from data_prep.geometry import Box
 from data_prep.prompts import answer_of, messages
 from data_prep.sampling.pairs import Pair
@@ -20,25 +20,25 @@ FILLED_IN = "<bbox>"  # ms-swift writes the box of `objects` here
 
 def turn_of(plan: ExportPlan, pair: Pair) -> tuple[Turn, dict[Path, bytes]]:
     """A pair as question and answer, and its pictures' files. Raises UserError where it cannot be one."""
-    words, pictures = plain_words(pair.words), pictures_of(pair, plan.contract)
+    expression, pictures = plain_expression(pair.expression), pictures_of(pair, plan.contract)
     box, frame, resized = pictures.box_xyxy, pictures.frame, pictures.resized
     said = None if box is None else counted(box, frame, resized, plan.coordinates)
     shown = {"template": pictures.template, "search": pictures.search}
     files = {plan.picture(pair.number, kind): encoded(it) for kind, it in shown.items() if it is not None}
     turn = Turn(
-        instruction=question_text(plan, words, pair.templated, pair.marked),
+        instruction=question_text(plan, expression, pair.templated, pair.marked),
         answer=_answer(plan, said),
         # ms-swift looks from the working folder on, LLaMA-Factory from that of `dataset_info.json`.
         images=tuple(str(path if plan.form == "swift" else path.relative_to(plan.out)) for path in files),
-        ref=words,
+        ref=expression,
         box_xyxy=pictures.box_resized and _rounded(pictures.box_resized),
     )
     return turn, files
 
 
-def question_text(plan: ExportPlan, words: str, templated: bool = True, marked: bool = True) -> str:
+def question_text(plan: ExportPlan, expression: str, templated: bool = True, marked: bool = True) -> str:
     """The question as one text, with a placeholder for each picture."""
-    (message,) = messages(plan.contract, words, templated, marked, plan.coordinates)
+    (message,) = messages(plan.contract, expression, templated, marked, plan.coordinates)
     return "".join(part.get("text", IMAGE) for part in message["content"])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.exchange.forms import IMAGE
-from data_prep.exchange.plan import ExportPlan, counted, plain_words
+from data_prep.exchange.plan import ExportPlan, counted, plain_expression
 from data_prep.geometry import Box, Size, center, round_box, xywh_to_xyxy
 from data_prep.images import image_header
 from data_prep.orientation import AS_STORED
@@ -23,7 +23,7 @@ COLOUR, WIDTH = "red", 3  # of the rectangle unless a pair has its own; its trai
 SCALES = 2, 8  # sides of the rectangle in sides of the box it is drawn around, both included
 TOKENS = ("<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>")
 QUESTION = """You follow one target through a video.
-This is the target: <template>{image}</template>. In words it is <ref> {words} </ref>.
+This is the target: <template>{image}</template>. In words it is <ref> {expression} </ref>.
 This is the search image: <search>{image}</search>.
     1. Say whether the target can be seen in the search image.
     2. Say where: the corners of its box, [x_min, y_min, x_max, y_max].
@@ -44,16 +44,16 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
     """A pair as a record. Raises UserError where it cannot be one."""
     if not pair.templated:
         raise UserError("format=vptracker: its records always have a template; leave pairs.template=1")
-    words = plain_words(pair.words).strip()
+    expression = plain_expression(pair.expression).strip()
     size, template_size = _size(pair.search), _size(pair.template)
     template = _whole(counted(xywh_to_xyxy(pair.template_xywh), template_size, template_size, "frame"))
     scale = int(np.random.default_rng((plan.pairs.seed, pair.number)).integers(SCALES[0], SCALES[1] + 1))
-    said, around = [0, 0, 0, 0], _around(pair.prompt_xyxy, size, scale)
+    said, around = [0, 0, 0, 0], _around(pair.visual_prompt_xyxy, size, scale)
     if pair.search_xywh is not None:
         box = xywh_to_xyxy(pair.search_xywh)
         said = _whole(counted(box, size, size, plan.coordinates))
         around = _whole(counted(box, size, size, "frame"))
-    question = QUESTION.format(image=IMAGE, words=words) + (MARKED if pair.marked else "")
+    question = QUESTION.format(image=IMAGE, expression=expression) + (MARKED if pair.marked else "")
     return {
         "messages": [
             {"role": "user", "content": question},
@@ -64,8 +64,10 @@ def record_of(plan: ExportPlan, pair: Pair) -> dict[str, Any]:
             "phase": "train",
             "enable": pair.marked,
             "scale": scale,
-            "color": "#{:02x}{:02x}{:02x}".format(*pair.prompt_colour) if pair.prompt_colour else COLOUR,
-            "width": max(1, round(WIDTH * pair.prompt_width)),
+            "color": "#{:02x}{:02x}{:02x}".format(*pair.visual_prompt_colour)
+            if pair.visual_prompt_colour
+            else COLOUR,
+            "width": max(1, round(WIDTH * pair.visual_prompt_width)),
             "inbbox_ratio": round(1 - plan.pairs.settings.prompt_miss, 6),
             "template_bbox": template,
             "template_scale": plan.contract.template_scale,
@@ -93,14 +95,14 @@ def _size(path: str) -> Size:
     return size
 
 
-def _around(prompt_xyxy: Box, size: Size, scale: int) -> list[int]:
+def _around(visual_prompt_xyxy: Box, size: Size, scale: int) -> list[int]:
     """The box that a rectangle is drawn around where no target is to be seen.
 
     An empty one would betray that: its rectangle would be none.
     """
-    x, y = center(prompt_xyxy)
-    width = max(2.0, (prompt_xyxy[2] - prompt_xyxy[0]) / scale)
-    height = max(2.0, (prompt_xyxy[3] - prompt_xyxy[1]) / scale)
+    x, y = center(visual_prompt_xyxy)
+    width = max(2.0, (visual_prompt_xyxy[2] - visual_prompt_xyxy[0]) / scale)
+    height = max(2.0, (visual_prompt_xyxy[3] - visual_prompt_xyxy[1]) / scale)
     return _whole(round_box((x - width / 2, y - height / 2, x + width / 2, y + height / 2), size))
 
 

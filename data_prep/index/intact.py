@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-SAME_LENGTHS = (("frames", "present", 1), ("boxes_xywh", "present", 4), ("starts", "prompts", 1))
+SAME_LENGTHS = (("frames", "present", 1), ("boxes_xywh", "present", 4), ("starts", "expressions", 1))
 SPANS = ("starts", "stops")
 
 

@@ -27,7 +27,7 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
     for path in frames.paths:
         check_utf8(path)
     count = len(frames)
-    spans = sequence.spans or ((0, count),) * len(sequence.prompts)
+    spans = sequence.spans or ((0, count),) * len(sequence.expressions)
     return {
         "name": sequence.name,
         "folder": frames.paths[0].parent.relative_to(root).as_posix(),
@@ -38,7 +38,7 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
         "fps": sequence.fps,
         "boxes_xywh": truth.boxes_xywh.astype(np.float32).ravel(),
         "present": truth.present.astype(np.int8),
-        "prompts": list(sequence.prompts),
+        "expressions": list(sequence.expressions),
         "starts": [start for start, _ in spans],
         "stops": [stop for _, stop in spans],
     }

@@ -18,7 +18,7 @@ from data_prep.index.intact import check_rows
 from data_prep.one_line import one_line
 from data_prep.sequence import Sequence, Truth
 
-VERSION = 2  # of the columns and of what they mean
+VERSION = 3  # of the columns and of what they mean
 ENDING = ".arrow"
 SCHEMA = pa.schema(
     [
@@ -30,13 +30,13 @@ SCHEMA = pa.schema(
         ("fps", pa.float32()),
         ("boxes_xywh", pa.list_(pa.float32())),  # four numbers a frame
         ("present", pa.list_(pa.int8())),
-        ("prompts", pa.list_(pa.string())),
-        ("starts", pa.list_(pa.int32())),  # first frame of which a prompt is true
+        ("expressions", pa.list_(pa.string())),
+        ("starts", pa.list_(pa.int32())),  # first frame of which an expression is true
         ("stops", pa.list_(pa.int32())),  # the frame after the last
     ]
 )
 
-TOLD_BY_ROW = ("name", "folder", "frames", "width", "height", "fps", "prompts")  # the others are arrays
+TOLD_BY_ROW = ("name", "folder", "frames", "width", "height", "fps", "expressions")  # the others are arrays
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ class Index:
 
     `starts` int64 (S + 1,): a sequence's frames are those from its start up to the next one's.
     `boxes_xywh` float32 (F, 4), `present` int8 (F,): see `data_prep.sequence.Truth`. `sizes` int32
-    (S, 2): width and height. `prompts`, `prompt_spans` int32 (P, 2), frames of the sequence: all prompts
-    behind one another; `prompt_starts` int64 (S + 1,) says which are whose.
+    (S, 2): width and height. `expressions` (P,) are those of all sequences one after another, and
+    `expression_spans` int32 (P, 2) the frames of its sequence of which each is true;
+    where those of a sequence begin is in `expression_starts` int64 (S + 1,).
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,9 +124,9 @@ class Index:
         self.boxes_xywh = self._values("boxes_xywh").reshape(-1, 4)
         self.present = self._values("present")
         self.sizes = np.stack([self.rows[side].to_numpy() for side in ("width", "height")], axis=1)
-        self.prompt_starts = self._offsets("prompts")
-        self.prompts: pa.StringArray = self.rows["prompts"].values
-        self.prompt_spans = np.stack([self._values("starts"), self._values("stops")], axis=1)
+        self.expression_starts = self._offsets("expressions")
+        self.expressions: pa.StringArray = self.rows["expressions"].values
+        self.expression_spans = np.stack([self._values("starts"), self._values("stops")], axis=1)
         self.frames: pa.StringArray = self.rows["frames"].values
         self.folders: pa.StringArray = self.rows["folder"]
 
@@ -147,15 +148,15 @@ class Index:
             raise _no_index(self.path, fault) from None
         folder = Path(self.about.root) / row["folder"]
         frames = slice(self.starts[number], self.starts[number + 1])
-        prompts = slice(self.prompt_starts[number], self.prompt_starts[number + 1])
+        expressions = slice(self.expression_starts[number], self.expression_starts[number + 1])
         return Sequence(
             name=row["name"],
             frames=ImageFrames(
                 tuple(folder / name for name in row["frames"]),
                 (row["width"], row["height"]),
             ),
-            prompts=tuple(row["prompts"]),
+            expressions=tuple(row["expressions"]),
             fps=row["fps"],
-            spans=tuple((int(start), int(stop)) for start, stop in self.prompt_spans[prompts]),
+            spans=tuple((int(start), int(stop)) for start, stop in self.expression_spans[expressions]),
             truth=Truth(self.boxes_xywh[frames], self.present[frames]),
         )

@@ -32,7 +32,7 @@ def write_plots(path: Path, sampler: PairSampler) -> None:
     presence.set(
         title="Presence", xlabel="share of a sequence's known frames that show the target", yticks=[]
     )
-    texts.set(title="Texts", xlabel="words of a prompt", yticks=[])
+    texts.set(title="Texts", xlabel="words of an expression", yticks=[])
     sizes.legend()
     figure.tight_layout()
     with whole_file(path) as temporary:
@@ -76,4 +76,4 @@ def _present_shares(index: Index) -> np.ndarray:
 
 
 def _text_lengths(index: Index) -> Sequence[int]:
-    return [len(text.split()) for text in index.prompts.to_pylist()]
+    return [len(text.split()) for text in index.expressions.to_pylist()]

@@ -59,7 +59,7 @@ def _show(place: Axes, pair: Pair, contract: Contract) -> None:
             Rectangle(corner, right - left, bottom - top, fill=False, color=TARGET, linewidth=1.2)
         )
     answer = "visible" if pair.visible else "another video's words" if pair.negative else "absent"
-    words = textwrap.shorten(pair.words, 2 * WIDTH, placeholder=" …") or "(no words)"
+    words = textwrap.shorten(pair.expression, 2 * WIDTH, placeholder=" …") or "(no words)"
     place.set_title(
         f"{textwrap.fill(words, WIDTH)}\n{pair.data} {pair.sequence} #{pair.number}: {answer}", fontsize=7
     )

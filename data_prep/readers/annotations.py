@@ -64,20 +64,20 @@ def read_flags(path: Path) -> np.ndarray:
     return flags.astype(np.int64)
 
 
-def read_words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
+def read_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
     """The words of a file and of which frames each is true; no words at all where the file is empty.
 
-    A text is one prompt, its lines joined. A file that begins with `0 <text>`, or whose every line is
-    `<frame> <text>`, is one of `read_timed_words`. Raises UserError where the file is missing.
+    A text is one expression, its lines joined. A file that begins with `0 <text>`, or whose every line is
+    `<frame> <text>`, is one of `read_timed_expressions`. Raises UserError where the file is missing.
     """
     lines = [line.strip() for line in read_text(path, MEND).splitlines() if line.strip()]
     if lines and (lines[0].startswith("0 ") or (len(lines) > 1 and all(map(TIMED.fullmatch, lines)))):
-        return read_timed_words(path, frames)
+        return read_timed_expressions(path, frames)
     text = " ".join(lines)
     return ((text,) if text else ()), None
 
 
-def read_timed_words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...]]:
+def read_timed_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...]]:
     """The words of a file with a line `<frame> <text>` whenever they change, and of which frames they are.
 
     Each text is true from its frame (counted from 0) until that of the next one, and of none of the `frames`

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.readers.annotations import read_timed_words
+from data_prep.readers.annotations import read_timed_expressions
 from data_prep.readers.entry import Entry, Reader
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.lasot import LASOT
@@ -41,8 +41,8 @@ def read(entry: Entry, own: Reader) -> Sequence:
         return own.read(entry)
     *files, texts = entry.files
     sequence = own.read(replace(entry, files=tuple(files)))
-    prompts, spans = read_timed_words(texts, len(sequence.frames))
-    return replace(sequence, prompts=prompts, spans=spans)
+    expressions, spans = read_timed_expressions(texts, len(sequence.frames))
+    return replace(sequence, expressions=expressions, spans=spans)
 
 
 def _reader(own: Reader, place: str) -> Reader:

@@ -1,7 +1,7 @@
 """`meta_expressions.json`: the sentences of a video, which Ref-YouTube-VOS, Ref-DAVIS17 and MeViS share.
 
 `{"videos": {<video>: {"frames": [<name>, …], "expressions": {"0": {"exp": <sentence>, …}, …}}}}`. Sentences
-that refer to the same objects are the prompts of one sequence.
+that refer to the same objects are the expressions of one sequence.
 """
 
 from collections.abc import Iterable
@@ -76,7 +76,7 @@ def entry_of(
     facts = {
         "frames": frames,
         "objects": objects,
-        "prompts": [text for _, text in said],
+        "expressions": [text for _, text in said],
         "metadata": metadata,
     }
     return Entry(f"{video}_{named}", folder / video, facts)
@@ -119,8 +119,8 @@ def sequence_of(
     entry: Entry, frames: ImageFrames, truth: Truth, fps: float = 25.0, notes: Iterable[str] = ()
 ) -> Sequence:
     """The sequence of an entry that `entry_of` made."""
-    prompts, metadata = tuple(entry.facts["prompts"]), dict(entry.facts["metadata"])
-    return Sequence(entry.name, frames, prompts, fps, entry.folder, metadata, None, truth, tuple(notes))
+    expressions, metadata = tuple(entry.facts["expressions"]), dict(entry.facts["metadata"])
+    return Sequence(entry.name, frames, expressions, fps, entry.folder, metadata, None, truth, tuple(notes))
 
 
 def with_classes(entries: Iterable[Entry], words: dict[str, dict[str, str]]) -> list[Entry]:

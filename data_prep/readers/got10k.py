@@ -5,7 +5,7 @@ and, outside the test split, `absence.label` (1 = absent), `cover.label` (visibl
 `meta_info.ini`. Boxes count pixels from 1, and stay so. `vot_train` and `vot_val` are the parts of
 the train split that share no video with VOT, as PyTracking published them: its two files hold numbers of
 lines of `train/list.txt`, counted from 0, and are looked for in the root. What trackers call `train_full` is
-`train` here, and their `official_val` `val`. There are no sentences; the prompt is the object's class.
+`train` here, and their `official_val` `val`. There are no sentences; the expression is the object's class.
 """
 
 import re
@@ -63,9 +63,9 @@ def read(entry: Entry) -> Sequence:
         notes += more
     metadata, fps = _metadata(folder / "meta_info.ini", entry.facts["test"])
     words = metadata.get("object_class", "")
-    prompts = (words,) if words else ()
+    expressions = (words,) if words else ()
     return Sequence(
-        entry.name, frames_of(folder, names), prompts, fps, folder, metadata, truth=truth, notes=notes
+        entry.name, frames_of(folder, names), expressions, fps, folder, metadata, truth=truth, notes=notes
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.readers.annotations import read_boxes, read_words, truth_of
+from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
 from data_prep.readers.classes import class_of, folder_of, sequences_of
 from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
 from data_prep.readers.flags import flags_of
@@ -55,7 +55,7 @@ def read_lasot(entry: Entry) -> Sequence:
 
 
 def read_lasotext(entry: Entry) -> Sequence:
-    """Read one sequence of LaSOText, with no prompt and a note where its words are not there."""
+    """Read one sequence of LaSOText, with no expression and a note where its words are not there."""
     path = entry.folder / "nlp.txt"
     return _read(entry, () if path.exists() else (f"{path}: no such file; the sequence has no words",))
 
@@ -65,10 +65,12 @@ def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
     folder = entry.folder / "img"
     boxes = read_boxes(entry.folder / "groundtruth.txt")
     names, notes = fitted(folder, picture_names(folder), boxes)
-    prompts, spans = ((), None) if wordless else read_words(entry.folder / "nlp.txt", len(boxes))
+    expressions, spans = ((), None) if wordless else read_expressions(entry.folder / "nlp.txt", len(boxes))
     metadata = {"class": class_of(entry.name), **attributes(entry.files[0], ATTRIBUTES)}
     frames, truth = frames_of(folder, names), truth_of(boxes, _visible(entry.folder, boxes))
-    return Sequence(entry.name, frames, prompts, FPS, entry.folder, metadata, spans, truth, notes + wordless)
+    return Sequence(
+        entry.name, frames, expressions, FPS, entry.folder, metadata, spans, truth, notes + wordless
+    )
 
 
 def _visible(folder: Path, boxes: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.readers.annotations import read_boxes, read_words, truth_of
+from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
 from data_prep.readers.entry import Entry, Reader
 from data_prep.readers.pictures import fitted, frames_of, picture_names
 from data_prep.sequence import Sequence
@@ -59,9 +59,9 @@ def read(entry: Entry) -> Sequence:
     names, notes = fitted(folder, pictures[late:], boxes)
     if late:
         notes = (f"{folder}: the first {late} frames are left, since its boxes begin after them", *notes)
-    prompts, spans = read_words(entry.files[0], len(boxes))
+    expressions, spans = read_expressions(entry.files[0], len(boxes))
     frames, truth = frames_of(folder, names), truth_of(boxes, None)
-    return Sequence(entry.name, frames, prompts, 25.0, entry.folder, {}, spans, truth, notes)
+    return Sequence(entry.name, frames, expressions, 25.0, entry.folder, {}, spans, truth, notes)
 
 
 def _boxes_path(entry: Entry) -> Path:

@@ -1,6 +1,6 @@
 """RefCOCO, RefCOCO+ and RefCOCOg: expressions for objects of COCO's pictures (arXiv 1608.00272, 1511.02283).
 
-Each reference is a sequence of one frame with all its expressions as prompts. The original annotations
+Each reference is a sequence of one frame with all its expressions as expressions. The original annotations
 (https://github.com/lichengunc/refer) are pickles, which may run code when they are opened: they never are.
 Instead the JSON conversions of other projects are read, wherever `refcoco_places` finds them below the root.
 Boxes count pixels from 0. RefCOCOg's splits are `umd`'s; `google`'s share images.
@@ -38,7 +38,7 @@ def _entry(folder: Path, reference: Reference, count: int) -> Entry:
         "picture": f"{picture}.jpg",
         "size": reference.size,
         "box_xywh": reference.box_xywh,
-        "prompts": reference.expressions,
+        "expressions": reference.expressions,
     }
     return Entry(f"{picture}_{count}", folder, facts)
 
@@ -54,9 +54,9 @@ def read(entry: Entry) -> Sequence:
         )
     boxes = np.array([entry.facts["box_xywh"]], np.float32)
     truth = truth_of(boxes, np.ones(1, bool))  # an object that is referred to is there
-    prompts, metadata = tuple(entry.facts["prompts"]), {"picture": path.name}
+    expressions, metadata = tuple(entry.facts["expressions"]), {"picture": path.name}
     return Sequence(
-        entry.name, ImageFrames((path,), size), prompts, 25.0, entry.folder, metadata, truth=truth
+        entry.name, ImageFrames((path,), size), expressions, 25.0, entry.folder, metadata, truth=truth
     )
 
 

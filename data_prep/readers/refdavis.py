@@ -6,7 +6,7 @@ As it is published: `<root>/DAVIS/{JPEGImages,Annotations_unsupervised}/480p/<vi
 
 Converted to Ref-YouTube-VOS' layout (https://github.com/wjn922/ReferFormer): `<root>/{train,valid}/
 {JPEGImages,Annotations}/<video>` and `meta_expressions/{train,valid}/meta_expressions.json`, which is taken
-where it is there. Both give the same sequences: four prompts an object, in the order of `TEXTS`.
+where it is there. Both give the same sequences: four expressions an object, in the order of `TEXTS`.
 """
 
 import re

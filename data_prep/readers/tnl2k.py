@@ -15,7 +15,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.files import inside
-from data_prep.readers.annotations import read_boxes, read_flags, read_words, truth_of
+from data_prep.readers.annotations import read_boxes, read_expressions, read_flags, truth_of
 from data_prep.readers.entry import Entry, Reader, folders_of, read_names
 from data_prep.readers.kit import FOLDER, attributes
 from data_prep.readers.pictures import fitted, frames_of, picture_names
@@ -98,10 +98,10 @@ def read(entry: Entry) -> Sequence:
         )
     names, notes = fitted(folder, pictures, boxes)
     visible, told = _visible(entry, len(boxes))
-    prompts, spans = _words(entry.folder / "language.txt", len(boxes))
+    expressions, spans = _words(entry.folder / "language.txt", len(boxes))
     metadata = attributes(entry.files[1], ATTRIBUTES) if entry.files else {}
     frames, truth = frames_of(folder, names), truth_of(boxes, visible)
-    return Sequence(entry.name, frames, prompts, 25.0, entry.folder, metadata, spans, truth, notes + told)
+    return Sequence(entry.name, frames, expressions, 25.0, entry.folder, metadata, spans, truth, notes + told)
 
 
 def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -119,13 +119,13 @@ def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, .
 
 def _words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
     """The words; one sequence of an early release had boxes in their place."""
-    prompts, spans = read_words(path, frames)
-    if prompts and not any(letter.isalpha() for letter in "".join(prompts)):
+    expressions, spans = read_expressions(path, frames)
+    if expressions and not any(letter.isalpha() for letter in "".join(expressions)):
         raise UserError(
             f"{path}: holds numbers and no words; put the file of updated_4_video_text_annotation.zip of the "
             "evaluation kit in its place"
         )
-    return prompts, spans
+    return expressions, spans
 
 
 TNL2K = Reader("tnl2k", ("train", "test", "all"), find, read)

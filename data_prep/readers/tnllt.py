@@ -8,7 +8,7 @@ set's and the trackers' repositories give them.
 from pathlib import Path
 
 from data_prep.files import inside
-from data_prep.readers.annotations import read_boxes, read_words, truth_of
+from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
 from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
 from data_prep.readers.flags import flags_of
 from data_prep.readers.pictures import fitted, frames_of, picture_names
@@ -32,10 +32,10 @@ def read(entry: Entry) -> Sequence:
     names, notes = fitted(folder, picture_names(folder), boxes)
     path = entry.folder / "absent_label.txt"
     visible = flags_of(path, boxes) if path.exists() else None
-    prompts, spans = read_words(entry.folder / "language.txt", len(boxes))
+    expressions, spans = read_expressions(entry.folder / "language.txt", len(boxes))
     truth = truth_of(boxes, visible)
     return Sequence(
-        entry.name, frames_of(folder, names), prompts, 25.0, entry.folder, {}, spans, truth, notes
+        entry.name, frames_of(folder, names), expressions, 25.0, entry.folder, {}, spans, truth, notes
     )
 
 

@@ -3,7 +3,7 @@
 `<root>/{TRAIN_0 … TRAIN_11, TEST}/{frames/<name>/<i>.jpg, anno/<name>.txt}`, frames counted from 0 without
 padding; arXiv 1803.10794. `train` takes the chunks that are there, since many train on a few of them.
 The test boxes are the first frames' alone. There are no flags and no sentences: where PyTracking's
-`trackingnet_classmap.txt` (`name<TAB>class` a line) lies in the root, the class is the prompt.
+`trackingnet_classmap.txt` (`name<TAB>class` a line) lies in the root, the class is the expression.
 """
 
 from collections import Counter
@@ -85,9 +85,9 @@ def read(entry: Entry) -> Sequence:
         names, notes = fitted(folder, names, boxes)
         truth = truth_of(boxes, None)
     metadata = {"chunk": chunk.name} | ({"class": words} if words else {})
-    prompts = (words,) if words else ()
+    expressions = (words,) if words else ()
     frames = frames_of(folder, names)
-    return Sequence(entry.name, frames, prompts, FPS, folder, metadata, truth=truth, notes=notes)
+    return Sequence(entry.name, frames, expressions, FPS, folder, metadata, truth=truth, notes=notes)
 
 
 TRACKINGNET = Reader("trackingnet", tuple(CHUNKS), find, read, sparse=("test", "all"))

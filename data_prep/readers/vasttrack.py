@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.readers.annotations import read_boxes, read_words, truth_of
+from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
 from data_prep.readers.classes import class_of, folder_of, sequences_of
 from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
 from data_prep.readers.kit import FOLDER
@@ -75,15 +75,15 @@ def read(entry: Entry) -> Sequence:
     folder = first_there(entry.folder, "imgs", "img")
     names, notes = fitted(folder, picture_names(folder), boxes)
     path = entry.folder / "nlp.txt"
-    prompts: tuple[str, ...] = ()
+    expressions: tuple[str, ...] = ()
     spans = None
     if path.exists():
-        prompts, spans = read_words(path, len(boxes))
+        expressions, spans = read_expressions(path, len(boxes))
     else:
         notes += (f"{path}: no such file; the sequence has no words",)
     metadata = {"class": class_of(entry.name)}
     frames, truth = frames_of(folder, names), truth_of(boxes, None)
-    return Sequence(entry.name, frames, prompts, 25.0, entry.folder, metadata, spans, truth, notes)
+    return Sequence(entry.name, frames, expressions, 25.0, entry.folder, metadata, spans, truth, notes)
 
 
 VASTTRACK = Reader("vasttrack", ("train", "test", "all"), find, read)

@@ -2,7 +2,7 @@
 
 `config.yaml`, `sequences/list.txt` and a folder a sequence, as `data_prep.votsr` reads them. The truth lies
 in `groundtruth_<object>.txt`: a line `0` is a frame that nobody annotated, an empty mask one where the target
-is absent. All prompts of a sequence mean one target; blank ones are kept, since the results want them.
+is absent. All expressions of a sequence mean one target; blank ones are kept, since the results want them.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ def _entry(workspace: Workspace, name: str, sequence: Sequence | None) -> Entry:
     facts = {
         "paths": [str(path) for path in sequence.frames.paths],
         "size": sequence.frames.size,
-        "prompts": list(sequence.prompts),
+        "expressions": list(sequence.expressions),
         "fps": sequence.fps,
         "metadata": sequence.metadata,
         "notes": list(dict.fromkeys(faults)) + warnings,
@@ -53,9 +53,9 @@ def read(entry: Entry) -> Sequence:
     if "fault" in facts:
         raise UserError(facts["fault"])
     frames = ImageFrames(tuple(map(Path, facts["paths"])), tuple(facts["size"]))
-    prompts, notes = tuple(facts["prompts"]), tuple(facts["notes"])
+    expressions, notes = tuple(facts["expressions"]), tuple(facts["notes"])
     sequence = Sequence(
-        entry.name, frames, prompts, facts["fps"], entry.folder, facts["metadata"], notes=notes
+        entry.name, frames, expressions, facts["fps"], entry.folder, facts["metadata"], notes=notes
     )
     return _with_truth(sequence, votsr.read_truth(sequence), len(frames))
 

@@ -15,31 +15,32 @@ from data_prep.sampling.source import Source
 from data_prep.sequence import ABSENT, PRESENT
 
 NUMBERS = 24  # random numbers a pair is drawn from
-NO_PROMPT = NO_COLOUR = -1
+NO_EXPRESSION = NO_COLOUR = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """n pairs of one index; frames and prompts are numbered through the index.
+    """n pairs of one index; frames and expressions are numbered through the index.
 
     The template frame is one of the target's video, which for a `negative` pair is another than
-    the search frame's; so are the words (`NO_PROMPT`: its video has none). `visible`: the search frame shows
-    the target that is meant. Boxes are float32 (n, 4): `template_xywh`, and `search_xywh` with zeros where it
-    is not visible, as they stand in the data; `prompt_xyxy` is the rectangle to draw, inside the frame, and
-    `holds` says whether the target's middle lies in it. `colour` is the place of its colour among those of
-    the settings, `NO_COLOUR` where they name none; `width` is its line's, in the contract's.
+    the search frame's; so is the expression (`NO_EXPRESSION`: its video has none).
+    `visible`: the search frame shows the target that is meant. Boxes are float32 (n, 4), in the coordinates
+    of the data set's files: `template_xywh`, and `search_xywh` with zeros where the target is not visible.
+    `visual_prompt_xyxy` is the rectangle to draw, inside the frame, and `holds` says whether the centre of
+    the target lies in it. `colour` is the position of its colour in the list of the settings, `NO_COLOUR`
+    where that list is empty; `width` is its line width as a multiple of the contract's.
     """
 
     sequence: np.ndarray  # of the search frame, int32
     search: np.ndarray
     template: np.ndarray
     template_sequence: np.ndarray
-    prompt: np.ndarray
+    expression: np.ndarray
     visible: np.ndarray
     negative: np.ndarray
     template_xywh: np.ndarray
     search_xywh: np.ndarray
-    prompt_xyxy: np.ndarray
+    visual_prompt_xyxy: np.ndarray
     holds: np.ndarray
     colour: np.ndarray
     width: np.ndarray
@@ -51,25 +52,25 @@ def draw(source: Source, random: np.ndarray, settings: PairSettings) -> Draws:
     sequence = draw_sequences(source, random)
     search, shown = _search_frames(source, sequence, u[1], u[2], settings.visible)
     seen_at = _near(source, sequence, search, u[3], u[4], settings)
-    own = _Target(sequence, seen_at, _prompts(source, sequence, search, u[8]))
+    own = _Target(sequence, seen_at, _true_expressions(source, sequence, search, u[8]))
     other = _another_target(source, sequence, u[5], u[7], u[8])
     negative = (u[6] < settings.negative) & _says_another_thing(source, other, sequence)
     meant = _Target(*(np.where(negative, *both) for both in zip(other, own, strict=True)))
     visible = shown & ~negative
     around = boxes[np.where(shown, search, seen_at)]
-    prompt_xyxy = _rectangles(around, source.index.sizes[sequence], u[9:22], settings)
+    visual_prompt_xyxy = _rectangles(around, source.index.sizes[sequence], u[9:22], settings)
     return Draws(
         sequence=sequence,
         search=search,
         template=meant.frame,
         template_sequence=meant.sequence,
-        prompt=meant.prompt,
+        expression=meant.expression,
         visible=visible,
         negative=negative,
         template_xywh=boxes[meant.frame],
         search_xywh=np.where(visible[:, None], boxes[search], np.float32(0)),
-        prompt_xyxy=prompt_xyxy.astype(np.float32),
-        holds=_hold(prompt_xyxy, boxes[search]) & visible,
+        visual_prompt_xyxy=visual_prompt_xyxy.astype(np.float32),
+        holds=_hold(visual_prompt_xyxy, boxes[search]) & visible,
         colour=_below(u[22], len(settings.prompt_colours)) if settings.prompt_colours else _no_colour(u[22]),
         width=settings.prompt_width_from + u[23] * (settings.prompt_width_to - settings.prompt_width_from),
     )
@@ -89,7 +90,7 @@ class _Target(NamedTuple):
 
     sequence: np.ndarray
     frame: np.ndarray
-    prompt: np.ndarray
+    expression: np.ndarray
 
 
 def _another_target(
@@ -98,7 +99,7 @@ def _another_target(
     """A target of another sequence for each; of the same one where there is no other."""
     donor = _others(source, sequence, which)
     shows = _any_shown(source, donor, frame)
-    return _Target(donor, shows, _prompts(source, donor, shows, words))
+    return _Target(donor, shows, _true_expressions(source, donor, shows, words))
 
 
 def _below(u: np.ndarray, count: np.ndarray | int) -> np.ndarray:
@@ -158,35 +159,37 @@ def _others(source: Source, sequence: np.ndarray, which: np.ndarray) -> np.ndarr
     return source.usable[(own + step) % count]
 
 
-def _prompts(source: Source, sequence: np.ndarray, frame: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """A prompt of each sequence that is true at a frame, numbered through the index, or `NO_PROMPT`."""
+def _true_expressions(
+    source: Source, sequence: np.ndarray, frame: np.ndarray, which: np.ndarray
+) -> np.ndarray:
+    """The number in the index of an expression that is true of each frame; `NO_EXPRESSION` where none is."""
     index = source.index
-    first, stop = index.prompt_starts[sequence], index.prompt_starts[sequence + 1]
+    first, stop = index.expression_starts[sequence], index.expression_starts[sequence + 1]
     count = stop - first
-    if not len(index.prompt_spans):
-        return np.full(len(sequence), NO_PROMPT)
+    if not len(index.expression_spans):
+        return np.full(len(sequence), NO_EXPRESSION)
     local = frame - index.starts[sequence]
     offset = _below(which, np.maximum(count, 1))
-    prompt = np.full(len(sequence), NO_PROMPT)
+    expression = np.full(len(sequence), NO_EXPRESSION)
     for turn in range(int(count.max(initial=0))):
-        tried = np.minimum(first + (offset + turn) % np.maximum(count, 1), len(index.prompt_spans) - 1)
-        spans = index.prompt_spans[tried]
+        tried = np.minimum(first + (offset + turn) % np.maximum(count, 1), len(index.expression_spans) - 1)
+        spans = index.expression_spans[tried]
         fits = (turn < count) & (spans[:, 0] <= local) & (local < spans[:, 1])
-        prompt = np.where((prompt == NO_PROMPT) & fits, tried, prompt)
-        if (prompt != NO_PROMPT).all():
+        expression = np.where((expression == NO_EXPRESSION) & fits, tried, expression)
+        if (expression != NO_EXPRESSION).all():
             break
-    return prompt
+    return expression
 
 
 def _says_another_thing(source: Source, target: _Target, sequence: np.ndarray) -> np.ndarray:
-    """Whether a target is another sequence's, has words, and no prompt of the sequence reads the same."""
-    index, codes = source.index, source.prompt_codes
-    first, stop = index.prompt_starts[sequence], index.prompt_starts[sequence + 1]
-    prompt = target.prompt
-    another = (prompt != NO_PROMPT) & (target.sequence != sequence)
+    """Whether a target is another sequence's, has words, and no expression of the sequence reads the same."""
+    index, codes = source.index, source.expression_codes
+    first, stop = index.expression_starts[sequence], index.expression_starts[sequence + 1]
+    expression = target.expression
+    another = (expression != NO_EXPRESSION) & (target.sequence != sequence)
     if not len(codes):
         return another
-    said = codes[np.maximum(prompt, 0)]
+    said = codes[np.maximum(expression, 0)]
     for turn in range(int((stop - first).max(initial=0))):
         own = codes[np.minimum(first + turn, len(codes) - 1)]
         another = another & ((first + turn >= stop) | (own != said))

@@ -62,7 +62,7 @@ def pair_line(pair: Pair) -> str:
         "number": pair.number,
         "data": pair.data,
         "sequence": pair.sequence,
-        "words": pair.words,
+        "expression": pair.expression,
         "template": {"image": pair.template, "bbox_xywh": _rounded(pair.template_xywh)}
         if pair.templated
         else None,
@@ -71,11 +71,11 @@ def pair_line(pair: Pair) -> str:
             "visible": pair.visible,
             "bbox_xywh": None if pair.search_xywh is None else _rounded(pair.search_xywh),
         },
-        "prompt": {
-            "bbox_xyxy": _rounded(pair.prompt_xyxy),
+        "visual_prompt": {
+            "bbox_xyxy": _rounded(pair.visual_prompt_xyxy),
             "holds": pair.holds,
-            "colour_rgb": pair.prompt_colour,
-            "width": round(pair.prompt_width, DECIMALS),
+            "colour_rgb": pair.visual_prompt_colour,
+            "width": round(pair.visual_prompt_width, DECIMALS),
         }
         if pair.marked
         else None,

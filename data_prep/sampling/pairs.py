@@ -12,7 +12,7 @@ from PIL import ImageColor
 from configs.errors import UserError
 from data_prep.geometry import Box, Size
 from data_prep.index.store import Index
-from data_prep.sampling.draws import NO_PROMPT, NUMBERS, Draws, draw, draw_sequences
+from data_prep.sampling.draws import NO_EXPRESSION, NUMBERS, Draws, draw, draw_sequences
 from data_prep.sampling.settings import PairSettings
 from data_prep.sampling.source import Source
 from data_prep.visual_prompt import Colour
@@ -25,10 +25,11 @@ class Pair(NamedTuple):
     """One training pair. Paths lead to image files; boxes are in pixels of their frames.
 
     `template_xywh` and `search_xywh` stand as in the data, the latter None where the target that is
-    meant is not visible. `prompt_xyxy` is the rectangle to draw on the search frame; `holds` says whether it
-    holds the target, `prompt_colour` (RGB; None: the contract's) and `prompt_width` (of its line, in the
-    contract's) how it looks. `negative`: words and template are of another video's target. `templated` and
-    `marked`: the template and the rectangle are shown; `words` are empty where they are not told.
+    meant is not visible. `visual_prompt_xyxy` is the rectangle to draw on the search frame; `holds` says
+    whether it holds the target, `visual_prompt_colour` (RGB; None: the contract's) and `visual_prompt_width`
+    (of its line, as a multiple of the contract's) how it looks. `negative`: expression and template are those
+    of another video's target. `templated` and `marked`: the template and the rectangle are shown;
+    `expression` is empty where the pair shows none.
     """
 
     number: int
@@ -36,15 +37,15 @@ class Pair(NamedTuple):
     sequence: str
     template: str
     search: str
-    words: str
+    expression: str
     visible: bool
     negative: bool
     holds: bool
     template_xywh: Box
     search_xywh: Box | None
-    prompt_xyxy: Box
-    prompt_colour: Colour | None
-    prompt_width: float
+    visual_prompt_xyxy: Box
+    visual_prompt_colour: Colour | None
+    visual_prompt_width: float
     templated: bool = True
     marked: bool = True
 
@@ -117,7 +118,7 @@ class PairSampler:
         """Draws as pairs; `told` (n, `TOLD`) are random numbers that decide what of each is told."""
         visible = draws.visible.tolist()
         template, marked, worded = (u < share for u, share in zip(told.T, self._shares, strict=True))
-        prompts = np.where(worded, draws.prompt, NO_PROMPT)
+        expressions = np.where(worded, draws.expression, NO_EXPRESSION)
         return map(
             Pair,
             numbers.tolist(),
@@ -125,17 +126,17 @@ class PairSampler:
             index.rows["name"].take(pa.array(draws.sequence)).to_pylist(),
             _paths(index, draws.template_sequence, draws.template),
             _paths(index, draws.sequence, draws.search),
-            _words(index, prompts),
+            _expressions(index, expressions),
             visible,
             draws.negative.tolist(),
             draws.holds.tolist(),
             _boxes(draws.template_xywh),
             [box if seen else None for box, seen in zip(_boxes(draws.search_xywh), visible, strict=True)],
-            _boxes(draws.prompt_xyxy),
+            _boxes(draws.visual_prompt_xyxy),
             map(self._colours.__getitem__, draws.colour.tolist()),
             draws.width.tolist(),
             # A pair without words and template would not say what to look for.
-            (template | (prompts == NO_PROMPT)).tolist(),
+            (template | (expressions == NO_EXPRESSION)).tolist(),
             marked.tolist(),
         )
 
@@ -181,7 +182,7 @@ def _paths(index: Index, sequences: np.ndarray, frames: np.ndarray) -> list[str]
     return joined.to_pylist()
 
 
-def _words(index: Index, prompts: np.ndarray) -> list[str]:
-    """Texts of prompts; empty where there is none."""
-    found = pa.array(prompts, mask=prompts < 0)
-    return index.prompts.take(found).fill_null("").to_pylist()
+def _expressions(index: Index, expressions: np.ndarray) -> list[str]:
+    """Texts of expressions; empty where there is none."""
+    found = pa.array(expressions, mask=expressions < 0)
+    return index.expressions.take(found).fill_null("").to_pylist()

@@ -11,7 +11,7 @@ from data_prep.images import read_image
 from data_prep.prompts import Contract
 from data_prep.resizing import resize, search_size, template_size
 from data_prep.sampling.pairs import Pair
-from data_prep.visual_prompt import crop_template, draw_prompt, drawn_as
+from data_prep.visual_prompt import crop_template, draw_visual_prompt, drawn_as
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,8 @@ def pictures_of(pair: Pair, contract: Contract) -> PairPictures:
     resized = search_size(contract, size)
     search = resize(frame, resized)
     if pair.marked:
-        looks = drawn_as(contract, pair.prompt_colour, pair.prompt_width)
-        search = draw_prompt(search, rescale(pair.prompt_xyxy, size, resized), looks)
+        looks = drawn_as(contract, pair.visual_prompt_colour, pair.visual_prompt_width)
+        search = draw_visual_prompt(search, rescale(pair.visual_prompt_xyxy, size, resized), looks)
     template = _template(pair, contract) if pair.templated else None
     return PairPictures(template, search, frame=size, box_xyxy=box)
 

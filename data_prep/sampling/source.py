@@ -15,7 +15,7 @@ class Source:
     (`PRESENT`) or do not (`ABSENT`), in order; `before[kind]` int32 (F + 1,) counts those before each frame.
     Frames of which nobody knows, or whose box lies outside the picture, are never drawn. `usable` int32:
     sequences that show their target at all.
-    `prompt_codes` int32 (P,): prompts of the same text have the same code.
+    `expression_codes` int32 (P,): expressions of the same text have the same code.
     """
 
     def __init__(self, index: Index) -> None:
@@ -28,8 +28,8 @@ class Source:
         self.usable = np.flatnonzero(shown > 0).astype(np.int32)
         if not len(self.usable):
             raise UserError(f"{index.path}: no sequence shows its target; check the data with task=check")
-        codes = pc.dictionary_encode(index.prompts).indices
-        self.prompt_codes = codes.to_numpy(zero_copy_only=False).astype(np.int32)
+        codes = pc.dictionary_encode(index.expressions).indices
+        self.expression_codes = codes.to_numpy(zero_copy_only=False).astype(np.int32)
 
     def range_of(self, kind: int, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First and one past the last place in `frames[kind]` of each sequence's frames; (n,) each."""

@@ -16,7 +16,7 @@ def result_files(root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> 
     return {
         result_path(root, tracker_id, sequence.name, prompt): sequence
         for sequence in sequences
-        for prompt in sequence.prompts
+        for prompt in sequence.expressions
     }
 
 

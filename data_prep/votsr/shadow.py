@@ -74,7 +74,7 @@ def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool)
     names = []
     for sequence in sequences:
         names.append(sequence.name)
-        prompts = sequence.prompts if every_prompt else tuple(dict.fromkeys(sequence.prompts))
+        prompts = sequence.expressions if every_prompt else tuple(dict.fromkeys(sequence.expressions))
         width, height = scored_size(sequence)
         length = len(sequence.frames)
         sizes = {"width": str(width), "height": str(height), "length": str(length)}
@@ -102,7 +102,7 @@ def add_truth(root: Path, name: str, truth: Truth) -> None:
 def link_results(workspace: Workspace, root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> None:
     """Let the shadow's result files be the user's, by links (copies where the system has none)."""
     for sequence in sequences:
-        for prompt in dict.fromkeys(sequence.prompts):
+        for prompt in dict.fromkeys(sequence.expressions):
             source = result_path(workspace.root, tracker_id, sequence.name, prompt)
             target = result_path(root, tracker_id, sequence.name, prompt)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,7 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
         except UserError as fault:
             problems += [Problem(name, prompt, str(fault)) for prompt in known]
             continue
-        sequences += [sequence] if sequence.prompts else []
+        sequences += [sequence] if sequence.expressions else []
         problems += faults
         warnings += notes
     stack = config.get("stack")

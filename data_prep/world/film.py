@@ -6,21 +6,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.world.draw import draw_frame
+from data_prep.world.expressions import Expression, expressions_for
 from data_prep.world.presets import WorldPreset
 from data_prep.world.scene import Scene, Thing, make_scene
-from data_prep.world.words import Phrase, phrases_for
 
 SLIVER = 12  # pixels; where the target shows fewer, nobody can say that it is there: it counts as absent
 
 
 @dataclass(frozen=True)
 class Film:
-    """What is written as one sequence: `frames` frames of a scene, and phrases that mean its target."""
+    """What is written as one sequence: `frames` frames of a scene, and expressions that mean its target."""
 
     name: str
     scene: Scene
     frames: int
-    phrases: tuple[Phrase, ...]
+    expressions: tuple[Expression, ...]
 
     def shots(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Each frame, RGB uint8 (height, width, 3), and its target's mask, bool (height, width), or None."""
@@ -29,12 +29,12 @@ class Film:
             yield image, seen(masks[self.scene.target])
 
 
-def make_film(preset: WorldPreset, index: int, prompts: int = 0, frames: int = 0) -> Film:
+def make_film(preset: WorldPreset, index: int, expressions: int = 0, frames: int = 0) -> Film:
     """The film of the `index`-th scene of a preset; `frames` is the most it has; 0 is the preset's own."""
     scene = make_scene(preset.first_seed + index, preset)
     length = min(scene.frames, frames) if frames else scene.frames
-    phrases = phrases_for(scene, prompts or preset.prompts)
-    return Film(f"{preset.name}-{index + 1:03d}", scene, length, phrases)
+    texts = expressions_for(scene, expressions or preset.expressions)
+    return Film(f"{preset.name}-{index + 1:03d}", scene, length, texts)
 
 
 def seen(mask: np.ndarray) -> np.ndarray | None:
@@ -58,7 +58,7 @@ def attributes(film: Film, areas: list[int]) -> dict[str, object]:
         "target": _look(scene.things[scene.target]),
         "others": [_look(thing) for thing in others],
         "occluders": [occluder.kind for occluder in scene.occluders],
-        "prompts": [vars(phrase) for phrase in film.phrases],
+        "expressions": [vars(expression) for expression in film.expressions],
     }
 
 

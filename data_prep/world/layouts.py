@@ -25,7 +25,7 @@ def write_votsr(root: Path, film: Film) -> None:
     """Write a sequence of a VOTSr workspace, its truth as masks of every frame."""
     folder = sequence_folder(root, film.name)
     masks = _write_frames(film, folder / "color", "{:08d}.jpg", _quality(film))
-    write_sequence(folder, [phrase.text for phrase in film.phrases], FPS)
+    write_sequence(folder, [expression.text for expression in film.expressions], FPS)
     write_truth(folder / "groundtruth_object1.txt", masks, [True] * len(masks), film.scene.preset.size)
     _write_attributes(folder, film, masks)
 
@@ -66,7 +66,7 @@ def _write_boxes(folder: Path, film: Film, masks: list[np.ndarray | None], absen
     write_whole(folder / "groundtruth.txt", "".join(f"{_box_line(mask)}\n" for mask in masks))
     labels = [absent if mask is None else 1 - absent for mask in masks]
     write_whole(folder / "absent_label.txt", "".join(f"{label}\n" for label in labels))
-    write_whole(folder / "language.txt", f"{film.phrases[0].text}\n")
+    write_whole(folder / "language.txt", f"{film.expressions[0].text}\n")
     _write_attributes(folder, film, masks)
 
 

@@ -40,7 +40,7 @@ class WorldPreset:
     skew: float = 1.0  # above 1: short scenes are commoner than long ones
     stretch: int = 200  # a scene has an absence for every so many frames, and one at least
     sequences: int = 20  # how many are rendered where nobody says
-    prompts: int = 4  # texts a target gets where nobody says
+    expressions: int = 4  # texts a target gets where nobody says
     size: Size = (480, 320)  # width, height of a frame in pixels
 
 
@@ -88,7 +88,7 @@ _PRESETS = (
         absences=AbsenceShares(leaves=0.27, late=0.15, hides=0.3, never=0.05),
         occluders=(1, 2),
         sequences=40,
-        prompts=2,
+        expressions=2,
     ),
     replace(_TRAIN, name="other_look", first_seed=6_000_000_000, look="other"),
     replace(
@@ -107,7 +107,7 @@ _PRESETS = (
         frames=(60, 60),
         radius=(0.1, 0.16),
         sequences=6,
-        prompts=3,
+        expressions=3,
     ),
 )
 PRESETS: dict[str, WorldPreset] = {preset.name: preset for preset in _PRESETS}

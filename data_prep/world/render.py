@@ -14,7 +14,7 @@ def render_workspace(
     root: Path,
     preset: WorldPreset,
     sequences: int = 0,
-    prompts: int = 0,
+    expressions: int = 0,
     frames: int = 0,
     workers: int = 1,
     layout: str = "votsr",
@@ -22,19 +22,21 @@ def render_workspace(
 ) -> list[str]:
     """Render the scenes of a preset from number `first` on into a folder; returns the sequences' names.
 
-    `prompts` is the number of texts a target gets (layouts of boxes hold the first), `frames` the most
+    `expressions` is the number of texts a target gets (layouts of boxes hold the first), `frames` the most
     frames a video has; 0 is the preset's own. `workers` is the number of processes; 0: one a core. The
     same arguments give the same bytes, whatever the number of workers.
     """
-    one = partial(_render_one, root, preset, prompts, frames, layout)
+    one = partial(_render_one, root, preset, expressions, frames, layout)
     names = list(in_processes(one, range(first, first + (sequences or preset.sequences)), workers))
     if layout == "votsr":
         write_workspace(root, names)
     return names
 
 
-def _render_one(root: Path, preset: WorldPreset, prompts: int, frames: int, layout: str, index: int) -> str:
+def _render_one(
+    root: Path, preset: WorldPreset, expressions: int, frames: int, layout: str, index: int
+) -> str:
     """Render the scene of this index; returns its sequence's name."""
-    film = make_film(preset, index, prompts, frames)
+    film = make_film(preset, index, expressions, frames)
     LAYOUTS[layout](root, film)
     return film.name

@@ -1,4 +1,4 @@
-"""A contact sheet of a preset: one frame of each of its first scenes, the target boxed, prompts below."""
+"""A contact sheet of a preset: one frame of each of its first scenes, the target boxed, expressions below."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from PIL import Image
 from data_prep.files import whole_file
 from data_prep.geometry import box_of_mask
 from data_prep.world.draw import draw_frame
+from data_prep.world.expressions import expression_texts
 from data_prep.world.film import seen
 from data_prep.world.presets import WorldPreset
 from data_prep.world.scene import Scene, make_scene
-from data_prep.world.words import prompts_for
 
 COLUMNS, ROWS = 4, 3
 LINE = 15  # pixels from one line of text to the next
@@ -50,7 +50,10 @@ def _colours_of(pixels: np.ndarray, method: Image.Quantize) -> np.ndarray:
 
 
 def _tile(scene: Scene) -> np.ndarray:
-    """Some frame of a scene above its first two prompts, RGB uint8; a time that shows the target if any."""
+    """A frame of a scene with its first two expressions below, RGB uint8 (height, TILE, 3).
+
+    Of eight random frames it is the first that shows the target, or the last where none does.
+    """
     width, height = scene.preset.size
     rng = np.random.default_rng((scene.seed, 6))
     for t in rng.integers(scene.frames, size=8):
@@ -62,7 +65,7 @@ def _tile(scene: Scene) -> np.ndarray:
             break
     image = cv2.resize(image, (TILE, TILE * height // width), interpolation=cv2.INTER_AREA)
     foot = np.zeros((2 * LINE + 4, TILE, 3), np.uint8)
-    for number, text in enumerate(prompts_for(scene, 2), start=1):
+    for number, text in enumerate(expression_texts(scene, 2), start=1):
         text = text if mask is not None else f"{text} (absent)"
         cv2.putText(foot, text, (4, LINE * number - 3), 0, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([image, foot])

@@ -99,7 +99,7 @@ def _read_results(
             raise UserError(f"{workspace.root / 'results'}: no tracker {name!r}, but {', '.join(known)}")
         for sequence, _ in truths:
             rows = results[name, sequence.name] = []
-            for prompt in sequence.prompts:
+            for prompt in sequence.expressions:
                 path = result_path(workspace.root, name, sequence.name, prompt)
                 lines = read_lines(path) if path.is_file() else None
                 wanted, count = len(sequence.frames), -1 if lines is None else len(lines)
@@ -129,7 +129,7 @@ def _no_masks(results: Results) -> list[str]:
 
 def _scored(sequence: Sequence, truth: Truth, results: Results, names: Names[str]) -> SequencePairs:
     rows = [row for name in names for row in results[name, sequence.name]]
-    return SequencePairs(score_pairs(truth, rows), len(sequence.prompts), len(sequence.frames))
+    return SequencePairs(score_pairs(truth, rows), len(sequence.expressions), len(sequence.frames))
 
 
 def _beside_toolkit(

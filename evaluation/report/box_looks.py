@@ -38,10 +38,10 @@ class IndexLook:
         assert isinstance(frames, ImageFrames) and truth is not None, "an index has them"
         results = {name: _box(self._folders[name], sequence, frame) for name in trackers}
         true_box = _as_box([float(side) for side in truth.boxes_xywh[frame]])
-        spans = sequence.spans or ((0, len(frames)),) * len(sequence.prompts)
+        spans = sequence.spans or ((0, len(frames)),) * len(sequence.expressions)
         words = [
             prompt
-            for prompt, (start, stop) in zip(sequence.prompts, spans, strict=True)
+            for prompt, (start, stop) in zip(sequence.expressions, spans, strict=True)
             if start <= frame < stop
         ]
         picture = frames.read(frames.paths[frame])

@@ -26,7 +26,7 @@ class WorkspaceLook:
         """Frame `frame` of sequence `number`: of the first prompt's, the second prompt's and so on."""
         sequence, truth = self._truths[number]
         at, index = divmod(frame, len(truth.target))
-        prompt, frames = sequence.prompts[at], sequence.frames
+        prompt, frames = sequence.expressions[at], sequence.frames
         assert isinstance(frames, ImageFrames), "a workspace has image files"
         known = truth.frame(index)
         results: dict[str, Place] = {}
@@ -60,5 +60,5 @@ class MaskSetLook:
             masks = masks_of(self._results / tracker, row, truth.names, truth.size)
             results[tracker] = next(islice(masks, frame, None))
         mask = next(islice(truth.masks, frame, None))
-        words = entry.facts["prompts"][sentence] if entry.facts["prompts"] else ""
+        words = entry.facts["expressions"][sentence] if entry.facts["expressions"] else ""
         return Look(frame, frames.read(frames.paths[frame]), mask, results, words)

@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from data_prep.prompts import BUILT_IN, WORDINGS
-from data_prep.world.words import corpus
+from data_prep.world.expressions import corpus
 
 SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -68,7 +68,7 @@ def _corpus() -> list[str]:
     """Every phrase of the world, and the fixed texts of the contract."""
     phrases = corpus()
     short = WORDINGS["short"]
-    fixed = [short.words.format(words="a"), short.template, short.marked, short.search]
+    fixed = [short.expression.format(expression="a"), short.template, short.marked, short.search]
     answer_format = BUILT_IN["short"].format
     answers = [answer_format.start + answer_format.render(numbers) for numbers in ("0", None)]
     # Leading spaces are part of a word: after "find " each phrase stands as it does in a prompt.

@@ -19,7 +19,7 @@ from configs.errors import UserError
 from data_prep.geometry import Box, Size, rescale
 from data_prep.prompts import Contract, messages
 from data_prep.resizing import resize, search_size, template_size
-from data_prep.visual_prompt import draw_prompt, prompt_box
+from data_prep.visual_prompt import draw_visual_prompt, visual_prompt_box
 from models.grounder.classes import QwenVLProcessor
 from models.interfaces import Question
 
@@ -160,8 +160,8 @@ class QuestionEncoder:
         search = resize(question.image, resized)
         if question.last_box_xyxy is None:
             return search
-        rectangle = prompt_box(question.last_box_xyxy, size, self.contract)
-        return draw_prompt(search, rescale(rectangle, size, resized), self.contract)
+        rectangle = visual_prompt_box(question.last_box_xyxy, size, self.contract)
+        return draw_visual_prompt(search, rescale(rectangle, size, resized), self.contract)
 
     def _template(self, template: np.ndarray) -> np.ndarray:
         """The resized template."""

@@ -20,7 +20,7 @@ KINDS: dict[str, float] = {
     "size": 0.09,
     "motion": 0.08,
 }
-"""Kinds of phrase, and how often each is drawn where it can be."""
+"""Kinds of expression, and how often each is drawn where it can be."""
 
 ATTRIBUTE = ("the {colour} {shape}", "{colour} {shape}", "the {shape} that is {colour}")
 PATTERNED = ("the {pattern} {colour} {shape}", "{colour} {pattern} {shape}")
@@ -58,7 +58,7 @@ SHARED = {"colour": 0.4, "shape": 0.1, "both": 0.35, "nothing": 0.15}
 
 
 @dataclass(frozen=True)
-class Phrase:
+class Expression:
     """A text, and what it says of the thing that is meant: None where it does not say."""
 
     text: str
@@ -89,19 +89,19 @@ def plainly(colour: str, shape: str) -> str:
     return ATTRIBUTE[0].format(colour=COLOUR_WORDS[colour][0], shape=SHAPES[shape][0])
 
 
-def refer(rng: np.random.Generator, scene: Scene, index: int) -> Phrase:
+def refer(rng: np.random.Generator, scene: Scene, index: int) -> Expression:
     """Draw a way to refer to a thing that is true and fits no other thing of the scene."""
     thing = scene.things[index]
     while True:
         kind = _draw_kind(rng)
-        phrase = _said(rng, scene.things, (scene, index), kind, (thing.colour, thing.shape))
-        if phrase is not None:
-            return phrase
+        expression = _said(rng, scene.things, (scene, index), kind, (thing.colour, thing.shape))
+        if expression is not None:
+            return expression
 
 
 def absent(
     rng: np.random.Generator, things: Sequence[HasLook], look: Look | None = None, kind: str | None = None
-) -> Phrase:
+) -> Expression:
     """Words, drawn as `refer` draws them, for a colour and shape that none of the things has.
 
     Without `look`, most have something in common with what is there (`SHARED`). `kind` is one of `KINDS`;
@@ -109,9 +109,9 @@ def absent(
     """
     look = look or absent_look(rng, things)
     while True:
-        phrase = _said(rng, things, None, kind or _draw_kind(rng), look)
-        if phrase is not None:
-            return phrase
+        expression = _said(rng, things, None, kind or _draw_kind(rng), look)
+        if expression is not None:
+            return expression
 
 
 def absent_look(rng: np.random.Generator, things: Sequence[HasLook]) -> Look:
@@ -127,37 +127,37 @@ def absent_look(rng: np.random.Generator, things: Sequence[HasLook]) -> Look:
             return colour, shape
 
 
-def prompts_for(scene: Scene, count: int) -> tuple[str, ...]:
-    """`count` different prompts for the scene's target; see `phrases_for`."""
-    return tuple(phrase.text for phrase in phrases_for(scene, count))
+def expression_texts(scene: Scene, count: int) -> tuple[str, ...]:
+    """`count` different expressions for the scene's target; see `expressions_for`."""
+    return tuple(expression.text for expression in expressions_for(scene, count))
 
 
-def phrases_for(scene: Scene, count: int) -> tuple[Phrase, ...]:
-    """`count` different phrases for the scene's target: an attribute first, then as many kinds as there are.
+def expressions_for(scene: Scene, count: int) -> tuple[Expression, ...]:
+    """`count` different expressions for the scene's target: an attribute first, then one of each other kind.
 
     The same for the same scene, and the first of many are the same as few.
     """
     rng = np.random.default_rng((scene.seed, 4))
     thing = scene.things[scene.target]
     others = [str(kind) for kind in rng.permutation([kind for kind in KINDS if kind != "attribute"])]
-    phrases: dict[str, Phrase] = {}
+    expressions: dict[str, Expression] = {}
     for kind in ("attribute", *others):
-        phrase = _said(rng, scene.things, (scene, scene.target), kind, (thing.colour, thing.shape))
-        if phrase is not None:
-            phrases.setdefault(phrase.text, phrase)
-    while len(phrases) < count:
-        phrase = refer(rng, scene, scene.target)
-        phrases.setdefault(phrase.text, phrase)
-    return tuple(phrases.values())[:count]
+        expression = _said(rng, scene.things, (scene, scene.target), kind, (thing.colour, thing.shape))
+        if expression is not None:
+            expressions.setdefault(expression.text, expression)
+    while len(expressions) < count:
+        expression = refer(rng, scene, scene.target)
+        expressions.setdefault(expression.text, expression)
+    return tuple(expressions.values())[:count]
 
 
 def corpus() -> list[str]:
-    """Phrases that hold every word and every template, for a tokenizer to learn from."""
+    """Expressions that hold every word and every template, for a tokenizer to learn from."""
     looks = list(product(COLOURS, SHAPES))
     colours = [word for words in COLOUR_WORDS.values() for word in words]
     shapes = [word for words in SHAPES.values() for word in words]
     names = list(product(colours, shapes))
-    phrases = [ATTRIBUTE[0].format(colour=colour, shape=shape) for colour, shape in names]
+    expressions = [ATTRIBUTE[0].format(colour=colour, shape=shape) for colour, shape in names]
     templates = (*ATTRIBUTE, *PATTERNED, *SIZED, *RELATED, *MOVING, *CALLING, *BY_COLOUR, *BY_SHAPE)
     details = product(_words(PATTERNS), _words(SIZES), _words(RELATIONS), _words(MOTIONS))
     for number, (pattern, size, relation, motion) in enumerate(details):
@@ -165,10 +165,10 @@ def corpus() -> list[str]:
         colour, shape = names[number % len(names)]
         other = plainly(*looks[number % len(looks)]).removeprefix("the ")
         words = {"pattern": pattern, "size": size, "relation": relation, "motion": motion, "other": other}
-        phrases.append(template.format(colour=colour, shape=shape, **words))
+        expressions.append(template.format(colour=colour, shape=shape, **words))
     details_alone = (*_words(RELATIONS), *_words(MOTIONS), *_words(SIZES), *_words(PATTERNS))
-    phrases += [f"the {detail} one" for detail in details_alone]
-    return list(dict.fromkeys(phrases))
+    expressions += [f"the {detail} one" for detail in details_alone]
+    return list(dict.fromkeys(expressions))
 
 
 def _words(table: Mapping[str, tuple[str, ...]]) -> list[str]:
@@ -185,10 +185,10 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str
 
 def _said(
     rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, kind: str, look: Look
-) -> Phrase | None:
-    """A phrase of a kind, among things, for the one that is meant or for a look that is absent.
+) -> Expression | None:
+    """An expression of a kind, among things, for the one that is meant or for a look that is absent.
 
-    None where no such phrase is true.
+    None where no such expression is true.
 
     Of what is absent everything may be said, in the same words, so that the kind of words tells nothing.
     """
@@ -199,16 +199,16 @@ def _said(
     if kind == "attribute":
         pattern = _pattern(rng, meant)
         attributes = PATTERNED if pattern and rng.random() < 0.5 else ATTRIBUTE
-        return Phrase(_pick(rng, attributes).format(pattern=pattern, **names), kind, colour, shape)
+        return Expression(_pick(rng, attributes).format(pattern=pattern, **names), kind, colour, shape)
     if kind == "synonym":
         text = _synonym(rng, look)
-        return None if text is None else Phrase(text, kind, colour, shape)
+        return None if text is None else Expression(text, kind, colour, shape)
     names = {"colour": _usual(rng, COLOUR_WORDS[colour]), "shape": _usual(rng, SHAPES[shape])}
     detail = {"size": _size, "relation": _relation, "motion": _motion}[kind](rng, things, meant)
     if detail is None:
         return None
     templates: dict[str, tuple[str, ...]] = {"size": SIZED, "relation": RELATED, "motion": MOVING}
-    return Phrase(_pick(rng, templates[kind]).format(**detail, **names), kind, colour, shape)
+    return Expression(_pick(rng, templates[kind]).format(**detail, **names), kind, colour, shape)
 
 
 def _usual(rng: np.random.Generator, words: tuple[str, ...]) -> str:
@@ -238,7 +238,7 @@ def _synonym(rng: np.random.Generator, look: Look) -> str | None:
 
 def _colloquial(
     rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, look: Look
-) -> Phrase | None:
+) -> Expression | None:
     """Casual words, which may leave out the shape or the colour where the other decides."""
     others = [thing for number, thing in enumerate(things) if meant is None or number != meant[1]]
     colour_decides = all(thing.colour != look[0] for thing in others)
@@ -246,10 +246,10 @@ def _colloquial(
     colour, shape = _usual(rng, COLOUR_WORDS[look[0]]), _usual(rng, SHAPES[look[1]])
     draw = rng.random()
     if draw < 0.4 and colour_decides:
-        return Phrase(_pick(rng, BY_COLOUR).format(colour=colour), "colloquial", look[0], None)
+        return Expression(_pick(rng, BY_COLOUR).format(colour=colour), "colloquial", look[0], None)
     if draw > 0.6 and shape_decides:
-        return Phrase(_pick(rng, BY_SHAPE).format(shape=shape), "colloquial", None, look[1])
-    return Phrase(_pick(rng, CALLING).format(colour=colour, shape=shape), "colloquial", *look)
+        return Expression(_pick(rng, BY_SHAPE).format(shape=shape), "colloquial", None, look[1])
+    return Expression(_pick(rng, CALLING).format(colour=colour, shape=shape), "colloquial", *look)
 
 
 def _size(rng: np.random.Generator, _things: Sequence[HasLook], meant: Meant) -> dict[str, str] | None:

@@ -10,25 +10,25 @@ import pytest
 
 from data_prep.world import truths
 from data_prep.world.draw import draw_frame
-from data_prep.world.presets import PRESETS
-from data_prep.world.scene import FAST_SPIN, Scene, make_scene
-from data_prep.world.vocabulary import AMORPHOUS, COLOUR_WORDS, PATTERNS, SHAPES, SPINNABLE
-from data_prep.world.words import (
+from data_prep.world.expressions import (
     KINDS,
     MOTIONS,
     RELATIONS,
     SIZES,
-    Phrase,
+    Expression,
     absent,
     corpus,
-    phrases_for,
+    expression_texts,
+    expressions_for,
     plainly,
-    prompts_for,
     refer,
 )
+from data_prep.world.presets import PRESETS
+from data_prep.world.scene import FAST_SPIN, Scene, make_scene
+from data_prep.world.vocabulary import AMORPHOUS, COLOUR_WORDS, PATTERNS, SHAPES, SPINNABLE
 
 TRAIN = PRESETS["train"]
-Said = tuple[Scene, int, Phrase]
+Said = tuple[Scene, int, Expression]
 
 
 def scenes(count: int, name: str = "train") -> list[Scene]:
@@ -38,7 +38,7 @@ def scenes(count: int, name: str = "train") -> list[Scene]:
 
 @lru_cache(maxsize=1)
 def said() -> list[Said]:
-    """Phrases for all things of many scenes."""
+    """Expressions for all things of many scenes."""
     rng = np.random.default_rng(0)
     pairs = [(scene, index) for scene in scenes(330) for index in range(len(scene.things))]
     return [(scene, index, refer(rng, scene, index)) for scene, index in pairs]
@@ -74,52 +74,52 @@ def test_no_word_means_two_things() -> None:
     assert len(set(words)) == len(words)
 
 
-def test_a_phrase_says_what_it_claims_to_say() -> None:
-    for scene, index, phrase in said():
+def test_an_expression_says_what_it_claims_to_say() -> None:
+    for scene, index, expression in said():
         thing = scene.things[index]
-        text = phrase.text.removesuffix(_other(phrase))
-        assert meant(text, COLOUR_WORDS) == ({phrase.colour} if phrase.colour else set())
-        assert meant(text, SHAPES) == ({phrase.shape} if phrase.shape else set())
-        assert phrase.colour in (thing.colour, None) and phrase.shape in (thing.shape, None)
+        text = expression.text.removesuffix(_other(expression))
+        assert meant(text, COLOUR_WORDS) == ({expression.colour} if expression.colour else set())
+        assert meant(text, SHAPES) == ({expression.shape} if expression.shape else set())
+        assert expression.colour in (thing.colour, None) and expression.shape in (thing.shape, None)
 
 
-def _other(phrase: Phrase) -> str:
+def _other(expression: Expression) -> str:
     """The words of a relation and the thing that it is to, with which such a text ends; else nothing."""
-    if phrase.kind != "relation":
+    if expression.kind != "relation":
         return ""
     options = [word for words in RELATIONS.values() for word in words]
-    return max((phrase.text[phrase.text.find(f" {word} the ") :] for word in options), key=len)
+    return max((expression.text[expression.text.find(f" {word} the ") :] for word in options), key=len)
 
 
-def test_what_a_phrase_says_fits_one_thing_of_the_scene() -> None:
-    for scene, _, phrase in said():
+def test_what_an_expression_says_fits_one_thing_of_the_scene() -> None:
+    for scene, _, expression in said():
         fitting = [
             thing
             for thing in scene.things
-            if phrase.colour in (None, thing.colour) and phrase.shape in (None, thing.shape)
+            if expression.colour in (None, thing.colour) and expression.shape in (None, thing.shape)
         ]
-        assert len(fitting) == 1, f"{phrase} of seed {scene.seed}"
-        assert phrase.kind == "colloquial" or (phrase.colour and phrase.shape)
+        assert len(fitting) == 1, f"{expression} of seed {scene.seed}"
+        assert expression.kind == "colloquial" or (expression.colour and expression.shape)
 
 
 def test_the_kinds_come_as_often_as_they_can() -> None:
-    shares = {kind: np.mean([phrase.kind == kind for _, _, phrase in said()]) for kind in KINDS}
+    shares = {kind: np.mean([expression.kind == kind for _, _, expression in said()]) for kind in KINDS}
     assert sum(shares.values()) == pytest.approx(1)
     assert shares["attribute"] > 0.35 and min(shares.values()) > 0.02
-    assert any(phrase.colour is None for *_, phrase in said())
-    assert any(phrase.shape is None for *_, phrase in said())
+    assert any(expression.colour is None for *_, expression in said())
+    assert any(expression.shape is None for *_, expression in said())
 
 
 def test_patterns_and_synonyms_are_what_they_are_called() -> None:
     patterned = 0
-    for scene, index, phrase in said():
-        pattern = meant(phrase.text, PATTERNS)
+    for scene, index, expression in said():
+        pattern = meant(expression.text, PATTERNS)
         assert pattern <= {scene.things[index].pattern}
         patterned += bool(pattern)
-        if phrase.kind == "synonym":
-            assert phrase.colour and phrase.shape
-            usual = COLOUR_WORDS[phrase.colour][0], SHAPES[phrase.shape][0]
-            bare = phrase.text.replace("cloud of smoke", "cloud").replace("flock of birds", "birds")
+        if expression.kind == "synonym":
+            assert expression.colour and expression.shape
+            usual = COLOUR_WORDS[expression.colour][0], SHAPES[expression.shape][0]
+            bare = expression.text.replace("cloud of smoke", "cloud").replace("flock of birds", "birds")
             assert not set(usual) <= set(words_in(bare)), "one word at least is not the commonest"
     assert patterned > 100
 
@@ -144,9 +144,9 @@ def _middle(mask: np.ndarray, radius: float) -> tuple[float, float]:
 
 def test_relations_hold_where_both_things_are_seen() -> None:
     held: list[bool] = []
-    for scene, index, phrase in of_kind("relation", 18):
-        (relation,) = meant(phrase.text, RELATIONS)
-        named = _other(phrase)
+    for scene, index, expression in of_kind("relation", 18):
+        (relation,) = meant(expression.text, RELATIONS)
+        named = _other(expression)
         (other,) = (
             number
             for number, thing in enumerate(scene.things)
@@ -164,8 +164,8 @@ def test_relations_hold_where_both_things_are_seen() -> None:
 
 def test_things_go_where_they_are_said_to_go() -> None:
     checked = 0
-    for scene, index, phrase in of_kind("motion", 28):
-        (motion,) = meant(phrase.text, MOTIONS)
+    for scene, index, expression in of_kind("motion", 28):
+        (motion,) = meant(expression.text, MOTIONS)
         thing = scene.things[index]
         if motion == "spins":
             assert abs(thing.spin) >= FAST_SPIN and thing.shape in SPINNABLE
@@ -178,14 +178,14 @@ def test_things_go_where_they_are_said_to_go() -> None:
                 continue
             dx, dy = track[-2:].mean(axis=0) - track[:2].mean(axis=0)
             way = {"left": -dx, "right": dx, "up": -dy, "down": dy}[motion]
-            assert way > 0.15 * TRAIN.size[1], f"{phrase.text} of seed {scene.seed}"
+            assert way > 0.15 * TRAIN.size[1], f"{expression.text} of seed {scene.seed}"
             checked += 1
     assert checked > 5
 
 
 def test_big_and_small_things_are_so_among_the_others() -> None:
-    for scene, index, phrase in of_kind("size", 40):
-        (size,) = meant(phrase.text, SIZES)
+    for scene, index, expression in of_kind("size", 40):
+        (size,) = meant(expression.text, SIZES)
         radii = sorted(thing.radius for thing in scene.things)
         own, third = scene.things[index].radius, -(-len(radii) // 3)
         assert own in (radii[-third:] if size == "big" else radii[:third])
@@ -225,14 +225,15 @@ def test_absent_words_name_nothing_of_the_scene_but_often_half_of_it() -> None:
     rng = np.random.default_rng(1)
     shared, kinds = [], set()
     for scene in scenes(500):
-        phrase = absent(rng, scene.things)
+        expression = absent(rng, scene.things)
         looks = [(thing.colour, thing.shape) for thing in scene.things]
         assert not any(
-            phrase.colour in (None, colour) and phrase.shape in (None, shape) for colour, shape in looks
-        ), f"{phrase} of seed {scene.seed}"
+            expression.colour in (None, colour) and expression.shape in (None, shape)
+            for colour, shape in looks
+        ), f"{expression} of seed {scene.seed}"
         colours, shapes = zip(*looks, strict=True)
-        shared.append(phrase.colour in colours or phrase.shape in shapes)
-        kinds.add(phrase.kind)
+        shared.append(expression.colour in colours or expression.shape in shapes)
+        kinds.add(expression.kind)
     assert 0.65 < np.mean(shared) < 0.95
     assert kinds == set(KINDS), "what is absent is spoken of in all the ways that present things are"
 
@@ -241,26 +242,28 @@ def test_the_kind_of_words_hardly_tells_whether_something_is_there() -> None:
     rng = np.random.default_rng(2)
     missing = [absent(rng, scene.things).kind for scene in scenes(400) for _ in range(3)]
     for kind in KINDS:
-        there = np.mean([phrase.kind == kind for *_, phrase in said()])
+        there = np.mean([expression.kind == kind for *_, expression in said()])
         assert np.mean([other == kind for other in missing]) == pytest.approx(there, abs=0.06)
 
 
-# ---- prompts and the corpus ----------------------------------------------------------------------
+# ---- expressions of a target and the corpus -----------------------------------------------------
 
 
-def test_prompts_differ_in_text_and_kind_and_mean_the_target() -> None:
+def test_expressions_differ_in_text_and_kind_and_mean_the_target() -> None:
     for scene in scenes(60, "val"):
-        phrases = phrases_for(scene, 4)
+        expressions = expressions_for(scene, 4)
         target = scene.things[scene.target]
-        assert len({phrase.text for phrase in phrases}) == 4 and phrases[0].kind == "attribute"
-        assert len({phrase.kind for phrase in phrases}) >= 2
-        for phrase in phrases:
-            assert phrase.colour in (None, target.colour) and phrase.shape in (None, target.shape)
-        assert prompts_for(scene, 4) == tuple(phrase.text for phrase in phrases)
-        assert [prompts_for(scene, count) for count in (1, 2, 3)] == [
-            prompts_for(scene, 4)[:count] for count in (1, 2, 3)
+        assert (
+            len({expression.text for expression in expressions}) == 4 and expressions[0].kind == "attribute"
+        )
+        assert len({expression.kind for expression in expressions}) >= 2
+        for expression in expressions:
+            assert expression.colour in (None, target.colour) and expression.shape in (None, target.shape)
+        assert expression_texts(scene, 4) == tuple(expression.text for expression in expressions)
+        assert [expression_texts(scene, count) for count in (1, 2, 3)] == [
+            expression_texts(scene, 4)[:count] for count in (1, 2, 3)
         ]
-    firsts = [prompts_for(scene, 1)[0] for scene in scenes(60, "val")]
+    firsts = [expression_texts(scene, 1)[0] for scene in scenes(60, "val")]
     plain = [
         plainly(scene.things[scene.target].colour, scene.things[scene.target].shape)
         for scene in scenes(60, "val")
@@ -271,7 +274,7 @@ def test_prompts_differ_in_text_and_kind_and_mean_the_target() -> None:
 def test_the_corpus_holds_every_word_and_the_vocabulary_is_small() -> None:
     known = {word for text in corpus() for word in words_in(text)}
     rng = np.random.default_rng(3)
-    texts = [phrase.text for *_, phrase in said()]
+    texts = [expression.text for *_, expression in said()]
     texts += [absent(rng, scene.things).text for scene in scenes(200)]
     assert {word for text in texts for word in words_in(text)} <= known
     assert len(known) < 150
