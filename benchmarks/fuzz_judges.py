@@ -113,7 +113,10 @@ def fits(line: bytes) -> bool:
         return False
     if line == b"0":
         return True
-    _, _, width, height, *runs = map(int, line[1:].split(b","))
+    numbers = line[1:].split(b",")
+    if max(map(len, numbers)) > 20:  # Python converts no more than 4,300 digits
+        return False
+    _, _, width, height, *runs = map(int, numbers)
     return min(width, height, *runs) >= 0 and sum(runs) <= width * height
 
 

@@ -33,6 +33,8 @@ from configs.compose import as_settings, check, composer, one_line
 from configs.errors import UserError
 from configs.help import help_text
 from configs.import_path import check_one_checkout
+from configs.plugins import KEY as PLUGINS
+from configs.plugins import check_loaded, load_plugins
 from configs.record import write_record
 from configs.registry import known_to_hydra, register
 from configs.terminal import echo, prepare_terminal, printable
@@ -65,6 +67,7 @@ def run_command(
     try:
         check_one_checkout()
         line = read_command_line(sys.argv[1:] if arguments is None else arguments)
+        load_plugins(line.overrides)
         with composer(command, folder) as composing:
             overrides, configs = composing.jobs(line)
             if line.wants_help:
@@ -72,6 +75,7 @@ def run_command(
                 return 0
             for config in configs:
                 check(config)
+                check_loaded(config.get(PLUGINS) or ())
         return _run_jobs(command, main, hold or nullcontext, [*overrides, *line.flags], folder)
     except (UserError, HydraException, OmegaConfBaseException) as fault:
         return _refuse(fault)

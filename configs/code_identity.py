@@ -13,19 +13,32 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from configs.plugins import loaded_plugins
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("data_prep", "models", "evaluation", "infer", "train")
 SETTINGS = "config"  # so end the names of modules that hold settings
 
 
-@lru_cache
 def code_identity(entries: tuple[str, ...], left_out: tuple[str, ...] = (), root: Path = ROOT) -> str:
     """The hash of the modules `entries` (dotted names, as `infer.session`) and of all that they import.
 
     `left_out` are modules that no result follows from, such as those that report. What only they import is
-    left out too.
+    left out too. Plugins count whole: what they add is known by name alone, and imported by none of ours.
     """
+    return hash_of_modules(entries, left_out, root, loaded_plugins())
+
+
+@lru_cache
+def hash_of_modules(
+    entries: tuple[str, ...], left_out: tuple[str, ...], root: Path, plugins: tuple[Path, ...]
+) -> str:
+    """What `code_identity` returns, for the plugins that are named. The sources are read once."""
     digest = hashlib.sha256()
+    for path in plugins:
+        digest.update(
+            f"{path.stem}\n{ast.dump(_without_docstrings(ast.parse(path.read_bytes())))}\n".encode()
+        )
     for name, tree in sorted(_closure(entries, left_out, root).items()):
         digest.update(f"{name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
     return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -18,19 +18,22 @@ from omegaconf.errors import InterpolationToMissingValueError
 from configs.errors import UserError
 from configs.nearest import did_you_mean
 
+Choices = tuple[str, ...] | Callable[[], Iterable[str]]
+
 
 def key(
     default: Any,
     doc: str,
     *,
-    choices: tuple[str, ...] = (),
+    choices: Choices = (),
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
     """Declare one configuration key: its default and the line of documentation that `--help` prints.
 
     `choices` are the only texts allowed (for a list: in each place), where `cuda:N` stands for a number after
-    the colon; `minimum` and `maximum` bound a number, both inclusive. A `list`, `dict` or dataclass instance
+    the colon. Names that a plugin may add to are given as a function, which is called when a configuration is
+    composed. `minimum` and `maximum` bound a number, both inclusive. A `list`, `dict` or dataclass instance
     is copied for each new object, as dataclasses require. `omegaconf.MISSING` as default makes a key that the
     user must give.
     """
@@ -160,7 +163,9 @@ def _sections(config: DictConfig, name: str) -> Iterator[tuple[str, DictConfig]]
 def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
     """What `key` said of a field; empty words for one that was declared without it."""
     blank = {"doc": "", "choices": (), "minimum": None, "maximum": None}
-    return {name: field.metadata.get(name, empty) for name, empty in blank.items()}
+    declared = {name: field.metadata.get(name, empty) for name, empty in blank.items()}
+    choices: Choices = declared["choices"]
+    return declared | {"choices": tuple(choices()) if callable(choices) else choices}
 
 
 def _value(config: DictConfig, name: str) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING, OmegaConf
 
 from configs.app import register
+from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
 from data_prep.sampling.settings import PairSettings
@@ -122,6 +123,7 @@ class DataSettings:
     max_ratio: float = key(
         100.0, "task=unpack: most bytes that one byte decompresses to; inf: no limit", minimum=1.0
     )
+    plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/data_prep/${task_folder:${task},${data},${split},${splits}}",
         "folder of what the task writes: workspace, videos, an archive's files, report, pairs, pictures or "

@@ -101,6 +101,25 @@ def real_path(path: Path | str) -> Path:
     return Path(os.path.realpath(path))
 
 
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a file. A link that leads nowhere, or to itself, is none.
+
+    For the latter `os.DirEntry.is_file` raises an error, and `Path.is_file` does not.
+    """
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry of a folder is a folder; of links as in `is_file`."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def check_regular(path: Path) -> None:
     """Raise OSError where a path is no regular file: whoever opens a pipe waits for somebody to write."""
     check_mode(path.stat().st_mode, path)

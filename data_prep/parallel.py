@@ -9,6 +9,7 @@ from threading import Thread
 from typing import TypeVar
 
 from configs.errors import UserError
+from configs.plugins import import_inherited_plugins
 from data_prep.signals import heed_parent_only, signals_blocked
 
 Item = TypeVar("Item")
@@ -42,6 +43,7 @@ def _begin() -> None:
 
     Else a command that is killed (not stopped) would leave its processes waiting for ever.
     """
+    import_inherited_plugins()
     heed_parent_only()
     Thread(target=_end_with_parent, daemon=True).start()
 

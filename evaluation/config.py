@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from omegaconf import OmegaConf
 
 from configs.app import register
+from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.config import DATA_SETS
 
@@ -54,6 +55,7 @@ class EvaluationSettings:
     compare: list[str] = key([], "two trackers to compare sequence by sequence; empty: the best two")
     workers: int = key(1, "protocol=davis: processes that compare masks; 0: one a core", minimum=0)
     runs: str = key("", "task=ablation: folder of the sweep's runs")
+    plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/evaluation/${evaluated:${task},${protocol}}",
         "folder of tables, plots, report and scores.json",

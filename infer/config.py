@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING, OmegaConf
 
 from configs.app import register
+from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
 from data_prep.files import real_path
@@ -95,6 +96,7 @@ class InferSettings:
         choices=(*DEVICES, "mps"),
     )
     threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice", minimum=0)
+    plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/infer/${run_name:${workspace},${video},${data},${split},${tracker_id}}",
         "folder of everything but the results",

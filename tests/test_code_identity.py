@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from configs.code_identity import code_identity, modules_of
+from configs.code_identity import code_identity, hash_of_modules, modules_of
 from infer.fingerprint import CODE, REPORTS
 
 ENTRY = ("infer.start",)
@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def identity(root: Path) -> str:
-    code_identity.cache_clear()
+    hash_of_modules.cache_clear()
     return code_identity(ENTRY, root=root)
 
 

@@ -1,5 +1,6 @@
 """A folder of results may hold links that others made: nothing is written to where they lead."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from omegaconf import OmegaConf
 
 from configs.errors import UserError
 from configs.record import RECORD, write_record
-from data_prep.files import append_text, real_path
+from data_prep.files import append_text, is_file, is_folder, real_path
 from data_prep.folders import LOCK, alone_in
 from infer.checks import check_settings, tracked_of
 from infer.claims import FileLock
@@ -55,6 +56,21 @@ def test_lines_are_added_to_a_file(tmp_path: Path) -> None:
     for text in ("a\n", "b\n"):
         append_text(tmp_path / "lines", text)
     assert (tmp_path / "lines").read_text() == "a\nb\n"
+
+
+def test_an_entry_that_links_to_itself_is_no_file_and_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "itself").symlink_to("itself")
+    (tmp_path / "nowhere").symlink_to("gone")
+    with os.scandir(tmp_path) as entries:
+        kinds = {entry.name: (is_file(entry), is_folder(entry)) for entry in entries}
+    assert kinds == {
+        "file": (True, False),
+        "folder": (False, True),
+        "itself": (False, False),
+        "nowhere": (False, False),
+    }
 
 
 def test_a_path_that_links_to_itself_is_no_surprise(tmp_path: Path) -> None:

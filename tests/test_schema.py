@@ -112,6 +112,21 @@ def test_every_entry_of_a_list_is_one_of_the_choices():
         keys_by_name(names=["a", "c"])["names"].check()
 
 
+def test_choices_of_a_function_are_those_of_now():
+    names = ["a"]
+
+    @dataclasses.dataclass(frozen=True)
+    class Chosen:
+        name: str = key("b", "a name", choices=lambda: names)
+
+    (chosen,) = keys_of(OmegaConf.structured(Chosen()))
+    with pytest.raises(UserError, match=r"name=b: must be one of a$"):
+        chosen.check()
+    names.append("b")
+    (chosen,) = keys_of(OmegaConf.structured(Chosen()))
+    chosen.check()
+
+
 def test_a_default_that_can_change_is_copied():
     first, second = Outer(), Outer()
     first.names.append("b")

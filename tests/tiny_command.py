@@ -60,12 +60,21 @@ class Tiny:
     betas: tuple[float, float] = key((0.9, 0.95), "of the optimizer")
     status: int = key(0, "exit status")
     fault: str = key("none", "what goes wrong", choices=("none", "user", "bug", "interrupt"))
+    plugins: list[str] = key([], "files to import first")
     parts: list[Part] = key([Part(), Part("hilly")], "in order")
     model: Model = key(Model(), "who answers")
     tracker: Any = key(MISSING, "who asks")
 
 
-register("tiny", Tiny, {"tracker": {"plain": Plain(), "deep": Deep()}})
+TRACKERS: dict[str, Any] = {"plain": Plain(), "deep": Deep()}
+
+
+def register_settings() -> None:
+    """Let Hydra know the settings, with the trackers that there are now."""
+    register("tiny", Tiny, {"tracker": TRACKERS})
+
+
+register_settings()
 
 
 def main(settings: Tiny) -> int:

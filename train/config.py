@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from configs.app import register
+from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.config import WORLDS
 from models.config import DEVICES, GROUNDERS, GrounderConfig
@@ -97,6 +98,7 @@ class TrainSettings:
         False,
         "resume a run although the code has changed; settings.json then holds the hashes of both versions",
     )
+    plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/${task}/${recipe.name}",
         "folder of the run, which is resumed if it exists; task=merge: of the merged weights",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.files import read_text
+from data_prep.files import is_folder, read_text
 from data_prep.geometry import Size
 from data_prep.sequence import Sequence
 
@@ -71,7 +71,7 @@ def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
     mend = "check root=, and that the data are unpacked there"
     try:
         with os.scandir(root) as found:  # unlike a list of names it knows folders without a look at each
-            names = sorted(each.name for each in found if each.name[0] != "." and each.is_dir())
+            names = sorted(each.name for each in found if each.name[0] != "." and is_folder(each))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{root}: no such folder; {mend}") from None
     except OSError as fault:

@@ -10,7 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from configs.errors import UserError
-from data_prep.files import inside
+from data_prep.files import inside, is_file
 from data_prep.frames import ImageFrames
 from data_prep.images import image_size
 
@@ -104,7 +104,7 @@ def _split_source(folder: Path, name: str, source: str) -> tuple[Path, str]:
 def _file_names(base: Path) -> set[str]:
     try:
         with os.scandir(base) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+            return {entry.name for entry in entries if is_file(entry)}
     except (FileNotFoundError, NotADirectoryError):
         return set()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.nearest import did_you_mean
-from data_prep.files import real_path
+from data_prep.files import is_file, real_path
 
 MASKS = "masks"
 SUFFIXES = ("_tracking_result", "_tracking_results")
@@ -140,7 +140,7 @@ def _texts(folder: Path) -> frozenset[str]:
 
 
 def _is_text(entry: os.DirEntry[str]) -> bool:
-    return entry.name.endswith(".txt") and entry.name[0] != "." and entry.is_file()
+    return entry.name.endswith(".txt") and entry.name[0] != "." and is_file(entry)
 
 
 def _without_suffix(name: str) -> str:

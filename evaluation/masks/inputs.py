@@ -16,7 +16,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.terminal import counted
-from data_prep.files import inside
+from data_prep.files import inside, is_file
 from data_prep.geometry import Size
 from data_prep.readers.entry import Entry
 from data_prep.readers.masks import read_mask
@@ -69,7 +69,7 @@ def lacks_of(root: Path, row: Row, names: list[str]) -> list[str]:
     if not folder.is_dir():
         return [f"{folder}: no such result, nor {lines.name}"]
     with os.scandir(folder) as found:
-        there = {entry.name for entry in found if entry.is_file()}
+        there = {entry.name for entry in found if is_file(entry)}
     missing = [f"{name}.png" for name in names if f"{name}.png" not in there]
     told = f"{len(missing)} of {len(names)} masks missing, the first {missing[0]}" if missing else ""
     return [f"{folder}: {told}"] if missing else []

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from configs.errors import UserError
+from configs.plugins import import_inherited_plugins
 from configs.terminal import log_to_terminal, prepare_terminal
 from data_prep.signals import STOPPING, signals_blocked
 from train.loop.signals import INTERRUPTED, Stopped, tell_interrupted
@@ -109,6 +110,7 @@ def _begin(work: Callable[..., None], given: Sequence[Any], variables: dict[str,
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.update(variables)
+    import_inherited_plugins()
     quiet = variables["RANK"] != "0"
     prepare_terminal()
     log_to_terminal(logging.WARNING if quiet else logging.INFO)
