@@ -26,6 +26,7 @@ from data_prep.orientation import matrix_orientation, upright, upright_size
 from data_prep.video_ends import ends_early
 
 WHOLE = "get the file again whole"
+WRONG_RATE = 0.1  # a header's frame rate further than this share from the frames' times is not used
 DEFAULT_FPS = 25.0  # of a file that does not tell its own
 
 # Demuxers that read one file. Playlists (HLS, DASH, concat, SDP, image patterns) are not among them: they
@@ -204,6 +205,7 @@ def _decode(path: Path, strict: bool) -> _Pass:
             found.stopped = True
         times = np.sort(np.array(found.frame_times, np.int64))
         if len(times) > 1 and stream.time_base:
+            found.fps = _checked_rate(found, times * float(stream.time_base))
             found.longest_gap = float(np.diff(times).max() * stream.time_base)
             found.shown = float((times[-1] - times[0]) * stream.time_base) + 1 / found.fps
     return found
@@ -251,6 +253,19 @@ def _rate(stream: VideoStream) -> float:
         if rate:
             return float(rate)
     return DEFAULT_FPS
+
+
+def _checked_rate(found: _Pass, times: np.ndarray) -> float:
+    """Frames a second; the mean over the frames' times (seconds, sorted) where the header is far from it.
+
+    Of a variable frame rate a header may tell the shortest interval, or a mean of wrong durations. Small
+    differences come from times that are rounded to the container's unit; the header's rate is then exact.
+    """
+    span = float(times[-1] - times[0])
+    if not found.faultless or len(times) != found.count or span <= 0:
+        return found.fps
+    measured = (len(times) - 1) / span
+    return measured if abs(measured - found.fps) > WRONG_RATE * measured else found.fps
 
 
 def _damage(strict: _Pass, found: _Pass) -> Iterator[str]:

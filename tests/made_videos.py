@@ -31,8 +31,13 @@ def write_film(
     rate: Fraction | int = 25,
     options: dict[str, str] | None = None,
     shown: tuple[int, bool] | None = None,
+    times: Sequence[int] | None = None,
 ) -> bytes:
-    """Write a video; `shown` is its display matrix: degrees against the clock, and whether it is mirrored."""
+    """Write a video.
+
+    `shown` is its display matrix: degrees against the clock, and whether it is mirrored. `times` are those of
+    the frames in units of 1 / `rate` seconds; 0, 1, 2 and so on if not given.
+    """
     with av.open(str(path), "w", format=form, options=options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options={"threads": "1", "crf": "16", "bf": "2"})
         stream.height, stream.width = pictures[0].shape[:2]
@@ -41,7 +46,7 @@ def write_film(
             stream.set_display_rotation(shown[0], hflip=shown[1])
         for i, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame.pts, frame.time_base = i, 1 / Fraction(rate)
+            frame.pts, frame.time_base = times[i] if times else i, 1 / Fraction(rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path.read_bytes()

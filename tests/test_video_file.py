@@ -171,6 +171,15 @@ def test_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(VideoFrames.open(Path("concat:a.mkv"))) == 2
 
 
+@pytest.mark.parametrize("name", ["phone.mp4", "phone.mkv"])
+def test_a_variable_frame_rate_is_the_mean_over_the_frames(tmp_path: Path, name: str) -> None:
+    """The header of the MP4 says 64.5 frames a second, that of the MKV 600."""
+    times = [0, 1, 2, 10, 11, 40, 41, 90, 400, 401]  # in 1/600 s
+    write_film(tmp_path / name, scenes(10), rate=600, times=times)
+    video = VideoFrames.open(tmp_path / name)
+    assert (len(video), video.warnings) == (10, ()) and video.fps == pytest.approx(9 * 600 / 401, rel=0.01)
+
+
 def test_a_frame_an_hour_is_no_cut(tmp_path: Path) -> None:
     write_film(tmp_path / "slow.mkv", PICTURES[:4], "mpeg4", rate=Fraction(1, 3600))
     video = VideoFrames.open(tmp_path / "slow.mkv")
