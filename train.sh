@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Train a tracker's models: bash train.sh [key=value ...]; --help lists the keys. Makes its environment first.
 set -euo pipefail
+unset CDPATH # with it, cd may go to a folder of the same name elsewhere, and prints which
 called_from=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 source configs/environment.sh

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Everything that CI runs: bash tests/run.sh [pytest argument ...]. Makes its environment first.
 set -euo pipefail
+unset CDPATH # with it, cd may go to a folder of the same name elsewhere, and prints which
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source configs/environment.sh
 use_environment sam2 test train

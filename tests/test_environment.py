@@ -198,6 +198,18 @@ def test_a_script_hands_its_keys_on_as_they_are(root, tmp_path_factory, command)
     assert done.stdout.splitlines() == ["-m", command, *words]
 
 
+@pytest.mark.parametrize("command", ["infer", "train"])
+def test_cdpath_leads_no_script_elsewhere(root, command):
+    """CDPATH makes `cd` search other folders first, and print where it went."""
+    (root / "other" / "checkout").mkdir(parents=True)
+    (root / "checkout").symlink_to(root)
+    python = str(root / "bin" / "python")
+    variables = environment(root, REFERTRACK_PYTHON=python, CDPATH=str(root / "other"))
+    script = ["bash", f"checkout/{command}.sh", "a=1"]
+    done = subprocess.run(script, cwd=root, env=variables, capture_output=True, text=True)
+    assert (done.stdout.splitlines(), done.stderr) == (["-m", command, "a=1"], "")
+
+
 def test_everything_that_is_wanted_has_one_exact_pin():
     pins = [
         line for line in (ROOT / "configs" / "constraints.txt").read_text().splitlines() if line[:1] != "#"
