@@ -79,15 +79,20 @@ def tidy(folder: Path) -> None:
     """Clear away what killed processes left in a folder: unfinished files and folders, and replaced ones."""
     for old in folder.glob(f"{OLD}*"):
         kept = old.with_name(old.name.removeprefix(OLD))
-        if kept.exists():
-            shutil.rmtree(old)
+        if kept.exists() or old.is_symlink():  # `put` makes no links, so a link is not an earlier state
+            _remove(old)
         else:
             old.rename(kept)
     for part in folder.glob(f"{PART}*"):
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink()
+        _remove(part)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder; of a link the link itself, and never what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -235,6 +235,17 @@ def test_what_a_killed_process_left_is_cleared_or_brought_back(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "gone"]
 
 
+@pytest.mark.parametrize("name", [".old-best", ".old-gone", ".part-best"])
+def test_a_link_is_removed_and_what_it_leads_to_is_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a").touch()
+    folder = tmp_path / "run"
+    (folder / "best").mkdir(parents=True)
+    (folder / name).symlink_to(tmp_path / "elsewhere")
+    tidy(folder)
+    assert [path.name for path in folder.iterdir()] == ["best"] and (tmp_path / "elsewhere" / "a").is_file()
+
+
 def test_rows_of_steps_that_are_taken_again_are_forgotten(tmp_path: Path) -> None:
     rows = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 1.0}, {"step": 2, "eval_set": "x"}, {"step": 3}]
     text = "".join(json.dumps(row) + "\n" for row in rows)
