@@ -53,10 +53,23 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        reason = fault.strerror or fault
-        raise UserError(
-            f"{path}: cannot be written ({reason}); free space or choose another folder"
-        ) from None
+        raise UserError(f"{path}: cannot be written ({_reason(fault)}); {_remedy(path, fault)}") from None
+
+
+def _reason(fault: OSError) -> str:
+    return fault.strerror or str(fault)
+
+
+def _remedy(path: Path, fault: OSError) -> str:
+    """What helps against a failure to write to `path`."""
+    if fault.errno == errno.ENAMETOOLONG:
+        return "choose a shorter name"
+    blocking = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+    if fault.errno in (errno.ENOTDIR, errno.EEXIST) and not blocking.is_dir():
+        return f"{blocking} is a file where a folder is needed; move it away"
+    if fault.errno == errno.EISDIR:
+        return f"{blocking} is a folder where a file is needed; move it away"
+    return "free space or choose another folder"
 
 
 @contextmanager

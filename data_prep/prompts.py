@@ -148,7 +148,9 @@ def read_contract(folder: Path) -> Contract | None:
     try:
         if (size := path.stat().st_size) > LARGEST_CONTRACT:
             raise ValueError(f"{size} bytes")
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        values: Any = json.loads(path.read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError(f"a JSON object is expected, not a {type(values).__name__}")
         values["prompt_colour"] = tuple(values["prompt_colour"])
         values["search_size"] = tuple(values.get("search_size", Contract.search_size))
         contract = Contract(**values)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.terminal import shortened
 from data_prep.sequence import Sequence
 from infer.claims import Claim
 from infer.engine import Engine
@@ -15,6 +16,7 @@ from infer.failures import free_memory, reason_of
 from infer.pictures import Pictures
 from infer.progress import RunProgress
 from infer.summary import TrackOutcome
+from infer.summary_table import EXPRESSION
 from infer.track_inputs import TrackInputs
 from infer.track_lines import TrackLines, take_down
 from infer.track_records import TrackRecords
@@ -69,12 +71,15 @@ class TrackRun:
         """The prompts without a result that can be asked for; one that cannot fails here, and alone."""
         askable = []
         for prompt in self._left(sequence, self.store.prompts(sequence)):
+            words = prompt
             try:
                 for words in self.store.words(sequence, prompt):
                     self.engine.check_expression(words)
                 askable.append(prompt)
             except Exception as fault:
-                self.outcomes.append(failed(sequence.name, prompt, reason_of(fault)))
+                # The outcome names the prompt; a wording that replaces it in some frames is named here.
+                where = "" if words == prompt else f"“{shortened(words, EXPRESSION)}”: "
+                self.outcomes.append(failed(sequence.name, prompt, where + reason_of(fault)))
         return askable
 
     def _left(self, sequence: Sequence, prompts: Iterable[str]) -> list[str]:

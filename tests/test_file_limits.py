@@ -14,7 +14,7 @@ import pytest
 
 from configs.errors import UserError
 from data_prep import files
-from data_prep.files import LARGEST_TEXT, read_text
+from data_prep.files import LARGEST_TEXT, read_text, write_whole
 from data_prep.images import read_image
 from data_prep.readers import json_files
 from data_prep.readers.annotations import read_boxes
@@ -50,6 +50,31 @@ def test_a_pipe_a_device_or_a_folder_is_refused_and_not_waited_for(tmp_path: Pat
         with pytest.raises(UserError) as told:
             READERS[name](path)
         assert str(told.value).startswith(str(path)) and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("n" * 300, "choose a shorter name"),
+        ("file/below.txt", "/file is a file where a folder is needed; move it away"),
+        ("file/below/deeper.txt", "/file is a file where a folder is needed; move it away"),
+        ("folder", "/folder is a folder where a file is needed; move it away"),
+        ("closed/x.txt", "free space or choose another folder"),
+    ],
+)
+def test_a_failure_to_write_names_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    if name.startswith("closed"):
+        monkeypatch.setattr(
+            os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        )
+    with pytest.raises(UserError) as told:
+        write_whole(tmp_path / name, "x")
+    assert str(told.value).startswith(f"{tmp_path / name}: ") and str(told.value).endswith(remedy)
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def png_header(path: Path, width: int, height: int) -> Path:

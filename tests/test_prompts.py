@@ -120,6 +120,12 @@ def test_a_spoilt_contract_is_refused_in_one_line(content: str, tmp_path: Path) 
     assert line.startswith(str(tmp_path / CONTRACT_FILE)) and "restore" in line and "\n" not in line
 
 
+def test_a_contract_that_is_a_list_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / CONTRACT_FILE).write_text("[1, 2]")
+    with pytest.raises(UserError, match="a JSON object is expected, not a list"):
+        read_contract(tmp_path)
+
+
 def test_the_default_answer_format_is_not_written(tmp_path: Path) -> None:
     """So that contracts stay readable for earlier versions, and their identities stay the same."""
     write_contract(tmp_path, Contract())

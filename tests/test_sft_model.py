@@ -101,7 +101,7 @@ def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token
     question = PairQuestions(plan, grounder.contract)[0].question
     read = grounder.encoder.encode([question], "").inputs["input_ids"][0].tolist()
     assert [read.count(token) for token in ids] == [1] * len(ids)
-    with pytest.raises(UserError, match="<ref> steers the model"):
+    with pytest.raises(UserError, match="prompt 'a <ref> b': <ref> steers the model"):
         grounder.encoder.encode([dataclasses.replace(question, expression="a <ref> b")], "")
 
 

@@ -283,7 +283,7 @@ def test_several_archives_may_go_to_one_folder(
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, parts: str) -> None:
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match=r"\.unpacking: cannot be written \(Not a directory\); free"):
+        with pytest.raises(UserError, match=r"\.unpacking: cannot .* \(Not a directory\); .*file is a file"):
             unpack(parts, out)
 
 

@@ -47,6 +47,10 @@ def move_sequences(root):
     (root / "config.yaml").write_text("stack: vots2026/referral\nsequences: elsewhere\n")
 
 
+def sequences_as_a_list(root):
+    (root / "config.yaml").write_text("stack: vots2026/referral\nsequences: [a, b]\n")
+
+
 def binary_list(root):
     (root / "sequences" / "list.txt").write_bytes(b"\xff\xfe\x00")
 
@@ -58,6 +62,7 @@ def binary_list(root):
         (drop_config, "config.yaml: no such file; name the folder of a VOTSr workspace"),
         (break_config, "config.yaml: not YAML"),
         (config_of_words, "config.yaml: not a YAML mapping"),
+        (sequences_as_a_list, "config.yaml: sequences: is a list; write the name of one folder"),
         (drop_list, "list.txt: no such file; write the name"),
         (empty_list, "list.txt: names no sequence; write"),
         (binary_list, "list.txt: not UTF-8 text"),
@@ -182,6 +187,20 @@ def test_a_broken_sequence_is_one_line_and_the_other_goes_on(tmp_path, trap, tol
     assert told in reason
     assert "\n" not in reason
     assert snapshot(root) == before
+
+
+@pytest.mark.parametrize("name", ["n" * 243, "é" * 122])
+def test_a_name_too_long_for_result_files_is_found_before_tracking(tmp_path, name):
+    root = make_workspace(tmp_path)
+    (root / "sequences" / "list.txt").write_text(f"{name}\nball\n")
+    (root / "sequences" / "kite").rename(root / "sequences" / name)
+    workspace = read_workspace(root)
+    assert [sequence.name for sequence in workspace.sequences] == ["ball"]
+    (problem,) = workspace.problems
+    assert "rename the sequence to at most 242 bytes" in problem.reason
+    (root / "sequences" / name).rename(root / "sequences" / name[:120])
+    (root / "sequences" / "list.txt").write_text(f"{name[:120]}\n")
+    assert not read_workspace(root).problems
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc", "..", "a/b", "kite/", "50%", "bad\0name"])

@@ -1,8 +1,10 @@
 """Reading a VOTSr workspace: what is to be tracked, and in one line each what cannot be."""
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from configs.errors import UserError
 from data_prep.files import inside
@@ -12,6 +14,7 @@ from data_prep.votsr.results import prompt_hash
 from data_prep.votsr.textfiles import read_config, read_list, read_properties
 
 STACK = "vots2026/referral"
+LONGEST_NAME = 255 - len("_01234567.txt")  # bytes: file systems allow names of 255
 FPS = 30.0  # what the toolkit assumes where a sequence does not say
 
 
@@ -46,7 +49,7 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
     before hours have passed. Raises UserError where there is no workspace, config.yaml or list.txt.
     """
     config = read_config(path)
-    folder = path / str(config.get("sequences") or "sequences")
+    folder = path / _sequences_folder(path, config)
     names, warnings = read_list(folder)
     sequences: list[Sequence] = []
     problems: list[Problem] = []
@@ -68,6 +71,18 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
         stack = STACK
         warnings.append(f"{path / 'config.yaml'}: names no stack; {STACK} is taken")
     return Workspace(path, stack, tuple(sequences), tuple(problems), tuple(warnings))
+
+
+def _sequences_folder(root: Path, config: dict[str, Any]) -> str:
+    """The folder of sequences that config.yaml names. Raises UserError where it names none."""
+    folder = config.get("sequences") or "sequences"
+    if not isinstance(folder, str):
+        kind = "a list" if isinstance(folder, list) else "a mapping"
+        raise UserError(
+            f"{root / 'config.yaml'}: sequences: is {kind}; write the name of one folder, as in "
+            "sequences: sequences (that folder's list.txt names the sequences)"
+        )
+    return folder
 
 
 def split_prompts(text: str) -> list[str]:
@@ -112,6 +127,11 @@ def _home(folder: Path, name: str) -> Path:
         raise UserError(f"{listed}: the name {name!r} leaves its folder; name a folder beside it") from None
     if home.name != name or "%" in name:  # the toolkit formats whole paths with the frame's number
         raise UserError(f"{listed}: {name!r} is no plain name; rename the sequence without '/' or '%'")
+    if (length := len(os.fsencode(name))) > LONGEST_NAME:
+        raise UserError(
+            f"{listed}: {name[:20]!r}… has {length} bytes, and result files are named after it; rename the "
+            f"sequence to at most {LONGEST_NAME} bytes"
+        )
     return home
 
 

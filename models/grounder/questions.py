@@ -16,6 +16,7 @@ from qwen_vl_utils import smart_resize
 from transformers import BatchFeature
 
 from configs.errors import UserError
+from configs.terminal import shortened
 from data_prep.geometry import Box, Size, rescale
 from data_prep.prompts import Contract, messages
 from data_prep.resizing import resize, search_size, template_size
@@ -25,7 +26,7 @@ from models.interfaces import Question
 
 MERGED_PATCHES = 4  # patches in one language token
 LONGEST_EXPRESSION = 20_000  # letters: time and memory of a question grow with the square of its length
-SHOWN = 40  # letters of a longer one in a message
+SHOWN = 120  # letters of a longer one in a message
 
 ImageKey = tuple[str, int, Box | None]  # template or search, id of the array, rectangle to draw
 
@@ -78,11 +79,11 @@ class QuestionEncoder:
     def check_expression(self, expression: str) -> None:
         """Raise UserError for a very long expression, or one with a control token such as `<|image_pad|>`."""
         if len(expression) > LONGEST_EXPRESSION:
-            told = f"{len(expression)} letters are more than {LONGEST_EXPRESSION}"
-            raise UserError(f"prompt {expression[:SHOWN]!r}…: {told}; say it in fewer words")
+            told = f"the prompt has {len(expression)} letters, more than {LONGEST_EXPRESSION}"
+            raise UserError(f"{told}; say it in fewer words")
         for token in self._control_tokens:
             if token in expression:
-                raise UserError(f"prompt {expression!r}: {token} steers the model; leave it out")
+                raise UserError(f"{token} steers the model; leave it out of the prompt")
 
     def encode(self, questions: Sequence[Question], answers: Sequence[str] | str) -> Encoded:
         """Tensors of a left-padded batch; each text ends with the start of an answer and its answer so far.
@@ -137,7 +138,11 @@ class QuestionEncoder:
 
     def _chat(self, question: Question, image_tokens: Sequence[int]) -> str:
         """The text of a question, in which an image's placeholder stands as often as the image has tokens."""
-        self.check_expression(question.expression)
+        try:
+            self.check_expression(question.expression)
+        except UserError as fault:  # the caller asks many questions: the message names the one that is wrong
+            shown = shortened(question.expression, SHOWN)
+            raise UserError(f"prompt {shown!r}: {fault}") from None
         chat = messages(self.contract, question.expression, question.template is not None, question.marked)
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         placeholder = self.processor.image_token
