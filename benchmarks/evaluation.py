@@ -25,9 +25,8 @@ import torch
 from benchmarks.machine import machine
 from evaluation.boxes.ragged import BoxTruth
 from evaluation.layouts.annos import read_annos
-from evaluation.layouts.faults import Faults
 from evaluation.layouts.folders import TrackerFolder, toolkit_folders
-from evaluation.layouts.results import read_results
+from evaluation.layouts.results import Faults, read_results
 from evaluation.protocols.pytracking import PROTOCOL
 from evaluation.scores import TrackerScores
 

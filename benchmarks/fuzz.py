@@ -43,7 +43,7 @@ from benchmarks.fuzz_outcomes import Outcome
 from benchmarks.fuzz_targets import KINDS, Target, target_of
 from benchmarks.fuzz_worker import Ended, import_all, run_commands
 from benchmarks.machine import machine
-from evaluation.report import styles
+from evaluation.report import plot_style
 
 LIMIT = 180.0  # seconds of an edit
 SHOWN = 12  # lines of output that are shown of a fault
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     import_all()
-    setattr(styles, "FORMATS", ("png", "svg"))  # noqa: B010  # pdf takes as long as both
+    setattr(plot_style, "FORMATS", ("png", "svg"))  # noqa: B010  # pdf takes as long as both
     started, done = time.monotonic(), Counter[str]()
     faulty: list[int] = []
     with tempfile.TemporaryDirectory() as root:

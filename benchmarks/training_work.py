@@ -15,7 +15,7 @@ from data_prep.prompts import BUILT_IN, Contract, read_contract, write_contract
 from data_prep.sampling.lines import PairPlan
 from models.config import GROUNDERS
 from models.families import FAMILIES, PUBLISHED_SIZES
-from models.grounder.classes import published_config
+from models.grounder.model import published_config
 from models.grounder.nano import build_processor
 from train.sft.config import PairsFrom, SftRecipe, TuneSettings
 from train.sft.sources import plan_of

@@ -25,10 +25,9 @@ def main(settings: EvaluationSettings) -> int:
 def _score(settings: EvaluationSettings) -> None:
     _draw_without_a_screen()
     from evaluation.protocols.registry import evaluate, looker
-    from evaluation.report.frame_pictures import FramePictures
-    from evaluation.report.scores_json import SCORES, write_scores
-    from evaluation.report.table import print_lines
-    from evaluation.report.write import print_report, write_report
+    from evaluation.report.frame_selection import FramePictures
+    from evaluation.report.table_formats import print_lines
+    from evaluation.report.write import SCORES, print_report, write_report, write_scores
 
     pair = _pair(settings)
     evaluation, out = evaluate(settings), Path(settings.out)

@@ -10,8 +10,7 @@ from data_prep.votsr.pack import pack
 from data_prep.votsr.results import result_path
 from data_prep.votsr.trackers_ini import ensure_tracker
 from data_prep.votsr.workspace import Workspace, read_workspace
-from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
-from evaluation.votsr_toolkit import toolkit_accuracy
+from evaluation.votsr import all_absent_row, referral_figures, toolkit_accuracy, true_boxes_row
 from infer.claims import locked
 from infer.config import InferSettings
 from infer.run_plan import RunPlan

@@ -1,7 +1,8 @@
 """Loading weights: devices, dtypes, quantization, and the errors of the library in one line."""
 
+import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -147,3 +148,24 @@ def check_tied(key: str, checkpoint: str, model: PreTrainedModel) -> None:
             f"{key}={checkpoint}: lm_head.weight differs from the embeddings, yet config.json says that they "
             "are one; set tie_word_embeddings to what the weights were trained with, or remove lm_head.weight"
         )
+
+
+class NotFiniteError(UserError):
+    """A model returned NaN or infinity."""
+
+
+def check_finite(key: str, checkpoint: str, dtype: torch.dtype, what: str, values: Iterable[float]) -> None:
+    """Raise NotFiniteError, which names the checkpoint and its number format, for NaN and infinity.
+
+    `values` are on the host already, so that the check waits for no GPU; `what` says what they are.
+    """
+    if all(map(math.isfinite, values)):
+        return
+    group, name = key.split(".")[0], str(dtype).removeprefix("torch.")
+    remedy = (
+        f"float16 overflows at 65504: take {group}.dtype=bfloat16 or {group}.dtype=float32"
+        if dtype == torch.float16
+        else "its weights are spoilt, or hold NaN: restore them"
+    )
+    named = f"{key}={checkpoint}" if checkpoint else key  # weights in training have no name
+    raise NotFiniteError(f"{named}: in {name} its {what} is no finite number; {remedy}")

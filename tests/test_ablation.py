@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from configs.errors import UserError
-from evaluation.report.ablation import run_ablation
-from evaluation.report.ablation_plot import ablation_figure
+from evaluation.report.ablation import ablation_figure, run_ablation
 from evaluation.report.ablation_runs import read_runs
 from evaluation.report.ablation_settings import read_settings
 from evaluation.report.ablation_table import ablation_of, words_of

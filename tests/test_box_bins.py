@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.boxes.bins import Bins
-from evaluation.boxes.mends import repeat_previous
-from evaluation.boxes.ope import OVERLAPS, PIXELS, SHARES
+from evaluation.boxes.ope import OVERLAPS, PIXELS, SHARES, repeat_previous
 from evaluation.boxes.ragged import chunks
 from evaluation.protocols import got10k, pytracking
 

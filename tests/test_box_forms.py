@@ -8,8 +8,8 @@ import pytest
 from box_miniature import columns, lines, write_toolkit
 
 from configs.errors import UserError
-from evaluation.boxes.evaluate import evaluate_boxes
 from evaluation.boxes.forms import other_form, truth_note
+from evaluation.boxes.protocol import evaluate_boxes
 from evaluation.boxes.ragged import BoxResults, BoxTruth
 from evaluation.config import EvaluationSettings
 from evaluation.protocols import got10k, lasot, otb, pytracking, tnl2k, tnllt

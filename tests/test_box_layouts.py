@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from data_prep.index.build import build_index
-from evaluation.boxes.evaluate import evaluate_boxes
+from evaluation.boxes.protocol import evaluate_boxes
 from evaluation.config import EvaluationSettings
 from evaluation.layouts import indexed
 from evaluation.layouts.annos import read_annos

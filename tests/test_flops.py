@@ -10,8 +10,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.families import FAMILIES
-from models.grounder.classes import build_empty
 from models.grounder.forward import encode_images, forward
+from models.grounder.model import build_empty
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from tests.tiny_models import TINY

@@ -16,10 +16,10 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
 from data_prep.prompts import CONTRACT_FILE
+from models.checkpoint import NotFiniteError
 from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_checkpoint
 from models.config import GrounderConfig, MaskHeadConfig
 from models.families import FAMILIES, lora_targets
-from models.finite import NotFiniteError
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
 from models.mask_head.sam2 import MaskHead

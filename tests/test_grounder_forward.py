@@ -14,8 +14,8 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionA
 from data_prep.answer_formats import ANSWER_FORMATS
 from data_prep.prompts import answer_text, messages
 from models.families import FAMILIES
-from models.grounder.classes import QwenVL, QwenVLProcessor, apply_fast_kernels
 from models.grounder.forward import encode_images, forward
+from models.grounder.model import QwenVL, QwenVLProcessor, apply_fast_kernels
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from models.kernels import qwen2_5_vl

@@ -8,10 +8,10 @@ import pytest
 from configs.errors import UserError
 from data_prep.sequence import PRESENT
 from data_prep.votsr.regions import encode_mask
-from evaluation.boxes.evaluate import evaluate_boxes
+from evaluation.boxes.protocol import evaluate_boxes
 from evaluation.config import EvaluationSettings
 from evaluation.protocols import got10k, tnllt
-from evaluation.report.box_looks import IndexLook
+from evaluation.report.frame_sources import IndexLook
 from evaluation.scores import Evaluation
 from tests.index_miniature import COMING, SEEN, SIZE, index_of, video
 

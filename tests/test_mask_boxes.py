@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from data_prep.geometry import box_of_mask, xyxy_to_xywh
 from data_prep.votsr.regions import decode_mask, encode_empty, encode_mask
-from evaluation.masks.boxes import NOWHERE, box_of_line, boxes_of_lines
+from evaluation.layouts.mask_boxes import NOWHERE, box_of_line, boxes_of_lines
 
 SIZE = (16, 12)
 

@@ -17,13 +17,13 @@ from models.config import MASK_HEADS
 from models.interfaces import MaskResult
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.sam2 import MaskHead
-from models.mask_head.sam2_checkpoint import save_sam2
-from models.mask_head.sam2_config import (
+from models.mask_head.sam2_model import (
     PUBLISHED,
     build_model,
     build_processor,
     nano_config,
     published_config,
+    save_sam2,
 )
 
 SIDE = 64

@@ -12,8 +12,8 @@ from configs.errors import UserError
 from data_prep.geometry import iou
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
-from models.mask_head.sam2_config import build_processor, nano_config
 from models.mask_head.sam2_forward import MaskDecoderOutput
+from models.mask_head.sam2_model import build_processor, nano_config
 from train import mask_head
 from train.mask_head import UNUSED, MaskHeadTraining, run
 from train.mask_head_config import MaskHeadRecipe, MaskHeadStage

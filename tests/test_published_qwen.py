@@ -19,9 +19,9 @@ from data_prep.prompts import BUILT_IN, CONTRACT_FILE
 from models.checkpoint_files import published_contract
 from models.config import GROUNDERS, GrounderConfig
 from models.families import FAMILIES, PARTS, PUBLISHED_SIZES, lora_targets, part_of
-from models.grounder.classes import QwenVL, published_config
-from models.grounder.classes import build_empty as build_empty_anew
 from models.grounder.grounder import Grounder
+from models.grounder.model import QwenVL, published_config
+from models.grounder.model import build_empty as build_empty_anew
 from models.interfaces import Question
 from tests.tiny_models import TINY, save_grounder
 

@@ -11,11 +11,9 @@ from hypothesis.extra.numpy import arrays
 from data_prep.readers.refytvos import REFYTVOS
 from evaluation.protocols.davis import evaluate_masks
 from evaluation.protocols.votsr import evaluate_workspace
-from evaluation.report.differences import most_different
-from evaluation.report.frame_legend import FAINT, GROUND
-from evaluation.report.frame_pictures import FramePictures
-from evaluation.report.frames import COLOURS, LARGEST, SMALLEST, comparison_picture
-from evaluation.report.looks import MaskSetLook, WorkspaceLook
+from evaluation.report.frame_drawing import COLOURS, FAINT, GROUND, LARGEST, SMALLEST, comparison_picture
+from evaluation.report.frame_selection import FramePictures, most_different
+from evaluation.report.frame_sources import MaskSetLook, WorkspaceLook
 from tests.mask_results_miniature import write_results, write_truth
 from tests.votsr_miniature import PROMPTS, TRACKER
 from tests.votsr_results_miniature import OTHER, scored_workspace

@@ -9,12 +9,9 @@ import pytest
 from evaluation_miniature import FAIR, GOOD, MEASURES, POOR, evaluation, tracker
 from matplotlib.axes import Axes
 
-from evaluation.report.compare import compare
-from evaluation.report.compare_plot import NAMED, delta_figure
-from evaluation.report.curves import attribute_figure, curve_figure
-from evaluation.report.plots import write_plots
-from evaluation.report.radar import radar_figure
-from evaluation.report.styles import label, line_style, plot_settings, save
+from evaluation.report.compare import NAMED, compare, delta_figure
+from evaluation.report.plot_style import label, line_style, plot_settings, save
+from evaluation.report.plots import attribute_figure, curve_figure, radar_figure, write_plots
 
 SUCCESS, PRECISION = MEASURES.curves
 

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from evaluation.report.ablation_table import Ablation, Row, run_sheet
-from evaluation.report.csv_table import csv_text
-from evaluation.report.latex import escaped as latex_escaped
-from evaluation.report.latex import latex_text
-from evaluation.report.markdown import markdown_text
-from evaluation.report.means import curve_of, figure_of, mean_over, ranked
-from evaluation.report.score_sheets import (
+from evaluation.report.table_formats import csv_text, latex_escaped, latex_text, markdown_text, print_sheet
+from evaluation.report.tables import (
+    BEST,
+    SECOND,
+    Column,
+    Sheet,
     attribute_sheet,
+    marks,
     overall_sheet,
     sequence_sheet,
     side_by_side_sheet,
 )
-from evaluation.report.sheet import BEST, SECOND, Column, Sheet, marks
-from evaluation.report.table import print_sheet
+from evaluation.scores import curve_of, figure_of, mean_over, ranked
 
 NASTY = r"a_b & 100% $x$ {y} #1 ~^\ <i>|"
 

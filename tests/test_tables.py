@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from evaluation.layouts import opened, tables
+from evaluation.layouts import tables
 from evaluation.layouts.tables import read_tables
 
 NUMBERS = st.one_of(
@@ -103,9 +103,9 @@ def test_a_folder_in_a_files_place_is_told(tmp_path):
 def test_no_file_stays_open(tmp_path, monkeypatch):
     paths = written(tmp_path, ["1,2,3,4\n"] * 9)
     closed = []
-    monkeypatch.setattr(opened, "AHEAD", 4)
+    monkeypatch.setattr(tables, "AHEAD", 4)
     monkeypatch.setattr(
-        opened, "_close", lambda each, close=opened._close: (closed.append(each[0]), close(each))
+        tables, "_close", lambda each, close=tables._close: (closed.append(each[0]), close(each))
     )
     read_tables(paths, 4)
     assert closed == paths

@@ -25,9 +25,8 @@ from configs.terminal import (
 )
 from data_prep.console import PrintableConsole
 from data_prep.one_line import one_line
-from evaluation.report.csv_table import csv_text
-from evaluation.report.sheet import Column, Sheet
-from evaluation.report.table import print_sheet
+from evaluation.report.table_formats import csv_text, print_sheet
+from evaluation.report.tables import Column, Sheet
 from infer.progress import RunProgress
 from infer.summary import RunSummary, TrackOutcome
 from infer.summary_table import print_table

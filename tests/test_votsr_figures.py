@@ -15,8 +15,7 @@ from data_prep.votsr.trackers_ini import ensure_tracker
 from data_prep.votsr.truth import read_truth
 from data_prep.votsr.workspace import read_workspace
 from data_prep.votsr.write import NOT_ANNOTATED, write_sequence, write_workspace
-from evaluation.votsr import all_absent_row, referral_figures, true_boxes_row
-from evaluation.votsr_toolkit import STACK, toolkit_accuracy
+from evaluation.votsr import STACK, all_absent_row, referral_figures, toolkit_accuracy, true_boxes_row
 from tests.votsr_miniature import (
     PROMPTS,
     TRACKER,

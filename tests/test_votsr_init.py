@@ -38,7 +38,7 @@ def test_a_stack_file_of_ones_own_is_refused(tmp_path):
 def test_importing_costs_no_toolkit():
     """`--help` and the reading of a workspace wait for neither."""
     code = (
-        "import sys, data_prep.votsr.pack, data_prep.votsr.init, evaluation.votsr_toolkit\n"
+        "import sys, data_prep.votsr.pack, data_prep.votsr.init, evaluation.votsr\n"
         "assert not {'vot', 'numba', 'torch', 'requests'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,11 +14,10 @@ from transformers import (
 )
 
 from data_prep.prompts import BUILT_IN, Contract, write_contract
-from models.grounder.classes import QwenVL, QwenVLProcessor
+from models.grounder.model import QwenVL, QwenVLProcessor
 from models.grounder.nano import CHAT_TEMPLATE, build_grounder, build_processor, build_tokenizer
-from models.mask_head.sam2_checkpoint import save_sam2
-from models.mask_head.sam2_config import build_model, nano_config
-from models.mask_head.sam2_config import build_processor as build_sam2_processor
+from models.mask_head.sam2_model import build_model, nano_config, save_sam2
+from models.mask_head.sam2_model import build_processor as build_sam2_processor
 
 SHORT3 = replace(
     BUILT_IN["short"],

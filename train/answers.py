@@ -4,7 +4,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from data_prep.answer_formats import AnswerFormat
-from models.grounder.tokens import digit_tokens
+from models.grounder.model import digit_tokens
 
 IGNORED = -100
 DIGIT_WEIGHTS = (2.0, 1.5, 0.7)  # hundreds, tens, units: a wrong leading digit costs most of the box

@@ -21,9 +21,9 @@ from data_prep.prompts import BUILT_IN, answer_text, write_contract
 from data_prep.sampling.pictures import size_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
-from models.grounder.classes import QwenVL, apply_fast_kernels
 from models.grounder.forward import VisionFeatures, encode_images, forward
 from models.grounder.grounder import Grounder
+from models.grounder.model import QwenVL, apply_fast_kernels
 from models.grounder.nano import build_grounder, build_processor
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question

@@ -14,8 +14,6 @@ import torch
 from transformers import Sam2VideoModel
 
 from models.mask_head.sam2 import MaskHead
-from models.mask_head.sam2_checkpoint import load_sam2, save_sam2
-from models.mask_head.sam2_config import build_model, build_processor, config_of, image_side, nano_config
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VisionFeatures,
@@ -25,6 +23,15 @@ from models.mask_head.sam2_forward import (
     encode_images,
     encode_memory,
     start_memory,
+)
+from models.mask_head.sam2_model import (
+    build_model,
+    build_processor,
+    config_of,
+    image_side,
+    load_sam2,
+    nano_config,
+    save_sam2,
 )
 from train.curriculum import Curriculum
 from train.loop.schedule import warmed_cosine

@@ -12,9 +12,46 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.boxes.bins import Bins
-from evaluation.boxes.mends import repeat_previous
 from evaluation.boxes.overlaps import Inclusive, centre_error, inclusive_overlap, normalised_error
 from evaluation.boxes.ragged import BoxResults, BoxTruth, chunks
+
+
+def has_no_area_or_any_nan(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Bool (N,): any of x, y, w, h is NaN, or w or h is not above 0 (LaSOT, TNL2K and TNLLT)."""
+    return np.asarray(np.isnan(boxes_xywh).any(axis=0) | has_no_area(boxes_xywh))
+
+
+def has_no_area_or_all_nan(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Bool (N,): all of x, y, w, h are NaN, or w or h is not above 0 (OTB)."""
+    return np.asarray(np.isnan(boxes_xywh).all(axis=0) | has_no_area(boxes_xywh))
+
+
+def has_no_area(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Bool (N,): w or h is 0 or less."""
+    return np.asarray((boxes_xywh[2] <= 0) | (boxes_xywh[3] <= 0))
+
+
+def is_all_positive(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Bool (N,): x, y, w and h are all above 0. A box at the left or upper border is not, with x or y 0."""
+    return np.asarray((boxes_xywh > 0).all(axis=0))
+
+
+def has_area(boxes_xywh: np.ndarray) -> np.ndarray:
+    """Bool (N,): w and h are above 0 (VPTracker)."""
+    return np.asarray((boxes_xywh[2:] > 0).all(axis=0))
+
+
+def repeat_previous(boxes_xywh: np.ndarray, invalid: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Boxes (4, F) in which an invalid one, bool (F,), is the last valid one before it in its sequence.
+
+    A sequence's first box is never replaced, and repeated even where it is invalid itself.
+    """
+    if not invalid.any():
+        return boxes_xywh
+    source = np.where(invalid, 0, np.arange(len(invalid)))
+    source[starts[:-1]] = starts[:-1]
+    return boxes_xywh.take(np.maximum.accumulate(source), axis=1)
+
 
 # What `0:0.05:1` gives in Octave and NumPy. MATLAB builds a range from both ends, so that five of its values
 # differ by the last bit; of overlaps of whole-number boxes only one of exactly 13/20 falls otherwise.

@@ -1,15 +1,42 @@
 """Reading one tracker's results against a truth: every fault is told with its file and line."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 
+from configs.errors import UserError
 from configs.nearest import did_you_mean
 from configs.terminal import counted
 from evaluation.boxes.forms import WRITTEN, XYWH, as_xywh, other_form
 from evaluation.boxes.ragged import BoxResults, BoxTruth
-from evaluation.layouts.faults import Faults
 from evaluation.layouts.folders import TrackerFolder
-from evaluation.layouts.mask_tables import read_mask_tables
+from evaluation.layouts.mask_boxes import read_mask_tables
 from evaluation.layouts.tables import Tables, read_tables
+
+
+@dataclass
+class Faults:
+    """Lines that each name a file, and what was noticed but hinders nothing.
+
+    With `counted` (`missing=count`) a fault of results is a note too: its frames count as missed.
+    """
+
+    counted: bool = False
+    lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, line: str, mend: str) -> None:
+        """A fault of results; `mend` is told where it is an error."""
+        if self.counted:
+            self.notes.append(f"{line}; counted as missed")
+        else:
+            self.lines.append(f"{line}; {mend}")
+
+    def raise_any(self) -> None:
+        """Raise UserError with a line for each fault, if there is one."""
+        if self.lines:
+            raise UserError("\n".join(self.lines))
+
 
 AGAIN = "track it again, or give missing=count"
 

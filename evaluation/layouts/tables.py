@@ -1,24 +1,66 @@
 """Reading many small text files of numbers at once.
 
-Opening a file and starting a parser cost more than the few kilobytes in it. So files are read behind one
-another into a buffer that stays in the processor's cache, and what lies in it is parsed in one call. Where
-that fails, each file of the buffer is read line by line (`evaluation.layouts.strict`): the numbers are the
-same, those of Python's `float`, and a wrong line is found.
+Opening a file and starting a parser cost more than the few kilobytes in it. So files are opened ahead of
+being read, read behind one another into a buffer that stays in the processor's cache, and what lies in it is
+parsed in one call. Where that fails, each file of the buffer is read line by line
+(`evaluation.layouts.strict`): the numbers are the same, those of Python's `float`, and a wrong line is found.
 """
 
 import errno
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as csv
 
 from configs.errors import UserError
-from data_prep.files import LARGEST_TEXT, check_mode
-from evaluation.layouts.opened import opened
+from data_prep.files import LARGEST_TEXT, NONBLOCKING, check_mode
 from evaluation.layouts.strict import parse_strictly
+
+AHEAD = 64  # files open at once
+
+
+def opened(paths: Iterable[str]) -> Iterator[tuple[str, int | None]]:
+    """Each path in turn, with its descriptor, None where there is no such file; it is closed afterwards.
+
+    Cold files come some six times as fast as opened and read one by one. Raises UserError where a file is
+    there but cannot be opened.
+    """
+    rest = iter(paths)
+    waiting: deque[tuple[str, int | None]] = deque()
+    try:
+        waiting.extend(_open(path) for path in islice(rest, AHEAD))
+        while waiting:
+            yield waiting[0]
+            _close(waiting.popleft())
+            waiting.extend(_open(path) for path in islice(rest, 1))
+    finally:
+        for each in waiting:
+            _close(each)
+
+
+def _open(path: str) -> tuple[str, int | None]:
+    try:
+        handle = os.open(path, os.O_RDONLY | NONBLOCKING)
+    except (FileNotFoundError, NotADirectoryError):
+        return path, None
+    except OSError as fault:
+        raise UserError(f"{path}: cannot be read ({fault.strerror}); check its rights") from None
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):  # a pipe, which its reader refuses
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+    return path, handle
+
+
+def _close(each: tuple[str, int | None]) -> None:
+    if each[1] is not None:
+        os.close(each[1])
+
 
 BUFFER = 1 << 20  # bytes
 SPACES = b" \t\r\n"

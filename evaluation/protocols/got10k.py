@@ -10,8 +10,8 @@ import numpy as np
 
 from evaluation.boxes.bins import Bins
 from evaluation.boxes.overlaps import exclusive_overlap
+from evaluation.boxes.protocol import BoxProtocol, Scorer
 from evaluation.boxes.ragged import BoxResults, BoxTruth
-from evaluation.protocols.box_protocol import BoxProtocol, Scorer
 from evaluation.scores import Curve, Measures, Metric, TrackerScores
 
 THRESHOLDS = np.linspace(0, 1, 101)

@@ -4,9 +4,8 @@ https://github.com/HengLan/LaSOT_Evaluation_Toolkit: `utils/calc_seq_err_robust.
 `eval_tracker.m` and `plot_draw_save.m`; the other two are copies of it.
 """
 
-from evaluation.boxes.ope import OVERLAPS, OpeRules
-from evaluation.boxes.rules import has_no_area_or_any_nan, is_all_positive
-from evaluation.protocols.box_protocol import BoxProtocol, ope_protocol, with_flags
+from evaluation.boxes.ope import OVERLAPS, OpeRules, has_no_area_or_any_nan, is_all_positive
+from evaluation.boxes.protocol import BoxProtocol, ope_protocol, with_flags
 
 RULES = OpeRules(
     is_invalid=has_no_area_or_any_nan,

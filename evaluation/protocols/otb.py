@@ -6,9 +6,8 @@ it; here no frame is absent, errors are not normalised, and a result that holds 
 not repaired (`isnan(r)` is four truths there, and `if` wants all of them).
 """
 
-from evaluation.boxes.ope import OVERLAPS, OpeRules
-from evaluation.boxes.rules import has_no_area_or_all_nan, is_all_positive
-from evaluation.protocols.box_protocol import PRECISION_METRIC, SUCCESS_METRIC, ope_protocol
+from evaluation.boxes.ope import OVERLAPS, OpeRules, has_no_area_or_all_nan, is_all_positive
+from evaluation.boxes.protocol import PRECISION_METRIC, SUCCESS_METRIC, ope_protocol
 
 RULES = OpeRules(
     is_invalid=has_no_area_or_all_nan,

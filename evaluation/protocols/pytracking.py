@@ -11,9 +11,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation.boxes.ope import OpeRules
-from evaluation.boxes.rules import has_area, has_no_area
-from evaluation.protocols.box_protocol import METRICS, ope_protocol
+from evaluation.boxes.ope import OpeRules, has_area, has_no_area
+from evaluation.boxes.protocol import OPE_METRICS as METRICS
+from evaluation.boxes.protocol import ope_protocol
 from evaluation.scores import Metric
 
 # `torch.arange(0.0, 1.05, 0.05, dtype=torch.float64)`: it counts on from every fourth value.

@@ -8,7 +8,7 @@ from configs.errors import UserError
 from data_prep.files import real_path
 from data_prep.readers.entry import Reader
 from evaluation.config import MASK_PROTOCOLS, EvaluationSettings
-from evaluation.report.frame_pictures import Look
+from evaluation.report.frame_selection import Look
 from evaluation.scores import Evaluation
 
 Looker = Callable[[int, int, tuple[str, ...]], Look]
@@ -37,7 +37,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation:
             semi=settings.protocol == SEMI,
             workers=settings.workers,
         )
-    from evaluation.boxes.evaluate import evaluate_boxes
+    from evaluation.boxes.protocol import evaluate_boxes
 
     module = importlib.import_module(f"evaluation.protocols.{settings.protocol}")
     return evaluate_boxes(module.PROTOCOL, settings)
@@ -45,8 +45,7 @@ def evaluate(settings: EvaluationSettings) -> Evaluation:
 
 def looker(settings: EvaluationSettings) -> Looker | None:
     """What shows single frames of what was scored; None where nobody knows where its frames lie."""
-    from evaluation.report.box_looks import IndexLook
-    from evaluation.report.looks import MaskSetLook, WorkspaceLook
+    from evaluation.report.frame_sources import IndexLook, MaskSetLook, WorkspaceLook
 
     if settings.protocol == "votsr":
         return WorkspaceLook(_workspace(settings))
@@ -84,7 +83,7 @@ def _mask_set(settings: EvaluationSettings) -> tuple[Reader, Path, str, Path]:
 
 
 def _mask_layout(settings: EvaluationSettings) -> str:
-    from evaluation.masks.inputs import LAYOUTS
+    from evaluation.layouts.mask_results import LAYOUTS
 
     layout = settings.layout or LAYOUTS[0]
     if layout not in LAYOUTS:

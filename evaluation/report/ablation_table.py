@@ -10,7 +10,7 @@ import numpy as np
 
 from evaluation.report.ablation_runs import Run
 from evaluation.report.ablation_settings import differing
-from evaluation.report.sheet import Cell, Column, Sheet
+from evaluation.report.tables import Cell, Column, Sheet
 
 TRACKER = "tracker"  # stands with the settings where runs scored several
 SIGNIFICANT = 4  # digits

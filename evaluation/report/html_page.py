@@ -13,11 +13,17 @@ from PIL import Image
 
 from data_prep.one_line import one_line
 from evaluation.report.compare import RESAMPLES, Comparison
-from evaluation.report.means import attributes_of
 from evaluation.report.plots import ATTRIBUTE_CURVES, CURVES, DELTAS, RADAR, Plot
-from evaluation.report.score_sheets import about, attribute_sheet, overall_sheet, side_by_side_sheet
-from evaluation.report.sheet import Cell, Sheet, marked
-from evaluation.scores import Evaluation
+from evaluation.report.tables import (
+    Cell,
+    Sheet,
+    about,
+    attribute_sheet,
+    marked,
+    overall_sheet,
+    side_by_side_sheet,
+)
+from evaluation.scores import Evaluation, attributes_of
 
 FOLDER = Path(__file__).with_name("page")
 QUALITY = 88  # of JPEG

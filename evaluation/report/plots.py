@@ -1,17 +1,161 @@
-"""All plots of a report, and their files."""
+"""The plots of a report: curves of success and precision, the radar of attributes, and their files."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from matplotlib.projections.polar import PolarAxes
 
-from evaluation.report.compare import Comparison
-from evaluation.report.compare_plot import delta_figure
-from evaluation.report.curves import attribute_figure, curve_figure
-from evaluation.report.radar import radar_figure
-from evaluation.report.styles import plot_settings, save
-from evaluation.scores import Evaluation
+from evaluation.report.compare import Comparison, delta_figure
+from evaluation.report.plot_style import label, line_style, plot_settings, save
+from evaluation.report.tables import DIGITS
+from evaluation.scores import Curve, Evaluation, Metric, attributes_of, curve_of, figure_of, metric_of, ranked
+
+COLUMNS = 3  # of a grid of attributes
+# All lengths are inches. Places are fixed: a legend beside a plot must not squeeze it.
+PLOT = (3.9, 3.3)
+SMALL_PLOT, CELL = (2.15, 1.8), (4.35, 2.6)  # a cell holds a plot, its legend, and titles
+
+
+def curve_figure(evaluation: Evaluation, curve: Curve) -> Figure:
+    """A curve of every tracker over all sequences, ranked in the legend by the figure in brackets."""
+    figure = Figure(figsize=PLOT)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_title(label(_title(evaluation, curve.title), 60), fontsize=10)
+    _draw(axes, evaluation, curve)
+    return figure
+
+
+def attribute_figure(evaluation: Evaluation, curve: Curve) -> Figure | None:
+    """A grid of such plots, one an attribute; None where sequences have no attributes."""
+    attributes = attributes_of(evaluation)
+    if not attributes:
+        return None
+    columns = min(COLUMNS, len(attributes))
+    rows = math.ceil(len(attributes) / columns)
+    width, height = columns * CELL[0], rows * CELL[1]
+    figure = Figure(figsize=(width, height))
+    figure.text(0, 1.01, label(_title(evaluation, f"{curve.title} by attribute"), 90), fontsize=11)
+    for number, (name, has) in enumerate(attributes.items()):
+        left, low = number % columns * CELL[0], (rows - 1 - number // columns) * CELL[1] + 0.5
+        axes = figure.add_axes((left / width, low / height, SMALL_PLOT[0] / width, SMALL_PLOT[1] / height))
+        axes.set_title(label(f"{name} ({has.sum()})", 40), fontsize=9)
+        _draw(axes, evaluation, curve, has, small=True)
+    return figure
+
+
+def _title(evaluation: Evaluation, what: str) -> str:
+    return f"{what}: {evaluation.benchmark.name} ({evaluation.measures.protocol})"
+
+
+def _draw(
+    axes: Axes, evaluation: Evaluation, curve: Curve, chosen: np.ndarray | None = None, small: bool = False
+) -> None:
+    """Curves and legend; a tracker without this curve is in neither."""
+    metric = metric_of(evaluation, curve.metric)
+    drawn = [(i, scores) for i, scores in enumerate(evaluation.trackers) if curve.key in scores.curves]
+    figures = [figure_of(scores, curve.metric, evaluation.benchmark, chosen) for _, scores in drawn]
+    lines = [
+        axes.plot(
+            curve.thresholds, curve_of(scores, curve, evaluation.benchmark, chosen), **line_style(number)
+        )[0]
+        for number, scores in drawn
+    ]  # fmt: skip
+    order = ranked(figures, metric.higher_is_better)
+    names = [f"[{figures[i]:.{DIGITS}f}] {label(drawn[i][1].tracker, 18 if small else 34)}" for i in order]
+    _legend(axes, [lines[i] for i in order], names, metric.title, small)
+    axes.set(xlim=(curve.thresholds[0], curve.thresholds[-1]), ylim=(0, 100))
+    axes.set_xlabel(label(curve.x_title, 60))
+    axes.set_ylabel(label(curve.y_title, 40))
+    if small:
+        axes.tick_params(labelsize=7)
+        axes.xaxis.label.set_fontsize(7)
+        axes.yaxis.label.set_fontsize(7)
+
+
+def _legend(axes: Axes, lines: Sequence[Line2D], names: Sequence[str], title: str, small: bool) -> None:
+    """A legend beside the plot, where it hides no curve; many names are written smaller."""
+    largest, most = (6.5, 13) if small else (8.5, 20)
+    size = max(3.5, min(largest, largest * most / max(1, len(names))))
+    axes.legend(
+        lines, names, title=label(f"[{title}]", 40), title_fontsize=size, alignment="left", fontsize=size,
+        loc="upper left", bbox_to_anchor=(1.03, 1.0), borderaxespad=0, handlelength=2.6,
+        labelspacing=0.35,
+    )  # fmt: skip
+
+
+FEWEST = 3  # spokes
+STEP = 10.0  # between rings
+
+
+def radar_figure(evaluation: Evaluation, metric: Metric) -> Figure | None:
+    """The figures of every tracker by attribute, all spokes on one scale; None for under three attributes.
+
+    Beside an attribute stand the lowest and the highest figure of any tracker.
+    """
+    attributes = attributes_of(evaluation)
+    figures = np.array([
+        [figure_of(scores, metric.key, evaluation.benchmark, has) for has in attributes.values()]
+        for scores in evaluation.trackers
+    ])  # fmt: skip
+    if len(attributes) < FEWEST or not np.isfinite(figures).any():
+        return None
+    figure = Figure(figsize=(5.6, 5.6))
+    axes = figure.add_subplot(projection="polar")
+    assert isinstance(axes, PolarAxes)
+    angles = np.linspace(0, 2 * np.pi, len(attributes), endpoint=False)
+    for number, (scores, row) in enumerate(zip(evaluation.trackers, figures, strict=True)):
+        closed = (np.append(angles, 2 * np.pi), np.append(row, row[0]))
+        axes.plot(*closed, label=f" {label(scores.tracker, 24)}", **line_style(number))
+    _scale(axes, figures)
+    _spokes(axes, angles, [_spoke(name, column) for name, column in zip(attributes, figures.T, strict=True)])
+    title = f"{metric.title} by attribute: {evaluation.benchmark.name} ({evaluation.measures.protocol})"
+    axes.set_title(label(title, 70), fontsize=10, pad=40)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8.5, handlelength=2.6)
+    return figure
+
+
+def _spoke(name: str, figures: np.ndarray) -> str:
+    known = figures[np.isfinite(figures)]
+    extent = f"{known.min():.1f}–{known.max():.1f}" if len(known) else "–"
+    return f"{label(name, 24)}\n({extent})"
+
+
+def _scale(axes: PolarAxes, figures: np.ndarray) -> None:
+    """Rings a round number apart, from below the lowest figure to above the highest."""
+    low = STEP * np.floor(np.nanmin(figures) / STEP - 0.5)
+    high = STEP * np.ceil(np.nanmax(figures) / STEP)
+    low = max(low, 0.0) if np.nanmin(figures) >= 0 else low
+    axes.set_ylim(low, max(high, low + STEP))
+    rings = np.arange(low, high + 1, STEP if high - low <= 6 * STEP else 2 * STEP)
+    axes.set_rgrids(rings.tolist(), [""] * len(rings))
+    between = np.pi / figures.shape[1]  # two spokes: fewest lines bend there
+    for ring in rings:
+        axes.text(
+            between, ring, f"{ring:g}", fontsize=7, color="#444444", ha="center", va="center", zorder=4,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )  # fmt: skip
+
+
+def _spokes(axes: PolarAxes, angles: np.ndarray, names: list[str]) -> None:
+    """Names outside the circle, turned away from it so that none lies on the plot."""
+    axes.set_theta_offset(np.pi / 2)
+    axes.set_theta_direction(-1)
+    axes.set_xticks(angles, [])
+    for angle, name in zip(angles, names, strict=True):
+        across, up = np.sin(angle), np.cos(angle)
+        axes.annotate(
+            name, (0.5 + 0.53 * across, 0.5 + 0.53 * up), xycoords="axes fraction", fontsize=8,
+            ha="center" if abs(across) < 0.05 else "left" if across > 0 else "right",
+            va="center" if abs(up) < 0.9 else "bottom" if up > 0 else "top", annotation_clip=False,
+        )  # fmt: skip
+
 
 CURVES, RADAR, ATTRIBUTE_CURVES, DELTAS = "curves", "radar", "attribute_curves", "deltas"
 

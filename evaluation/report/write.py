@@ -1,22 +1,27 @@
-"""Everything that is written of an evaluation: tables, plots, a comparison, and a page that shows it all."""
+"""Everything that is written of an evaluation: scores.json, tables, plots, a comparison, the HTML page."""
 
+import json
+import math
 from pathlib import Path
 
 from data_prep.files import write_whole
 from evaluation.report.compare import Comparison
 from evaluation.report.compare import compare as compare_trackers
-from evaluation.report.csv_table import csv_text
+from evaluation.report.frame_selection import PictureSource
 from evaluation.report.html_page import page
-from evaluation.report.latex import latex_text
-from evaluation.report.markdown import about_text, escaped, markdown_text
-from evaluation.report.means import attributes_of
-from evaluation.report.picture_source import PictureSource
+from evaluation.report.plot_style import FORMATS
 from evaluation.report.plots import write_plots
-from evaluation.report.score_sheets import about, attribute_sheet, overall_sheet, sequence_sheet
-from evaluation.report.sheet import Sheet
-from evaluation.report.styles import FORMATS
-from evaluation.report.table import print_lines, print_sheet
-from evaluation.scores import Evaluation
+from evaluation.report.table_formats import (
+    about_text,
+    csv_text,
+    latex_text,
+    markdown_escaped,
+    markdown_text,
+    print_lines,
+    print_sheet,
+)
+from evaluation.report.tables import Sheet, about, attribute_sheet, overall_sheet, sequence_sheet
+from evaluation.scores import Evaluation, attributes_of
 
 PAGE, PLOTS = "report.html", "plots"
 OWN = ("table.*", "attributes.*", "comparison.*", "sequences.csv", *(f"{PLOTS}/*.{kind}" for kind in FORMATS))
@@ -74,11 +79,36 @@ def _write_sheet(out: Path, name: str, sheet: Sheet) -> list[Path]:
 
 def _comparison_text(evaluation: Evaluation, comparisons: list[Comparison]) -> str:
     """A line a metric, as Markdown."""
-    title = f"## {escaped(comparisons[0].a)} against {escaped(comparisons[0].b)}\n\n"
-    lines = "".join(f"- {escaped(each.words())}\n" for each in comparisons)
+    title = f"## {markdown_escaped(comparisons[0].a)} against {markdown_escaped(comparisons[0].b)}\n\n"
+    lines = "".join(f"- {markdown_escaped(each.words())}\n" for each in comparisons)
     return f"{title}{lines}\n{about_text(about(evaluation))}\n"
 
 
 def _write(path: Path, content: str) -> Path:
     write_whole(path, content)
     return path
+
+
+SCORES = "scores.json"
+
+
+def write_scores(path: Path, evaluation: Evaluation) -> None:
+    """Write `{tracker: {figure: value}}`, best first, in percent (or the figure's unit), in full precision.
+
+    A figure that there is none of, as precision where nothing was said, is null. Raises UserError where it
+    cannot be written.
+    """
+    told = {
+        each.tracker: {
+            metric.key: _number(each.overall[metric.key])
+            for metric in evaluation.measures.metrics
+            if metric.key in each.overall
+        }
+        for each in evaluation.trackers
+    }
+    write_whole(path, json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return float(value) if math.isfinite(value) else None

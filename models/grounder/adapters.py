@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from data_prep.files import real_path
 from models.checkpoint_files import ADAPTER_WEIGHTS, GROUNDER_KEY
-from models.grounder.classes import QwenVL
+from models.grounder.model import QwenVL
 
 PREFIX = "base_model.model."
 # Qwen2.5-VL's names before transformers 4.52, as patterns of what follows the prefix, and today's.

@@ -11,7 +11,7 @@ from typing import Any
 
 from configs.errors import UserError
 from data_prep.prompts import Contract, messages
-from models.grounder.classes import QwenVLProcessor
+from models.grounder.model import QwenVLProcessor
 
 MOST_LINES = 200_000  # of Python that a template may run for one question; published ones run some hundred
 EXPRESSION = "the target"

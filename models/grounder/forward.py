@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from models.families import family_of
-from models.grounder.classes import QwenVL
+from models.grounder.model import QwenVL
 from models.grounder.questions import Encoded
 
 

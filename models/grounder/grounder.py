@@ -15,7 +15,15 @@ from transformers.cache_utils import DynamicCache
 from configs.errors import UserError
 from data_prep.geometry import Size
 from data_prep.prompts import Contract, to_frame
-from models.checkpoint import SAFE, check_tied, check_weights, choose_dtype, loading, model_type_of
+from models.checkpoint import (
+    SAFE,
+    check_finite,
+    check_tied,
+    check_weights,
+    choose_dtype,
+    loading,
+    model_type_of,
+)
 from models.checkpoint_files import (
     GROUNDER_KEY,
     base_of,
@@ -26,13 +34,11 @@ from models.checkpoint_files import (
 )
 from models.config import GrounderConfig
 from models.families import FAMILIES
-from models.finite import check_finite
 from models.grounder.adapters import merged
 from models.grounder.chat_template import check_chat_template
-from models.grounder.classes import QwenVL, QwenVLProcessor, apply_fast_kernels
 from models.grounder.forward import forward
+from models.grounder.model import QwenVL, QwenVLProcessor, apply_fast_kernels, digit_tokens, widen
 from models.grounder.questions import QuestionEncoder
-from models.grounder.tokens import digit_tokens, widen
 from models.identity import checkpoint_identity
 from models.interfaces import Answer, Identity, Question
 

@@ -21,7 +21,7 @@ from data_prep.geometry import Box, Size, rescale
 from data_prep.prompts import Contract, messages
 from data_prep.resizing import resize, search_size, template_size
 from data_prep.visual_prompt import draw_visual_prompt, visual_prompt_box
-from models.grounder.classes import QwenVLProcessor
+from models.grounder.model import QwenVLProcessor
 from models.interfaces import Question
 
 MERGED_PATCHES = 4  # patches in one language token

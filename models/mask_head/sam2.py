@@ -11,12 +11,10 @@ import torch
 from transformers import Sam2ImageProcessor, Sam2VideoModel
 
 from data_prep.geometry import Box, Size
-from models.finite import check_finite
+from models.checkpoint import check_finite
 from models.identity import checkpoint_identity
 from models.interfaces import Identity, MaskResult
 from models.mask_head.memory_bank import MemoryBank
-from models.mask_head.sam2_checkpoint import KEY, load_sam2
-from models.mask_head.sam2_config import config_of, image_side
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VisionFeatures,
@@ -27,6 +25,7 @@ from models.mask_head.sam2_forward import (
     encode_memory,
     start_memory,
 )
+from models.mask_head.sam2_model import KEY, config_of, image_side, load_sam2
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from transformers import Sam2VideoModel
 
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
-from models.mask_head.sam2_config import config_of, image_side
+from models.mask_head.sam2_model import config_of, image_side
 
 ABSENT_LOGIT = -1024.0  # what SAM 2 writes into the mask of an absent target
 BOX_CORNERS = (2, 3)  # SAM 2's point labels of a box's left top and right bottom corner

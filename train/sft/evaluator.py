@@ -14,7 +14,7 @@ from configs.terminal import counted
 from data_prep.files import writing
 from data_prep.geometry import iou
 from data_prep.sampling.lines import PairPlan
-from models.finite import NotFiniteError
+from models.checkpoint import NotFiniteError
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Grounding
 from train.loop.metrics import Metrics

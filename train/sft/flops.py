@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from models.families import family_of, part_of
-from models.grounder.classes import QwenVL
+from models.grounder.model import QwenVL
 from train.sft.config import TuneSettings
 
 PEAK_FLOPS = {

@@ -16,11 +16,10 @@ from models.checkpoint import check_bitsandbytes, choose_dtype, four_bit
 from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config import GrounderConfig
 from models.families import family_of, lora_targets, part_of
-from models.grounder.classes import QwenVL
 from models.grounder.forward import encode_images, forward, forward_packed
 from models.grounder.grounder import KEY, Grounder
+from models.grounder.model import QwenVL, add_tokens
 from models.grounder.questions import Encoded
-from models.grounder.tokens import add_tokens
 from train.answers import IGNORED
 from train.sft.batches import MicroBatch
 from train.sft.config import PARTS, SftRecipe, TeachSettings, TuneSettings

@@ -15,7 +15,7 @@ from data_prep.files import whole_file
 from data_prep.geometry import Box
 from data_prep.resizing import resize
 from data_prep.sampling.pictures import size_of
-from evaluation.report.styles import line_style, plot_settings
+from evaluation.report.plot_style import line_style, plot_settings
 from train.loop.state_files import eval_set_of
 from train.sft.evaluator import EvaluatedPair
 

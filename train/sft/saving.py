@@ -16,8 +16,8 @@ from data_prep.folders import whole_folder
 from data_prep.prompts import write_contract
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
-from models.grounder.classes import QwenVL
 from models.grounder.grounder import Grounder
+from models.grounder.model import QwenVL
 from train.loop.metrics import Metrics
 from train.loop.state_files import saving
 from train.loop.strategies import Strategy

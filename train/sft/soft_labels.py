@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from models.grounder.tokens import DIGITS, digit_tokens
+from models.grounder.model import DIGITS, digit_tokens
 from train.answers import IGNORED
 
 REACH = 3  # standard deviations to either side that are counted

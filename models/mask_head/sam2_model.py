@@ -1,12 +1,14 @@
-"""Sizes of SAM 2: the four published ones and a nano one that a single CPU core can train.
+"""SAM 2 models: the four published sizes, a nano one that a single CPU core can train, and their checkpoints.
 
 The published figures are those of Meta's own files (`sam2/configs/sam2.1/sam2.1_hiera_{t,s,b+,l}.yaml`
 of https://github.com/facebookresearch/sam2), written in the words of transformers' `Sam2VideoConfig`.
 A checkpoint carries its own configuration: the table builds a size without weights. The names are
-those of `mask_head=`.
+those of `mask_head=`. Checkpoints have transformers' layout, with safetensors only and no remote code.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -16,6 +18,11 @@ from transformers import (
     Sam2VideoModel,
     Sam2VisionConfig,
 )
+from transformers.utils import logging as transformers_logging
+
+from configs.errors import UserError
+from models.checkpoint import SAFE, check_weights, loading, model_type_of
+from models.checkpoint_files import MASK_HEAD_KEY, MASK_HEAD_MODEL_TYPE, check_checkpoint
 
 NANO_HIDDEN = 128  # memory attention wants a multiple of its 64 memory channels, and more than 64
 
@@ -158,3 +165,47 @@ def image_side(config: Sam2VideoConfig) -> int:
     side = config.image_size
     assert isinstance(side, int), "SAM 2 takes square images, and its configurations say so by one number"
     return side
+
+
+KEY = MASK_HEAD_KEY
+
+
+def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2ImageProcessor]:
+    """Load a model, in evaluation mode on the CPU, and its image processor.
+
+    `checkpoint` is a local folder, read without any network, or a hub id such as
+    `facebook/sam2.1-hiera-tiny`. Raises UserError where there is none, where it is no SAM 2 video
+    model or where its weights do not fit its configuration.
+    """
+    types = (MASK_HEAD_MODEL_TYPE,)
+    check_checkpoint(KEY, checkpoint, types)
+    local = Path(checkpoint).is_dir()
+    with loading(KEY, checkpoint):
+        model_type_of(KEY, checkpoint, types)
+        processor = Sam2ImageProcessor.from_pretrained(
+            checkpoint, trust_remote_code=False, local_files_only=local
+        )
+        loaded: Any = Sam2VideoModel.from_pretrained(
+            checkpoint, dtype=dtype, output_loading_info=True, local_files_only=local, **SAFE
+        )
+    model, report = loaded
+    check_weights(KEY, checkpoint, report)
+    _check_size(checkpoint, model, processor)
+    return model.eval(), processor
+
+
+def save_sam2(folder: Path, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
+    """Write a checkpoint that `load_sam2` reads; weights in the model's dtype."""
+    transformers_logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _check_size(checkpoint: str, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
+    height, width = processor.size["height"], processor.size["width"]
+    side = image_side(config_of(model))
+    if (height, width) != (side, side):
+        raise UserError(
+            f"{KEY}={checkpoint}: the processor makes images of {width}x{height}, the model takes "
+            f"{side}x{side}; make the two equal in the folder's json files"
+        )
