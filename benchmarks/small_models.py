@@ -22,21 +22,19 @@ from data_prep.world.presets import PRESETS
 from models.config import GROUNDERS, MASK_HEADS
 from models.grounder.grounder import Grounder
 from models.mask_head.sam2 import MaskHead
-from train.grounder_figures import GrounderFigures
-from train.grounder_figures import measure as measure_grounder
-from train.mask_head_figures import MaskHeadFigures
-from train.mask_head_figures import measure as measure_mask_head
-from train.samples import SampleMix, draw_questions
-from train.shots import PoolKind, open_pool
+from train.scratch.frame_pool import PoolSpec, open_pool
+from train.scratch.grounder_metrics import GrounderMetrics, evaluate_grounder
+from train.scratch.mask_head_metrics import MaskHeadMetrics, evaluate_mask_head
+from train.scratch.questions import QuestionMix, sample_questions
 
 CPU = torch.device("cpu")
 PRESET = "val"
 ABSENT = 0.35  # share of the questions whose target is not there
 KINDS = {
-    "words": SampleMix(ABSENT, template=0.0, marked=0.0),
-    "words and a template": SampleMix(ABSENT, template=1.0, marked=0.0),
-    "a rectangle around it": SampleMix(ABSENT, template=0.0, marked=1.0, missed=0.0, focus=1.0),
-    "a rectangle elsewhere": SampleMix(ABSENT, template=0.0, marked=1.0, missed=1.0, focus=1.0),
+    "words": QuestionMix(ABSENT, template=0.0, marked=0.0),
+    "words and a template": QuestionMix(ABSENT, template=1.0, marked=0.0),
+    "a rectangle around it": QuestionMix(ABSENT, template=0.0, marked=1.0, missed=0.0, focus=1.0),
+    "a rectangle elsewhere": QuestionMix(ABSENT, template=0.0, marked=1.0, missed=1.0, focus=1.0),
 }
 
 
@@ -70,32 +68,32 @@ def _grounder_figures(checkpoint: str, count: int) -> dict[str, dict[str, float]
     )
     size = grounder.encoder.resized_size(PRESETS[PRESET].size)
     with tempfile.TemporaryDirectory() as folder:
-        pool = open_pool(Path(folder), PoolKind(PRESET, grounder.contract, size), 0, count, workers=0)
+        pool = open_pool(Path(folder), PoolSpec(PRESET, grounder.contract, size), 0, count, workers=0)
         shots = [pool[index] for index in range(count)]
     found = {
-        name: measure_grounder(grounder, draw_questions(np.random.default_rng(0), shots, 1, mix))
+        name: evaluate_grounder(grounder, sample_questions(np.random.default_rng(0), shots, 1, mix))
         for name, mix in KINDS.items()
     }
-    _print("questions", found, GrounderFigures)
+    _print("questions", found, GrounderMetrics)
     return {name: _rounded(figures) for name, figures in found.items()}
 
 
 def _mask_head_figures(checkpoint: str, scenes: int) -> dict[str, dict[str, float]]:
     head = MaskHead.load(checkpoint, CPU)
     found = {
-        name: measure_mask_head(head, PRESET, scenes, jitter=jitter)
+        name: evaluate_mask_head(head, PRESET, scenes, jitter=jitter)
         for name, jitter in (("true boxes", 0.0), ("shifted boxes", 0.1))
     }
-    _print("masks from", found, MaskHeadFigures)
+    _print("masks from", found, MaskHeadMetrics)
     return {name: _rounded(figures) for name, figures in found.items()}
 
 
-def _print(title: str, found: dict[str, GrounderFigures] | dict[str, MaskHeadFigures], kind: type) -> None:
+def _print(title: str, found: dict[str, GrounderMetrics] | dict[str, MaskHeadMetrics], kind: type) -> None:
     names = [field.name for field in dataclasses.fields(kind)]
     print(f"{title:<24}" + "".join(f"{name:>18}" for name in names))
     for row, figures in found.items():
         print(f"{row:<24}" + "".join(f"{getattr(figures, name):>18.3f}" for name in names))
 
 
-def _rounded(figures: GrounderFigures | MaskHeadFigures) -> dict[str, float]:
+def _rounded(figures: GrounderMetrics | MaskHeadMetrics) -> dict[str, float]:
     return {name: round(value, 4) for name, value in vars(figures).items()}

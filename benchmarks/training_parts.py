@@ -25,8 +25,8 @@ from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from models.kernels import qwen2_5_vl
 from models.kernels.fused import FusedLoraLinear
-from train.answers import IGNORED
-from train.sft.batches import MicroBatch, steps_of
+from train.pairs import IGNORED
+from train.sft.batches import MicroBatch, load_steps
 from train.sft.engine import SftTraining
 from train.sft.model import GrounderForTraining
 
@@ -122,7 +122,7 @@ def gains(work: Work, steps: int) -> dict[str, float]:
     training = SftTraining(recipe, model, work.root / "parts", accelerator)
     training.model.train()
     encoder, rest = training.grounder.encoder, range(training.steps)
-    batches = steps_of(training.plan, encoder, training.sampler, rest, 0)
+    batches = load_steps(training.plan, encoder, training.sampler, rest, 0)
     whole: list[float] = []
     reading: list[float] = []
     without: dict[str, list[float]] = {name: [] for name in PARTS}

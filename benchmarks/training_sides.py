@@ -21,7 +21,7 @@ from data_prep.sampling.pictures import size_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
 from train.loop.metrics import Metrics
-from train.pairs import Asked, PairQuestions
+from train.pairs import PairQuestions, PairSample
 from train.sft.batches import PREFETCH
 from train.sft.engine import SftTraining
 
@@ -140,10 +140,10 @@ class Rows:
     def __call__(self, columns: dict[str, list[int]]) -> dict[str, list[Any]]:
         """The rows of some numbers, by columns."""
         asked = [self.pairs[number] for number in columns["number"]]
-        rows = [self._row(each) for each in asked if isinstance(each, Asked)]
+        rows = [self._row(each) for each in asked if isinstance(each, PairSample)]
         return {name: [row[name] for row in rows] for name in ("prompt", "completion", "images")}
 
-    def _row(self, asked: Asked) -> dict[str, Any]:
+    def _row(self, asked: PairSample) -> dict[str, Any]:
         question = asked.question
         chat = messages(self.contract, question.expression, question.template is not None, question.marked)
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)

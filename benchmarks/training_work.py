@@ -17,8 +17,8 @@ from models.config import GROUNDERS
 from models.families import FAMILIES, PUBLISHED_SIZES
 from models.grounder.model import published_config
 from models.grounder.nano import build_processor
-from train.sft.config import PairsFrom, SftRecipe, TuneSettings
-from train.sft.sources import plan_of
+from train.sft.config import PairSource, SftRecipe, TuneSettings
+from train.sft.sources import pair_plan
 
 WARM = 2  # first steps, not timed: threads start, memory is taken, kernels are chosen
 VIDEOS = 40  # of the rendered world
@@ -47,7 +47,7 @@ class Work:
 
     def plan(self) -> PairPlan:
         """The pairs of a run."""
-        return plan_of(self.recipe.learn, self.recipe.seed, self.root / "worlds")
+        return pair_plan(self.recipe.learn, self.recipe.seed, self.root / "worlds")
 
     def flags(self) -> dict[str, object]:
         """What a reader must know to be the same on both sides."""
@@ -126,7 +126,7 @@ def _recipe(steps: int, batch: int, micro_batch: int, workers: int, checkpointin
     return SftRecipe(
         name="benchmark",
         tune=TuneSettings(rank=16, alpha=32),
-        learn=PairsFrom(videos=VIDEOS),
+        learn=PairSource(videos=VIDEOS),
         evaluate=[],
         pairs=steps * batch,
         batch=batch,

@@ -9,8 +9,8 @@ from threading import Thread
 from typing import TypeVar
 
 from configs.errors import UserError
+from configs.launch.signals import stop_by_parent_only, stop_signals_blocked
 from configs.plugins import import_inherited_plugins
-from data_prep.signals import heed_parent_only, signals_blocked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,7 +29,7 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers:
     # Not forks: one of a process in which threads live (OpenCV's, torch's) may hang.
     with ProcessPoolExecutor(count, get_context("spawn"), _begin) as processes:
         try:
-            with signals_blocked():  # here the processes are started
+            with stop_signals_blocked():  # here the processes are started
                 results = processes.map(work, items)
             yield from results
         except BrokenProcessPool:
@@ -44,7 +44,7 @@ def _begin() -> None:
     Else a command that is killed (not stopped) would leave its processes waiting for ever.
     """
     import_inherited_plugins()
-    heed_parent_only()
+    stop_by_parent_only()
     Thread(target=_end_with_parent, daemon=True).start()
 
 

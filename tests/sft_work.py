@@ -8,11 +8,11 @@ import torch
 from data_prep.sampling.settings import PairSettings
 from models.checkpoint import DTYPES
 from models.config import GrounderConfig
-from train.launch.config import LaunchSettings
-from train.launch.plan import config_path
+from train.config import LaunchSettings
+from train.launch import deepspeed_path
 from train.loop.process_group import create_strategy, destroy_process_group
-from train.sft.batches import steps_of
-from train.sft.config import PairsFrom, SftRecipe, TeachSettings, TuneSettings
+from train.sft.batches import load_steps
+from train.sft.config import ContractSettings, PairSource, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 
 
@@ -21,10 +21,10 @@ def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
 
     Pictures keep their shapes, so the micro-batches of one step hold unequally many sizes.
     """
-    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder), pairs=PairSettings())
+    source = PairSource(data=["tnllt"], split="all", indexes=str(folder), pairs=PairSettings())
     return SftRecipe(
         tune=TuneSettings(method=method, rank=4, alpha=8, parts=["language_model", "vision_tower"]),
-        teach=TeachSettings(search_tokens=24),
+        teach=ContractSettings(search_tokens=24),
         learn=source,
         evaluate=[source],
         pairs=40,
@@ -43,7 +43,7 @@ def training_of(
     folder: Path, out: Path, strategy: str, recipe: SftRecipe, dtype: str = "float32"
 ) -> SftTraining:
     """A training on the CPU, by one process or what a launcher has started."""
-    deepspeed = config_path(LaunchSettings(strategy=strategy))
+    deepspeed = deepspeed_path(LaunchSettings(strategy=strategy))
     held = create_strategy(recipe, strategy, deepspeed, torch.device("cpu"), DTYPES[dtype])
     model = GrounderConfig(str(folder / "model"), dtype=dtype)
     return SftTraining(recipe, model, out, held.accelerator, held)
@@ -81,7 +81,7 @@ def answer_and_save(folder: Path, out: Path) -> None:
     recipe = replace(recipe, evaluate_pairs=1, tune=replace(recipe.tune, parts=["projector"]))
     run = training_of(folder, out, "fsdp", recipe, "bfloat16")
     run.model.train()
-    (batches,) = steps_of(run.plan, run.grounder.encoder, run.sampler, range(1), 0)
+    (batches,) = load_steps(run.plan, run.grounder.encoder, run.sampler, range(1), 0)
     with run.strategy.accumulate(is_last=False):
         run.strategy.backward(run.model(batches[0]))
     assert all(weight.grad is not None for weight in run.parameters.values()), "gradients are sharded"

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from configs.errors import UserError
-from train.curriculum import Curriculum
-from train.loop.signals import Stopped
+from configs.launch.signals import Stopped
+from train.scratch.curriculum import Curriculum
 
 
 @dataclass(frozen=True)
 class TinyStage:
-    """See `train.config.Stage`."""
+    """See `train.config.GrounderStage`."""
 
     steps: int
 
@@ -105,7 +105,7 @@ def test_the_first_signal_in_a_step_saves_it(
     before = signal.getsignal(number)
     with caplog.at_level("INFO"), pytest.raises(Stopped) as stopped:
         Tiny(tmp_path, at("step", 2, number)).run()
-    assert stopped.value.status == status and stopped.value.is_told and signal.getsignal(number) == before
+    assert stopped.value.status == status and stopped.value.is_reported and signal.getsignal(number) == before
     assert caplog.messages[-1] == "stopped at step 2; run the same command again to resume"
     assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 2
     ends_as(whole, tmp_path)

@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
+from configs.launch.nodes import Node
+from configs.launch.processes import launch_processes
 from data_prep.folders import tidy, whole_folder
 from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
@@ -29,8 +31,6 @@ from models.grounder.grounder import Grounder
 from tests.sft_work import answer_and_save, recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
-from train.launch.nodes import Place
-from train.launch.processes import run_together
 from train.loop.checkpoints import Checkpoints
 from train.loop.deepspeed import deepspeed_config
 from train.loop.metrics import Metrics
@@ -62,7 +62,7 @@ def runs(folder: Path) -> Path:
     out = folder / "runs"
     for method in FINAL:
         training_of(folder, out / f"one-{method}", "ddp", recipe_of(folder, method)).run()
-    assert run_together(train_by, (STRATEGIES, folder, out), Place().variables(2)) == 0
+    assert launch_processes(train_by, (STRATEGIES, folder, out), Node().process_environments(2)) == 0
     return out
 
 
@@ -108,7 +108,9 @@ def test_checkpoints_are_without_frozen_weights(runs: Path, strategy: str) -> No
 
 def test_models_in_bfloat16_learn_alike_by_each_strategy(folder: Path, tmp_path: Path) -> None:
     strategies = ["ddp", "fsdp", "zero2", "zero3"]
-    assert run_together(train_in_half, (strategies, folder, tmp_path), Place().variables(1)) == 0
+    assert (
+        launch_processes(train_in_half, (strategies, folder, tmp_path), Node().process_environments(1)) == 0
+    )
     for method in FINAL:
         wanted, *others = (figures(tmp_path / f"{strategy}-{method}", "loss") for strategy in strategies)
         assert len(wanted) == 5
@@ -126,7 +128,7 @@ def test_models_in_bfloat16_learn_alike_by_each_strategy(folder: Path, tmp_path:
 
 def test_sharded_weights_are_saved_alike_after_an_answer(folder: Path, tmp_path: Path) -> None:
     """Some would else be those that were rounded to answer."""
-    assert run_together(answer_and_save, (folder, tmp_path), Place().variables(1)) == 0
+    assert launch_processes(answer_and_save, (folder, tmp_path), Node().process_environments(1)) == 0
     before, after = (load_file(tmp_path / each / FINAL["lora"]) for each in ("before", "after"))
     assert before and all(torch.equal(after[name], weight) for name, weight in before.items())
     assert {weight.dtype for weight in after.values()} == {torch.float32}
@@ -191,12 +193,13 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests.sft_work import train_slowly
-from train.launch.nodes import Place
-from train.launch.processes import run_together
-from train.loop.signals import Stopped
+from configs.launch.nodes import Node
+from configs.launch.processes import launch_processes
+from configs.launch.signals import Stopped
 if __name__ == "__main__":
     try:
-        sys.exit(run_together(train_slowly, (Path({folder!r}), Path({out!r})), Place().variables(2)))
+        environments = Node().process_environments(2)
+        sys.exit(launch_processes(train_slowly, (Path({folder!r}), Path({out!r})), environments))
     except Stopped as stopped:
         sys.exit(stopped.status)
 """

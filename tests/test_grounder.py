@@ -33,10 +33,10 @@ from models.grounder.grounder import MAX_BOX_TOKENS, Grounder
 from models.interfaces import Answer, Question
 from models.kernels.qwen2_5_vl import WindowAttention
 from tests.tiny_models import TINY, save_grounder
-from train.config import GrounderRecipe, Stage
-from train.grounder import GrounderTraining
-from train.samples import Sample, SampleMix, draw_questions
-from train.shots import draw_shot, read_shot
+from train.scratch.config import GrounderRecipe, GrounderStage
+from train.scratch.frame_pool import read_frame, render_frame
+from train.scratch.grounder import GrounderTraining
+from train.scratch.questions import QuestionMix, Sample, sample_questions
 
 JSON = ANSWER_FORMATS["json"]
 CPU = torch.device("cpu")
@@ -74,10 +74,10 @@ def samples(family: str) -> list[Sample]:
     """Questions about four shots, with and without template and rectangle; the third has no target."""
     shots, contract = [], contract_of(family)
     for seed in range(4):
-        row = draw_shot(seed, PRESETS["plain"], contract, size_by(contract))
-        shots.append(read_shot({name: pa.scalar(value) for name, value in row.items()}, contract))
-    mixes = [SampleMix(float(n == 2), template=float(n % 2), marked=float(n > 1)) for n in range(4)]
-    asked = [draw_questions(np.random.default_rng(n), shots, 1, mix)[n] for n, mix in enumerate(mixes)]
+        row = render_frame(seed, PRESETS["plain"], contract, size_by(contract))
+        shots.append(read_frame({name: pa.scalar(value) for name, value in row.items()}, contract))
+    mixes = [QuestionMix(float(n == 2), template=float(n % 2), marked=float(n > 1)) for n in range(4)]
+    asked = [sample_questions(np.random.default_rng(n), shots, 1, mix)[n] for n, mix in enumerate(mixes)]
     assert [sample.thing is None for sample in asked] == [False, False, True, False]
     return asked
 
@@ -86,12 +86,12 @@ def samples(family: str) -> list[Sample]:
 def taught_folder(family: str, samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint trained on the samples with the recipe's own losses, and saved by it."""
     folder = tmp_path_factory.mktemp("taught")
-    stages = [Stage(presets=["plain"], steps=1)]
+    stages = [GrounderStage(presets=["plain"], steps=1)]
     recipe = GrounderRecipe(width=32, layers=2, vision_layers=2, match_layer=1, stages=stages)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("train.grounder.build_processor", TINY[family].build_processor)
-        patch.setattr("train.grounder.build_grounder", TINY[family].build_grounder)
-        patch.setattr("train.grounder.BUILT_IN", {recipe.contract: contract_of(family)})
+        patch.setattr("train.scratch.grounder.build_processor", TINY[family].build_processor)
+        patch.setattr("train.scratch.grounder.build_grounder", TINY[family].build_grounder)
+        patch.setattr("train.scratch.grounder.BUILT_IN", {recipe.contract: contract_of(family)})
         training = GrounderTraining(recipe, folder, CPU)
     training.model.train()
     steps, warmup, peak = 130, 20, 4e-3

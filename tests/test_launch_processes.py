@@ -11,28 +11,28 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
+from configs.launch.nodes import Node
+from configs.launch.processes import _signals_forwarded, launch_processes
+from configs.launch.signals import Stopped
 from tests.launched_work import fail_at_one, until_told, write_rank
-from train.launch.nodes import Place
-from train.launch.processes import _handed_on, run_together
-from train.loop.signals import Stopped
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_each_process_has_its_number(tmp_path: Path) -> None:
-    assert run_together(write_rank, (tmp_path,), Place().variables(2)) == 0
+    assert launch_processes(write_rank, (tmp_path,), Node().process_environments(2)) == 0
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"0": "2", "1": "2"}
 
 
 def test_one_mistake_ends_all_and_is_told_once() -> None:
     begun = time.monotonic()
     with pytest.raises(UserError, match=r"^a file is broken$"):
-        run_together(fail_at_one, ("mistake",), Place().variables(2))
+        launch_processes(fail_at_one, ("mistake",), Node().process_environments(2))
     assert time.monotonic() - begun < 40
 
 
 def test_a_killed_process_ends_all(caplog: pytest.LogCaptureFixture) -> None:
-    assert run_together(fail_at_one, ("killed",), Place().variables(2)) != 0
+    assert launch_processes(fail_at_one, ("killed",), Node().process_environments(2)) != 0
     assert "process 1 of 2 ended with status -9" in caplog.text
 
 
@@ -44,14 +44,14 @@ def test_ctrl_c_is_handed_on_as_sigterm_and_all_may_finish(tmp_path: Path) -> No
 
     threading.Thread(target=tell).start()
     with pytest.raises(Stopped) as stopped:
-        run_together(until_told, (tmp_path,), Place().variables(2))
-    assert stopped.value.status == 130 and stopped.value.is_told
+        launch_processes(until_told, (tmp_path,), Node().process_environments(2))
+    assert stopped.value.status == 130 and stopped.value.is_reported
     assert len(list(tmp_path.glob("saved*"))) == 2
 
 
 def test_the_second_ctrl_c_ends_at_once_and_handlers_are_put_back(capfd: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with _handed_on([]) as came:
+    with _signals_forwarded([]) as came:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
         assert came == [signal.SIGTERM, signal.SIGINT]
@@ -66,11 +66,11 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from tests.launched_work import until_told
-from train.launch.nodes import Place
-from train.launch.processes import _handed_on, run_together
-from train.loop.signals import Stopped
+from configs.launch.nodes import Node
+from configs.launch.processes import _signals_forwarded, launch_processes
+from configs.launch.signals import Stopped
 if __name__ == "__main__":
-    run_together(until_told, (Path({folder!r}),), Place().variables(1))
+    launch_processes(until_told, (Path({folder!r}),), Node().process_environments(1))
 """
 
 

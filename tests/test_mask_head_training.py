@@ -14,12 +14,12 @@ from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import MaskDecoderOutput
 from models.mask_head.sam2_model import build_processor, nano_config
-from train import mask_head
-from train.mask_head import UNUSED, MaskHeadTraining, run
-from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
-from train.mask_head_data import draw_clips, draw_stills
-from train.mask_head_figures import mask_iou, measure
-from train.mask_head_loss import dice_loss, mask_losses, mean_losses, soft_iou
+from train.scratch import mask_head
+from train.scratch.config import MaskHeadRecipe, MaskHeadStage
+from train.scratch.mask_head import UNUSED, MaskHeadTraining, run
+from train.scratch.mask_head_data import sample_clips, sample_stills
+from train.scratch.mask_head_losses import dice_loss, mask_losses, mean_losses, soft_iou
+from train.scratch.mask_head_metrics import evaluate_mask_head, mask_iou
 
 CPU = torch.device("cpu")
 RECIPE = MaskHeadRecipe(
@@ -48,7 +48,7 @@ def one_thread() -> None:
 def test_stills_show_what_their_boxes_hold() -> None:
     processor = build_processor(nano_config(64))
     recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0, still_boxes=3)
-    batch = draw_stills(np.random.default_rng(0), 2, recipe, processor)
+    batch = sample_stills(np.random.default_rng(0), 2, recipe, processor)
     assert batch.pixels.shape == (1, 2, 3, 64, 64)
     assert batch.masks.shape == (1, 2, 3, 16, 16) and batch.boxes_resized.shape == (2, 3, 4)
     assert bool(batch.present.all())
@@ -66,14 +66,14 @@ def test_stills_show_what_their_boxes_hold() -> None:
 
 def test_empty_boxes_are_called_absent() -> None:
     recipe = dataclasses.replace(RECIPE, empty=1.0)
-    batch = draw_stills(np.random.default_rng(1), 6, recipe, build_processor(nano_config(64)))
+    batch = sample_stills(np.random.default_rng(1), 6, recipe, build_processor(nano_config(64)))
     assert batch.present.mean() < 0.5
     assert float(batch.masks[batch.present == 0].max()) < 0.5
 
 
 def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
     recipe = dataclasses.replace(RECIPE, presets=["train"], clip_frames=6, passing=1.0)
-    batch = draw_clips(np.random.default_rng(2), 30, recipe, build_processor(nano_config(64)))
+    batch = sample_clips(np.random.default_rng(2), 30, recipe, build_processor(nano_config(64)))
     assert batch.pixels.shape == (6, 30, 3, 64, 64) and batch.present.shape == (6, 30, 2)
     assert bool(batch.present[0].all())
     absent = 1 - batch.present[1:].mean((0, 1))
@@ -84,7 +84,7 @@ def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
 def test_boxes_are_as_imprecise_as_asked() -> None:
     processor = build_processor(nano_config(64))
     exact, imprecise = (
-        draw_stills(np.random.default_rng(0), 12, dataclasses.replace(RECIPE, jitter=jitter), processor)
+        sample_stills(np.random.default_rng(0), 12, dataclasses.replace(RECIPE, jitter=jitter), processor)
         for jitter in (0.0, 0.12)
     )
     boxes = zip(*(batch.boxes_resized.flatten(0, 1).tolist() for batch in (exact, imprecise)), strict=True)
@@ -138,7 +138,7 @@ def test_a_mask_learns_although_the_score_says_absent() -> None:
     training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
     with torch.no_grad():
         training.model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(-9.0)
-    batch = draw_stills(np.random.default_rng(0), 2, RECIPE, training.processor)
+    batch = sample_stills(np.random.default_rng(0), 2, RECIPE, training.processor)
     losses = training.still_losses(batch)
     assert float(losses.right) < 0.5
     losses.dice.backward()
@@ -153,8 +153,8 @@ def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
     recipe = dataclasses.replace(RECIPE, still_boxes=2)
     training = MaskHeadTraining(recipe, Path("unused"), CPU)
     rng = np.random.default_rng(0)
-    stills = draw_stills(rng, 2, recipe, training.processor)
-    clips = draw_clips(rng, 1, recipe, training.processor)
+    stills = sample_stills(rng, 2, recipe, training.processor)
+    clips = sample_clips(rng, 1, recipe, training.processor)
 
     def losses() -> list[torch.Tensor]:
         kinds = training.still_losses(stills), training.clip_losses(clips, [True] * 3)
@@ -170,7 +170,7 @@ def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
 def test_every_trained_weight_moves_and_the_unused_stay() -> None:
     training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
     before = {name: weight.clone() for name, weight in training.model.state_dict().items()}
-    clips = draw_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
+    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
     training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(0.5)
     for score in (0.5, -0.5):  # believed present, and absent, so that both ways of remembering are learned
         training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(score)
@@ -183,7 +183,7 @@ def test_every_trained_weight_moves_and_the_unused_stay() -> None:
 
 def test_gradients_flow_through_the_memory() -> None:
     training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
-    clips = draw_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
+    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
     training.clip_losses(clips, [True] * 3).total(RECIPE).backward()
     weight = training.model.memory_encoder.projection.weight
     assert weight.grad is not None and float(weight.grad.abs().sum()) > 0
@@ -197,7 +197,7 @@ def test_frames_that_are_not_written_are_not_remembered(monkeypatch: pytest.Monk
     )
     recipe = dataclasses.replace(RECIPE, clip_frames=4)
     training = MaskHeadTraining(recipe, Path("unused"), CPU)
-    clips = draw_clips(np.random.default_rng(0), 1, recipe, training.processor)
+    clips = sample_clips(np.random.default_rng(0), 1, recipe, training.processor)
     training.clip_losses(clips, [False, True, False, True])
     assert [memory.clock for memory in seen] == [0, 1, 2]
     assert [[time for time, _ in memory.recent_frames] for memory in seen] == [[], [1], [1]]
@@ -205,7 +205,7 @@ def test_frames_that_are_not_written_are_not_remembered(monkeypatch: pytest.Monk
 
 def test_clips_in_a_batch_do_not_touch_each_other() -> None:
     training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
-    batch = draw_clips(np.random.default_rng(5), 3, RECIPE, training.processor)
+    batch = sample_clips(np.random.default_rng(5), 3, RECIPE, training.processor)
     alone = []
     for index in range(3):
         part = slice(index, index + 1)
@@ -284,6 +284,6 @@ def test_iou_of_masks() -> None:
 
 def test_the_shipped_mask_head_is_as_good_as_its_card_says() -> None:
     folder = Path(__file__).parents[1] / "models" / "weights" / "nano_mask_head"
-    figures = measure(MaskHead.load(str(folder), CPU), "val", scenes=12, frames=9)
+    figures = evaluate_mask_head(MaskHead.load(str(folder), CPU), "val", scenes=12, frames=9)
     assert figures.box_iou > 0.75 and figures.carried_iou > 0.6, str(figures)
     assert sum(file.stat().st_size for file in folder.iterdir()) < 8 * 2**20

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
+from configs.launch.signals import Stopped
 from data_prep.index.build import build_index, index_path
 from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
@@ -34,13 +35,11 @@ from models.grounder.grounder import Grounder
 from models.kernels.attention import use_packed_attention
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
-from train.answers import IGNORED
-from train.loop.signals import Stopped
 from train.loop.strategies import trainable_parameters
-from train.pairs import PairQuestions
+from train.pairs import IGNORED, PairQuestions
 from train.sft.batch_sampler import ImageTokens, MicroBatchSampler, balanced_groups
-from train.sft.batches import MicroBatch, collate, num_workers, steps_of
-from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.batches import MicroBatch, collate, load_steps, num_workers
+from train.sft.config import PairSource, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.model import GrounderForTraining, set_trainable
 
@@ -70,7 +69,7 @@ def batch_of(folder: Path, numbers: range = range(6)) -> MicroBatch:
 
 
 def recipe_of(folder: Path, **changes: Any) -> SftRecipe:
-    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder))
+    source = PairSource(data=["tnllt"], split="all", indexes=str(folder))
     recipe = SftRecipe(
         tune=TuneSettings(rank=4, alpha=8, dropout=0.1),
         learn=source,
@@ -265,7 +264,7 @@ def test_small_steps_of_weights_in_bfloat16_are_not_lost(
 def test_workers_change_nothing(folder: Path) -> None:
     def taken(workers: int) -> list[torch.Tensor]:
         plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
-        steps = steps_of(plan, grounder(folder).encoder, MicroBatchSampler(4, 2), range(1, 3), workers)
+        steps = load_steps(plan, grounder(folder).encoder, MicroBatchSampler(4, 2), range(1, 3), workers)
         return [batch.encoded.inputs["pixel_values"] for step in steps for batch in step]
 
     alone, helped = taken(0), taken(2)
@@ -278,7 +277,7 @@ def test_pixels_come_in_the_type_of_the_arithmetic_and_lose_nothing_by_it(folder
     model = grounder(folder).model.to(torch.bfloat16)
     kinds = (torch.float32, torch.bfloat16)
     whole, half = (
-        next(steps_of(plan, grounder(folder).encoder, MicroBatchSampler(4, 4), range(1), 0, dtype=kind))[0]
+        next(load_steps(plan, grounder(folder).encoder, MicroBatchSampler(4, 4), range(1), 0, dtype=kind))[0]
         for kind in kinds
     )
     assert half.encoded.inputs["pixel_values"].dtype == torch.bfloat16

@@ -26,11 +26,11 @@ from tests.tiny_models import save_grounder
 from train.pairs import PairQuestions
 from train.sft import model as model_module
 from train.sft.batches import collate
-from train.sft.config import SftRecipe, TeachSettings, TuneSettings
+from train.sft.config import ContractSettings, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.model import GrounderForTraining, load_for_training, updated_contract
 
-TAGGED = TeachSettings(wording="tagged", search_tokens=24, template_tokens=4)
+TAGGED = ContractSettings(wording="tagged", search_tokens=24, template_tokens=4)
 
 
 @pytest.fixture(scope="module")
@@ -108,18 +108,18 @@ def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token
 @pytest.mark.parametrize(
     ("tune", "teach", "said"),
     [
-        (TuneSettings(tokens=["<ref>"]), TeachSettings(), "<ref> is in no question of wording=short"),
+        (TuneSettings(tokens=["<ref>"]), ContractSettings(), "<ref> is in no question of wording=short"),
         (TuneSettings(tokens=["a b"]), TAGGED, "is in no question"),
         (
             TuneSettings(tokens=["<ref>"], method="full", parts=["projector"]),
             TAGGED,
             "add language_model to recipe.tune.parts",
         ),
-        (TuneSettings(), TeachSettings(prompt_colour="reddish"), "recipe.teach.prompt_colour=reddish"),
+        (TuneSettings(), ContractSettings(prompt_colour="reddish"), "recipe.teach.prompt_colour=reddish"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
-    folder: Path, tune: TuneSettings, teach: TeachSettings, said: str
+    folder: Path, tune: TuneSettings, teach: ContractSettings, said: str
 ) -> None:
     with pytest.raises(UserError, match=said) as fault:
         load_for_training(SftRecipe(tune=tune, teach=teach), GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
@@ -128,11 +128,13 @@ def test_what_does_not_go_together_is_one_line(
 
 def test_a_contract_changes_in_what_is_taught_anew_alone() -> None:
     short = BUILT_IN["short"]
-    assert updated_contract(short, TeachSettings()) == short
-    assert updated_contract(short, TeachSettings(coordinates="thousand", digits=0, prompt_scale=4.0)) == (
+    assert updated_contract(short, ContractSettings()) == short
+    assert updated_contract(short, ContractSettings(coordinates="thousand", digits=0, prompt_scale=4.0)) == (
         dataclasses.replace(short, coordinates="thousand", digits=0, prompt_scale=4.0)
     )
-    found = updated_contract(short, TeachSettings(search_tokens=50, template_tokens=9, prompt_colour="lime"))
+    found = updated_contract(
+        short, ContractSettings(search_tokens=50, template_tokens=9, prompt_colour="lime")
+    )
     assert (found.max_pixels, found.min_pixels, found.search_size) == (50 * 784, 50 * 784, (0, 0))
     assert (found.template_pixels, found.prompt_colour) == (9 * 784, (0, 255, 0))
 

@@ -37,15 +37,15 @@ from train.config import TrainSettings
 from train.loop.identity import check_identity, note_identity
 from train.loop.metrics import Metrics, flatten, tracker_options
 from train.loop.process_group import create_strategy
-from train.pairs import Asked
+from train.pairs import PairSample
 from train.sft import engine
 from train.sft.batch_sampler import MicroBatchSampler
-from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.config import PairSource, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.evaluator import EvaluatedPair, compute_metrics, worst_pair
 from train.sft.plots import write_pair, write_plot
 from train.sft.recipes import NANO_LORA
-from train.sft.sources import plan_of
+from train.sft.sources import pair_plan
 from train.sft.validation import out_of_memory_explained, validate
 
 EXPERIMENTS = sorted(path.stem for path in (FOLDER / "experiment").glob("*.yaml"))
@@ -283,7 +283,7 @@ def question() -> Question:
 
 def said(overlap: float | None, visible: float, confidence: float = 0.5) -> EvaluatedPair:
     box = (10.0, 10.0, 30.0, 40.0)
-    asked = Asked(7, question(), None if overlap is None else (50.0, 20.0, 80.0, 50.0))
+    asked = PairSample(7, question(), None if overlap is None else (50.0, 20.0, 80.0, 50.0))
     return EvaluatedPair(asked, Answer(visible, box, confidence, "10,10,30,40"), overlap)
 
 
@@ -326,9 +326,9 @@ def test_a_plot_needs_no_loss_and_no_figures(tmp_path: Path) -> None:
 
 
 def doubts(folder: Path, learn: PairSettings, eval_split: str = "all", **contract: Any) -> list[str]:
-    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder), pairs=learn)
-    other = PairsFrom(data=["tnllt"], split=eval_split, indexes=str(folder))
-    plans = plan_of(source, 0, folder), plan_of(other, 0, folder)
+    source = PairSource(data=["tnllt"], split="all", indexes=str(folder), pairs=learn)
+    other = PairSource(data=["tnllt"], split=eval_split, indexes=str(folder))
+    plans = pair_plan(source, 0, folder), pair_plan(other, 0, folder)
     taught = replace(BUILT_IN["short"], **contract)
     return list(validate(SftRecipe(), "x", taught, (source, plans[0]), [(other, plans[1])]))
 
@@ -354,8 +354,8 @@ def test_doubts_are_told_and_only_doubts(folder: Path, tmp_path: Path) -> None:
 
 
 def test_settings_of_the_small_model_are_for_the_small_model(folder: Path) -> None:
-    source = PairsFrom(data=["tnllt"], split="all", indexes=str(folder))
-    given = BUILT_IN["short"], (source, plan_of(source, 0, folder)), []
+    source = PairSource(data=["tnllt"], split="all", indexes=str(folder))
+    given = BUILT_IN["short"], (source, pair_plan(source, 0, folder)), []
     (line,) = validate(NANO_LORA, "Qwen/Qwen2.5-VL-3B-Instruct", *given)
     assert line.endswith("take recipe=sft")
     assert list(validate(NANO_LORA, GROUNDERS["nano"].checkpoint, *given)) == []
@@ -388,11 +388,11 @@ def test_a_data_set_that_never_shows_its_target_is_one_line(folder: Path, tmp_pa
     (tmp_path / "data" / "gone" / "absent_label.txt").write_text("\n".join("0" * 6))
     build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
     with pytest.raises(UserError, match="no sequence shows its target"):
-        plan_of(PairsFrom(data=["tnllt"], split="all", indexes=str(tmp_path)), 0, tmp_path)
+        pair_plan(PairSource(data=["tnllt"], split="all", indexes=str(tmp_path)), 0, tmp_path)
 
 
 def test_what_cannot_be_trained_is_told_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
-    recipe = SftRecipe(learn=PairsFrom(data=["tnl2k"], indexes="nowhere"))
+    recipe = SftRecipe(learn=PairSource(data=["tnl2k"], indexes="nowhere"))
     for checkpoint in (folder / "data", folder / "gone"):
         with pytest.raises(UserError, match=re.escape(f"model.checkpoint={checkpoint}")):
             SftTraining(recipe, GrounderConfig(str(checkpoint)), tmp_path / "out", Accelerator(cpu=True))

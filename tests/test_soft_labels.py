@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data_prep.prompts import BUILT_IN, answer_text
 from models.grounder.nano import build_tokenizer
-from train.answers import IGNORED, label_answers
+from train.pairs import IGNORED, label_answers
 from train.sft.soft_labels import digit_distributions, numbers_of, soft_labels, soft_loss
 
 TOKENIZER = build_tokenizer()

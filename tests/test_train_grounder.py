@@ -20,14 +20,14 @@ from models.config import GrounderConfig
 from models.grounder.forward import encode_images
 from models.grounder.grounder import Grounder
 from models.grounder.nano import build_processor
-from train import grounder as recipe_module
-from train import shots as shots_module
-from train.auxiliary import LookHead, search_tokens
-from train.config import GrounderRecipe, Stage
-from train.grounder import GrounderTraining, stage_mix, train_grounder
 from train.loop.schedule import warmup_stable_decay
-from train.samples import Sample, SampleMix, draw_questions
-from train.shots import PoolKind, Shot, ShotPool, open_pool
+from train.scratch import frame_pool
+from train.scratch import grounder as recipe_module
+from train.scratch.config import GrounderRecipe, GrounderStage
+from train.scratch.frame_pool import AnnotatedFrame, FramePool, PoolSpec, open_pool
+from train.scratch.grounder import GrounderTraining, question_mix, train_grounder
+from train.scratch.grounder_losses import LookHead, search_tokens
+from train.scratch.questions import QuestionMix, Sample, sample_questions
 
 CPU = torch.device("cpu")
 CONTRACT = BUILT_IN["short"]
@@ -40,8 +40,8 @@ RECIPE = GrounderRecipe(
     named_layer=1,
     match_layer=2,
     stages=[
-        Stage(presets=["plain"], pictures=4, steps=2, batch=2, language=False),
-        Stage(presets=["train"], pictures=6, steps=2, batch=2, questions=2),
+        GrounderStage(presets=["plain"], pictures=4, steps=2, batch=2, language=False),
+        GrounderStage(presets=["train"], pictures=6, steps=2, batch=2, questions=2),
     ],
     warmup_steps=1,
     workers=1,
@@ -58,7 +58,7 @@ def small_and_quick() -> Iterator[None]:
     """Few shots to a file, and one tokenizer for all runs."""
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shots_module, "CHUNK", 2)
+        patch.setattr(frame_pool, "CHUNK", 2)
         patch.setattr(recipe_module, "build_processor", lambda: PROCESSOR)
         yield
 
@@ -100,8 +100,8 @@ def test_steps_belong_to_their_stages() -> None:
 def test_the_rate_is_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, result in (("shots", []), ("losses", {}), ("update", None)):
         monkeypatch.setattr(GrounderTraining, name, lambda *_, result=result: result)
-    falling = Stage(steps=10, learning_rate=0.02, decay=0.5)
-    training = begin(stages=[Stage(steps=10, learning_rate=0.01), falling], warmup_steps=4)
+    falling = GrounderStage(steps=10, learning_rate=0.02, decay=0.5)
+    training = begin(stages=[GrounderStage(steps=10, learning_rate=0.01), falling], warmup_steps=4)
     rates = {}
     for training.step in (0, 9, 10, 15, 19):
         training.take_step()
@@ -111,8 +111,8 @@ def test_the_rate_is_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stage_says_what_is_asked() -> None:
-    mix = stage_mix(Stage(absent=0.1, template=0.2, marked=0.3, plain=True))
-    assert mix == SampleMix(absent=0.1, template=0.2, marked=0.3, plain=True)
+    mix = question_mix(GrounderStage(absent=0.1, template=0.2, marked=0.3, plain=True))
+    assert mix == QuestionMix(absent=0.1, template=0.2, marked=0.3, plain=True)
 
 
 def test_an_empty_curriculum_is_refused() -> None:
@@ -128,7 +128,7 @@ def test_a_layer_that_the_model_has_not_is_refused(name: str, layer: int) -> Non
 
 def test_an_epoch_takes_each_picture_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GrounderTraining, "pool", lambda self, preset, first, count: range(first, count))
-    stage, training = Stage(pictures=9, batch=6), begin()
+    stage, training = GrounderStage(pictures=9, batch=6), begin()
     taken = [training.shots(stage, step) for step in range(6)]
     epochs = np.array(taken).reshape(4, 9)
     assert np.array_equal(np.sort(epochs), [list(range(9))] * 4)
@@ -143,7 +143,7 @@ def test_steps_take_their_worlds_in_turn(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         GrounderTraining, "pool", lambda self, preset, _, count: np.arange(count) + first[preset]
     )
-    stage, training = Stage(presets=["train", "varied"], pictures=4, batch=2), begin()
+    stage, training = GrounderStage(presets=["train", "varied"], pictures=4, batch=2), begin()
     taken = np.array([training.shots(stage, step) for step in range(4)])
     assert np.array_equal(np.sort(taken[[0, 2]].ravel()), range(4))
     assert np.array_equal(np.sort(taken[[1, 3]].ravel()), range(100, 104))
@@ -161,8 +161,8 @@ def training(runs: Path) -> GrounderTraining:
 def samples(training: GrounderTraining) -> list[Sample]:
     """Six questions about two pictures, with and without templates."""
     pool = training.pool("train", 0, 6)
-    mix = SampleMix(absent=0.3, template=0.5)
-    drawn = draw_questions(np.random.default_rng(2), [pool[0], pool[1]], 3, mix)
+    mix = QuestionMix(absent=0.3, template=0.5)
+    drawn = sample_questions(np.random.default_rng(2), [pool[0], pool[1]], 3, mix)
     assert {sample.question.template is None for sample in drawn} == {True, False}
     assert {sample.thing is None for sample in drawn} == {True, False}
     return drawn
@@ -197,9 +197,9 @@ def test_losses_weigh_as_the_recipe_says(training: GrounderTraining, samples: li
 def test_every_search_picture_is_looked_at_once_and_no_template_is(
     training: GrounderTraining, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[torch.Tensor, list[Shot]]] = []
+    seen: list[tuple[torch.Tensor, list[AnnotatedFrame]]] = []
 
-    def record(head: LookHead, features: torch.Tensor, shots: list[Shot]) -> torch.Tensor:
+    def record(head: LookHead, features: torch.Tensor, shots: list[AnnotatedFrame]) -> torch.Tensor:
         seen.append((features, shots))
         return torch.zeros(())
 
@@ -287,7 +287,7 @@ class Finished:
 def finished(runs: Path) -> Finished:
     pools: list[tuple[str, int, int]] = []
 
-    def record(folder: Path, kind: PoolKind, first: int, count: int, workers: int) -> ShotPool:
+    def record(folder: Path, kind: PoolSpec, first: int, count: int, workers: int) -> FramePool:
         assert folder == runs / "pools", "beside the run, for others to share"
         pools.append((kind.preset, first, count))
         return open_pool(folder, kind, first, count, workers)

@@ -27,9 +27,9 @@ from train.loop.identity import (
     noted,
     read_identity,
 )
-from train.mask_head_config import MaskHeadRecipe
+from train.scratch.config import MaskHeadRecipe
 from train.sft.engine import SftTraining
-from train.sft.identity import identity_of_run
+from train.sft.sources import identity_of_run
 
 
 @pytest.fixture(scope="module")
@@ -145,11 +145,11 @@ def test_other_code_is_refused_and_accepted_by_a_key(tmp_path: Path) -> None:
 
 def test_weights_that_a_run_from_scratch_begins_from_belong_to_it(folder: Path) -> None:
     recipe = MaskHeadRecipe(initial=str(folder / "model"))
-    note_identity(folder, identity_from_scratch(recipe, "train.mask_head"))
-    check_identity(folder, identity_from_scratch(recipe, "train.mask_head"))
+    note_identity(folder, identity_from_scratch(recipe, "train.scratch.mask_head"))
+    check_identity(folder, identity_from_scratch(recipe, "train.scratch.mask_head"))
     change_weights(folder)
     with pytest.raises(UserError, match="other initial weights"):
-        check_identity(folder, identity_from_scratch(recipe, "train.mask_head"))
+        check_identity(folder, identity_from_scratch(recipe, "train.scratch.mask_head"))
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", '"x"', "[" * 99_999, "\udcff"])

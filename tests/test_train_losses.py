@@ -17,21 +17,24 @@ from models.grounder.nano import build_processor
 from models.grounder.questions import QuestionEncoder
 from models.interfaces import Answer, Question
 from tests.scripted import ScriptedGrounding
-from train.answers import DIGIT_WEIGHTS, IGNORED, TokenWeights, label_answers, weighted_loss
-from train.auxiliary import (
-    LookFigures,
+from train.pairs import IGNORED, label_answers
+from train.scratch.frame_pool import AMBIGUOUS, NO_OBJECT, AnnotatedFrame, FrameObject
+from train.scratch.grounder_losses import (
+    DIGIT_WEIGHTS,
     LookHead,
     MatchHead,
     NamedHead,
-    look_figures,
+    TokenMetrics,
+    TokenWeights,
     look_loss,
     match_loss,
     named_loss,
     search_tokens,
+    token_metrics,
+    weighted_loss,
 )
-from train.grounder_figures import measure
-from train.samples import Sample
-from train.shots import FREE, UNCLEAR, Shot, ShotThing
+from train.scratch.grounder_metrics import evaluate_grounder
+from train.scratch.questions import Sample
 
 CONTRACT = BUILT_IN["short"]
 PROCESSOR = build_processor()
@@ -106,22 +109,27 @@ def test_right_answers_cost_nothing_and_wrong_ones_much() -> None:
 # ---- what vision tokens show ---------------------------------------------------------------------
 
 
-def thing(colour: str, shape: str, box: Box | None = None) -> ShotThing:
-    return ShotThing(colour, shape, box, box is not None, False, ())
+def thing(colour: str, shape: str, box: Box | None = None) -> FrameObject:
+    return FrameObject(colour, shape, box, box is not None, False, ())
 
 
-def shot(owner: Sequence[Sequence[int]], *things: ShotThing) -> Shot:
+def shot(owner: Sequence[Sequence[int]], *things: FrameObject) -> AnnotatedFrame:
     """A shot of black pixels."""
     rows, columns = len(owner), len(owner[0])
     image = np.zeros((28 * rows, 28 * columns, 3), np.uint8)
-    return Shot(image, things, np.array(owner, np.int8), (None,) * len(things))
+    return AnnotatedFrame(image, things, np.array(owner, np.int8), (None,) * len(things))
 
 
 BALL, RING = thing("red", "ball", (7, 0, 35, 28)), thing("blue", "ring", (20, 21, 84, 56))
 STAR = thing("red", "star", (56, 0, 84, 28))
-FULL = shot([[0, FREE, UNCLEAR], [1, 1, FREE]], BALL, RING)
-STARRY = shot([[UNCLEAR, FREE, 2], [FREE, FREE, FREE]], thing("red", "ring"), thing("white", "moon"), STAR)
-EMPTY = shot([[FREE] * 3] * 2, thing("green", "box"))
+FULL = shot([[0, NO_OBJECT, AMBIGUOUS], [1, 1, NO_OBJECT]], BALL, RING)
+STARRY = shot(
+    [[AMBIGUOUS, NO_OBJECT, 2], [NO_OBJECT, NO_OBJECT, NO_OBJECT]],
+    thing("red", "ring"),
+    thing("white", "moon"),
+    STAR,
+)
+EMPTY = shot([[NO_OBJECT] * 3] * 2, thing("green", "box"))
 
 
 def look_head() -> LookHead:
@@ -134,7 +142,7 @@ def look_head() -> LookHead:
     return head
 
 
-def look(features: torch.Tensor, *shots: Shot) -> float:
+def look(features: torch.Tensor, *shots: AnnotatedFrame) -> float:
     return float(look_loss(look_head(), features, shots).detach())
 
 
@@ -197,16 +205,16 @@ def test_look_figures_count_tokens_that_show_a_thing() -> None:
         x, y = token % 3 + 0.5, token // 3 + 0.5
         left, top, right, bottom = (side / 28 for side in boxes[token] or ())
         said[0, token, -4:] = torch.tensor([x - left, y - top, right - x, bottom - y + 2])
-    found = look_figures(look_head(), said, [FULL])
+    found = token_metrics(look_head(), said, [FULL])
     assert found.colour == pytest.approx(2 / 3) and found.shape == pytest.approx(1 / 3)
     assert found.edges == pytest.approx(0.5)
-    assert str(LookFigures(0.5, 0.25, 1)) == "colour 0.500  shape 0.250  edges off by 1.00 tokens"
+    assert str(TokenMetrics(0.5, 0.25, 1)) == "colour 0.500  shape 0.250  edges off by 1.00 tokens"
 
 
 # ---- what of it the words mean -------------------------------------------------------------------
 
 
-def asked(about: Shot, index: int | None, colour: str | None, shape: str | None) -> Sample:
+def asked(about: AnnotatedFrame, index: int | None, colour: str | None, shape: str | None) -> Sample:
     return Sample(Question(about.image, ""), about, Expression("", "attribute", colour, shape), index)
 
 
@@ -233,12 +241,14 @@ SAMPLES = asked(FULL, 1, "blue", "ring"), asked(FULL, None, "red", None), asked(
 
 def test_the_match_loss_by_hand() -> None:
     hidden = hidden_of(3)
-    owners = [[0, FREE, UNCLEAR, 1, 1, FREE]] * 2 + [[UNCLEAR, FREE, 2, FREE, FREE, FREE]]
+    owners = [[0, NO_OBJECT, AMBIGUOUS, 1, 1, NO_OBJECT]] * 2 + [
+        [AMBIGUOUS, NO_OBJECT, 2, NO_OBJECT, NO_OBJECT, NO_OBJECT]
+    ]
     terms: dict[str, list[torch.Tensor]] = {"colour": [], "shape": [], "target": [], "box": []}
     for row, (sample, tokens) in enumerate(zip(SAMPLES, owners, strict=True)):
         for token, owner in enumerate(tokens):
             colour, shape, target, *box = hidden[row, token]
-            if owner == UNCLEAR:
+            if owner == AMBIGUOUS:
                 continue
             on_target = owner >= 0 and owner == sample.thing
             terms["target"].append(-3 * F.logsigmoid(target) if on_target else -F.logsigmoid(-target))
@@ -342,7 +352,9 @@ class Scripted(ScriptedGrounding):
 
 def test_figures_of_known_answers() -> None:
     box, other = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0)
-    about = shot([[FREE, FREE]], thing("red", "ball", box), thing("red", "ring", other), thing("red", "star"))
+    about = shot(
+        [[NO_OBJECT, NO_OBJECT]], thing("red", "ball", box), thing("red", "ring", other), thing("red", "star")
+    )
     rows: list[tuple[int | None, float, Box | None]] = [
         (0, 0.9, box),  # right
         (0, 0.6, (0.0, 0.0, 10.0, 5.0)),  # half of it
@@ -353,11 +365,11 @@ def test_figures_of_known_answers() -> None:
     ]
     truths = [asked(about, index, None, None) for index, _, _ in rows]
     answers = [Answer(visible, found, 1.0, "") for _, visible, found in rows]
-    figures = measure(Scripted(answers), truths)
+    figures = evaluate_grounder(Scripted(answers), truths)
     assert figures.iou == pytest.approx(1.5 / 4)
     assert figures.success == figures.binding == 0.5
     assert figures.visible_accuracy == pytest.approx(4 / 6)
     assert figures.absent_precision == figures.absent_recall == 0.5
     assert figures.unread == pytest.approx(2 / 6)
-    strict = measure(Scripted(answers), truths, visible_above=0.65)
+    strict = evaluate_grounder(Scripted(answers), truths, visible_above=0.65)
     assert strict.absent_precision == pytest.approx(1 / 3) and strict.absent_recall == 0.5

@@ -28,11 +28,11 @@ from train.__main__ import DOC, _identity, hold, main
 from train.loop.checkpoints import RunState
 from train.loop.identity import note_identity
 from train.loop.state_files import saving
-from train.sft.config import PairsFrom, SftRecipe, TuneSettings
+from train.sft.config import PairSource, SftRecipe, TuneSettings
 from train.sft.engine import SftTraining
 from train.sft.model import check_model
 from train.sft.plots import _plot_loss
-from train.sft.sources import plan_of, world_index
+from train.sft.sources import pair_plan, world_index
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +173,9 @@ def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
 @pytest.mark.parametrize(
     ("recipe", "trainer"),
     [
-        ("nano_grounder", "train.grounder.train_grounder"),
-        ("nano_mask_head", "train.mask_head.run"),
-        ("nano_lora", "train.launch.plan.launch_sft"),
+        ("nano_grounder", "train.scratch.grounder.train_grounder"),
+        ("nano_mask_head", "train.scratch.mask_head.run"),
+        ("nano_lora", "train.launch.launch_sft"),
     ],
 )
 def test_a_training_that_is_refused_leaves_the_folder_of_another_as_it_is(
@@ -222,19 +222,21 @@ def test_a_part_must_learn(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (PairsFrom(split="tran"), "recipe.learn.split=tran: the rendered world has train, val, test"),
-        (PairsFrom(weights=[1.0]), "recipe.learn.weights, recipe.learn.splits: are for recipe.learn.data="),
+        (PairSource(split="tran"), "recipe.learn.split=tran: the rendered world has train, val, test"),
+        (PairSource(weights=[1.0]), "recipe.learn.weights, recipe.learn.splits: are for recipe.learn.data="),
     ],
 )
-def test_settings_of_the_rendered_world_are_named_whole(tmp_path: Path, source: PairsFrom, said: str) -> None:
+def test_settings_of_the_rendered_world_are_named_whole(
+    tmp_path: Path, source: PairSource, said: str
+) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
-        plan_of(source, 0, tmp_path)
+        pair_plan(source, 0, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_the_evaluation_set_is_named(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(folder)
-    recipe = replace(recipe, evaluate=[recipe.evaluate[0], PairsFrom(split="tset")])
+    recipe = replace(recipe, evaluate=[recipe.evaluate[0], PairSource(split="tset")])
     with pytest.raises(UserError, match=r"recipe\.evaluate\.1\.split=tset"):
         SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path / "run", Accelerator(cpu=True))
 
@@ -242,7 +244,7 @@ def test_the_evaluation_set_is_named(folder: Path, tmp_path: Path) -> None:
 def test_a_rendered_video_that_cannot_be_read_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = PairsFrom(videos=2, world="plain")
+    source = PairSource(videos=2, world="plain")
     world_index(source, tmp_path)
     (index,) = tmp_path.glob("*/*.arrow")
     index.unlink()

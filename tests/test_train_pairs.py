@@ -18,7 +18,7 @@ from data_prep.sampling.settings import PairSettings
 from models.grounder.nano import build_processor
 from models.grounder.questions import QuestionEncoder
 from tests.test_export import white_box, write_video
-from train.pairs import Asked, PairQuestions, Unread
+from train.pairs import PairQuestions, PairSample, UnreadablePair
 
 CONTRACT = BUILT_IN["short"]
 SIZES = {"wide": (192, 108), "tall": (80, 160)}
@@ -33,7 +33,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> PairPlan:
     return PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(prompt_scale_to=3.0), seed=5)
 
 
-def asked(plan: PairPlan, numbers: range, workers: int = 0) -> list[Asked]:
+def asked(plan: PairPlan, numbers: range, workers: int = 0) -> list[PairSample]:
     loader = DataLoader(
         PairQuestions(plan, CONTRACT), batch_size=3, sampler=numbers, num_workers=workers, collate_fn=list
     )
@@ -84,7 +84,7 @@ def test_a_question_may_lack_template_rectangle_or_words(plan: PairPlan) -> None
 
 
 def test_workers_ranks_and_a_stop_change_nothing(plan: PairPlan) -> None:
-    def told(questions: list[Asked]) -> list[tuple[int, bytes, object]]:
+    def told(questions: list[PairSample]) -> list[tuple[int, bytes, object]]:
         return [(each.number, each.question.image.tobytes(), each.box_resized) for each in questions]
 
     whole = told(asked(plan, range(12)))
@@ -100,7 +100,7 @@ def test_a_bad_frame_is_told_and_the_others_come(tmp_path: Path) -> None:
     gone.write_bytes(b"no picture")
     plan = PairPlan((index_path(tmp_path, "tnllt", "all"),), PairSettings(), seed=1)
     found = asked(plan, range(20), workers=1)
-    bad = [each for each in found if isinstance(each, Unread)]
+    bad = [each for each in found if isinstance(each, UnreadablePair)]
     assert 0 < len(bad) < 20 and all(str(gone) in each.reason for each in bad)
     pairs = plan.sampler().pairs(range(20))
     assert {each.number for each in bad} == {p.number for p in pairs if str(gone) in (p.search, p.template)}

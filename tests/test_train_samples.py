@@ -20,26 +20,26 @@ from data_prep.world.expressions import KINDS, Expression, plainly
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import Scene, make_scene
-from train import shots as shots_module
-from train.samples import Sample, SampleMix, draw_questions
-from train.shots import (
+from train.scratch import frame_pool
+from train.scratch.frame_pool import (
+    AMBIGUOUS,
     CLEAR_SHARE,
-    FREE,
     FREE_SHARE,
+    NO_OBJECT,
     OWNED_SHARE,
     PHRASES,
-    UNCLEAR,
-    PoolKind,
-    Shot,
-    ShotThing,
-    draw_shot,
+    AnnotatedFrame,
+    FrameObject,
+    PoolSpec,
     open_pool,
+    render_frame,
 )
+from train.scratch.questions import QuestionMix, Sample, sample_questions
 
 CONTRACT = BUILT_IN["short"]
 TRAIN = PRESETS["train"]
 SIZE = 336, 224  # of the resized pictures: 12 by 8 tokens
-KIND = PoolKind("train", CONTRACT, SIZE)
+KIND = PoolSpec("train", CONTRACT, SIZE)
 COUNT = 12
 CHUNK = 4
 Masks = list[np.ndarray]
@@ -48,7 +48,7 @@ Masks = list[np.ndarray]
 @pytest.fixture(autouse=True, scope="module")
 def small_files() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shots_module, "CHUNK", CHUNK)
+        patch.setattr(frame_pool, "CHUNK", CHUNK)
         yield
 
 
@@ -57,7 +57,7 @@ class Drawn:
     """A shot with what it was drawn from: the frame it shows, and the frame its templates are from."""
 
     scene: Scene
-    shot: Shot
+    shot: AnnotatedFrame
     frame: np.ndarray
     masks: Masks
     template_frame: np.ndarray
@@ -73,14 +73,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(folder: Path, small_files: None) -> list[Drawn]:
     """A pool of twelve shots. Some of their things are hidden, some hardly seen, some without a template."""
     frames: list[tuple[np.ndarray, Masks]] = []
-    paint = shots_module.draw_frame
+    paint = frame_pool.draw_frame
 
     def record(scene: Scene, t: int) -> tuple[np.ndarray, Masks]:
         frames.append(paint(scene, t))
         return frames[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shots_module, "draw_frame", record)
+        patch.setattr(frame_pool, "draw_frame", record)
         pool = open_pool(folder, KIND, 0, COUNT)
     assert len(frames) == 2 * COUNT == 2 * len(pool)
     return [
@@ -90,7 +90,7 @@ def drawn(folder: Path, small_files: None) -> list[Drawn]:
 
 
 @pytest.fixture(scope="module")
-def shots(drawn: list[Drawn]) -> list[Shot]:
+def shots(drawn: list[Drawn]) -> list[AnnotatedFrame]:
     return [each.shot for each in drawn]
 
 
@@ -105,7 +105,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_shot_follows_from_its_seed_alone(drawn: list[Drawn], folder: Path) -> None:
-    third, first = (draw_shot(seed, TRAIN, CONTRACT, SIZE) for seed in (2, 0))
+    third, first = (render_frame(seed, TRAIN, CONTRACT, SIZE) for seed in (2, 0))
     table = rows_of(folder)
     assert [table[0], table[2]] == [first, third]
     assert len({row["picture"] for row in table}) == CHUNK
@@ -130,7 +130,7 @@ def test_the_picture_is_the_frame_resized(drawn: list[Drawn]) -> None:
     assert np.mean(swapped) > 8
 
 
-def things_of(drawn: list[Drawn]) -> Iterator[tuple[Drawn, int, ShotThing, np.ndarray]]:
+def things_of(drawn: list[Drawn]) -> Iterator[tuple[Drawn, int, FrameObject, np.ndarray]]:
     """Every thing of every shot with the mask of what its frame shows of it."""
     for each in drawn:
         assert len(each.shot.things) == len(each.scene.things)
@@ -161,8 +161,8 @@ def test_a_token_belongs_to_the_thing_that_fills_a_quarter_of_it(drawn: list[Dra
         assert owner.shape == (rows, columns) and owner.dtype == np.int8
         sure = (abs(most - OWNED_SHARE) > 1e-6) & (abs(most - FREE_SHARE) > 1e-6)
         assert np.array_equal((owner >= 0)[sure], (most > OWNED_SHARE)[sure])
-        assert np.array_equal((owner == FREE)[sure], (most < FREE_SHARE)[sure])
-        assert set(owner[owner < 0].tolist()) <= {FREE, UNCLEAR}
+        assert np.array_equal((owner == NO_OBJECT)[sure], (most < FREE_SHARE)[sure])
+        assert set(owner[owner < 0].tolist()) <= {NO_OBJECT, AMBIGUOUS}
         filled = np.take_along_axis(shares, owner.clip(0)[None].astype(int), 0)[0]
         assert (filled == most)[owner >= 0].all(), "of several the one that fills it best"
 
@@ -205,7 +205,7 @@ def test_a_template_shows_its_thing(drawn: list[Drawn]) -> None:
             assert min(exact, key=lambda other: abs(exact[other] - template).mean()) == index
 
 
-def fits(phrase: Expression, thing: ShotThing) -> bool:
+def fits(phrase: Expression, thing: FrameObject) -> bool:
     """Whether a thing looks as the words say, as far as they say it."""
     return phrase.colour in (None, thing.colour) and phrase.shape in (None, thing.shape)
 
@@ -238,7 +238,7 @@ def numbered(drawn: list[Drawn], folder: Path, monkeypatch: pytest.MonkeyPatch) 
         things = [{**thing, "phrases": [phrase]} for thing in facts["things"]]
         return {**row, "facts": json.dumps({**facts, "things": things})}
 
-    monkeypatch.setattr(shots_module, "draw_shot", draw)
+    monkeypatch.setattr(frame_pool, "render_frame", draw)
     return seeds
 
 
@@ -278,7 +278,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     instead: Any, numbered: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(shots_module, "draw_shot", row_that_stops(shots_module.draw_shot, 6, instead))
+        patch.setattr(frame_pool, "render_frame", row_that_stops(frame_pool.render_frame, 6, instead))
         with pytest.raises((KeyboardInterrupt, pa.ArrowInvalid, pa.ArrowTypeError)):
             open_pool(tmp_path, KIND, 0, 12)
     assert [file.name for file in (tmp_path / KIND.name).iterdir()] == ["0000000000.arrow"]
@@ -296,11 +296,11 @@ def test_pictures_of_another_kind_lie_in_another_folder() -> None:
 # ---- questions -----------------------------------------------------------------------------------
 
 
-def ask(shots: list[Shot], count: int = 4, seed: int = 0, **shares: Any) -> list[Sample]:
-    return draw_questions(np.random.default_rng(seed), shots, count, SampleMix(**shares))
+def ask(shots: list[AnnotatedFrame], count: int = 4, seed: int = 0, **shares: Any) -> list[Sample]:
+    return sample_questions(np.random.default_rng(seed), shots, count, QuestionMix(**shares))
 
 
-def test_the_same_numbers_ask_the_same_questions(shots: list[Shot]) -> None:
+def test_the_same_numbers_ask_the_same_questions(shots: list[AnnotatedFrame]) -> None:
     def said(samples: list[Sample]) -> list[Any]:
         return [
             (s.question.expression, s.question.last_box_xyxy, s.thing, id(s.question.template))
@@ -310,7 +310,9 @@ def test_the_same_numbers_ask_the_same_questions(shots: list[Shot]) -> None:
     assert said(ask(shots)) == said(ask(shots)) != said(ask(shots, seed=1))
 
 
-def test_questions_about_a_shot_stand_together_and_share_its_picture_and_its_mark(shots: list[Shot]) -> None:
+def test_questions_about_a_shot_stand_together_and_share_its_picture_and_its_mark(
+    shots: list[AnnotatedFrame],
+) -> None:
     samples = ask(shots, 3, marked=0.5)
     assert [sample.shot for sample in samples] == [shot for shot in shots for _ in range(3)]
     assert all(sample.question.image is sample.shot.image for sample in samples)
@@ -319,7 +321,7 @@ def test_questions_about_a_shot_stand_together_and_share_its_picture_and_its_mar
     assert 0 < boxes.count(None) < len(boxes)
 
 
-def test_shares_of_the_mix_are_kept(shots: list[Shot]) -> None:
+def test_shares_of_the_mix_are_kept(shots: list[AnnotatedFrame]) -> None:
     samples = ask(shots * 25, 3, absent=0.3, template=0.6, marked=0.7)
     present = [sample for sample in samples if sample.thing is not None]
     assert len(present) / len(samples) == pytest.approx(0.7, abs=0.05)
@@ -328,7 +330,9 @@ def test_shares_of_the_mix_are_kept(shots: list[Shot]) -> None:
     assert np.mean([s.question.last_box_xyxy is not None for s in samples]) == pytest.approx(0.7, abs=0.08)
 
 
-def test_what_is_asked_after_is_clear_and_the_words_and_the_template_are_its_own(shots: list[Shot]) -> None:
+def test_what_is_asked_after_is_clear_and_the_words_and_the_template_are_its_own(
+    shots: list[AnnotatedFrame],
+) -> None:
     samples = ask(shots * 3, 4, absent=0.0, template=0.5)
     for sample in samples:
         assert sample.thing is not None
@@ -344,7 +348,7 @@ def test_what_is_asked_after_is_clear_and_the_words_and_the_template_are_its_own
     assert {sample.question.template is None for sample in samples} == {True, False}
 
 
-def owner_of(template: np.ndarray, shots: list[Shot]) -> tuple[Shot, int]:
+def owner_of(template: np.ndarray, shots: list[AnnotatedFrame]) -> tuple[AnnotatedFrame, int]:
     """The shot and the thing that a template belongs to."""
     (found,) = [
         (shot, index)
@@ -355,7 +359,7 @@ def owner_of(template: np.ndarray, shots: list[Shot]) -> tuple[Shot, int]:
     return found
 
 
-def test_words_about_nothing_fit_nothing_that_can_be_seen(shots: list[Shot]) -> None:
+def test_words_about_nothing_fit_nothing_that_can_be_seen(shots: list[AnnotatedFrame]) -> None:
     samples = ask(shots, 30, absent=1.0, template=0.5)
     for sample in samples:
         assert sample.thing is None and sample.box_resized is None
@@ -365,7 +369,7 @@ def test_words_about_nothing_fit_nothing_that_can_be_seen(shots: list[Shot]) -> 
 
 
 def test_templates_of_strangers_are_of_other_shots_and_of_looks_that_are_not_in_this_one(
-    shots: list[Shot],
+    shots: list[AnnotatedFrame],
 ) -> None:
     strangers, alike = 0, 0
     for sample in ask(shots, 30, absent=1.0, template=1.0):
@@ -384,7 +388,7 @@ def test_templates_of_strangers_are_of_other_shots_and_of_looks_that_are_not_in_
     assert strangers > 200 and alike / strangers > 0.7, "mostly of a colour that is there"
 
 
-def test_the_kind_of_words_does_not_tell_what_is_absent(shots: list[Shot]) -> None:
+def test_the_kind_of_words_does_not_tell_what_is_absent(shots: list[AnnotatedFrame]) -> None:
     for template in (0.0, 1.0):
         there, missing = (
             collections.Counter(s.phrase.kind for s in ask(shots, 400, absent=absent, template=template))
@@ -395,14 +399,14 @@ def test_the_kind_of_words_does_not_tell_what_is_absent(shots: list[Shot]) -> No
             assert shares[0] == pytest.approx(shares[1], abs=0.06) and min(shares) > 0.01, kind
 
 
-def test_relations_of_what_is_absent_are_to_things_that_are_there(shots: list[Shot]) -> None:
+def test_relations_of_what_is_absent_are_to_things_that_are_there(shots: list[AnnotatedFrame]) -> None:
     for sample in ask(shots, 100, absent=1.0, template=0.5):
         if sample.phrase.kind == "relation" and sample.thing is None:
             here = [plainly(each.colour, each.shape).removeprefix("the ") for each in sample.shot.things]
             assert any(sample.phrase.text.endswith(other) for other in here), sample.phrase.text
 
 
-def test_a_shot_alone_asks_after_no_strangers(shots: list[Shot]) -> None:
+def test_a_shot_alone_asks_after_no_strangers(shots: list[AnnotatedFrame]) -> None:
     (alone,) = shots[7:8]  # of which one thing is hidden and has a template
     templates = [sample.question.template for sample in ask([alone], 40, absent=1.0, template=1.0)]
     shown = [template for template in templates if template is not None]
@@ -410,7 +414,7 @@ def test_a_shot_alone_asks_after_no_strangers(shots: list[Shot]) -> None:
     assert all(owner_of(template, shots)[0] is alone for template in shown)
 
 
-def test_plain_words_are_always_the_same_for_a_look(shots: list[Shot]) -> None:
+def test_plain_words_are_always_the_same_for_a_look(shots: list[AnnotatedFrame]) -> None:
     for sample in ask(shots, 10, plain=True, absent=0.4, template=0.3):
         assert sample.phrase.colour and sample.phrase.shape, "else what is left out would tell"
         assert sample.question.expression == plainly(sample.phrase.colour, sample.phrase.shape)
@@ -430,7 +434,7 @@ def gap(sample: Sample) -> float:
     return math.dist(center(last), center(box)) / max(box[2] - box[0], box[3] - box[1])
 
 
-def test_the_mark_is_near_the_thing_in_focus_unless_it_is_missed(shots: list[Shot]) -> None:
+def test_the_mark_is_near_the_thing_in_focus_unless_it_is_missed(shots: list[AnnotatedFrame]) -> None:
     shares = {"absent": 0.0, "marked": 1.0, "focus": 1.0}
     near = ask(shots * 4, 2, missed=0.0, **shares)
     assert all(first.thing == second.thing for first, second in zip(near[::2], near[1::2], strict=True))
@@ -439,7 +443,7 @@ def test_the_mark_is_near_the_thing_in_focus_unless_it_is_missed(shots: list[Sho
     assert np.mean([gap(sample) for sample in ask(shots * 4, 2, missed=1.0, **shares)]) > 1
 
 
-def test_not_all_questions_are_about_what_is_marked(shots: list[Shot]) -> None:
+def test_not_all_questions_are_about_what_is_marked(shots: list[AnnotatedFrame]) -> None:
     samples = ask(shots * 20, 1, absent=0.0, marked=1.0, missed=0.0, focus=0.5)
     about_focus = np.mean([gap(sample) < 0.5 for sample in samples])
     clear = np.mean([1 / sum(thing.clear for thing in shot.things) for shot in shots])

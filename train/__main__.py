@@ -10,7 +10,9 @@ from typing import Any
 
 from configs.app import run_command
 from configs.terminal import echo, log_to_terminal
-from train.config import GrounderRecipe, SftRecipe, TrainSettings
+from train.config import TrainSettings
+from train.scratch.config import GrounderRecipe
+from train.sft.config import SftRecipe
 
 DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; describe a checkpoint."
 
@@ -22,11 +24,11 @@ def hold(settings: TrainSettings) -> Iterator[None]:
     Of several processes only the first one locks it. Raises UserError where another run trains there, or
     where the folder holds a run of another identity (`train.loop.identity`).
     """
+    from configs.launch.nodes import is_first_process
     from data_prep.folders import alone_in
-    from train.launch.nodes import is_first
     from train.loop.identity import check_identity, read_identity
 
-    if settings.task != "train" or not is_first(os.environ):
+    if settings.task != "train" or not is_first_process(os.environ):
         yield
         return
     out = Path(settings.out)
@@ -38,25 +40,24 @@ def hold(settings: TrainSettings) -> Iterator[None]:
 
 def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
     from train.loop.identity import identity_from_scratch
-    from train.sft.identity import identity_of_run
-    from train.sft.sources import worlds_of
+    from train.sft.sources import identity_of_run, worlds_folder
 
     recipe = settings.recipe
     if isinstance(recipe, SftRecipe):
-        return identity_of_run(recipe, settings.model, worlds_of(out))
-    module = "train.grounder" if isinstance(recipe, GrounderRecipe) else "train.mask_head"
+        return identity_of_run(recipe, settings.model, worlds_folder(out))
+    module = "train.scratch.grounder" if isinstance(recipe, GrounderRecipe) else "train.scratch.mask_head"
     return identity_from_scratch(recipe, module)
 
 
 def main(settings: TrainSettings) -> int:
     """Run the task of the settings. On a signal it ends by SystemExit."""
-    from train.loop.signals import Stop, Stopped
+    from configs.launch.signals import Stopped, StopSignal
 
     try:
-        with Stop().heeded():
+        with StopSignal().handled():
             return _run(settings)
     except Stopped as stopped:
-        if not stopped.is_told:
+        if not stopped.is_reported:
             echo("stopped; run it again to go on", error=True)
         raise SystemExit(stopped.status) from None  # the end of a sweep, too
 
@@ -68,11 +69,11 @@ def _run(settings: TrainSettings) -> int:
     if tunes or settings.task == "merge":
         check_grounder_checkpoint(settings.model)
     from models.checkpoint import choose_device  # takes many seconds: not before that is known to be right
-    from train.checkpoint_info import tell_info
-    from train.grounder import train_grounder
-    from train.launch.plan import launch_sft, refuse_several
-    from train.mask_head import run as train_mask_head
+    from train.checkpoint_info import print_info
+    from train.launch import launch_sft, refuse_several
     from train.merging import merge
+    from train.scratch.grounder import train_grounder
+    from train.scratch.mask_head import run as train_mask_head
 
     log_to_terminal(logging.INFO)
     out, device = Path(settings.out), choose_device(settings.device)
@@ -80,7 +81,7 @@ def _run(settings: TrainSettings) -> int:
         return launch_sft(settings.launch, settings.recipe, settings.model, out, device)
     refuse_several(settings.launch)
     if settings.task == "info":
-        tell_info(settings.model.checkpoint, out)
+        print_info(settings.model.checkpoint, out)
     elif settings.task == "merge":
         merge(settings.model, out, device)
     else:

@@ -26,13 +26,13 @@ from models.checkpoint_files import (
 )
 from models.families import FAMILIES
 from models.grounder.grounder import KEY
-from train.sft.saving import ABOUT, read_about
+from train.sft.saving import ABOUT, read_training_record
 
 LISTED = 8  # settings of a recipe that are told on a line
 Told = dict[str, Any]
 
 
-def tell_info(checkpoint: str, out: Path) -> None:
+def print_info(checkpoint: str, out: Path) -> None:
     """Print what a checkpoint is, and write it to `out/info.json`. Raises UserError as `info_of` does."""
     told = info_of(checkpoint)
     write_whole(out / "info.json", json.dumps(told, indent=1) + "\n")
@@ -58,7 +58,7 @@ def info_of(checkpoint: str) -> Told:
     name = published_contract(checkpoint) if contract is None else None
     contract = BUILT_IN[name] if name else contract
     told["contract"] = None if contract is None else contract_values(contract)
-    told["training"] = read_about(folder)
+    told["training"] = read_training_record(folder)
     return told
 
 

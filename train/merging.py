@@ -12,7 +12,7 @@ from data_prep.files import real_path
 from models.checkpoint_files import CONFIG, base_of, weights_within
 from models.config import GrounderConfig
 from models.grounder.grounder import KEY, Grounder
-from train.sft.saving import read_about, save_weights
+from train.sft.saving import read_training_record, save_weights
 
 
 def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
@@ -36,7 +36,7 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     if kept:
         held = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
         torch.nn.Module.to(grounder.model, held or torch.float32)
-    about = read_about(source) or {}
+    about = read_training_record(source) or {}
     whole = out / "merged"
     save_weights(whole, grounder.model, grounder, {**about, "merged": [base, model.checkpoint]})
     # Beside the command's own record; without config.json, which comes last, it is no checkpoint.

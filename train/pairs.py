@@ -7,7 +7,9 @@ at its next number. Any number of DataLoader workers gives the same samples in t
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
 
 from configs.errors import UserError
 from data_prep.geometry import Box
@@ -17,9 +19,11 @@ from data_prep.sampling.pairs import PairSampler
 from data_prep.sampling.pictures import pictures_of
 from models.interfaces import Question
 
+IGNORED = -100  # the label of tokens that are not part of an answer, as in torch's cross_entropy
+
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PairSample:
     """A question and its answer: the target's box in pixels of the question's image; None: not visible."""
 
     number: int
@@ -28,14 +32,14 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnreadablePair:
     """A pair that cannot be read, and the reason: one line that names the file."""
 
     number: int
     reason: str
 
 
-class PairQuestions(Dataset[Asked | Unread]):
+class PairQuestions(Dataset[PairSample | UnreadablePair]):
     """The questions of a plan by the numbers of their pairs; images are resized as the contract says."""
 
     def __init__(self, plan: PairPlan, contract: Contract) -> None:
@@ -45,8 +49,8 @@ class PairQuestions(Dataset[Asked | Unread]):
     def _sampler(self) -> PairSampler:
         return self.plan.sampler()
 
-    def __getitem__(self, number: int) -> Asked | Unread:
-        """A pair as a question, `Unread` where a file is damaged.
+    def __getitem__(self, number: int) -> PairSample | UnreadablePair:
+        """A pair as a question, `UnreadablePair` where a file is damaged.
 
         It is returned and not raised, because one bad frame of a million must not end a run.
         """
@@ -54,6 +58,17 @@ class PairQuestions(Dataset[Asked | Unread]):
         try:
             pictures = pictures_of(pair, self.contract)
         except UserError as fault:
-            return Unread(number, f"{pair.data} {pair.sequence}: {fault}")
+            return UnreadablePair(number, f"{pair.data} {pair.sequence}: {fault}")
         question = Question(pictures.search, pair.expression, pictures.template, drawn=pair.marked)
-        return Asked(number, question, pictures.box_resized)
+        return PairSample(number, question, pictures.box_resized)
+
+
+def label_answers(
+    input_ids: torch.Tensor, answers: list[str], tokenizer: PreTrainedTokenizerBase
+) -> torch.Tensor:
+    """Labels (batch, length) of a left-padded batch that ends with its answers; IGNORED elsewhere."""
+    labels = torch.full_like(input_ids, IGNORED)
+    for row, answer in enumerate(answers):
+        length = len(tokenizer(answer, add_special_tokens=False).input_ids)
+        labels[row, -length:] = input_ids[row, -length:]
+    return labels

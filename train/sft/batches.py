@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from configs.launch.signals import stop_by_parent_only, stop_signals_blocked
 from data_prep.prompts import answer_text
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pictures import size_of
-from data_prep.signals import heed_parent_only, signals_blocked
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
-from train.answers import IGNORED, label_answers
-from train.pairs import Asked, PairQuestions, Unread
+from train.pairs import IGNORED, PairQuestions, PairSample, UnreadablePair, label_answers
 from train.sft.batch_sampler import MicroBatchSampler
 from train.sft.soft_labels import SoftLabels, soft_labels
 
@@ -39,7 +38,7 @@ class MicroBatch:
     labels: torch.Tensor
     answer_tokens: int
     pairs: int
-    unread: tuple[Unread, ...]
+    unread: tuple[UnreadablePair, ...]
     soft: SoftLabels | None = None
 
     def to(self, device: torch.device) -> "MicroBatch":
@@ -64,7 +63,7 @@ def num_workers(setting: int | None, device: torch.device) -> int:
     return max(1, min(MAX_WORKERS, len(os.sched_getaffinity(0)) // local_processes))
 
 
-def steps_of(
+def load_steps(
     plan: PairPlan,
     encoder: QuestionEncoder,
     sampler: MicroBatchSampler,
@@ -95,9 +94,9 @@ def steps_of(
         prefetch_factor=PREFETCH if workers else None,
         multiprocessing_context="fork" if workers else None,  # they inherit the blocked signals
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=heed_parent_only,
+        worker_init_fn=stop_by_parent_only,
     )
-    with signals_blocked():
+    with stop_signals_blocked():
         each = iter(loader)
     for _ in steps:
         # Asking for its first micro-batch makes the sampler append the count of the step.
@@ -107,13 +106,13 @@ def steps_of(
 
 def collate(
     encoder: QuestionEncoder,
-    samples: Sequence[Asked | Unread],
+    samples: Sequence[PairSample | UnreadablePair],
     smoothing: float = 0.0,
     dtype: torch.dtype = torch.float32,
 ) -> MicroBatch:
     """The micro-batch of some samples; those that could not be read are listed in it, and left out."""
-    unread = tuple(sample for sample in samples if isinstance(sample, Unread))
-    asked = [sample for sample in samples if isinstance(sample, Asked)]
+    unread = tuple(sample for sample in samples if isinstance(sample, UnreadablePair))
+    asked = [sample for sample in samples if isinstance(sample, PairSample)]
     if not asked:
         return _blank(encoder, unread)
     answers = [
@@ -127,7 +126,7 @@ def collate(
     return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread, soft)
 
 
-def _blank(encoder: QuestionEncoder, unread: tuple[Unread, ...]) -> MicroBatch:
+def _blank(encoder: QuestionEncoder, unread: tuple[UnreadablePair, ...]) -> MicroBatch:
     """A question without labels, whose loss is 0."""
     side = BLANK_TOKENS * encoder.contract.side_multiple
     image = np.zeros((side, side, 3), np.uint8)

@@ -41,7 +41,7 @@ class TuneSettings:
 
 
 @dataclass(frozen=True)
-class TeachSettings:
+class ContractSettings:
     """Changes of the contract, which are saved with the weights; null: as in the checkpoint."""
 
     wording: str | None = key(
@@ -68,7 +68,7 @@ class TeachSettings:
 
 
 @dataclass(frozen=True)
-class PairsFrom:
+class PairSource:
     """Where pairs are drawn from."""
 
     data: list[str] = key(
@@ -96,10 +96,10 @@ class SftRecipe:
 
     name: str = key("sft", "name of the run and of its folder")
     tune: TuneSettings = key(TuneSettings(), "which parameters are trained")
-    teach: TeachSettings = key(TeachSettings(), "changes of the contract")
-    learn: PairsFrom = key(PairsFrom(), "training pairs")
-    evaluate: list[PairsFrom] = key(
-        [PairsFrom(split="test", videos=100), PairsFrom(split="test", videos=100, world="train")],
+    teach: ContractSettings = key(ContractSettings(), "changes of the contract")
+    learn: PairSource = key(PairSource(), "training pairs")
+    evaluate: list[PairSource] = key(
+        [PairSource(split="test", videos=100), PairSource(split="test", videos=100, world="train")],
         "evaluation sets, never trained on; best/ holds the weights with the best IoU on the first set",
     )
     evaluate_sampling: str = key(
@@ -160,7 +160,7 @@ class SftRecipe:
     threads: int = key(1, "CPU threads of a process; 0: torch's default", minimum=0)
 
     @property
-    def evaluation_sources(self) -> list[PairsFrom]:
+    def evaluation_sources(self) -> list[PairSource]:
         """The evaluation sets, with the pair settings that `evaluate_sampling` selects."""
         if self.evaluate_sampling == "own":
             return self.evaluate

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 
 from configs.errors import UserError
+from configs.launch.signals import Stopped, StopSignal
 from data_prep.folders import tidy
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
@@ -28,14 +29,12 @@ from train.loop.identity import CHECKPOINT, Identity, check_identity, check_note
 from train.loop.metrics import Metrics, init_trackers, tracker_options
 from train.loop.process_group import create_strategy, destroy_process_group
 from train.loop.schedule import warmed_cosine
-from train.loop.signals import Stop, Stopped
 from train.loop.strategies import DDPStrategy, Strategy
 from train.sft.batch_sampler import ImageTokens, MicroBatchSampler
-from train.sft.batches import MicroBatch, num_workers, steps_of
+from train.sft.batches import MicroBatch, load_steps, num_workers
 from train.sft.config import SftRecipe
 from train.sft.evaluator import Evaluator
 from train.sft.flops import flops_formula, peak_flops
-from train.sft.identity import identity_of_run
 from train.sft.model import (
     GrounderForTraining,
     check_model,
@@ -44,7 +43,7 @@ from train.sft.model import (
     trains_vision,
 )
 from train.sft.saving import WeightsWriter
-from train.sft.sources import plan_of, worlds_of
+from train.sft.sources import identity_of_run, pair_plan, worlds_folder
 from train.sft.validation import UnreadablePairs, out_of_memory_explained, validate
 
 SEED_STRIDE = 1_000_003  # between the seeds of steps and ranks
@@ -61,10 +60,10 @@ class SftTraining:
         out: Path,
         accelerator: Accelerator,
         strategy: Strategy | None = None,
-        stop: Stop | None = None,
+        stop: StopSignal | None = None,
     ) -> None:
         self.recipe, self.model_config, self.out, self.accelerator = recipe, model, out, accelerator
-        self.stop, self.is_first_process = stop or Stop(), accelerator.is_main_process
+        self.stop, self.is_first_process = stop or StopSignal(), accelerator.is_main_process
         self.strategy = strategy or DDPStrategy(accelerator)
         # 1. Check the settings, and find the data: all of this takes seconds, and loading takes minutes.
         ranks = accelerator.num_processes
@@ -72,11 +71,11 @@ class SftTraining:
             recipe.batch, recipe.micro_batch, accelerator.process_index, ranks, recipe.micro_tokens
         )
         check_model(recipe, model)
-        worlds = worlds_of(out)
+        worlds = worlds_folder(out)
         with accelerator.main_process_first():  # which renders videos that do not exist yet
-            self.plan = plan_of(recipe.learn, recipe.seed, worlds)
+            self.plan = pair_plan(recipe.learn, recipe.seed, worlds)
             evaluation_plans = [
-                plan_of(source, recipe.seed, worlds, f"recipe.evaluate.{number}")
+                pair_plan(source, recipe.seed, worlds, f"recipe.evaluate.{number}")
                 for number, source in enumerate(recipe.evaluation_sources)
             ]
         identity: Identity = {}
@@ -169,7 +168,7 @@ class SftTraining:
         """
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
-        with self.stop.heeded():
+        with self.stop.handled():
             self.stop.check()
             self._resume()
             last = self.steps if stop is None else min(stop, self.steps)
@@ -177,7 +176,7 @@ class SftTraining:
             if self._evaluation_is_due() and self.evaluator.evaluated_at != self.step:
                 self._evaluate()
             was_finished = self.step == self.steps
-            with self.stop.finishing():
+            with self.stop.deferred():
                 reached = self._train_to(last)
             if not reached:
                 return False
@@ -205,14 +204,14 @@ class SftTraining:
         self.model.train()
         device, encoder = self.accelerator.device, self.grounder.encoder
         workers, dtype = num_workers(recipe.workers, device), choose_dtype(self.model_config.dtype, device)
-        for batches in steps_of(self.plan, encoder, self.sampler, steps, workers, recipe.smoothing, dtype):
+        for batches in load_steps(self.plan, encoder, self.sampler, steps, workers, recipe.smoothing, dtype):
             with out_of_memory_explained(self.sampler):
                 self._take_step(batches)
             if self.step % recipe.log_every == 0 or self.step == last:
                 seconds_per_step = (time.monotonic() - started) / (self.step - steps.start)
                 self.metrics.log(self.step, self.steps, seconds_per_step)
             # A signal may reach some processes only, or in different steps; all of them must stop together.
-            stopping = bool(self.strategy.all_reduce_sum(int(self.stop.asked)))
+            stopping = bool(self.strategy.all_reduce_sum(int(self.stop.is_set)))
             evaluates = self._evaluation_is_due()
             if stopping or evaluates or self.step % recipe.checkpoint_every == 0 or self.step == last:
                 self._save_checkpoint()
@@ -221,7 +220,7 @@ class SftTraining:
                 return False
             if evaluates:
                 # After the checkpoint: an evaluation takes longer than a cluster waits after a SIGTERM.
-                with self.stop.ending_at_once():
+                with self.stop.immediate():
                     self._evaluate()
         return True
 
@@ -352,10 +351,10 @@ def train_sft(
 ) -> None:
     """Fine-tune to the end, or resume an earlier run of the same settings.
 
-    `strategy_name` is one of train/launch/config.py. Raises Stopped where a signal ended the run.
+    `strategy_name` is one of train/config.py. Raises Stopped where a signal ended the run.
     """
-    stop = Stop()
-    with stop.heeded():
+    stop = StopSignal()
+    with stop.handled():
         dtype = choose_dtype(model.dtype, device)
         options = tracker_options(recipe.report_to, out)
         strategy = create_strategy(recipe, strategy_name, deepspeed, device, dtype, options)
@@ -365,4 +364,4 @@ def train_sft(
         strategy.accelerator.end_training()
         destroy_process_group()
     if not reached:
-        raise Stopped(stop.status, is_told=True)
+        raise Stopped(stop.status, is_reported=True)

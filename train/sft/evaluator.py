@@ -19,7 +19,7 @@ from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Grounding
 from train.loop.metrics import Metrics
 from train.loop.strategies import Strategy
-from train.pairs import Asked, PairQuestions
+from train.pairs import PairQuestions, PairSample
 from train.sft.config import SftRecipe
 
 VISIBLE_THRESHOLD = 0.5  # probability from which an answer counts as "visible"
@@ -55,7 +55,7 @@ class EvalMetrics:
 class EvaluatedPair:
     """A question with the model's answer; `iou` of its box with the target's is None where it is absent."""
 
-    asked: Asked
+    asked: PairSample
     answer: Answer
     iou: float | None
 
@@ -158,7 +158,7 @@ def evaluate_pairs(
     evaluated: list[EvaluatedPair] = []
     for start in range(0, len(numbers), batch):
         samples = [source[number] for number in numbers[start : start + batch]]
-        asked = [sample for sample in samples if isinstance(sample, Asked)]
+        asked = [sample for sample in samples if isinstance(sample, PairSample)]
         answers = grounder.locate([sample.question for sample in asked])
         evaluated += [
             EvaluatedPair(sample, answer, _iou(sample, answer))
@@ -167,7 +167,7 @@ def evaluate_pairs(
     return evaluated
 
 
-def _iou(asked: Asked, answer: Answer) -> float | None:
+def _iou(asked: PairSample, answer: Answer) -> float | None:
     if asked.box_resized is None:
         return None
     # The question's image is the resized one, so the answer's box is in its pixels too.

@@ -20,9 +20,9 @@ from models.grounder.forward import encode_images, forward, forward_packed
 from models.grounder.grounder import KEY, Grounder
 from models.grounder.model import QwenVL, add_tokens
 from models.grounder.questions import Encoded
-from train.answers import IGNORED
+from train.pairs import IGNORED
 from train.sft.batches import MicroBatch
-from train.sft.config import PARTS, SftRecipe, TeachSettings, TuneSettings
+from train.sft.config import PARTS, ContractSettings, SftRecipe, TuneSettings
 from train.sft.soft_labels import soft_loss
 
 # ---- loading -----------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
         check_bitsandbytes()
 
 
-def updated_contract(contract: Contract, teach: TeachSettings) -> Contract:
+def updated_contract(contract: Contract, teach: ContractSettings) -> Contract:
     """A contract with the changes of `recipe.teach`.
 
     Raises UserError for an unknown colour, and where the result is no valid contract.

@@ -5,7 +5,7 @@ answer) and the sampling of pairs (`data_prep.sampling`) are this project's.
 """
 
 from data_prep.sampling.settings import PairSettings
-from train.sft.config import PARTS, PairsFrom, SftRecipe, TeachSettings, TuneSettings
+from train.sft.config import PARTS, ContractSettings, PairSource, SftRecipe, TuneSettings
 
 VPTRACKER_PAIRS = PairSettings(
     negative=0.0,
@@ -38,9 +38,9 @@ VPTRACKER = SftRecipe(
         dropout=0.05,
         tokens=["<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>"],
     ),
-    teach=TeachSettings(wording="tagged", search_tokens=1024),
-    learn=PairsFrom(data=["tnl2k", "tnllt"], weights=[7.0, 3.0], pairs=VPTRACKER_PAIRS),
-    evaluate=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
+    teach=ContractSettings(wording="tagged", search_tokens=1024),
+    learn=PairSource(data=["tnl2k", "tnllt"], weights=[7.0, 3.0], pairs=VPTRACKER_PAIRS),
+    evaluate=[PairSource(data=["tnl2k"], split="test"), PairSource(data=["tnllt"], split="test")],
     evaluate_sampling="learned",
     pairs=1_000_000,
     batch=128,
@@ -57,8 +57,8 @@ VPTRACKER = SftRecipe(
 REASONINGTRACK_SFT = SftRecipe(
     name="reasoningtrack_sft",
     tune=TuneSettings(method="full", parts=["language_model"]),  # LLaMA-Factory freezes the others
-    learn=PairsFrom(data=["tnllt", "otb99", "got10k", "tnl2k", "lasot"]),
-    evaluate=[PairsFrom(data=["tnl2k"], split="test"), PairsFrom(data=["tnllt"], split="test")],
+    learn=PairSource(data=["tnllt", "otb99", "got10k", "tnl2k", "lasot"]),
+    evaluate=[PairSource(data=["tnl2k"], split="test"), PairSource(data=["tnllt"], split="test")],
     pairs=3 * 997,
     batch=8,
     micro_batch=1,

@@ -67,7 +67,7 @@ class WeightsWriter:
         }
 
 
-def read_about(folder: Path) -> dict[str, Any] | None:
+def read_training_record(folder: Path) -> dict[str, Any] | None:
     """What is told beside weights of how they came to be; None where nothing is. NaN is read as None.
 
     Raises UserError where the file is damaged.

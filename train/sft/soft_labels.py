@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from models.grounder.model import DIGITS, digit_tokens
-from train.answers import IGNORED
+from train.pairs import IGNORED
 
 REACH = 3  # standard deviations to either side that are counted
 MIN_SIDE = 1.0  # the side of smaller targets, in units of the numbers

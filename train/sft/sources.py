@@ -1,6 +1,7 @@
 """Where pairs come from: indexed data sets, or the rendered world, which is rendered and indexed first."""
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 from configs.errors import UserError
@@ -9,15 +10,20 @@ from data_prep.readers.registry import reader_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from data_prep.world.render import render_workspace
-from train.sft.config import WORLD_SPLITS, PairsFrom
+from models.config import GrounderConfig
+from models.identity import checkpoint_identity
+from train.loop.identity import Identity, data_identity, identity_of
+from train.sft.config import WORLD_SPLITS, PairSource, SftRecipe
 
 WORLD_LAYOUT = "tnl2k"
 FRAMES = 24  # of a rendered video: many short videos have more variety than few long ones
 PROMPTS = 1  # of a rendered video
+MODULES = ("train.sft.engine", "train.loop.deepspeed", "train.loop.fsdp", "data_prep.frames")
+"""The modules that trained weights depend on, together with all that they import."""
 log = logging.getLogger(__name__)
 
 
-def plan_of(source: PairsFrom, seed: int, worlds: Path, key: str = "recipe.learn") -> PairPlan:
+def pair_plan(source: PairSource, seed: int, worlds: Path, key: str = "recipe.learn") -> PairPlan:
     """The plan of a source; `key` is its configuration key, for messages.
 
     Raises UserError where an index is missing or has no visible target, or settings exclude each other.
@@ -37,24 +43,24 @@ def plan_of(source: PairsFrom, seed: int, worlds: Path, key: str = "recipe.learn
     return plan
 
 
-def worlds_of(out: Path) -> Path:
+def worlds_folder(out: Path) -> Path:
     """The folder of rendered videos that the run in `out` shares with the runs beside it."""
     return out.parent / "worlds"
 
 
-def index_paths(source: PairsFrom, worlds: Path) -> tuple[Path, ...]:
+def index_paths(source: PairSource, worlds: Path) -> tuple[Path, ...]:
     """The paths of the indexes of a source; they may not exist yet. Raises UserError as `indexes_of` does."""
     if source.data:
         return indexes_of(Path(source.indexes), source.data, source.splits or [source.split])
     return (index_path(world_folder(source, worlds), WORLD_LAYOUT, "train"),)
 
 
-def world_folder(source: PairsFrom, worlds: Path) -> Path:
+def world_folder(source: PairSource, worlds: Path) -> Path:
     """The folder of the rendered videos of a source, which may not exist yet."""
     return worlds / f"{source.world}-{source.split}-{source.videos}"
 
 
-def world_index(source: PairsFrom, worlds: Path) -> Path:
+def world_index(source: PairSource, worlds: Path) -> Path:
     """The index of rendered videos, which are rendered if they do not exist yet.
 
     Scenes of `split=train` have seeds below TRAINING_SEEDS, all others above.
@@ -70,3 +76,30 @@ def world_index(source: PairsFrom, worlds: Path) -> Path:
     for each in about.left_out:
         log.warning("%s: %s left out: %s", root, each.name, each.reason)
     return index_path(root, WORLD_LAYOUT, "train")
+
+
+# ---- identity ----
+
+
+def identity_of_run(
+    recipe: SftRecipe, model: GrounderConfig, worlds: Path, commit: str | None = None
+) -> Identity:
+    """The identity of a run, as far as it is known: rendered videos may not exist yet.
+
+    `commit` is that of weights from the hub, which is known when they are loaded. Raises UserError where an
+    index or a checkpoint is damaged.
+    """
+    sources = {"recipe.learn": recipe.learn}
+    sources |= {f"recipe.evaluate.{number}": source for number, source in enumerate(recipe.evaluate)}
+    indexes = {
+        f"{path.stem if source.data else path.parent.name} ({key})": path
+        for key, source in sources.items()
+        for path in index_paths(source, worlds)
+    }
+    checkpoint = checkpoint_identity(model.checkpoint, commit)
+    return identity_of(
+        {"recipe": asdict(recipe), "model": asdict(model)},
+        MODULES,
+        data_identity(indexes),
+        None if checkpoint.endswith("@unknown") else checkpoint,
+    )

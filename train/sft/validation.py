@@ -15,7 +15,7 @@ from data_prep.sampling.lines import PairPlan
 from models.config import GROUNDERS
 from train.sft.batch_sampler import MicroBatchSampler
 from train.sft.batches import MicroBatch
-from train.sft.config import PairsFrom, SftRecipe
+from train.sft.config import PairSource, SftRecipe
 from train.sft.recipes import NANO_LORA
 
 GIB = 2**30
@@ -29,8 +29,8 @@ def validate(
     recipe: SftRecipe,
     checkpoint: str,
     contract: Contract,
-    learn: tuple[PairsFrom, PairPlan],
-    evaluate: Sequence[tuple[PairsFrom, PairPlan]],
+    learn: tuple[PairSource, PairPlan],
+    evaluate: Sequence[tuple[PairSource, PairPlan]],
 ) -> Iterator[str]:
     """Yield a warning for each setting that is probably a mistake.
 
@@ -57,7 +57,7 @@ def _videos(plan: PairPlan) -> set[Path]:
     return {Path(index.about.root) / folder for index in indexes for folder in index.folders.to_pylist()}
 
 
-def _warn_if_visual_prompts_differ(contract: Contract, source: PairsFrom) -> Iterator[str]:
+def _warn_if_visual_prompts_differ(contract: Contract, source: PairSource) -> Iterator[str]:
     """Inference draws rectangles as the contract says, so the training pairs should show such rectangles."""
     pairs = source.pairs
     if not pairs.marked:

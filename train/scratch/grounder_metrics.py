@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from data_prep.geometry import iou
 from models.interfaces import Answer, Grounding
-from train.samples import Sample
+from train.scratch.questions import Sample
 
 VISIBLE_ABOVE = 0.5  # probability from which a grounder is taken to see the target
 
 
 @dataclass(frozen=True)
-class GrounderFigures:
+class GrounderMetrics:
     """Shares over a set of samples. Boxes are judged where the target is there, whatever was decided."""
 
     iou: float  # mean box IoU with the target
@@ -30,16 +30,16 @@ class GrounderFigures:
         )
 
 
-def measure(
+def evaluate_grounder(
     grounder: Grounding, samples: Sequence[Sample], visible_above: float = VISIBLE_ABOVE
-) -> GrounderFigures:
+) -> GrounderMetrics:
     """Ask the grounder every sample's question and compare."""
     answers = grounder.locate([sample.question for sample in samples])
     pairs = list(zip(samples, answers, strict=True))
     present = [(sample, answer) for sample, answer in pairs if sample.box_resized is not None]
     absent = [(s.box_resized is None, a.visible < visible_above) for s, a in pairs]
     overlaps = [_overlap(sample, answer) for sample, answer in present]
-    return GrounderFigures(
+    return GrounderMetrics(
         iou=_mean(overlaps),
         success=_mean([overlap >= 0.5 for overlap in overlaps]),
         binding=_mean([_is_bound(sample, answer) for sample, answer in present]),

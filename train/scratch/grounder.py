@@ -1,7 +1,7 @@
 """The recipe `nano_grounder`: the small Qwen2.5-VL, from scratch, in the rendered world.
 
 First the vision tower alone learns what every token shows; then language model and tower learn
-together which thing the words mean. Pictures come from pools drawn beforehand (train/shots.py), and
+together which thing the words mean. Images come from pools rendered beforehand (`frame_pool`), and
 several questions share each picture, so it is seen once for all of them. What step n asks follows
 from the seed and n alone; the loop saves its whole state and goes on from it.
 """
@@ -27,29 +27,31 @@ from models.grounder.model import QwenVL, apply_fast_kernels
 from models.grounder.nano import build_grounder, build_processor
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
-from train.answers import IGNORED, TokenWeights, label_answers, weighted_loss
-from train.auxiliary import (
-    LookFigures,
+from train.loop.schedule import warmup_stable_decay
+from train.pairs import IGNORED, label_answers
+from train.scratch.config import GrounderRecipe, GrounderStage
+from train.scratch.curriculum import Curriculum
+from train.scratch.frame_pool import AnnotatedFrame, FramePool, PoolSpec, open_pool
+from train.scratch.grounder_losses import (
     LookHead,
     MatchHead,
     NamedHead,
-    look_figures,
+    TokenMetrics,
+    TokenWeights,
     look_loss,
     match_loss,
     named_loss,
     search_tokens,
+    token_metrics,
+    weighted_loss,
 )
-from train.config import GrounderRecipe, Stage
-from train.curriculum import Curriculum
-from train.grounder_figures import GrounderFigures, measure
-from train.loop.schedule import warmup_stable_decay
-from train.samples import Sample, SampleMix, draw_questions
-from train.shots import PoolKind, Shot, ShotPool, open_pool
+from train.scratch.grounder_metrics import GrounderMetrics, evaluate_grounder
+from train.scratch.questions import QuestionMix, Sample, sample_questions
 
 EVALUATE_BATCH = 32
 
 
-class GrounderTraining(Curriculum[QwenVL, Stage]):
+class GrounderTraining(Curriculum[QwenVL, GrounderStage]):
     """The small grounder and where it stands in the curriculum."""
 
     def __init__(self, recipe: GrounderRecipe, out: Path, device: torch.device) -> None:
@@ -76,7 +78,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
             betas=(0.9, 0.95),
             weight_decay=recipe.weight_decay,
         )
-        self._pools: dict[tuple[str, int, int], ShotPool] = {}
+        self._pools: dict[tuple[str, int, int], FramePool] = {}
 
     def _start_from(self, folder: str) -> None:
         """Take over the weights of an earlier grounder.
@@ -116,12 +118,12 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
 
     # ---- data --------------------------------------------------------------------------------
 
-    def pool(self, preset: str, first: int, count: int) -> ShotPool:
+    def pool(self, preset: str, first: int, count: int) -> FramePool:
         """Shots `first` … of a preset; runs beside this one share what was drawn."""
         key = preset, first, count
         if key not in self._pools:
-            kind = PoolKind(preset, self.contract, self.size(preset))
-            with self.stop.ending_at_once():  # drawing takes many minutes, and nothing was learned meanwhile
+            kind = PoolSpec(preset, self.contract, self.size(preset))
+            with self.stop.immediate():  # drawing takes many minutes, and nothing was learned meanwhile
                 pools = self.out.parent / "pools"
                 self._pools[key] = open_pool(pools, kind, first, count, self.recipe.workers)
         return self._pools[key]
@@ -130,7 +132,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         """Size (width, height) of a preset's frames after resizing."""
         return self.encoder.resized_size(PRESETS[preset].size)
 
-    def shots(self, stage: Stage, step: int) -> list[Shot]:
+    def shots(self, stage: GrounderStage, step: int) -> list[AnnotatedFrame]:
         """The pictures of a step: every epoch takes each picture of a pool once, in another order."""
         turn, place = divmod(step, len(stage.presets))
         pool = self.pool(stage.presets[place], 0, stage.pictures)
@@ -147,7 +149,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         self.set_rate(stage.learning_rate * share)
         rng = np.random.default_rng((self.recipe.seed, self.step))
         shots = self.shots(stage, index)
-        samples = draw_questions(rng, shots, stage.questions if stage.language else 1, stage_mix(stage))
+        samples = sample_questions(rng, shots, stage.questions if stage.language else 1, question_mix(stage))
         losses = self.losses(samples, stage.language)
         self.update(sum(losses.values(), torch.zeros(())), self.recipe.clip)
         return {name: float(loss.detach()) for name, loss in losses.items()}
@@ -195,7 +197,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
     @torch.no_grad()
-    def evaluate(self) -> GrounderFigures | LookFigures:
+    def evaluate(self) -> GrounderMetrics | TokenMetrics:
         """Figures on held-out scenes of the current stage's first world: of what the stage teaches."""
         stage, _ = self.stage_at(self.step - 1)
         count = self.recipe.evaluate_samples
@@ -203,13 +205,15 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
         shots = [pool[index] for index in range(count)]
         if not stage.language:
             return self._look_figures(shots)
-        samples = draw_questions(np.random.default_rng(0), shots, 1, stage_mix(stage))
+        samples = sample_questions(np.random.default_rng(0), shots, 1, question_mix(stage))
         self.model.eval()
-        figures = measure(Grounder(self.model, self.processor, self.contract, batch=EVALUATE_BATCH), samples)
+        figures = evaluate_grounder(
+            Grounder(self.model, self.processor, self.contract, batch=EVALUATE_BATCH), samples
+        )
         self.model.train()
         return figures
 
-    def _look_figures(self, shots: Sequence[Shot]) -> LookFigures:
+    def _look_figures(self, shots: Sequence[AnnotatedFrame]) -> TokenMetrics:
         """What the vision tower tells of each token; `EVALUATE_BATCH` pictures at a time."""
         features = []
         for start in range(0, len(shots), EVALUATE_BATCH):
@@ -217,7 +221,7 @@ class GrounderTraining(Curriculum[QwenVL, Stage]):
             inputs = self.encoder.encode(questions, "").to(self.device).inputs
             features += encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
         looked_at = torch.stack([seen.tokens for seen in features])
-        return look_figures(self.look_head, looked_at, shots)
+        return token_metrics(self.look_head, looked_at, shots)
 
 
 def _check_layers(recipe: GrounderRecipe) -> None:
@@ -233,9 +237,9 @@ def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch, count)).permutation(count)
 
 
-def stage_mix(stage: Stage) -> SampleMix:
+def question_mix(stage: GrounderStage) -> QuestionMix:
     """The kinds of question a stage asks."""
-    return SampleMix(stage.absent, stage.template, stage.marked, plain=stage.plain)
+    return QuestionMix(stage.absent, stage.template, stage.marked, plain=stage.plain)
 
 
 def train_grounder(recipe: GrounderRecipe, out: Path, device: torch.device) -> None:

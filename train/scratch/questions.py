@@ -9,7 +9,7 @@ from data_prep.geometry import Box, enlarge, jittered
 from data_prep.world.expressions import Expression, absent, absent_look, plainly
 from data_prep.world.looks import Look
 from models.interfaces import Question
-from train.shots import Shot
+from train.scratch.frame_pool import AnnotatedFrame
 
 OWN_MISS = 0.3  # of the questions about nothing: the thing exists and is out of sight, where one is
 STRANGER_TRIES = 12  # things of other shots looked at for one that shares a colour
@@ -17,7 +17,7 @@ STRANGE_COLOUR = 0.2  # of the templates of strangers: of any colour
 
 
 @dataclass(frozen=True)
-class SampleMix:
+class QuestionMix:
     """Shares of the kinds of question, each between 0 and 1."""
 
     absent: float = 0.35  # the words name nothing that can be seen
@@ -33,7 +33,7 @@ class Sample:
     """A question about a shot and its answer: the index of the thing meant, None where it is absent."""
 
     question: Question
-    shot: Shot
+    shot: AnnotatedFrame
     phrase: Expression
     thing: int | None
 
@@ -53,8 +53,8 @@ class Sample:
         )
 
 
-def draw_questions(
-    rng: np.random.Generator, shots: Sequence[Shot], count: int, mix: SampleMix
+def sample_questions(
+    rng: np.random.Generator, shots: Sequence[AnnotatedFrame], count: int, mix: QuestionMix
 ) -> list[Sample]:
     """`count` questions about each shot, those of a shot side by side. They share its picture."""
     samples = []
@@ -67,7 +67,13 @@ def draw_questions(
 class _Asker:
     """Questions about one shot among others; the others lend what is not in this one."""
 
-    def __init__(self, rng: np.random.Generator, shot: Shot, shots: Sequence[Shot], mix: SampleMix) -> None:
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        shot: AnnotatedFrame,
+        shots: Sequence[AnnotatedFrame],
+        mix: QuestionMix,
+    ) -> None:
         self.rng, self.shot, self.shots, self.mix = rng, shot, shots, mix
         self.clear = [index for index, thing in enumerate(shot.things) if thing.clear]
         self.focus = self._pick(self.clear) if self.clear and rng.random() < mix.marked else None
@@ -106,7 +112,7 @@ class _Asker:
         like = self.shot.things[self._pick(range(len(self.shot.things)))]
         return absent(self.rng, self.shot.things, look, self._pick_phrase(like.phrases).kind)
 
-    def _stranger(self) -> tuple[Shot, int] | None:
+    def _stranger(self) -> tuple[AnnotatedFrame, int] | None:
         """A thing of another shot, with a template, that this one has not.
 
         Mostly one of a colour that something here has: a thing of a strange colour is told at once.
@@ -130,7 +136,7 @@ class _Asker:
         question = Question(self.shot.image, phrase.text, template, self.last_box)
         return Sample(question, self.shot, phrase, thing)
 
-    def _phrase(self, shot: Shot, index: int) -> Expression:
+    def _phrase(self, shot: AnnotatedFrame, index: int) -> Expression:
         thing = shot.things[index]
         if self.mix.plain:
             return _plainest(thing.colour, thing.shape)

@@ -13,7 +13,7 @@ from data_prep.world.draw import draw_frame
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
-from train.mask_head_config import MaskHeadRecipe
+from train.scratch.config import MaskHeadRecipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class MaskBatch:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class RenderedClip:
     """Frames of one scene: pictures, a box a target on the first, masks by frame and target."""
 
     pictures: list[np.ndarray]
@@ -44,7 +44,7 @@ class Shot:
     masks: list[list[np.ndarray]]
 
 
-def draw_stills(
+def sample_stills(
     rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
     """`count` single frames (T = 1) with `still_boxes` boxes each, some of which hold nothing."""
@@ -52,7 +52,7 @@ def draw_stills(
     return _batch([_still(rng, preset, recipe) for _ in range(count)], processor)
 
 
-def draw_clips(
+def sample_clips(
     rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
     """`count` clips of `clip_frames` frames with `clip_targets` targets that the first frame shows."""
@@ -74,7 +74,7 @@ def _visible(masks: Sequence[np.ndarray]) -> list[int]:
     return [index for index, mask in enumerate(masks) if np.count_nonzero(mask) >= SLIVER]
 
 
-def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> Shot:
+def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
     """One frame of some scene, at some time when it shows anything."""
     while True:
         scene = _scene(rng, preset)
@@ -86,7 +86,7 @@ def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe
         nowhere = _empty_box(rng, masks) if rng.random() < recipe.empty else None
         chosen.append(masks[index] if nowhere is None else np.zeros_like(masks[index]))
         boxes.append(nowhere or _prompt_box(rng, masks[index], recipe.jitter))
-    return Shot([picture], boxes, [chosen])
+    return RenderedClip([picture], boxes, [chosen])
 
 
 def _targets(rng: np.random.Generator, visible: list[int], count: int) -> list[int]:
@@ -114,7 +114,7 @@ def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | N
     return None
 
 
-def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> Shot:
+def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
     """Frames of one scene in order; the first shows its target, and things enough to be targets too."""
     leaving = preset.absences.leaves + preset.absences.hides > 0  # else no scene of it would do
     passing = leaving and rng.random() < recipe.passing
@@ -131,7 +131,9 @@ def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe)
     chosen = [scene.target, *others][: recipe.clip_targets]
     frames = [first, *(draw_frame(scene, time) for time in times[1:])]
     boxes = [_prompt_box(rng, first[1][index], recipe.jitter) for index in chosen]
-    return Shot([frame[0] for frame in frames], boxes, [[frame[1][i] for i in chosen] for frame in frames])
+    return RenderedClip(
+        [frame[0] for frame in frames], boxes, [[frame[1][i] for i in chosen] for frame in frames]
+    )
 
 
 def _departures(scene: Scene) -> list[int]:
@@ -151,7 +153,7 @@ def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passi
     return [start, *(start + int(gap) for gap in np.sort(later))]
 
 
-def _batch(shots: Sequence[Shot], processor: Sam2ImageProcessor) -> MaskBatch:
+def _batch(shots: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> MaskBatch:
     frames, side = len(shots[0].pictures), processor.size["height"]
     height, width = shots[0].pictures[0].shape[:2]
     pictures = [shot.pictures[time] for time in range(frames) for shot in shots]

@@ -14,14 +14,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
+from data_prep.answer_formats import AnswerFormat
 from data_prep.geometry import Size
 from data_prep.world.vocabulary import COLOURS, SHAPES
-from train.samples import Sample
-from train.shots import FREE, UNCLEAR, Shot
+from models.grounder.model import digit_tokens
+from train.pairs import IGNORED
+from train.scratch.frame_pool import AMBIGUOUS, NO_OBJECT, AnnotatedFrame
+from train.scratch.questions import Sample
 
 COLOUR_INDEX = {name: index for index, name in enumerate(COLOURS)}
 SHAPE_INDEX = {name: index for index, name in enumerate(SHAPES)}
+DIGIT_WEIGHTS = (2.0, 1.5, 0.7)  # hundreds, tens, units: a wrong leading digit costs most of the box
 ON_TARGET_WEIGHT = 3.0  # a target covers few tokens: neither side should outweigh the other by far
 
 
@@ -76,11 +81,11 @@ class NamedHead(nn.Module):
         return self.out(self.norm(hidden)).split(self.parts, dim=-1)
 
 
-def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) -> torch.Tensor:
+def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[AnnotatedFrame]) -> torch.Tensor:
     """What the vision tower sees of each shot; `features` (shots, tokens, width), tokens row-major."""
     owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
     colour, shape, edges = head(features.flatten(0, 1))
-    known = (owners != UNCLEAR).flatten()
+    known = (owners != AMBIGUOUS).flatten()
     colours, shapes = _shown(shots, owners)
     loss = F.cross_entropy(colour[known], colours.flatten()[known])
     loss = loss + F.cross_entropy(shape[known], shapes.flatten()[known])
@@ -92,7 +97,7 @@ def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) -> 
 
 
 @dataclass(frozen=True)
-class LookFigures:
+class TokenMetrics:
     """What the vision tower tells of tokens that show a thing."""
 
     colour: float  # share of tokens whose colour is told right
@@ -103,7 +108,7 @@ class LookFigures:
         return f"colour {self.colour:.3f}  shape {self.shape:.3f}  edges off by {self.edges:.2f} tokens"
 
 
-def look_figures(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) -> LookFigures:
+def token_metrics(head: LookHead, features: torch.Tensor, shots: Sequence[AnnotatedFrame]) -> TokenMetrics:
     """The head's figures on `features` (shots, tokens, width), tokens row-major."""
     owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
     owned = (owners >= 0).flatten()
@@ -111,10 +116,10 @@ def look_figures(head: LookHead, features: torch.Tensor, shots: Sequence[Shot]) 
     colours, shapes = (truth.flatten()[owned] for truth in _shown(shots, owners))
     off = (edges - _edges(shots, owners).flatten(0, 1)[owned]).abs()
     right = [(told.argmax(-1) == truth).float() for told, truth in ((colour, colours), (shape, shapes))]
-    return LookFigures(*(part.mean().item() for part in (*right, off)))
+    return TokenMetrics(*(part.mean().item() for part in (*right, off)))
 
 
-def _shown(shots: Sequence[Shot], owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _shown(shots: Sequence[AnnotatedFrame], owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Indices of the colour and of the shape that each token shows, (shots, tokens); the last is nothing."""
     colours = _looked_up([[COLOUR_INDEX[thing.colour] for thing in shot.things] for shot in shots], owners)
     shapes = _looked_up([[SHAPE_INDEX[thing.shape] for thing in shot.things] for shot in shots], owners)
@@ -122,7 +127,7 @@ def _shown(shots: Sequence[Shot], owners: torch.Tensor) -> tuple[torch.Tensor, t
     return colours, shapes
 
 
-def _stack(shots: Sequence[Shot]) -> np.ndarray:
+def _stack(shots: Sequence[AnnotatedFrame]) -> np.ndarray:
     return np.stack([shot.owner for shot in shots])
 
 
@@ -134,7 +139,7 @@ def _looked_up(tables: Sequence[Sequence[int]], owners: torch.Tensor) -> torch.T
     return found.masked_fill(owners < 0, -1)
 
 
-def _edges(shots: Sequence[Shot], owners: torch.Tensor) -> torch.Tensor:
+def _edges(shots: Sequence[AnnotatedFrame], owners: torch.Tensor) -> torch.Tensor:
     """For each token the distances in tokens to the edges of its owner's box, (shots, tokens, 4)."""
     rows, columns = shots[0].owner.shape
     boxes = torch.zeros(*owners.shape, 4)
@@ -162,9 +167,9 @@ def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample],
     owners = torch.from_numpy(_stack([sample.shot for sample in samples])).flatten(1).to(hidden.device)
     same_colour = _matches(samples, owners, "colour")
     same_shape = _matches(samples, owners, "shape")
-    targets = torch.tensor([FREE if s.thing is None else s.thing for s in samples], device=owners.device)
+    targets = torch.tensor([NO_OBJECT if s.thing is None else s.thing for s in samples], device=owners.device)
     on_target = (owners == targets[:, None]) & (owners >= 0)
-    known = owners != UNCLEAR
+    known = owners != AMBIGUOUS
     loss = F.binary_cross_entropy_with_logits(
         logits[..., 2][known],
         on_target[known].float(),
@@ -210,3 +215,47 @@ def named_loss(head: NamedHead, hidden: torch.Tensor, samples: Sequence[Sample])
                 logits[rows].flatten(0, 1), truth.repeat_interleave(hidden.shape[1])
             )
     return loss
+
+
+# ---- answer tokens ----
+
+
+class TokenWeights:
+    """The weight of each answer token in the loss."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, answers: AnswerFormat, decision_weight: float
+    ) -> None:
+        def only(text: str) -> int:
+            return tokenizer(text, add_special_tokens=False).input_ids[-1]
+
+        self.decisions = torch.tensor([only(answers.visible), only(answers.absent)])
+        self.digits = torch.tensor(digit_tokens(tokenizer))
+        self.decision_weight = decision_weight
+
+    def __call__(self, labels: torch.Tensor) -> torch.Tensor:
+        """Weights (batch, length) of labels: of visible or absent, and of digits by their place."""
+        weights = (labels != IGNORED).float()
+        weights[torch.isin(labels, self.decisions)] = self.decision_weight
+        place = torch.zeros(len(labels), dtype=torch.long)
+        are_digits = torch.isin(labels, self.digits)
+        table = torch.tensor(DIGIT_WEIGHTS)
+        for column in range(labels.shape[1]):
+            now = are_digits[:, column]
+            weights[now, column] = table[place[now].clamp(max=len(DIGIT_WEIGHTS) - 1)]
+            place = torch.where(now, place + 1, 0)
+        return weights
+
+
+def weighted_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of the next token, averaged by weight.
+
+    `logits` (batch, kept, vocabulary) are those of the last `kept` positions; `labels` and
+    `weights` (batch, length) belong to the whole row.
+    """
+    kept = logits.shape[1]
+    targets, shares = labels[:, -kept + 1 :], weights[:, -kept + 1 :]
+    losses = torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
+    )
+    return (losses * shares).sum() / shares.sum()

@@ -14,7 +14,7 @@ TIMES = 7  # box to mask is asked at frame (7·scene) mod length, so that scenes
 
 
 @dataclass(frozen=True)
-class MaskHeadFigures:
+class MaskHeadMetrics:
     """Means over held-out scenes.
 
     `box_iou`: IoU of the mask from an imprecise box. `carried_iou`: IoU on later frames that show
@@ -32,16 +32,16 @@ class MaskHeadFigures:
         return "  ".join(f"{name} {value:.3f}" for name, value in vars(self).items())
 
 
-def measure(
+def evaluate_mask_head(
     head: MaskHead, preset_name: str, scenes: int, frames: int = 31, jitter: float = 0.1
-) -> MaskHeadFigures:
+) -> MaskHeadMetrics:
     """Judge by `scenes` single frames and a quarter as many clips of `frames` frames."""
     boxes = [_box_iou(head, preset_name, index, jitter) for index in range(scenes)]
     carried = [_carried(head, preset_name, index, frames, jitter) for index in range(max(1, scenes // 4))]
     shown = np.concatenate([row[0] for row in carried])
     silent = np.concatenate([row[1] for row in carried])
     there = shown[:, 1]
-    return MaskHeadFigures(
+    return MaskHeadMetrics(
         box_iou=float(np.mean([value for value in boxes if value is not None])),
         carried_iou=float(shown[:, 0].mean()),
         presence=float(np.concatenate([there, silent]).mean()),

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from models.mask_head.sam2_forward import MaskDecoderOutput
-from train.mask_head_config import MaskHeadRecipe
+from train.scratch.config import MaskHeadRecipe
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,12 +33,12 @@ from models.mask_head.sam2_model import (
     nano_config,
     save_sam2,
 )
-from train.curriculum import Curriculum
 from train.loop.schedule import warmed_cosine
-from train.mask_head_config import MaskHeadRecipe, MaskHeadStage
-from train.mask_head_data import MaskBatch, draw_clips, draw_stills
-from train.mask_head_figures import MaskHeadFigures, measure
-from train.mask_head_loss import MaskLosses, mask_losses, mean_losses
+from train.scratch.config import MaskHeadRecipe, MaskHeadStage
+from train.scratch.curriculum import Curriculum
+from train.scratch.mask_head_data import MaskBatch, sample_clips, sample_stills
+from train.scratch.mask_head_losses import MaskLosses, mask_losses, mean_losses
+from train.scratch.mask_head_metrics import MaskHeadMetrics, evaluate_mask_head
 
 # Weights that only a mask prompt would use, and one that transformers' model never reads.
 UNUSED = ("mask_downsample.", "prompt_encoder.mask_embed.", "no_memory_positional_encoding")
@@ -92,20 +92,22 @@ class MaskHeadTraining(Curriculum[Sam2VideoModel, MaskHeadStage]):
         self._resize(stage.image_size)
         rng = np.random.default_rng((recipe.seed, self.step))
         if rng.random() < stage.still_share:
-            stills = draw_stills(rng, stage.still_batch, recipe, self.processor)
+            stills = sample_stills(rng, stage.still_batch, recipe, self.processor)
             losses = self.still_losses(stills.to(self.device))
         else:
-            clips = draw_clips(rng, stage.clip_batch, recipe, self.processor)
+            clips = sample_clips(rng, stage.clip_batch, recipe, self.processor)
             remembered = rng.random(recipe.clip_frames) >= recipe.forget
             losses = self.clip_losses(clips.to(self.device), [bool(each) for each in remembered])
         self.set_rate(stage.learning_rate * warmed_cosine(index, stage.steps, recipe.warmup_steps))
         self.update(losses.total(recipe), recipe.clip_norm)
         return {name: float(part.detach()) for name, part in vars(losses).items()}
 
-    def evaluate(self) -> MaskHeadFigures:
+    def evaluate(self) -> MaskHeadMetrics:
         """Figures on held-out scenes."""
         recipe = self.recipe
-        return measure(MaskHead(self.model, self.processor), recipe.held_out, recipe.evaluate_scenes)
+        return evaluate_mask_head(
+            MaskHead(self.model, self.processor), recipe.held_out, recipe.evaluate_scenes
+        )
 
     def still_losses(self, batch: MaskBatch) -> MaskLosses:
         """Losses of single frames, all boxes of a frame at once."""

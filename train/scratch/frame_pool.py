@@ -33,7 +33,7 @@ from data_prep.world.scene import Scene, make_scene
 
 CLEAR_SHARE = 0.42  # of the squared radius: less of a thing is neither surely visible nor surely absent
 OWNED_SHARE, FREE_SHARE = 0.25, 0.06  # of a token: from here a thing's, below here nobody's
-FREE, UNCLEAR = -1, -2
+NO_OBJECT, AMBIGUOUS = -1, -2
 PHRASES = 4  # texts drawn for each thing
 QUALITY = (60, 96)  # of JPEG, as of the written videos
 CHUNK = 250  # shots a file holds
@@ -43,7 +43,7 @@ SCHEMA = pa.schema([("picture", pa.binary()), ("templates", pa.binary()), ("fact
 
 
 @dataclass(frozen=True)
-class ShotThing:
+class FrameObject:
     """A thing of a shot; `box_resized` is what can be seen of it, in pixels of the shot's image.
 
     `clear`: enough can be seen to call it visible. Without a box it is absent; between the two nobody
@@ -59,27 +59,27 @@ class ShotThing:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class AnnotatedFrame:
     """One frame, resized as the contract says: RGB uint8 (height, width, 3).
 
     `owner` int8 (rows, columns): for every token of the image the index of the thing that fills it
-    best, `FREE` or `UNCLEAR`. `templates` are crops from another frame.
+    best, `NO_OBJECT` or `AMBIGUOUS`. `templates` are crops from another frame.
     """
 
     image: np.ndarray
-    things: tuple[ShotThing, ...]
+    things: tuple[FrameObject, ...]
     owner: np.ndarray
     templates: tuple[np.ndarray | None, ...]
 
 
-def draw_shot(seed: int, preset: WorldPreset, contract: Contract, size: Size) -> dict[str, Any]:
+def render_frame(seed: int, preset: WorldPreset, contract: Contract, size: Size) -> dict[str, Any]:
     """Draw the shot that follows from `seed` (an offset into the preset's seeds), as a row of a pool."""
     scene = make_scene(preset.first_seed + seed, preset)
     rng = np.random.default_rng((preset.first_seed + seed, 2))
     image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
     templates = _templates(rng, scene, contract)
     things = [
-        ShotThing(
+        FrameObject(
             colour=thing.colour,
             shape=thing.shape,
             box_resized=_seen_box(mask, size),
@@ -124,7 +124,7 @@ def _owner(masks: list[np.ndarray], size: Size, side: int) -> np.ndarray:
         [cv2.resize(mask.astype(np.float32), grid, interpolation=cv2.INTER_AREA) for mask in masks]
     )
     best, most = shares.argmax(0), shares.max(0)
-    unowned = np.where(most < FREE_SHARE, FREE, UNCLEAR)
+    unowned = np.where(most < FREE_SHARE, NO_OBJECT, AMBIGUOUS)
     return np.where(most >= OWNED_SHARE, best, unowned).astype(np.int8)
 
 
@@ -155,7 +155,7 @@ def _picture(data: pa.Scalar) -> np.ndarray:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-def read_shot(row: dict[str, pa.Scalar], contract: Contract) -> Shot:
+def read_frame(row: dict[str, pa.Scalar], contract: Contract) -> AnnotatedFrame:
     """A row of a pool as a shot."""
     facts = json.loads(row["facts"].as_py())
     things = tuple(_thing(values) for values in facts["things"])
@@ -164,12 +164,12 @@ def read_shot(row: dict[str, pa.Scalar], contract: Contract) -> Shot:
         np.ascontiguousarray(strip[:, index * side : (index + 1) * side]) if thing.has_template else None
         for index, thing in enumerate(things)
     )
-    return Shot(_picture(row["picture"]), things, np.array(facts["owner"], np.int8), templates)
+    return AnnotatedFrame(_picture(row["picture"]), things, np.array(facts["owner"], np.int8), templates)
 
 
-def _thing(values: dict[str, Any]) -> ShotThing:
+def _thing(values: dict[str, Any]) -> FrameObject:
     box, phrases = values.pop("box_resized"), values.pop("phrases")
-    return ShotThing(
+    return FrameObject(
         **values,
         box_resized=None if box is None else tuple(box),
         phrases=tuple(Expression(**phrase) for phrase in phrases),
@@ -180,7 +180,7 @@ def _thing(values: dict[str, Any]) -> ShotThing:
 
 
 @dataclass(frozen=True)
-class PoolKind:
+class PoolSpec:
     """What the pictures of a pool depend on; `size` is (width, height) of the resized frames."""
 
     preset: str
@@ -194,7 +194,7 @@ class PoolKind:
         return f"{self.preset}-{width}x{height}-{_template_side(self.contract)}"
 
 
-def open_pool(folder: Path, kind: PoolKind, first: int, count: int, workers: int = 1) -> "ShotPool":
+def open_pool(folder: Path, kind: PoolSpec, first: int, count: int, workers: int = 1) -> "FramePool":
     """Shots `first`, `first + 1`, … of a preset. Those that no earlier run drew into `folder` are drawn.
 
     They lie in files of `CHUNK` shots, each written whole or not at all.
@@ -207,10 +207,10 @@ def open_pool(folder: Path, kind: PoolKind, first: int, count: int, workers: int
         (folder / kind.name).mkdir(parents=True, exist_ok=True)
         log.info("drawing %d pictures of %s into %s", len(missing) * CHUNK, kind.preset, folder / kind.name)
         _draw(kind, missing, workers)
-    return ShotPool(paths, first % CHUNK, count, kind.contract)
+    return FramePool(paths, first % CHUNK, count, kind.contract)
 
 
-def _draw(kind: PoolKind, missing: Sequence[tuple[Path, range]], workers: int) -> None:
+def _draw(kind: PoolSpec, missing: Sequence[tuple[Path, range]], workers: int) -> None:
     """Draw files of shots, and say now and then how far it is."""
     started = told = time.monotonic()
     for done, _ in enumerate(in_processes(partial(_draw_chunk, kind), missing, workers), start=1):
@@ -221,11 +221,11 @@ def _draw(kind: PoolKind, missing: Sequence[tuple[Path, range]], workers: int) -
             told = now
 
 
-def _draw_chunk(kind: PoolKind, chunk: tuple[Path, range]) -> Path:
+def _draw_chunk(kind: PoolSpec, chunk: tuple[Path, range]) -> Path:
     """Draw one file of shots, those of some seeds."""
     path, seeds = chunk
     preset = PRESETS[kind.preset]
-    rows = [draw_shot(seed, preset, kind.contract, kind.size) for seed in seeds]
+    rows = [render_frame(seed, preset, kind.contract, kind.size) for seed in seeds]
     with (
         whole_file(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -235,7 +235,7 @@ def _draw_chunk(kind: PoolKind, chunk: tuple[Path, range]) -> Path:
     return path
 
 
-class ShotPool(Sequence[Shot]):
+class FramePool(Sequence[AnnotatedFrame]):
     """Drawn shots, mapped into memory: `count` of them, from `skip` on in the first file."""
 
     def __init__(self, paths: Sequence[Path], skip: int, count: int, contract: Contract) -> None:
@@ -245,9 +245,9 @@ class ShotPool(Sequence[Shot]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> Shot:  # type: ignore[override]  # one shot, never a slice
+    def __getitem__(self, index: int) -> AnnotatedFrame:  # type: ignore[override]  # one shot, never a slice
         if not 0 <= index < self._count:
             raise IndexError(index)
         chunk, row = divmod(index + self._skip, CHUNK)
         table = self._tables[chunk]
-        return read_shot({name: table[name][row] for name in SCHEMA.names}, self.contract)
+        return read_frame({name: table[name][row] for name in SCHEMA.names}, self.contract)

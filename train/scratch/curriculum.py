@@ -16,10 +16,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from configs.errors import UserError
+from configs.launch.signals import Stopped, StopSignal
 from data_prep.files import append_text, whole_file
 from data_prep.folders import tidy, whole_folder
 from train.loop.identity import check_identity, identity_from_scratch, note_identity, noted
-from train.loop.signals import Stop, Stopped
 from train.loop.state_files import METRICS, damaged, read_state, remove_rows, saving
 
 RESTART = "remove it: the run then starts at step 0"
@@ -53,7 +53,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
         if not recipe.stages:
             raise UserError("recipe.stages is empty: list at least one stage")
         self.recipe, self.out, self.device = recipe, out, device
-        self.step, self.evaluated, self.stop = 0, -1, Stop()
+        self.step, self.evaluated, self.stop = 0, -1, StopSignal()
 
     @abstractmethod
     def take_step(self) -> Mapping[str, float]:
@@ -146,7 +146,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
         """
         if self.recipe.threads:
             torch.set_num_threads(self.recipe.threads)
-        with self.stop.heeded():
+        with self.stop.handled():
             self.stop.check()
             self.out.mkdir(parents=True, exist_ok=True)
             identity = identity_from_scratch(self.recipe, type(self).__module__)
@@ -156,7 +156,7 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
             note_identity(self.out, noted(self.out, identity))
             if self._due() and self.evaluated != self.step:
                 self._log_figures()
-            with self.stop.finishing():
+            with self.stop.deferred():
                 self._train_to(self.steps if stop is None else stop)
             if self.step == self.steps:
                 with saving(self.out / "model"), whole_folder(self.out / "model") as folder:
@@ -174,13 +174,13 @@ class Curriculum(ABC, Generic[ModelT, StageT]):
                 self._log_line(recent, (time.monotonic() - started) / (self.step - first))
                 recent.clear()
             saves = self._due() or self.step % self.recipe.checkpoint_every == 0 or self.step == last
-            if saves or self.stop.asked:
+            if saves or self.stop.is_set:
                 self.save_state()
-            if self.stop.asked and self.step < self.steps:
+            if self.stop.is_set and self.step < self.steps:
                 log.info("stopped at step %d; run the same command again to resume", self.step)
-                raise Stopped(self.stop.status, is_told=True)
+                raise Stopped(self.stop.status, is_reported=True)
             if self._due():  # after the state is saved: an evaluation takes long
-                with self.stop.ending_at_once():
+                with self.stop.immediate():
                     self._log_figures()
                 self.save_state()
 

@@ -1,1 +1,0 @@
-"""Starting the processes of a training, on one node or several, and ending them together."""

@@ -1,0 +1,136 @@
+"""Settings of the recipes that train a small model from scratch. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+from configs.schema import key
+from data_prep.config import WORLDS
+
+# ---- grounder ----
+
+
+@dataclass(frozen=True)
+class GrounderStage:
+    """A stage of a curriculum: rendered worlds, and the number of steps on them."""
+
+    presets: list[str] = key(
+        ["train"],
+        "presets of the rendered world; steps take them in turn, evaluations take the first",
+        choices=WORLDS,
+    )
+    pictures: int = key(16_000, "images rendered of each preset; they are used repeatedly", minimum=1)
+    steps: int = key(1000, "optimizer steps")
+    batch: int = key(16, "images per step")
+    questions: int = key(4, "questions about each image of a step")
+    learning_rate: float = key(1e-3, "peak learning rate; it rises in a warm-up and falls by half a cosine")
+    decay: float = key(
+        0.0, "share of the steps, at the end, over which the learning rate falls", minimum=0.0, maximum=1.0
+    )
+    language: bool = key(True, "ask questions; false: train only the vision tower, to classify image tokens")
+    absent: float = key(0.4, "share of questions whose target is not in the image")
+    template: float = key(0.4, "share of questions with a template crop")
+    marked: float = key(0.35, "share of images with a drawn rectangle")
+    plain: bool = key(False, "only the simplest expressions, with words in fixed places")
+
+
+@dataclass(frozen=True)
+class GrounderRecipe:
+    """Training the small grounder from scratch in the rendered world."""
+
+    name: str = key("nano_grounder", "name of the run and of its folder")
+    contract: str = key("short", "prompt contract to train", choices=("qwen", "short"))
+    width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
+    layers: int = key(5, "layers of the language model")
+    vision_layers: int = key(4, "layers of the vision tower")
+    stages: list[GrounderStage] = key([], "the curriculum, in order")
+    initial: str = key("", "folder of weights to start from; empty: from scratch")
+    seed: int = key(0, "seed of the weights and of the order of the data")
+    warmup_steps: int = key(50, "warm-up steps at the start of each stage")
+    weight_decay: float = key(0.01, "weight decay of AdamW")
+    clip: float = key(1.0, "largest norm of the gradient")
+    decision_weight: float = key(3.0, "loss weight of the token for visible or absent")
+    look_weight: float = key(1.0, "weight of the auxiliary loss: what image tokens show (vision tower)")
+    match_weight: float = key(1.0, "weight of the auxiliary loss: which image tokens match the expression")
+    named_weight: float = key(
+        0.5, "weight of the auxiliary loss: which colour and shape the expression names"
+    )
+    named_layer: int = key(1, "layer of the language model at which the loss of named_weight is computed")
+    match_layer: int = key(3, "layer of the language model at which the loss of match_weight is computed")
+    workers: int = key(0, "processes that render images; 0: one for each core", minimum=0)
+    log_every: int = key(25, "steps between log lines")
+    evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
+    evaluate_samples: int = key(256, "questions in an evaluation")
+    checkpoint_every: int = key(100, "steps between checkpoints")
+    threads: int = key(2, "CPU threads; 0: torch's default")
+
+
+NANO_GROUNDER = GrounderRecipe(
+    stages=[
+        GrounderStage(steps=1200, learning_rate=2e-3, language=False),  # classify image tokens
+        GrounderStage(steps=300, batch=8, plain=True),  # the simplest expressions
+        GrounderStage(steps=3200, batch=8, decay=0.45),  # all expressions
+    ]
+)
+
+
+# ---- mask head ----
+
+
+@dataclass(frozen=True)
+class MaskHeadStage:
+    """A stage of the curriculum: single frames (box to mask), clips (a box on the first frame), or both."""
+
+    image_size: int = key(256, "side in pixels of the square image, a multiple of 32")
+    steps: int = key(1000, "optimizer steps")
+    still_share: float = key(1.0, "share of the steps that take single frames; the others take clips")
+    still_batch: int = key(8, "single frames per step")
+    clip_batch: int = key(3, "clips per step")
+    learning_rate: float = key(3e-4, "peak learning rate; after a warm-up it falls by a cosine to a tenth")
+
+
+STAGES = [
+    MaskHeadStage(image_size=128, steps=1250, still_share=1.0, still_batch=12),
+    MaskHeadStage(image_size=128, steps=1000, still_share=0.15, still_batch=12, clip_batch=4),
+    MaskHeadStage(
+        image_size=256, steps=4000, still_share=0.55, still_batch=12, clip_batch=2, learning_rate=5e-4
+    ),
+]
+"""From small images to large ones: weights do not depend on the image size."""
+
+
+@dataclass(frozen=True)
+class MaskHeadRecipe:
+    """Training the nano mask head in the rendered world: boxes to masks, then clips through the memory."""
+
+    name: str = key("nano_mask_head", "name of the run and of its folder")
+    stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
+    initial: str = key("", "folder of weights to start from; empty: from scratch")
+    presets: list[str] = key(
+        ["train"], "presets of the rendered world to train on; each step takes one of them", choices=WORLDS
+    )
+    held_out: str = key("val", "preset of the rendered world to evaluate on", choices=WORLDS)
+    seed: int = key(0, "seed of the weights and of the order of the data")
+
+    still_boxes: int = key(5, "boxes on each single frame")
+    empty: float = key(
+        0.1, "share of the single frames' boxes without an object, for which the answer is absent"
+    )
+    jitter: float = key(0.12, "largest shift of each side of a box, as a share of its length")
+    clip_targets: int = key(2, "targets per clip")
+    clip_frames: int = key(5, "frames per clip")
+    clip_reach: int = key(24, "largest number of video frames from which the frames of a clip are drawn")
+    passing: float = key(0.6, "share of clips that start where their target leaves the frame or is hidden")
+    forget: float = key(0.2, "share of a clip's frames that are not added to the memory")
+
+    warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")
+    weight_decay: float = key(0.01, "weight decay of AdamW")
+    clip_norm: float = key(1.0, "largest norm of the gradient")
+    bce_weight: float = key(5.0, "loss weight of the mask's cross-entropy")
+    dice_weight: float = key(1.0, "loss weight of the mask's dice")
+    score_weight: float = key(1.0, "loss weight of the object score's cross-entropy")
+    iou_weight: float = key(1.0, "loss weight of the predicted IoU's distance to the true one")
+
+    log_every: int = key(50, "steps between log lines")
+    checkpoint_every: int = key(100, "steps between checkpoints")
+    evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
+    evaluate_scenes: int = key(48, "held-out scenes for box to mask; a quarter as many clips are tracked")
+    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's default")
