@@ -9,8 +9,7 @@ from hydra._internal.utils import get_args_parser  # Hydra has no public name fo
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 
 QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
 LIST = re.compile(r"\[|\$\{|\w+\(")  # [a,b] or ${key} or extend_list(a)

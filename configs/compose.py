@@ -17,8 +17,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from configs.command_line import CommandLine, check_list, key_of, quote_text, value_of, values_of
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 from configs.registry import known_to_hydra
 from configs.renamed_keys import current_name
 from configs.schema import Key, keys_of, without_none

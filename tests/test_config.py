@@ -18,8 +18,7 @@ from omegaconf import OmegaConf
 
 from configs.app import FOLDER, register, run_command
 from configs.command_line import QUOTED, quote_text
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 
 ROOT = FOLDER.parent
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "base")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 from data_prep.check.annotations import box_findings, fingerprint, presence_findings, text_findings
 from data_prep.check.findings import BROKEN, KINDS, Finding
 from data_prep.check.pictures import frame_findings

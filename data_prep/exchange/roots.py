@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 from data_prep.files import inside
 
 STAND_IN = "/your_root_path/"

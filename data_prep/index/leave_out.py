@@ -3,8 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 from data_prep.files import read_text
 from data_prep.index.store import LeftOut
 from data_prep.readers.entry import Entry

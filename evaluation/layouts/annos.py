@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 from configs.terminal import counted
 from data_prep.files import real_path
 from data_prep.readers.annotations import read_flags

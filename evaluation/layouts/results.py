@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 from configs.terminal import counted
 from evaluation.boxes.forms import WRITTEN, XYWH, as_xywh, other_form
 from evaluation.boxes.ragged import BoxResults, BoxTruth

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from configs.errors import UserError
-from configs.nearest import did_you_mean
+from configs.errors import UserError, did_you_mean
 from configs.terminal import counted
 from evaluation.report.plot_style import BETTER, WORSE, label
 from evaluation.report.tables import DIGITS, Column, Sheet
