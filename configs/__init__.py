@@ -1,4 +1,4 @@
-"""Floor 0: the YAML of every command, and what turns a command line into typed settings."""
+"""Layer 0: the YAML files of all commands, and the code that makes typed settings of a command line."""
 
 import os
 

@@ -1,16 +1,19 @@
-"""What turns a command line into typed settings, for every command: `python -m <folder> key=value ...`.
+"""From a command line to typed settings, for every command: `python -m <folder> key=value ...`.
 
 A package declares its settings in its `config.py` (frozen dataclasses, see `configs.schema.key`) and
 registers them; its `__main__.py` is then three lines:
 
     def main(settings: InferSettings) -> int:
-        from infer.run import run  # heavy imports stand only here
+        from infer.run import run  # heavy imports: only here, so that --help is fast
         return run(settings)
 
     if __name__ == "__main__":
-        sys.exit(run_command("infer", main, "Track what the words say."))
+        sys.exit(run_command("infer", main, "Track a target."))
 
 The YAML of the command, `configs/infer.yaml`, lists `base`, `infer_schema` and its groups.
+
+Hydra composes every configuration twice. First this module composes it, to find every mistake and to answer
+`--help` before a results folder is made. Then Hydra composes it again, makes the folders, and runs the jobs.
 """
 
 import os
@@ -57,17 +60,20 @@ def run_command(
 ) -> int:
     """Run `main` with the settings that the command line describes; the process's exit status.
 
-    `doc` is what `--help` says of the command. `arguments` are those of the process unless given;
-    `folder` is where the YAML lies. `hold` gives a context in which the record is written and `main` runs: it
-    may hold a lock on the `out` folder, and raises UserError where that folder must stay as it is, its record
-    too. A user's mistake is one line on stderr and status 1. In a multirun
-    (`-m`) every job runs, and the status is 0 only where every job's is.
+    `doc` describes the command in `--help`. `arguments` defaults to those of the process. `folder` holds the
+    YAML files. `hold` returns a context manager, in which the record of the settings is written and `main`
+    runs. It may lock the `out` folder, and it raises UserError where nothing may be written there.
+
+    A user's mistake is printed as one line on stderr, and the status is 1. In a multirun (`-m`) all jobs run,
+    and the status is 0 only if it is 0 for every job.
     """
     prepare_terminal()
     try:
         check_one_checkout()
+        # 1. Split the command line, and import plugins: they may add options and keys.
         line = read_command_line(sys.argv[1:] if arguments is None else arguments)
         load_plugins(line.overrides)
+        # 2. Compose the configuration of every job, and check all of them before the first job runs.
         with composer(command, folder) as composing:
             overrides, configs = composing.jobs(line)
             if line.wants_help:
@@ -76,6 +82,7 @@ def run_command(
             for config in configs:
                 check(config)
                 check_loaded(config.get(PLUGINS) or ())
+        # 3. Run the jobs. `overrides` are quoted so that Hydra's grammar takes free text as it is.
         return _run_jobs(command, main, hold or nullcontext, [*overrides, *line.flags], folder)
     except (UserError, HydraException, OmegaConfBaseException) as fault:
         return _refuse(fault)
@@ -91,8 +98,8 @@ def _run_jobs(
     arguments: list[str],
     folder: Path,
 ) -> int:
-    """Let Hydra make the results folders and run one job, or in a multirun every job."""
-    statuses = []  # Hydra drops what a job returns
+    """Let Hydra make the results folders and run the job, or all jobs of a multirun."""
+    statuses = []  # collected here, since `hydra.main` discards what a job returns
 
     def job(config: DictConfig) -> None:
         statuses.append(_run_job(main, hold, config))
@@ -100,7 +107,7 @@ def _run_jobs(
     try:
         with known_to_hydra(command), _hydra_process(arguments):
             hydra.main(version_base="1.3", config_path=str(folder), config_name=command)(job)()
-    except OSError as fault:  # of a job's own ones nothing comes here
+    except OSError as fault:  # from Hydra itself: `_run_job` handles those of a job
         raise UserError(
             f"{fault.filename}: cannot be written ({fault.strerror}); choose another out="
         ) from None
@@ -108,9 +115,13 @@ def _run_jobs(
 
 
 def _run_job(main: Callable[[Settings], int | None], hold: Hold[Settings], config: DictConfig) -> int:
-    """One job: its record, then `main`. An unexpected exception is shown whole, and other jobs go on."""
+    """Run one job: write its record, then call `main`.
+
+    An unexpected exception is printed with its traceback, and the other jobs of a multirun still run.
+    """
     run = HydraConfig.get()
     try:
+        # In a multirun each job has a folder of its own in `out`, which Hydra numbers.
         if run.mode == RunMode.MULTIRUN:
             config.out = str(Path(run.sweep.dir) / run.sweep.subdir)
         settings = as_settings(config)
@@ -132,7 +143,11 @@ def _refuse(fault: Exception) -> int:
 
 @contextmanager
 def _hydra_process(arguments: list[str]) -> Iterator[None]:
-    """While this holds, Hydra finds `arguments` on the command line and lets its exceptions through."""
+    """A context in which Hydra reads `arguments` as its command line and does not catch exceptions.
+
+    `hydra.main` takes no arguments: it reads `sys.argv`. Unless HYDRA_FULL_ERROR is set, it prints exceptions
+    in its own format and exits.
+    """
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [argv[0], *arguments]
     os.environ["HYDRA_FULL_ERROR"] = "1"

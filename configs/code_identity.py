@@ -1,10 +1,10 @@
-"""What code a result follows from: a hash of modules and of all modules of ours that they import.
+"""The identity of the code that makes a result: a hash of modules and of all our modules that they import.
 
-Imports are read from the source, and nothing is executed. Imports inside functions count, and so do all
-modules of a package that lists its modules to import them (`models.families`). Because only what is imported
-counts, a new reader, report or command does not change the hash. Comments, docstrings and the layout of the
-source do not change it either. `configs` and modules of settings (`config.py`) are left out: their values
-reach the code as settings, and settings are compared by value.
+Imports are read from the source; nothing is executed. Imports inside functions count, and so do all modules
+of a package that imports them by listing itself (`models.families`). A module that is not imported, such as a
+new reader, report or command, does not change the hash. Neither do comments, docstrings and formatting.
+`configs` and modules of settings (`config.py`) are left out: their values reach the code as settings, and
+settings are compared by value.
 """
 
 import ast
@@ -21,10 +21,10 @@ SETTINGS = "config"  # so end the names of modules that hold settings
 
 
 def code_identity(entries: tuple[str, ...], left_out: tuple[str, ...] = (), root: Path = ROOT) -> str:
-    """The hash of the modules `entries` (dotted names, as `infer.session`) and of all that they import.
+    """The hash of the modules `entries` (dotted names such as `infer.session`) and of all that they import.
 
-    `left_out` are modules that no result follows from, such as those that report. What only they import is
-    left out too. Plugins count whole: what they add is known by name alone, and imported by none of ours.
+    `left_out` are modules that do not affect results, such as those that report. Modules that only these
+    import are left out too. All loaded plugins are included, because none of our modules imports them.
     """
     return hash_of_modules(entries, left_out, root, loaded_plugins())
 
@@ -45,12 +45,13 @@ def hash_of_modules(
 
 
 def modules_of(entries: tuple[str, ...], left_out: tuple[str, ...] = (), root: Path = ROOT) -> list[str]:
-    """The names of the modules that `code_identity` covers, in order."""
+    """The sorted names of the modules that `code_identity` covers."""
     return sorted(_closure(entries, left_out, root))
 
 
 def _closure(entries: Sequence[str], left_out: Collection[str], root: Path) -> dict[str, ast.Module]:
-    """The syntax trees of modules and of all that they import, by name."""
+    """The syntax trees of modules and of all modules that they import, by name."""
+    # A depth-first walk over the graph of imports.
     trees: dict[str, ast.Module] = {}
     open_names = list(entries)
     while open_names:
@@ -61,13 +62,14 @@ def _closure(entries: Sequence[str], left_out: Collection[str], root: Path) -> d
         trees[name] = tree = ast.parse(path.read_bytes(), str(path))
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         open_names += [package, *_imported(tree, package)]
+        # A package that lists itself imports modules by names that the source does not contain.
         if path.name == "__init__.py" and _lists_its_modules(tree):
             open_names += [f"{name}.{module.stem}" for module in sorted(path.parent.glob("*.py"))]
     return trees
 
 
 def _path_of(name: str, root: Path) -> Path | None:
-    """The source file of a module of ours; None for other names, and for modules of settings."""
+    """The source file of one of our modules. None for other names, and for modules of settings."""
     parts = name.split(".")
     if parts[0] not in PACKAGES or parts[-1].endswith(SETTINGS):
         return None
@@ -77,11 +79,12 @@ def _path_of(name: str, root: Path) -> Path | None:
 
 
 def _imported(tree: ast.Module, package: str) -> Iterator[str]:
-    """Every name that may be a module, of the imports anywhere in a module of `package`."""
+    """Yield every name in the imports of a module of `package` that may be a module."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            # `from ..x import y`: each dot after the first goes up one package. `y` may be a module or not.
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             yield base
@@ -94,7 +97,7 @@ def _lists_its_modules(tree: ast.Module) -> bool:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """The tree without its docstrings, which are removed in place, and without texts behind attributes."""
+    """The tree without docstrings and without the texts that document attributes. Changed in place."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [each for each in node.body if not _is_text(each)] or [ast.Pass()]

@@ -1,11 +1,16 @@
-"""Reading a command line: flags, overrides, and free text that Hydra's grammar would not take."""
+"""Reading a command line: flags, overrides, and free text that Hydra's grammar cannot parse.
+
+Hydra parses the value of each override with a grammar in which commas, brackets, quotes and `=` have a
+meaning. An expression such as `prompt=the cup, left of the ball` is free text, so the values of text keys are
+quoted here before Hydra sees them.
+"""
 
 import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra._internal.utils import get_args_parser  # Hydra has no public name for its flags
+from hydra._internal.utils import get_args_parser  # Hydra has no public function for its flags
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
@@ -27,11 +32,14 @@ class CommandLine:
 
 
 def read_command_line(arguments: Sequence[str]) -> CommandLine:
-    """Split arguments into overrides and flags. Raises UserError for an unknown flag or a bare word."""
+    """Split arguments into overrides and flags.
+
+    Raises UserError for an unknown flag, and for an argument that is neither a flag nor `key=value`.
+    """
     for word in arguments:
         _check_utf8(word)
     parser = get_args_parser()
-    parser.exit_on_error = False
+    parser.exit_on_error = False  # else argparse prints its usage, which shows none of our keys
     try:
         parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     except argparse.ArgumentError as fault:
@@ -50,7 +58,10 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
 
 
 def _check_utf8(word: str) -> None:
-    """Raise UserError for an argument that the shell gave in another encoding: no file could hold it."""
+    """Raise UserError for an argument in another encoding than UTF-8.
+
+    Python represents its bytes by surrogates, which cannot be written to the files that record the settings.
+    """
     try:
         word.encode()
     except UnicodeEncodeError:
@@ -60,7 +71,7 @@ def _check_utf8(word: str) -> None:
 
 
 def key_of(override: str) -> str:
-    """The dotted name that an override sets, without `+`, `++`, `~` and `@package`."""
+    """The dotted name of the key that an override sets, without `+`, `++`, `~` and `@package`."""
     return override.partition("=")[0].lstrip("+~").partition("@")[0]
 
 
@@ -70,22 +81,23 @@ def value_of(override: str) -> str:
 
 
 def quote_text(override: str, *, optional: bool, multirun: bool) -> str:
-    """An override of a text key with its value quoted, so that any character may stand in it.
+    """An override of a text key with its value quoted, so that the value may hold any character.
 
-    Left as it is: a value already quoted, `null` where the key is optional, and in a multirun a list of
-    values to sweep. `${...}` keeps its meaning, a reference to another key.
+    Three values are not changed: one that is quoted already, `null` where the key is optional, and in a
+    multirun a list of values to sweep. `${...}` still refers to another key.
     """
     name, _, value = override.partition("=")
     if QUOTED.fullmatch(value) or (optional and value == "null") or (multirun and SWEEP.search(value)):
         return override
-    # A backslash is itself in a quoted value, except in front of a quote, where it is written twice.
+    # In a quoted value of Hydra a backslash is a plain character, except in front of a quote: there it is an
+    # escape, so it is doubled.
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{name}='{escaped}'"
 
 
 def check_list(override: str) -> None:
-    """Raise UserError where the value of a list key has no brackets; `null` is left to Hydra."""
+    """Raise UserError where the value of a list key has no brackets. `null` is left to Hydra's own check."""
     name, _, value = override.partition("=")
     if value == "null" or LIST.match(value.strip()):
         return
@@ -93,9 +105,9 @@ def check_list(override: str) -> None:
 
 
 def values_of(override: str, *, multirun: bool) -> list[str]:
-    """The overrides that one override stands for: in a multirun `seed=1,2` is `seed=1` and `seed=2`.
+    """The overrides that an override expands to: in a multirun, `seed=1,2` gives `seed=1` and `seed=2`.
 
-    Raises UserError where Hydra's grammar cannot read it, and for several values outside a multirun.
+    Raises UserError where Hydra's grammar cannot parse the value, and for several values without `-m`.
     """
     try:
         parsed = OverridesParser.create().parse_override(override)

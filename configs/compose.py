@@ -1,4 +1,10 @@
-"""From overrides to checked settings: every mistake is found here, before anything heavy loads."""
+"""From overrides to checked settings. All mistakes are found here, before anything heavy is imported.
+
+A configuration is composed in two passes, because the keys that exist depend on the options that are chosen
+(`tracker=per_frame` has other keys than `tracker=referral`). The first pass takes only the overrides that
+choose options. With the keys of that configuration the remaining overrides are checked, and free text is
+quoted. The second pass composes with all overrides.
+"""
 
 import dataclasses
 import itertools
@@ -30,23 +36,26 @@ class Composer:
     command: str
 
     def jobs(self, line: CommandLine) -> tuple[list[str], list[DictConfig]]:
-        """The overrides as Hydra shall read them, and the composed configuration of every job.
+        """The overrides in the form that Hydra parses, and the composed configuration of every job.
 
-        Each configuration carries Hydra's own node too. Raises UserError for an override that is unknown,
-        cannot be read, or has a value of the wrong type.
+        Each configuration contains Hydra's own node too. Raises UserError for an override whose key does not
+        exist, whose value cannot be parsed, or whose value has the wrong type.
         """
+        # 1. First pass: the options of groups alone (one configuration for each combination of a sweep).
         bases = [self._compose(choice) for choice in _product(self._group_overrides(line))]
+        # 2. Check the keys of all overrides against those configurations, and quote free text.
         overrides = [self._readable(override, bases, line.multirun) for override in line.overrides]
+        # 3. Second pass: one configuration for each job.
         jobs = _product([values_of(one, multirun=line.multirun) for one in overrides])
         return overrides, [self._compose(job) for job in jobs]
 
     def options(self, group: str) -> list[str]:
-        """The options of a group, in alphabetical order; empty where there is no such group."""
+        """The options of a group in alphabetical order. The list is empty where no such group exists."""
         loader = GlobalHydra.instance().config_loader()
         return sorted(loader.get_group_options(group, ObjectType.CONFIG))
 
     def _group_overrides(self, line: CommandLine) -> list[list[str]]:
-        """The overrides that choose an option of a group, each with the values to sweep; all checked."""
+        """The overrides that choose an option of a group, each expanded into its values. All are checked."""
         chosen = []
         for override in line.overrides:
             options = self.options(key_of(override))
@@ -58,10 +67,12 @@ class Composer:
         return chosen
 
     def _readable(self, override: str, bases: Sequence[DictConfig], multirun: bool) -> str:
-        """An override of a known key, with free text quoted. Raises UserError for an unknown key."""
+        """An override in the form that Hydra parses. Raises UserError for a key that does not exist."""
         name = key_of(override)
+        # 1. Hydra's own keys and the options of groups are left to Hydra.
         if name.startswith(("hydra.", "hydra/")) or self.options(name):
             return override
+        # 2. The key must exist in one of the configurations, or lie inside a key that holds a list or dict.
         keys = {key.name: key for base in bases for key in _resolved_keys(base)}
         if name not in keys and not _inside(name, keys):
             new_name = current_name(name)
@@ -69,6 +80,7 @@ class Composer:
                 raise UserError(f"{name}: has a new name; write {new_name}=")
             names = [*bases[0].hydra.runtime.choices, *keys]
             raise UserError(f"{name}: no such key{did_you_mean(name, names) or ' (--help lists the keys)'}")
+        # 3. Quote free text, check the brackets of lists, and force new entries of dicts.
         if name in keys and keys[name].is_text and "=" in override:
             return quote_text(override, optional=keys[name].optional, multirun=multirun)
         if name in keys and keys[name].is_list and "=" in override:
@@ -88,36 +100,37 @@ class Composer:
 
 @contextmanager
 def composer(command: str, folder: Path) -> Iterator[Composer]:
-    """A composer of the configuration `<folder>/<command>.yaml`."""
+    """A context with a composer of the configuration `<folder>/<command>.yaml`."""
     with known_to_hydra(command), hydra.initialize_config_dir(str(folder), version_base="1.3"):
         yield Composer(command)
 
 
 def check(config: DictConfig) -> None:
-    """Raise UserError for a composed configuration that lacks a needed key or has a value out of bounds."""
+    """Raise UserError where a composed configuration lacks a required key or has a value out of bounds."""
     for key in _resolved_keys(config):
         key.check()
     as_settings(config)
 
 
 def as_settings(config: DictConfig) -> Any:
-    """The dataclass object that a composed configuration stands for.
+    """The settings object (a dataclass) of a composed configuration.
 
     Raises UserError where a dataclass refuses its values.
     """
     plain = config.copy()
     with flag_override(plain, ["struct", "readonly"], [False, False]):
-        plain.pop("hydra", None)
+        plain.pop("hydra", None)  # Hydra's own node belongs to no dataclass
     try:
         return _with_tuples(OmegaConf.to_object(plain))
     except MissingMandatoryValue as fault:
-        raise UserError(f"{fault.full_key}: this key is needed; give {fault.full_key}=...") from None
+        raise UserError(f"{fault.full_key}: this key is required; give {fault.full_key}=...") from None
     except OmegaConfBaseException as fault:
         raise UserError(one_line(fault)) from None
 
 
 def one_line(fault: Exception, overrides: Sequence[str] = ()) -> str:
-    """What a fault of Hydra or OmegaConf says, in one line that names the override or key at fault."""
+    """The message of an error of Hydra or OmegaConf, as one line that names the override or key at fault."""
+    # The first line of Hydra's message names the override. The cause of the exception says what is wrong.
     cause = fault.__cause__ or fault
     ends = {one: (f"override {one}", f"override '{key_of(one)}'.") for one in overrides}
     first = str(fault).splitlines()[0] if str(fault) else ""
@@ -147,12 +160,12 @@ def _resolved_keys(config: DictConfig) -> list[Key]:
 
 
 def _inside(name: str, keys: dict[str, Key]) -> bool:
-    """Whether a name is a section, or an entry of a key that holds a dict or a list."""
+    """Whether a name is that of a section, or of an entry of a key that holds a dict or a list."""
     return any(key.startswith(name + ".") or name.startswith(key + ".") for key in keys)
 
 
 def _of_dict(override: str, key: Key, multirun: bool) -> str:
-    """An override of a dict or of one of its entries, whose names Hydra takes only when it is forced to."""
+    """An override of a dict or of one of its entries. Hydra adds new entries only with the prefix `++`."""
     forced = override if override[0] in "+~" else f"++{override}"
     is_text = typing.get_args(key.kind)[1] is str and key_of(override) != key.name
     return quote_text(forced, optional=False, multirun=multirun) if is_text and "=" in forced else forced
@@ -163,7 +176,7 @@ def _product(values: list[list[str]]) -> list[list[str]]:
 
 
 def _with_tuples(value: Any, kind: Any = None) -> Any:
-    """Settings with a tuple wherever the schema says tuple (`kind`): OmegaConf hands back lists."""
+    """Settings with a tuple wherever the schema (`kind`) says tuple: OmegaConf returns lists for them."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = typing.get_type_hints(type(value))
         parts = {name: _with_tuples(getattr(value, name), hints[name]) for name in hints}

@@ -10,25 +10,27 @@ from omegaconf import DictConfig
 from configs.compose import Composer
 from configs.schema import Key, keys_of, sections_of
 
-WIDTH = 110
-COLUMN = 34  # where the words begin
+WIDTH = 110  # letters of a line
+COLUMN = 34  # at which the descriptions begin
 COMMENTED_GROUP = re.compile(r"-\s*(?:override\s+|optional\s+)*/?(?P<group>\w+)\s*:[^#]*#\s*(?P<words>.+)")
 
 
 def help_text(command: str, doc: str, config: DictConfig, composer: Composer, folder: Path) -> str:
-    """The whole help of a command, with the choices and values of `config` shown as the present ones.
+    """The text of `--help`, in which the options and values of `config` are shown as the current ones.
 
-    `doc` says what the command does. The words of a group come from the key of its name, else from the
-    comment beside it in `<folder>/<command>.yaml`.
+    `doc` describes the command. The description of a group is that of the key with the same name. If there is
+    no such key, it is the comment beside the group in `<folder>/<command>.yaml`.
     """
     words = {**_group_comments(folder / f"{command}.yaml"), **dict(sections_of(config))}
     blocks = [
         f"python -m {command} [key=value ...]",
         "\n".join(textwrap.wrap(" ".join(doc.split()), WIDTH)),
-        "\n".join(["Choices (group=option; the one shown holds now):", *_choices(config, composer, words)]),
-        "\n".join(["Keys (key=value; the value shown holds now):", *_keys(config)]),
-        "Flags: -m runs every combination of comma-separated values (seed=1,2); --cfg job prints the\n"
-        "configuration and runs nothing; --hydra-help tells of the others.",
+        "\n".join(
+            ["Choices (group=option; the current option is shown):", *_choices(config, composer, words)]
+        ),
+        "\n".join(["Keys (key=value; the current value is shown):", *_keys(config)]),
+        "Flags: -m runs every combination of comma-separated values (seed=1,2). --cfg job prints the\n"
+        "configuration and runs nothing. --hydra-help lists the other flags.",
     ]
     return "\n\n".join(blocks)
 
@@ -47,9 +49,9 @@ def _keys(config: DictConfig) -> Iterator[str]:
 
 
 def shown(value: object) -> str:
-    """A value as one would write it on the command line; `(needed)` for one that is missing."""
-    if value == "???":
-        return "(needed)"
+    """A value as it is written on the command line, or `(required)` for a missing one."""
+    if value == "???":  # OmegaConf's mark of a missing value
+        return "(required)"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value)
@@ -67,7 +69,7 @@ def _limits(key: Key) -> str:
 
 
 def _entry(left: str, words: str) -> str:
-    """One entry: `left`, and the words beside it or, where it is long, on the lines below."""
+    """One entry: `left` with the description beside it, or on the lines below where `left` is long."""
     lines = textwrap.wrap(words.strip(), WIDTH - COLUMN, break_on_hyphens=False)
     indented = [" " * COLUMN + line for line in lines]
     if len(left) + 4 > COLUMN:

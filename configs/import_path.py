@@ -1,9 +1,9 @@
-"""Where a command's imports come from: the checkout first, and never the folder it is started in.
+"""The import path of a command: the checkout comes first, and the working folder is not on it.
 
-`python -m infer` puts the working folder first on Python's path. A data set's folder or another project may
-hold a `hydra.py` or a `models/`, which would run in place of ours. `infer.sh` and `train.sh` set
-PYTHONSAFEPATH, so Python leaves the working folder out from its start; here it is taken off the path before
-anything but this package was imported, and off that of every process started from here.
+`python -m infer` puts the working folder first on Python's path. A folder of data or of another project may
+hold a `hydra.py` or a `models/`, and that code would then run instead of ours. `infer.sh` and `train.sh` set
+PYTHONSAFEPATH, with which Python never adds the working folder. For a plain `python -m`, the functions here
+remove it before any other package is imported, also for the processes that the command starts.
 """
 
 import os
@@ -18,13 +18,13 @@ PACKAGES = ("benchmarks", "configs", "data_prep", "evaluation", "infer", "models
 
 
 def leave_working_folder() -> None:
-    """Where one of our commands runs by `python -m`, put the checkout in the working folder's place.
+    """Replace the working folder on the import path by the checkout, if `python -m` runs one of our commands.
 
-    Python's path is then as PYTHONSAFEPATH and PYTHONPATH say, which this process's children find so set.
+    PYTHONSAFEPATH and PYTHONPATH are set accordingly, so child processes have the same path.
     """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None or spec.name.partition(".")[0] not in PACKAGES:
-        return  # somebody else's program, a test, an interpreter: its path is its own
+        return  # another program, a test, an interpreter: its import path is not ours to change
     dropped = {str(Path(entry).absolute()) for entry in _named(os.environ) if not _stays(entry)}
     path = sys.path if sys.flags.safe_path else sys.path[1:]  # `python -m` puts the working folder first
     sys.path[:] = [str(ROOT), *(entry for entry in path if str(Path(entry).absolute()) not in dropped)]
@@ -32,7 +32,7 @@ def leave_working_folder() -> None:
 
 
 def safe_path_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """What to set for a Python that shall import from the checkout and not from its working folder."""
+    """The variables of a Python process that imports from the checkout and not from its working folder."""
     others = [entry for entry in _named(environment) if _stays(entry) and entry != str(ROOT)]
     return {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *others])}
 
@@ -43,17 +43,17 @@ def _named(environment: Mapping[str, str]) -> list[str]:
 
 
 def _stays(entry: str) -> bool:
-    """Whether an entry of PYTHONPATH names one folder wherever it is read (an empty one does not)."""
+    """Whether an entry of PYTHONPATH does not depend on the working folder. An empty one means it."""
     return Path(entry).is_absolute()
 
 
 def check_one_checkout() -> None:
-    """Raise UserError where packages of ours were imported from two places, as from a `configs/` nearby."""
+    """Raise UserError where packages of ours were imported from elsewhere, as from another `configs/`."""
     for name in PACKAGES:
         module = sys.modules.get(name)
         places = [Path(place).resolve() for place in module.__path__] if module else [ROOT / name]
         if ROOT / name not in places:
             raise UserError(
-                f"{places[0]}: was imported in place of {ROOT / name}; start the command in another folder, "
+                f"{places[0]}: was imported instead of {ROOT / name}; start the command in another folder, "
                 "or as python -P -m"
             )

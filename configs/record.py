@@ -1,4 +1,4 @@
-"""What is written beside every result: the configuration, versions and the git revision."""
+"""The record beside every result: the configuration, the versions of packages and the git revision."""
 
 import json
 import os
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Write `resolved.yaml`, `overrides.yaml` and `versions.json` into a results folder.
 
-    `overrides` are what the command line gave: in a sweep, what tells one job from another. Of the
-    processes of a distributed run only the first one writes. Raises UserError where it cannot.
+    `overrides` are those of the command line; in a sweep they distinguish one job from another. In a
+    distributed run only the process of rank 0 writes. Raises UserError where the folder cannot be written.
     """
     if os.environ.get("RANK", "0") != "0":
         return
@@ -44,7 +44,7 @@ def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file whole; where `path` is a link, what it leads to stays as it is."""
+    """Write a file completely or not at all. Where `path` is a link, the link is replaced, not its target."""
     temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
     temporary.unlink(missing_ok=True)
     try:
@@ -55,9 +55,10 @@ def _replace(path: Path, text: str) -> None:
 
 
 def versions() -> dict[str, str | bool | None]:
-    """Versions of Python and of the packages that results depend on, and the git revision of the code.
+    """The versions of Python and of the packages that results depend on, and the git revision of the code.
 
-    A package that is not installed is None; so are `git_revision` and `git_dirty` outside a checkout.
+    The value is None for a package that is not installed. Outside a git checkout, `git_revision` and
+    `git_dirty` are None.
     """
     found: dict[str, str | bool | None] = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -71,7 +72,7 @@ def versions() -> dict[str, str | bool | None]:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says about the checkout; None where there is no git or no checkout."""
+    """The output of a git command in the checkout. None without git, or without a checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The settings of every command, and how Hydra comes to know those of the command that runs."""
+"""The settings of all commands, and their registration with Hydra for the command that runs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,16 +13,20 @@ _registered: dict[str, tuple[type, Mapping[str, Mapping[str, Any]]]] = {}
 def register(command: str, schema: type, groups: Mapping[str, Mapping[str, Any]] | None = None) -> None:
     """Declare a command's settings, which its YAML calls `<command>_schema`.
 
-    `schema` is a dataclass with a key `out`, the folder of the results. `groups` holds options that are
-    dataclass objects rather than YAML files in `configs/<group>/`: those whose keys differ from option to
-    option. `{"tracker": {"referral": ReferralTracker()}}`.
+    `schema` is a dataclass with a key `out`, the folder of the results. `groups` holds the options of groups
+    whose keys differ from option to option, as in `{"tracker": {"referral": ReferralTracker()}}`. They are
+    dataclass objects instead of YAML files in `configs/<group>/`. The mapping is read when a command runs, so
+    options may be added to it later, by a plugin for example.
     """
     _registered[command] = (schema, groups or {})
 
 
 @contextmanager
 def known_to_hydra(command: str) -> Iterator[None]:
-    """While this holds, Hydra's store has the settings of this one command: two may use a group's name."""
+    """A context in which Hydra's ConfigStore holds the settings of this command alone.
+
+    The store is global, and two commands may have a group of the same name with other options.
+    """
     schema, groups = _registered[command]
     store = ConfigStore.instance()
     store.store(name=f"{command}_schema", node=_writable(schema))
@@ -39,7 +43,7 @@ def known_to_hydra(command: str) -> Iterator[None]:
 def _writable(settings: Any) -> DictConfig:
     """A dataclass, or an object of one, as a node that overrides can change.
 
-    OmegaConf makes a frozen dataclass read-only, and Hydra could then override nothing in it.
+    OmegaConf makes the node of a frozen dataclass read-only, so Hydra could not apply overrides to it.
     """
     node: DictConfig = OmegaConf.structured(settings)
     _thaw(node)

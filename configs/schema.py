@@ -1,7 +1,7 @@
-"""How a settings dataclass documents and bounds its keys.
+"""Declaration of configuration keys: documentation, allowed values and bounds.
 
-Every key of every configuration is declared with `key`, so that `--help` can print its words, a wrong
-value is refused before anything heavy loads, and a test can refuse a key without words.
+Every key of every configuration is declared with `key`. So `--help` prints its description, a wrong value is
+refused before anything heavy is imported, and a test fails for a key without a description.
 """
 
 import dataclasses
@@ -28,16 +28,17 @@ def key(
     minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
-    """Declare one configuration key: its default and the line of documentation that `--help` prints.
+    """Declare one configuration key, with its default and the description that `--help` prints.
 
-    `choices` are the only texts allowed (for a list: in each place), where `cuda:N` stands for a number after
-    the colon. Names that a plugin may add to are given as a function, which is called when a configuration is
-    composed. `minimum` and `maximum` bound a number, both inclusive. A `list`, `dict` or dataclass instance
-    is copied for each new object, as dataclasses require. `omegaconf.MISSING` as default makes a key that the
-    user must give.
+    `choices` are the allowed values (of a list: of each entry), where `cuda:N` allows any number in place of
+    `N`. If it is a function, the function is called whenever a configuration is composed; use that for names
+    that a plugin may add. `minimum` and `maximum` are inclusive bounds of a number.
+
+    A default that is a `list`, `dict` or dataclass instance is copied for each new object, as dataclasses
+    require. With `omegaconf.MISSING` as default the user must give a value.
     """
     metadata = {"doc": doc, "choices": choices, "minimum": minimum, "maximum": maximum}
-    if isinstance(default, list | dict):  # without a hash: the others make do for their settings
+    if isinstance(default, list | dict):  # they cannot be hashed, so the hash of settings leaves them out
         return dataclasses.field(default_factory=_copier(default), metadata=metadata, hash=False)
     if dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=_copier(default), metadata=metadata)
@@ -52,7 +53,7 @@ def _copier(default: Any) -> Callable[[], Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One key of a composed configuration: its dotted name, its declaration and its present value."""
+    """One key of a composed configuration: its dotted name, its declaration and its current value."""
 
     name: str
     kind: Any
@@ -74,7 +75,7 @@ class Key:
 
     @property
     def is_dict(self) -> bool:
-        """Whether the user chooses the names of its entries."""
+        """Whether the value is a dict, whose entries the user names."""
         return typing.get_origin(self.kind) is dict
 
     @property
@@ -84,7 +85,7 @@ class Key:
 
     @property
     def kind_name(self) -> str:
-        """The type in the words of `--help`, as `int` or `str or null`."""
+        """The type as `--help` shows it, for example `int` or `str or null`."""
         plain = without_none(self.kind)
         name = plain.__name__ if isinstance(plain, type) and not typing.get_args(plain) else str(plain)
         return f"{name} or null" if self.optional else name
@@ -93,7 +94,7 @@ class Key:
         """Raise UserError where the value is missing, not among the choices, or out of bounds."""
         if self.value == "???":
             raise UserError(
-                f"{self.name}: this key is needed; give {self.name}={'|'.join(self.choices) or '...'}"
+                f"{self.name}: this key is required; give {self.name}={'|'.join(self.choices) or '...'}"
             )
         for value in self.value if isinstance(self.value, list) else [self.value]:
             if value is not None:
@@ -103,7 +104,7 @@ class Key:
         if self.choices and not any(_is_choice(value, choice) for choice in self.choices):
             hint = did_you_mean(str(value), self.choices)
             raise UserError(f"{self.name}={value}: must be one of {', '.join(self.choices)}{hint}")
-        if isinstance(value, float) and math.isnan(value):  # it is neither below nor above any bound
+        if isinstance(value, float) and math.isnan(value):  # a comparison with a bound would be false
             raise UserError(f"{self.name}={value}: must be a number")
         if self.minimum is not None and value < self.minimum:
             raise UserError(f"{self.name}={value}: must be at least {self.minimum}")
@@ -118,9 +119,9 @@ def _is_choice(value: Any, choice: str) -> bool:
 
 
 def keys_of(config: DictConfig, prefix: str = "") -> Iterator[Key]:
-    """Yield the keys of a configuration that was composed from dataclasses, in their order.
+    """Yield the keys of a configuration that was composed from dataclasses, in the order of their fields.
 
-    Raises omegaconf's errors where a value refers to another that does not exist.
+    Raises an error of OmegaConf where a value refers to a key that does not exist.
     """
     for name, field, kind in _fields(config):
         sections = dict(_sections(config, name))
@@ -139,7 +140,7 @@ def sections_of(config: DictConfig, prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _fields(config: DictConfig) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
-    """Name, field and type of everything in the dataclass that `config` was made from."""
+    """The name, field and type of each field of the dataclass that `config` was made from."""
     schema = OmegaConf.get_type(config)
     assert schema is not None and dataclasses.is_dataclass(schema), "a configuration without a schema"
     hints = typing.get_type_hints(schema)
@@ -147,7 +148,7 @@ def _fields(config: DictConfig) -> Iterator[tuple[str, dataclasses.Field[Any], A
 
 
 def _sections(config: DictConfig, name: str) -> Iterator[tuple[str, DictConfig]]:
-    """The dataclasses that a field holds, with their dotted names: itself, or the entries of its list."""
+    """The dataclasses in a field, by their dotted names: its value, or the entries of its list."""
     node = _value(config, name)
     entries = (
         {f"{name}.{i}": entry for i, entry in enumerate(node)}
@@ -160,7 +161,7 @@ def _sections(config: DictConfig, name: str) -> Iterator[tuple[str, DictConfig]]
 
 
 def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
-    """What `key` said of a field; empty words for one that was declared without it."""
+    """The arguments of `key` for a field. They are empty for a field that was declared without it."""
     blank = {"doc": "", "choices": (), "minimum": None, "maximum": None}
     declared = {name: field.metadata.get(name, empty) for name, empty in blank.items()}
     choices: Choices = declared["choices"]
@@ -168,10 +169,10 @@ def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
 
 
 def _value(config: DictConfig, name: str) -> Any:
-    """The value of a key; `???` where it must be given, its `${...}` where that needs a key not given."""
+    """The value of a key. It is `???` where it is missing, and `${...}` where it refers to a missing one."""
     try:
         return "???" if OmegaConf.is_missing(config, name) else config[name]
-    except InterpolationToMissingValueError:  # the key not given is told of itself
+    except InterpolationToMissingValueError:  # an error is raised for the missing key itself
         return dict(config.items_ex(resolve=False))[name]
 
 
@@ -183,7 +184,7 @@ def _plain_value(config: DictConfig, name: str) -> Any:
 
 
 def without_none(kind: Any) -> Any:
-    """The type `X` of `X | None`; any other type as it is."""
+    """The type `X` of `X | None`. Any other type is returned unchanged."""
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         rest = [part for part in typing.get_args(kind) if part is not type(None)]
         return rest[0] if len(rest) == 1 else kind

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column
 from rich.text import Text
 
-from configs.terminal import counted
+from configs.terminal import LONGEST_NAME, counted
 from data_prep.console import make_console
 from data_prep.one_line import one_line
 
@@ -62,7 +62,7 @@ class RunProgress:
     def sequence(self, name: str, num_prompts: int) -> None:
         """The tracks of the next sequence begin, and those of the last are done."""
         self._close_tracks()
-        self._name, self._tracks_open = one_line(name), num_prompts
+        self._name, self._tracks_open = one_line(name, LONGEST_NAME), num_prompts
         self._tell(always=True)
 
     def advance(self, track_frames: int) -> None:
@@ -77,7 +77,7 @@ class RunProgress:
     def waiting(self, name: str) -> None:
         """Another run tracks this sequence; this one waits for it."""
         self._close_tracks()
-        self._name = f"waiting for another run: {one_line(name)}"
+        self._name = f"waiting for another run: {one_line(name, LONGEST_NAME)}"
         self._tell(always=True)
 
     def _close_tracks(self) -> None:

@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from configs.terminal import LONGEST, counted, shortened
+from configs.terminal import LONGEST, LONGEST_NAME, counted, shortened
 from data_prep.console import make_console
 from data_prep.one_line import one_line
 from infer.summary import Figures, RunSummary, TrackOutcome
 
-EXPRESSION = 120  # letters of an expression; `summary.json` and the workspace hold all of it
 MOST_ROWS = 60  # of tracks; a larger run has a row a sequence
 FIGURE_NAMES = ("referral\naccuracy", "IoU when\npresent", "absent\nprecision", "absent\nrecall")
 
@@ -49,7 +48,7 @@ def _failures(failed: Sequence[TrackOutcome]) -> list[str]:
     for outcome in failed:
         alike[outcome.sequence, one_line(outcome.failure or "")].append(_quoted(outcome))
     return [
-        f"failed: {one_line(name)}, {shortened(', '.join(prompts))}: {shortened(reason)}"
+        f"failed: {one_line(name, LONGEST_NAME)}, {shortened(', '.join(prompts))}: {shortened(reason)}"
         for (name, reason), prompts in alike.items()
     ]
 
@@ -90,7 +89,9 @@ def _tracks(outcomes: Sequence[TrackOutcome]) -> Table:
         if outcome.failure:
             numbers = ["–", "–", "–"]
         words = _words(outcome)
-        table.add_row(Text(one_line(outcome.sequence)), Text(words), *numbers, _verdict(outcome))
+        table.add_row(
+            Text(one_line(outcome.sequence, LONGEST_NAME)), Text(words), *numbers, _verdict(outcome)
+        )
     return table
 
 
@@ -100,7 +101,9 @@ def _quoted(outcome: TrackOutcome) -> str:
 
 def _words(outcome: TrackOutcome) -> str:
     """The track's prompt, or what stands for it."""
-    return "(all prompts)" if outcome.prompt is None else one_line(outcome.prompt, EXPRESSION) or "(no words)"
+    return (
+        "(all prompts)" if outcome.prompt is None else one_line(outcome.prompt, LONGEST_NAME) or "(no words)"
+    )
 
 
 def _verdict(outcome: TrackOutcome) -> Text:
@@ -119,7 +122,7 @@ def _sequences(outcomes: Sequence[TrackOutcome]) -> Table:
         done = [outcome for outcome in group if not outcome.failure]
         scores = [outcome.score for outcome in done if outcome.score is not None]
         table.add_row(
-            Text(one_line(name)),
+            Text(one_line(name, LONGEST_NAME)),
             str(len(group)),
             str(sum(outcome.frames_present for outcome in done)),
             str(sum(outcome.frames_absent for outcome in done)),

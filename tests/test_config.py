@@ -252,7 +252,7 @@ def test_a_mistake_is_one_line(refused, override, words):
 
 def test_a_needed_key_is_asked_for(refused, folder):
     (folder / "tiny.yaml").write_text(YAML.replace("  - tracker: plain\n", ""))
-    assert "tracker: this key is needed" in refused()
+    assert "tracker: this key is required" in refused()
 
 
 def test_a_fault_in_a_yaml_file_names_the_file(refused, folder):
@@ -405,7 +405,7 @@ def test_help_tells_of_every_key_choice_and_bound(run):
 
 def test_help_answers_where_a_key_is_needed(run, folder):
     (folder / "tiny.yaml").write_text(YAML.replace("  - tracker: plain\n", ""))
-    assert "tracker=(needed)" in run("--help")[2]
+    assert "tracker=(required)" in run("--help")[2]
 
 
 def test_help_refuses_a_misspelt_key(refused):

@@ -106,8 +106,8 @@ def test_a_rendered_set_of_boxes_is_read_and_never_mixed(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "task: this key is needed; give task=check|index|sample|look|export|unpack|"),
-        (("frames=3",), "task: this key is needed; give task=check|"),
+        ((), "task: this key is required; give task=check|index|sample|look|export|unpack|"),
+        (("frames=3",), "task: this key is required; give task=check|"),
         (("task=index", "data=[tnllt]"), "name one data set and its folder"),
         (("task=index", "data=[tnllt]", "root=nowhere"), "root=nowhere: no such folder"),
         (("task=index", "data=[tnllt]", "root=set", "split=val"), "split=val: tnllt has train, test, all"),

@@ -112,6 +112,21 @@ def test_a_large_run_has_a_row_a_sequence_and_still_every_failure() -> None:
     assert text.count("kitchen") == 1 and all(f"“thing {i}”: why {i}" in text for i in range(3))
 
 
+@pytest.mark.parametrize("number", [1, MOST_ROWS + 1])
+def test_long_names_and_reasons_do_not_flood_the_terminal(number: int, tmp_path: Path) -> None:
+    name = "9" * 60_000
+    failed = [TrackOutcome(name, name, 0, 0, None, 0.0, f"{name}: too long") for _ in range(number)]
+    summary = run(outcomes=failed, num_planned=number)
+    assert len(printed(summary, 80)) < 10_000
+    write_summary(tmp_path / "summary.json", summary)
+    assert name in (tmp_path / "summary.json").read_text()  # a file holds all of it
+    out = io.StringIO()
+    with RunProgress(1, 1, Console(file=out, width=80)) as progress:
+        progress.sequence(name, 1)
+        progress.waiting(name)
+    assert len(out.getvalue()) < 1000
+
+
 def test_progress_without_a_terminal_prints_a_line_a_sequence_and_now_and_then() -> None:
     now = [0.0]
     out = io.StringIO()
