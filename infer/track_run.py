@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import UserError
-from configs.terminal import shortened
+from configs.terminal import LONGEST_NAME, shortened
 from data_prep.sequence import Sequence
 from infer.claims import Claim
 from infer.engine import Engine
@@ -16,7 +16,6 @@ from infer.failures import free_memory, reason_of
 from infer.pictures import Pictures
 from infer.progress import RunProgress
 from infer.summary import TrackOutcome
-from infer.summary_table import EXPRESSION
 from infer.track_inputs import TrackInputs
 from infer.track_lines import TrackLines, take_down
 from infer.track_records import TrackRecords
@@ -78,7 +77,7 @@ class TrackRun:
                 askable.append(prompt)
             except Exception as fault:
                 # The outcome names the prompt; a wording that replaces it in some frames is named here.
-                where = "" if words == prompt else f"“{shortened(words, EXPRESSION)}”: "
+                where = "" if words == prompt else f"“{shortened(words, LONGEST_NAME)}”: "
                 self.outcomes.append(failed(sequence.name, prompt, where + reason_of(fault)))
         return askable
 
