@@ -97,11 +97,12 @@ def _measure(kind: str, argument: str) -> None:
 
 
 def _track(root: Path) -> None:
-    from infer.config import InferSettings, TrackerConfig
-    from infer.run import run
+    from infer.config import InferSettings
+    from infer.runs.run import run
+    from infer.trackers.referral import ReferralConfig
 
     settings = InferSettings(
-        workspace=str(root), tracker=TrackerConfig(), device="cpu", out=str(root / "out"), pack=False
+        workspace=str(root), tracker=ReferralConfig(), device="cpu", out=str(root / "out"), pack=False
     )
     if run(settings) != 0:
         raise RuntimeError("the run failed")

@@ -4,7 +4,7 @@ A package declares its settings in its `config.py` (frozen dataclasses, see `con
 registers them; its `__main__.py` is then three lines:
 
     def main(settings: InferSettings) -> int:
-        from infer.run import run  # heavy imports: only here, so that --help is fast
+        from infer.runs.run import run  # heavy imports: only here, so that --help is fast
         return run(settings)
 
     if __name__ == "__main__":

@@ -3,8 +3,8 @@
 Imports are read from the source; nothing is executed. Imports inside functions count, and so do all modules
 of a package that imports them by listing itself (`models.families`). A module that is not imported, such as a
 new reader, report or command, does not change the hash. Neither do comments, docstrings and formatting.
-`configs` and modules of settings (`config.py`) are left out: their values reach the code as settings, and
-settings are compared by value.
+`configs`, modules of settings (`config.py`) and fields that are declared with `configs.schema.key` are left
+out: their values reach the code as settings, and settings are compared by value.
 """
 
 import ast
@@ -21,7 +21,7 @@ SETTINGS = "config"  # so end the names of modules that hold settings
 
 
 def code_identity(entries: tuple[str, ...], left_out: tuple[str, ...] = (), root: Path = ROOT) -> str:
-    """The hash of the modules `entries` (dotted names such as `infer.session`) and of all that they import.
+    """The hash of the modules `entries` (dotted names: `data_prep.frames`) and of all that they import.
 
     `left_out` are modules that do not affect results, such as those that report. Modules that only these
     import are left out too. All loaded plugins are included, because none of our modules imports them.
@@ -97,10 +97,10 @@ def _lists_its_modules(tree: ast.Module) -> bool:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """The tree without docstrings and without the texts that document attributes. Changed in place."""
+    """The tree without docstrings, texts that document attributes and keys of settings. Changed in place."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [each for each in node.body if not _is_text(each)] or [ast.Pass()]
+            node.body = [each for each in node.body if not (_is_text(each) or _is_key(each))] or [ast.Pass()]
     return tree
 
 
@@ -109,4 +109,14 @@ def _is_text(node: ast.stmt) -> bool:
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
+    )
+
+
+def _is_key(node: ast.stmt) -> bool:
+    """Whether a statement is a field of settings: `threshold: float = key(0.5, "...")`."""
+    return (
+        isinstance(node, ast.AnnAssign)
+        and isinstance(node.value, ast.Call)
+        and isinstance(node.value.func, ast.Name)
+        and node.value.func.id == "key"
     )

@@ -1,1 +1,1 @@
-"""Floor 3: the tracker, the engine that runs many tracks, VOTSr runs and video."""
+"""Inference: trackers, the engine that runs them, runs over videos and data sets, rendering."""

@@ -24,12 +24,12 @@ def main(settings: "InferSettings") -> int:
     half-written.
     """
     with _on_signals(_end_at_once, signal.SIGINT, signal.SIGTERM):
-        from infer.checks import check_settings
+        from infer.runs.checks import check_settings
 
         check_settings(settings)
         # Where torch has no kernel for an Apple GPU, the CPU computes; torch reads this as it is imported.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-        from infer.run import run  # takes many seconds: not before the settings are known to be right
+        from infer.runs.run import run  # takes many seconds: not before the settings are known to be right
     try:
         with _on_signals(_unwind, signal.SIGTERM):
             return run(settings)
@@ -80,7 +80,7 @@ def _on_signals(handler: Callable[[int, FrameType | None], None], *numbers: sign
 @contextmanager
 def hold(settings: "InferSettings") -> Iterator[None]:
     """Raise UserError where `out=` holds the results of a run over something else: it stays as it is."""
-    from infer.checks import check_place
+    from infer.runs.checks import check_place
 
     check_place(settings)
     yield

@@ -11,48 +11,8 @@ from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.data_sets import DATA_SETS
 from data_prep.files import real_path
+from infer.trackers.registry import TRACKERS, load_trackers
 from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """The tracker of this project: search, track, verify, lost, search again."""
-
-    find_above: float = key(0.6, "visible probability from which a candidate found by searching is believed")
-    stay: float = key(
-        0.96,
-        "probability that from one question to the next a target neither comes nor goes",
-        minimum=0.5,
-        maximum=0.999,
-    )
-    trust: float = key(
-        0.7, "weight of the grounder's log-odds of visible against what was believed", minimum=0.0
-    )
-    lean: float = key(
-        0.4, "log-odds added to the grounder's before they are weighed: above 0 it is held too shy"
-    )
-    confirm: bool = key(True, "look a second time, with the rectangle drawn, before a candidate is believed")
-    agree_iou: float = key(0.5, "box IoU from which two looks, or grounder and mask head, agree")
-    move_above: float = key(0.4, "box confidence from which a disagreeing grounder moves the mask")
-    sure_above: float = key(0.8, "object score of the mask head below which the grounder is asked")
-    area_jump: float = key(2.0, "change of the mask's area, as a factor, at which the grounder is asked")
-    verify_every: int = key(2, "frames between questions to the grounder while tracking", minimum=1)
-    search_pause: int = key(
-        4, "most frames between questions while nothing is found and nothing changes", minimum=1
-    )
-    wake_change: float = key(
-        0.01, "change of the picture, as a share of full brightness, that ends such a pause"
-    )
-
-
-@dataclass(frozen=True)
-class PerFrameConfig:
-    """A loop without memory: the grounder on every frame, its box made a mask."""
-
-    visible_above: float = key(0.5, "visible probability from which the grounder is taken to see the target")
-    repeat_last: bool = key(
-        False, "give the last box again where the target is not visible, as VPTracker does"
-    )
 
 
 @dataclass(frozen=True)
@@ -119,16 +79,13 @@ def run_name(workspace: str | None, video: str | None, data: str | None, split: 
     return Path(video).stem if video else "demo"
 
 
+load_trackers()
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 register(
     "infer",
     InferSettings,
     {
-        "tracker": {
-            "referral": TrackerConfig(),
-            "vptracker": PerFrameConfig(repeat_last=True),
-            "per_frame": PerFrameConfig(),
-        },
+        "tracker": TRACKERS,
         "model": GROUNDERS,
         "mask_head": MASK_HEADS,
     },

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.geometry import Box
 from data_prep.prompts import BUILT_IN
-from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack
+from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack
 from models.interfaces import Answer, FrameFeatures, Identity, MaskResult, Question, TargetMemory
 
 SIZE = (64, 48)

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infer.belief import LARGEST, evidence, updated
-from infer.config import TrackerConfig
+from infer.trackers.referral import MAX_EVIDENCE, ReferralConfig, evidence, updated
 
-SETTINGS = TrackerConfig(stay=0.9, trust=0.5, lean=0.2)
+SETTINGS = ReferralConfig(stay=0.9, trust=0.5, lean=0.2)
 PROBABILITY = st.floats(0, 1)
 BELIEF = st.floats(-20, 20)
 
@@ -23,7 +22,7 @@ def test_a_step_is_bayes_rule() -> None:
 def test_evidence_leans_and_is_bounded() -> None:
     assert evidence(0.5, SETTINGS) == pytest.approx(0.5 * 0.2)
     assert evidence(1 / (1 + math.exp(0.2)), SETTINGS) == pytest.approx(0)
-    assert evidence(1.0, SETTINGS) == LARGEST == -evidence(0.0, SETTINGS)
+    assert evidence(1.0, SETTINGS) == MAX_EVIDENCE == -evidence(0.0, SETTINGS)
 
 
 @given(BELIEF, BELIEF, PROBABILITY, PROBABILITY)
@@ -35,7 +34,7 @@ def test_more_belief_and_better_answers_give_more_belief(a: float, b: float, p: 
 
 @given(BELIEF, PROBABILITY)
 def test_no_past_outweighs_the_present_for_ever(belief: float, visible: float) -> None:
-    most = math.log(SETTINGS.stay / (1 - SETTINGS.stay)) + LARGEST
+    most = math.log(SETTINGS.stay / (1 - SETTINGS.stay)) + MAX_EVIDENCE
     assert abs(updated(belief, visible, SETTINGS)) <= most + 1e-9
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from infer.claims import FileLock, claim_out, claim_results, locked
+from infer.runs.claims import claim_out, claim_results
+from infer.runs.locks import FileLock, locked
 
 SPAWN = multiprocessing.get_context("spawn")
 OURS, THEIRS = {"tracker": "referral"}, {"tracker": "per_frame"}

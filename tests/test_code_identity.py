@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs.code_identity import code_identity, hash_of_modules, modules_of
-from infer.fingerprint import CODE, REPORTS
+from infer.engine.session import CODE, REPORTS
 
 ENTRY = ("infer.start",)
 SOURCES = {
@@ -72,10 +72,11 @@ def test_what_no_result_follows_from_is_the_same_identity(root: Path, name: str,
 
 
 def test_results_of_tracking_follow_from_models_and_tracker_and_not_from_reports() -> None:
-    modules = modules_of(CODE, REPORTS)
+    modules = modules_of((*CODE, "infer.trackers.referral"), REPORTS)
     for name in (
-        "infer.tracker",
-        "infer.engine",
+        "infer.trackers.referral",
+        "infer.trackers.requests",
+        "infer.engine.engine",
         "models.grounder.grounder",
         "models.families.qwen3_vl",
         "models.kernels.qwen2_5_vl",
@@ -84,4 +85,6 @@ def test_results_of_tracking_follow_from_models_and_tracker_and_not_from_reports
     ):
         assert name in modules
     for name in modules:
-        assert not name.startswith(("data_prep.readers", "infer.summary", "infer.pictures", "evaluation"))
+        assert not name.startswith(
+            ("data_prep.readers", "infer.runs", "infer.render", "infer.trackers.per_frame", "evaluation")
+        )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from infer.contact_sheet import (
+from infer.render.contact_sheet import (
     COLUMNS,
     GAP,
     MARGIN,
@@ -17,8 +17,8 @@ from infer.contact_sheet import (
     Overview,
     chosen_frames,
 )
-from infer.drawing import MASK_COLOUR
-from infer.requests import Report, State
+from infer.render.drawing import MASK_COLOUR
+from infer.trackers.requests import Report, State
 
 SIZE = (96, 54)
 

@@ -24,13 +24,15 @@ from data_prep.index.store import About
 from data_prep.prompts import BUILT_IN
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
 from data_prep.votsr.regions import decode_mask
-from infer import run as infer_run
-from infer.config import InferSettings, PerFrameConfig, TrackerConfig
-from infer.data_run import NO_BOX, UNNAMED, DataStore, true_box
-from infer.engine import Engine
-from infer.requests import Locate, Segment, State
-from infer.score_line import OTHERS, PROTOCOLS, score_line
-from infer.session import Session, tracker_of
+from infer.config import InferSettings
+from infer.engine.engine import Engine
+from infer.engine.session import Session
+from infer.runs import run as infer_run
+from infer.runs.data_set import NO_BOX, OTHERS, PROTOCOLS, UNNAMED, DataStore, score_line, true_box
+from infer.trackers.per_frame import PerFrameConfig
+from infer.trackers.referral import ReferralConfig
+from infer.trackers.registry import build_tracker
+from infer.trackers.requests import Locate, Segment, State
 from models.config import GrounderConfig, MaskHeadConfig
 from tests.scripted import ScriptedGrounding, ScriptedMasking, ScriptedWorld, drive, frame
 from tests.tiny_models import save_grounder, save_mask_head
@@ -74,7 +76,7 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
         tracker_id="mine",
         model=GrounderConfig(str(checkpoints[0])),
         mask_head=MaskHeadConfig(str(checkpoints[1])),
-        tracker=TrackerConfig(find_above=0.0, trust=0.0, confirm=False),
+        tracker=ReferralConfig(find_above=0.0, trust=0.0, confirm=False),
         device="cpu",
         out=str(tmp_path / "out"),
         overlay=False,
@@ -200,10 +202,10 @@ def test_a_split_without_an_index_is_told(settings: InferSettings) -> None:
 
 def session_of(settings: Any) -> Session:
     engine = Engine(ScriptedGrounding({}), ScriptedMasking())
-    return Session(engine, tracker_of(settings, BUILT_IN["short"]), {})
+    return Session(engine, build_tracker(settings, BUILT_IN["short"]), {})
 
 
-@pytest.mark.parametrize("tracker", [TrackerConfig(), PerFrameConfig()])
+@pytest.mark.parametrize("tracker", [ReferralConfig(), PerFrameConfig()])
 def test_a_first_box_is_believed_without_a_question(tmp_path: Path, tracker: Any) -> None:
     store = DataStore(tmp_path, session_of(tracker), first_box=True)
     words, start = store.job(video(tmp_path, "mute", []), "")
@@ -220,7 +222,7 @@ def test_a_first_box_is_believed_without_a_question(tmp_path: Path, tracker: Any
 def test_a_first_box_is_only_taken_where_it_shows_the_target(tmp_path: Path) -> None:
     hidden = video(tmp_path, "hidden", ["the cup"], first=ABSENT)
     assert true_box(hidden) is None and true_box(video(tmp_path, "cup", [])) == HERE
-    assert DataStore(tmp_path, session_of(TrackerConfig()), True).job(hidden, "the cup")[1].keywords == {
+    assert DataStore(tmp_path, session_of(ReferralConfig()), True).job(hidden, "the cup")[1].keywords == {
         "box_xyxy": None
     }
 

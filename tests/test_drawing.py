@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.lettering import font, put_text, shortened
 from data_prep.one_line import one_line
-from infer.drawing import (
+from infer.render.drawing import (
     ABSENT_COLOUR,
     LEGEND_ROWS,
     MASK_COLOUR,
@@ -20,7 +20,7 @@ from infer.drawing import (
     draw_reports,
     resized,
 )
-from infer.requests import Report, State
+from infer.trackers.requests import Report, State
 
 SIZES = [(64, 48), (65, 49), (112, 112), (270, 480), (960, 540), (3840, 2160), (2000, 40), (7, 5)]
 
@@ -96,7 +96,9 @@ def test_absence_has_a_border_and_a_word_of_its_own(
         assert (drawn[0, :] == ABSENT_COLOUR).all() and (drawn[:height, -1] == ABSENT_COLOUR).all()
         assert np.array_equal(drawn[9 : height - 9, 9:-9], image[9 : height - 9, 9:-9])
     told: list[str] = []
-    monkeypatch.setattr("infer.drawing.put_text", lambda bar, corner, words, *_, **__: told.append(words))
+    monkeypatch.setattr(
+        "infer.render.drawing.put_text", lambda bar, corner, words, *_, **__: told.append(words)
+    )
     draw_report(image, Report(State.LOST), "the cup")
     assert "absent" in told
     draw_report(image, tracked(width, height), "the cup")

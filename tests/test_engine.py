@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from configs.errors import UserError
 from data_prep.geometry import Box, area, clamp, is_inside
 from data_prep.prompts import BUILT_IN
-from infer.baselines import empty_track
-from infer.config import TrackerConfig
-from infer.engine import Engine, Step, checked
-from infer.requests import StartTrack
-from infer.tracker import referral_tracker
+from infer.engine.engine import Engine, Step, checked
+from infer.trackers.expressions import empty_track
+from infer.trackers.referral import ReferralConfig, referral_tracker
+from infer.trackers.requests import StartTrack
 from models.interfaces import Answer, Question
 from tests.scripted import SIZE, ScriptedGrounding, ScriptedMasking, filled, frame
 
@@ -25,7 +24,7 @@ BOXES: dict[str, Box] = {"red": (4, 4, 20, 20), "blue": (30, 10, 50, 30)}
 
 def run(words: list[str], count: int) -> tuple[list[Step], ScriptedGrounding, ScriptedMasking]:
     grounding, masking = ScriptedGrounding(BOXES), ScriptedMasking()
-    start: StartTrack = referral_tracker(TrackerConfig(verify_every=3), BUILT_IN["short"])
+    start: StartTrack = referral_tracker(ReferralConfig(verify_every=3), BUILT_IN["short"])
     jobs = [(text, start if text else empty_track) for text in words]
     frames = [frame(brightness) for brightness in range(count)]
     return list(Engine(grounding, masking).run(frames, jobs)), grounding, masking
@@ -85,7 +84,7 @@ def test_answers_are_checked_where_they_come_in() -> None:
         def locate(self, questions: Sequence[Question]) -> list[Answer]:
             return [Answer(0.9, (-1e30, -1e30, 1e30, 1e30), 0.9, "") for _ in questions]
 
-    start = referral_tracker(TrackerConfig(confirm=False), BUILT_IN["short"])
+    start = referral_tracker(ReferralConfig(confirm=False), BUILT_IN["short"])
     engine = Engine(AbsurdGrounding({}), ScriptedMasking())
     (step,) = engine.run([frame()], [("red", start)])
     assert step.reports[0].box_xyxy == (0, 0, *SIZE)

@@ -51,7 +51,7 @@ def test_options_are_the_published_sizes() -> None:
 
 def test_settings_and_interfaces_import_no_torch() -> None:
     code = (
-        "import sys, models.config, models.checkpoint_files, models.interfaces, infer.requests\n"
+        "import sys, models.config, models.checkpoint_files, models.interfaces, infer.trackers.requests\n"
         "assert not {'torch', 'transformers'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -14,8 +14,8 @@ import torch
 from configs.app import FOLDER, run_command
 from configs.errors import UserError
 from data_prep.votsr.write import write_workspace
-from infer.checks import check_settings, prompts_of
 from infer.config import InferSettings
+from infer.runs.checks import check_settings, prompts_of
 from models.checkpoint import choose_device, choose_dtype
 from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 

@@ -24,13 +24,15 @@ from data_prep.sequence import Sequence
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import read_lines, read_result, result_path
 from data_prep.votsr.write import write_sequence, write_workspace
-from infer import run as infer_run
 from infer.__main__ import main
-from infer.claims import claim_results
-from infer.config import InferSettings, PerFrameConfig, TrackerConfig
-from infer.requests import State
-from infer.summary import TrackOutcome
-from infer.track_store import MaskStore
+from infer.config import InferSettings
+from infer.runs import run as infer_run
+from infer.runs.claims import claim_results
+from infer.runs.plan import MaskStore
+from infer.runs.summary import TrackOutcome
+from infer.trackers.per_frame import PerFrameConfig
+from infer.trackers.referral import ReferralConfig
+from infer.trackers.requests import State
 from models.config import GROUNDERS, GrounderConfig, MaskHeadConfig
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
@@ -55,7 +57,7 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
         tracker_id=ID,
         model=GrounderConfig(str(grounder)),
         mask_head=MaskHeadConfig(str(mask_head)),
-        tracker=TrackerConfig(find_above=0.0, trust=0.0, confirm=False),
+        tracker=ReferralConfig(find_above=0.0, trust=0.0, confirm=False),
         device="cpu",
         out=str(tmp_path / "out"),
         pack=False,
@@ -98,7 +100,7 @@ def test_a_sequence_without_truth_beside_others_is_told(
 ) -> None:
     root = make_workspace(tmp_path / "ws")
     add_truth(root / "sequences" / "kite", [disc(20, 20, 8)] * 4, [True] * 4)
-    monkeypatch.setattr("infer.votsr_run.toolkit_accuracy", lambda root, tracker: {"accuracy": 0.5})
+    monkeypatch.setattr("infer.runs.workspace.toolkit_accuracy", lambda root, tracker: {"accuracy": 0.5})
     status, summary = run(settings)
     assert status == 0 and summary["referral_accuracy"] == 0.5
     assert "ball: no annotated frame; it is not scored" in summary["warnings"]
@@ -267,7 +269,7 @@ def test_a_full_disk_leaves_no_half_result(
 ) -> None:
     root = make_workspace(tmp_path / "ws", names=["ball"])
 
-    monkeypatch.setattr("infer.track_store.write_result", _failing_write)
+    monkeypatch.setattr("infer.runs.plan.write_result", _failing_write)
     status, summary = run(settings)
     assert status == 1 and len(summary["failed"]) == 2
     assert results(root) == {}
@@ -359,7 +361,7 @@ def test_an_interrupted_video_leaves_nothing_half_written_and_goes_on(
         overlay=True,
     )
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("infer.track_run.take_down", _interrupt)
+        patch.setattr("infer.runs.track_run.take_down", _interrupt)
         infer_run.run(video)
     assert leftovers(tmp_path) == [] and masks(tmp_path / "out") == {}
     status, summary = run(video)
@@ -403,7 +405,7 @@ def test_a_fault_in_drawing_costs_pictures_alone(
     def fail(*_: Any) -> None:
         raise IndexError("out of bounds")
 
-    monkeypatch.setattr(f"infer.pictures.{place}", fail)
+    monkeypatch.setattr(f"infer.render.overlays.{place}", fail)
     status, summary = run(settings, overlay=True)
     assert status == 0 and len(results(root)) == 2
     assert "IndexError: out of bounds" in summary["warnings"][0] and leftovers(tmp_path) == []
@@ -413,7 +415,7 @@ def test_of_many_prompts_the_first_get_pictures_and_all_get_results(
     settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_workspace(tmp_path / "ws", names=["ball"])
-    monkeypatch.setattr("infer.pictures.MOST_VIDEOS", 1)
+    monkeypatch.setattr("infer.render.overlays.MOST_VIDEOS", 1)
     status, summary = run(settings, overlay=True)
     assert status == 0 and len(results(root)) == 2
     assert "the first 1 of 2 prompts" in summary["warnings"][0]
@@ -550,7 +552,7 @@ def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     make_workspace(tmp_path / "ws", names=["ball"])
-    monkeypatch.setattr("infer.run.run", lambda _: os.kill(os.getpid(), number))
+    monkeypatch.setattr("infer.runs.run.run", lambda _: os.kill(os.getpid(), number))
     for overwrite, told in (
         (False, "the same command goes on"),
         (True, "the same command without overwrite="),

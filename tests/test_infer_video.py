@@ -15,9 +15,10 @@ from configs.errors import UserError
 from data_prep.readers.pictures import picture_names
 from data_prep.video_input import open_video
 from data_prep.votsr.results import read_lines
-from infer import run as infer_run
-from infer.config import InferSettings, TrackerConfig
-from infer.video_run import video_plan
+from infer.config import InferSettings
+from infer.runs import run as infer_run
+from infer.runs.video import video_plan
+from infer.trackers.referral import ReferralConfig
 from models.config import GrounderConfig, MaskHeadConfig
 from tests.made_videos import scenes, write_film
 from tests.tiny_models import save_grounder, save_mask_head
@@ -39,7 +40,7 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
         prompt="the red box",
         model=GrounderConfig(str(grounder)),
         mask_head=MaskHeadConfig(str(mask_head)),
-        tracker=TrackerConfig(find_above=0.0, trust=0.0, confirm=False),
+        tracker=ReferralConfig(find_above=0.0, trust=0.0, confirm=False),
         device="cpu",
         out=str(tmp_path / "out"),
         overlay=False,

@@ -11,9 +11,10 @@ from configs.errors import UserError
 from configs.record import RECORD, write_record
 from data_prep.files import append_text, is_file, is_folder, real_path
 from data_prep.folders import LOCK, alone_in
-from infer.checks import check_settings, tracked_of
-from infer.claims import FileLock
-from infer.config import InferSettings, TrackerConfig
+from infer.config import InferSettings
+from infer.runs.checks import check_settings, tracked_of
+from infer.runs.locks import FileLock
+from infer.trackers.referral import ReferralConfig
 
 
 def _lock(folder: Path) -> None:
@@ -78,7 +79,9 @@ def test_a_path_that_links_to_itself_is_no_surprise(tmp_path: Path) -> None:
     loop.symlink_to(loop.name)
     (tmp_path / "other").symlink_to(tmp_path)
     assert real_path(loop) == loop and real_path(tmp_path / "other" / "x") == tmp_path.resolve() / "x"
-    settings = InferSettings(video=str(loop), prompt="it", tracker=TrackerConfig(), out=str(tmp_path / "out"))
+    settings = InferSettings(
+        video=str(loop), prompt="it", tracker=ReferralConfig(), out=str(tmp_path / "out")
+    )
     assert tracked_of(settings)["video"] == str(loop)
     with pytest.raises(UserError, match=r"clip\.mp4"):
         check_settings(settings)

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from data_prep.console import make_console
-from infer.progress import RunProgress
-from infer.summary import Figures, RunSummary, TrackOutcome, write_summary
-from infer.summary_table import MOST_ROWS, print_table
+from infer.runs.progress import RunProgress
+from infer.runs.summary import Figures, RunSummary, TrackOutcome, write_summary
+from infer.runs.summary_table import MOST_ROWS, print_table
 
 REASON = "/data/sequences/kitchen/color/00000031.jpg: frame cannot be read (truncated); replace the file"
 OUTCOMES = [

@@ -27,9 +27,9 @@ from data_prep.console import PrintableConsole
 from data_prep.one_line import one_line
 from evaluation.report.table_formats import csv_text, print_sheet
 from evaluation.report.tables import Column, Sheet
-from infer.progress import RunProgress
-from infer.summary import RunSummary, TrackOutcome
-from infer.summary_table import print_table
+from infer.runs.progress import RunProgress
+from infer.runs.summary import RunSummary, TrackOutcome
+from infer.runs.summary_table import print_table
 
 NASTY = "\x1b[2J\x1b]0;title\x07the \x9b31mred\x85 cup\r\u202e\u2066\u2029\ud800\x00"
 ORDINARY = "红色的杯子, الكأس الأحمر, می‌خواهم, 👩‍👩‍👧 🏴󠁧󠁢󠁳󠁣󠁴󠁿, café — “x” \u200e1\u200f"

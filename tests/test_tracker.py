@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from data_prep.prompts import BUILT_IN
-from infer.baselines import empty_track, per_frame_tracker
-from infer.config import TrackerConfig
-from infer.requests import Locate, Propagate, Report, Segment, State
-from infer.tracker import referral_tracker
+from infer.trackers.expressions import empty_track
+from infer.trackers.per_frame import PerFrameConfig, per_frame_tracker
+from infer.trackers.referral import ReferralConfig, referral_tracker
+from infer.trackers.requests import Locate, Propagate, Report, Segment, State
 from tests.scripted import ScriptedWorld, drive, filled, frame, seen, unseen
 
 HERE, THERE = (8, 8, 24, 24), (40, 20, 56, 36)
@@ -17,7 +17,7 @@ CONTRACT = BUILT_IN["short"]
 
 
 def track(world: ScriptedWorld, count: int, **changes: object) -> list[Report]:
-    steady = TrackerConfig(agree_iou=0.3, move_above=0.6, verify_every=5, stay=0.96, trust=0.7, lean=0.4)
+    steady = ReferralConfig(agree_iou=0.3, move_above=0.6, verify_every=5, stay=0.96, trust=0.7, lean=0.4)
     settings = dataclasses.replace(steady, **changes)
     moving = [frame(10 * index % 250) for index in range(count)]
     return drive(referral_tracker(settings, CONTRACT), world, moving)
@@ -43,7 +43,7 @@ def test_a_candidate_is_confirmed_with_the_rectangle_around_it() -> None:
 
 
 def test_an_unconfirmed_candidate_is_not_believed() -> None:
-    track_ = referral_tracker(TrackerConfig(), CONTRACT)("words", frame())
+    track_ = referral_tracker(ReferralConfig(), CONTRACT)("words", frame())
     next(track_)
     assert isinstance(track_.send(seen(HERE)), Locate)
     report = track_.send(unseen())
@@ -51,7 +51,7 @@ def test_an_unconfirmed_candidate_is_not_believed() -> None:
 
 
 def test_a_candidate_that_jumps_when_looked_at_again_is_not_believed() -> None:
-    track_ = referral_tracker(TrackerConfig(), CONTRACT)("words", frame())
+    track_ = referral_tracker(ReferralConfig(), CONTRACT)("words", frame())
     next(track_)
     track_.send(seen(HERE))
     report = track_.send(seen(THERE))
@@ -176,7 +176,7 @@ def test_where_grounder_and_mask_head_agree_the_better_mask_counts(predicted: fl
 def test_search_backs_off_while_the_picture_stands_still_and_wakes_on_change() -> None:
     world = ScriptedWorld([None] * 12, [None] * 12)
     frames = [frame(50)] * 10 + [frame(200)] * 2
-    drive(referral_tracker(TrackerConfig(search_pause=4), CONTRACT), world, frames)
+    drive(referral_tracker(ReferralConfig(search_pause=4), CONTRACT), world, frames)
     asked_at = [at for at, request in world.asked if isinstance(request, Locate)]
     assert asked_at == [0, 2, 6, 10]
 
@@ -197,7 +197,7 @@ def test_a_box_without_a_mask_is_filled() -> None:
 @pytest.mark.parametrize("repeat_last", [True, False])
 def test_published_loop_repeats_the_last_box_and_ours_writes_absence(repeat_last: bool) -> None:
     world = ScriptedWorld([None, HERE, None, THERE], [None] * 4)
-    reports = drive(per_frame_tracker(0.5, repeat_last, CONTRACT), world, [frame()] * 4)
+    reports = drive(per_frame_tracker(PerFrameConfig(0.5, repeat_last), CONTRACT), world, [frame()] * 4)
     assert present(reports) == [False, True, repeat_last, True]
     assert world.count(Locate) == 4 and world.count(Propagate) == 0
     if repeat_last:

@@ -9,10 +9,10 @@ import pytest
 from configs.errors import UserError
 from data_prep.frames import ImageFrames
 from data_prep.sequence import Sequence
-from infer.engine import Step
-from infer.pictures import Pictures
-from infer.requests import Report, State
-from infer.video_writer import VideoWriter, video_size
+from infer.engine.engine import Step
+from infer.render.overlays import Pictures
+from infer.render.video_writer import VideoWriter, video_size
+from infer.trackers.requests import Report, State
 
 
 def write(path: Path, size: tuple[int, int], count: int, fps: float = 25.0) -> None:

@@ -10,8 +10,8 @@ from configs.errors import UserError
 from data_prep.votsr.pack import pack
 from data_prep.votsr.results import result_path, write_result
 from data_prep.votsr.workspace import read_workspace
-from infer.checks import check_settings
 from infer.config import InferSettings
+from infer.runs.checks import check_settings
 from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace, snapshot
 
 MASKS = [disc(20, 20, 6), None, disc(0, 10, 0.5), disc(32, 24, 100)]

@@ -1,8 +1,8 @@
 """Where the tracks of a run come from and where their results lie, for every kind of run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Sequences
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -12,12 +12,21 @@ from data_prep.geometry import Box
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import ABSENT
 from data_prep.votsr.results import read_written, write_result
-from infer.requests import StartTrack
-from infer.session import Session
-from infer.track_lines import TrackLines
-from infer.track_records import ResultFiles
+from infer.engine.engine import TrackLines
+from infer.engine.session import Session
+from infer.runs.claims import Identity
+from infer.runs.summary import RunSummary, TrackOutcome
+from infer.trackers.requests import StartTrack
 
 UNNAMED = "the target"  # words for one that is shown by its box alone
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """Where a track's result lies: `main` in the form that its tools read, `masks` in VOTSr lines."""
+
+    main: Path
+    masks: Path
 
 
 class TrackStore(Protocol):
@@ -96,3 +105,32 @@ class MaskStore:
     def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
         """See `TrackStore`."""
         write_result(self.path_of(sequence, prompt), track.masks, len(sequence.frames))
+
+
+def _as_it_is(summary: RunSummary) -> RunSummary:
+    return summary
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is tracked and where its results go.
+
+    `results` is the folder that the run claims; `identity` is added to its fingerprint. `open_store` is
+    called once the folder is claimed. `problems` are the tracks that cannot be tracked. `complete` is
+    given the summary of a run whose tracking has ended, to score and pack. `places` are shown at the end,
+    `hints` after them. With `needs_pictures` or `needs_zip` the run has failed without them, and with
+    `input_is_damaged` whatever it writes, since frames are missing: `warnings` tell which.
+    """
+
+    sequences: Sequences[Sequence]
+    results: Path
+    open_store: Callable[[Session], TrackStore]
+    identity: Identity = field(default_factory=dict)
+    problems: Sequences[TrackOutcome] = ()
+    warnings: Sequences[str] = ()
+    complete: Callable[[RunSummary], RunSummary] = _as_it_is
+    places: Mapping[str, Path] = field(default_factory=dict)
+    hints: Mapping[str, str] = field(default_factory=dict)
+    input_is_damaged: bool = False
+    needs_pictures: bool = False
+    needs_zip: bool = False

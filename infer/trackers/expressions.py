@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep.geometry import Box
 from data_prep.sequence import Sequence
-from infer.requests import Locate, Report, Request, StartTrack, Track
+from infer.trackers.requests import Locate, Report, Request, StartTrack, State, Track
 
 
 def words_at(sequence: Sequence, frame: int) -> str:
@@ -39,3 +39,9 @@ def _retell(track: Track, words: str, sequence: Sequence) -> Generator[Request, 
             number += 1
             words = words_at(sequence, number) or words
         request = track.send(reply)
+
+
+def empty_track(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:  # noqa: ARG001
+    """The track of an empty prompt: absent in every frame."""
+    while True:
+        yield Report(State.EMPTY)

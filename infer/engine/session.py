@@ -1,22 +1,28 @@
 """From settings to a loaded engine, and to what starts a track."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from configs.code_identity import code_identity
-from configs.errors import UserError
-from data_prep.prompts import Contract, contract_values
-from infer.baselines import empty_track, per_frame_tracker
-from infer.config import InferSettings, PerFrameConfig, TrackerConfig
-from infer.engine import Engine
-from infer.fingerprint import CODE, REPORTS, Fingerprint, settings_identity
-from infer.requests import StartTrack
-from infer.tracker import referral_tracker
+from data_prep.prompts import contract_values
+from infer.config import InferSettings
+from infer.engine.engine import Engine
+from infer.trackers.expressions import empty_track
+from infer.trackers.registry import build_tracker
+from infer.trackers.requests import StartTrack
 from models.checkpoint import choose_device, choose_dtype
 from models.grounder.grounder import Grounder
 from models.mask_head.sam2 import MaskHead
+
+CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.frames")
+"""Modules that make results with any tracker. The code that results follow from is these modules, the module
+of the tracker, and all modules that they import."""
+REPORTS = ("models.identity",)
+"""Modules that are imported by those of `CODE` and have no effect on results."""
+Fingerprint = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ def open_session(settings: InferSettings) -> Session:
     grounder = Grounder.load(settings.model, device)
     dtype = choose_dtype(settings.mask_head.dtype, device)
     mask_head = MaskHead.load(settings.mask_head.checkpoint, device, dtype)
-    start = tracker_of(settings.tracker, grounder.contract)
+    start = build_tracker(settings.tracker, grounder.contract)
     grounding, masking = grounder.identity(), mask_head.identity()
     fingerprint = {
         "grounder": grounding["checkpoint"],
@@ -50,15 +56,11 @@ def open_session(settings: InferSettings) -> Session:
         "device": device.type,
         "dtypes": [grounding["dtype"], masking["dtype"]],
         "box_floor": grounding["box_floor"],
-        "code": code_identity(CODE, REPORTS),
+        "code": code_identity((*CODE, type(settings.tracker).__module__), REPORTS),
     }
     return Session(Engine(grounder, mask_head), start, fingerprint)
 
 
-def tracker_of(settings: Any, contract: Contract) -> StartTrack:
-    """The tracker that a group option stands for."""
-    if isinstance(settings, TrackerConfig):
-        return referral_tracker(settings, contract)
-    if isinstance(settings, PerFrameConfig):
-        return per_frame_tracker(settings.visible_above, settings.repeat_last, contract)
-    raise UserError(f"tracker={settings!r}: no such tracker")
+def settings_identity(settings: Any) -> Fingerprint:
+    """A settings dataclass as plain values, with its kind."""
+    return {"kind": type(settings).__name__, **dataclasses.asdict(settings)}

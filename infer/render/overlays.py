@@ -11,11 +11,11 @@ from pathlib import Path
 
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash
-from infer.contact_sheet import ContactSheet, Overview
-from infer.drawing import draw_report, draw_reports, resized
-from infer.engine import Step
-from infer.failures import reason_of
-from infer.video_writer import VideoWriter, limited
+from infer.engine.engine import Step
+from infer.engine.failures import reason_of
+from infer.render.contact_sheet import ContactSheet, Overview
+from infer.render.drawing import draw_report, draw_reports, resized
+from infer.render.video_writer import VideoWriter, limited
 
 MOST_VIDEOS = 32  # open at once; an encoder takes some ten megabytes
 SPARE_HANDLES = 32  # file handles for frames, results and libraries

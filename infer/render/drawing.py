@@ -11,7 +11,7 @@ from data_prep.geometry import Box, Size, rescale
 from data_prep.lettering import line_height, put_text, shortened, text_alpha
 from data_prep.one_line import one_line
 from data_prep.visual_prompt import Colour
-from infer.requests import Report, State
+from infer.trackers.requests import Report, State
 
 # Okabe and Ito's colours, which stay apart for the colour-blind too.
 STATE_COLOURS: dict[State, Colour] = {

@@ -1,15 +1,30 @@
 """Loops that the tracker is measured against: one question a frame, no memory."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from configs.schema import key
 from data_prep.geometry import Box
 from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
-from infer.requests import Locate, Report, Segment, StartTrack, State, Track
+from infer.trackers.registry import register_tracker
+from infer.trackers.requests import Locate, Report, Segment, StartTrack, State, Track
 from models.interfaces import Answer, MaskResult
 
 
-def per_frame_tracker(visible_above: float, repeat_last: bool, contract: Contract) -> StartTrack:
+@dataclass(frozen=True)
+class PerFrameConfig:
+    """A loop without memory: the grounder on every frame, its box made a mask."""
+
+    visible_above: float = key(0.5, "visible probability from which the grounder is taken to see the target")
+    repeat_last: bool = key(
+        False, "give the last box again where the target is not visible, as VPTracker does"
+    )
+
+
+@register_tracker(per_frame=PerFrameConfig(), vptracker=PerFrameConfig(repeat_last=True))
+def per_frame_tracker(config: PerFrameConfig, contract: Contract) -> StartTrack:
     """The grounder on every frame, its box made a mask.
 
     With `repeat_last` this is VPTracker's published loop: where the target is not visible, its last
@@ -17,7 +32,7 @@ def per_frame_tracker(visible_above: float, repeat_last: bool, contract: Contrac
     """
 
     def start(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
-        return _per_frame(words, frame, box_xyxy, visible_above, repeat_last, contract)
+        return _per_frame(words, frame, box_xyxy, config.visible_above, config.repeat_last, contract)
 
     return start
 
@@ -48,9 +63,3 @@ def _per_frame(
             template = crop_template(frame, box, contract)
         result: MaskResult = yield Segment(box)
         frame = yield Report(State.TRACK, result.mask, box, answer.box_confidence, answer.visible)
-
-
-def empty_track(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:  # noqa: ARG001
-    """The track of an empty prompt: absent in every frame."""
-    while True:
-        yield Report(State.EMPTY)

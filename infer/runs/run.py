@@ -9,20 +9,19 @@ from data_prep.console import make_console
 from data_prep.files import real_path
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
-from infer.checks import tracked_of
-from infer.claims import Claim, claim_out, claim_results
 from infer.config import InferSettings
-from infer.data_run import data_plan
-from infer.pictures import Pictures
-from infer.run_plan import RunPlan
-from infer.session import Session, open_session
-from infer.summary import RunSummary, TrackOutcome, write_summary
-from infer.summary_table import print_table
-from infer.track_inputs import TrackInputs
-from infer.track_records import TrackRecords
-from infer.track_run import TrackRun
-from infer.video_run import video_plan
-from infer.votsr_run import workspace_plan
+from infer.engine.session import Session, open_session
+from infer.render.overlays import Pictures
+from infer.runs.checks import tracked_of
+from infer.runs.claims import Claim, claim_out, claim_results
+from infer.runs.data_set import data_plan
+from infer.runs.plan import RunPlan
+from infer.runs.records import TrackInputs, TrackRecords
+from infer.runs.summary import RunSummary, TrackOutcome, write_summary
+from infer.runs.summary_table import print_table
+from infer.runs.track_run import TrackRun
+from infer.runs.video import video_plan
+from infer.runs.workspace import workspace_plan
 from models.config import SHIPPED
 
 DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
@@ -31,7 +30,7 @@ DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
 def run(settings: InferSettings) -> int:
     """Track what the settings name; the exit status is 0 only where every track was written and packed.
 
-    The settings are those that `infer.checks.check_settings` lets pass. Raises UserError where another
+    The settings are those that `infer.runs.checks.check_settings` lets pass. Raises UserError where another
     run works in the same folders with other settings, or has left results there that this one would mix
     with its own.
     """

@@ -6,15 +6,16 @@ questions that tracks ask the grounder at the same moment go into one batch.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.geometry import Size, clamp, is_inside
-from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, Track
+from data_prep.geometry import Box, Size, clamp, is_inside
+from data_prep.votsr.regions import ABSENT, encode_mask
+from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
 from models.interfaces import Answer, FrameFeatures, Grounding, Masking, MaskResult, Question
 
 Handler = Callable[["_Frame", Sequence[Any]], Sequence[Any]]
@@ -128,3 +129,32 @@ class _Frame:
     @cached_property
     def features(self) -> FrameFeatures:
         return self._masking.encode(self.image)
+
+
+@dataclass
+class TrackLines:
+    """One track: for every frame a line of VOTSr's results, and a box in pixels of the frame.
+
+    The box is the mask's or the grounder's, as the tracker reported it; None where the target is absent.
+    States and confidences are those of the reports.
+    """
+
+    masks: list[str] = field(default_factory=list)
+    boxes_xyxy: list[Box | None] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+
+    @property
+    def absent(self) -> int:
+        """Frames without the target."""
+        return self.masks.count(ABSENT)
+
+
+def take_down(step: Step, tracks: Sequence[TrackLines]) -> None:
+    """Append each track's report of this frame."""
+    for track, report in zip(tracks, step.reports, strict=True):
+        line = encode_mask(report.mask)
+        track.masks.append(line)
+        track.boxes_xyxy.append(None if line == ABSENT else report.box_xyxy)
+        track.states.append(report.state)
+        track.confidences.append(report.confidence)

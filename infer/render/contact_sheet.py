@@ -14,7 +14,7 @@ from data_prep.geometry import Size, center
 from data_prep.lettering import line_height, put_text, shortened, text_alpha
 from data_prep.one_line import one_line
 from data_prep.visual_prompt import Colour
-from infer.drawing import (
+from infer.render.drawing import (
     ABSENT_COLOUR,
     LIGHT,
     MASK_COLOUR,
@@ -24,7 +24,7 @@ from infer.drawing import (
     paint_report,
     resized,
 )
-from infer.requests import Report, State
+from infer.trackers.requests import Report, State
 
 COLUMNS = 8
 OVERVIEW_ROWS = 12

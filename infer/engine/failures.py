@@ -9,7 +9,7 @@ import torch
 from configs.errors import UserError
 from data_prep.one_line import one_line
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 MORE_MEMORY = (
     "lower model.batch, take a smaller model= or mask_head=, or give the sequence fewer prompts at a time"

@@ -5,22 +5,56 @@ grounder now and then whether this is still the target, and writes absence and s
 it is not. Every decision here is about one track; batching is the engine's business.
 """
 
+import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from configs.schema import key
 from data_prep.geometry import Box, area, box_of_mask, iou, is_inside, round_box
 from data_prep.prompts import Contract
 from data_prep.visual_prompt import crop_template
-from infer.belief import evidence, updated
-from infer.config import TrackerConfig
-from infer.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
+from infer.trackers.registry import register_tracker
+from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
 from models.interfaces import Answer, MaskResult, TargetMemory
 
 GIVEN = 0.999  # visible probability of a target whose box the user gave
 THUMBNAIL = 16  # rows and columns a frame is thinned to when asked whether it changed
+MAX_EVIDENCE = 3.0  # log-odds that one answer may add or take
+FLOOR = 1e-6  # of a probability, so that its log-odds are finite
+
+
+@dataclass(frozen=True)
+class ReferralConfig:
+    """The tracker of this project: search, track, verify, lost, search again."""
+
+    find_above: float = key(0.6, "visible probability from which a candidate found by searching is believed")
+    stay: float = key(
+        0.96,
+        "probability that from one question to the next a target neither comes nor goes",
+        minimum=0.5,
+        maximum=0.999,
+    )
+    trust: float = key(
+        0.7, "weight of the grounder's log-odds of visible against what was believed", minimum=0.0
+    )
+    lean: float = key(
+        0.4, "log-odds added to the grounder's before they are weighed: above 0 it is held too shy"
+    )
+    confirm: bool = key(True, "look a second time, with the rectangle drawn, before a candidate is believed")
+    agree_iou: float = key(0.5, "box IoU from which two looks, or grounder and mask head, agree")
+    move_above: float = key(0.4, "box confidence from which a disagreeing grounder moves the mask")
+    sure_above: float = key(0.8, "object score of the mask head below which the grounder is asked")
+    area_jump: float = key(2.0, "change of the mask's area, as a factor, at which the grounder is asked")
+    verify_every: int = key(2, "frames between questions to the grounder while tracking", minimum=1)
+    search_pause: int = key(
+        4, "most frames between questions while nothing is found and nothing changes", minimum=1
+    )
+    wake_change: float = key(
+        0.01, "change of the picture, as a share of full brightness, that ends such a pause"
+    )
 
 
 @dataclass(frozen=True)
@@ -32,7 +66,8 @@ class Found:
     visible: float
 
 
-def referral_tracker(settings: TrackerConfig, contract: Contract) -> StartTrack:
+@register_tracker(referral=ReferralConfig())
+def referral_tracker(settings: ReferralConfig, contract: Contract) -> StartTrack:
     """The tracker of this project, as something that starts tracks."""
 
     def start(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
@@ -44,7 +79,7 @@ def referral_tracker(settings: TrackerConfig, contract: Contract) -> StartTrack:
 class _ReferralTrack:
     """One track: its words, its template once there is one, and the rules it goes by."""
 
-    def __init__(self, words: str, settings: TrackerConfig, contract: Contract) -> None:
+    def __init__(self, words: str, settings: ReferralConfig, contract: Contract) -> None:
         self.words, self.settings, self.contract = words, settings, contract
         self.template: np.ndarray | None = None
 
@@ -190,3 +225,23 @@ def _has_changed(before: np.ndarray | None, now: np.ndarray, threshold: float) -
     rows, columns = (max(1, side // THUMBNAIL) for side in now.shape[:2])
     first, second = (frame[::rows, ::columns].astype(np.int16) for frame in (before, now))
     return float(np.abs(first - second).mean()) / 255 >= threshold
+
+
+def evidence(visible: float, settings: ReferralConfig) -> float:
+    """What an answer adds to the log-odds. Raises ValueError where `visible` is no probability."""
+    added = settings.trust * (_log_odds(visible) + settings.lean)
+    return min(max(added, -MAX_EVIDENCE), MAX_EVIDENCE)
+
+
+def updated(belief: float, visible: float, settings: ReferralConfig) -> float:
+    """Log-odds that the target is there, after a further answer."""
+    there = 1 / (1 + math.exp(-belief))
+    there = there * settings.stay + (1 - there) * (1 - settings.stay)
+    return _log_odds(there) + evidence(visible, settings)
+
+
+def _log_odds(probability: float) -> float:
+    if not 0 <= probability <= 1:  # NaN would pass through min and max, and never leave the belief again
+        raise ValueError(f"{probability} is no probability")
+    probability = min(max(probability, FLOOR), 1 - FLOOR)
+    return math.log(probability / (1 - probability))

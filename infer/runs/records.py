@@ -10,28 +10,22 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Sequences
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
 from data_prep.files import inside, read_text, real_path, whole_file, write_whole, writing
 from data_prep.geometry import Box, box_of_mask
+from data_prep.identity import frames_identity
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash, read_lines, read_result
-from infer.track_lines import TrackLines
+from infer.engine.engine import TrackLines
+from infer.runs.plan import ResultFiles, TrackStore
 
 FOLDER, FILE = "tracks", "tracks.json"
+INPUTS_FOLDER = ".inputs"
 BOX_DIGITS, CONFIDENCE_DIGITS = 2, 4
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class ResultFiles:
-    """Where a track's result lies: `main` in the form that its tools read, `masks` in VOTSr lines."""
-
-    main: Path
-    masks: Path
 
 
 class TrackRecords:
@@ -140,3 +134,40 @@ def _digest(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(f"{line}\n".encode())
     return digest.hexdigest()
+
+
+class TrackInputs:
+    """The files of a folder of results; the sequences are those of `store`."""
+
+    def __init__(self, results: Path, store: TrackStore) -> None:
+        self._folder, self._store = results / INPUTS_FOLDER, store
+
+    def have_changed(self, sequence: Sequence) -> bool:
+        """Whether the results of a sequence were made from something else than it holds today."""
+        path = self._path(sequence)
+        if not path.is_file():
+            return False
+        try:
+            return path.read_text("ascii").strip() != self._identity(sequence)
+        except (OSError, ValueError):  # damaged: nothing says that they are the same
+            return True
+
+    def note(self, sequence: Sequence) -> None:
+        """Write down what the results of a sequence are made from, before they are. Raises UserError."""
+        write_whole(self._path(sequence), self._identity(sequence) + "\n", durable=False)
+
+    def forget_results(self, sequence: Sequence) -> bool:
+        """Remove the results of a sequence; whether there were any. Raises UserError where that fails."""
+        files = [self._store.files(sequence, prompt) for prompt in self._store.prompts(sequence)]
+        paths = [path for each in files for path in (each.main, each.masks) if path.exists()]
+        for path in paths:
+            with writing(path):
+                path.unlink(missing_ok=True)
+        return bool(paths)
+
+    def _path(self, sequence: Sequence) -> Path:
+        return inside(self._folder, f"{sequence.name}.id")  # no .txt, as results are
+
+    def _identity(self, sequence: Sequence) -> str:
+        given = hashlib.sha256(repr(self._store.given(sequence)).encode("utf-8", "surrogateescape"))
+        return f"{frames_identity(sequence.frames)} {given.hexdigest()[:16]}"

@@ -7,11 +7,10 @@ from data_prep.geometry import Box, Size, clamp
 from data_prep.sequence import Sequence
 from data_prep.video_input import open_video
 from data_prep.votsr.results import prompt_hash
-from infer.checks import box_of, prompts_of
 from infer.config import InferSettings
-from infer.run_plan import RunPlan
-from infer.session import Session
-from infer.track_store import MaskStore
+from infer.engine.session import Session
+from infer.runs.checks import box_of, prompts_of
+from infer.runs.plan import MaskStore, RunPlan
 
 
 def video_plan(settings: InferSettings, out: Path) -> RunPlan:

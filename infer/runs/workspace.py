@@ -11,13 +11,12 @@ from data_prep.votsr.results import result_path
 from data_prep.votsr.trackers_ini import ensure_tracker
 from data_prep.votsr.workspace import Workspace, read_workspace
 from evaluation.votsr import all_absent_row, referral_figures, toolkit_accuracy, true_boxes_row
-from infer.claims import locked
 from infer.config import InferSettings
-from infer.run_plan import RunPlan
-from infer.session import Session
-from infer.summary import Figures, RunSummary, TrackOutcome
-from infer.track_run import failed
-from infer.track_store import MaskStore
+from infer.engine.session import Session
+from infer.runs.locks import locked
+from infer.runs.plan import MaskStore, RunPlan
+from infer.runs.summary import Figures, RunSummary, TrackOutcome
+from infer.runs.track_run import failed
 
 
 def workspace_plan(settings: InferSettings) -> RunPlan:

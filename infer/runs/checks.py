@@ -13,8 +13,8 @@ from data_prep.video_input import check_video_path
 from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack
 from data_prep.votsr.trackers_ini import check_tracker_id
-from infer.claims import check_out
 from infer.config import InferSettings
+from infer.runs.claims import check_out
 from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_checkpoint
 
 WORDS_STAND = {
@@ -75,7 +75,7 @@ def _check_workspace(root: Path, pack: bool) -> None:
 
 
 def tracked_of(settings: InferSettings) -> dict[str, Any]:
-    """What a run tracks: what its `out` folder belongs to (`infer.claims.claim_out`)."""
+    """What a run tracks: what its `out` folder belongs to (`infer.runs.claims.claim_out`)."""
     if settings.video is not None:
         path = Path(settings.video)
         told: dict[str, Any] = {"video": str(real_path(path))}

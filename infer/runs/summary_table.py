@@ -12,7 +12,7 @@ from rich.text import Text
 from configs.terminal import LONGEST, LONGEST_NAME, counted, shortened
 from data_prep.console import make_console
 from data_prep.one_line import one_line
-from infer.summary import Figures, RunSummary, TrackOutcome
+from infer.runs.summary import Figures, RunSummary, TrackOutcome
 
 MOST_ROWS = 60  # of tracks; a larger run has a row a sequence
 FIGURE_NAMES = ("referral\naccuracy", "IoU when\npresent", "absent\nprecision", "absent\nrecall")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
@@ -16,21 +17,27 @@ from data_prep.index.build import index_path
 from data_prep.index.store import Index
 from data_prep.sequence import PRESENT, Sequence
 from data_prep.votsr.results import read_lines, read_written, write_result
-from infer.baselines import empty_track
 from infer.config import InferSettings
-from infer.requests import StartTrack
-from infer.retelling import retold, words_at
-from infer.run_plan import RunPlan
-from infer.score_line import score_line
-from infer.session import Session
-from infer.summary import RunSummary, TrackOutcome
-from infer.track_lines import TrackLines
-from infer.track_records import ResultFiles
-from infer.track_store import UNNAMED
+from infer.engine.engine import TrackLines
+from infer.engine.session import Session
+from infer.runs.plan import UNNAMED, ResultFiles, RunPlan
+from infer.runs.summary import RunSummary, TrackOutcome
+from infer.trackers.expressions import empty_track, retold, words_at
+from infer.trackers.requests import StartTrack
 
 NO_BOX = "0,0,0,0"  # the target is absent: a box without area, which no protocol takes for a place
 BOX = re.compile(r"0,0,0,0|-?\d+\.\d\d(,-?\d+\.\d\d){3}")  # a line as this module writes it
 MASKS = "masks"
+# by data set, `protocol=` of `python -m evaluation`; the others have no toolkit of their own there
+PROTOCOLS = {
+    "tnllt": "tnllt",
+    "lasot": "lasot",
+    "lasotext": "lasot",
+    "tnl2k": "tnl2k",
+    "otb99": "otb",
+    "got10k": "got10k",
+}
+OTHERS = "pytracking"
 
 
 class Indexed(Sequences[Sequence]):
@@ -160,3 +167,17 @@ def _silent(outcomes: Iterable[TrackOutcome], first_box: bool) -> list[str]:
         return []
     told = f"{counted(len(names), 'sequence')} without words: absent throughout, the first is {names[0]}"
     return [f"{told}; first_box=true follows the box of their first frame"]
+
+
+def score_line(settings: InferSettings) -> str:
+    """`python -m evaluation …` for the data set, split, index and results of these settings."""
+    assert settings.data is not None
+    given = {
+        "protocol": PROTOCOLS.get(settings.data, OTHERS),
+        "layout": "data",
+        "data": settings.data,
+        "split": settings.split,
+        "indexes": Path(settings.indexes),
+        "results": Path(settings.results),
+    }
+    return shlex.join(["python", "-m", "evaluation", *(f"{name}={value}" for name, value in given.items())])

@@ -10,16 +10,14 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.terminal import LONGEST_NAME, shortened
 from data_prep.sequence import Sequence
-from infer.claims import Claim
-from infer.engine import Engine
-from infer.failures import free_memory, reason_of
-from infer.pictures import Pictures
-from infer.progress import RunProgress
-from infer.summary import TrackOutcome
-from infer.track_inputs import TrackInputs
-from infer.track_lines import TrackLines, take_down
-from infer.track_records import TrackRecords
-from infer.track_store import TrackStore
+from infer.engine.engine import Engine, TrackLines, take_down
+from infer.engine.failures import free_memory, reason_of
+from infer.render.overlays import Pictures
+from infer.runs.claims import Claim
+from infer.runs.plan import TrackStore
+from infer.runs.progress import RunProgress
+from infer.runs.records import TrackInputs, TrackRecords
+from infer.runs.summary import TrackOutcome
 
 
 @dataclass

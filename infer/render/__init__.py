@@ -1,0 +1,1 @@
+"""Rendering: results drawn onto frames, written as videos and contact sheets."""

@@ -1,0 +1,1 @@
+"""Trackers: what they ask of the models, the trackers themselves, and the registry that finds them."""
