@@ -234,7 +234,7 @@ def test_an_empty_prompt_is_kept_with_a_warning(tmp_path, text, prompts):
     root = make_workspace(tmp_path, ["ball"])
     (root / "sequences" / "ball" / "sequence").write_text(f"prompts={text}\n")
     workspace = read_workspace(root)
-    assert (workspace.sequences[0].prompts, workspace.problems) == (prompts, ())
+    assert (workspace.sequences[0].expressions, workspace.problems) == (prompts, ())
     assert "holds an empty prompt (a stray ';')" in workspace.warnings[0]
 
 
@@ -245,7 +245,7 @@ def test_prompts_of_one_hash_are_problems_and_the_others_go_on(tmp_path, monkeyp
         "data_prep.votsr.workspace.prompt_hash", lambda prompt: {"one": "11", "two": "11"}.get(prompt, prompt)
     )
     workspace = read_workspace(root)
-    assert workspace.sequences[0].prompts == ("other",)
+    assert workspace.sequences[0].expressions == ("other",)
     assert [problem.prompt for problem in workspace.problems] == ["same", "one", "two"]
     assert "'same' and 'same' share the hash" in workspace.problems[0].reason
     assert "'one' and 'two' share the hash 11" in workspace.problems[1].reason
