@@ -19,8 +19,8 @@ from PIL import Image
 
 from benchmarks.machine import machine
 from data_prep.files import whole_file
-from data_prep.frames import VideoFrames
 from data_prep.geometry import Box
+from data_prep.video.frames import VideoFrames
 from models.config import MASK_HEADS
 from models.interfaces import MaskResult
 from models.mask_head.sam2 import MaskHead

@@ -22,15 +22,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import machine
-from data_prep.frames import ImageFrames
 from data_prep.geometry import Box
-from data_prep.index.rows import row_of, write_index
+from data_prep.index.build import row_of, write_index
 from data_prep.index.store import About, Index
 from data_prep.readers.annotations import read_boxes, read_expressions, read_flags, truth_of
 from data_prep.sampling.lines import PairPlan, write_pairs
 from data_prep.sampling.pairs import Pair, PairSampler
 from data_prep.sampling.settings import PairSettings
 from data_prep.sequence import Sequence as Video
+from data_prep.video.frames import ImageFrames
 
 VIDEOS, FRAMES, SIZE = 2_000, 600, (1280, 720)
 BATCH = 256  # pairs that a worker hands over at once: a message costs as much as 100 pairs

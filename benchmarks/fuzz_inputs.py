@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from benchmarks.fuzz_worker import Command, run_commands
-from data_prep.frames import read_image
+from data_prep.video.frames import read_image
 from data_prep.votsr.regions import decode_mask, encode_mask
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks.machine import machine
 from configs.import_path import safe_path_variables
-from data_prep.votsr.write import write_sequence, write_workspace
-from data_prep.world.clip import render_clip
+from data_prep.votsr.textfiles import write_sequence, write_workspace
+from data_prep.world.film import render_clip
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from models.config import MASK_HEADS

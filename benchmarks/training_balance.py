@@ -7,8 +7,8 @@ them. All processes wait for the one with most tokens.
 import random
 from statistics import fmean
 
-from data_prep.prompts import BUILT_IN
-from data_prep.resizing import search_size
+from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.images import search_size
 from train.sft.batch_sampler import balanced_groups
 
 SIZES = (

@@ -16,8 +16,8 @@ from transformers import AutoConfig, AutoProcessor, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from benchmarks.training_work import Run, Work
-from data_prep.prompts import answer_text, messages
-from data_prep.sampling.pictures import size_of
+from data_prep.contract.chat import answer_text, messages
+from data_prep.sampling.images import size_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
 from train.loop.metrics import Metrics

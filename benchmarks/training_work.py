@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from data_prep.prompts import BUILT_IN, Contract, read_contract, write_contract
+from data_prep.contract.contract import BUILT_IN, Contract, read_contract, write_contract
 from data_prep.sampling.lines import PairPlan
 from models.config import GROUNDERS
 from models.families import FAMILIES, PUBLISHED_SIZES

@@ -21,7 +21,7 @@ SETTINGS = "config"  # so end the names of modules that hold settings
 
 
 def code_identity(entries: tuple[str, ...], left_out: tuple[str, ...] = (), root: Path = ROOT) -> str:
-    """The hash of the modules `entries` (dotted names: `data_prep.frames`) and of all that they import.
+    """The hash of the modules `entries` (dotted names: `data_prep.video.frames`) and of all that they import.
 
     `left_out` are modules that do not affect results, such as those that report. Modules that only these
     import are left out too. All loaded plugins are included, because none of our modules imports them.

@@ -43,8 +43,8 @@ def _votsr_init(settings: DataSettings) -> None:
 
 
 def _check(settings: DataSettings) -> int:
-    from data_prep.check.report import LEAVE_OUT, REPORT, print_report, write_report
-    from data_prep.check.run import CheckSettings, check_split
+    from data_prep.check.report import LEAVE_OUT, REPORT, CheckSettings, print_report, write_report
+    from data_prep.check.run import check_split
     from data_prep.readers.registry import reader_of
 
     if len(settings.data) != 1 or not settings.root:
@@ -113,8 +113,7 @@ def _look(settings: DataSettings) -> None:
 
     matplotlib.use("Agg")  # before pyplot: there need be no screen
     from data_prep.exchange.plan import contract_of
-    from data_prep.look.plots import write_plots
-    from data_prep.look.samples import write_samples
+    from data_prep.look import write_plots, write_samples
 
     plan, out = _pair_plan(settings), Path(settings.out)
     contract = contract_of(settings.contract)
@@ -166,8 +165,7 @@ def _export(settings: DataSettings) -> None:
 
 
 def _import_reasoningtrack(settings: DataSettings) -> None:
-    from data_prep.exchange.importing import read_records, write_records
-    from data_prep.exchange.roots import Roots
+    from data_prep.exchange.reasoningtrack import Roots, read_records, write_records
 
     if not settings.source:
         raise UserError("task=import_reasoningtrack: name a file of records, as source=sft_lasot.json")
@@ -221,9 +219,8 @@ def _check_place(out: Path, layout: str) -> None:
 
 def _show(settings: DataSettings) -> None:
     """A contact sheet or the figures of a preset."""
-    from data_prep.world.measure import measure
+    from data_prep.world.overview import measure, write_sheet
     from data_prep.world.presets import PRESETS
-    from data_prep.world.sheet import write_sheet
 
     preset = PRESETS[settings.preset]
     if settings.task == "sheet":

@@ -1,4 +1,7 @@
-"""The terminal as every module writes tables and bars to it."""
+"""Names and texts from files as people may be shown them.
+
+The terminal as every module writes tables and bars to it.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +9,17 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from configs.terminal import UNPRINTABLE, printable
+from configs.terminal import UNPRINTABLE, printable, shortened
+
+
+def one_line(words: str, longest: int | None = None) -> str:
+    """A text for people to read in one line: blanks run together, control characters are left out.
+
+    A prompt file may hold anything, also codes that a terminal would obey. Of a text of more than `longest`
+    letters the middle is left out.
+    """
+    line = " ".join(UNPRINTABLE.sub(" ", words).split())
+    return line if longest is None else shortened(line, longest)
 
 
 class PrintableConsole(Console):

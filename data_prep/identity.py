@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.frames import AnimationFrames, Frames, ImageFrames, VideoFrames
 from data_prep.index.store import Index
-from data_prep.video_input import FrameRange
+from data_prep.video.frames import AnimationFrames, Frames, ImageFrames, VideoFrames
+from data_prep.video.inputs import FrameRange
 
 SAMPLE = 4096  # bytes at the beginning and at the end of a file
 LARGE = 1 << 20  # bytes of a file of which more is read, as of a video

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from data_prep.visual_prompt import Colour
+from data_prep.contract.images import Colour
 
 
 @lru_cache(maxsize=32)

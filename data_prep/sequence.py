@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.frames import Frames
+from data_prep.video.frames import Frames
 
 PRESENT, ABSENT, UNKNOWN = 1, 0, -1
 Span = tuple[int, int]  # frames from the first up to, but not including, the second

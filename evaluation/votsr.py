@@ -17,9 +17,8 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.geometry import box_of_mask
 from data_prep.sequence import Sequence
-from data_prep.votsr.complete import check_present, check_results
 from data_prep.votsr.regions import ABSENT, encode_mask
-from data_prep.votsr.results import EXPERIMENT, read_lines, result_path
+from data_prep.votsr.results import EXPERIMENT, check_present, check_results, read_lines, result_path
 from data_prep.votsr.shadow import add_sequences, add_truth, link_results, shadow
 from data_prep.votsr.toolkit import last_words, run_toolkit
 from data_prep.votsr.truth import Truth, read_truth

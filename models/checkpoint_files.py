@@ -13,8 +13,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from configs.errors import UserError
+from data_prep.contract.contract import BUILT_IN, Contract, read_contract
 from data_prep.files import real_path
-from data_prep.prompts import BUILT_IN, Contract, read_contract
 from models.config import GrounderConfig, MaskHeadConfig
 from models.families import FAMILIES
 

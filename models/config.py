@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from configs.schema import key
-from data_prep.prompts import BUILT_IN
+from data_prep.contract.contract import BUILT_IN
 from models.families import PUBLISHED_SIZES
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")

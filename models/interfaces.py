@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from data_prep.contract.contract import Contract
 from data_prep.geometry import Box
-from data_prep.prompts import Contract
 
 FrameFeatures = Any
 """What a mask head computes of a frame, once for all targets. Only the mask head looks into it."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep.images import read_image
 from data_prep.sequence import ABSENT, PRESENT, Sequence
+from data_prep.video.images import read_image
 
 SIZE = (32, 24)
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.frames import ImageFrames
-from data_prep.index.build import state_of
-from data_prep.index.rows import row_of, write_index
+from data_prep.index.build import row_of, state_of, write_index
 from data_prep.index.store import About, Index
-from data_prep.readers.entry import Reader
+from data_prep.readers.reader import Reader
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
+from data_prep.video.frames import ImageFrames
 
 ROOT = Path("/data/set")
 SIZE = (320, 240)

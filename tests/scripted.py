@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
-from data_prep.prompts import BUILT_IN
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack
 from models.interfaces import Answer, FrameFeatures, Identity, MaskResult, Question, TargetMemory
 

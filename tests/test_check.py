@@ -17,18 +17,16 @@ from PIL import Image
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
-from data_prep.check.annotations import box_findings
-from data_prep.check.findings import Finding
-from data_prep.check.pictures import frame_findings
-from data_prep.check.report import SHOWN, print_report, report_of
-from data_prep.check.run import Checked, CheckSettings, check_split
+from data_prep.check.report import SHOWN, Checked, CheckSettings, Finding, print_report, report_of
+from data_prep.check.run import check_split
+from data_prep.check.sequences import box_findings, frame_findings
 from data_prep.config import DataSettings
-from data_prep.frames import ImageFrames, VideoFrames
-from data_prep.orientation import ORIENTATION_TAG
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.tnllt import TNLLT
 from data_prep.readers.vasttrack import VASTTRACK
 from data_prep.sequence import Sequence, Truth
+from data_prep.video.frames import ImageFrames, VideoFrames
+from data_prep.video.images import ORIENTATION_TAG
 from tests.dataset_miniature import CAR, SIZE, VIDEOS, write_frames
 from tests.test_reader_tnllt import write
 

@@ -81,7 +81,7 @@ def test_results_of_tracking_follow_from_models_and_tracker_and_not_from_reports
         "models.families.qwen3_vl",
         "models.kernels.qwen2_5_vl",
         "models.mask_head.sam2_forward",
-        "data_prep.frames",
+        "data_prep.video.frames",
     ):
         assert name in modules
     for name in modules:

@@ -16,13 +16,13 @@ from configs.app import FOLDER
 from configs.command_line import read_command_line
 from configs.compose import check, composer
 from configs.errors import UserError
+from data_prep.contract.contract import BUILT_IN
 from data_prep.data_sets import DATA_SETS
-from data_prep.frames import ImageFrames
 from data_prep.geometry import box_of_mask
-from data_prep.index.rows import row_of, write_index
+from data_prep.index.build import row_of, write_index
 from data_prep.index.store import About
-from data_prep.prompts import BUILT_IN
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
+from data_prep.video.frames import ImageFrames
 from data_prep.votsr.regions import decode_mask
 from infer.config import InferSettings
 from infer.engine.engine import Engine

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from data_prep.console import one_line
 from data_prep.lettering import font, put_text, shortened
-from data_prep.one_line import one_line
 from infer.render.drawing import (
     ABSENT_COLOUR,
     LEGEND_ROWS,

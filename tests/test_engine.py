@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs.errors import UserError
+from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box, area, clamp, is_inside
-from data_prep.prompts import BUILT_IN
 from infer.engine.engine import Engine, Step, checked
 from infer.trackers.expressions import empty_track
 from infer.trackers.referral import ReferralConfig, referral_tracker

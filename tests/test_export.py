@@ -13,8 +13,12 @@ from qwen_vl_utils import smart_resize
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
-from data_prep.answer_formats import ANSWER_FORMATS
 from data_prep.config import COORDINATES, FORMATS
+from data_prep.contract.chat import answer_of, answer_text
+from data_prep.contract.contract import BUILT_IN, read_contract
+from data_prep.contract.formats import ANSWER_FORMATS
+from data_prep.contract.formats import COORDINATES as MEANINGS
+from data_prep.contract.images import budgeted
 from data_prep.exchange import export as export_module
 from data_prep.exchange.export import ABOUT, RECORDS, export
 from data_prep.exchange.forms import IMAGE, INFO
@@ -22,22 +26,13 @@ from data_prep.exchange.plan import ExportPlan, counted, plain_expression, safe
 from data_prep.exchange.questions import question_text
 from data_prep.exchange.vptracker import TOKENS
 from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
-from data_prep.images import read_image
 from data_prep.index.build import build_index, index_path
 from data_prep.index.store import Index
-from data_prep.orientation import ORIENTATION_TAG
-from data_prep.prompts import (
-    BUILT_IN,
-    answer_of,
-    answer_text,
-    read_contract,
-)
-from data_prep.prompts import COORDINATES as MEANINGS
 from data_prep.readers.tnllt import TNLLT
-from data_prep.resizing import budgeted
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair
 from data_prep.sampling.settings import PairSettings
+from data_prep.video.images import ORIENTATION_TAG, read_image
 
 JSON = ANSWER_FORMATS["json"]
 SIZES: dict[str, Size] = {"wide": (192, 108), "tall": (70, 160)}

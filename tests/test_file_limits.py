@@ -15,11 +15,11 @@ import pytest
 from configs.errors import UserError
 from data_prep import files
 from data_prep.files import LARGEST_TEXT, read_text, write_whole
-from data_prep.images import read_image
-from data_prep.readers import json_files
+from data_prep.readers import meta_expressions
 from data_prep.readers.annotations import read_boxes
-from data_prep.readers.json_files import read_json
 from data_prep.readers.masks import read_mask
+from data_prep.readers.meta_expressions import read_json
+from data_prep.video.images import read_image
 from data_prep.votsr import results
 from data_prep.votsr.regions import decode_mask
 from data_prep.votsr.results import read_lines
@@ -97,7 +97,7 @@ def test_an_image_of_gigapixels_is_refused_by_its_header(tmp_path: Path, name: s
 def test_pillow_prints_no_warning_of_large_images(tmp_path: Path) -> None:
     """In a process of its own, as a command is: pytest shows all warnings."""
     path = png_header(tmp_path / "x.png", 10000, 10000)
-    code = "import sys; from pathlib import Path; from data_prep.images import image_size as size; "
+    code = "import sys; from pathlib import Path; from data_prep.video.images import image_size as size; "
     code += "print(size(Path(sys.argv[1])))"
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("(10000, 10000)\n", "")
@@ -108,7 +108,7 @@ def test_a_file_of_gigabytes_is_refused_before_it_is_read(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is sparse: it takes no room on the disk, and would take all memory."""
-    monkeypatch.setattr(json_files, "LARGEST_JSON", LARGEST_TEXT)
+    monkeypatch.setattr(meta_expressions, "LARGEST_JSON", LARGEST_TEXT)
     path = tmp_path / "huge.txt"
     with path.open("wb") as file:
         file.truncate(1 << 40)

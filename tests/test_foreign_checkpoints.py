@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
-from data_prep.prompts import CONTRACT_FILE
+from data_prep.contract.contract import CONTRACT_FILE
 from models.checkpoint import NotFiniteError
 from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_checkpoint
 from models.config import GrounderConfig, MaskHeadConfig

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from configs.errors import UserError
-from data_prep.images import decoded_header, image_header, image_size, read_image
-from data_prep.orientation import ORIENTATION_TAG
+from data_prep.video.images import ORIENTATION_TAG, decoded_header, image_header, image_size, read_image
 
 
 def test_of_sixteen_bits_the_high_ones_are_read_as_opencv_does(tmp_path: Path) -> None:

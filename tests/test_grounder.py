@@ -16,15 +16,10 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2VLConfig
 
 from configs.errors import UserError
-from data_prep.answer_formats import ANSWER_FORMATS
+from data_prep.contract.chat import messages
+from data_prep.contract.contract import BUILT_IN, CONTRACT_FILE, Contract, write_contract
+from data_prep.contract.formats import ANSWER_FORMATS
 from data_prep.geometry import Size, iou
-from data_prep.prompts import (
-    BUILT_IN,
-    CONTRACT_FILE,
-    Contract,
-    messages,
-    write_contract,
-)
 from data_prep.world.presets import PRESETS
 from models.checkpoint_files import find_contract
 from models.config import GrounderConfig

@@ -11,8 +11,8 @@ import torch
 from transformers import BatchFeature
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLVisionAttention
 
-from data_prep.answer_formats import ANSWER_FORMATS
-from data_prep.prompts import answer_text, messages
+from data_prep.contract.chat import answer_text, messages
+from data_prep.contract.formats import ANSWER_FORMATS
 from models.families import FAMILIES
 from models.grounder.forward import encode_images, forward
 from models.grounder.model import QwenVL, QwenVLProcessor, apply_fast_kernels

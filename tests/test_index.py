@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from data_prep.frames import VideoFrames
-from data_prep.index.build import build_index, index_path, state_of
-from data_prep.index.rows import row_of
+from data_prep.index.build import build_index, index_path, row_of, state_of
 from data_prep.index.store import Index, LeftOut
-from data_prep.readers.entry import Entry
+from data_prep.readers.reader import Entry
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
+from data_prep.video.frames import VideoFrames
 from tests.dataset_miniature import CAR, VIDEOS, assert_same
 from tests.index_miniature import COMING, SEEN, index_of, video
 from tests.test_reader_tnllt import write
@@ -74,7 +73,7 @@ def test_changed_data_are(root: Path, change: str, monkeypatch: pytest.MonkeyPat
     elif change == "a sequence less":
         (root / "dog-12").rename(root / ".dog-12")
     else:
-        for module in ("rows", "store"):
+        for module in ("build", "store"):
             monkeypatch.setattr(f"data_prep.index.{module}.VERSION", 0)
     assert made(root)[1]
 

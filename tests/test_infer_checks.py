@@ -13,7 +13,7 @@ import torch
 
 from configs.app import FOLDER, run_command
 from configs.errors import UserError
-from data_prep.votsr.write import write_workspace
+from data_prep.votsr.textfiles import write_workspace
 from infer.config import InferSettings
 from infer.runs.checks import check_settings, prompts_of
 from models.checkpoint import choose_device, choose_dtype

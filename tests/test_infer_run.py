@@ -18,12 +18,12 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from data_prep.frames import VideoFrames
 from data_prep.geometry import box_of_mask
 from data_prep.sequence import Sequence
+from data_prep.video.frames import VideoFrames
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import read_lines, read_result, result_path
-from data_prep.votsr.write import write_sequence, write_workspace
+from data_prep.votsr.textfiles import write_sequence, write_workspace
 from infer.__main__ import main
 from infer.config import InferSettings
 from infer.runs import run as infer_run

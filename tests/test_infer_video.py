@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from data_prep.readers.pictures import picture_names
-from data_prep.video_input import open_video
+from data_prep.readers.folders import picture_names
+from data_prep.video.inputs import open_video
 from data_prep.votsr.results import read_lines
 from infer.config import InferSettings
 from infer.runs import run as infer_run

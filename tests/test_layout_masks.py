@@ -59,7 +59,9 @@ def test_masks_score_as_their_boxes_do(root: Path, protocol: object) -> None:
 
 
 def test_a_picture_shows_the_box_around_a_mask(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_prep.frames.ImageFrames.read", lambda *_: np.zeros((*SIZE[::-1], 3), np.uint8))
+    monkeypatch.setattr(
+        "data_prep.video.frames.ImageFrames.read", lambda *_: np.zeros((*SIZE[::-1], 3), np.uint8)
+    )
     boxes, masks = (IndexLook.of(settings(root, layout))(1, 6, ("mine",)) for layout in ("data", "masks"))
     assert masks.results == boxes.results and masks.results["mine"] is not None
     assert IndexLook.of(settings(root, "masks"))(1, 0, ("mine",)).results == {"mine": None}

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from configs.app import run_command
+from data_prep import look
 from data_prep.__main__ import main
+from data_prep.contract.contract import BUILT_IN
 from data_prep.index.build import build_index
-from data_prep.look import plots
-from data_prep.look.samples import write_samples
-from data_prep.prompts import BUILT_IN
+from data_prep.look import write_samples
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import PairSampler
@@ -60,17 +60,17 @@ def test_what_is_plotted_is_what_the_index_holds(tmp_path: Path) -> None:
     index = index_of(tmp_path / "small.arrow", videos)
     sampler = PairSampler([index], PairSettings(gap=3), 0)
     (source,) = sampler.sources
-    assert plots._present_shares(index).tolist() == [1.0, 8 / 12]
-    assert plots._text_lengths(index) == [2, 1, 3]
+    assert look._present_shares(index).tolist() == [1.0, 8 / 12]
+    assert look._text_lengths(index) == [2, 1, 3]
     boxes = np.concatenate([each.truth.boxes_xywh[each.truth.present == PRESENT] for each in videos])
-    assert plots._box_sides(source) == pytest.approx(np.sqrt(boxes[:, 2] * boxes[:, 3] / (320 * 240)))
-    gaps = plots._gaps(sampler, source)
+    assert look._box_sides(source) == pytest.approx(np.sqrt(boxes[:, 2] * boxes[:, 3] / (320 * 240)))
+    gaps = look._gaps(sampler, source)
     assert {1, 2, 3} <= {abs(int(gap)) for gap in gaps} and (gaps < 0).any() and (gaps > 0).any()
 
 
 @pytest.mark.parametrize("reach", [1, 29, 30, 200])
 def test_bins_hold_equally_many_whole_numbers(reach: int) -> None:
-    borders = plots._whole_bins(reach)
+    borders = look._whole_bins(reach)
     assert borders[0] < -reach and borders[-1] > reach and len(borders) <= 62
     counts = np.histogram(np.arange(int(borders[0]), int(borders[-1]) + 1), borders)[0]
     assert len(set(counts.tolist())) == 1

@@ -15,7 +15,7 @@ from peft.tuners.tuners_utils import check_target_module_exists
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 
-from data_prep.prompts import BUILT_IN, CONTRACT_FILE
+from data_prep.contract.contract import BUILT_IN, CONTRACT_FILE
 from models.checkpoint_files import published_contract
 from models.config import GROUNDERS, GrounderConfig
 from models.families import FAMILIES, PARTS, PUBLISHED_SIZES, lora_targets, part_of

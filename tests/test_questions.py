@@ -10,15 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from data_prep.answer_formats import ANSWER_FORMATS
+from data_prep.contract.chat import answer_of, answer_text, to_frame
+from data_prep.contract.contract import BUILT_IN, Contract
+from data_prep.contract.formats import ANSWER_FORMATS
 from data_prep.geometry import rescale
-from data_prep.prompts import (
-    BUILT_IN,
-    Contract,
-    answer_of,
-    answer_text,
-    to_frame,
-)
 from data_prep.world.vocabulary import COLOUR_WORDS, SHAPES
 from models.grounder.questions import QuestionEncoder
 from models.interfaces import Question

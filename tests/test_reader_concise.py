@@ -10,7 +10,7 @@ from configs.errors import UserError
 from data_prep.index.build import build_index, state_of
 from data_prep.index.store import Index
 from data_prep.readers.concise import GOT10K_CONCISE, LASOT_CONCISE, TNL2K_CONCISE
-from data_prep.readers.entry import Reader
+from data_prep.readers.reader import Reader
 from tests import test_reader_got10k, test_reader_lasot, test_reader_tnl2k
 from tests.dataset_miniature import CAR, DOG, assert_same
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from configs.errors import UserError
-from data_prep.readers.entry import Reader
 from data_prep.readers.lasot import LASOT, LASOTEXT
+from data_prep.readers.reader import Reader
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
 from tests.dataset_miniature import DOG, VIDEOS, Video, assert_same, write_frames
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from data_prep.readers.entry import Reader
+from data_prep.readers.reader import Reader
 from data_prep.readers.refcoco import REFCOCO, REFCOCOG, REFCOCOPLUS
 from data_prep.sequence import PRESENT, UNKNOWN, Sequence
 from tests.dataset_miniature import SIZE, grey_of

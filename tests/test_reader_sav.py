@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from data_prep.frames import VideoFrames
 from data_prep.readers.sav import SAV
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
+from data_prep.video.frames import VideoFrames
 from tests.dataset_miniature import CAR, DOG, SIZE, Video, assert_same, write_frames
 from tests.index_miniature import is_watched
 from tests.made_videos import write_film

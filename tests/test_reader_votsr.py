@@ -9,7 +9,7 @@ from PIL import Image
 from configs.errors import UserError
 from data_prep.readers.votsr import VOTSR
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN
-from data_prep.votsr.write import sequence_folder, write_sequence, write_truth, write_workspace
+from data_prep.votsr.textfiles import sequence_folder, write_sequence, write_truth, write_workspace
 from tests.dataset_miniature import CAR, DOG, SIZE, VIDEOS, Video, assert_same, write_frames
 
 

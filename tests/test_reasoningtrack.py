@@ -10,9 +10,7 @@ from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
 from data_prep.exchange.forms import IMAGE
-from data_prep.exchange.importing import read_records, write_records
-from data_prep.exchange.reasoningtrack import parts_of, record_of
-from data_prep.exchange.roots import DATA_OF, Roots
+from data_prep.exchange.reasoningtrack import DATA_OF, Roots, parts_of, read_records, record_of, write_records
 
 GOOD = "<think>It stays.\n</think><d>no</d>  \n<answer>the dog</answer>"
 

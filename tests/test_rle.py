@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from data_prep.readers.rle import decode_rle, unpack
+from data_prep.readers.masks import decode_rle, unpack
 from tests.mask_miniature import packed, rle, run_lengths
 
 PUBLISHED = np.array(  # with what COCO's own library (pycocotools 2.0) makes of it

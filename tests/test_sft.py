@@ -22,8 +22,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
 from configs.launch.signals import Stopped
+from data_prep.contract.contract import BUILT_IN
 from data_prep.index.build import build_index, index_path
-from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import PairSampler

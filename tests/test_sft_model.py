@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from transformers import BitsAndBytesConfig
 
 from configs.errors import UserError
+from data_prep.contract.chat import messages
+from data_prep.contract.contract import BUILT_IN
 from data_prep.exchange.vptracker import TOKENS
 from data_prep.index.build import build_index, index_path
-from data_prep.prompts import BUILT_IN, messages
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.settings import PairSettings

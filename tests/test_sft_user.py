@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from configs.app import FOLDER, run_command
 from configs.compose import as_settings, check, composer
 from configs.errors import UserError
-from data_prep.images import read_image
+from data_prep.contract.contract import BUILT_IN, contract_values
 from data_prep.index.build import build_index
-from data_prep.prompts import BUILT_IN, contract_values
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.settings import PairSettings
+from data_prep.video.images import read_image
 from models.checkpoint_files import base_of
 from models.config import GROUNDERS, GrounderConfig
 from models.grounder.grounder import Grounder

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.prompts import BUILT_IN, answer_text
+from data_prep.contract.chat import answer_text
+from data_prep.contract.contract import BUILT_IN
 from models.grounder.nano import build_tokenizer
 from train.pairs import IGNORED, label_answers
 from train.sft.soft_labels import digit_distributions, numbers_of, soft_labels, soft_loss

@@ -23,8 +23,7 @@ from configs.terminal import (
     printable,
     shortened,
 )
-from data_prep.console import PrintableConsole
-from data_prep.one_line import one_line
+from data_prep.console import PrintableConsole, one_line
 from evaluation.report.table_formats import csv_text, print_sheet
 from evaluation.report.tables import Column, Sheet
 from infer.runs.progress import RunProgress

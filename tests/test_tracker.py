@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_prep.prompts import BUILT_IN
+from data_prep.contract.contract import BUILT_IN
 from infer.trackers.expressions import empty_track
 from infer.trackers.per_frame import PerFrameConfig, per_frame_tracker
 from infer.trackers.referral import ReferralConfig, referral_tracker

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from configs.errors import UserError
-from data_prep.prompts import BUILT_IN, answer_of
+from data_prep.contract.chat import answer_of
+from data_prep.contract.contract import BUILT_IN
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
 from models.grounder.forward import encode_images

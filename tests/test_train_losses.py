@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from data_prep.contract.chat import answer_of
+from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
-from data_prep.prompts import BUILT_IN, answer_of
 from data_prep.world.expressions import Expression
 from data_prep.world.vocabulary import COLOURS, SHAPES
 from models.grounder.nano import build_processor

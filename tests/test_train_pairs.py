@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
+from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.images import search_size, template_size
 from data_prep.geometry import xywh_to_xyxy
 from data_prep.index.build import build_index, index_path
-from data_prep.prompts import BUILT_IN
 from data_prep.readers.tnllt import TNLLT
-from data_prep.resizing import search_size, template_size
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.settings import PairSettings
 from models.grounder.nano import build_processor

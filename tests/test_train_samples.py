@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.images import crop_template, resize
 from data_prep.geometry import center, iou
-from data_prep.prompts import BUILT_IN
-from data_prep.resizing import resize
-from data_prep.visual_prompt import crop_template
 from data_prep.world.expressions import KINDS, Expression, plainly
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS

@@ -27,7 +27,7 @@ from configs.errors import UserError
 from data_prep.__main__ import main
 from data_prep.config import DataSettings
 from data_prep.folders import alone_in
-from data_prep.unpack import extract, put
+from data_prep.unpack import extract, tree
 from data_prep.unpack.extract import Limits
 from data_prep.unpack.run import unpack
 from data_prep.unpack.state import read_state
@@ -129,8 +129,8 @@ def test_files_that_an_earlier_run_finished_are_not_read(
 ) -> None:
     stopped_run(parts, tmp_path / "out", 6)
     read: list[Path] = []
-    equal = put._equal
-    monkeypatch.setattr(put, "_equal", lambda path, content: read.append(path) or equal(path, content))
+    equal = tree._equal
+    monkeypatch.setattr(tree, "_equal", lambda path, content: read.append(path) or equal(path, content))
     unpack(parts, tmp_path / "out")
     assert not read
 
@@ -153,7 +153,7 @@ def test_a_shortened_file_is_written_again(tmp_path: Path, parts: str) -> None:
 
 
 def test_a_large_file_that_differs_late_is_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(put, "CHUNK", 64)
+    monkeypatch.setattr(tree, "CHUNK", 64)
     data = bytes(range(256)) * 4
     parts, out = (
         write_parts(tmp_path / "parts", tar_of(Member("set/x", data), Member("set/y", b"y"))),
@@ -317,7 +317,7 @@ def test_a_disk_that_gets_full_is_one_line(
     tmp_path: Path, parts: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copies = iter(range(100))
-    real = put._copy
+    real = tree._copy
 
     def full(*arguments: Any) -> None:
         if next(copies) == 3:
@@ -325,7 +325,7 @@ def test_a_disk_that_gets_full_is_one_line(
         real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(put, "_copy", full)
+        patch.setattr(tree, "_copy", full)
         patch.setattr(extract, "SAVE_EVERY_S", 1e9)
         patch.setattr(extract, "write_state", refuse)
         with pytest.raises(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from data_prep.unpack.extract import Limits
-from data_prep.unpack.names import RefusedError, check_target, parts_of
+from data_prep.unpack.members import RefusedError, check_target, parts_of
 from data_prep.unpack.run import unpack
 from tests.archive_miniature import Member, tar_of, tree_of, write_parts, zipped
 

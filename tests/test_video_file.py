@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from data_prep.frames import AnimationFrames, VideoFrames
-from data_prep.orientation import upright
-from data_prep.video_file import first_frame
+from data_prep.video.decoding import first_frame
+from data_prep.video.frames import AnimationFrames, VideoFrames
+from data_prep.video.images import upright
 from tests.made_videos import SIZE, by_opencv, scenes, write_film
 
 PICTURES = scenes(20)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from data_prep.frames import ImageFrames
 from data_prep.sequence import Sequence
+from data_prep.video.frames import ImageFrames
 from infer.engine.engine import Step
 from infer.render.overlays import Pictures
 from infer.render.video_writer import VideoWriter, video_size

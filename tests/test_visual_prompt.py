@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.images import crop_template, draw_visual_prompt, visual_prompt_box
 from data_prep.geometry import Box, center, rescale
-from data_prep.prompts import BUILT_IN
-from data_prep.visual_prompt import crop_template, draw_visual_prompt, visual_prompt_box
 
 CONTRACT = dataclasses.replace(BUILT_IN["qwen"], template_scale=2.0, prompt_scale=3.0, prompt_width=0.0)
 WIDTH, HEIGHT = 60, 40

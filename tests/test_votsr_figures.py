@@ -11,10 +11,10 @@ import pytest
 from configs.errors import UserError
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import result_path, write_result
-from data_prep.votsr.trackers_ini import ensure_tracker
+from data_prep.votsr.textfiles import NOT_ANNOTATED, write_sequence, write_workspace
+from data_prep.votsr.toolkit import ensure_tracker
 from data_prep.votsr.truth import read_truth
 from data_prep.votsr.workspace import read_workspace
-from data_prep.votsr.write import NOT_ANNOTATED, write_sequence, write_workspace
 from evaluation.votsr import STACK, all_absent_row, referral_figures, toolkit_accuracy, true_boxes_row
 from tests.votsr_miniature import (
     PROMPTS,

@@ -14,8 +14,8 @@ import pytest
 from configs.errors import UserError
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import prompt_hash, read_result, read_written, result_path, write_result
-from data_prep.votsr.trackers_ini import check_tracker_id, ensure_tracker
-from data_prep.votsr.write import write_sequence
+from data_prep.votsr.textfiles import write_sequence
+from data_prep.votsr.toolkit import check_tracker_id, ensure_tracker
 from tests.votsr_miniature import SIZE, TRACKER
 
 KEYS = {"label": "Mine", "protocol": "trax", "command": "dummy"}

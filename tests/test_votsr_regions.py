@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from configs.errors import UserError
 from data_prep.votsr.regions import decode_mask, decode_truth, encode_empty, encode_mask
 from data_prep.votsr.results import read_result, write_result
-from data_prep.votsr.write import write_truth
+from data_prep.votsr.textfiles import write_truth
 from tests.votsr_miniature import disc
 
 SHAPE = (9, 12)

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from configs.errors import UserError
-from data_prep.votsr.textfiles import read_properties
+from data_prep.votsr.textfiles import read_properties, write_sequence
 from data_prep.votsr.workspace import read_workspace
-from data_prep.votsr.write import write_sequence
 from tests.votsr_miniature import PROMPTS, add_sequence, make_workspace, snapshot, write_frame
 
 

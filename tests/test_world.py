@@ -12,9 +12,9 @@ import pytest
 from data_prep.config import WORLDS
 from data_prep.world import draw
 from data_prep.world.backgrounds import MARGIN
-from data_prep.world.clip import render_clip
 from data_prep.world.draw import background, draw_frame
-from data_prep.world.measure import measure
+from data_prep.world.film import render_clip
+from data_prep.world.overview import measure
 from data_prep.world.paths import EXIT_FRAMES, STILL, Camera, Path
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Occluder, Scene, Thing, make_scene

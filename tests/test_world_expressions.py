@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from data_prep.world import truths
+from data_prep.world import relations
 from data_prep.world.draw import draw_frame
 from data_prep.world.expressions import (
     KINDS,
@@ -214,8 +214,8 @@ def test_a_mirrored_scene_has_mirrored_truths() -> None:
         scene = dataclasses.replace(scene, things=plain)
         mirrored = dataclasses.replace(scene, things=tuple(things))
         for index in range(len(things)):
-            there = truths.relations_of(scene, index)
-            assert set(truths.relations_of(mirrored, index)) == {(n, opposite[name]) for n, name in there}
+            there = relations.relations_of(scene, index)
+            assert set(relations.relations_of(mirrored, index)) == {(n, opposite[name]) for n, name in there}
 
 
 # ---- what is absent ------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ from data_prep.votsr.truth import read_truth
 from data_prep.votsr.workspace import read_workspace
 from data_prep.world.expressions import expression_texts
 from data_prep.world.film import SLIVER, Film, make_film
+from data_prep.world.overview import write_sheet
 from data_prep.world.presets import PRESETS, AbsenceShares
 from data_prep.world.render import render_workspace
-from data_prep.world.sheet import write_sheet
 
 # Away at first, then it comes in: a few frames show both.
 LATE = dataclasses.replace(PRESETS["val"], frames=(18, 20), absences=AbsenceShares(late=1.0), away=(0.3, 0.4))

@@ -13,7 +13,7 @@ from transformers import (
     Qwen3VLVideoProcessor,
 )
 
-from data_prep.prompts import BUILT_IN, Contract, write_contract
+from data_prep.contract.contract import BUILT_IN, Contract, write_contract
 from models.grounder.model import QwenVL, QwenVLProcessor
 from models.grounder.nano import CHAT_TEMPLATE, build_grounder, build_processor, build_tokenizer
 from models.mask_head.sam2_model import build_model, nano_config, save_sam2

@@ -8,8 +8,8 @@ from PIL import Image
 
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import result_path, write_result
-from data_prep.votsr.trackers_ini import ensure_tracker
-from data_prep.votsr.write import sequence_folder, write_sequence, write_truth, write_workspace
+from data_prep.votsr.textfiles import sequence_folder, write_sequence, write_truth, write_workspace
+from data_prep.votsr.toolkit import ensure_tracker
 
 SIZE = (64, 48)
 PROMPTS = ("the red cup", "a cup on the left")

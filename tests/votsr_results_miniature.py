@@ -7,8 +7,8 @@ import numpy as np
 
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import result_path, write_result
-from data_prep.votsr.trackers_ini import ensure_tracker
-from data_prep.votsr.write import write_workspace
+from data_prep.votsr.textfiles import write_workspace
+from data_prep.votsr.toolkit import ensure_tracker
 from tests.votsr_miniature import PROMPTS, add_results, add_sequence, add_truth, disc, make_workspace
 
 OTHER = "Other"

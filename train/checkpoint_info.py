@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from configs.errors import UserError
 from configs.terminal import echo
+from data_prep.contract.contract import BUILT_IN, contract_values, read_contract
 from data_prep.files import write_whole
-from data_prep.prompts import BUILT_IN, contract_values, read_contract
 from models.checkpoint_files import (
     ADAPTER_CONFIG,
     CONFIG,

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from data_prep.prompts import CONTRACT_FILE, Contract, contract_values
+from data_prep.contract.contract import CONTRACT_FILE, Contract, contract_values
 
 FILE = "README.md"
 PACKAGES = ("python", "torch", "transformers", "peft", "accelerate", "git_revision")

@@ -12,11 +12,11 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from configs.errors import UserError
+from data_prep.contract.contract import Contract
 from data_prep.geometry import Box
-from data_prep.prompts import Contract
+from data_prep.sampling.images import pictures_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import PairSampler
-from data_prep.sampling.pictures import pictures_of
 from models.interfaces import Question
 
 IGNORED = -100  # the label of tokens that are not part of an answer, as in torch's cross_entropy

@@ -7,43 +7,22 @@ from functools import partial
 from pathlib import Path
 
 from configs.errors import UserError, did_you_mean
-from data_prep.check.annotations import box_findings, fingerprint, presence_findings, text_findings
-from data_prep.check.findings import BROKEN, KINDS, Finding
-from data_prep.check.pictures import frame_findings
+from data_prep.check.report import KINDS, Checked, CheckSettings, Finding
+from data_prep.check.sequences import (
+    box_findings,
+    fingerprint,
+    frame_findings,
+    presence_findings,
+    text_findings,
+)
 from data_prep.check.split import list_findings, name_findings, read_lists, strays, twin_findings
 from data_prep.files import check_utf8, reading, real_path
-from data_prep.frames import Frames, ImageFrames
 from data_prep.parallel import in_processes, with_bar
-from data_prep.readers.entry import Entry, Reader
-from data_prep.readers.listing import list_split
+from data_prep.readers.reader import Entry, Reader, list_split
 from data_prep.sequence import Sequence
+from data_prep.video.frames import Frames, ImageFrames
 
 UNREAD = ("refused", "no_data")  # what its reader said of a sequence that it could not read
-
-
-@dataclass(frozen=True)
-class CheckSettings:
-    """`decode`: every frame whole, not its header alone. `margin`: pixels a box may leave its image by."""
-
-    decode: bool = False
-    margin: float = 2.0
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What was found in a split of `sequences` sequences, in the order of `KINDS`."""
-
-    data: str
-    split: str
-    root: Path
-    settings: CheckSettings
-    sequences: int
-    findings: tuple[Finding, ...]
-
-    @property
-    def broken(self) -> list[str]:
-        """Names of the sequences that cannot be used, each once."""
-        return list(dict.fromkeys(each.sequence for each in self.findings if each.severity == BROKEN))
 
 
 @dataclass(frozen=True)

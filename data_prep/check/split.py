@@ -7,10 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from configs.errors import UserError
-from data_prep.check.findings import Finding
-from data_prep.readers.entry import Entry, Reader
-from data_prep.readers.listing import list_split
-from data_prep.readers.pictures import ENDINGS
+from data_prep.check.report import Finding
+from data_prep.readers.folders import ENDINGS
+from data_prep.readers.reader import Entry, Reader, list_split
 
 TRAINING, EVALUATION = "train", ("val", "valid", "valid_u", "test")
 PICTURE, UNREADABLE = "a picture", "what cannot be read"  # in place of names

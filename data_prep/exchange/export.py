@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from configs.errors import UserError
+from data_prep.contract.contract import CONTRACT_FILE, write_contract
 from data_prep.exchange.forms import INFO, LLAMAFACTORY_INFO, dataset_info, line_of, row_of
 from data_prep.exchange.plan import ExportPlan, check
 from data_prep.exchange.questions import turn_of
 from data_prep.exchange.vptracker import TOKENS, record_of
 from data_prep.files import whole_file, write_whole
 from data_prep.parallel import in_processes, with_bar
-from data_prep.prompts import CONTRACT_FILE, write_contract
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair, PairSampler
 

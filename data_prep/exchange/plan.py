@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError
+from data_prep.contract.chat import counted_size
+from data_prep.contract.contract import BUILT_IN, Contract, read_contract
 from data_prep.files import inside
 from data_prep.geometry import Box, Size, clamp, is_inside, rescale, round_box
-from data_prep.prompts import BUILT_IN, Contract, counted_size, read_contract
 from data_prep.sampling.lines import PairPlan
 
 LEAST_PIXELS = {28: 56 * 56, 32: 256 * 256}

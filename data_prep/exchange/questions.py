@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data_prep.contract.chat import answer_of, messages
 from data_prep.exchange.forms import IMAGE, Turn
 from data_prep.exchange.plan import ExportPlan, counted, plain_expression
 from data_prep.geometry import Box
-from data_prep.prompts import answer_of, messages
+from data_prep.sampling.images import pictures_of
 from data_prep.sampling.pairs import Pair
-from data_prep.sampling.pictures import pictures_of
 
 QUALITY = 95  # of the JPEG files; colours are kept at full size, for the drawn rectangle's sake
 FILLED_IN = "<bbox>"  # ms-swift writes the box of `objects` here

@@ -15,9 +15,8 @@ from configs.errors import UserError
 from data_prep.exchange.forms import IMAGE
 from data_prep.exchange.plan import ExportPlan, counted, plain_expression
 from data_prep.geometry import Box, Size, center, round_box, xywh_to_xyxy
-from data_prep.images import image_header
-from data_prep.orientation import AS_STORED
 from data_prep.sampling.pairs import Pair
+from data_prep.video.images import AS_STORED, image_header
 
 COLOUR, WIDTH = "red", 3  # of the rectangle unless a pair has its own; its trainer gives them to PIL
 SCALES = 2, 8  # sides of the rectangle in sides of the box it is drawn around, both included

@@ -2,6 +2,9 @@
 
 Lists of a column lie behind one another, so all boxes of a data set are one array (frames, 4), all
 presences one array (frames,), and where a sequence's part begins is an array of offsets.
+
+
+Whether the rows of an index are whole: Arrow itself checks sizes alone, and believes every offset.
 """
 
 import json
@@ -13,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from configs.errors import UserError
-from data_prep.frames import ImageFrames
-from data_prep.index.intact import check_rows
-from data_prep.one_line import one_line
+from data_prep.console import one_line
 from data_prep.sequence import Sequence, Truth
+from data_prep.video.frames import ImageFrames
 
 VERSION = 3  # of the columns and of what they mean
 ENDING = ".arrow"
@@ -160,3 +162,43 @@ class Index:
             spans=tuple((int(start), int(stop)) for start, stop in self.expression_spans[expressions]),
             truth=Truth(self.boxes_xywh[frames], self.present[frames]),
         )
+
+
+SAME_LENGTHS = (("frames", "present", 1), ("boxes_xywh", "present", 4), ("starts", "expressions", 1))
+SPANS = ("starts", "stops")
+
+
+def check_rows(rows: pa.RecordBatch, schema: pa.Schema) -> None:
+    """Raise ValueError for rows of other columns, offsets that lead astray, or lists of unequal lengths.
+
+    The time is that of a pass over offsets; boxes and letters of texts are not read.
+    """
+    if not rows.schema.equals(schema):
+        raise ValueError("its columns are others")
+    rows.validate()  # pa.ArrowInvalid is a ValueError
+    for name in schema.names:
+        _check_offsets(name, rows[name])
+    for one, other, times in (*SAME_LENGTHS, (*SPANS, 1)):
+        if not np.array_equal(_offsets(rows[one]), times * _offsets(rows[other])):
+            raise ValueError(f"{one} and {other} are of unequal lengths")
+
+
+def _check_offsets(name: str, column: pa.Array) -> None:
+    if column.null_count:
+        raise ValueError(f"{name} has gaps")
+    if pa.types.is_list(column.type):
+        _check_rising(name, _offsets(column), len(column.values))
+        _check_offsets(name, column.values)
+    elif pa.types.is_string(column.type):
+        _, offsets, letters = column.buffers()
+        numbers = np.frombuffer(offsets, np.int32) if offsets else np.zeros(1, np.int32)
+        _check_rising(name, numbers[: len(column) + 1], letters.size if letters else 0)
+
+
+def _check_rising(name: str, offsets: np.ndarray, end: int) -> None:
+    if len(offsets) and (offsets[0] != 0 or offsets[-1] > end or (np.diff(offsets) < 0).any()):
+        raise ValueError(f"offsets of {name} lead astray")
+
+
+def _offsets(column: pa.Array) -> np.ndarray:
+    return np.asarray(column.offsets, np.int64)

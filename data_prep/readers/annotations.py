@@ -1,4 +1,11 @@
-"""The text files that lie beside a sequence's frames: boxes, flags and words, however they are separated."""
+"""The text files that lie beside a sequence's frames: boxes, flags and words, however they are separated.
+
+Flags that must be as many as the boxes they speak of.
+
+Test splits that give the target's first box alone (GOT-10k, TrackingNet): the rest is on a server.
+
+What an evaluation kit's folder `annos` says of sequences, where it lies in the root of its data set.
+"""
 
 import re
 from itertools import pairwise
@@ -8,6 +15,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.files import read_text
+from data_prep.readers.folders import fitted
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Span, Truth
 
 SEPARATORS = str.maketrans(",;\t", "   ")
@@ -106,3 +114,52 @@ def truth_of(boxes_xywh: np.ndarray, visible: np.ndarray | None) -> Truth:
         return Truth(boxes_xywh, np.where(is_box, PRESENT, ABSENT).astype(np.int8))
     shown = np.where(is_box, PRESENT, UNKNOWN)
     return Truth(boxes_xywh, np.where(visible.astype(bool), shown, ABSENT).astype(np.int8))
+
+
+def flags_of(path: Path, boxes: np.ndarray) -> np.ndarray:
+    """Whole numbers of a file, int64 (F,), one for each of the boxes (F, 4).
+
+    Raises UserError where the file is missing, holds something else, or another count.
+    """
+    flags = read_flags(path)
+    if len(flags) != len(boxes):
+        raise UserError(f"{path}: {len(flags)} flags for {len(boxes)} boxes; restore it from the data set")
+    return flags
+
+
+def truth_of_test(
+    folder: Path, names: list[str], boxes_xywh: np.ndarray
+) -> tuple[list[str], Truth, tuple[str, ...]]:
+    """The frames of a test sequence, its truth and notes, from the boxes (F, 4) of its file.
+
+    One box is the first frame's; of all later frames nothing is known (NaN, `UNKNOWN`). More boxes are
+    one a frame, as in the other splits, for who has the whole truth. Raises UserError where there are
+    fewer frames than boxes.
+    """
+    if len(boxes_xywh) != 1:
+        names, notes = fitted(folder, names, boxes_xywh)
+        return names, truth_of(boxes_xywh, None), notes
+    later = len(names) - 1
+    first = truth_of(boxes_xywh, np.ones(1, bool))
+    boxes = np.concatenate([first.boxes_xywh, np.full((later, 4), np.nan, np.float32)])
+    present = np.concatenate([first.present, np.full(later, UNKNOWN, np.int8)])
+    return names, Truth(boxes, present), ()
+
+
+FOLDER = "annos"
+
+
+def attributes(path: Path, codes: str) -> dict[str, str]:
+    """The attributes of a sequence for its metadata, as the field's short codes; none without the file.
+
+    `path` holds a flag for each of the `codes`, which stand in its order with blanks between them. Raises
+    UserError where their counts differ.
+    """
+    if not path.exists():
+        return {}
+    flags, names = read_flags(path), codes.split()
+    if len(flags) != len(names):
+        raise UserError(
+            f"{path}: {len(flags)} flags for {len(names)} attributes; restore it from the evaluation kit"
+        )
+    return {"attributes": " ".join(name for name, flag in zip(names, flags, strict=True) if flag)}

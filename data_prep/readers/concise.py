@@ -12,9 +12,9 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.readers.annotations import read_timed_expressions
-from data_prep.readers.entry import Entry, Reader
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.lasot import LASOT
+from data_prep.readers.reader import Entry, Reader
 from data_prep.readers.tnl2k import TNL2K
 from data_prep.sequence import Sequence
 

@@ -17,11 +17,9 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.files import inside, read_text
-from data_prep.readers.annotations import MEND, read_boxes, truth_of
-from data_prep.readers.entry import Entry, Reader, read_names
-from data_prep.readers.first_box import truth_of_test
-from data_prep.readers.flags import flags_of
-from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.readers.annotations import MEND, flags_of, read_boxes, truth_of, truth_of_test
+from data_prep.readers.folders import fitted, frames_of, picture_names, read_names
+from data_prep.readers.reader import Entry, Reader
 from data_prep.sequence import Sequence, Truth
 
 NUMBERED = {"vot_train": "got10k_vot_train_split.txt", "vot_val": "got10k_vot_val_split.txt"}

@@ -11,12 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
-from data_prep.readers.classes import class_of, folder_of, sequences_of
-from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
-from data_prep.readers.flags import flags_of
-from data_prep.readers.kit import FOLDER, attributes
-from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.readers.annotations import FOLDER, attributes, flags_of, read_boxes, read_expressions, truth_of
+from data_prep.readers.folders import (
+    class_of,
+    first_there,
+    fitted,
+    folder_of,
+    folders_of,
+    frames_of,
+    picture_names,
+    read_names,
+    sequences_of,
+)
+from data_prep.readers.reader import Entry, Reader
 from data_prep.sequence import Sequence
 
 LISTS = {

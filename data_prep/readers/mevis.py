@@ -22,11 +22,10 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.files import open_regular, reading
 from data_prep.geometry import Size
-from data_prep.readers.entry import Entry, Reader, TrueMasks, first_there
-from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of
-from data_prep.readers.json_files import MEND
-from data_prep.readers.masks import nowhere_note, truth_of_masks, unknown
-from data_prep.readers.rle import decode_rle
+from data_prep.readers.folders import first_there
+from data_prep.readers.masks import decode_rle, nowhere_note, truth_of_masks, unknown
+from data_prep.readers.meta_expressions import MEND, entries_of, frames_in, read_videos, sequence_of
+from data_prep.readers.reader import Entry, Reader, TrueMasks
 from data_prep.sequence import Sequence
 
 KEY = re.compile(rb'"(\d+)"\s*:\s*\[')  # no packed mask holds a quote

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
-from data_prep.readers.entry import Entry, Reader
-from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.readers.folders import fitted, frames_of, picture_names
+from data_prep.readers.reader import Entry, Reader
 from data_prep.sequence import Sequence
 
 NUMBERED = re.compile(r"(.+)[-_]([12])")

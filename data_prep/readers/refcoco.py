@@ -1,4 +1,6 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg: expressions for objects of COCO's pictures (arXiv 1608.00272, 1511.02283).
+"""Where projects have the JSON conversions of RefCOCO, RefCOCO+ and RefCOCOg, and COCO's pictures.
+
+RefCOCO, RefCOCO+ and RefCOCOg: expressions for objects of COCO's pictures (arXiv 1608.00272, 1511.02283).
 
 Each reference is a sequence of one frame with all its expressions as expressions. The original annotations
 (https://github.com/lichengunc/refer) are pickles, which may run code when they are opened: they never are.
@@ -12,13 +14,63 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.frames import ImageFrames
-from data_prep.images import image_size
 from data_prep.readers.annotations import truth_of
-from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.reader import Entry, Reader
 from data_prep.readers.refcoco_forms import Reference, read_references
-from data_prep.readers.refcoco_places import annotations_of, pictures_of
 from data_prep.sequence import Sequence
+from data_prep.video.frames import ImageFrames
+from data_prep.video.images import image_size
+
+FORMS = (  # by SeqTR and UNINEXT, MDETR, ReferFormer, Qwen-VL; `{sign}` is the set with RefCOCO's plus sign
+    "annotations/{dataset}-{maker}/instances_{split}.json",
+    "annotations/{dataset}-{maker}/instances.json",
+    "{dataset}-{maker}/instances_{split}.json",
+    "{dataset}-{maker}/instances.json",
+    "mdetr_annotations/finetune_{sign}_{split}.json",
+    "{sign}/instances_{sign}_{split}.json",
+    "refcoco/{sign}_{split}.jsonl",
+    "{sign}_{split}.jsonl",
+)
+PICTURES = (
+    "train2014",
+    "images/train2014",
+    "coco/train2014",
+    "images/mscoco/train2014",
+    "images/mscoco/images/train2014",
+)
+SIGNS = {"refcocoplus": "refcoco+"}
+PICKLES = {".p", ".pkl", ".pickle", ".pth"}
+
+
+def pictures_of(root: Path) -> Path:
+    """The folder of COCO's pictures. Raises UserError where none of `PICTURES` is there."""
+    folder = next((root / place for place in PICTURES if (root / place).is_dir()), None)
+    if folder is None:
+        raise UserError(
+            f"{root}: holds none of {', '.join(PICTURES)}; unpack COCO's train2014 pictures there"
+        )
+    return folder
+
+
+def annotations_of(root: Path, split: str, dataset: str) -> Path:
+    """The first conversion that is there; raises UserError that names them all, or a pickle."""
+    maker = "unc" if dataset != "refcocog" else "google" if split.startswith("google_") else "umd"
+    sign = SIGNS.get(dataset, dataset)
+    forms = FORMS[:4] if maker == "google" else FORMS  # the others have one maker a set
+    names = [
+        form.format(dataset=dataset, sign=sign, maker=maker, split=split.removeprefix("google_"))
+        for form in forms
+    ]
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    folders = (root, root / sign, root / dataset, *((root / name).parent for name in names))
+    for folder in filter(Path.is_dir, folders):
+        pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLES)
+        if pickles:
+            told = "a pickle, which may run code, is not opened"
+            raise UserError(f"{pickles[0]}: {told}; put {names[0]} in {root}")
+    raise UserError(f"{root}: holds no {sign} {split}; put one of {', '.join(names)} there")
 
 
 def find(root: Path, split: str, dataset: str) -> list[Entry]:

@@ -19,7 +19,7 @@ from typing import Any
 from configs.errors import UserError
 from data_prep.files import read_text
 from data_prep.geometry import Box, Size, xyxy_to_xywh
-from data_prep.readers.json_files import read_json
+from data_prep.readers.meta_expressions import read_json
 
 MEND = "put one of the known JSON conversions there"
 NUMBER = re.compile(r"COCO_train2014_(\d{12})")

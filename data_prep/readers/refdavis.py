@@ -14,9 +14,16 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.files import read_bytes
-from data_prep.readers.entry import Entry, Reader, read_names
-from data_prep.readers.expressions import Sentence, entries_of, entry_of, read_videos, with_classes
-from data_prep.readers.json_files import read_json
+from data_prep.readers.folders import read_names
+from data_prep.readers.meta_expressions import (
+    Sentence,
+    entries_of,
+    entry_of,
+    read_json,
+    read_videos,
+    with_classes,
+)
+from data_prep.readers.reader import Entry, Reader
 from data_prep.readers.refytvos import FILE, classes_of, masks, read_target, with_masks
 from data_prep.sequence import Sequence
 

@@ -12,10 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.readers.entry import Entry, Reader, TrueMasks
-from data_prep.readers.expressions import entries_of, frames_in, read_videos, sequence_of, with_classes
-from data_prep.readers.json_files import read_json
 from data_prep.readers.masks import masks_of_id, nowhere_note, truth_of_masks, unknown
+from data_prep.readers.meta_expressions import (
+    entries_of,
+    frames_in,
+    read_json,
+    read_videos,
+    sequence_of,
+    with_classes,
+)
+from data_prep.readers.reader import Entry, Reader, TrueMasks
 from data_prep.sequence import Sequence
 
 FPS = 6.0  # every fifth frame of 30 a second

@@ -2,11 +2,11 @@
 
 from configs.errors import UserError
 from data_prep.readers.concise import GOT10K_CONCISE, LASOT_CONCISE, TNL2K_CONCISE
-from data_prep.readers.entry import Reader
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.lasot import LASOT, LASOTEXT
 from data_prep.readers.mevis import MEVIS
 from data_prep.readers.otb99 import OTB99
+from data_prep.readers.reader import Reader
 from data_prep.readers.refcoco import REFCOCO, REFCOCOG, REFCOCOPLUS
 from data_prep.readers.refdavis import REFDAVIS
 from data_prep.readers.refytvos import REFYTVOS

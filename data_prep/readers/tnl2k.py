@@ -15,10 +15,16 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.files import inside
-from data_prep.readers.annotations import read_boxes, read_expressions, read_flags, truth_of
-from data_prep.readers.entry import Entry, Reader, folders_of, read_names
-from data_prep.readers.kit import FOLDER, attributes
-from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.readers.annotations import (
+    FOLDER,
+    attributes,
+    read_boxes,
+    read_expressions,
+    read_flags,
+    truth_of,
+)
+from data_prep.readers.folders import fitted, folders_of, frames_of, picture_names, read_names
+from data_prep.readers.reader import Entry, Reader
 from data_prep.sequence import Sequence, Span
 
 LISTS = {"train": "TNL2K_train_set.txt", "test": "TNL2K_testing_set.txt"}

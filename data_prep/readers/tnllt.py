@@ -8,10 +8,9 @@ set's and the trackers' repositories give them.
 from pathlib import Path
 
 from data_prep.files import inside
-from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
-from data_prep.readers.entry import Entry, Reader, first_there, folders_of, read_names
-from data_prep.readers.flags import flags_of
-from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.readers.annotations import flags_of, read_boxes, read_expressions, truth_of
+from data_prep.readers.folders import first_there, fitted, folders_of, frames_of, picture_names, read_names
+from data_prep.readers.reader import Entry, Reader
 from data_prep.sequence import Sequence
 
 LISTS = ("{}_split.txt", "tnllt_{}_split.txt", "tnl_lt_{}_split.txt")

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.files import inside, read_text
-from data_prep.readers.annotations import MEND, read_boxes, truth_of
-from data_prep.readers.entry import Entry, Reader, folders_of
-from data_prep.readers.first_box import truth_of_test
-from data_prep.readers.pictures import fitted, frames_of, picture_names
+from data_prep.readers.annotations import MEND, read_boxes, truth_of, truth_of_test
+from data_prep.readers.folders import fitted, folders_of, frames_of, picture_names
+from data_prep.readers.reader import Entry, Reader
 from data_prep.sequence import Sequence
 
 TEST = "TEST"

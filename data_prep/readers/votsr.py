@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.frames import ImageFrames
-from data_prep.readers.entry import Entry, Reader
 from data_prep.readers.masks import truth_of_masks, unknown
+from data_prep.readers.reader import Entry, Reader
 from data_prep.sequence import Sequence
+from data_prep.video.frames import ImageFrames
 from data_prep.votsr import truth as votsr
 from data_prep.votsr.textfiles import read_config, read_list
 from data_prep.votsr.workspace import Workspace, read_workspace

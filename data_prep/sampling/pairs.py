@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from PIL import ImageColor
 
 from configs.errors import UserError
+from data_prep.contract.images import Colour
 from data_prep.geometry import Box, Size
 from data_prep.index.store import Index
 from data_prep.sampling.draws import NO_EXPRESSION, NUMBERS, Draws, draw, draw_sequences
 from data_prep.sampling.settings import PairSettings
 from data_prep.sampling.source import Source
-from data_prep.visual_prompt import Colour
 
 BLOCK = 4096  # pairs that are drawn together
 TOLD = 3  # random numbers that decide whether template, rectangle and words are told

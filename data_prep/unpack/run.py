@@ -25,14 +25,15 @@ from typing import Any
 from configs.errors import UserError
 from configs.terminal import counted
 from data_prep.folders import alone_in
-from data_prep.unpack.checksums import check_md5, read_md5
 from data_prep.unpack.extract import Extraction, Limits
 from data_prep.unpack.parts import find_parts
 from data_prep.unpack.state import (
     WORK,
     State,
+    check_md5,
     parts_as_told,
     publish,
+    read_md5,
     read_record,
     read_state,
     write_state,

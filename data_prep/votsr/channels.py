@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from configs.errors import UserError
 from data_prep.files import inside, is_file
-from data_prep.frames import ImageFrames
-from data_prep.images import image_size
+from data_prep.video.frames import ImageFrames
+from data_prep.video.images import image_size
 
 CHANNELS = ("color", "depth", "ir")  # those the toolkit knows, in its order: the first present is shown
 EXTENSIONS = (".jpg", ".png")

@@ -10,11 +10,9 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.terminal import counted
 from data_prep.files import copy_whole
-from data_prep.votsr.complete import check_results, result_files
-from data_prep.votsr.results import EXPERIMENT
+from data_prep.votsr.results import EXPERIMENT, check_results, result_files
 from data_prep.votsr.shadow import add_sequences, link_results, shadow
-from data_prep.votsr.toolkit import last_words, run_toolkit
-from data_prep.votsr.trackers_ini import check_tracker_id
+from data_prep.votsr.toolkit import check_tracker_id, last_words, run_toolkit
 from data_prep.votsr.workspace import Workspace, read_workspace
 
 MANIFEST = "manifest.yml"

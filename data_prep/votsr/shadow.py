@@ -19,11 +19,10 @@ from configs.errors import UserError
 from data_prep.files import read_text
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import result_path
-from data_prep.votsr.toolkit import check_referral_stack
-from data_prep.votsr.trackers_ini import ensure_tracker, sections
+from data_prep.votsr.textfiles import NOT_ANNOTATED, sequence_folder, write_sequence, write_workspace
+from data_prep.votsr.toolkit import check_referral_stack, ensure_tracker, sections
 from data_prep.votsr.truth import Truth, scored_size
 from data_prep.votsr.workspace import Workspace
-from data_prep.votsr.write import NOT_ANNOTATED, sequence_folder, write_sequence, write_workspace
 
 # Keys of a tracker's section that the manifest of an archive tells. Others send the toolkit to other results
 # (version, storage), take values from the caller's environment (env_*), or end it (metadata, _source).

@@ -1,15 +1,23 @@
-"""The text files of a workspace: config.yaml, list.txt, and the `sequence` file of key=value lines."""
+"""The text files of a workspace: config.yaml, list.txt, and the `sequence` file of key=value lines.
+
+Writing a workspace: the text files around the frames, and the truth.
+"""
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from configs.errors import UserError
-from data_prep.files import read_text
+from data_prep.files import inside, read_text, write_whole
+from data_prep.geometry import Size
+from data_prep.votsr.regions import ABSENT, encode_empty, encode_mask
 
+STACK = "vots2026/referral"  # the stack of the toolkit (its experiments and data) for the referral challenge
 PROPERTY = re.compile(r"([A-Za-z0-9_.-]+) *= *(.*)")
 
 
@@ -62,3 +70,56 @@ def read_list(sequences: Path) -> tuple[list[str], list[str]]:
     counts = Counter(names)
     again = [name for name, count in counts.items() if count > 1]
     return list(counts), [f"{path}: {name!r} is listed more than once; it is read once" for name in again]
+
+
+NOT_ANNOTATED = "0"
+
+
+def write_workspace(root: Path, names: Iterable[str], stack: str = STACK) -> None:
+    """Write config.yaml and sequences/list.txt of a workspace whose sequences have these names."""
+    config = f"registry:\n- ./trackers.ini\nsequences: sequences\nstack: {stack}\n"
+    write_whole(root / "config.yaml", config)
+    write_whole(root / "sequences" / "list.txt", "".join(f"{name}\n" for name in names))
+
+
+def sequence_folder(root: Path, name: str) -> Path:
+    """The folder of a sequence in a workspace written by `write_workspace`."""
+    return inside(root / "sequences", name)
+
+
+def write_sequence(folder: Path, prompts: Sequence[str], fps: float, **properties: str) -> None:
+    """Write the `sequence` file of a sequence whose frames lie in color/%08d.jpg unless `properties` says.
+
+    Keys with a dot are given as `**{"channels.color": "color/%08d.png"}`. A prompt that would not come
+    back as it is (it holds a `;` or a line end, or begins or ends the line with a blank) is refused.
+    """
+    values = {
+        "channels.color": "color/%08d.jpg",
+        "format": "default",
+        "fps": f"{fps:g}",
+        "name": folder.name,
+        "prompts": ";".join(prompts),
+        **properties,
+    }
+    path = folder / "sequence"
+    write_whole(path, "".join(f"{key}={values[key]}\n" for key in sorted(values)))
+    assert read_properties(path, "").get("prompts", "").split(";") == list(prompts), prompts
+
+
+def write_truth(
+    path: Path, masks: Sequence[np.ndarray | None], annotated: Sequence[bool], size: Size
+) -> None:
+    """Write a truth file: one line a frame, whole or not at all.
+
+    A frame that is not annotated counts nowhere; one that is, with no mask or an empty one (height,
+    width), says that the target is absent. `size` is the frame's width and height.
+    """
+    pairs = zip(masks, annotated, strict=True)
+    lines = [truth_line(mask, size) if known else NOT_ANNOTATED for mask, known in pairs]
+    write_whole(path, "".join(f"{line}\n" for line in lines))
+
+
+def truth_line(mask: np.ndarray | None, size: Size) -> str:
+    """The line of an annotated frame; without a mask, or with an empty one, the target is absent."""
+    line = encode_mask(mask)
+    return encode_empty(size) if line == ABSENT else line

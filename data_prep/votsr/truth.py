@@ -13,7 +13,7 @@ from data_prep.geometry import Size
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import MOST_FRAMES, decode_mask, decode_truth, is_shape
 from data_prep.votsr.results import read_lines
-from data_prep.votsr.write import NOT_ANNOTATED, truth_line
+from data_prep.votsr.textfiles import NOT_ANNOTATED, truth_line
 
 PREFIX, SUFFIX, IGNORE = "groundtruth_", ".txt", "_ignore"
 

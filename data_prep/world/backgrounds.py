@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import Size
-from data_prep.world.patterns import PATTERN_PAINTERS, varied_light
 from data_prep.world.presets import WorldPreset
-from data_prep.world.textures import coloured, fractal, muted, noise
+from data_prep.world.textures import PATTERN_PAINTERS, coloured, fractal, muted, noise, varied_light
 
 MARGIN = 0.12  # how far the painted background reaches beyond each side of the picture, as a share of it
 

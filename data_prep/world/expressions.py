@@ -7,10 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
-from data_prep.world import truths
-from data_prep.world.looks import Look, draw_look
+from data_prep.world import relations
 from data_prep.world.scene import Scene
-from data_prep.world.vocabulary import COLOUR_WORDS, COLOURS, PATTERNS, SHAPES
+from data_prep.world.vocabulary import COLOUR_WORDS, COLOURS, PATTERNS, SHAPES, Look, draw_look
 
 KINDS: dict[str, float] = {
     "attribute": 0.4,
@@ -256,7 +255,7 @@ def _size(rng: np.random.Generator, _things: Sequence[HasLook], meant: Meant) ->
     if meant is None:
         size: str | None = _pick(rng, list(SIZES)) if rng.random() < 0.6 else None
     else:
-        size = truths.size_of(*meant)
+        size = relations.size_of(*meant)
     return None if size is None else {"size": _pick(rng, SIZES[size])}
 
 
@@ -264,7 +263,7 @@ def _relation(rng: np.random.Generator, things: Sequence[HasLook], meant: Meant)
     if meant is None:
         other, relation = int(rng.integers(len(things))), _pick(rng, list(RELATIONS))
     else:
-        true = truths.relations_of(*meant)
+        true = relations.relations_of(*meant)
         if not true:
             return None
         other, relation = true[int(rng.integers(len(true)))]
@@ -277,5 +276,5 @@ def _motion(rng: np.random.Generator, _things: Sequence[HasLook], meant: Meant) 
     if meant is None:
         true = [_pick(rng, list(MOTIONS))] if rng.random() < 0.6 else []
     else:
-        true = truths.motions_of(*meant)
+        true = relations.motions_of(*meant)
     return {"motion": _pick(rng, MOTIONS[_pick(rng, true)])} if true else None

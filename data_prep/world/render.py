@@ -1,13 +1,104 @@
-"""Writing a preset of the rendered world as a data set, on all cores."""
+"""Writing a film in the layout of a data set: a VOTSr workspace's sequence, TNL2K's or TNLLT's.
 
+Beside the frames of each sequence lies `attributes.json` (see `film.attributes`).
+
+
+Writing a preset of the rendered world as a data set, on all cores.
+"""
+
+import io
+import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
+from data_prep.files import inside, write_whole
+from data_prep.geometry import box_of_mask, xyxy_to_xywh
 from data_prep.parallel import in_processes
-from data_prep.votsr.write import write_workspace
-from data_prep.world.film import make_film
-from data_prep.world.layouts import LAYOUTS
+from data_prep.votsr.textfiles import sequence_folder, write_sequence, write_truth, write_workspace
+from data_prep.world.film import Film, attributes, make_film
 from data_prep.world.presets import WorldPreset
+
+FPS = 12.0
+JPEG_QUALITY = (60, 95)  # lowest and highest; each sequence has its own
+PNG_LEVEL = 1  # the least work: noise hardly gets smaller
+
+
+def write_votsr(root: Path, film: Film) -> None:
+    """Write a sequence of a VOTSr workspace, its truth as masks of every frame."""
+    folder = sequence_folder(root, film.name)
+    masks = _write_frames(film, folder / "color", "{:08d}.jpg", _quality(film))
+    write_sequence(folder, [expression.text for expression in film.expressions], FPS)
+    write_truth(folder / "groundtruth_object1.txt", masks, [True] * len(masks), film.scene.preset.size)
+    _write_attributes(folder, film, masks)
+
+
+def write_tnl2k(root: Path, film: Film) -> None:
+    """Write `<name>/` as TNL2K has it: `absent_label.txt` says 1 where the target is absent."""
+    folder = inside(root, film.name)
+    masks = _write_frames(film, folder / "imgs", "{:05d}.jpg", _quality(film))
+    _write_boxes(folder, film, masks, absent=1)
+
+
+def write_tnllt(root: Path, film: Film) -> None:
+    """Write `<name>/` as TNLLT has it: `absent_label.txt` says 0 where the target is absent."""
+    folder = inside(root, film.name)
+    masks = _write_frames(film, folder / "imgs", "{:05d}.png", None)
+    _write_boxes(folder, film, masks, absent=0)
+
+
+LAYOUTS: dict[str, Callable[[Path, Film], None]] = {
+    "votsr": write_votsr,
+    "tnl2k": write_tnl2k,
+    "tnllt": write_tnllt,
+}
+
+
+def _write_frames(film: Film, folder: Path, pattern: str, quality: int | None) -> list[np.ndarray | None]:
+    """Write the frames, numbered from 1, as JPEG of a quality or as PNG; returns the target's masks."""
+    masks = []
+    for number, (image, mask) in enumerate(film.shots(), start=1):
+        # The truth, written after the frames, is what waits for the disk.
+        write_whole(folder / pattern.format(number), _encoded(image, quality), durable=False)
+        masks.append(mask)
+    return masks
+
+
+def _write_boxes(folder: Path, film: Film, masks: list[np.ndarray | None], absent: int) -> None:
+    """Boxes as x,y,w,h, one a line, 0,0,0,0 where the target is absent; the label of that; one text."""
+    write_whole(folder / "groundtruth.txt", "".join(f"{_box_line(mask)}\n" for mask in masks))
+    labels = [absent if mask is None else 1 - absent for mask in masks]
+    write_whole(folder / "absent_label.txt", "".join(f"{label}\n" for label in labels))
+    write_whole(folder / "language.txt", f"{film.expressions[0].text}\n")
+    _write_attributes(folder, film, masks)
+
+
+def _box_line(mask: np.ndarray | None) -> str:
+    box_xyxy = None if mask is None else box_of_mask(mask)
+    box_xywh = (0, 0, 0, 0) if box_xyxy is None else xyxy_to_xywh(box_xyxy)
+    return ",".join(f"{side:.0f}" for side in box_xywh)
+
+
+def _write_attributes(folder: Path, film: Film, masks: list[np.ndarray | None]) -> None:
+    areas = [0 if mask is None else int(np.count_nonzero(mask)) for mask in masks]
+    write_whole(folder / "attributes.json", json.dumps(attributes(film, areas), indent=1) + "\n")
+
+
+def _quality(film: Film) -> int:
+    rng = np.random.default_rng((film.scene.seed, 5))
+    return int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))
+
+
+def _encoded(image: np.ndarray, quality: int | None) -> bytes:
+    buffer = io.BytesIO()
+    if quality is None:
+        Image.fromarray(image).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    else:
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def render_workspace(

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from data_prep.world.looks import Look, draw_looks
 from data_prep.world.paths import EXIT_FRAMES, STILL, Absence, Camera, Path, Point, Wave, draw_wave
 from data_prep.world.presets import WorldPreset
-from data_prep.world.vocabulary import AMORPHOUS, PATTERNS, SPINNABLE
+from data_prep.world.vocabulary import AMORPHOUS, PATTERNS, SPINNABLE, Look, draw_looks
 
 ALWAYS, LEAVES, LATE, HIDES, NEVER = "always", "leaves", "late", "hides", "never"
 FOREVER = 1_000_000  # frames; longer than any video

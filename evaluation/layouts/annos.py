@@ -13,7 +13,7 @@ from configs.errors import UserError, did_you_mean
 from configs.terminal import counted
 from data_prep.files import real_path
 from data_prep.readers.annotations import read_flags
-from data_prep.readers.entry import read_names
+from data_prep.readers.folders import read_names
 from evaluation.boxes.ragged import BoxTruth
 from evaluation.layouts.tables import read_tables
 

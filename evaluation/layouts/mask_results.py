@@ -18,9 +18,9 @@ from configs.errors import UserError
 from configs.terminal import counted
 from data_prep.files import inside, is_file
 from data_prep.geometry import Size
-from data_prep.readers.entry import Entry
+from data_prep.readers.folders import picture_names
 from data_prep.readers.masks import read_mask
-from data_prep.readers.pictures import picture_names
+from data_prep.readers.reader import Entry
 from data_prep.votsr.regions import decode_mask, is_shape
 from data_prep.votsr.results import read_lines
 

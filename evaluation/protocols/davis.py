@@ -21,7 +21,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.parallel import in_processes
-from data_prep.readers.entry import Entry, Reader
+from data_prep.readers.reader import Entry, Reader
 from evaluation.absence import FOUND, WHILE, absence_scores
 from evaluation.absence import METRICS as ABSENCE
 from evaluation.layouts.mask_results import Row, frame_names, lacks_of, masks_of, rows_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.files import real_path
-from data_prep.readers.entry import Reader
+from data_prep.readers.reader import Reader
 from evaluation.config import MASK_PROTOCOLS, EvaluationSettings
 from evaluation.report.frame_selection import Look
 from evaluation.scores import Evaluation

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from data_prep.console import one_line
+from data_prep.contract.images import Colour
 from data_prep.geometry import Box, Size
 from data_prep.lettering import line_height, put_text, shortened, text_alpha
-from data_prep.one_line import one_line
-from data_prep.visual_prompt import Colour
 
 TRUTH: Colour = (255, 255, 255)
 GROUND: Colour = (19, 21, 26)

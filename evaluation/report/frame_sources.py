@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.frames import ImageFrames
 from data_prep.geometry import Box
 from data_prep.index.build import index_path
 from data_prep.index.store import Index
-from data_prep.readers.entry import Reader
-from data_prep.readers.expressions import frames_in
+from data_prep.readers.meta_expressions import frames_in
+from data_prep.readers.reader import Reader
 from data_prep.sequence import Sequence
+from data_prep.video.frames import ImageFrames
 from data_prep.votsr.regions import decode_mask
 from data_prep.votsr.results import read_lines, result_path
 from data_prep.votsr.workspace import read_workspace

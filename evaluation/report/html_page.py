@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from data_prep.one_line import one_line
+from data_prep.console import one_line
 from evaluation.report.compare import RESAMPLES, Comparison
 from evaluation.report.plots import ATTRIBUTE_CURVES, CURVES, DELTAS, RADAR, Plot
 from evaluation.report.tables import (

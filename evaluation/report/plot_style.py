@@ -8,8 +8,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from data_prep.console import one_line
 from data_prep.files import whole_file
-from data_prep.one_line import one_line
 
 # Okabe and Ito's colours for all kinds of colour vision, without the yellow that paper swallows
 # (https://jfly.uni-koeln.de/color/).

@@ -12,8 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.terminal import LONGEST, printable, shortened
-from data_prep.console import make_console
-from data_prep.one_line import one_line
+from data_prep.console import make_console, one_line
 from evaluation.report.tables import BEST, SECOND, Cell, Sheet, marked, marks
 
 FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")  # blanks are passed over, wide letters read as plain ones

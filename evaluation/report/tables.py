@@ -9,7 +9,7 @@ from math import isfinite, isnan
 
 import numpy as np
 
-from data_prep.one_line import one_line
+from data_prep.console import one_line
 from evaluation.scores import Evaluation, Metric, attributes_of, figure_of, ranked
 
 Cell = str | float  # words, or a figure: NaN where there is none

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from configs.errors import UserError
-from data_prep.one_line import one_line
+from data_prep.console import one_line
 
 ROOT = Path(__file__).resolve().parents[2]
 MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")

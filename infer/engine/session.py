@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from configs.code_identity import code_identity
-from data_prep.prompts import contract_values
+from data_prep.contract.contract import contract_values
 from infer.config import InferSettings
 from infer.engine.engine import Engine
 from infer.trackers.expressions import empty_track
@@ -17,7 +17,7 @@ from models.checkpoint import choose_device, choose_dtype
 from models.grounder.grounder import Grounder
 from models.mask_head.sam2 import MaskHead
 
-CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.frames")
+CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.video.frames")
 """Modules that make results with any tracker. The code that results follow from is these modules, the module
 of the tracker, and all modules that they import."""
 REPORTS = ("models.identity",)

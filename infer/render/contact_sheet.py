@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from data_prep.console import one_line
+from data_prep.contract.images import Colour
 from data_prep.files import write_whole
 from data_prep.geometry import Size, center
 from data_prep.lettering import line_height, put_text, shortened, text_alpha
-from data_prep.one_line import one_line
-from data_prep.visual_prompt import Colour
 from infer.render.drawing import (
     ABSENT_COLOUR,
     LIGHT,

@@ -9,10 +9,9 @@ from data_prep.files import real_path
 from data_prep.geometry import Box
 from data_prep.index.build import index_path
 from data_prep.index.store import read_about
-from data_prep.video_input import check_video_path
+from data_prep.video.inputs import check_video_path
 from data_prep.votsr.textfiles import read_config
-from data_prep.votsr.toolkit import check_referral_stack
-from data_prep.votsr.trackers_ini import check_tracker_id
+from data_prep.votsr.toolkit import check_referral_stack, check_tracker_id
 from infer.config import InferSettings
 from infer.runs.claims import check_out
 from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_checkpoint

@@ -11,8 +11,7 @@ from rich.table import Column
 from rich.text import Text
 
 from configs.terminal import LONGEST_NAME, counted
-from data_prep.console import make_console
-from data_prep.one_line import one_line
+from data_prep.console import make_console, one_line
 
 LINE_EVERY = 10.0  # seconds between plain lines
 

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from configs.terminal import LONGEST, LONGEST_NAME, counted, shortened
-from data_prep.console import make_console
-from data_prep.one_line import one_line
+from data_prep.console import make_console, one_line
 from infer.runs.summary import Figures, RunSummary, TrackOutcome
 
 MOST_ROWS = 60  # of tracks; a larger run has a row a sequence

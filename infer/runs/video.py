@@ -5,7 +5,7 @@ from pathlib import Path
 from configs.errors import UserError
 from data_prep.geometry import Box, Size, clamp
 from data_prep.sequence import Sequence
-from data_prep.video_input import open_video
+from data_prep.video.inputs import open_video
 from data_prep.votsr.results import prompt_hash
 from infer.config import InferSettings
 from infer.engine.session import Session

@@ -8,7 +8,7 @@ from configs.errors import UserError
 from data_prep.sequence import Sequence
 from data_prep.votsr.pack import pack
 from data_prep.votsr.results import result_path
-from data_prep.votsr.trackers_ini import ensure_tracker
+from data_prep.votsr.toolkit import ensure_tracker
 from data_prep.votsr.workspace import Workspace, read_workspace
 from evaluation.votsr import all_absent_row, referral_figures, toolkit_accuracy, true_boxes_row
 from infer.config import InferSettings

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from configs.schema import key
+from data_prep.contract.contract import Contract
+from data_prep.contract.images import crop_template
 from data_prep.geometry import Box
-from data_prep.prompts import Contract
-from data_prep.visual_prompt import crop_template
 from infer.trackers.registry import register_tracker
 from infer.trackers.requests import Locate, Report, Segment, StartTrack, State, Track
 from models.interfaces import Answer, MaskResult

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from configs.schema import key
+from data_prep.contract.contract import Contract
+from data_prep.contract.images import crop_template
 from data_prep.geometry import Box, area, box_of_mask, iou, is_inside, round_box
-from data_prep.prompts import Contract
-from data_prep.visual_prompt import crop_template
 from infer.trackers.registry import register_tracker
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
 from models.interfaces import Answer, MaskResult, TargetMemory

@@ -25,7 +25,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from configs.errors import UserError
-from data_prep.prompts import Contract
+from data_prep.contract.contract import Contract
 from infer.trackers.requests import StartTrack
 
 Config = TypeVar("Config")

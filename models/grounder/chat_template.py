@@ -10,7 +10,8 @@ from types import FrameType
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.prompts import Contract, messages
+from data_prep.contract.chat import messages
+from data_prep.contract.contract import Contract
 from models.grounder.model import QwenVLProcessor
 
 MOST_LINES = 200_000  # of Python that a template may run for one question; published ones run some hundred

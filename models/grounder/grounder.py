@@ -13,8 +13,9 @@ from transformers import BitsAndBytesConfig
 from transformers.cache_utils import DynamicCache
 
 from configs.errors import UserError
+from data_prep.contract.chat import to_frame
+from data_prep.contract.contract import Contract
 from data_prep.geometry import Size
-from data_prep.prompts import Contract, to_frame
 from models.checkpoint import (
     SAFE,
     check_finite,

@@ -17,7 +17,8 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from data_prep.prompts import BUILT_IN, WORDINGS
+from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.formats import WORDINGS
 from data_prep.world.expressions import corpus
 
 SPECIAL_TOKENS = (

@@ -17,10 +17,16 @@ from transformers import BatchFeature
 
 from configs.errors import UserError
 from configs.terminal import shortened
+from data_prep.contract.chat import messages
+from data_prep.contract.contract import Contract
+from data_prep.contract.images import (
+    draw_visual_prompt,
+    resize,
+    search_size,
+    template_size,
+    visual_prompt_box,
+)
 from data_prep.geometry import Box, Size, rescale
-from data_prep.prompts import Contract, messages
-from data_prep.resizing import resize, search_size, template_size
-from data_prep.visual_prompt import draw_visual_prompt, visual_prompt_box
 from models.grounder.model import QwenVLProcessor
 from models.interfaces import Question
 

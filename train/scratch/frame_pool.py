@@ -19,12 +19,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from data_prep.contract.contract import Contract
+from data_prep.contract.images import crop_template, resize
 from data_prep.files import whole_file
 from data_prep.geometry import Box, Size, box_of_mask, jittered, rescale
 from data_prep.parallel import in_processes
-from data_prep.prompts import Contract
-from data_prep.resizing import resize
-from data_prep.visual_prompt import crop_template
 from data_prep.world.draw import draw_frame
 from data_prep.world.expressions import Expression, refer
 from data_prep.world.film import SLIVER, seen

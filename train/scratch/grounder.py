@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from configs.errors import UserError
+from data_prep.contract.chat import answer_text
+from data_prep.contract.contract import BUILT_IN, write_contract
 from data_prep.geometry import Size
-from data_prep.prompts import BUILT_IN, answer_text, write_contract
-from data_prep.sampling.pictures import size_of
+from data_prep.sampling.images import size_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
 from models.grounder.forward import VisionFeatures, encode_images, forward

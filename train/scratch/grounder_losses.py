@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from data_prep.answer_formats import AnswerFormat
+from data_prep.contract.formats import AnswerFormat
 from data_prep.geometry import Size
 from data_prep.world.vocabulary import COLOURS, SHAPES
 from models.grounder.model import digit_tokens

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.geometry import box_of_mask, clamp, jittered
-from data_prep.world.clip import render_clip
-from data_prep.world.film import SLIVER
+from data_prep.world.film import SLIVER, render_clip
 from data_prep.world.presets import PRESETS
 from models.mask_head.sam2 import MaskHead
 

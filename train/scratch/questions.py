@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep.geometry import Box, enlarge, jittered
 from data_prep.world.expressions import Expression, absent, absent_look, plainly
-from data_prep.world.looks import Look
+from data_prep.world.vocabulary import Look
 from models.interfaces import Question
 from train.scratch.frame_pool import AnnotatedFrame
 

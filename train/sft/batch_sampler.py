@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from configs.errors import UserError
+from data_prep.contract.contract import Contract
+from data_prep.contract.images import search_size
 from data_prep.geometry import Size
-from data_prep.prompts import Contract
-from data_prep.resizing import search_size
 from data_prep.sampling.lines import PairPlan
 from train.loop.deepspeed import accumulation_steps
 

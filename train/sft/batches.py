@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from configs.launch.signals import stop_by_parent_only, stop_signals_blocked
-from data_prep.prompts import answer_text
+from data_prep.contract.chat import answer_text
+from data_prep.sampling.images import size_of
 from data_prep.sampling.lines import PairPlan
-from data_prep.sampling.pictures import size_of
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from train.pairs import IGNORED, PairQuestions, PairSample, UnreadablePair, label_answers

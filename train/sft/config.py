@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from configs.schema import key
+from data_prep.contract.formats import WORDINGS
 from data_prep.data_sets import DATA_SETS
-from data_prep.prompts import WORDINGS
 from data_prep.sampling.settings import PairSettings
 from models.families import PARTS
 

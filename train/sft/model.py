@@ -11,7 +11,8 @@ from PIL import ImageColor
 from torch import nn
 
 from configs.errors import UserError
-from data_prep.prompts import Contract, check_contract, messages
+from data_prep.contract.chat import messages
+from data_prep.contract.contract import Contract, check_contract
 from models.checkpoint import check_bitsandbytes, choose_dtype, four_bit
 from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config import GrounderConfig

@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from data_prep.contract.images import resize
 from data_prep.files import whole_file
 from data_prep.geometry import Box
-from data_prep.resizing import resize
-from data_prep.sampling.pictures import size_of
+from data_prep.sampling.images import size_of
 from evaluation.report.plot_style import line_style, plot_settings
 from train.loop.state_files import eval_set_of
 from train.sft.evaluator import EvaluatedPair

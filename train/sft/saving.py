@@ -11,9 +11,9 @@ from peft import PeftModel
 
 from configs.errors import UserError
 from configs.record import versions
+from data_prep.contract.contract import write_contract
 from data_prep.files import read_text, write_whole
 from data_prep.folders import whole_folder
-from data_prep.prompts import write_contract
 from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder

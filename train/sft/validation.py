@@ -9,8 +9,8 @@ import torch
 from PIL import ImageColor
 
 from configs.errors import UserError
+from data_prep.contract.contract import Contract
 from data_prep.index.store import Index
-from data_prep.prompts import Contract
 from data_prep.sampling.lines import PairPlan
 from models.config import GROUNDERS
 from train.sft.batch_sampler import MicroBatchSampler

@@ -1,0 +1,203 @@
+"""Whether a sequence's frames are there, can be read, are of one size, and follow one another.
+
+Whether what is said of a sequence can be: its boxes, its target's presence, its words.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from configs.terminal import counted
+from data_prep.check.report import Finding, place
+from data_prep.geometry import Size
+from data_prep.readers.folders import NUMBER
+from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Sequence
+from data_prep.video.frames import ImageFrames, VideoFrames
+from data_prep.video.images import decoded_header, image_header
+
+
+def frame_findings(sequence: Sequence, decode: bool) -> Iterator[Finding]:
+    """The faults of a sequence's frames, one a kind.
+
+    Of image files the header is read or, to `decode`, all of it: a truncated JPEG has a sound header. A
+    video file was opened by its reader; what it holds is looked at only to `decode`.
+    """
+    frames = sequence.frames
+    if isinstance(frames, ImageFrames):
+        faults: dict[str, list[str]] = defaultdict(list)
+        turned: int | None = None  # as the first frame is stored
+        for path in frames.paths:
+            found = _header(path, frames.size, decode)
+            turned = found.orientation if turned is None else turned
+            if found.kind:
+                faults[found.kind].append(found.line)
+            elif found.orientation != turned:
+                faults["frame_turned"].append(_turned(path, found.orientation, turned))
+        for kind, lines in faults.items():
+            yield Finding(sequence.name, kind, lines[0], len(lines))
+        yield from _gaps(sequence.name, frames)
+    elif isinstance(frames, VideoFrames):
+        told = f"{frames.path}: frames lie in a video file; extract them into images for task=index"
+        yield Finding(sequence.name, "video_file", told)
+        yield from _film(sequence.name, frames) if decode else ()
+
+
+@dataclass(frozen=True)
+class _Header:
+    """How an image file is stored (None: unknown), and what is wrong with it, kind and line, else empty."""
+
+    orientation: int | None
+    kind: str = ""
+    line: str = ""
+
+
+def _header(path: Path, size: Size, decode: bool) -> _Header:
+    """What the header of an image file that should be of `size` tells."""
+    try:
+        found, orientation = decoded_header(path) if decode else image_header(path)
+    except UserError as fault:
+        return _Header(None, "frame_unreadable" if path.exists() else "frame_missing", str(fault))
+    if found == size:
+        return _Header(orientation)
+    told = f"frame is {found[0]}x{found[1]} but the sequence is {size[0]}x{size[1]}"
+    return _Header(orientation, "frame_size", f"{path}: {told}; make all frames one size")
+
+
+def _turned(path: Path, orientation: int | None, first: int | None) -> str:
+    """A camera may turn while it films, but more often some frames were saved anew and lost their note."""
+    told = f"EXIF orientation {orientation}, but the first frame has {first}"
+    return f"{path}: {told}; look whether both are upright, and save them so"
+
+
+def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
+    """Where the numbers in the names do not go on by their usual step: a frame may be lost there."""
+    found = [NUMBER.search(path.stem) for path in frames.paths]
+    numbers = [int(number[1]) for number in found if number]
+    if len(numbers) < max(3, len(found)):
+        return
+    steps = [after - before for before, after in pairwise(numbers)]
+    ((usual, _),) = Counter(steps).most_common(1)
+    jumps = [at for at, step in enumerate(steps) if step != usual]
+    if jumps:
+        before, after = frames.paths[jumps[0]], frames.paths[jumps[0] + 1]
+        told = f"the next frame is {after.name}, though numbers go on by {usual} elsewhere"
+        yield Finding(name, "frame_gap", f"{before}: {told}; restore what is between", len(jumps))
+
+
+def _film(name: str, video: VideoFrames) -> Iterator[Finding]:
+    """Decode a video file whole."""
+    try:
+        found = VideoFrames.open(video.path)
+    except UserError as fault:
+        yield Finding(name, "frame_unreadable", str(fault))
+        return
+    if found.warnings:
+        yield Finding(name, "frame_unreadable", found.warnings[0], len(found.warnings))
+    if len(found) != len(video):
+        told = f"{counted(len(found), 'frame')} can be decoded instead of {len(video)}; replace the file"
+        yield Finding(name, "frame_missing", f"{video.path}: {told}", abs(len(video) - len(found)))
+
+
+MOST = 0.5  # of a target's boxes: where more lie outside the image, none is believed
+MEND = "correct the annotation of this frame, or leave the sequence out"
+
+
+def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Finding]:
+    """The faults of a sequence's boxes, one a kind, of the first frame that has it.
+
+    `margin`, in pixels of the frame: how far a box may reach beyond it, since some sets count from 1.
+    A frame whose box lies outside its image is never drawn; where most do, the boxes are not its own.
+    Readers make a frame unknown that is flagged as showing the target but has no box. Where a set is not
+    annotated in every frame (`sparse`), that is not told from a frame of which nobody speaks.
+    """
+    truth, (width, height) = sequence.truth, sequence.frames.size
+    if truth is None:
+        return
+    boxes, shown, unknown = truth.boxes_xywh, truth.present == PRESENT, truth.present == UNKNOWN
+    finite, low, sides = np.isfinite(boxes).all(axis=1), boxes[:, :2], boxes[:, 2:]
+    beyond = np.maximum(-low, low + sides - (width, height)).max(axis=1)
+    area = finite & (sides > 0).all(axis=1)
+    away = (low >= (width, height)).any(axis=1) | (low + sides <= 0).any(axis=1)
+    # An absent target's box is often four zeros; a side without the other is no such sign.
+    half = finite & ~area & (sides > 0).any(axis=1)
+    lost = shown & area & away
+    whole = lost.sum() > MOST * (shown & area).sum()
+    image = f"the {width}x{height} image"
+    form = _other_form(boxes[shown & area], beyond[shown & area], (width, height), margin)
+    if form:
+        first, count = int(np.flatnonzero(shown & area)[0]), int((shown & area).sum())
+        line = f"{place(sequence.frames, first)}: the target's boxes seem to be {form}, not x,y,w,h in pixels"
+        yield Finding(sequence.name, "boxes_form", f"{line}; write them so", count)
+        return
+    for kind, faulty, told in (
+        ("box_nan", (shown | (unknown & (not sparse))) & ~finite, "is shown, but its box is {box}"),
+        ("box_empty", ((shown | unknown) & finite & ~area) | half, "has a box without area, {box}"),
+        ("boxes_away" if whole else "box_away", lost, f"has the box {{box}}, which lies outside {image}"),
+        ("box_over", shown & area & ~away & (beyond > margin), f"has the box {{box}}, which leaves {image}"),
+    ):
+        if faulty.any():
+            first = int(np.flatnonzero(faulty)[0])
+            said = told.format(box=",".join(f"{side:g}" for side in boxes[first]))
+            line = f"{place(sequence.frames, first)}: the target {said}; {MEND}"
+            yield Finding(sequence.name, kind, line, int(faulty.sum()))
+
+
+def _other_form(boxes: np.ndarray, beyond: np.ndarray, size: Size, margin: float) -> str:
+    """What boxes (N, 4) of shown targets seem to be, in words; empty where they may well be x,y,w,h.
+
+    `beyond` (N,): by how many pixels each leaves the frame, whose width and height are `size`. Corners that
+    stay inside the frame as x,y,w,h too cannot be told from them.
+    """
+    if not len(boxes):
+        return ""
+    if (np.abs(boxes) <= 1).all() and (boxes != np.rint(boxes)).any(axis=1).mean() > MOST:
+        return "shares of the image's width and height"
+    inside = (boxes[:, :2] >= -margin).all() and (boxes[:, 2:] <= np.array(size) + margin).all()
+    ordered = (boxes[:, 2:] > boxes[:, :2]).all()
+    return "corners x1,y1,x2,y2" if inside and ordered and (beyond > margin).mean() > MOST else ""
+
+
+def presence_findings(sequence: Sequence) -> Iterator[Finding]:
+    """A target that is absent wherever anybody says."""
+    present = np.zeros(0) if sequence.truth is None else sequence.truth.present
+    if (present == ABSENT).any() and not (present == PRESENT).any():
+        told = "the target is absent in every annotated frame; check its boxes and flags, or leave it out"
+        yield Finding(sequence.name, "never_shown", f"{sequence.folder}: {told}")
+
+
+def text_findings(sequence: Sequence) -> Iterator[Finding]:
+    """Words that are not there, are empty, or speak of no frame."""
+    expressions, count = sequence.expressions, len(sequence.frames)
+    if not expressions:
+        told = "no words refer to its target; add them, or take it for training without words"
+        yield Finding(sequence.name, "text_none", f"{sequence.folder}: {told}")
+    empty = [at for at, text in enumerate(expressions) if not text.strip()]
+    spans = sequence.spans or ((0, count),) * len(expressions)
+    never = [at for at, (start, stop) in enumerate(spans) if max(start, 0) >= min(stop, count)]
+    for kind, which, told in (
+        ("text_empty", empty, "is empty; write its words, or remove it"),
+        ("text_never", never, f"is true of none of {count} frames; correct the frame it begins with"),
+    ):
+        if which:
+            line = f"{sequence.folder}: expression {which[0] + 1} of {len(expressions)} {told}"
+            yield Finding(sequence.name, kind, line, len(which))
+
+
+def fingerprint(sequence: Sequence) -> str:
+    """The same text for sequences of the same boxes and words; empty where too little is said to tell.
+
+    One frame's box may well be another's by chance, as in pictures of one size with one class as words.
+    """
+    truth = sequence.truth
+    if truth is None or (truth.present == PRESENT).sum() < 2:
+        return ""
+    said = hashlib.blake2b(repr((sequence.frames.size, sequence.expressions)).encode(), digest_size=16)
+    said.update(truth.present.astype(np.int8).tobytes())
+    said.update(truth.boxes_xywh[truth.present == PRESENT].astype(np.float32).tobytes())
+    return said.hexdigest()

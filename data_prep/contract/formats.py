@@ -1,0 +1,121 @@
+"""How the grounder's answer is written: what is given to it, what it decides, and how its box is read.
+
+An answer begins with the decision whether the target is visible. The text is cut where the model decides:
+`start` is given, and the next token is `visible` or `absent`. For a box `box_start` is given again, and only
+the numbers are decoded, up to `box_end`. So the visible probability is that of one token, and a box can be
+decoded even where the answer would be that the target is absent.
+
+A contract names its format (`answer_format` in contract.json). A new format is an entry of `ANSWER_FORMATS`;
+a wording that asks for it (`WORDINGS`) goes with it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data_prep.geometry import Box
+
+# The digits of a name are no number: `x1, y1, x2, y2`, repeated from the question, is not a box.
+NUMBER = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """The fixed texts of an answer. `visible` and `absent` must be one token each.
+
+    `closing` is the character by which a box ends; a token that contains it ends the decoding.
+    """
+
+    start: str
+    visible: str
+    absent: str
+    box_start: str
+    box_end: str
+    absent_end: str
+    closing: str
+
+    @property
+    def forced_prefix(self) -> str:
+        """What is given behind `start` so that the numbers of a box follow."""
+        return self.visible + self.box_start
+
+    def render(self, numbers: str | None) -> str:
+        """An answer behind `start`: with the numbers of a box as text, or None where the target is absent."""
+        if numbers is None:
+            return self.absent + self.absent_end
+        return self.forced_prefix + numbers + self.box_end
+
+    def render_placeholder(self, placeholder: str) -> str:
+        """As `render`, with a placeholder for the whole box, for trainers that fill boxes in themselves."""
+        return self.visible + self.box_start.removesuffix("[") + placeholder + self.box_end.removeprefix("]")
+
+    def parse(self, text: str) -> Box | None:
+        """The four numbers of a box in the text decoded behind `forced_prefix`; None for any other text."""
+        found: Sequence[str] = NUMBER.findall(text.split(self.closing)[0])
+        if len(found) != 4:
+            return None
+        left, top, right, bottom = (float(number) for number in found)
+        return left, top, right, bottom
+
+
+DEFAULT_FORMAT = "json"
+ANSWER_FORMATS: dict[str, AnswerFormat] = {
+    # One line: {"visible": true, "bbox_2d": [x1, y1, x2, y2]} or {"visible": false}
+    DEFAULT_FORMAT: AnswerFormat(
+        start='{"visible":',
+        visible=" true",
+        absent=" false",
+        box_start=', "bbox_2d": [',
+        box_end="]}",
+        absent_end="}",
+        closing="]",
+    ),
+}
+"""Answer formats by the name that a contract gives."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The texts between the images of a question; `{expression}` stands for the target's words.
+
+    `{numbers}` stands for what the numbers of a box count, of `COORDINATES`.
+    """
+
+    expression: str
+    template: str
+    marked: str
+    search: str
+    after_template: str = ""
+    after_search: str = ""
+
+
+COORDINATES: dict[str, str] = {
+    "resized": "pixels of the search image",
+    "frame": "pixels of the search frame before it was resized",  # for other trainers' records only
+    "thousand": "thousandths of the search image's width and height",
+}
+"""What the numbers of a box may count, and how a question says it."""
+
+
+WORDINGS: dict[str, Wording] = {
+    "instruct": Wording(
+        expression='Find the target in the search image. The target is: "{expression}".\n'
+        'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
+        '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
+        template="The target as it looked before:\n",
+        marked="The search image; the rectangle drawn in it marks where the target was last seen:\n",
+        search="The search image:\n",
+    ),
+    # With the tokens of VPTracker (https://github.com/jcwang0602/VPTracker), which a tokenizer must be given.
+    "tagged": Wording(
+        expression="Find the target in the search image. The target is: <ref>{expression}</ref>.\n"
+        'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
+        '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
+        template="The target as it looked before: <template>",
+        marked="The search image; the rectangle drawn in it marks where the target was last seen: <search>",
+        search="The search image: <search>",
+        after_template="</template>\n",
+        after_search="</search>\n",
+    ),
+    "short": Wording(expression="find {expression}", template=" like", marked=" near", search=" in"),
+}

@@ -1,0 +1,132 @@
+"""The sizes that images are given before a Qwen-VL model sees them, and the resize itself.
+
+The rule is `smart_resize` of Qwen (https://github.com/QwenLM/Qwen2.5-VL, qwen-vl-utils), whose package
+cannot be imported without torch.
+
+
+The visual prompt: the template crop, and the rectangle drawn on the search frame.
+
+After VPTracker: a crop of the target at `template_scale` times its box, and a rectangle around
+where it was last seen at `prompt_scale` times its box, both given to the LLM beside the words.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.contract.contract import Contract
+from data_prep.geometry import Box, Size, center, enlarge
+
+ROUNDING = 1e-9  # share of a pixel budget that rounding may cost
+LONGEST = 200  # sides of an image, longer over shorter, that Qwen's rule takes
+
+
+Rule = Callable[[Size, float, float, int], Size]
+"""`smart_resize`, with sizes as (width, height): of a size, fewest and most pixels, and a side's divisor."""
+
+
+def search_size(contract: Contract, size: Size, rule: Rule | None = None) -> Size:
+    """The size (width, height) that a search frame of `size` is resized to.
+
+    A contract with a `search_size` stretches every frame to it: a small model that was trained on one grid
+    of tokens finds nothing on another. Otherwise as `budgeted`, which see for errors.
+    """
+    if all(contract.search_size):
+        return contract.search_size
+    return budgeted(size, contract.min_pixels, contract.max_pixels, contract.side_multiple, rule)
+
+
+def template_size(contract: Contract, size: Size, rule: Rule | None = None) -> Size:
+    """The size (width, height) that a template crop of `size` is resized to."""
+    return budgeted(size, contract.template_pixels, contract.template_pixels, contract.side_multiple, rule)
+
+
+def budgeted(size: Size, min_pixels: int, max_pixels: int, multiple: int, rule: Rule | None = None) -> Size:
+    """`smart_resize` with sizes as (width, height), never above `max_pixels`.
+
+    Where no multiples of `multiple` keep within the budget (`min_pixels` as large as `max_pixels`), the size
+    is the largest below it. The budget is widened by less than a pixel, since `smart_resize` else loses a
+    token to the last bit of a product: some squares that fit exactly came out one token smaller. `rule` is
+    `smart_size` unless given. Raises UserError for an image of which one side is more than 200 times the
+    other.
+    """
+    if max(size) > LONGEST * min(size):
+        raise UserError(f"an image of {size[0]}x{size[1]} is too long for a Qwen-VL model; crop it")
+    sized, limits = rule or smart_size, (min_pixels * (1 - ROUNDING), max_pixels * (1 + ROUNDING))
+    width, height = sized(size, *limits, multiple)
+    if height * width > max_pixels:  # enlarged past the budget: shrink a larger copy of the picture instead
+        width, height = sized((max_pixels * size[0], max_pixels * size[1]), *limits, multiple)
+    return max(width, multiple), max(height, multiple)
+
+
+def smart_size(size: Size, min_pixels: float, max_pixels: float, multiple: int) -> Size:
+    """The multiples of `multiple` that Qwen resizes an image of `size` (width, height) to."""
+    width, height = size
+    near = [max(multiple, round(side / multiple) * multiple) for side in size]
+    if near[0] * near[1] > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        near = [math.floor(side / shrink / multiple) * multiple for side in size]
+    elif near[0] * near[1] < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        near = [math.ceil(side * grow / multiple) * multiple for side in size]
+    return near[0], near[1]
+
+
+def resize(image: np.ndarray, size: Size) -> np.ndarray:
+    """Resize RGB uint8 to (width, height): by area when it shrinks (no aliasing), else bicubic."""
+    if (image.shape[1], image.shape[0]) == size:
+        return image
+    shrinks = image.shape[1] * image.shape[0] > size[0] * size[1]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+
+
+Colour = tuple[int, int, int]  # RGB, 0 to 255
+
+
+def drawn_as(contract: Contract, colour: Colour | None, width: float) -> Contract:
+    """A contract whose rectangle has another colour (None: its own) and `width` times its line."""
+    return replace(
+        contract,
+        prompt_colour=colour or contract.prompt_colour,
+        prompt_width=contract.prompt_width * width,
+    )
+
+
+def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
+    """A square crop around a box in pixels of the frame, RGB uint8 (side, side, 3).
+
+    The side is `template_scale` times the box's longer side; what lies outside the frame is the
+    frame's mean colour.
+    """
+    x, y = center(box_xyxy)
+    longer = max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1])
+    side = max(2, round(longer * contract.template_scale))
+    left, top = round(x - side / 2), round(y - side / 2)
+    crop = np.empty((side, side, 3), np.uint8)
+    crop[:] = np.round(cv2.mean(frame)[:3]).astype(np.uint8)
+    height, width = frame.shape[:2]
+    x0, x1 = max(left, 0), min(left + side, width)
+    y0, y1 = max(top, 0), min(top + side, height)
+    if x0 < x1 and y0 < y1:
+        crop[y0 - top : y1 - top, x0 - left : x1 - left] = frame[y0:y1, x0:x1]
+    return crop
+
+
+def visual_prompt_box(box_xyxy: Box, size: tuple[int, int], contract: Contract) -> Box:
+    """The rectangle to draw around where the target was last seen, in pixels of a frame of `size`."""
+    return enlarge(box_xyxy, contract.prompt_scale, size)
+
+
+def draw_visual_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
+    """A copy of an image, RGB uint8, with a rectangle drawn; the box is in pixels of this image."""
+    drawn = image.copy()
+    line = max(1, round(max(image.shape[:2]) * contract.prompt_width))
+    left, top, right, bottom = (round(value) for value in box_xyxy)
+    limits = image.shape[1] - 1, image.shape[0] - 1
+    corners = (left, top), (min(right, limits[0]), min(bottom, limits[1]))
+    cv2.rectangle(drawn, *corners, contract.prompt_colour, line)
+    return drawn

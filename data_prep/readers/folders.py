@@ -1,0 +1,129 @@
+"""Folders.
+
+A folder of frames in order, fitted to what is said of them.
+
+Sequences that lie by class, `<class>/<class>-<number>`: LaSOT's, LaSOText's and VastTrack's.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.files import inside, is_folder, read_text
+from data_prep.video.frames import ImageFrames
+from data_prep.video.images import image_size
+
+FOREIGN = {"__MACOSX", "@eaDir", "lost+found"}  # left by an archiver, a disk station, a file system
+
+
+def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
+    """The folders in `root` by name, hidden and foreign ones and those of `skip` left out.
+
+    Raises UserError where `root` is no folder or holds none.
+    """
+    mend = "check root=, and that the data are unpacked there"
+    try:
+        with os.scandir(root) as found:  # unlike a list of names it knows folders without a look at each
+            names = sorted(each.name for each in found if each.name[0] != "." and is_folder(each))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{root}: no such folder; {mend}") from None
+    except OSError as fault:
+        raise UserError(f"{root}: cannot be listed ({fault.strerror}); {mend}") from None
+    names = [name for name in names if name not in FOREIGN and name not in skip]
+    if not names:
+        raise UserError(f"{root}: holds no sequences; {mend}")
+    return [root / name for name in names]
+
+
+def first_there(folder: Path, *names: str) -> Path:
+    """The first of some names that lies in a folder, the first of all where none does."""
+    return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
+
+
+def read_names(path: Path) -> list[str]:
+    """The names in a list file, one a line; blank lines and the last line's missing end are fine.
+
+    Raises UserError where the file is missing or names nothing.
+    """
+    names = [line.strip() for line in read_text(path, "restore the list of the split").splitlines()]
+    names = [name for name in names if name]
+    if not names:
+        raise UserError(f"{path}: names no sequence; restore the list of the split")
+    return names
+
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last one of a name
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Names of the pictures in a folder, by their numbers, whether padded or not.
+
+    Raises UserError where the folder is missing or holds none, or has a frame twice, as `1.jpg` and `1.png`.
+    """
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        raise UserError(f"{folder}: no such folder of frames; unpack them there") from None
+    pictures = [name for name in names if name.lower().endswith(ENDINGS) and name[0] != "."]
+    if not pictures:
+        raise UserError(f"{folder}: holds no pictures; unpack them there")
+    stems = {_stem(name): name for name in pictures}
+    if len(stems) < len(pictures):
+        name = next(name for name in pictures if stems[_stem(name)] != name)
+        raise UserError(f"{folder}: holds {name} and {stems[_stem(name)]}; remove the one that is no frame")
+    return sorted(pictures, key=_order)
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _order(name: str) -> tuple[int, list[int], str]:
+    """By the last number; where that is the same, as in `t9_left1` and `t10_left1`, by all of them."""
+    number = NUMBER.search(_stem(name))
+    return int(number[1]) if number else -1, [int(digits) for digits in re.findall(r"\d+", name)], name
+
+
+def frames_of(folder: Path, names: list[str]) -> ImageFrames:
+    """Frames that lie in a folder, all of the first one's size. Raises UserError where that is no picture."""
+    return ImageFrames(tuple(folder / name for name in names), image_size(folder / names[0]))
+
+
+def fitted(folder: Path, names: list[str], boxes: np.ndarray) -> tuple[list[str], tuple[str, ...]]:
+    """The frames that boxes (F, 4) speak of, and a note where there are more.
+
+    Fewer frames than boxes cannot be mended, since nobody knows which are missing: UserError.
+    """
+    if len(names) < len(boxes):
+        raise UserError(
+            f"{folder}: {len(names)} frames for {len(boxes)} boxes; restore the missing frames, "
+            "or leave the sequence out"
+        )
+    if len(names) == len(boxes):
+        return names, ()
+    return names[: len(boxes)], (f"{folder}: {len(names)} frames for {len(boxes)} boxes; the last are left",)
+
+
+def class_of(name: str) -> str:
+    """The class of a sequence, `t-shirt` of `t-shirt-3`: all before the last hyphen."""
+    return name.rpartition("-")[0]
+
+
+def folder_of(root: Path, name: str) -> Path:
+    """The folder of a sequence. Raises UserError where its name would leave `root`."""
+    return inside(root, f"{class_of(name) or name}/{name}")
+
+
+def sequences_of(group: Path) -> list[Path]:
+    """The folders of a class's sequences by name. Raises UserError where `group` is no folder of a class."""
+    found = [path for path in folders_of(group) if path.name.startswith(f"{group.name}-")]
+    if not found:
+        raise UserError(
+            f"{group}: holds no {group.name}-<number>; unpack the data set as <class>/<class>-<number>, and "
+            "keep other folders elsewhere"
+        )
+    return found

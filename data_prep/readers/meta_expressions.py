@@ -1,0 +1,163 @@
+"""JSON files of data sets, and the parts of them that a reader counts on.
+
+`meta_expressions.json`: the sentences of a video, which Ref-YouTube-VOS, Ref-DAVIS17 and MeViS share.
+
+`{"videos": {<video>: {"frames": [<name>, …], "expressions": {"0": {"exp": <sentence>, …}, …}}}}`. Sentences
+that refer to the same objects are the expressions of one sequence.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from configs.errors import UserError
+from data_prep.files import read_text
+from data_prep.readers.folders import frames_of, picture_names
+from data_prep.readers.reader import Entry
+from data_prep.sequence import Sequence, Truth
+from data_prep.video.frames import ImageFrames
+
+LARGEST_JSON = 1 << 30  # bytes: the largest files of data sets have hundreds of megabytes
+MEND = "restore it from the data set"
+Kind = TypeVar("Kind")
+
+
+def read_json(path: Path, mend: str = MEND) -> Any:
+    """What a JSON file holds. Raises UserError, which ends in `mend`, where it is missing or damaged."""
+    try:
+        return json.loads(read_text(path, mend, LARGEST_JSON))
+    except RecursionError:
+        raise UserError(f"{path}: JSON that is nested too deep; {mend}") from None
+    except ValueError as fault:
+        raise UserError(f"{path}: not JSON ({fault}); {mend}") from None
+
+
+def part(record: Any, key: str, kind: type[Kind], path: Path, owner: str) -> Kind:
+    """The value of `key` in a record of a file.
+
+    Raises UserError, which names the record's `owner`, where it is missing or of another kind.
+    """
+    value = record.get(key) if isinstance(record, dict) else None
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: {owner} has no {key!r} as the data set has it; {MEND}")
+    return value
+
+
+MANY = 8  # objects that a name still counts up
+Sentence = tuple[str, str]  # what it is called, and itself
+Objects = tuple[str, ...] | None  # their ids in order; none where the target is nowhere, None where untold
+
+
+def read_videos(path: Path, mend: str = MEND) -> dict[str, Any]:
+    """The videos of a `meta_expressions.json` in its order. Raises UserError where it is none."""
+    return part(read_json(path, mend), "videos", dict, path, "the file")
+
+
+def entries_of(path: Path, videos: dict[str, Any], home: Path, key: str) -> list[Entry]:
+    """An entry for each target of these videos of the file `path`, whose frames lie in `home/JPEGImages`.
+
+    `key` is what a sentence's record calls its objects. Sentences count by number: "2" comes before "10".
+    Raises UserError where the file is not in this layout.
+    """
+    entries = []
+    for video, record in videos.items():
+        owner = f"video {video!r}"
+        if isinstance(record, dict) and "objects" in record and "expressions" not in record:
+            raise UserError(
+                f"{path}: is the older file with sentences by object; take the one of the challenge"
+            )
+        frames = part(record, "frames", list, path, owner)
+        if not frames:
+            raise UserError(f"{path}: {owner} lists no frames; {MEND}")
+        targets: dict[Objects | str, list[Sentence]] = {}
+        told: dict[str, Any] = part(record, "expressions", dict, path, owner)
+        for number in sorted(told, key=lambda text: _whole(text, path, owner)):
+            sentence = f"sentence {number} of {owner}"
+            objects = _objects(told[number], key, path, sentence)
+            text = part(told[number], "exp", str, path, sentence)
+            targets.setdefault(number if objects is None else objects, []).append((number, text))
+        for target, sentences in targets.items():
+            known = None if isinstance(target, str) else target
+            entries.append(entry_of(home / "JPEGImages", video, known, sentences, list(map(str, frames))))
+    return entries
+
+
+def entry_of(
+    folder: Path, video: str, objects: Objects, sentences: Iterable[Sentence], frames: list[str] | None
+) -> Entry:
+    """The entry of one target of a video whose frames lie in `folder/<video>`; all of them without `frames`.
+
+    It is named by its objects, or by its first sentence where those are untold or many. Raises UserError
+    where the video's name is no plain one.
+    """
+    if video in ("", ".", "..") or Path(video).name != video or "\0" in video:
+        raise UserError(
+            f"{folder}: {video!r} is no plain name of a video; correct it in the data set's lists"
+        )
+    labels, texts = zip(*sentences, strict=True)
+    named = "-".join(objects) if objects and len(objects) <= MANY else f"exp{labels[0]}"
+    said = [(label, text.strip()) for label, text in zip(labels, texts, strict=True) if text.strip()]
+    metadata = {"video": video, "expressions": ",".join(label for label, _ in said)}
+    if objects is not None:
+        metadata["objects"] = ",".join(objects)
+    facts = {
+        "frames": frames,
+        "objects": objects,
+        "expressions": [text for _, text in said],
+        "metadata": metadata,
+    }
+    return Entry(f"{video}_{named}", folder / video, facts)
+
+
+def _objects(record: Any, key: str, path: Path, owner: str) -> Objects:
+    """The ids, in order, of the objects that a sentence refers to: a number, a text or a list of them."""
+    value = record.get(key) if isinstance(record, dict) else None
+    if value is None:
+        return None
+    numbers = {
+        _whole(one, path, f"{key} of {owner}") for one in (value if isinstance(value, list) else [value])
+    }
+    return tuple(map(str, sorted(numbers)))
+
+
+def _whole(value: Any, path: Path, owner: str) -> int:
+    """A whole number, also one written as a text; UserError for anything else."""
+    text = str(value)
+    if not (text.isascii() and text.isdigit()):
+        raise UserError(f"{path}: {owner} is {text[:40]!r}, not a number; {MEND}")
+    return int(text)
+
+
+def frames_in(entry: Entry) -> tuple[list[str], ImageFrames]:
+    """Names without endings, and the frames, that the entry lists; all of its folder where it lists none.
+
+    Raises UserError where one is missing.
+    """
+    present = {Path(name).stem: name for name in picture_names(entry.folder)}
+    listed = entry.facts["frames"]
+    names: list[str] = list(present) if listed is None else listed
+    for name in names:
+        if name not in present:
+            raise UserError(f"{entry.folder / name}.jpg: frame is missing; {MEND}")
+    return names, frames_of(entry.folder, [present[name] for name in names])
+
+
+def sequence_of(
+    entry: Entry, frames: ImageFrames, truth: Truth, fps: float = 25.0, notes: Iterable[str] = ()
+) -> Sequence:
+    """The sequence of an entry that `entry_of` made."""
+    expressions, metadata = tuple(entry.facts["expressions"]), dict(entry.facts["metadata"])
+    return Sequence(entry.name, frames, expressions, fps, entry.folder, metadata, None, truth, tuple(notes))
+
+
+def with_classes(entries: Iterable[Entry], words: dict[str, dict[str, str]]) -> list[Entry]:
+    """The entries with the class words of their objects, by video and object, where there are any."""
+    known = []
+    for entry in entries:
+        of_video = words.get(entry.folder.name, {})
+        named = [str(of_video[number]) for number in entry.facts["objects"] or () if number in of_video]
+        metadata = entry.facts["metadata"] | ({"class": ",".join(named)} if named else {})
+        known.append(replace(entry, facts=entry.facts | {"metadata": metadata}))
+    return known

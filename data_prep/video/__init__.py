@@ -1,0 +1,1 @@
+"""Frames of videos: image files, folders of them, video files and animated images, read in order."""

@@ -1,0 +1,130 @@
+"""Decoding a video file with FFmpeg."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+
+import av
+import av.logging
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from configs.errors import UserError
+from data_prep.geometry import Size
+from data_prep.video.images import matrix_orientation, upright, upright_size
+
+WHOLE = "get the file again whole"
+DEFAULT_FPS = 25.0  # of a file that does not tell its own
+
+# Demuxers that read one file. Playlists (HLS, DASH, concat, SDP, image patterns) are not among them: they
+# would open other files and addresses.
+CONTAINERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h263,h264,hevc,vvc,obu,ivf,flv,live_flv,ogg,asf,mxf,nut,"
+    "dv,rm,yuv4mpegpipe,wtv,mjpeg,gxf,vc1,dirac,swf,nsv,roq,flic,r3d,mpjpeg"
+)
+OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+PROBED = 64  # packets by which the film is told from a cover picture
+av.logging.set_libav_level(av.logging.PANIC)  # faults are told in our words, once
+
+
+def check_video(path: Path) -> None:
+    """Raise UserError where there is no such video file; that it is one takes decoding it."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such video; check video=")
+
+
+def first_frame(path: Path) -> tuple[Size, int]:
+    """The size of the first frame, upright, and how many frames the header tells (0: it does not).
+
+    Only the first frame is decoded. Raises UserError as `scan_video` does.
+    """
+    check_video(path)
+    with opened_video(path, strict=False) as (container, stream):
+        for packet in container.demux(stream):
+            for frame in frames_of_packet(packet):
+                return frame_size(frame), stream.frames
+    raise UserError(f"{path}: holds no frame that can be decoded; it is damaged or empty")
+
+
+def frames_in(path: Path) -> Iterator[np.ndarray]:
+    """Yield the frames of a video file, RGB uint8 (height, width, 3), upright.
+
+    Packets that cannot be decoded are left out. Raises UserError where the file cannot be opened.
+    """
+    with opened_video(path, strict=False) as (container, stream):
+        try:
+            for packet in container.demux(stream):
+                for frame in frames_of_packet(packet):
+                    yield upright(frame.to_ndarray(format="rgb24"), matrix_orientation(frame))
+        except av.FFmpegError:
+            return  # the scan told that reading ends here
+
+
+@contextmanager
+def opened_video(path: Path, strict: bool) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video file and its main stream."""
+    with _container(path) as container:
+        number = _main_stream(container)
+    with _container(path) as container:  # anew: finding the main stream may have read packets
+        stream = container.streams.video[number]
+        if stream.codec_context is None:
+            raise UserError(f"{path}: its video codec is not known to FFmpeg; convert it, to H.264 say")
+        if strict:
+            # Several threads hide faults.
+            stream.codec_context.options = {"err_detect": "explode", "threads": "1"}
+        yield container, stream
+
+
+def _main_stream(container: InputContainer) -> int:
+    """The first video stream of two packets or more, as OpenCV takes the first, but not a cover picture.
+
+    Programs that download videos put a cover before the film, not always marked as one.
+    """
+    streams = container.streams.video
+    if len(streams) == 1:
+        return 0
+    places, packets = {stream.index: place for place, stream in enumerate(streams)}, Counter[int]()
+    with suppress(av.FFmpegError):
+        for packet in islice(container.demux(streams), PROBED):
+            packets[places[packet.stream.index]] += bool(packet.size)
+    return min((place for place, number in packets.items() if number > 1), default=0)
+
+
+@contextmanager
+def _container(path: Path) -> Iterator[InputContainer]:
+    """Open a video file with pictures; raises UserError where it is none."""
+    try:
+        # "file:" keeps names such as "concat:a.mp4" from being taken for a protocol.
+        container = av.open(f"file:{os.fspath(path)}", options=OPTIONS, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as fault:
+        reason = getattr(fault, "strerror", None) or str(fault)
+        raise UserError(f"{path}: not a video that can be decoded ({reason}); check video=") from None
+    with container:
+        if not container.streams.video:
+            raise UserError(f"{path}: holds no pictures; check video=")
+        yield container
+
+
+def frames_of_packet(packet: av.Packet) -> list[av.VideoFrame]:
+    """The frames that a packet completes; none where it cannot be decoded, as OpenCV does."""
+    try:
+        return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
+    except (av.FFmpegError, ValueError):
+        return []
+
+
+def frame_size(frame: av.VideoFrame) -> Size:
+    """Width and height of a decoded frame, upright."""
+    return upright_size((frame.width, frame.height), matrix_orientation(frame))
+
+
+def frame_rate(stream: VideoStream) -> float:
+    """Frames a second: on average, else as the header has it."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate:
+            return float(rate)
+    return DEFAULT_FPS

@@ -1,0 +1,230 @@
+"""Decoding a video file with FFmpeg, and what is wrong with one that is damaged or cut short.
+
+FFmpeg hides damage: it paints over what it cannot decode and ends where a file ends. So a file is scanned
+once before it is used. The scan decodes it strictly; where that meets a fault, a second pass decodes as far
+as possible, which is what readers get. What is lost is told in warnings.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import av.logging
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.geometry import Size
+from data_prep.video.decoding import DEFAULT_FPS, WHOLE, check_video, frame_rate, frame_size, opened_video
+
+WRONG_RATE = 0.1  # a header's frame rate further than this share from the frames' times is not used
+TELL_DURATION = {"mov", "matroska", "flv", "asf"}  # in their headers; of others it is an estimate
+SLACK = 1.5  # frame intervals by which a file may end before its header says
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a video file holds: `count` frames of `size` (width, height), upright; warnings, a line each."""
+
+    size: Size
+    count: int
+    fps: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class _Pass:
+    """What one decoding of a file met. Times are in the stream's units, frames are numbered from 1."""
+
+    frame_times: list[int] = field(default_factory=list)
+    count: int = 0
+    sizes: list[tuple[int, Size]] = field(default_factory=list)  # from which frame on which size
+    corrupt: list[int] = field(default_factory=list)  # frames that FFmpeg itself calls damaged
+    refused: list[tuple[int, int | None]] = field(default_factory=list)  # packets: number and time
+    packets: int = 0
+    ends_early: bool = False  # by its container the file is longer
+    stopped: bool = False  # reading ended with an error, or in the middle of a packet
+    end: float = 0.0  # seconds: where the last packet of any stream ends
+    duration: float | None = None  # seconds, as the header tells
+    fps: float = DEFAULT_FPS
+    longest_gap: float = 0.0  # seconds between two frames
+    shown: float = 0.0  # seconds from the first frame's start to the last one's end
+
+    @property
+    def faultless(self) -> bool:
+        return not (self.corrupt or self.refused or self.stopped)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether something is missing at the end."""
+        if self.stopped or self.ends_early or (self.refused and self.refused[-1][0] == self.packets):
+            return True
+        slack = SLACK * max(1 / self.fps, self.longest_gap)
+        return self.duration is not None and self.end < self.duration - slack
+
+    def frame_of(self, packet: int, time: int | None, frame_times: list[int]) -> int:
+        """The frame that a refused packet belongs to: by its time, else by its place."""
+        return packet if time is None or not frame_times else bisect_left(frame_times, time) + 1
+
+
+def scan_video(path: Path) -> Scan:
+    """Decode a video file once to count its frames and to find what is damaged.
+
+    A file of which only some frames can be read is told in `warnings`. Raises UserError where the file is
+    missing, is no video, or holds no frame that can be decoded.
+    """
+    check_video(path)
+    strict = _decode(path, strict=True)
+    found = strict if strict.faultless else _decode(path, strict=False)
+    if found.count == 0:
+        raise UserError(f"{path}: holds no frame that can be decoded; it is damaged or empty")
+    told = [*_damage(strict, found), *_size_changes(found)]
+    return Scan(found.sizes[0][1], found.count, found.fps, tuple(f"{path}: {line}" for line in told))
+
+
+def _decode(path: Path, strict: bool) -> _Pass:
+    """Decode a file whole and note what is met."""
+    found = _Pass(ends_early=ends_early(path))
+    with opened_video(path, strict) as (container, stream):
+        found.fps = frame_rate(stream)
+        if container.duration and TELL_DURATION & set(container.format.name.split(",")):
+            found.duration = container.duration / av.time_base
+        try:
+            for packet in container.demux():
+                _note_end(packet, found)
+                if packet.stream.index == stream.index:  # of the last, empty packet only this is right
+                    _note_packet(packet, found)
+        except av.FFmpegError:
+            found.stopped = True
+        times = np.sort(np.array(found.frame_times, np.int64))
+        if len(times) > 1 and stream.time_base:
+            found.fps = _checked_rate(found, times * float(stream.time_base))
+            found.longest_gap = float(np.diff(times).max() * stream.time_base)
+            found.shown = float((times[-1] - times[0]) * stream.time_base) + 1 / found.fps
+    return found
+
+
+def _note_end(packet: av.Packet, found: _Pass) -> None:
+    if packet.pts is not None and packet.time_base:
+        end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+        found.end = max(found.end, end)
+
+
+def _note_packet(packet: av.Packet, found: _Pass) -> None:
+    """Decode a packet of the main stream; the last is empty and asks for the frames that are held back."""
+    found.packets += bool(packet.size)
+    if packet.size:
+        found.stopped = packet.is_corrupt  # of the last packet it tells that the file ends inside it
+    try:
+        frames = packet.decode()
+    except (av.FFmpegError, ValueError):
+        found.refused.append((found.packets, packet.pts))
+        return
+    for frame in frames:
+        if isinstance(frame, av.VideoFrame):
+            _note_frame(frame, found)
+
+
+def _note_frame(frame: av.VideoFrame, found: _Pass) -> None:
+    found.count += 1
+    if frame.is_corrupt:
+        found.corrupt.append(found.count)
+    if frame.pts is not None:
+        found.frame_times.append(frame.pts)
+    size = frame_size(frame)
+    if not found.sizes or found.sizes[-1][1] != size:
+        found.sizes.append((found.count, size))
+
+
+def _checked_rate(found: _Pass, times: np.ndarray) -> float:
+    """Frames a second; the mean over the frames' times (seconds, sorted) where the header is far from it.
+
+    Of a variable frame rate a header may tell the shortest interval, or a mean of wrong durations. Small
+    differences come from times that are rounded to the container's unit; the header's rate is then exact.
+    """
+    span = float(times[-1] - times[0])
+    if not found.faultless or len(times) != found.count or span <= 0:
+        return found.fps
+    measured = (len(times) - 1) / span
+    return measured if abs(measured - found.fps) > WRONG_RATE * measured else found.fps
+
+
+def _damage(strict: _Pass, found: _Pass) -> Iterator[str]:
+    """What is left out, what is damaged and what is missing at the end, a line each."""
+    times = sorted(found.frame_times)
+    lost = _inside(found, [found.frame_of(*packet, times) for packet in found.refused])
+    damaged = _inside(found, [found.frame_of(*packet, times) for packet in strict.refused])
+    damaged = sorted({*damaged, *found.corrupt} - {*lost})
+    if lost:
+        yield f"{_number(lost)} left out since decoding fails, the first before frame {lost[0]}; {WHOLE}"
+    if damaged:
+        yield f"{_number(damaged)} damaged, the first is frame {damaged[0]}; {WHOLE}"
+    if strict.cut_short or found.cut_short:
+        told = f"{found.shown:.2f} of {found.duration:.2f} s; " if found.shown and found.duration else ""
+        yield f"cut short: nothing can be read after frame {found.count}; {told}{WHOLE}"
+
+
+def _inside(found: _Pass, numbers: list[int]) -> list[int]:
+    """Those that are not behind the last frame: what is missing there is told as the file's end."""
+    return [number for number in numbers if number <= found.count]
+
+
+def _number(frames: list[int]) -> str:
+    return "1 frame is" if len(frames) == 1 else f"{len(frames)} frames are"
+
+
+def _size_changes(found: _Pass) -> Iterator[str]:
+    first = found.sizes[0][1]
+    for number, size in found.sizes[1:2]:
+        told = f"{size[0]}x{size[1]} instead of {first[0]}x{first[1]}"
+        yield f"from frame {number} on it is {told}; these frames are scaled to the size of the first"
+
+
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # the two elements that a Matroska file is made of
+GIF_TRAILER = b";"
+SYNC = 0x47  # the first byte of a transport stream's packet
+TS_PACKETS = (188, 192, 204)  # bytes of one: plain, with times, with check sums
+HEAD = 1 << 12
+
+
+def ends_early(path: Path) -> bool:
+    """Whether bytes are missing at the end: of Matroska (WebM), transport streams and GIF; else False."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+        file.seek(max(0, size - HEAD))
+        tail = file.read()
+    if head.startswith(EBML):
+        return size < _matroska_size(head)
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return not tail.rstrip(b"\0").endswith(GIF_TRAILER)
+    packet = next((length for length in TS_PACKETS if _repeats(head, length)), None)
+    return packet is not None and size % packet != 0
+
+
+def _matroska_size(head: bytes) -> int:
+    """How long a Matroska file is by its header; 0 where it does not tell, as one that was streamed."""
+    length, start = _ebml_number(head, len(EBML))
+    segment = start + max(length, 0)
+    if not head.startswith(SEGMENT, segment):
+        return 0
+    length, start = _ebml_number(head, segment + len(SEGMENT))
+    return start + length if length >= 0 else 0
+
+
+def _ebml_number(data: bytes, at: int) -> tuple[int, int]:
+    """A number of EBML (-1: unknown) and where it ends: its first byte's leading zeros tell its length."""
+    first = data[at] if at < len(data) else 0
+    length = 9 - first.bit_length()
+    if length > 8 or at + length > len(data):
+        return -1, at
+    value = int.from_bytes(data[at : at + length]) - (1 << 7 * length)
+    return (-1 if value == (1 << 7 * length) - 1 else value), at + length
+
+
+def _repeats(head: bytes, step: int) -> bool:
+    """Whether packets of a transport stream follow one another by `step` bytes."""
+    start = 4 if step == 192 else 0
+    marks = head[start::step]
+    return len(marks) > 3 and set(marks) == {SYNC}
