@@ -45,7 +45,7 @@ def _votsr_init(settings: DataSettings) -> None:
 def _check(settings: DataSettings) -> int:
     from data_prep.check.report import LEAVE_OUT, REPORT, CheckSettings, print_report, write_report
     from data_prep.check.run import check_split
-    from data_prep.readers.registry import reader_of
+    from data_prep.readers.reader import reader_of
 
     if len(settings.data) != 1 or not settings.root:
         raise UserError("task=check: name one data set and its folder, as data=[tnllt] root=/data/TNLLT")
@@ -84,7 +84,7 @@ def _unpack(settings: DataSettings) -> None:
 
 def _index(settings: DataSettings) -> None:
     from data_prep.index.build import build_index, index_path
-    from data_prep.readers.registry import reader_of
+    from data_prep.readers.reader import reader_of
 
     if len(settings.data) != 1 or not settings.root:
         raise UserError("task=index: name one data set and its folder, as data=[tnllt] root=/data/TNLLT")

@@ -7,7 +7,7 @@ from omegaconf import MISSING, OmegaConf
 from configs.app import register
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
-from data_prep.data_sets import DATA_SETS
+from data_prep.readers import data_sets
 from data_prep.sampling.settings import PairSettings
 
 TASKS = (
@@ -50,7 +50,7 @@ class DataSettings:
     layout: str = key(
         "votsr", "task=render: a VOTSr workspace, or sequences as TNL2K or TNLLT have them", choices=LAYOUTS
     )
-    data: list[str] = key([], "task=check, index, sample, export: names of data sets", choices=DATA_SETS)
+    data: list[str] = key([], "task=check, index, sample, export: names of data sets", choices=data_sets)
     split: str = key(
         "train", "task=check, index, sample, export: train, test, val, …; whatever the data set calls it"
     )

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 from configs.app import register
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
-from data_prep.config import DATA_SETS
+from data_prep.readers import data_sets
 
 TASKS = ("score", "ablation")
 MASK_PROTOCOLS = ("davis", "davis_semi")
@@ -37,7 +37,7 @@ class EvaluationSettings:
         "", "folder of the truth: a toolkit's annos; a workspace; with data=, the data set's own folder"
     )
     results: str = key("", "folder of all trackers' results")
-    data: str | None = key(None, "take the truth from the index of this data set", choices=DATA_SETS)
+    data: str | None = key(None, "take the truth from the index of this data set", choices=data_sets)
     split: str = key("test", "with data=: train, test, val, …; whatever the data set calls it")
     indexes: str = key("outputs/indexes", "with data=: folder of all indexes")
     sequences: str = key("", "file that names the sequences to score, one a line; empty: all of the truth")

@@ -9,8 +9,8 @@ from omegaconf import MISSING, OmegaConf
 from configs.app import register
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
-from data_prep.data_sets import DATA_SETS
 from data_prep.files import real_path
+from data_prep.readers import data_sets
 from infer.trackers.registry import TRACKERS, load_trackers
 from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
@@ -35,7 +35,7 @@ class InferSettings:
         "shown; prompt= may then be left out",
     )
     data: str | None = key(
-        None, "data set to track, from its index (python -m data_prep task=index)", choices=DATA_SETS
+        None, "data set to track, from its index (python -m data_prep task=index)", choices=data_sets
     )
     split: str = key("test", "data=: which of its splits")
     indexes: str = key("outputs/indexes", "data=: folder of all indexes")

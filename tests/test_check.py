@@ -301,7 +301,7 @@ def test_a_name_that_is_listed_twice_is_told_and_examined_once(root: Path) -> No
     checked = check_split(TNLLT, root, "train", workers=1)
     finding = only(list(checked.findings))
     assert (finding.sequence, finding.kind, checked.sequences) == ("car-1", "listed_twice", 2)
-    assert "car-1: stands 2 times in the list of train, as the names 1, 3; it is taken once" in finding.line
+    assert "car-1: is 2 times in the list of train (lines 1, 3 of names); it is used once" in finding.line
 
 
 def test_several_processes_tell_the_same_in_the_same_order(root: Path) -> None:

@@ -1,6 +1,7 @@
 """`python -m data_prep task=index` and `task=sample`, as a user meets them."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from configs.app import FOLDER, run_command
 from configs.command_line import read_command_line
 from configs.compose import composer
+from configs.plugins import PACKAGE, VARIABLE
 from data_prep.__main__ import main
-from data_prep.config import DATA_SETS
-from data_prep.readers.registry import READERS
+from data_prep.readers import data_sets, reader
+from data_prep.readers.reader import READERS, register_reader
+from data_prep.readers.tnllt import TNLLT
 from tests.dataset_miniature import VIDEOS
 from tests.test_reader_tnllt import write
 
@@ -31,8 +34,58 @@ INDEX = ("task=index", "data=[tnllt]", "split=all", "root=set", "workers=1")
 SAMPLE = ("task=sample", "data=[tnllt]", "split=all", "workers=1", "n=30", "out=drawn")
 
 
-def test_every_data_set_that_the_command_offers_has_a_reader() -> None:
-    assert tuple(READERS) == DATA_SETS
+PLUGIN = """
+from dataclasses import replace
+
+from data_prep.readers.reader import register_reader
+from data_prep.readers.tnllt import TNLLT, read
+
+
+def find(root, split):
+    return TNLLT.find(root, split)[:1]
+
+
+MINE = register_reader(replace(TNLLT, name="{name}", find=find))
+"""
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers and plugins that a test adds are forgotten after it."""
+    data_sets()
+    copy = dict(READERS)
+    monkeypatch.setattr(reader, "_readers", copy)
+    monkeypatch.setattr(reader, "READERS", copy)
+    monkeypatch.setenv(VARIABLE, "")
+    for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_every_file_of_the_package_adds_its_data_sets() -> None:
+    assert data_sets() == tuple(sorted(READERS)) and {"lasot", "lasotext", "votsr"} < set(READERS)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_file_outside_the_package_adds_a_data_set(
+    here: Path, registered: None, capsys: pytest.CaptureFixture[str], workers: str
+) -> None:
+    (here / "my_set.py").write_text(PLUGIN.format(name="my_set"))
+    index = ("task=index", "plugins=[my_set.py]", "data=[my_set]", "split=all", "root=set")
+    assert run(*index, f"workers={workers}") == 0
+    assert "index: outputs/indexes/my_set-all.arrow (1 sequence, 0 left out;" in capsys.readouterr().out
+    assert run(*SAMPLE, "plugins=[my_set.py]", "data=[my_set]") == 0
+    assert run(*SAMPLE, "data=[my_sett]") == 1
+    assert "data=my_sett: must be one of" in capsys.readouterr().err
+
+
+def test_two_files_cannot_define_one_data_set(
+    here: Path, registered: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "my_set.py").write_text(PLUGIN.format(name="tnllt"))
+    assert run(*INDEX, "plugins=[my_set.py]") == 1
+    told = capsys.readouterr().err
+    assert "tnllt is defined by both data_prep.readers.tnllt and refertrack_plugins.my_set" in told
+    register_reader(TNLLT)  # the same file again
 
 
 def test_an_index_is_made_once_and_pairs_are_drawn_from_it(

@@ -17,10 +17,10 @@ from configs.command_line import read_command_line
 from configs.compose import check, composer
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN
-from data_prep.data_sets import DATA_SETS
 from data_prep.geometry import box_of_mask
 from data_prep.index.build import row_of, write_index
 from data_prep.index.store import About
+from data_prep.readers import data_sets
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
 from data_prep.video.frames import ImageFrames
 from data_prep.votsr.regions import decode_mask
@@ -172,7 +172,7 @@ def test_the_command_that_scores_is_one_that_evaluation_takes(
 
 
 def test_every_data_set_s_protocol_is_one_of_evaluation() -> None:
-    assert PROTOCOLS.keys() <= set(DATA_SETS)
+    assert PROTOCOLS.keys() <= set(data_sets())
     assert {*PROTOCOLS.values(), OTHERS} <= set(evaluation.config.PROTOCOLS)
 
 

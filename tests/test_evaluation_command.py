@@ -10,7 +10,7 @@ from test_protocol_tnllt import ten_trackers
 
 from configs.app import run_command
 from data_prep.index.build import build_index
-from data_prep.readers.registry import reader_of
+from data_prep.readers.reader import reader_of
 from evaluation.__main__ import main
 from tests.votsr_results_miniature import scored_workspace
 

@@ -111,7 +111,7 @@ def test_a_name_that_is_listed_twice_is_indexed_once_and_told(root: Path) -> Non
     names = root / "train_split.txt"
     names.write_text("car-1\ndog-12\ncar-1\n")
     about, _ = build_index(TNLLT, root, "train", root.parent, 1)
-    assert about.sequences == 2 and "car-1: stands 2 times in the list of train, as" in about.notes[0]
+    assert about.sequences == 2 and "car-1: is 2 times in the list of train (lines" in about.notes[0]
     names.write_text("car-1\ndog-12\n")
     about, now = build_index(TNLLT, root, "train", root.parent, 1)
     assert now and about.notes == (), "what is told is not left from an earlier list"

@@ -14,7 +14,7 @@ from configs.errors import UserError
 from data_prep.readers.annotations import read_timed_expressions
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.lasot import LASOT
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.readers.tnl2k import TNL2K
 from data_prep.sequence import Sequence
 
@@ -51,6 +51,6 @@ def _reader(own: Reader, place: str) -> Reader:
     return replace(own, name=f"{own.name}_concise", splits=splits, find=found, read=reading)
 
 
-LASOT_CONCISE = _reader(LASOT, "lasot_train_concise")
-TNL2K_CONCISE = _reader(TNL2K, "tnl2k_train_concise")
-GOT10K_CONCISE = _reader(GOT10K, "train/got-10k_train_concise")
+LASOT_CONCISE = register_reader(_reader(LASOT, "lasot_train_concise"))
+TNL2K_CONCISE = register_reader(_reader(TNL2K, "tnl2k_train_concise"))
+GOT10K_CONCISE = register_reader(_reader(GOT10K, "train/got-10k_train_concise"))

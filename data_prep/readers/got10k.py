@@ -19,7 +19,7 @@ from configs.errors import UserError
 from data_prep.files import inside, read_text
 from data_prep.readers.annotations import MEND, flags_of, read_boxes, truth_of, truth_of_test
 from data_prep.readers.folders import fitted, frames_of, picture_names, read_names
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence, Truth
 
 NUMBERED = {"vot_train": "got10k_vot_train_split.txt", "vot_val": "got10k_vot_val_split.txt"}
@@ -93,4 +93,4 @@ def _metadata(path: Path, optional: bool) -> tuple[dict[str, str], float]:
     return {key: found[key] for key in KEPT if found.get(key)}, fps or FPS
 
 
-GOT10K = Reader("got10k", ("train", "val", "test", *NUMBERED), find, read, sparse=("test",))
+GOT10K = register_reader(Reader("got10k", ("train", "val", "test", *NUMBERED), find, read, sparse=("test",)))

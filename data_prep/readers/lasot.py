@@ -23,7 +23,7 @@ from data_prep.readers.folders import (
     read_names,
     sequences_of,
 )
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
 LISTS = {
@@ -86,5 +86,5 @@ def _visible(folder: Path, boxes: np.ndarray) -> np.ndarray:
     return (hidden == 0) & (outside == 0)
 
 
-LASOT = Reader("lasot", ("train", "test", "all"), find_lasot, read_lasot)
-LASOTEXT = Reader("lasotext", ("test", "all"), find_lasotext, read_lasotext)
+LASOT = register_reader(Reader("lasot", ("train", "test", "all"), find_lasot, read_lasot))
+LASOTEXT = register_reader(Reader("lasotext", ("test", "all"), find_lasotext, read_lasotext))

@@ -25,7 +25,7 @@ from data_prep.geometry import Size
 from data_prep.readers.folders import first_there
 from data_prep.readers.masks import decode_rle, nowhere_note, truth_of_masks, unknown
 from data_prep.readers.meta_expressions import MEND, entries_of, frames_in, read_videos, sequence_of
-from data_prep.readers.reader import Entry, Reader, TrueMasks
+from data_prep.readers.reader import Entry, Reader, TrueMasks, register_reader
 from data_prep.sequence import Sequence
 
 KEY = re.compile(rb'"(\d+)"\s*:\s*\[')  # no packed mask holds a quote
@@ -122,4 +122,4 @@ def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray
     return whole
 
 
-MEVIS = Reader("mevis", ("train", "valid_u", "valid"), find, read, ("valid",), masks)
+MEVIS = register_reader(Reader("mevis", ("train", "valid_u", "valid"), find, read, ("valid",), masks))

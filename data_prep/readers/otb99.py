@@ -11,7 +11,7 @@ from pathlib import Path
 from configs.errors import UserError
 from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
 from data_prep.readers.folders import fitted, frames_of, picture_names
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
 NUMBERED = re.compile(r"(.+)[-_]([12])")
@@ -77,4 +77,4 @@ def _boxes_path(entry: Entry) -> Path:
     return path
 
 
-OTB99 = Reader("otb99", ("train", "test", "all"), find, read)
+OTB99 = register_reader(Reader("otb99", ("train", "test", "all"), find, read))

@@ -1,12 +1,28 @@
-"""What every reader offers: the sequences of a data set by name, and each of them read.
+"""What a reader of a data set is, the registry of all readers, and the sequences of a split.
 
-The sequences of a split as commands take them: each once, and told where a list repeats one.
+A data set is one file. It defines how the sequences of a split are found and how one of them is read, and
+registers both under the name of the data set:
+
+    def find(root: Path, split: str) -> list[Entry]:
+        return [Entry(folder.name, folder) for folder in folders_of(root / split)]
+
+    def read(entry: Entry) -> Sequence:
+        ...
+
+    MY_SET = register_reader(Reader("my_set", ("train", "test"), find, read))
+
+Files in `data_prep/readers/` are found by listing the package (`load_readers`). A file elsewhere registers
+its reader when it is imported, for example by `plugins=[my_set.py]`.
 """
 
+import functools
+import importlib
+import pkgutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,10 +35,11 @@ from data_prep.sequence import Sequence
 
 @dataclass(frozen=True)
 class Entry:
-    """A sequence before its files are read: its name, its folder, and what else its reader goes by.
+    """A sequence before its files are read.
 
-    An entry travels to the processes that read, so `facts` holds plain values only. `files` are those
-    that it is read from and that lie elsewhere than in its folder: an index is made anew when one changes.
+    `folder` is the sequence's own folder. `facts` is whatever else its reader needs to read it; an entry is
+    sent to worker processes, so it holds plain values only. `files` are the files outside of `folder` that
+    the sequence is read from. An index is rebuilt when one of them changes.
     """
 
     name: str
@@ -33,8 +50,11 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class TrueMasks:
-    """The masks of a target: the names of its frames without endings, their size (width, height), and one
-    a frame, bool (height, width), in order, read as they are asked for. They can be gone through once.
+    """The ground-truth masks of one target.
+
+    `names` are the file names of the frames without their endings, and `size` is (width, height). `masks`
+    yields one mask for each frame in order, bool (height, width), and reads it only then; it can be iterated
+    once.
     """
 
     names: list[str]
@@ -46,13 +66,16 @@ class TrueMasks:
 class Reader:
     """How one data set is read.
 
-    `find(root, split)` lists the entries of a split (one of `splits`) in the order of its official list,
-    else by name; it looks at no sequence's own files and raises UserError where the data are not there. What
-    a list names twice is there twice: `data_prep.readers.reader` tells of it.
-    `read(entry)` reads one; it raises UserError, one line with file and mend, where it cannot be used.
-    `sparse` are the splits in which frames that nobody annotated are usual. `masks(entry)` gives the masks
-    of sets whose results are scored by them; it raises UserError where the split has none or they cannot
-    be read.
+    `find(root, split)` lists the entries of a split (one of `splits`), in the order of the official list if
+    there is one, else by name. It does not read the sequences' own files. It raises UserError where the data
+    are missing. A name that the list contains twice is returned twice; `list_split` handles that.
+
+    `read(entry)` reads one sequence. It raises UserError, one line that names the file and the remedy, where
+    the sequence cannot be used.
+
+    `sparse` are the splits in which most frames have no annotation by design. `masks(entry)` returns the
+    ground-truth masks, for data sets whose results are scored by masks. It raises UserError where the split
+    has none or they cannot be read.
     """
 
     name: str
@@ -63,19 +86,70 @@ class Reader:
     masks: Callable[[Entry], TrueMasks] | None = None
 
 
+# ---- the registry --------------------------------------------------------------------------------
+
+_readers: dict[str, Reader] = {}
+
+READERS: Mapping[str, Reader] = MappingProxyType(_readers)
+"""The registered readers by name. A live view: later registrations appear in it."""
+
+
+def register_reader(reader: Reader) -> Reader:
+    """Register a reader under its name, and return it.
+
+    The same file may be imported twice (its later reader counts). The same name in two files is a ValueError.
+    """
+    held = _readers.get(reader.name)
+    if held is not None and _module_of(held) != _module_of(reader):
+        raise ValueError(
+            f"the data set {reader.name} is defined by both {_module_of(held)} and {_module_of(reader)}"
+        )
+    _readers[reader.name] = reader
+    return reader
+
+
+def load_readers() -> None:
+    """Import every module of `data_prep.readers`, so that its readers are registered."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
+        importlib.import_module(module.name)
+
+
+def reader_of(name: str, split: str) -> Reader:
+    """The reader of a data set. Raises UserError where the data set has no such split."""
+    load_readers()
+    reader = READERS[name]
+    if split not in reader.splits:
+        raise UserError(f"split={split}: {name} has {', '.join(reader.splits)}")
+    return reader
+
+
+def _module_of(reader: Reader) -> str:
+    """The module that defines how a reader finds its sequences."""
+    find = reader.find
+    while isinstance(find, functools.partial):
+        find = find.func
+    return find.__module__
+
+
+# ---- the sequences of a split --------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Listing:
-    """`entries`, each once, in their order. `repeated`: by name, what is to be told of those listed again."""
+    """The entries of a split, each once and in order.
+
+    `repeated` holds, by name, a message for each sequence that the list contains more than once.
+    """
 
     entries: list[Entry]
     repeated: dict[str, str]
 
 
 def list_split(reader: Reader, root: Path, split: str) -> Listing:
-    """What a reader finds.
+    """The entries that a reader finds, without repetitions.
 
-    Raises UserError where the data or their list are not there or cannot be read, or where a name is not
-    UTF-8, which neither an index nor a report could hold.
+    Raises UserError where the data or their list are missing or cannot be read, and where a name is not
+    UTF-8, because neither an index nor a report could store it.
     """
     with reading():
         if not root.is_dir():
@@ -87,8 +161,8 @@ def list_split(reader: Reader, root: Path, split: str) -> Listing:
         check_utf8(Path(entry.name))
         places[entry.name, entry.folder].append(number)
     repeated = {
-        name: f"{folder}: stands {len(numbers)} times in the list of {split}, as the names "
-        f"{', '.join(str(number + 1) for number in numbers)}; it is taken once, remove the others"
+        name: f"{folder}: is {len(numbers)} times in the list of {split} (lines "
+        f"{', '.join(str(number + 1) for number in numbers)} of names); it is used once, remove the others"
         for (name, folder), numbers in places.items()
         if len(numbers) > 1
     }

@@ -15,7 +15,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.readers.annotations import truth_of
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.readers.refcoco_forms import Reference, read_references
 from data_prep.sequence import Sequence
 from data_prep.video.frames import ImageFrames
@@ -116,6 +116,6 @@ def _reader(name: str, *splits: str) -> Reader:
     return Reader(name, splits, partial(find, dataset=name), read)
 
 
-REFCOCO = _reader("refcoco", "train", "val", "testA", "testB")
-REFCOCOPLUS = _reader("refcocoplus", "train", "val", "testA", "testB")
-REFCOCOG = _reader("refcocog", "train", "val", "test", "google_train", "google_val")
+REFCOCO = register_reader(_reader("refcoco", "train", "val", "testA", "testB"))
+REFCOCOPLUS = register_reader(_reader("refcocoplus", "train", "val", "testA", "testB"))
+REFCOCOG = register_reader(_reader("refcocog", "train", "val", "test", "google_train", "google_val"))

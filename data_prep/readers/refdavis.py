@@ -23,7 +23,7 @@ from data_prep.readers.meta_expressions import (
     read_videos,
     with_classes,
 )
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.readers.refytvos import FILE, classes_of, masks, read_target, with_masks
 from data_prep.sequence import Sequence
 
@@ -97,4 +97,4 @@ def read(entry: Entry) -> Sequence:
     return read_target(entry, FPS)
 
 
-REFDAVIS = Reader("refdavis", ("train", "val"), find, read, masks=masks)
+REFDAVIS = register_reader(Reader("refdavis", ("train", "val"), find, read, masks=masks))

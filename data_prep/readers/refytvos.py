@@ -21,7 +21,7 @@ from data_prep.readers.meta_expressions import (
     sequence_of,
     with_classes,
 )
-from data_prep.readers.reader import Entry, Reader, TrueMasks
+from data_prep.readers.reader import Entry, Reader, TrueMasks, register_reader
 from data_prep.sequence import Sequence
 
 FPS = 6.0  # every fifth frame of 30 a second
@@ -112,4 +112,4 @@ def masks(entry: Entry) -> TrueMasks:
 
 
 UNANNOTATED = ("valid", "test", "valid_and_test")
-REFYTVOS = Reader("refytvos", ("train", *UNANNOTATED), find, read, UNANNOTATED, masks)
+REFYTVOS = register_reader(Reader("refytvos", ("train", *UNANNOTATED), find, read, UNANNOTATED, masks))

@@ -27,7 +27,7 @@ from data_prep.geometry import Size
 from data_prep.readers.folders import folders_of, frames_of, picture_names, read_names
 from data_prep.readers.masks import decode_rle, nowhere_note, read_mask, truth_of_masks
 from data_prep.readers.meta_expressions import MEND, part, read_json
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 from data_prep.video.decoding import first_frame
 from data_prep.video.frames import Frames, VideoFrames
@@ -190,4 +190,4 @@ def _only_one(path: Path, size: Size) -> np.ndarray:
 
 
 SPLITS = ("train", "train_auto", "val", "test")
-SAV = Reader("sav", SPLITS, find, read, sparse=SPLITS)
+SAV = register_reader(Reader("sav", SPLITS, find, read, sparse=SPLITS))

@@ -24,7 +24,7 @@ from data_prep.readers.annotations import (
     truth_of,
 )
 from data_prep.readers.folders import fitted, folders_of, frames_of, picture_names, read_names
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence, Span
 
 LISTS = {"train": "TNL2K_train_set.txt", "test": "TNL2K_testing_set.txt"}
@@ -134,4 +134,4 @@ def _words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] |
     return expressions, spans
 
 
-TNL2K = Reader("tnl2k", ("train", "test", "all"), find, read)
+TNL2K = register_reader(Reader("tnl2k", ("train", "test", "all"), find, read))

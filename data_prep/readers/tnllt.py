@@ -10,7 +10,7 @@ from pathlib import Path
 from data_prep.files import inside
 from data_prep.readers.annotations import flags_of, read_boxes, read_expressions, truth_of
 from data_prep.readers.folders import first_there, fitted, folders_of, frames_of, picture_names, read_names
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
 LISTS = ("{}_split.txt", "tnllt_{}_split.txt", "tnl_lt_{}_split.txt")
@@ -38,4 +38,4 @@ def read(entry: Entry) -> Sequence:
     )
 
 
-TNLLT = Reader("tnllt", ("train", "test", "all"), find, read)
+TNLLT = register_reader(Reader("tnllt", ("train", "test", "all"), find, read))

@@ -13,7 +13,7 @@ from configs.errors import UserError
 from data_prep.files import inside, read_text
 from data_prep.readers.annotations import MEND, read_boxes, truth_of, truth_of_test
 from data_prep.readers.folders import fitted, folders_of, frames_of, picture_names
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
 TEST = "TEST"
@@ -89,4 +89,4 @@ def read(entry: Entry) -> Sequence:
     return Sequence(entry.name, frames, expressions, FPS, folder, metadata, truth=truth, notes=notes)
 
 
-TRACKINGNET = Reader("trackingnet", tuple(CHUNKS), find, read, sparse=("test", "all"))
+TRACKINGNET = register_reader(Reader("trackingnet", tuple(CHUNKS), find, read, sparse=("test", "all")))

@@ -24,7 +24,7 @@ from data_prep.readers.folders import (
     read_names,
     sequences_of,
 )
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
 LISTS = {"train": "vasttrack_train_split.txt", "test": "vasttrack_test_list.txt"}
@@ -94,4 +94,4 @@ def read(entry: Entry) -> Sequence:
     return Sequence(entry.name, frames, expressions, 25.0, entry.folder, metadata, spans, truth, notes)
 
 
-VASTTRACK = Reader("vasttrack", ("train", "test", "all"), find, read)
+VASTTRACK = register_reader(Reader("vasttrack", ("train", "test", "all"), find, read))

@@ -14,7 +14,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.readers.masks import truth_of_masks, unknown
-from data_prep.readers.reader import Entry, Reader
+from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 from data_prep.video.frames import ImageFrames
 from data_prep.votsr import truth as votsr
@@ -82,4 +82,4 @@ def _masks(truth: votsr.Truth, count: int) -> Iterator[np.ndarray | None]:
     yield from [None] * (count - done)
 
 
-VOTSR = Reader("votsr", ("all",), find, read, sparse=("all",))
+VOTSR = register_reader(Reader("votsr", ("all",), find, read, sparse=("all",)))

@@ -7,7 +7,7 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.index.build import build_index, index_path
 from data_prep.index.store import Index
-from data_prep.readers.registry import reader_of
+from data_prep.readers.reader import reader_of
 from data_prep.sequence import ABSENT, UNKNOWN
 from evaluation.boxes.ragged import BoxTruth
 

@@ -70,7 +70,7 @@ def _workspace(settings: EvaluationSettings) -> Path:
 
 def _mask_set(settings: EvaluationSettings) -> tuple[Reader, Path, str, Path]:
     """Reader, the data set's folder, the split, and the folder of results."""
-    from data_prep.readers.registry import READERS, reader_of
+    from data_prep.readers.reader import READERS, reader_of
 
     if not (settings.data and settings.truth and settings.results):
         name = settings.protocol

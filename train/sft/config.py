@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from configs.schema import key
 from data_prep.contract.formats import WORDINGS
-from data_prep.data_sets import DATA_SETS
+from data_prep.readers import data_sets
 from data_prep.sampling.settings import PairSettings
 from models.families import PARTS
 
@@ -72,7 +72,7 @@ class PairSource:
     """Where pairs are drawn from."""
 
     data: list[str] = key(
-        [], "indexed data sets (python -m data_prep task=index); empty: the rendered world", choices=DATA_SETS
+        [], "indexed data sets (python -m data_prep task=index); empty: the rendered world", choices=data_sets
     )
     split: str = key("train", "split of the data sets; data=[]: train, val or test")
     splits: list[str] = key(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.index.build import build_index, index_path, indexes_of
-from data_prep.readers.registry import reader_of
+from data_prep.readers.reader import reader_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from data_prep.world.render import render_workspace
