@@ -303,6 +303,26 @@ def test_pools_are_those_of_the_stages_and_held_out_scenes_are_never_learned(fin
     assert finished.pools == [("plain", 0, 4), ("train", 0, 6), ("train", TRAINING_SEEDS, 3)]
 
 
+@pytest.mark.parametrize(
+    ("contract", "preset", "draws_anew"),
+    [
+        ({}, {}, False),
+        ({"wording": "terse"}, {}, False),
+        ({"template_scale": 3.0}, {}, True),
+        ({"side_multiple": 14}, {}, True),
+        ({}, {"look_alikes": 3}, True),
+    ],
+)
+def test_a_pool_of_other_settings_is_not_reused(
+    monkeypatch: pytest.MonkeyPatch, contract: dict[str, Any], preset: dict[str, Any], draws_anew: bool
+) -> None:
+    """Runs find the pools of earlier runs by the folder's name."""
+    before = PoolSpec("train", BUILT_IN["short"], (336, 224)).name
+    monkeypatch.setitem(PRESETS, "train", dataclasses.replace(PRESETS["train"], **preset))
+    after = PoolSpec("train", dataclasses.replace(BUILT_IN["short"], **contract), (336, 224)).name
+    assert (before != after) == draws_anew
+
+
 def test_held_out_scenes_belong_to_no_other_preset() -> None:
     firsts = sorted(preset.first_seed for preset in PRESETS.values())
     for first in firsts:

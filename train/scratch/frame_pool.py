@@ -6,6 +6,7 @@ something else each time.
 """
 
 import dataclasses
+import hashlib
 import json
 import logging
 import time
@@ -188,9 +189,16 @@ class PoolSpec:
 
     @property
     def name(self) -> str:
-        """The pool's folder."""
+        """The pool's folder, which ends in a hash of the settings, since runs share their pools.
+
+        A pool drawn with other settings lies in another folder and is left there.
+        """
         width, height = self.size
-        return f"{self.preset}-{width}x{height}-{_template_side(self.contract)}"
+        contract = self.contract.template_scale, self.contract.template_pixels, self.contract.side_multiple
+        shot = CLEAR_SHARE, OWNED_SHARE, FREE_SHARE, PHRASES, QUALITY
+        settings = hashlib.sha256(repr((PRESETS[self.preset], contract, shot, CHUNK)).encode())
+        side = _template_side(self.contract)
+        return f"{self.preset}-{width}x{height}-{side}-{settings.hexdigest()[:8]}"
 
 
 def open_pool(folder: Path, kind: PoolSpec, first: int, count: int, workers: int = 1) -> "FramePool":
