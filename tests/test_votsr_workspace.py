@@ -188,7 +188,7 @@ def test_a_broken_sequence_is_one_line_and_the_other_goes_on(tmp_path, trap, tol
     assert snapshot(root) == before
 
 
-@pytest.mark.parametrize("name", ["n" * 243, "é" * 122])
+@pytest.mark.parametrize("name", ["n" * 242, "é" * 121])
 def test_a_name_too_long_for_result_files_is_found_before_tracking(tmp_path, name):
     root = make_workspace(tmp_path)
     (root / "sequences" / "list.txt").write_text(f"{name}\nball\n")
@@ -196,7 +196,7 @@ def test_a_name_too_long_for_result_files_is_found_before_tracking(tmp_path, nam
     workspace = read_workspace(root)
     assert [sequence.name for sequence in workspace.sequences] == ["ball"]
     (problem,) = workspace.problems
-    assert "rename the sequence to at most 242 bytes" in problem.reason
+    assert "rename the sequence to at most 241 bytes" in problem.reason
     (root / "sequences" / name).rename(root / "sequences" / name[:120])
     (root / "sequences" / "list.txt").write_text(f"{name[:120]}\n")
     assert not read_workspace(root).problems

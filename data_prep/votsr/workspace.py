@@ -13,7 +13,7 @@ from data_prep.votsr.channels import find_frames, same_size
 from data_prep.votsr.results import prompt_hash
 from data_prep.votsr.textfiles import STACK, read_config, read_list, read_properties
 
-LONGEST_NAME = 255 - len("_01234567.txt")  # bytes: file systems allow names of 255
+LONGEST_NAME = 255 - len("_01234567.json")  # bytes: file systems allow names of 255
 FPS = 30.0  # what the toolkit assumes where a sequence does not say
 
 
