@@ -1,5 +1,11 @@
-"""Letters on pictures: DejaVu Sans as matplotlib ships it, so every machine paints the same ones."""
+"""Letters on pictures: DejaVu Sans as matplotlib ships it, so every machine paints the same ones.
 
+DejaVu Sans has no Chinese, Japanese or Korean letters, for example. A text with letters that it lacks is
+painted in a font of the system that has them, which fontconfig (`fc-match`) finds. Where there is none, such
+letters are empty boxes, and `missing_letters` says which.
+"""
+
+import subprocess
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from data_prep.contract.images import Colour
+
+PROBE = 32  # pixels: font size at which fonts are asked for their letters
+UNASSIGNED = "\U0010ffff"
 
 
 @lru_cache(maxsize=32)
@@ -19,6 +28,43 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / name), size)
 
 
+def missing_letters(words: str) -> str:
+    """The letters of a text that are painted as empty boxes, each once, in order."""
+    lacking = _lacking(words, font(PROBE))
+    return "" if not lacking or _system_font(lacking) else lacking
+
+
+def _face(words: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    """The font that a text is painted in, at `size` pixels."""
+    if words.isascii() or not (lacking := _lacking(words, font(PROBE))):
+        return font(size, bold)
+    found = _system_font(lacking)
+    return font(size, bold) if found is None else ImageFont.truetype(*found[:1], size, index=found[1])
+
+
+def _lacking(words: str, face: ImageFont.FreeTypeFont) -> str:
+    """The letters of a text that a font lacks, each once: it paints them as an unassigned code point."""
+    unknown = bytes(face.getmask(UNASSIGNED))
+    letters = dict.fromkeys(letter for letter in words if not letter.isascii())
+    return "".join(letter for letter in letters if bytes(face.getmask(letter)) == unknown)
+
+
+@lru_cache(maxsize=512)
+def _system_font(letters: str) -> tuple[str, int] | None:
+    """File and index in it of a font of the system that has these letters; None where there is none."""
+    # fontconfig always names a font, also one that lacks the letters.
+    pattern = f":charset={' '.join(f'{ord(letter):x}' for letter in letters)}"
+    try:
+        said = subprocess.run(
+            ["fc-match", "--format", "%{file}\n%{index}", pattern], capture_output=True, text=True, timeout=10
+        )
+        path, index = said.stdout.split("\n")
+        face = ImageFont.truetype(path, PROBE, index=int(index))
+        return None if _lacking(letters, face) else (path, int(index))
+    except (OSError, ValueError, subprocess.SubprocessError):  # no fontconfig, or no font that scales
+        return None
+
+
 def line_height(size: int) -> int:
     """Height in pixels of the picture that `text_alpha` makes at a font size."""
     return sum(font(size).getmetrics())
@@ -27,7 +73,7 @@ def line_height(size: int) -> int:
 @lru_cache(maxsize=512)
 def shortened(words: str, size: int, max_width: int, bold: bool = False) -> str:
     """As much of a line as fits into `max_width` pixels, with an ellipsis where something is left out."""
-    face = font(size, bold)
+    face = _face(words, size, bold)
     if face.getlength(words) <= max_width:
         return words
     fits, too_long = 0, len(words)
@@ -43,11 +89,11 @@ def shortened(words: str, size: int, max_width: int, bold: bool = False) -> str:
 @lru_cache(maxsize=512)
 def text_alpha(words: str, size: int, bold: bool = False) -> np.ndarray:
     """One line of text as coverage, uint8 (line height, width), 255 inside letters. Not to be changed."""
-    face = font(size, bold)
-    # The anchor "ls" is the baseline's left end: lines of different texts then stand level.
-    width = max(1, round(face.getlength(words)))
+    face = _face(words, size, bold)
+    # The anchor "ls" is the baseline's left end: lines of different texts, and fonts, then stand level.
+    width, baseline = max(1, round(face.getlength(words))), font(size, bold).getmetrics()[0]
     picture = Image.new("L", (width, line_height(size)))
-    ImageDraw.Draw(picture).text((0, face.getmetrics()[0]), words, fill=255, font=face, anchor="ls")
+    ImageDraw.Draw(picture).text((0, baseline), words, fill=255, font=face, anchor="ls")
     alpha = np.asarray(picture)
     alpha.flags.writeable = False
     return alpha

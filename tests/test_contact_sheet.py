@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs.errors import UserError
 from infer.render.contact_sheet import (
     COLUMNS,
     GAP,
@@ -14,8 +15,10 @@ from infer.render.contact_sheet import (
     THUMB,
     WIDTH,
     ContactSheet,
-    Overview,
+    _read_rows,
+    _write_sheet,
     chosen_frames,
+    write_overview,
 )
 from infer.render.drawing import MASK_COLOUR
 from infer.trackers.requests import Report, State
@@ -120,10 +123,31 @@ def test_a_sheet_holds_its_rows_and_their_words(tmp_path: Path) -> None:
 
 
 def test_the_overview_takes_the_first_rows_of_a_run_and_counts_the_rest(tmp_path: Path) -> None:
-    overview = Overview()
-    for _ in range(3):
-        overview.add(sheet_of(2, [found()] * 5))
-    assert (len(overview._rows), overview._num_left_out) == (OVERVIEW_ROWS, 15 - OVERVIEW_ROWS)
-    overview.write(tmp_path / "overview.png")
-    height = Image.open(tmp_path / "overview.png").height
-    assert height > OVERVIEW_ROWS * len(overview._rows[0])
+    sheets = [sheet_of(2, [found()] * 5, [f"{name} {i}" for i in range(5)]) for name in "abc"]
+    for number, sheet in enumerate(sheets):
+        sheet.write(tmp_path / f"{number}.png")
+    files = [(tmp_path / f"{number}.png", SIZE) for number in range(3)]
+    write_overview(tmp_path / "overview.png", files)
+    rows = [row for sheet in sheets for row in sheet.rows()]
+    _write_sheet(tmp_path / "expected.png", rows[:OVERVIEW_ROWS], "3 more in the sheets of their sequences")
+    assert (tmp_path / "overview.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+@pytest.mark.parametrize("size", [(64, 48), (270, 480), (31, 900), (900, 31), (1, 1)])
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_are_read_from_a_sheet_as_they_were_drawn(
+    tmp_path: Path, size: tuple[int, int], count: int
+) -> None:
+    sheet = ContactSheet(["the cup"] * count, 2)
+    for index in range(2):
+        sheet.add(index, np.full((size[1], size[0], 3), 90, np.uint8), [Report(State.LOST)] * count)
+    sheet.write(tmp_path / "sheet.png")
+    read = _read_rows(tmp_path / "sheet.png", size)
+    assert len(read) == count
+    assert all(np.array_equal(row, drawn) for row, drawn in zip(read, sheet.rows(), strict=True))
+
+
+def test_a_sheet_that_is_no_picture_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "sheet.png").write_text("x")
+    with pytest.raises(UserError, match=r"sheet\.png: cannot be read"):
+        write_overview(tmp_path / "overview.png", [(tmp_path / "sheet.png", SIZE)])

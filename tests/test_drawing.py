@@ -1,11 +1,16 @@
 """What is painted on a frame: the mask where it is, nothing elsewhere, and absence for all to see."""
 
+import subprocess
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data_prep import lettering
 from data_prep.console import one_line
 from data_prep.lettering import font, put_text, shortened
 from infer.render.drawing import (
@@ -20,6 +25,7 @@ from infer.render.drawing import (
     draw_reports,
     resized,
 )
+from infer.render.overlays import Pictures
 from infer.trackers.requests import Report, State
 
 SIZES = [(64, 48), (65, 49), (112, 112), (270, 480), (960, 540), (3840, 2160), (2000, 40), (7, 5)]
@@ -55,6 +61,56 @@ def test_the_mask_is_tinted_and_the_rest_left_alone() -> None:
         image[inside] - np.asarray(MASK_COLOUR, int)
     )
     assert nearer.all() and (drawn[inside] != image[inside]).any(axis=-1).mean() > 0.99
+
+
+@pytest.fixture
+def system_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Makes fontconfig answer with a font file of matplotlib."""
+
+    def answer(name: str) -> None:
+        path = f"{find_spec('matplotlib').submodule_search_locations[0]}/mpl-data/fonts/ttf/{name}.ttf"  # type: ignore[union-attr,index]
+        said = subprocess.CompletedProcess([], 0, f"{path}\n0", "")
+        monkeypatch.setattr("data_prep.lettering.subprocess.run", lambda *_, **__: said)
+
+    for cached in (lettering._system_font, lettering.text_alpha, lettering.shortened):
+        cached.cache_clear()
+    yield answer
+    for cached in (lettering._system_font, lettering.text_alpha, lettering.shortened):
+        cached.cache_clear()
+
+
+LACKING = "\u1d81\u1d84"  # letters that STIX has and DejaVu has not, as it has no Chinese ones
+
+
+def test_letters_that_dejavu_lacks_come_from_a_font_of_the_system(system_font: Callable[[str], None]) -> None:
+    system_font("DejaVuSans")  # as fontconfig answers where no font has them
+    assert lettering.missing_letters(f"the {LACKING}é cup") == LACKING
+    boxes = lettering.text_alpha(LACKING, 40)
+    lettering._system_font.cache_clear()
+    lettering.text_alpha.cache_clear()
+    system_font("STIXGeneral")
+    assert lettering.missing_letters(f"the {LACKING} cup") == ""
+    drawn = lettering.text_alpha(LACKING, 40)
+    assert drawn.shape[0] == boxes.shape[0] and not np.array_equal(drawn, boxes)
+    assert not np.array_equal(lettering.text_alpha(LACKING[0], 40), lettering.text_alpha(LACKING[1], 40))
+
+
+def test_letters_that_no_font_has_are_told_once_a_run(
+    system_font: Callable[[str], None], tmp_path: Path
+) -> None:
+    system_font("DejaVuSans")
+    pictures = Pictures(tmp_path)
+    for expressions in (["the café"], [f"a {LACKING}"], [LACKING]):
+        pictures.check_letters(expressions)
+    (warning,) = pictures.warnings
+    assert LACKING in warning and "install one that has" in warning
+
+
+def test_without_fontconfig_letters_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    lettering._system_font.cache_clear()
+    assert lettering.missing_letters(LACKING) == LACKING
+    lettering._system_font.cache_clear()
 
 
 def test_the_hole_of_a_mask_keeps_its_pixels() -> None:

@@ -130,6 +130,19 @@ def test_what_is_whole_is_kept_and_the_rest_completed(settings: InferSettings, t
     assert results(root) == first and kept.stat().st_mtime_ns == written_at
 
 
+def test_a_run_that_was_continued_has_the_contact_sheet_of_an_unbroken_one(
+    settings: InferSettings, tmp_path: Path
+) -> None:
+    root = make_workspace(tmp_path / "ws")
+    run(settings, overlay=True)
+    sheet = tmp_path / "out" / "contact_sheet.png"
+    unbroken = sheet.read_bytes()
+    for prompt in PROMPTS:  # those of the first sequence: its rows come first although it is tracked last
+        result_path(root, ID, "ball", prompt).unlink()
+    status, summary = run(settings, overlay=True)
+    assert (status, summary["track_frames"]) == (0, 8) and sheet.read_bytes() == unbroken
+
+
 def test_a_sequence_whose_frames_were_exchanged_is_tracked_again_and_no_other(
     settings: InferSettings, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """Contact sheets: a row of thumbnails a prompt, spread over its sequence, so a run is seen at a glance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from configs.errors import UserError
 from data_prep.console import one_line
 from data_prep.contract.images import Colour
 from data_prep.files import write_whole
@@ -78,39 +79,58 @@ class ContactSheet:
         _write_sheet(path, self.rows())
 
 
-class Overview:
-    """The first `OVERVIEW_ROWS` rows of a run, of as many sequences as it takes."""
+def write_overview(path: Path, sheets: Iterable[tuple[Path, Size]]) -> None:
+    """Write the first `OVERVIEW_ROWS` rows of the sheets of a run as a PNG.
 
-    def __init__(self) -> None:
-        self._rows: list[np.ndarray] = []
-        self._num_left_out = 0
+    `sheets` are the files that `ContactSheet.write` made, in the order of the run's sequences, each with the
+    size (width, height) of the sequence's frames. Sheets of an earlier run that this one continues are among
+    them, so a run that was interrupted ends with the same overview. Raises UserError where a file cannot be
+    read or written.
+    """
+    rows: list[np.ndarray] = []
+    num_left_out = 0
+    for sheet, size in sheets:
+        found = _read_rows(sheet, size)
+        room = max(0, OVERVIEW_ROWS - len(rows))
+        rows += found[:room]
+        num_left_out += len(found[room:])
+    note = f"{num_left_out} more in the sheets of their sequences" if num_left_out else ""
+    _write_sheet(path, rows, note)
 
-    def add(self, sheet: ContactSheet) -> None:
-        """Take the rows of a sequence that has been tracked, as far as there is room."""
-        room = OVERVIEW_ROWS - len(self._rows)
-        if room > 0:
-            self._rows += sheet.rows()[:room]
-        self._num_left_out += max(0, len(sheet.prompts) - room)
 
-    def write(self, path: Path) -> None:
-        """Write the overview as a PNG. Raises UserError where the disk refuses."""
-        left_out = self._num_left_out
-        _write_sheet(
-            path, self._rows, f"{left_out} more in the sheets of their sequences" if left_out else ""
-        )
+def _read_rows(path: Path, size: Size) -> list[np.ndarray]:
+    """The rows of a sheet that `_write_sheet` wrote. All have one height, which the frames' size decides."""
+    try:
+        with Image.open(path) as sheet:
+            picture = np.asarray(sheet.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as fault:
+        raise UserError(f"{path}: cannot be read ({fault}); remove it") from None
+    first = 2 * MARGIN + line_height(LEGEND)
+    height = line_height(HEADING) + GAP + _tile_height(size)
+    return [picture[top : top + height] for top in range(first, len(picture) - height, height + MARGIN)]
+
+
+def _thumb_size(size: Size) -> Size:
+    """The largest size (width, height) within `THUMB` of the shape of a frame."""
+    scale = min(THUMB[0] / size[0], THUMB[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _tile_height(size: Size) -> int:
+    """Height of a thumbnail of a frame of a size (width, height), and of the line below it."""
+    return _thumb_size(size)[1] + GAP // 2 + line_height(LABEL)
 
 
 def _thumbnail(image: np.ndarray, report: Report, index: int) -> np.ndarray:
     """The frame with its report, fitted into `THUMB`, and a line below it: frame number from 1, and state."""
     height, width = image.shape[:2]
-    scale = min(THUMB[0] / width, THUMB[1] / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = _thumb_size((width, height))
     small = (
         _faded(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
         if is_absent(report)
         else _painted(image, report, size)
     )
-    tile = _ground(size[1] + GAP // 2 + line_height(LABEL), THUMB[0])
+    tile = _ground(_tile_height((width, height)), THUMB[0])
     tile[: size[1], : size[0]] = small
     state, top = report.state.value, size[1] + GAP // 2
     right = max(size[0], THUMB[0] // 2)

@@ -5,19 +5,22 @@ no result.
 """
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from data_prep.geometry import Size
+from data_prep.lettering import missing_letters
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash
 from infer.engine.engine import Step
 from infer.engine.failures import reason_of
-from infer.render.contact_sheet import ContactSheet, Overview
+from infer.render.contact_sheet import ContactSheet, write_overview
 from infer.render.drawing import draw_report, draw_reports, resized
 from infer.render.video_writer import VideoWriter, limited
 
 MOST_VIDEOS = 32  # open at once; an encoder takes some ten megabytes
+SHOWN_LETTERS = 10  # in the warning of missing ones
 SPARE_HANDLES = 32  # file handles for frames, results and libraries
 
 
@@ -40,8 +43,8 @@ class Pictures:
         self.out = out
         self.warnings: list[str] = []
         self.have_failed = False
-        self._overview = Overview()
-        self._has_rows = False
+        self._drawn: set[str] = set()
+        self._warned_of_letters = False
 
     def of_sequence(self, sequence: Sequence, prompts: list[str]) -> "SequencePictures":
         """The pictures of one sequence's tracks, to be used in a `with` block.
@@ -50,23 +53,45 @@ class Pictures:
         """
         return SequencePictures(self, sequence, prompts)
 
-    def take(self, sheet: ContactSheet) -> None:
-        """Add a finished sequence to the overview."""
-        self._overview.add(sheet)
-        self._has_rows = True
+    def sheet_path(self, sequence: str) -> Path:
+        """Where the contact sheet of a sequence is written."""
+        return self.out / "sheets" / f"{sequence}.png"
+
+    def take(self, sequence: str) -> None:
+        """The sheet of a sequence has been written by this run."""
+        self._drawn.add(sequence)
 
     def fail(self, reason: str) -> None:
         """Some pictures could not be made."""
         self.warnings.append(reason)
         self.have_failed = True
 
-    def write_overview(self) -> Path | None:
-        """Write `contact_sheet.png` where anything was tracked."""
-        if not self._has_rows:
+    def check_letters(self, expressions: Iterable[str]) -> None:
+        """Warn, once a run, of letters that no installed font has."""
+        missing = missing_letters("".join(expressions))
+        if missing and not self._warned_of_letters:
+            self._warned_of_letters = True
+            self.warnings.append(
+                f"no installed font has the letters {missing[:SHOWN_LETTERS]}, so pictures show boxes for "
+                "them; install one that has, such as Noto Sans CJK (tracks.json holds the expressions)"
+            )
+
+    def write_overview(self, frame_sizes: Mapping[str, Size], kept: Collection[str] = ()) -> Path | None:
+        """Write `contact_sheet.png` where anything was tracked; its path.
+
+        `frame_sizes` holds the sequences in the order of the run, with the size of their frames. Those in
+        `kept` have the sheets of the run that tracked them, if it drew any.
+        """
+        if not self._drawn:
             return None
         path = self.out / "contact_sheet.png"
+        sheets = [
+            (self.sheet_path(name), size)
+            for name, size in frame_sizes.items()
+            if name in self._drawn or (name in kept and self.sheet_path(name).is_file())
+        ]
         try:
-            self._overview.write(path)
+            write_overview(path, sheets)
         except Exception as fault:
             self.fail(f"no contact sheet: {reason_of(fault)}")
             return None
@@ -109,6 +134,7 @@ class SequencePictures:
             )
         self._prompts = self._prompts[:most]
         self._failed = not self._prompts
+        self._pictures.check_letters(self._prompts)
         self._sheet = ContactSheet(self._prompts, len(self._sequence.frames), self._name)
         for prompt in self._prompts:
             path = self._pictures.out / "overlays" / f"{self._name}_{prompt_hash(prompt)}.mp4"
@@ -131,8 +157,8 @@ class SequencePictures:
 
     def _close(self) -> None:
         self._stack.close()
-        self._sheet.write(self._pictures.out / "sheets" / f"{self._name}.png")
-        self._pictures.take(self._sheet)
+        self._sheet.write(self._pictures.sheet_path(self._name))
+        self._pictures.take(self._name)
 
     def _try(self, action: Callable[[], None]) -> None:
         """Do a part of the drawing unless an earlier part failed; a failure ends this sequence's pictures."""

@@ -73,7 +73,7 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
     started = time.monotonic()
     tracking.run()
     seconds = time.monotonic() - started
-    places = {"tracks": tracking.join_records(), **_pictures(pictures)}
+    places = {"tracks": tracking.join_records(), **_pictures(pictures, tracking)}
     warnings = [*plan.warnings, *claim.warnings, *tracking.warnings]
     warnings += [*(pictures.warnings if pictures else []), *_advice(settings, tracking.outcomes)]
     summary = plan.complete(RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings))
@@ -87,9 +87,10 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
     return 1 if summary.failed or plan.input_is_damaged or no_zip or no_pictures else 0
 
 
-def _pictures(pictures: Pictures | None) -> dict[str, Path | None]:
+def _pictures(pictures: Pictures | None, tracking: TrackRun) -> dict[str, Path | None]:
     """Write the overview; where the pictures of a run lie."""
-    sheet = pictures.write_overview() if pictures else None
+    kept = {outcome.sequence for outcome in tracking.outcomes if outcome.kept}
+    sheet = pictures.write_overview(tracking.frame_sizes, kept) if pictures else None
     return {"pictures": sheet, "videos": pictures.out / "overlays" if pictures and sheet else None}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.terminal import LONGEST_NAME, shortened
+from data_prep.geometry import Size
 from data_prep.sequence import Sequence
 from infer.engine.engine import Engine, TrackLines, take_down
 from infer.engine.failures import free_memory, reason_of
@@ -22,7 +23,7 @@ from infer.runs.summary import TrackOutcome
 
 @dataclass
 class TrackRun:
-    """One run; `outcomes` and `warnings` fill as tracks end.
+    """One run; `outcomes` and `warnings` fill as tracks end, `frame_sizes` by sequence as it begins.
 
     Sequences are looked up anew each time they are needed. `claim` is of the folder of results: another run
     that works there shares the sequences with this one.
@@ -37,6 +38,7 @@ class TrackRun:
     inputs: TrackInputs
     outcomes: list[TrackOutcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    frame_sizes: dict[str, Size] = field(default_factory=dict)
 
     def run(self) -> None:
         """Track what is left; a sequence that fails is reported and the others go on.
@@ -48,7 +50,10 @@ class TrackRun:
         track_frames = 0
         for number in range(len(self.sequences)):
             sequence = self._sequence(number)
-            if sequence and (left := self._askable(sequence)):
+            if sequence is None:
+                continue
+            self.frame_sizes[sequence.name] = sequence.frames.size
+            if left := self._askable(sequence):
                 todo.append((number, left))
                 track_frames += len(sequence.frames) * len(left)
         with RunProgress(track_frames, sum(len(left) for _, left in todo)) as progress:
