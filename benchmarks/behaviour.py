@@ -31,13 +31,13 @@ TIMES = ("second", "waited", "data_wait", "mfu")  # columns of metrics.jsonl tha
 # Each recipe for 20 steps.
 RECIPES = {
     "nano_lora": [
-        "recipe.pairs=80", "recipe.batch=4", "recipe.learn.videos=6", "recipe.evaluate_every=10",
+        "recipe.pairs=80", "recipe.batch=4", "recipe.train_data.videos=6", "recipe.evaluate_every=10",
         "recipe.evaluate=[{split: test, videos: 3}]", "recipe.evaluate_pairs=8", "recipe.log_every=1",
         "recipe.workers=0", "recipe.threads=1",
     ],
     "nano_grounder": [
-        "recipe.stages=[{steps: 10, language: false, pictures: 32, batch: 4},"
-        "{steps: 10, pictures: 32, batch: 4}]",
+        "recipe.stages=[{steps: 10, language: false, images: 32, batch: 4},"
+        "{steps: 10, images: 32, batch: 4}]",
         "recipe.evaluate_every=10", "recipe.evaluate_samples=8", "recipe.log_every=1", "recipe.workers=1",
         "recipe.threads=1",
     ],

@@ -222,7 +222,7 @@ def training(inputs: Inputs, out: Path) -> Command:
         "recipe=sft",
         "device=cpu",
         weights(inputs)[0],
-        f"recipe.learn={{{source}}}",
+        f"recipe.train_data={{{source}}}",
         f"recipe.evaluate=[{{{source}}}]",
         *(
             "recipe.pairs=12",

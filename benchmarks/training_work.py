@@ -47,7 +47,7 @@ class Work:
 
     def plan(self) -> PairPlan:
         """The pairs of a run."""
-        return pair_plan(self.recipe.learn, self.recipe.seed, self.root / "worlds")
+        return pair_plan(self.recipe.train_data, self.recipe.seed, self.root / "worlds")
 
     def flags(self) -> dict[str, object]:
         """What a reader must know to be the same on both sides."""
@@ -58,7 +58,7 @@ class Work:
             "batch": recipe.batch,
             "micro_batch": recipe.micro_batch,
             "workers": recipe.workers,
-            "gradient_checkpointing": recipe.checkpointing,
+            "gradient_checkpointing": recipe.gradient_checkpointing,
             "lora_rank": recipe.tune.rank,
             "lora_parts": "+".join(recipe.tune.parts),
             "optimizer": "AdamW",
@@ -126,15 +126,15 @@ def _recipe(steps: int, batch: int, micro_batch: int, workers: int, checkpointin
     return SftRecipe(
         name="benchmark",
         tune=TuneSettings(rank=16, alpha=32),
-        learn=PairSource(videos=VIDEOS),
+        train_data=PairSource(videos=VIDEOS),
         evaluate=[],
         pairs=steps * batch,
         batch=batch,
         micro_batch=micro_batch,
-        checkpointing=checkpointing,
+        gradient_checkpointing=checkpointing,
         workers=workers,
         micro_tokens=None,
-        smoothing=0.0,  # TRL's labels are tokens
+        soft_label_std=0.0,  # TRL's labels are tokens
         log_every=steps,
         checkpoint_every=steps,
     )

@@ -5,6 +5,19 @@ RENAMED_KEYS = {
     "recipe.judge_every": "recipe.evaluate_every",
     "recipe.judge_pairs": "recipe.evaluate_pairs",
     "recipe.judge_drawn": "recipe.evaluate_sampling",
+    "recipe.learn": "recipe.train_data",
+    "recipe.teach": "recipe.contract",
+    "recipe.clip": "recipe.max_grad_norm",
+    "recipe.clip_norm": "recipe.max_grad_norm",
+    "recipe.checkpointing": "recipe.gradient_checkpointing",
+    "recipe.fused": "recipe.use_liger_kernel",
+    "recipe.packed": "recipe.packing",
+    "recipe.smoothing": "recipe.soft_label_std",
+    "recipe.warmup": "recipe.warmup_ratio",
+    "recipe.bad_share": "recipe.max_unreadable_share",
+    "recipe.keep": "recipe.keep_checkpoints",
+    "recipe.forget": "recipe.memory_dropout",
+    "recipe.passing": "recipe.absence_share",
     "prompts": "expressions",  # of data_prep task=render
 }
 

@@ -24,14 +24,14 @@ def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
     source = PairSource(data=["tnllt"], split="all", indexes=str(folder), pairs=PairSettings())
     return SftRecipe(
         tune=TuneSettings(method=method, rank=4, alpha=8, parts=["language_model", "vision_tower"]),
-        teach=ContractSettings(search_tokens=24),
-        learn=source,
+        contract=ContractSettings(search_tokens=24),
+        train_data=source,
         evaluate=[source],
         pairs=40,
         batch=8,
         micro_batch=2,
         learning_rate=1e-2,
-        clip=0.5,
+        max_grad_norm=0.5,
         evaluate_pairs=2,
         evaluate_every=100,
         log_every=1,

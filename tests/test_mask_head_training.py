@@ -72,7 +72,7 @@ def test_empty_boxes_are_called_absent() -> None:
 
 
 def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
-    recipe = dataclasses.replace(RECIPE, presets=["train"], clip_frames=6, passing=1.0)
+    recipe = dataclasses.replace(RECIPE, presets=["train"], clip_frames=6, absence_share=1.0)
     batch = sample_clips(np.random.default_rng(2), 30, recipe, build_processor(nano_config(64)))
     assert batch.pixels.shape == (6, 30, 3, 64, 64) and batch.present.shape == (6, 30, 2)
     assert bool(batch.present[0].all())

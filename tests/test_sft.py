@@ -72,7 +72,7 @@ def recipe_of(folder: Path, **changes: Any) -> SftRecipe:
     source = PairSource(data=["tnllt"], split="all", indexes=str(folder))
     recipe = SftRecipe(
         tune=TuneSettings(rank=4, alpha=8, dropout=0.1),
-        learn=source,
+        train_data=source,
         evaluate=[source],
         pairs=24,
         batch=4,
@@ -248,7 +248,7 @@ def test_small_steps_of_weights_in_bfloat16_are_not_lost(
 ) -> None:
     model = GrounderConfig(str(folder / "model"), dtype="bfloat16")
     recipe = recipe_of(
-        folder, tune=TuneSettings("full"), learning_rate=1e-6, schedule="constant", pairs=40, packed=packed
+        folder, tune=TuneSettings("full"), learning_rate=1e-6, schedule="constant", pairs=40, packing=packed
     )
     run = SftTraining(recipe, model, tmp_path, in_half)
     before = {name: weight.detach().clone() for name, weight in run.parameters.items()}
@@ -432,9 +432,11 @@ def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path, caplog: pytest.
     build_index(TNLLT, tmp_path / "data", "all", tmp_path, workers=1)
     save_grounder(tmp_path / "model")
     (tmp_path / "data" / "wide" / "imgs" / "00002.png").write_bytes(b"no picture")
-    with pytest.raises(UserError, match=r"of \d+ pairs cannot be read, more than recipe.bad_share=0.1"):
-        training(tmp_path, tmp_path / "few", bad_share=0.1).run()
-    run = training(tmp_path, tmp_path / "many", bad_share=1.0)
+    with pytest.raises(
+        UserError, match=r"of \d+ pairs cannot be read, more than recipe.max_unreadable.*=0.1"
+    ):
+        training(tmp_path, tmp_path / "few", max_unreadable_share=0.1).run()
+    run = training(tmp_path, tmp_path / "many", max_unreadable_share=1.0)
     assert run.run() and run.unreadable.count > 0
     assert f"{run.unreadable.count} pairs could not be read and were left out" in caplog.messages
 

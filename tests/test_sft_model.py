@@ -63,7 +63,7 @@ def test_new_tokens_learn_and_are_there_again_after_loading(
     folder: Path, tmp_path: Path, family: str, method: str
 ) -> None:
     tune = TuneSettings(method=method, rank=2, tokens=list(TOKENS))
-    run = training(folder, tmp_path, family, tune=tune, teach=TAGGED)
+    run = training(folder, tmp_path, family, tune=tune, contract=TAGGED)
     tokenizer = run.grounder.tokenizer
     ids = tokenizer.convert_tokens_to_ids(list(TOKENS))
     assert len(set(ids)) == len(TOKENS) and min(ids) == len(tokenizer) - len(TOKENS)
@@ -85,7 +85,7 @@ def test_new_tokens_learn_and_are_there_again_after_loading(
 
 
 def test_a_run_with_new_tokens_goes_on_as_an_unbroken_one(folder: Path, tmp_path: Path) -> None:
-    changes = {"tune": TuneSettings(rank=2, tokens=["<ref>", "</ref>"]), "teach": TAGGED, "pairs": 16}
+    changes = {"tune": TuneSettings(rank=2, tokens=["<ref>", "</ref>"]), "contract": TAGGED, "pairs": 16}
     whole = training(folder, tmp_path / "whole", **changes)
     whole.run()
     training(folder, tmp_path / "broken", **changes).run(stop=2)
@@ -96,7 +96,7 @@ def test_a_run_with_new_tokens_goes_on_as_an_unbroken_one(folder: Path, tmp_path
 
 
 def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token_each(folder: Path) -> None:
-    recipe = SftRecipe(tune=TuneSettings(tokens=list(TOKENS)), teach=TAGGED)
+    recipe = SftRecipe(tune=TuneSettings(tokens=list(TOKENS)), contract=TAGGED)
     grounder, ids = load_for_training(recipe, GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
     plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
     question = PairQuestions(plan, grounder.contract)[0].question
@@ -107,7 +107,7 @@ def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token
 
 
 @pytest.mark.parametrize(
-    ("tune", "teach", "said"),
+    ("tune", "contract", "said"),
     [
         (TuneSettings(tokens=["<ref>"]), ContractSettings(), "<ref> is in no question of wording=short"),
         (TuneSettings(tokens=["a b"]), TAGGED, "is in no question"),
@@ -116,14 +116,16 @@ def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token
             TAGGED,
             "add language_model to recipe.tune.parts",
         ),
-        (TuneSettings(), ContractSettings(prompt_colour="reddish"), "recipe.teach.prompt_colour=reddish"),
+        (TuneSettings(), ContractSettings(prompt_colour="reddish"), "recipe.contract.prompt_colour=reddish"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
-    folder: Path, tune: TuneSettings, teach: ContractSettings, said: str
+    folder: Path, tune: TuneSettings, contract: ContractSettings, said: str
 ) -> None:
     with pytest.raises(UserError, match=said) as fault:
-        load_for_training(SftRecipe(tune=tune, teach=teach), GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
+        load_for_training(
+            SftRecipe(tune=tune, contract=contract), GrounderConfig(str(folder / "qwen2_5_vl")), CPU
+        )
     assert "\n" not in str(fault.value)
 
 

@@ -364,20 +364,23 @@ def test_settings_of_the_small_model_are_for_the_small_model(folder: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"learn": {"split": "nowhere"}}, "no such index; make it with task=index"),
-        ({"learn": {"data": [], "weights": [1.0]}}, r"recipe.learn.weights, .* are for recipe.learn.data="),
+        ({"train_data": {"split": "nowhere"}}, "no such index; make it with task=index"),
         (
-            {"learn": {"data": ["tnllt", "tnl2k"], "splits": ["all"] * 3}},
+            {"train_data": {"data": [], "weights": [1.0]}},
+            r"recipe.train_data.weights, .* are for recipe.train_data.data=",
+        ),
+        (
+            {"train_data": {"data": ["tnllt", "tnl2k"], "splits": ["all"] * 3}},
             "give a split for each of tnllt, tnl2k",
         ),
-        ({"learn": {"weights": [0.0]}}, "weight above 0"),
+        ({"train_data": {"weights": [0.0]}}, "weight above 0"),
     ],
 )
 def test_pairs_that_are_not_there_are_one_line(
     folder: Path, tmp_path: Path, changes: dict[str, Any], said: str
 ) -> None:
     recipe = recipe_of(folder)
-    recipe = replace(recipe, learn=replace(recipe.learn, **changes["learn"]))
+    recipe = replace(recipe, train_data=replace(recipe.train_data, **changes["train_data"]))
     with pytest.raises(UserError, match=said) as fault:
         SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
     assert "\n" not in str(fault.value)
@@ -392,7 +395,7 @@ def test_a_data_set_that_never_shows_its_target_is_one_line(folder: Path, tmp_pa
 
 
 def test_what_cannot_be_trained_is_told_before_anything_is_read(folder: Path, tmp_path: Path) -> None:
-    recipe = SftRecipe(learn=PairSource(data=["tnl2k"], indexes="nowhere"))
+    recipe = SftRecipe(train_data=PairSource(data=["tnl2k"], indexes="nowhere"))
     for checkpoint in (folder / "data", folder / "gone"):
         with pytest.raises(UserError, match=re.escape(f"model.checkpoint={checkpoint}")):
             SftTraining(recipe, GrounderConfig(str(checkpoint)), tmp_path / "out", Accelerator(cpu=True))
@@ -410,7 +413,7 @@ def test_a_run_that_never_began_does_not_keep_its_folder(tmp_path: Path) -> None
 def test_a_refused_command_leaves_the_record_of_the_run(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, _, error = command(capsys, f"out={folder / 'run'}", "recipe.learn.videos=1")
+    status, _, error = command(capsys, f"out={folder / 'run'}", "recipe.train_data.videos=1")
     assert status == 1 and "holds a run of other settings (" in error and error.count("\n") == 1
     assert not (folder / "run" / "resolved.yaml").exists()  # the folder's run was made without one
 
@@ -421,8 +424,8 @@ def test_a_batch_that_does_not_fit_is_one_line(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**30, 80 * 2**30))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 79 * 2**30)
     for count, words in (
-        (8, "halve these values, or take recipe.checkpointing=true"),
-        (1, "; take recipe.checkp"),
+        (8, "halve these values, or take recipe.gradient_checkpointing=true"),
+        (1, "; take recipe.gradient_checkp"),
     ):
         with pytest.raises(UserError) as fault, out_of_memory_explained(MicroBatchSampler(8, count)):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
@@ -505,10 +508,10 @@ def test_the_accelerator_is_told_of_trackers(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_evaluation_pairs_are_drawn_as_training_pairs_where_that_is_set(folder: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(folder, evaluate_sampling="learned")
-    recipe = replace(recipe, learn=replace(recipe.learn, pairs=PairSettings(worded=0.0)))
+    recipe = recipe_of(folder, evaluate_sampling="train")
+    recipe = replace(recipe, train_data=replace(recipe.train_data, pairs=PairSettings(worded=0.0)))
     run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
-    assert [plan.settings for plan in run.evaluator.plans] == [recipe.learn.pairs]
+    assert [plan.settings for plan in run.evaluator.plans] == [recipe.train_data.pairs]
 
 
 @pytest.mark.parametrize(
@@ -519,6 +522,8 @@ def test_evaluation_pairs_are_drawn_as_training_pairs_where_that_is_set(folder: 
         ("recipe.judge_every=5", "recipe.evaluate_every"),
         ("recipe.judge_pairs=5", "recipe.evaluate_pairs"),
         ("recipe.judge_drawn=learned", "recipe.evaluate_sampling"),
+        ("recipe.learn.pairs.gap=5", "recipe.train_data.pairs.gap"),
+        ("recipe.smoothing=0", "recipe.soft_label_std"),
     ],
 )
 def test_an_old_key_is_answered_with_the_new_one(

@@ -41,8 +41,8 @@ RECIPE = GrounderRecipe(
     named_layer=1,
     match_layer=2,
     stages=[
-        GrounderStage(presets=["plain"], pictures=4, steps=2, batch=2, language=False),
-        GrounderStage(presets=["train"], pictures=6, steps=2, batch=2, questions=2),
+        GrounderStage(presets=["plain"], images=4, steps=2, batch=2, language=False),
+        GrounderStage(presets=["train"], images=6, steps=2, batch=2, questions=2),
     ],
     warmup_steps=1,
     workers=1,
@@ -129,7 +129,7 @@ def test_a_layer_that_the_model_has_not_is_refused(name: str, layer: int) -> Non
 
 def test_an_epoch_takes_each_picture_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GrounderTraining, "pool", lambda self, preset, first, count: range(first, count))
-    stage, training = GrounderStage(pictures=9, batch=6), begin()
+    stage, training = GrounderStage(images=9, batch=6), begin()
     taken = [training.shots(stage, step) for step in range(6)]
     epochs = np.array(taken).reshape(4, 9)
     assert np.array_equal(np.sort(epochs), [list(range(9))] * 4)
@@ -144,7 +144,7 @@ def test_steps_take_their_worlds_in_turn(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(
         GrounderTraining, "pool", lambda self, preset, _, count: np.arange(count) + first[preset]
     )
-    stage, training = GrounderStage(presets=["train", "varied"], pictures=4, batch=2), begin()
+    stage, training = GrounderStage(presets=["train", "varied"], images=4, batch=2), begin()
     taken = np.array([training.shots(stage, step) for step in range(4)])
     assert np.array_equal(np.sort(taken[[0, 2]].ravel()), range(4))
     assert np.array_equal(np.sort(taken[[1, 3]].ravel()), range(100, 104))

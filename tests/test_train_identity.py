@@ -55,7 +55,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 def identity(root: Path) -> dict[str, object]:
     recipe = recipe_of(Path("indexes"))
-    recipe = replace(recipe, learn=replace(recipe.learn, indexes=str(root)), evaluate=[])
+    recipe = replace(recipe, train_data=replace(recipe.train_data, indexes=str(root)), evaluate=[])
     found = identity_of_run(recipe, GrounderConfig(str(root / "model")), root / "worlds")
     return {**found, "recipe": "the same, but for the paths", "model": "the same"}
 
@@ -99,9 +99,9 @@ def test_data_and_weights_that_were_copied_are_the_same(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (mirror_one, r"other data \(frames of tnllt-all \(recipe\.learn\)\)"),
-        (exchange_two, r"other data \(frames of tnllt-all \(recipe\.learn\)\)"),
-        (change_boxes, r"other data \(annotations of tnllt-all \(recipe\.learn\)\)"),
+        (mirror_one, r"other data \(frames of tnllt-all \(recipe\.train_data\)\)"),
+        (exchange_two, r"other data \(frames of tnllt-all \(recipe\.train_data\)\)"),
+        (change_boxes, r"other data \(annotations of tnllt-all \(recipe\.train_data\)\)"),
         (change_contract, "other initial weights"),
         (change_weights, "other initial weights"),
     ],
@@ -124,7 +124,9 @@ def test_a_training_itself_refuses_other_data_before_it_loads(
     assert before is not None and before["data"] and before["checkpoint"] and before["code"]
     change_boxes(folder)
     monkeypatch.setattr(SftTraining, "_make_model", lambda _: pytest.fail("loads"))
-    told = r"annotations of tnllt-all \(recipe\.learn\), annotations of tnllt-all \(recipe\.evaluate\.0\)"
+    told = (
+        r"annotations of tnllt-all \(recipe\.train_data\), annotations of tnllt-all \(recipe\.evaluate\.0\)"
+    )
     with pytest.raises(UserError, match=told):
         SftTraining(recipe_of(folder), model, out, Accelerator(cpu=True))
     assert read_identity(out) == before
@@ -198,15 +200,20 @@ def test_an_index_of_many_frames_is_told_by_some_of_them(made: Path, monkeypatch
 def test_settings_of_earlier_versions_are_compared_by_the_present_names(tmp_path: Path) -> None:
     frames = {"frames of x (recipe.learn)": "a", "frames of x (recipe.judge.0)": "b"}
     old = {
-        "recipe": {"judge": [{"split": "test"}], "judge_every": 5, "batch": 4},
+        "recipe": {"judge": [{"split": "test"}], "judge_every": 5, "judge_drawn": "learned", "batch": 4},
         "data": frames,
         "code": "one",
     }
     note_identity(tmp_path, old)
-    frames = {"frames of x (recipe.learn)": "a", "frames of x (recipe.evaluate.0)": "b"}
+    frames = {"frames of x (recipe.train_data)": "a", "frames of x (recipe.evaluate.0)": "b"}
     new = {
         **old,
-        "recipe": {"evaluate": [{"split": "test"}], "evaluate_every": 5, "batch": 4},
+        "recipe": {
+            "evaluate": [{"split": "test"}],
+            "evaluate_every": 5,
+            "evaluate_sampling": "train",
+            "batch": 4,
+        },
         "data": frames,
     }
     assert read_identity(tmp_path) == new

@@ -222,8 +222,11 @@ def test_a_part_must_learn(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (PairSource(split="tran"), "recipe.learn.split=tran: the rendered world has train, val, test"),
-        (PairSource(weights=[1.0]), "recipe.learn.weights, recipe.learn.splits: are for recipe.learn.data="),
+        (PairSource(split="tran"), "recipe.train_data.split=tran: the rendered world has train, val, test"),
+        (
+            PairSource(weights=[1.0]),
+            "recipe.train_data.weights, recipe.train_data.splits: are for recipe.train_data.data=",
+        ),
     ],
 )
 def test_settings_of_the_rendered_world_are_named_whole(

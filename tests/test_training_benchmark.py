@@ -25,8 +25,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     """Two steps of two pairs for a model of one layer, on three rendered videos."""
     root = tmp_path_factory.mktemp("work")
     small = small_work(root, steps=3, batch=2, workers=0)
-    learn = dataclasses.replace(small.recipe.learn, videos=3)
-    recipe = dataclasses.replace(small.recipe, learn=learn)
+    train_data = dataclasses.replace(small.recipe.train_data, videos=3)
+    recipe = dataclasses.replace(small.recipe, train_data=train_data)
     return dataclasses.replace(small, checkpoint=save_grounder(root / "model"), recipe=recipe)
 
 
@@ -60,7 +60,7 @@ def test_trl_is_told_the_same_settings(work: Work) -> None:
     recipe = work.recipe
     assert settings.per_device_train_batch_size * settings.gradient_accumulation_steps == recipe.batch
     assert settings.dataloader_num_workers == recipe.workers
-    assert settings.gradient_checkpointing == recipe.checkpointing
+    assert settings.gradient_checkpointing == recipe.gradient_checkpointing
     assert settings.max_steps == 3 and not settings.bf16
 
 

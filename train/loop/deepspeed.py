@@ -41,7 +41,7 @@ class StepSettings(Protocol):
         ...
 
     @property
-    def clip(self) -> float:
+    def max_grad_norm(self) -> float:
         """Largest norm of the gradient."""
         ...
 
@@ -135,7 +135,7 @@ def deepspeed_config(
         "gradient_accumulation_steps": accumulation_steps(
             settings.batch, settings.micro_batch, num_processes
         ),
-        "gradient_clipping": settings.clip,
+        "gradient_clipping": settings.max_grad_norm,
         "bf16": {"enabled": precision == "bf16"},
         "steps_per_print": None,
     }

@@ -140,7 +140,11 @@ def _with_current_names(identity: Identity) -> Identity:
         renamed["recipe"] = {
             current_name(f"recipe.{name}").removeprefix("recipe."): value for name, value in recipe.items()
         }
-    if isinstance(data := identity.get(DATA), dict):  # a name ends with a key: "frames of x (recipe.learn)"
+        if renamed["recipe"].get("evaluate_sampling") == "learned":
+            renamed["recipe"]["evaluate_sampling"] = "train"
+    if isinstance(
+        data := identity.get(DATA), dict
+    ):  # names end with a key: "frames of x (recipe.train_data)"
         renamed[DATA] = {
             re.sub(r"\(([^()]*)\)$", lambda key: f"({current_name(key[1])})", name): value
             for name, value in data.items()

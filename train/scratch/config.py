@@ -17,7 +17,7 @@ class GrounderStage:
         "presets of the rendered world; steps take them in turn, evaluations take the first",
         choices=WORLDS,
     )
-    pictures: int = key(16_000, "images rendered of each preset; they are used repeatedly", minimum=1)
+    images: int = key(16_000, "images rendered of each preset; they are used repeatedly", minimum=1)
     steps: int = key(1000, "optimizer steps")
     batch: int = key(16, "images per step")
     questions: int = key(4, "questions about each image of a step")
@@ -46,7 +46,7 @@ class GrounderRecipe:
     seed: int = key(0, "seed of the weights and of the order of the data")
     warmup_steps: int = key(50, "warm-up steps at the start of each stage")
     weight_decay: float = key(0.01, "weight decay of AdamW")
-    clip: float = key(1.0, "largest norm of the gradient")
+    max_grad_norm: float = key(1.0, "largest norm of the gradient")
     decision_weight: float = key(3.0, "loss weight of the token for visible or absent")
     look_weight: float = key(1.0, "weight of the auxiliary loss: what image tokens show (vision tower)")
     match_weight: float = key(1.0, "weight of the auxiliary loss: which image tokens match the expression")
@@ -118,12 +118,14 @@ class MaskHeadRecipe:
     clip_targets: int = key(2, "targets per clip")
     clip_frames: int = key(5, "frames per clip")
     clip_reach: int = key(24, "largest number of video frames from which the frames of a clip are drawn")
-    passing: float = key(0.6, "share of clips that start where their target leaves the frame or is hidden")
-    forget: float = key(0.2, "share of a clip's frames that are not added to the memory")
+    absence_share: float = key(
+        0.6, "share of clips that start where their target leaves the frame or is hidden"
+    )
+    memory_dropout: float = key(0.2, "share of a clip's frames that are not added to the memory")
 
     warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")
     weight_decay: float = key(0.01, "weight decay of AdamW")
-    clip_norm: float = key(1.0, "largest norm of the gradient")
+    max_grad_norm: float = key(1.0, "largest norm of the gradient")
     bce_weight: float = key(5.0, "loss weight of the mask's cross-entropy")
     dice_weight: float = key(1.0, "loss weight of the mask's dice")
     score_weight: float = key(1.0, "loss weight of the object score's cross-entropy")

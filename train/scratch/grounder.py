@@ -136,7 +136,7 @@ class GrounderTraining(Curriculum[QwenVL, GrounderStage]):
     def shots(self, stage: GrounderStage, step: int) -> list[AnnotatedFrame]:
         """The pictures of a step: every epoch takes each picture of a pool once, in another order."""
         turn, place = divmod(step, len(stage.presets))
-        pool = self.pool(stage.presets[place], 0, stage.pictures)
+        pool = self.pool(stage.presets[place], 0, stage.images)
         count = len(pool)
         places = range(turn * stage.batch, (turn + 1) * stage.batch)
         return [pool[epoch_order(self.recipe.seed, at // count, count)[at % count]] for at in places]
@@ -152,7 +152,7 @@ class GrounderTraining(Curriculum[QwenVL, GrounderStage]):
         shots = self.shots(stage, index)
         samples = sample_questions(rng, shots, stage.questions if stage.language else 1, question_mix(stage))
         losses = self.losses(samples, stage.language)
-        self.update(sum(losses.values(), torch.zeros(())), self.recipe.clip)
+        self.update(sum(losses.values(), torch.zeros(())), self.recipe.max_grad_norm)
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def losses(self, samples: Sequence[Sample], language: bool = True) -> dict[str, torch.Tensor]:

@@ -96,10 +96,10 @@ class MaskHeadTraining(Curriculum[Sam2VideoModel, MaskHeadStage]):
             losses = self.still_losses(stills.to(self.device))
         else:
             clips = sample_clips(rng, stage.clip_batch, recipe, self.processor)
-            remembered = rng.random(recipe.clip_frames) >= recipe.forget
+            remembered = rng.random(recipe.clip_frames) >= recipe.memory_dropout
             losses = self.clip_losses(clips.to(self.device), [bool(each) for each in remembered])
         self.set_rate(stage.learning_rate * warmed_cosine(index, stage.steps, recipe.warmup_steps))
-        self.update(losses.total(recipe), recipe.clip_norm)
+        self.update(losses.total(recipe), recipe.max_grad_norm)
         return {name: float(part.detach()) for name, part in vars(losses).items()}
 
     def evaluate(self) -> MaskHeadMetrics:

@@ -117,7 +117,7 @@ def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | N
 def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
     """Frames of one scene in order; the first shows its target, and things enough to be targets too."""
     leaving = preset.absences.leaves + preset.absences.hides > 0  # else no scene of it would do
-    passing = leaving and rng.random() < recipe.passing
+    passing = leaving and rng.random() < recipe.absence_share
     while True:
         scene = _scene(rng, preset)
         if passing and not _departures(scene):

@@ -69,14 +69,13 @@ def load_steps(
     sampler: MicroBatchSampler,
     steps: range,
     workers: int,
-    smoothing: float = 0.0,
+    soft_label_std: float = 0.0,
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[list[MicroBatch]]:
     """The micro-batches of each step, the same for any number of workers.
 
-    `smoothing` is the width of the soft labels in sides of the target, 0 for none. Pixels are converted to
-    the `dtype` in which the model computes: it would round them anyway, and bfloat16 halves what a worker
-    sends.
+    `soft_label_std` is that of the recipe; with 0 there are no soft labels. Pixels are converted to the
+    `dtype` in which the model computes: it would round them anyway, and bfloat16 halves what a worker sends.
     """
     counts: deque[int] = deque()  # numbers of micro-batches of the steps that are read ahead
 
@@ -89,7 +88,7 @@ def load_steps(
     loader = DataLoader(
         PairQuestions(plan, encoder.contract),
         batch_sampler=micro_batches(),
-        collate_fn=partial(collate, encoder, smoothing=smoothing, dtype=dtype),
+        collate_fn=partial(collate, encoder, soft_label_std=soft_label_std, dtype=dtype),
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         multiprocessing_context="fork" if workers else None,  # they inherit the blocked signals
@@ -107,7 +106,7 @@ def load_steps(
 def collate(
     encoder: QuestionEncoder,
     samples: Sequence[PairSample | UnreadablePair],
-    smoothing: float = 0.0,
+    soft_label_std: float = 0.0,
     dtype: torch.dtype = torch.float32,
 ) -> MicroBatch:
     """The micro-batch of some samples; those that could not be read are listed in it, and left out."""
@@ -122,7 +121,7 @@ def collate(
     encoded.inputs["pixel_values"] = encoded.inputs["pixel_values"].to(dtype)
     tokenizer = encoder.processor.tokenizer
     labels = label_answers(encoded.inputs["input_ids"], answers, tokenizer)
-    soft = soft_labels(labels, tokenizer, encoder.contract.digits, smoothing) if smoothing else None
+    soft = soft_labels(labels, tokenizer, encoder.contract.digits, soft_label_std) if soft_label_std else None
     return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread, soft)
 
 

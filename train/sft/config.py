@@ -36,7 +36,7 @@ class TuneSettings:
     tokens: list[str] = key(
         [],
         "new special tokens, as ['<ref>','</ref>']; their embeddings are always trained. The wording "
-        "(recipe.teach.wording) must contain them",
+        "(recipe.contract.wording) must contain them",
     )
 
 
@@ -96,16 +96,16 @@ class SftRecipe:
 
     name: str = key("sft", "name of the run and of its folder")
     tune: TuneSettings = key(TuneSettings(), "which parameters are trained")
-    teach: ContractSettings = key(ContractSettings(), "changes of the contract")
-    learn: PairSource = key(PairSource(), "training pairs")
+    contract: ContractSettings = key(ContractSettings(), "changes of the contract")
+    train_data: PairSource = key(PairSource(), "training pairs")
     evaluate: list[PairSource] = key(
         [PairSource(split="test", videos=100), PairSource(split="test", videos=100, world="train")],
         "evaluation sets, never trained on; best/ holds the weights with the best IoU on the first set",
     )
     evaluate_sampling: str = key(
         "own",
-        "how evaluation pairs are drawn: own: by the settings of each set; learned: by those of recipe.learn",
-        choices=("own", "learned"),
+        "own: draw evaluation pairs by the settings of each set; train: by those of recipe.train_data",
+        choices=("own", "train"),
     )
     pairs: int = key(16_000, "number of training pairs of the run", minimum=1)
     batch: int = key(32, "pairs of an optimizer step, over all processes", minimum=1)
@@ -118,7 +118,7 @@ class SftRecipe:
         minimum=1,
     )
     learning_rate: float = key(2e-4, "peak learning rate", minimum=0.0)
-    smoothing: float = key(
+    soft_label_std: float = key(
         0.06,
         "standard deviation of the soft labels of a box's numbers, in sides of the target; 0: hard labels",
         minimum=0.0,
@@ -129,14 +129,16 @@ class SftRecipe:
         "learning rate after the warm-up: cosine (down to 0) or constant",
         choices=("cosine", "constant"),
     )
-    warmup: float = key(0.03, "share of the steps in which the learning rate rises", minimum=0.0, maximum=1.0)
+    warmup_ratio: float = key(
+        0.03, "share of the steps in which the learning rate rises", minimum=0.0, maximum=1.0
+    )
     weight_decay: float = key(0.0, "weight decay of AdamW", minimum=0.0)
-    clip: float = key(1.0, "largest norm of the gradient; 0: no clipping", minimum=0.0)
-    checkpointing: bool = key(
+    max_grad_norm: float = key(1.0, "largest norm of the gradient; 0: no clipping", minimum=0.0)
+    gradient_checkpointing: bool = key(
         False, "gradient checkpointing: recompute activations in the backward pass; slower, less memory"
     )
-    fused: bool = key(True, "use Liger's fused kernels, on a GPU and if liger-kernel is installed")
-    packed: bool = key(True, "concatenate the samples of a micro-batch in one row, without padding")
+    use_liger_kernel: bool = key(True, "use Liger's fused kernels, on a GPU and if liger-kernel is installed")
+    packing: bool = key(True, "concatenate the samples of a micro-batch in one row, without padding")
     seed: int = key(0, "seed of adapters, dropout and pairs")
     workers: int | None = key(
         None,
@@ -144,7 +146,7 @@ class SftRecipe:
         "the cores, at most 8",
         minimum=0,
     )
-    bad_share: float = key(
+    max_unreadable_share: float = key(
         0.01, "share of unreadable pairs above which the run stops", minimum=0.0, maximum=1.0
     )
     log_every: int = key(10, "steps between log lines", minimum=1)
@@ -156,7 +158,7 @@ class SftRecipe:
     evaluate_every: int = key(250, "steps between evaluations", minimum=1)
     evaluate_pairs: int = key(200, "pairs of each set in an evaluation", minimum=1)
     checkpoint_every: int = key(100, "steps between checkpoints", minimum=1)
-    keep: int = key(2, "number of newest checkpoints that are kept", minimum=1)
+    keep_checkpoints: int = key(2, "number of newest checkpoints that are kept", minimum=1)
     threads: int = key(1, "CPU threads of a process; 0: torch's default", minimum=0)
 
     @property
@@ -164,4 +166,4 @@ class SftRecipe:
         """The evaluation sets, with the pair settings that `evaluate_sampling` selects."""
         if self.evaluate_sampling == "own":
             return self.evaluate
-        return [replace(source, pairs=self.learn.pairs) for source in self.evaluate]
+        return [replace(source, pairs=self.train_data.pairs) for source in self.evaluate]

@@ -73,7 +73,7 @@ class SftTraining:
         check_model(recipe, model)
         worlds = worlds_folder(out)
         with accelerator.main_process_first():  # which renders videos that do not exist yet
-            self.plan = pair_plan(recipe.learn, recipe.seed, worlds)
+            self.plan = pair_plan(recipe.train_data, recipe.seed, worlds)
             evaluation_plans = [
                 pair_plan(source, recipe.seed, worlds, f"recipe.evaluate.{number}")
                 for number, source in enumerate(recipe.evaluation_sources)
@@ -82,13 +82,13 @@ class SftTraining:
         if self.is_first_process:
             identity = identity_of_run(recipe, model, worlds)
             check_identity(out, identity)
-            check_noted(out, Checkpoints(out / "checkpoints", recipe.keep).steps())
+            check_noted(out, Checkpoints(out / "checkpoints", recipe.keep_checkpoints).steps())
         # 2. Load the model.
         self._make_model()
         if self.is_first_process:
             self._write_identity(identity)
             evaluation_sets = list(zip(recipe.evaluate, evaluation_plans, strict=True))
-            training_set = (recipe.learn, self.plan)
+            training_set = (recipe.train_data, self.plan)
             for line in validate(
                 recipe, model.checkpoint, self.grounder.contract, training_set, evaluation_sets
             ):
@@ -101,8 +101,8 @@ class SftTraining:
         self.weights_writer = WeightsWriter(
             recipe, model, self.grounder, self.adapters, self.strategy, self.metrics
         )
-        self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep)
-        self.unreadable = UnreadablePairs(recipe.bad_share, recipe.batch)
+        self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep_checkpoints)
+        self.unreadable = UnreadablePairs(recipe.max_unreadable_share, recipe.batch)
         self.step = 0
 
     def _write_identity(self, identity: Identity) -> None:
@@ -128,16 +128,16 @@ class SftTraining:
         if self.adapters is not None:
             named_base(self.adapters, self.model_config.checkpoint)
         fuse_lora_layers(model)
-        if recipe.packed:
+        if recipe.packing:
             use_packed_attention(model)
-        if recipe.fused and apply_liger(model, self.accelerator.device):
+        if recipe.use_liger_kernel and apply_liger(model, self.accelerator.device):
             log.info("with Liger's fused kernels")
         self.flops = flops_formula(model, recipe.tune)
-        if recipe.checkpointing:
+        if recipe.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # 3. The loss module, distributed.
         module = GrounderForTraining(
-            model, recipe.packed, trains_vision(recipe.tune), self.strategy.is_sharded
+            model, recipe.packing, trains_vision(recipe.tune), self.strategy.is_sharded
         )
         make_optimizer = partial(
             torch.optim.AdamW,
@@ -204,7 +204,9 @@ class SftTraining:
         self.model.train()
         device, encoder = self.accelerator.device, self.grounder.encoder
         workers, dtype = num_workers(recipe.workers, device), choose_dtype(self.model_config.dtype, device)
-        for batches in load_steps(self.plan, encoder, self.sampler, steps, workers, recipe.smoothing, dtype):
+        for batches in load_steps(
+            self.plan, encoder, self.sampler, steps, workers, recipe.soft_label_std, dtype
+        ):
             with out_of_memory_explained(self.sampler):
                 self._take_step(batches)
             if self.step % recipe.log_every == 0 or self.step == last:
@@ -252,7 +254,7 @@ class SftTraining:
 
         # 3. Clip and update. A gradient that is not finite has spoilt the parameters by now, and the run ends
         #    before they are saved.
-        norm = self.strategy.optimizer_step(recipe.clip)
+        norm = self.strategy.optimizer_step(recipe.max_grad_norm)
         self._check_finite("norm of the gradient", norm)
         self.step += 1
 
@@ -270,7 +272,7 @@ class SftTraining:
 
     def _learning_rate(self) -> float:
         """The learning rate of the next step."""
-        warmup_steps = max(1, round(self.recipe.warmup * self.steps))
+        warmup_steps = max(1, round(self.recipe.warmup_ratio * self.steps))
         floor = 1.0 if self.recipe.schedule == "constant" else 0.0
         return self.recipe.learning_rate * warmed_cosine(self.step, self.steps, warmup_steps, floor)
 
@@ -278,7 +280,7 @@ class SftTraining:
         if not math.isfinite(value):
             raise UserError(
                 f"recipe.learning_rate={self.recipe.learning_rate:g}: {what} is {value} at step {self.step}; "
-                "lower it, or raise recipe.warmup, and take another out="
+                "lower it, or raise recipe.warmup_ratio, and take another out="
             )
 
     def _counts(self, batch: MicroBatch) -> list[int]:

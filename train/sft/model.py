@@ -43,7 +43,7 @@ def load_for_training(
     check_model(recipe, model)
     quantization = four_bit(choose_dtype(model.dtype, device)) if recipe.tune.method == "qlora" else None
     loaded = Grounder.load(dataclasses.replace(model, box_floor=0.0), device, quantization)
-    contract = updated_contract(loaded.contract, recipe.teach)
+    contract = updated_contract(loaded.contract, recipe.contract)
     _check_tokens(recipe, contract)
     processor = loaded.encoder.processor
     tokens = add_tokens(loaded.model, processor, recipe.tune.tokens) if recipe.tune.tokens else []
@@ -71,7 +71,7 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
 
 
 def updated_contract(contract: Contract, teach: ContractSettings) -> Contract:
-    """A contract with the changes of `recipe.teach`.
+    """A contract with the changes of `recipe.contract`.
 
     Raises UserError for an unknown colour, and where the result is no valid contract.
     """
@@ -94,7 +94,7 @@ def updated_contract(contract: Contract, teach: ContractSettings) -> Contract:
     try:
         check_contract(updated)
     except ValueError as fault:
-        raise UserError(f"recipe.teach: gives an invalid contract ({fault})") from None
+        raise UserError(f"recipe.contract: gives an invalid contract ({fault})") from None
     return updated
 
 
@@ -103,7 +103,7 @@ def _colour(name: str) -> tuple[int, int, int]:
         return ImageColor.getrgb(name)[:3]
     except ValueError:
         raise UserError(
-            f"recipe.teach.prompt_colour={name}: is no colour; give a name or '#rrggbb'"
+            f"recipe.contract.prompt_colour={name}: is no colour; give a name or '#rrggbb'"
         ) from None
 
 
@@ -120,7 +120,7 @@ def _check_tokens(recipe: SftRecipe, contract: Contract) -> None:
     if unused := [token for token in tokens if token not in text]:
         raise UserError(
             f"recipe.tune.tokens: {unused[0]} is in no question of wording={contract.wording}; "
-            "take recipe.teach.wording=tagged"
+            "take recipe.contract.wording=tagged"
         )
 
 

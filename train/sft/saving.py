@@ -56,7 +56,7 @@ class WeightsWriter:
     def _about(self, step: int, steps: int) -> dict[str, Any]:
         """The content of `training.json`."""
         return {
-            "data": self.recipe.learn.title,
+            "data": self.recipe.train_data.title,
             "model": self.model.checkpoint,
             "step": step,
             "steps": steps,

@@ -23,7 +23,7 @@ MODULES = ("train.sft.engine", "train.loop.deepspeed", "train.loop.fsdp", "data_
 log = logging.getLogger(__name__)
 
 
-def pair_plan(source: PairSource, seed: int, worlds: Path, key: str = "recipe.learn") -> PairPlan:
+def pair_plan(source: PairSource, seed: int, worlds: Path, key: str = "recipe.train_data") -> PairPlan:
     """The plan of a source; `key` is its configuration key, for messages.
 
     Raises UserError where an index is missing or has no visible target, or settings exclude each other.
@@ -89,7 +89,7 @@ def identity_of_run(
     `commit` is that of weights from the hub, which is known when they are loaded. Raises UserError where an
     index or a checkpoint is damaged.
     """
-    sources = {"recipe.learn": recipe.learn}
+    sources = {"recipe.train_data": recipe.train_data}
     sources |= {f"recipe.evaluate.{number}": source for number, source in enumerate(recipe.evaluate)}
     indexes = {
         f"{path.stem if source.data else path.parent.name} ({key})": path

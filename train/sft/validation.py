@@ -29,8 +29,8 @@ def validate(
     recipe: SftRecipe,
     checkpoint: str,
     contract: Contract,
-    learn: tuple[PairSource, PairPlan],
-    evaluate: Sequence[tuple[PairSource, PairPlan]],
+    training_set: tuple[PairSource, PairPlan],
+    evaluation_sets: Sequence[tuple[PairSource, PairPlan]],
 ) -> Iterator[str]:
     """Yield a warning for each setting that is probably a mistake.
 
@@ -39,10 +39,10 @@ def validate(
     """
     if recipe.name == NANO_LORA.name and checkpoint != GROUNDERS["nano"].checkpoint:
         yield f"recipe={recipe.name}: its settings are for the small model; take recipe=sft"
-    source, plan = learn
+    source, plan = training_set
     yield from _warn_if_visual_prompts_differ(contract, source)
     training_videos = _videos(plan)
-    for source, plan in evaluate:
+    for source, plan in evaluation_sets:
         videos = _videos(plan)
         if shared := len(videos & training_videos):
             yield (
@@ -65,13 +65,13 @@ def _warn_if_visual_prompts_differ(contract: Contract, source: PairSource) -> It
     if not pairs.prompt_scale_from <= contract.prompt_scale <= pairs.prompt_scale_to:
         yield (
             f"inference draws rectangles of {contract.prompt_scale:g} sides of the target, and pairs show "
-            f"{pairs.prompt_scale_from:g} to {pairs.prompt_scale_to:g}; set recipe.teach.prompt_scale"
+            f"{pairs.prompt_scale_from:g} to {pairs.prompt_scale_to:g}; set recipe.contract.prompt_scale"
         )
     if not pairs.prompt_width_from <= 1 <= pairs.prompt_width_to:
-        yield "no rectangle of the pairs has the line width of the contract; set recipe.teach.prompt_width"
+        yield "no rectangle of the pairs has the line width of the contract; set recipe.contract.prompt_width"
     colours = [ImageColor.getrgb(name)[:3] for name in pairs.prompt_colours]
     if colours and contract.prompt_colour not in colours:
-        yield "no rectangle of the pairs has the colour of the contract; set recipe.teach.prompt_colour"
+        yield "no rectangle of the pairs has the colour of the contract; set recipe.contract.prompt_colour"
 
 
 # ---- pairs that cannot be read -------------------------------------------------------------------
@@ -80,24 +80,25 @@ def _warn_if_visual_prompts_differ(contract: Contract, source: PairSource) -> It
 class UnreadablePairs:
     """Counts the pairs that were left out, over all processes; too many of them end the run."""
 
-    def __init__(self, bad_share: float, batch: int) -> None:
-        self.bad_share, self.batch, self.count = bad_share, batch, 0
+    def __init__(self, max_share: float, batch: int) -> None:
+        self.max_share, self.batch, self.count = max_share, batch, 0
 
     def add(self, batches: Sequence[MicroBatch], step: int, pairs: int, unreadable: int) -> None:
         """Count the pairs of a step, and log those of this process with their reasons.
 
         `pairs` and `unreadable` are the numbers of all processes. Raises UserError where more than
-        `recipe.bad_share` of the pairs so far cannot be read.
+        `recipe.max_unreadable_share` of the pairs so far cannot be read.
         """
         for batch in batches:
             for pair in batch.unread:
                 log.warning("pair %d left out: %s", pair.number, pair.reason)
         self.count += unreadable
         total = step * self.batch + pairs + unreadable
-        if unreadable and self.count > max(1.0, self.bad_share * max(total, self.batch)):
+        if unreadable and self.count > max(1.0, self.max_share * max(total, self.batch)):
             raise UserError(
-                f"{self.count} of {total} pairs cannot be read, more than recipe.bad_share={self.bad_share}; "
-                "find the files with task=check, and leave them out"
+                f"{self.count} of {total} pairs cannot be read, more than "
+                f"recipe.max_unreadable_share={self.max_share}; find the files with task=check, "
+                "and leave them out"
             )
 
 
@@ -118,6 +119,6 @@ def out_of_memory_explained(sampler: MicroBatchSampler) -> Iterator[None]:
         remedy = "halve these values, or take" if sampler.micro_batch > 1 else "take"
         raise UserError(
             f"{keys}: out of GPU memory: {peak / GIB:.1f} GiB were in use, the GPU has {total / GIB:.1f} and "
-            f"{free / GIB:.1f} are free; {remedy} recipe.checkpointing=true, or fewer "
-            "recipe.teach.search_tokens"
+            f"{free / GIB:.1f} are free; {remedy} recipe.gradient_checkpointing=true, or fewer "
+            "recipe.contract.search_tokens"
         ) from None
