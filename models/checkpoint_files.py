@@ -21,6 +21,8 @@ from models.families import FAMILIES
 GROUNDER_KEY, MASK_HEAD_KEY = "model.checkpoint", "mask_head.checkpoint"
 MASK_HEAD_MODEL_TYPE = "sam2_video"
 CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
+INTEGERS = ("I", "U", "BOOL")  # so begin the names of safetensors' types that are no floats
+INTEGER_BUFFERS = ("_ids", "_index", "num_batches_tracked")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # of the newer and the older layout
 BASE = "base_model_name_or_path"
 LARGEST_CONFIG = 16 << 20  # bytes; the published ones have some thousand
@@ -69,7 +71,7 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
     settings = read_settings(key, folder / CONFIG)
     check_model_type(key, checkpoint, settings.get("model_type"), model_types)
     check_no_code(key, checkpoint)
-    _check_weight_files(key, folder)
+    _check_weight_files(key, folder, is_quantized="quantization_config" in settings)
 
 
 def check_model_type(key: str, checkpoint: str, found: Any, model_types: tuple[str, ...]) -> None:
@@ -143,8 +145,8 @@ def check_adapter_files(checkpoint: str) -> None:
         raise UserError(f"{GROUNDER_KEY}={checkpoint}: the folder has no {ADAPTER_WEIGHTS}; restore it")
 
 
-def _check_weight_files(key: str, folder: Path) -> None:
-    """Raise UserError where a folder's safetensors are missing or cut short."""
+def _check_weight_files(key: str, folder: Path, is_quantized: bool = False) -> None:
+    """Raise UserError where a folder's safetensors are missing, cut short, or hold weights that are no floats."""
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
@@ -156,7 +158,7 @@ def _check_weight_files(key: str, folder: Path) -> None:
             )
         raise UserError(f"{key}={folder}: holds no weights (model.safetensors); restore them")
     for path in paths:
-        if fault := _fault_of(path):
+        if fault := _fault_of(path) or (None if is_quantized else _integer_weight(path)):
             raise UserError(f"{key}={folder}: {path.name} {fault}")
     for index in sorted(folder.glob("*.safetensors.index.json")):
         for name in _shards(key, index):
@@ -184,6 +186,22 @@ def _fault_of(path: Path) -> str | None:
             if stream.read(48).startswith(b"version https://git-lfs"):
                 return "is a pointer of Git LFS instead of the weights; fetch them with git lfs pull"
         return f"is cut short or no safetensors file ({fault}); copy it again"
+
+
+def _integer_weight(path: Path) -> str | None:
+    """The first weight of a file that is stored as integers or booleans; None where there is none.
+
+    transformers converts it to the model's floats without a warning, so a model would run with truncated
+    weights. Only quantized checkpoints, whose config says so, and a few buffers are integers for a reason.
+    """
+    with safe_open(path, framework="numpy") as weights:
+        for name in weights.keys():  # noqa: SIM118  # no mapping
+            stored = weights.get_slice(name).get_dtype()
+            if stored.startswith(INTEGERS) and not name.endswith(INTEGER_BUFFERS):
+                return (
+                    f"holds {name} as {stored}, and weights are floating-point numbers; copy or save it again"
+                )
+    return None
 
 
 # ---- adapters -------------------------------------------------------------------------------------
