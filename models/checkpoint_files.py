@@ -146,7 +146,7 @@ def check_adapter_files(checkpoint: str) -> None:
 
 
 def _check_weight_files(key: str, folder: Path, is_quantized: bool = False) -> None:
-    """Raise UserError where a folder's safetensors are missing, cut short, or hold weights that are no floats."""
+    """Raise UserError where a folder's safetensors are missing or cut short, or hold integers as weights."""
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
@@ -198,9 +198,7 @@ def _integer_weight(path: Path) -> str | None:
         for name in weights.keys():  # noqa: SIM118  # no mapping
             stored = weights.get_slice(name).get_dtype()
             if stored.startswith(INTEGERS) and not name.endswith(INTEGER_BUFFERS):
-                return (
-                    f"holds {name} as {stored}, and weights are floating-point numbers; copy or save it again"
-                )
+                return f"holds {name} as {stored}, but weights are floating-point numbers; save it again"
     return None
 
 

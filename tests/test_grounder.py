@@ -21,7 +21,7 @@ from data_prep.contract.contract import BUILT_IN, CONTRACT_FILE, Contract, write
 from data_prep.contract.formats import ANSWER_FORMATS
 from data_prep.geometry import Size, iou
 from data_prep.world.presets import PRESETS
-from models.checkpoint_files import find_contract
+from models.checkpoint_files import check_checkpoint, find_contract
 from models.config import GrounderConfig
 from models.families import FAMILIES
 from models.grounder.grounder import MAX_BOX_TOKENS, Grounder
@@ -347,6 +347,13 @@ def _link_to_itself(folder: Path) -> None:
     (folder / "model.safetensors").symlink_to("model.safetensors")
 
 
+def _integers(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    name = next(name for name in weights if name.endswith("mlp.up_proj.weight"))
+    save_file({**weights, name: weights[name].int()}, path, metadata={"format": "pt"})
+
+
 def _only_a_folder(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").mkdir()
@@ -364,6 +371,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights cut short": (_cut, "model.safetensors is cut short"),
     "weights that link to themselves": (_link_to_itself, "model.safetensors is cut short or no safetensors"),
     "weights that are a folder": (_only_a_folder, "model.safetensors is cut short or no safetensors"),
+    "integers": (_integers, r"holds .*mlp\.up_proj\.weight as I32, but weights are floating-point"),
     "a weight lacking": (_lose_a_weight, r"1 weights are missing.*mlp\.up_proj\.weight"),
     "weights of another size": (lambda path: _change_config(path, intermediate_size=64), "other sizes"),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "tokenizer"),
@@ -382,6 +390,17 @@ def test_a_spoilt_folder_is_refused_in_one_line(fault: str, copy: Path) -> None:
         load(copy)
     line = str(refusal.value)
     assert line.startswith(f"model.checkpoint={copy}") and "\n" not in line
+
+
+def test_integers_are_taken_where_they_have_a_reason(copy: Path) -> None:
+    """Buffers that count or index, and the weights of a quantized checkpoint."""
+    path = copy / "model.safetensors"
+    buffers = {"position_ids": torch.arange(3), "norm.num_batches_tracked": torch.tensor(3)}
+    save_file({**load_file(path), **buffers}, path, metadata={"format": "pt"})
+    check_checkpoint("model.checkpoint", str(copy), ("qwen2_5_vl",))
+    _integers(copy)
+    _change_config(copy, quantization_config={"quant_method": "bitsandbytes"})
+    check_checkpoint("model.checkpoint", str(copy), ("qwen2_5_vl",))
 
 
 @pytest.mark.parametrize("name", ["weights/of/nobody", "/nowhere", "./nowhere", "nowhere"])
