@@ -24,16 +24,17 @@ def main(settings: EvaluationSettings) -> int:
 
 def _score(settings: EvaluationSettings) -> None:
     _draw_without_a_screen()
-    from evaluation.protocols.registry import evaluate, looker
+    from evaluation.protocols.registry import protocol_of
     from evaluation.report.frame_selection import FramePictures
     from evaluation.report.table_formats import print_lines
     from evaluation.report.write import SCORES, print_report, write_report, write_scores
 
     pair = _pair(settings)
-    evaluation, out = evaluate(settings), Path(settings.out)
+    protocol, out = protocol_of(settings.protocol), Path(settings.out)
+    evaluation = protocol.evaluate(settings)
     write_scores(out / SCORES, evaluation)
-    look = looker(settings)
-    pictures = FramePictures(evaluation, look) if look else None
+    source = protocol.frame_source(settings)
+    pictures = FramePictures(evaluation, source) if source else None
     page, *_ = write_report(evaluation, out, pair, pictures)
     print_lines(f"note: {note}" for note in evaluation.notes[:TOLD])
     if len(evaluation.notes) > TOLD:

@@ -10,11 +10,16 @@ from configs.schema import key
 from data_prep.readers import data_sets
 
 TASKS = ("score", "ablation")
-MASK_PROTOCOLS = ("davis", "davis_semi")
-PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k", "votsr", *MASK_PROTOCOLS)
 LAYOUTS = ("toolkit", "data", "masks", "pytracking", "sutrack", "votsr", "expressions")
 MISSING_RESULTS = ("error", "count")
 BOX_FORMS = ("xywh", "xyxy")
+
+
+def _protocols() -> tuple[str, ...]:
+    """The names of all registered protocols, those of plugins included."""
+    from evaluation.protocols.registry import protocol_names
+
+    return protocol_names()
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class EvaluationSettings:
     task: str = key(
         "score", "score: figures of trackers; ablation: table and plot of a Hydra sweep", choices=TASKS
     )
-    protocol: str = key("tnllt", "whose way of counting; each is described in its table", choices=PROTOCOLS)
+    protocol: str = key("tnllt", "whose way of counting; each is described in its table", choices=_protocols)
     layout: str | None = key(
         None,
         "how results lie; null: as the protocol wants. toolkit: <tracker>_tracking_result/<seq>.txt; data: "

@@ -4,10 +4,12 @@ Every figure and every curve is in percent. Tables, plots and reports are made f
 protocol that fills it in has them all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from data_prep.geometry import Box
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,31 @@ class Evaluation:
     benchmark: Benchmark
     trackers: tuple[TrackerScores, ...]
     notes: tuple[str, ...] = ()
+
+
+Region = Box | np.ndarray | None
+"""Where a target is in a frame: a box xywh in its pixels, a mask (height, width), or None for absence."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameView:
+    """One frame as a report shows it: the image, the ground truth, and the results of some trackers.
+
+    `frame_index` is the frame's place in its video, from 0. `image` is RGB uint8 (height, width, 3).
+    `expression` is the text that describes the target in this frame; empty where there is none.
+    """
+
+    frame_index: int
+    image: np.ndarray
+    truth: Region
+    results: Mapping[str, Region]
+    expression: str
+
+
+FrameSource = Callable[[int, int, tuple[str, ...]], FrameView]
+"""`source(sequence, frame, trackers)` reads one frame with the results of these trackers.
+
+`sequence` and `frame` count from 0, as in `Benchmark.starts`."""
 
 
 def mean_over(

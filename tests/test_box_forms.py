@@ -8,23 +8,17 @@ import pytest
 from box_miniature import columns, lines, write_toolkit
 
 from configs.errors import UserError
+from evaluation.boxes.evaluation import evaluate_boxes
 from evaluation.boxes.forms import other_form, truth_note
-from evaluation.boxes.protocol import evaluate_boxes
+from evaluation.boxes.protocol import BoxProtocol
 from evaluation.boxes.ragged import BoxResults, BoxTruth
 from evaluation.config import EvaluationSettings
-from evaluation.protocols import got10k, lasot, otb, pytracking, tnl2k, tnllt
-from evaluation.protocols.registry import evaluate
+from evaluation.protocols.matlab_toolkits import TNLLT
+from evaluation.protocols.registry import protocol_of
 
 SIZE = (640, 360)
 FRAMES = 25
-PROTOCOLS = {
-    "tnllt": tnllt,
-    "lasot": lasot,
-    "tnl2k": tnl2k,
-    "otb": otb,
-    "pytracking": pytracking,
-    "got10k": got10k,
-}
+PROTOCOLS = ("tnllt", "lasot", "tnl2k", "otb", "pytracking", "got10k")
 
 
 def moving(sequences: int, seed: int = 0) -> list[list[list[float]]]:
@@ -84,7 +78,8 @@ def settings(root: Path, *trackers: str, **more: object) -> EvaluationSettings:
 @pytest.mark.parametrize("name", PROTOCOLS)
 @pytest.mark.parametrize("tracker", ["corners", "late"])
 def test_corners_are_told_and_read_where_they_are_given(root: Path, name: str, tracker: str) -> None:
-    protocol = PROTOCOLS[name].PROTOCOL
+    protocol = protocol_of(name)
+    assert isinstance(protocol, BoxProtocol)
     for number in range(len(TRUTH)):
         flag = 1 - (protocol.absent_flag or 0)
         (root / "annos" / "absent" / f"s{number}.txt").write_text(f"{flag}\n" * FRAMES)
@@ -101,21 +96,21 @@ def test_corners_are_told_and_read_where_they_are_given(root: Path, name: str, t
 
 
 def test_a_tracker_whose_form_is_not_the_one_given_is_noted(root: Path) -> None:
-    found = evaluate_boxes(tnllt.PROTOCOL, settings(root, "corners", "good", boxes="xyxy"))
+    found = evaluate_boxes(TNLLT, settings(root, "corners", "good", boxes="xyxy"))
     (note,) = [note for note in found.notes if "seem to be" in note]
     assert "the boxes of good seem to be x,y,w,h" in note and "give boxes=xywh" in note
 
 
 def test_shares_of_the_frame_are_told(root: Path) -> None:
     with pytest.raises(UserError, match="of part seem to be shares of the frame's width and height"):
-        evaluate_boxes(tnllt.PROTOCOL, settings(root, "part"))
+        evaluate_boxes(TNLLT, settings(root, "part"))
 
 
 def test_the_key_is_refused_where_it_has_no_effect(root: Path) -> None:
     with pytest.raises(UserError, match="boxes=xyxy: protocol=votsr scores masks"):
-        evaluate(settings(root, boxes="xyxy", protocol="votsr"))
+        protocol_of("votsr").evaluate(settings(root, boxes="xyxy", protocol="votsr"))
     with pytest.raises(UserError, match="boxes=xyxy: layout=masks takes the boxes of masks"):
-        evaluate(settings(root, boxes="xyxy", layout="masks"))
+        TNLLT.evaluate(settings(root, boxes="xyxy", layout="masks"))
 
 
 def truth_of(boxes: list[list[list[float]]], **more: object) -> BoxTruth:
@@ -170,7 +165,7 @@ def test_truth_in_another_form_is_noted(root: Path) -> None:
     for boxes, told in ((corners(TRUTH), "seem to be x1,y1,x2,y2"), (shares(TRUTH), "seem to be shares")):
         for number, each in enumerate(boxes):
             (root / "annos" / f"s{number}.txt").write_text(lines(each))
-        notes = evaluate_boxes(tnllt.PROTOCOL, settings(root, "good", missing="count", boxes="xywh")).notes
+        notes = evaluate_boxes(TNLLT, settings(root, "good", missing="count", boxes="xywh")).notes
         assert [note for note in notes if "the truth" in note and told in note]
     assert truth_note(truth_of(TRUTH)) is None
     assert truth_note(truth_of(corners(moving(12)))) is not None

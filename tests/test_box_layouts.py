@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from configs.errors import UserError
 from data_prep.index.build import build_index
-from evaluation.boxes.protocol import evaluate_boxes
+from evaluation.boxes.evaluation import evaluate_boxes
 from evaluation.config import EvaluationSettings
 from evaluation.layouts import indexed
 from evaluation.layouts.annos import read_annos
 from evaluation.layouts.indexed import as_written, read_indexed
-from evaluation.protocols import got10k, otb, pytracking, tnllt
+from evaluation.protocols import got10k, pytracking
+from evaluation.protocols.matlab_toolkits import OTB, TNLLT
 
 BOX, FAR, NONE = [10.0, 10.0, 20.0, 20.0], [80.0, 80.0, 20.0, 20.0], [0.0, 0.0, 0.0, 0.0]
 TRUTH = [[BOX, BOX, NONE], [BOX, BOX]]
@@ -31,7 +32,7 @@ def toolkit(tmp_path):
     return tmp_path
 
 
-def scored(root, protocol=tnllt.PROTOCOL, **more):
+def scored(root, protocol=TNLLT, **more):
     given = {"truth": str(root / "annos"), "results": str(root / "tracking_results"), **more}
     return evaluate_boxes(protocol, EvaluationSettings(**given))
 
@@ -41,7 +42,7 @@ def figures(scores):
     return {key: value for key, value in scores.overall.items() if not np.isnan(value)}
 
 
-def faults(root, protocol=tnllt.PROTOCOL, **more):
+def faults(root, protocol=TNLLT, **more):
     with pytest.raises(UserError) as told:
         scored(root, protocol, **more)
     return str(told.value).splitlines()
@@ -245,7 +246,7 @@ def test_a_protocol_without_flags_needs_none(toolkit):
     for path in (toolkit / "annos" / "absent").iterdir():
         path.unlink()
     (toolkit / "annos" / "absent").rmdir()
-    assert scored(toolkit, otb.PROTOCOL).trackers[0].overall["absent_recall"] == 100
+    assert scored(toolkit, OTB).trackers[0].overall["absent_recall"] == 100
     assert "goes by the flags" in faults(toolkit)[0]
 
 

@@ -8,10 +8,11 @@ import pytest
 from configs.errors import UserError
 from data_prep.sequence import PRESENT
 from data_prep.votsr.regions import encode_mask
-from evaluation.boxes.protocol import evaluate_boxes
+from evaluation.boxes.evaluation import evaluate_boxes
 from evaluation.config import EvaluationSettings
-from evaluation.protocols import got10k, tnllt
-from evaluation.report.frame_sources import IndexLook
+from evaluation.protocols import got10k
+from evaluation.protocols.matlab_toolkits import TNLLT
+from evaluation.report.frame_sources import IndexFrames
 from evaluation.scores import Evaluation
 from tests.index_miniature import COMING, SEEN, SIZE, index_of, video
 
@@ -50,7 +51,7 @@ def scored(root: Path, layout: str, protocol: object = got10k.PROTOCOL, **more: 
     return evaluate_boxes(protocol, settings(root, layout, **more))
 
 
-@pytest.mark.parametrize("protocol", [got10k.PROTOCOL, tnllt.PROTOCOL])
+@pytest.mark.parametrize("protocol", [got10k.PROTOCOL, TNLLT])
 def test_masks_score_as_their_boxes_do(root: Path, protocol: object) -> None:
     boxes, masks = (scored(root, layout, protocol) for layout in ("data", "masks"))
     assert [each.tracker for each in masks.trackers] == ["mine"]
@@ -62,9 +63,9 @@ def test_a_picture_shows_the_box_around_a_mask(root: Path, monkeypatch: pytest.M
     monkeypatch.setattr(
         "data_prep.video.frames.ImageFrames.read", lambda *_: np.zeros((*SIZE[::-1], 3), np.uint8)
     )
-    boxes, masks = (IndexLook.of(settings(root, layout))(1, 6, ("mine",)) for layout in ("data", "masks"))
+    boxes, masks = (IndexFrames.of(settings(root, layout))(1, 6, ("mine",)) for layout in ("data", "masks"))
     assert masks.results == boxes.results and masks.results["mine"] is not None
-    assert IndexLook.of(settings(root, "masks"))(1, 0, ("mine",)).results == {"mine": None}
+    assert IndexFrames.of(settings(root, "masks"))(1, 0, ("mine",)).results == {"mine": None}
 
 
 def test_faults_of_masks_name_their_line(root: Path) -> None:

@@ -14,7 +14,7 @@ from data_prep.readers.refdavis import REFDAVIS
 from data_prep.readers.refytvos import REFYTVOS
 from data_prep.readers.tnl2k import TNL2K
 from data_prep.votsr.regions import encode_mask
-from evaluation.protocols.davis import evaluate_masks
+from evaluation.masks.davis_evaluation import evaluate_masks
 from tests.dataset_miniature import CAR, DOG
 from tests.mask_miniature import rle, write_json
 from tests.mask_results_miniature import FRAMES, ROWS, noisy, write_results, write_truth

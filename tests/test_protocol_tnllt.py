@@ -13,8 +13,7 @@ from hypothesis import example, given, settings
 
 from evaluation.boxes.ope import NORM_PRECISION, PRECISION, SUCCESS
 from evaluation.config import EvaluationSettings
-from evaluation.protocols import lasot, otb, tnl2k, tnllt
-from evaluation.protocols.registry import evaluate
+from evaluation.protocols.matlab_toolkits import LASOT, OTB, TNL2K, TNLLT
 
 NAN = float("nan")
 DRIVER = """
@@ -64,15 +63,15 @@ def assert_same(protocol, absent_flag, benchmark, with_otb=False):
 )  # an error of 0.15, likewise
 @given(benchmarks())
 def test_tnllt_equals_the_matlab_formulas(benchmark):
-    assert_same(tnllt.PROTOCOL, 0, benchmark)
+    assert_same(TNLLT, 0, benchmark)
 
 
 @settings(max_examples=50, deadline=None)
 @given(benchmarks())
 def test_lasot_and_tnl2k_turn_the_flag(benchmark):
-    assert_same(lasot.PROTOCOL, 1, benchmark)
-    assert_same(tnl2k.PROTOCOL, 1, benchmark)
-    assert (tnllt.PROTOCOL.absent_flag, lasot.PROTOCOL.absent_flag, tnl2k.PROTOCOL.absent_flag) == (0, 1, 1)
+    assert_same(LASOT, 1, benchmark)
+    assert_same(TNL2K, 1, benchmark)
+    assert (TNLLT.absent_flag, LASOT.absent_flag, TNL2K.absent_flag) == (0, 1, 1)
 
 
 @settings(max_examples=80, deadline=None)
@@ -80,7 +79,7 @@ def test_lasot_and_tnl2k_turn_the_flag(benchmark):
 @given(benchmarks())
 def test_otb_counts_absent_frames_and_repairs_less(benchmark):
     truth, flags, results = benchmark
-    scores = otb.PROTOCOL.scorer(truth_of(truth, [[True] * len(each) for each in flags]))
+    scores = OTB.scorer(truth_of(truth, [[True] * len(each) for each in flags]))
     wanted = matlab_formulas.figures(truth, flags, results, None, otb=True)
     found = scores(results_of(results, truth))
     assert set(found.overall) == {SUCCESS, PRECISION}
@@ -94,7 +93,7 @@ def test_the_order_of_mends_shows():
     """An invalid second result repeats the first *result*, not the truth that takes its place later."""
     truth = [[[10.0, 10.0, 20.0, 20.0]] * 2]
     results = [[[100.0, 100.0, 20.0, 20.0], [0.0, 0.0, 0.0, 0.0]]]
-    scores = tnllt.PROTOCOL.scorer(truth_of(truth, [[False, False]]))(results_of(results, truth))
+    scores = TNLLT.scorer(truth_of(truth, [[False, False]]))(results_of(results, truth))
     assert scores.curves[SUCCESS][0, 0] == pytest.approx(50)
     assert scores.frame_overlap.tolist() == [1.0, 0.0]
 
@@ -102,7 +101,7 @@ def test_the_order_of_mends_shows():
 def test_absent_frames_are_divided_by_and_a_border_box_is_precise():
     truth = [[[10.0, 10.0, 20.0, 20.0], [0.0, 10.0, 20.0, 20.0], [10.0, 10.0, 20.0, 20.0]]]
     results = [[[10.0, 10.0, 20.0, 20.0], [500.0, 500.0, 1.0, 1.0], [10.0, 10.0, 20.0, 20.0]]]
-    scores = tnllt.PROTOCOL.scorer(truth_of(truth, [[False, False, True]]))(results_of(results, truth))
+    scores = TNLLT.scorer(truth_of(truth, [[False, False, True]]))(results_of(results, truth))
     assert scores.overall[PRECISION] == pytest.approx(200 / 3)
     assert scores.overall[NORM_PRECISION] == pytest.approx(200 / 3)
     assert scores.overall[SUCCESS] == pytest.approx(100 / 3 * 20 / 21)
@@ -116,10 +115,10 @@ def test_long_benchmarks_count_as_short_ones():
         for n in (9000, 3, 5000, 4000, 1, 8192)
     ]
     results = [each + rng.normal(0, 3, each.shape) for each in truth]
-    score = tnllt.PROTOCOL.scorer(truth_of([t.tolist() for t in truth]))
+    score = TNLLT.scorer(truth_of([t.tolist() for t in truth]))
     together = score(results_of([r.tolist() for r in results], truth))
     for number, (true, result) in enumerate(zip(truth, results, strict=True)):
-        alone = tnllt.PROTOCOL.scorer(truth_of([true.tolist()]))(results_of([result.tolist()], [true]))
+        alone = TNLLT.scorer(truth_of([true.tolist()]))(results_of([result.tolist()], [true]))
         assert np.array_equal(alone.curves[SUCCESS][0], together.curves[SUCCESS][number])
         assert alone.overall[SUCCESS] == pytest.approx(together.by_sequence[SUCCESS][number], abs=1e-10)
 
@@ -144,7 +143,7 @@ def ten_trackers(seed: int = 3):
 def test_ten_trackers_come_best_first(tmp_path):
     truth, flags, trackers = ten_trackers()
     write_toolkit(tmp_path, truth, flags, trackers)
-    scored = evaluate(
+    scored = TNLLT.evaluate(
         EvaluationSettings(truth=str(tmp_path / "annos"), results=str(tmp_path / "tracking_results"))
     )
     plain = {name: matlab_formulas.figures(truth, flags, each).success for name, each in trackers.items()}
@@ -175,7 +174,7 @@ def test_tnllt_equals_the_real_toolkit_in_octave(tmp_path):
     done = subprocess.run(["octave-cli", "--norc", script], capture_output=True, text=True, check=False)
     for name, results in trackers.items():
         absent = [[flag == 0 for flag in each] for each in flags]
-        scores = tnllt.PROTOCOL.scorer(truth_of(truth, absent))(results_of(results, truth))
+        scores = TNLLT.scorer(truth_of(truth, absent))(results_of(results, truth))
         for key, file in ((SUCCESS, "0/overlap"), (PRECISION, "0/error"), (NORM_PRECISION, "1/error")):
             path = Path(tmp_path / "out" / f"{file}_{name}.txt")
             assert path.is_file(), done.stderr

@@ -6,7 +6,7 @@ import pytest
 from configs.errors import UserError
 from data_prep.votsr.regions import decode_truth
 from data_prep.votsr.results import result_path
-from evaluation.protocols.votsr import evaluate_workspace
+from evaluation.masks.referral_evaluation import evaluate_workspace
 from evaluation.votsr import referral_figures
 from tests.votsr_miniature import PROMPTS, SIZE, TRACKER, add_results, add_truth, disc, make_workspace
 from tests.votsr_results_miniature import OTHER, add_other, scored_workspace

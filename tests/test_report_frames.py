@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from data_prep.readers.refytvos import REFYTVOS
-from evaluation.protocols.davis import evaluate_masks
-from evaluation.protocols.votsr import evaluate_workspace
+from evaluation.masks.davis_evaluation import evaluate_masks
+from evaluation.masks.referral_evaluation import evaluate_workspace
 from evaluation.report.frame_drawing import COLOURS, FAINT, GROUND, LARGEST, SMALLEST, comparison_picture
 from evaluation.report.frame_selection import FramePictures, most_different
-from evaluation.report.frame_sources import MaskSetLook, WorkspaceLook
+from evaluation.report.frame_sources import MaskSetFrames, WorkspaceFrames
 from tests.mask_results_miniature import write_results, write_truth
 from tests.votsr_miniature import PROMPTS, TRACKER
 from tests.votsr_results_miniature import OTHER, scored_workspace
@@ -124,7 +124,7 @@ def test_absence_is_told_and_names_take_rows():
 def test_pictures_of_a_workspace(tmp_path):
     root = scored_workspace(tmp_path / "w")
     evaluation = evaluate_workspace(root, with_toolkit=False)
-    look = WorkspaceLook(root)
+    look = WorkspaceFrames(root)
     found = FramePictures(evaluation, look).pictures(OTHER, TRACKER)
     assert len(found) == 2, "one a sequence"
     for caption, picture in found:
@@ -133,7 +133,7 @@ def test_pictures_of_a_workspace(tmp_path):
         )
         assert picture.shape[1] == SMALLEST
     second = look(1, 15 + 3, (OTHER, TRACKER))  # the fourth frame of the second prompt
-    assert (second.number, second.words) == (3, PROMPTS[1])
+    assert (second.frame_index, second.expression) == (3, PROMPTS[1])
     assert (second.truth is not None and second.truth.any()) == (second.results[OTHER] is not None)
     assert look(0, 1, (OTHER,)).truth is None, "not annotated"
     for frame in range(15):
@@ -145,10 +145,10 @@ def test_pictures_of_a_workspace(tmp_path):
 def test_pictures_of_a_mask_set(tmp_path):
     truth, results = write_truth(tmp_path / "t"), write_results(tmp_path / "r")
     evaluation = evaluate_masks(REFYTVOS, truth, "train", results)
-    look = MaskSetLook(REFYTVOS, truth, "train", results, "expressions")
+    look = MaskSetFrames(REFYTVOS, truth, "train", results, "expressions")
     found = FramePictures(evaluation, look, count=2).pictures("Noisy", "Perfect")
     assert len(found) == 2 and "Perfect 1.00" in found[0][0]
     shown = look(1, 3, ("Perfect", "Noisy"))
-    assert (shown.words, shown.number, int(np.median(shown.frame))) == ("auto", 3, 40)
+    assert (shown.expression, shown.frame_index, int(np.median(shown.image))) == ("auto", 3, 40)
     np.testing.assert_array_equal(shown.truth, shown.results["Perfect"] > 0)
     assert not np.array_equal(shown.truth, shown.results["Noisy"])

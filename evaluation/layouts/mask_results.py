@@ -24,7 +24,6 @@ from data_prep.readers.reader import Entry
 from data_prep.votsr.regions import decode_mask, is_shape
 from data_prep.votsr.results import read_lines
 
-LAYOUTS = ("expressions", "data")
 MODES = ("P", "L", "1")  # of PIL: any image of one channel
 MEND = "track this sentence again"
 

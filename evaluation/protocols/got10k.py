@@ -12,6 +12,7 @@ from evaluation.boxes.bins import Bins
 from evaluation.boxes.overlaps import exclusive_overlap
 from evaluation.boxes.protocol import BoxProtocol, Scorer
 from evaluation.boxes.ragged import BoxResults, BoxTruth
+from evaluation.protocols.registry import register_protocol
 from evaluation.scores import Curve, Measures, Metric, TrackerScores
 
 THRESHOLDS = np.linspace(0, 1, 101)
@@ -78,4 +79,4 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
 
 
-PROTOCOL = BoxProtocol(MEASURES, _scorer, weights=weights)
+PROTOCOL = register_protocol(BoxProtocol(MEASURES, _scorer, weights=weights))

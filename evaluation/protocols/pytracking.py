@@ -14,6 +14,7 @@ import numpy as np
 from evaluation.boxes.ope import OpeRules, has_area, has_no_area
 from evaluation.boxes.protocol import OPE_METRICS as METRICS
 from evaluation.boxes.protocol import ope_protocol
+from evaluation.protocols.registry import register_protocol
 from evaluation.scores import Metric
 
 # `torch.arange(0.0, 1.05, 0.05, dtype=torch.float64)`: it counts on from every fourth value.
@@ -37,6 +38,9 @@ FORMULA = (
 )
 SOURCE = "evaluation/extract_results.py of https://github.com/jcwang0602/VPTracker"
 EXTRA = (Metric("op50", "OP50"), Metric("op75", "OP75"))
-PROTOCOL = replace(
-    ope_protocol("pytracking", RULES, FORMULA, SOURCE, (METRICS[0], *EXTRA, *METRICS[1:])), takes_nan=False
+PROTOCOL = register_protocol(
+    replace(
+        ope_protocol("pytracking", RULES, FORMULA, SOURCE, (METRICS[0], *EXTRA, *METRICS[1:])),
+        takes_nan=False,
+    )
 )

@@ -1,91 +1,79 @@
-"""Protocols by the names that commands give them: what they score, and what pictures show of it."""
+"""The registry of evaluation protocols: which options `protocol=` has, and who scores by each of them.
+
+A protocol is one file that ends with `register_protocol(MY_PROTOCOL)`. For a protocol over boxes that counts
+like OTB's family of toolkits, `evaluation.boxes.protocol.ope_protocol` makes the object from a few rules:
+
+    MY_PROTOCOL = ope_protocol("my_protocol", OpeRules(...), "How frames are counted.", "Where it is from.")
+
+Any other object with the methods of `EvaluationProtocol` does as well. Files in `evaluation/protocols/` are
+found by listing the package (`load_protocols`). A file elsewhere is registered when it is imported
+(`plugins=[my_protocol.py]`). `--help` imports all files of this package, so they import OpenCV and torch
+inside of functions only.
+"""
 
 import importlib
-from collections.abc import Callable
+import pkgutil
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from configs.errors import UserError
-from data_prep.files import real_path
-from data_prep.readers.reader import Reader
-from evaluation.config import MASK_PROTOCOLS, EvaluationSettings
-from evaluation.report.frame_selection import Look
-from evaluation.scores import Evaluation
-
-Looker = Callable[[int, int, tuple[str, ...]], Look]
-SEMI = "davis_semi"
+from configs.errors import UserError, did_you_mean
+from evaluation.config import EvaluationSettings
+from evaluation.scores import Evaluation, FrameSource
 
 
-def evaluate(settings: EvaluationSettings) -> Evaluation:
-    """Score what the settings name by the protocol that they name, one of `evaluation.config.PROTOCOLS`.
+class EvaluationProtocol(Protocol):
+    """A way of scoring trackers on a benchmark."""
 
-    Raises UserError, a line for each fault of the files.
+    @property
+    def name(self) -> str:
+        """The option of `protocol=`."""
+        ...
+
+    def evaluate(self, settings: EvaluationSettings) -> Evaluation:
+        """Score the trackers that the settings name, best first.
+
+        Raises UserError, one line for each fault of the files.
+        """
+        ...
+
+    def frame_source(self, settings: EvaluationSettings) -> FrameSource | None:
+        """The frames of what was scored, for the pictures of the report; None where they are not known."""
+        ...
+
+
+ProtocolType = TypeVar("ProtocolType", bound=EvaluationProtocol)
+
+_protocols: dict[str, EvaluationProtocol] = {}
+
+
+def register_protocol(protocol: ProtocolType) -> ProtocolType:
+    """Make a protocol an option of `protocol=`; returns it.
+
+    Raises ValueError where another file has registered another protocol of this name.
     """
-    if settings.boxes and settings.protocol in ("votsr", *MASK_PROTOCOLS):
-        raise UserError(f"boxes={settings.boxes}: protocol={settings.protocol} scores masks; leave it out")
-    if settings.protocol == "votsr":
-        from evaluation.protocols.votsr import evaluate_workspace
-
-        return evaluate_workspace(_workspace(settings), settings.trackers, settings.missing)
-    if settings.protocol in MASK_PROTOCOLS:
-        from evaluation.protocols.davis import evaluate_masks
-
-        return evaluate_masks(
-            *_mask_set(settings),
-            settings.trackers,
-            layout=_mask_layout(settings),
-            missing=settings.missing,
-            semi=settings.protocol == SEMI,
-            workers=settings.workers,
-        )
-    from evaluation.boxes.protocol import evaluate_boxes
-
-    module = importlib.import_module(f"evaluation.protocols.{settings.protocol}")
-    return evaluate_boxes(module.PROTOCOL, settings)
+    held = _protocols.get(protocol.name)
+    if held is not None and held != protocol:
+        raise ValueError(f"protocol={protocol.name} is registered already; give this one another name")
+    _protocols[protocol.name] = protocol
+    return protocol
 
 
-def looker(settings: EvaluationSettings) -> Looker | None:
-    """What shows single frames of what was scored; None where nobody knows where its frames lie."""
-    from evaluation.report.frame_sources import IndexLook, MaskSetLook, WorkspaceLook
-
-    if settings.protocol == "votsr":
-        return WorkspaceLook(_workspace(settings))
-    if settings.protocol in MASK_PROTOCOLS:
-        return MaskSetLook(*_mask_set(settings), _mask_layout(settings))
-    return IndexLook.of(settings) if settings.data else None
+def load_protocols() -> None:
+    """Import every module of this package, so that its protocols are registered."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
+        importlib.import_module(module.name)
 
 
-def _workspace(settings: EvaluationSettings) -> Path:
-    if settings.layout not in (None, "votsr"):
-        raise UserError(f"layout={settings.layout}: protocol=votsr reads votsr")
-    root = settings.truth or settings.results
-    if not root:
-        raise UserError("truth: name the workspace, truth=DIR")
-    if settings.results and real_path(settings.results) not in (
-        real_path(root),
-        real_path(root) / "results",
-    ):
-        raise UserError(f"results={settings.results}: a workspace has its own; give truth=DIR alone")
-    return Path(root)
+def protocol_names() -> tuple[str, ...]:
+    """The options of `protocol=`, in alphabetical order."""
+    load_protocols()
+    return tuple(sorted(_protocols))
 
 
-def _mask_set(settings: EvaluationSettings) -> tuple[Reader, Path, str, Path]:
-    """Reader, the data set's folder, the split, and the folder of results."""
-    from data_prep.readers.reader import READERS, reader_of
-
-    if not (settings.data and settings.truth and settings.results):
-        name = settings.protocol
-        raise UserError(f"protocol={name}: needs the data set, data=NAME split=… truth=DIR results=DIR")
-    reader = reader_of(settings.data, settings.split)
-    if reader.masks is None:
-        known = ", ".join(name for name, each in READERS.items() if each.masks is not None)
-        raise UserError(f"data={settings.data}: has no masks; protocol={settings.protocol} takes {known}")
-    return reader, Path(settings.truth), settings.split, Path(settings.results)
-
-
-def _mask_layout(settings: EvaluationSettings) -> str:
-    from evaluation.layouts.mask_results import LAYOUTS
-
-    layout = settings.layout or LAYOUTS[0]
-    if layout not in LAYOUTS:
-        raise UserError(f"layout={layout}: protocol={settings.protocol} reads {', '.join(LAYOUTS)}")
-    return layout
+def protocol_of(name: str) -> EvaluationProtocol:
+    """The protocol of this name. Raises UserError where there is none."""
+    names = protocol_names()
+    if name not in _protocols:
+        hint = did_you_mean(name, names)
+        raise UserError(f"protocol={name}: must be one of {', '.join(names)}{hint}")
+    return _protocols[name]

@@ -9,8 +9,9 @@ import numpy as np
 
 from data_prep.console import one_line
 from data_prep.contract.images import Colour
-from data_prep.geometry import Box, Size
+from data_prep.geometry import Size
 from data_prep.lettering import line_height, put_text, shortened, text_alpha
+from evaluation.scores import Region
 
 TRUTH: Colour = (255, 255, 255)
 GROUND: Colour = (19, 21, 26)
@@ -66,8 +67,6 @@ def _swatch(bar: np.ndarray, left: int, middle: int, entry: Entry) -> None:
         cv2.line(bar, (left, middle), (right, middle), entry.colour, THICK)
 
 
-Place = Box | np.ndarray | None  # a box xywh, a mask (height, width), or absence
-
 # Okabe and Ito's lighter colours, which stay apart for the colour-blind too; a dark halo parts them from
 # any ground.
 COLOURS: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 178, 125), (240, 228, 66))
@@ -81,8 +80,8 @@ SHIFT = 4
 
 def comparison_picture(
     frame: np.ndarray,
-    truth: Place,
-    results: Mapping[str, Place],
+    truth: Region,
+    results: Mapping[str, Region],
     words: str = "",
     overlaps: Mapping[str, float] | None = None,
 ) -> np.ndarray:
@@ -118,7 +117,7 @@ def comparison_picture(
     return np.vstack([picture, legend(told, one_line(words), size[0])])
 
 
-def _outlines(place: Place, scale: float, size: Size) -> list[np.ndarray]:
+def _outlines(place: Region, scale: float, size: Size) -> list[np.ndarray]:
     """Closed lines around a place, int32 (points, 1, 2), in sixteenths of a pixel of the picture."""
     if place is None:
         return []

@@ -1,14 +1,13 @@
 """The frames in which two trackers differ most, and pictures of them for a report."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
 
-from evaluation.report.frame_drawing import Place, comparison_picture
-from evaluation.scores import Evaluation
+from evaluation.report.frame_drawing import comparison_picture
+from evaluation.scores import Evaluation, FrameSource
 
 
 @dataclass(frozen=True)
@@ -73,30 +72,12 @@ class PictureSource(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What is to be seen of a frame, and the place of the frame in its video, from 0.
-
-    `frame` is RGB uint8 (height, width, 3); places are as in `comparison_picture`.
-    """
-
-    number: int
-    frame: np.ndarray
-    truth: Place
-    results: Mapping[str, Place]
-    words: str
-
-
 @dataclass(frozen=True)
 class FramePictures:
-    """The `PictureSource` of a report: of at most `count` sequences a frame each.
-
-    `look(sequence, frame, trackers)` gives what is to be seen; `sequence` and `frame` count from 0 as in
-    `Benchmark.starts`.
-    """
+    """The `PictureSource` of a report: one frame each of at most `count` sequences."""
 
     evaluation: Evaluation
-    look: Callable[[int, int, tuple[str, ...]], Look]
+    source: FrameSource
     count: int = 6
 
     def pictures(self, a: str, b: str) -> list[tuple[str, np.ndarray]]:
@@ -107,8 +88,8 @@ class FramePictures:
         return [self._picture(each, a, b) for each in found]
 
     def _picture(self, place: Difference, a: str, b: str) -> tuple[str, np.ndarray]:
-        look = self.look(place.sequence, place.frame, (a, b))
+        view = self.source(place.sequence, place.frame, (a, b))
         overlaps = {a: place.first, b: place.second}
-        picture = comparison_picture(look.frame, look.truth, look.results, look.words, overlaps)
+        picture = comparison_picture(view.image, view.truth, view.results, view.expression, overlaps)
         name = self.evaluation.benchmark.sequences[place.sequence]
-        return f"{name}, frame {look.number + 1}: {a} {place.first:.2f}, {b} {place.second:.2f}", picture
+        return f"{name}, frame {view.frame_index + 1}: {a} {place.first:.2f}, {b} {place.second:.2f}", picture

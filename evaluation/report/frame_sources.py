@@ -15,41 +15,42 @@ from data_prep.video.frames import ImageFrames
 from data_prep.votsr.regions import decode_mask
 from data_prep.votsr.results import read_lines, result_path
 from data_prep.votsr.workspace import read_workspace
-from evaluation.boxes.protocol import folders_of
+from evaluation.boxes.evaluation import folders_of
 from evaluation.config import EvaluationSettings
 from evaluation.layouts.folders import TrackerFolder
 from evaluation.layouts.mask_boxes import read_mask_tables
 from evaluation.layouts.mask_results import masks_of, rows_of
 from evaluation.layouts.tables import read_tables
-from evaluation.report.frame_drawing import Place
-from evaluation.report.frame_selection import Look
+from evaluation.scores import FrameView, Region
 from evaluation.votsr import truths_of
 
 
-class WorkspaceLook:
+class WorkspaceFrames:
     """Frames of a VOTSr workspace, in the order of `evaluation.protocols.votsr`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._truths = truths_of(read_workspace(root, check_frames=False))[0]
 
-    def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> Look:
+    def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> FrameView:
         """Frame `frame` of sequence `number`: of the first prompt's, the second prompt's and so on."""
         sequence, truth = self._truths[number]
         at, index = divmod(frame, len(truth.target))
         prompt, frames = sequence.expressions[at], sequence.frames
         assert isinstance(frames, ImageFrames), "a workspace has image files"
         known = truth.frame(index)
-        results: dict[str, Place] = {}
+        results: dict[str, Region] = {}
         for tracker in trackers:
             path = result_path(self._root, tracker, sequence.name, prompt)
             lines = read_lines(path) if path.is_file() else []
             results[tracker] = decode_mask(lines[index], truth.size) if index < len(lines) else None
         shown = min(index, len(frames) - 1)  # a truth may have more lines than there are frames
-        return Look(shown, frames.read(frames.paths[shown]), known.mask if known else None, results, prompt)
+        return FrameView(
+            shown, frames.read(frames.paths[shown]), known.mask if known else None, results, prompt
+        )
 
 
-class MaskSetLook:
+class MaskSetFrames:
     """Frames of a split of a mask data set, in the order of `evaluation.protocols.davis`."""
 
     def __init__(self, reader: Reader, truth: Path, split: str, results: Path, layout: str) -> None:
@@ -60,22 +61,22 @@ class MaskSetLook:
             for number, row in enumerate(rows_of(entry, layout))
         ]
 
-    def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> Look:
+    def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> FrameView:
         """Frame `frame` of row `number`."""
         entry, sentence, row = self._rows[number]
         assert self._reader.masks is not None, "it was scored by masks"
         truth = self._reader.masks(entry)
         _, frames = frames_in(entry)
-        results: dict[str, Place] = {}
+        results: dict[str, Region] = {}
         for tracker in trackers:
             masks = masks_of(self._results / tracker, row, truth.names, truth.size)
             results[tracker] = next(islice(masks, frame, None))
         mask = next(islice(truth.masks, frame, None))
         words = entry.facts["expressions"][sentence] if entry.facts["expressions"] else ""
-        return Look(frame, frames.read(frames.paths[frame]), mask, results, words)
+        return FrameView(frame, frames.read(frames.paths[frame]), mask, results, words)
 
 
-class IndexLook:
+class IndexFrames:
     """Frames of an index, in its order, with the boxes that trackers' files have."""
 
     def __init__(self, index: Index, folders: list[TrackerFolder]) -> None:
@@ -83,13 +84,13 @@ class IndexLook:
         self._folders = {each.tracker: each for each in folders}
 
     @staticmethod
-    def of(settings: EvaluationSettings) -> "IndexLook":
+    def of(settings: EvaluationSettings) -> "IndexFrames":
         """Of the data set and the results that the settings name."""
         assert settings.data is not None
         index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
-        return IndexLook(index, folders_of(settings, tuple(index.rows["name"].to_pylist())))
+        return IndexFrames(index, folders_of(settings, tuple(index.rows["name"].to_pylist())))
 
-    def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> Look:
+    def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> FrameView:
         """Frame `frame` of sequence `number`."""
         sequence = self._index.sequence(number)
         frames, truth = sequence.frames, sequence.truth
@@ -103,7 +104,7 @@ class IndexLook:
             if start <= frame < stop
         ]
         picture = frames.read(frames.paths[frame])
-        return Look(frame, picture, true_box, results, words[0] if words else "")
+        return FrameView(frame, picture, true_box, results, words[0] if words else "")
 
 
 def _box(folder: TrackerFolder, sequence: Sequence, frame: int) -> Box | None:
