@@ -397,10 +397,10 @@ def test_integers_are_taken_where_they_have_a_reason(copy: Path) -> None:
     path = copy / "model.safetensors"
     buffers = {"position_ids": torch.arange(3), "norm.num_batches_tracked": torch.tensor(3)}
     save_file({**load_file(path), **buffers}, path, metadata={"format": "pt"})
-    check_checkpoint("model.checkpoint", str(copy), ("qwen2_5_vl",))
+    check_checkpoint("model.checkpoint", str(copy), ("qwen2_5_vl", "qwen3_vl"))
     _integers(copy)
     _change_config(copy, quantization_config={"quant_method": "bitsandbytes"})
-    check_checkpoint("model.checkpoint", str(copy), ("qwen2_5_vl",))
+    check_checkpoint("model.checkpoint", str(copy), ("qwen2_5_vl", "qwen3_vl"))
 
 
 @pytest.mark.parametrize("name", ["weights/of/nobody", "/nowhere", "./nowhere", "nowhere"])
