@@ -6,6 +6,7 @@
 
 import io
 import logging
+import os
 import re
 import sys
 import warnings
@@ -59,8 +60,17 @@ def printable_lines(text: str) -> str:
 
 
 def echo(text: str, *, error: bool = False) -> None:
-    """Print lines to stdout, or to stderr if `error` is true."""
-    print(printable_lines(text), file=sys.stderr if error else sys.stdout)
+    """Print lines to stdout, or to stderr if `error` is true.
+
+    Raises SystemExit where the output is a closed pipe (`| head -1`), as `Console.print` of rich does.
+    """
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(printable_lines(text), file=stream, flush=True)
+    except BrokenPipeError:
+        # Python flushes its streams once more when it ends, which would fail again, with a message.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise SystemExit(1) from None
 
 
 class PrintableFormatter(logging.Formatter):

@@ -68,8 +68,12 @@ def _unwind(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 
 @contextmanager
 def _on_signals(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
-    """While this holds, signals are answered by `handler`."""
-    before = {number: signal.signal(number, handler) for number in numbers}
+    """While this holds, signals are answered by `handler`.
+
+    A signal that the process was started to ignore stays ignored, as SIGINT of what a script starts with `&`.
+    """
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:

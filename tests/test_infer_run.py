@@ -24,7 +24,7 @@ from data_prep.video.frames import VideoFrames
 from data_prep.votsr.regions import encode_mask
 from data_prep.votsr.results import read_lines, read_result, result_path
 from data_prep.votsr.textfiles import write_sequence, write_workspace
-from infer.__main__ import main
+from infer.__main__ import _on_signals, main
 from infer.config import InferSettings
 from infer.runs import run as infer_run
 from infer.runs.claims import claim_results
@@ -573,3 +573,16 @@ def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(
         with pytest.raises(SystemExit) as ended:
             main(dataclasses.replace(settings, overwrite=overwrite))
         assert ended.value.code == status and told in capsys.readouterr().err
+
+
+def test_an_interrupt_that_the_process_was_started_to_ignore_stays_ignored() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with _on_signals(lambda number, _: heard.append(number), signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGTERM]

@@ -3,9 +3,12 @@
 import csv
 import io
 import logging
+import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -29,6 +32,8 @@ from evaluation.report.tables import Column, Sheet
 from infer.runs.progress import RunProgress
 from infer.runs.summary import RunSummary, TrackOutcome
 from infer.runs.summary_table import print_table
+
+ROOT = Path(__file__).resolve().parent.parent
 
 NASTY = "\x1b[2J\x1b]0;title\x07the \x9b31mred\x85 cup\r\u202e\u2066\u2029\ud800\x00"
 ORDINARY = "红色的杯子, الكأس الأحمر, می‌خواهم, 👩‍👩‍👧 🏴󠁧󠁢󠁳󠁣󠁴󠁿, café — “x” \u200e1\u200f"
@@ -196,3 +201,17 @@ def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers() -> None:
         "a=b",
     ]
     assert all(row[0] == "'-x" and float(row[2]) == -0.5 for row in rows)
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_a_closed_pipe_ends_the_program_without_a_word(error: bool) -> None:
+    """As in `python -m data_prep --help | head -1`, whose reader is gone after a line."""
+    code = f"from configs.terminal import echo\nfor _ in range(9): echo('x', error={error})"
+    reader, writer = os.pipe()
+    os.close(reader)
+    out, err = (subprocess.PIPE, writer) if error else (writer, subprocess.PIPE)
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=out, stderr=err) as process:
+        os.close(writer)
+        said = process.communicate(timeout=60)
+    assert (process.returncode, "".join(filter(None, said))) == (1, "")
