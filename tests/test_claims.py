@@ -159,3 +159,10 @@ def test_a_file_is_changed_by_one_process_at_a_time(tmp_path: Path) -> None:
     with locked(path):
         assert not FileLock(tmp_path / ".lock-trackers.ini").acquire()
     assert names(tmp_path) == []
+
+
+def test_what_a_killed_process_was_writing_is_removed_by_the_next_with_the_same_lock(tmp_path: Path) -> None:
+    for name in (".part-abc.ini", ".part-abc.zip", "trackers.ini"):
+        (tmp_path / name).touch()
+    with locked(tmp_path / "trackers.ini"):
+        assert names(tmp_path) == [".lock-trackers.ini", ".part-abc.zip", "trackers.ini"]

@@ -1,5 +1,6 @@
 """Packing: the toolkit's archive, looked into; the user's sequences never written to."""
 
+import fcntl
 import os
 import zipfile
 
@@ -9,6 +10,7 @@ import yaml
 from configs.errors import UserError
 from data_prep.votsr.pack import pack
 from data_prep.votsr.results import result_path, write_result
+from data_prep.votsr.shadow import _locked_folder
 from data_prep.votsr.workspace import read_workspace
 from infer.config import InferSettings
 from infer.runs.checks import check_settings
@@ -144,6 +146,44 @@ def test_a_trackers_section_hands_nothing_of_the_environment_on(root, monkeypatc
     with zipfile.ZipFile(pack(root, TRACKER)) as packed:
         text = packed.read("manifest.yml").decode()
     assert "hunter2" not in text and yaml.safe_load(text)["configuration"]["label"] == "mine"
+
+
+def test_results_that_are_packed_already_are_not_packed_again(root):
+    first = pack(root, TRACKER)
+    add_results(root, "ball", MASKS[::-1])
+    second = pack(root, TRACKER)
+    assert second != first
+    before = snapshot(root)
+    assert pack(root, TRACKER) == second and snapshot(root) == before
+    second.write_bytes(second.read_bytes()[:-9])  # broken since
+    assert pack(root, TRACKER) not in (first, second)
+
+
+def test_a_tracker_that_is_described_anew_is_packed_again(root):
+    first = pack(root, TRACKER)
+    (root / "trackers.ini").write_text(f"[{TRACKER}]\nlabel = new\nprotocol = trax\ncommand = x\n")
+    assert pack(root, TRACKER) != first
+
+
+def test_the_shadows_of_killed_processes_are_removed_and_no_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    names = ("refertrack-dead", "refertrack-new", "refertrack-alive", "refertrack-empty", "other")
+    for name in names:
+        (tmp_path / name).mkdir()
+        if name != "refertrack-empty":
+            (tmp_path / name / "trackers.ini").touch()
+        if name != "refertrack-new":
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / "refertrack-link").symlink_to(tmp_path / "other")
+    handle = os.open(tmp_path / "refertrack-alive", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with _locked_folder() as folder:
+        (folder / "trackers.ini").touch()
+        os.utime(folder, (0, 0))
+        with _locked_folder():
+            assert folder.is_dir()
+    os.close(handle)
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:], "refertrack-link"}
 
 
 def test_no_room_for_the_shadow(root, monkeypatch):

@@ -5,6 +5,7 @@ archive when results are missing.
 """
 
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from configs.errors import UserError
@@ -23,9 +24,11 @@ def pack(workspace_root: Path, tracker_id: str) -> Path:
     """Pack the results of a tracker for submission; the archive, under the toolkit's name, in the workspace.
 
     The toolkit works on a shadow, and its archive comes over whole once it holds exactly one file for
-    each sequence and prompt, with a line a frame, equal to what lies on disk. Raises UserError where
-    a sequence or prompt cannot be read, a result is missing or broken, the stack in config.yaml is not
-    one of the toolkit's for such results, or the toolkit fails.
+    each sequence and prompt, with a line a frame, equal to what lies on disk. An earlier archive that holds
+    just that is returned instead of a new one.
+
+    Raises UserError where a sequence or prompt cannot be read, a result is missing or broken, the stack in
+    config.yaml is not one of the toolkit's for such results, or the toolkit fails.
     """
     check_tracker_id(tracker_id)
     workspace = read_workspace(workspace_root, check_frames=False)
@@ -35,6 +38,8 @@ def pack(workspace_root: Path, tracker_id: str) -> Path:
         raise UserError(f"not packed: {workspace.problems[0].reason}{also}")
     check_results(workspace.root, tracker_id, workspace.sequences)
     files = _files(workspace, tracker_id)
+    if earlier := _earlier_archive(workspace.root, tracker_id, files):
+        return earlier
     with shadow(workspace, tracker_id, workspace.stack) as root:
         add_sequences(root, workspace.sequences, every_prompt=False)
         link_results(workspace, root, tracker_id, workspace.sequences)
@@ -53,6 +58,22 @@ def _files(workspace: Workspace, tracker_id: str) -> dict[str, Path]:
     return {f"{EXPERIMENT}/{path.parent.name}/{path.name}": path for path in paths}
 
 
+def _earlier_archive(root: Path, tracker_id: str, files: dict[str, Path]) -> Path | None:
+    """The newest archive that holds exactly the present results; None where there is none.
+
+    Its manifest tells of the tracker and the stack, so the files that describe them must be older too.
+    """
+    sources = [*files.values(), root / "trackers.ini", root / "config.yaml"]
+    changed = max(path.stat().st_mtime_ns for path in sources if path.is_file())
+    archives = [path for path in root.glob("*.zip") if path.name.startswith(f"{tracker_id}_")]
+    for archive in sorted(archives, reverse=True):  # names end in the time
+        with suppress(UserError, OSError, zipfile.BadZipFile):
+            if archive.stat().st_mtime_ns > changed:
+                _verify(archive, files)
+                return archive
+    return None
+
+
 def _verify(archive: Path, files: dict[str, Path]) -> None:
     """Raise UserError where the archive is not exactly these files, byte for byte, and a manifest."""
     with zipfile.ZipFile(archive) as packed:
@@ -64,5 +85,6 @@ def _verify(archive: Path, files: dict[str, Path]) -> None:
                 f"vot pack made another archive than expected ({', '.join(odd[:NAMED])}); pack again"
             )
         for name, path in files.items():
-            if packed.read(name) != path.read_bytes():
+            same_size = packed.getinfo(name).file_size == path.stat().st_size  # read only if it is
+            if not same_size or packed.read(name) != path.read_bytes():
                 raise UserError(f"{path}: changed while it was packed; pack again when no run writes to it")

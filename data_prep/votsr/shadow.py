@@ -9,10 +9,13 @@ Nothing that a workspace holds reaches the toolkit as it is: a stack only by the
 own, a tracker only by the keys that describe it.
 """
 
+import fcntl
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from configs.errors import UserError
@@ -28,6 +31,9 @@ from data_prep.votsr.workspace import Workspace
 # (version, storage), take values from the caller's environment (env_*), or end it (metadata, _source).
 KEPT = ("label", "protocol", "command", "tags")
 OWN_STACK = "./stack.yaml"
+PREFIX = "refertrack-"  # of temporary folders
+ABANDONED_AFTER = 3600.0  # seconds
+FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -42,8 +48,7 @@ def shadow(
     if stack_text is None:
         check_referral_stack(workspace.root / "config.yaml", stack)
     try:
-        with tempfile.TemporaryDirectory(prefix="refertrack-") as name:
-            root = Path(name)
+        with _locked_folder() as root:
             _write_tracker(workspace.root / "trackers.ini", root / "trackers.ini", tracker_id)
             write_workspace(root, (), stack)
             if stack_text is not None:
@@ -52,6 +57,39 @@ def shadow(
     except OSError as fault:
         told = f"{fault.filename or tempfile.gettempdir()}: {fault.strerror}"
         raise UserError(f"{told}; free space there or set TMPDIR to another folder") from None
+
+
+@contextmanager
+def _locked_folder() -> Iterator[Path]:
+    """Yield an empty temporary folder, which is locked while this process lives, and remove it afterwards."""
+    _remove_abandoned(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        handle = os.open(name, FOLDER_FLAGS)
+        try:
+            with suppress(OSError):  # a file system without locks: nobody removes the folder there
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the shadows of killed processes: this user's, which no process holds, and an hour old.
+
+    A shadow is locked before its first file is written, so an empty folder may be one that is being made. The
+    age protects shadows of versions of this program that set no lock.
+    """
+    for left in folder.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            handle = os.open(left, FOLDER_FLAGS)
+            try:
+                about = os.fstat(handle)
+                is_old = time.time() - about.st_mtime > ABANDONED_AFTER
+                if is_old and about.st_uid == os.getuid() and (left / "trackers.ini").is_file():
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
+            finally:
+                os.close(handle)
 
 
 def _write_tracker(source: Path, target: Path, tracker_id: str) -> None:

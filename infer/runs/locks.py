@@ -81,10 +81,17 @@ class FileLock:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """While this holds, no other process that asks for it changes a file. Raises UserError."""
+    """While this holds, no other process that asks for it changes a file. Raises UserError.
+
+    Temporary files with the ending of `path` are removed from its folder: whoever writes such files there
+    holds this lock, so they are left by a process that was killed.
+    """
     lock = FileLock(path.parent / f".lock-{path.name}")
     lock.acquire(wait=True)
     try:
+        if lock.is_real:
+            for left in path.parent.glob(f".part-*{path.suffix}"):
+                left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -87,6 +87,8 @@ def _packed(summary: RunSummary, workspace: Workspace, settings: InferSettings) 
     if not settings.pack or summary.failed:
         return summary
     try:
-        return dataclasses.replace(summary, zip=pack(workspace.root, settings.tracker_id))
+        # A second run over these results waits here, and then finds the archive of the first one.
+        with locked(workspace.root / "packed.zip"):
+            return dataclasses.replace(summary, zip=pack(workspace.root, settings.tracker_id))
     except UserError as fault:
         return dataclasses.replace(summary, warnings=[*summary.warnings, f"not packed: {fault}"])
