@@ -13,23 +13,23 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from benchmarks import fuzz_judges as judges
-from benchmarks.fuzz import Fuzzer
-from benchmarks.fuzz_checks import (
-    Compared,
-    ended_well,
-    held_in,
-    is_told,
-    nothing_else_written,
-    nothing_wrong,
-    said_plainly,
-    whole_json,
-    whole_lines,
+from benchmarks.fuzz import oracles
+from benchmarks.fuzz.checks import (
+    Comparison,
+    check_exit,
+    check_json,
+    check_outcome,
+    check_output,
+    check_results,
+    check_written,
+    is_reported,
+    list_tree,
 )
-from benchmarks.fuzz_edits import OPERATIONS, Chosen, edit_folder
-from benchmarks.fuzz_judges import Meaning
-from benchmarks.fuzz_targets import KINDS, SHARES, TARGETS, target_of
-from benchmarks.fuzz_worker import Ended, import_all, run_commands
+from benchmarks.fuzz.mutations import OPERATIONS, Chosen, mutate_folder
+from benchmarks.fuzz.oracles import Meaning
+from benchmarks.fuzz.run import Fuzzer
+from benchmarks.fuzz.targets import KINDS, SHARES, TARGETS, target_of
+from benchmarks.fuzz.worker import CommandResult, import_all, run_commands
 
 SEEDS = {
     "a workspace": (7, 9, 17),
@@ -46,8 +46,12 @@ SEEDS = {
 """Of targets whose inputs are made in a moment; `python -m benchmarks fuzz` goes through all."""
 
 
-def fine(stdout: str = "", stderr: str = "", status: int = 0, ended_by: int = 0, late: bool = False) -> Ended:
-    return Ended((status,), stdout.encode("utf-8", "surrogateescape"), stderr.encode(), ended_by, late, 1.0)
+def fine(
+    stdout: str = "", stderr: str = "", status: int = 0, ended_by: int = 0, late: bool = False
+) -> CommandResult:
+    return CommandResult(
+        (status,), stdout.encode("utf-8", "surrogateescape"), stderr.encode(), ended_by, late, 1.0
+    )
 
 
 def write_files(root: Path) -> list[Path]:
@@ -77,7 +81,7 @@ def test_an_edit_follows_from_its_seed(seed: int, tmp_path: Path) -> None:
     states, edits = [], []
     for name in "ab":
         root = tmp_path / name
-        edits.append(edit_folder(Random(seed), root, write_files(root), tmp_path / f"{name}-outside"))
+        edits.append(mutate_folder(Random(seed), root, write_files(root), tmp_path / f"{name}-outside"))
         states.append(state(root))
     assert edits[0] == edits[1] and states[0] == states[1]
     assert edits[0]
@@ -125,8 +129,8 @@ def test_kinds_are_drawn_by_their_shares() -> None:
         (fine(stderr="error: the file\nis broken\n", status=1), "more than one line"),
     ],
 )
-def test_bad_ends_are_seen(ended: Ended, fault: str) -> None:
-    assert any(fault in each for each in ended_well(ended))
+def test_bad_ends_are_seen(ended: CommandResult, fault: str) -> None:
+    assert any(fault in each for each in check_exit(ended))
 
 
 @pytest.mark.parametrize(
@@ -138,22 +142,22 @@ def test_bad_ends_are_seen(ended: Ended, fault: str) -> None:
         fine(stdout="check: out (2 sequences, 1 broken; in 0 s)\n", status=1),
     ],
 )
-def test_good_ends_are_no_faults(ended: Ended) -> None:
-    assert not [*ended_well(ended), *said_plainly(ended)]
+def test_good_ends_are_no_faults(ended: CommandResult) -> None:
+    assert not [*check_exit(ended), *check_output(ended)]
 
 
 @pytest.mark.parametrize(
     "text", ["\x1b[31m", "a\x07", "\x7f", "\x9b", "a\rb", "\u202e", "\udce9", "x" * 6000]
 )
 def test_what_a_terminal_would_obey_is_seen(text: str) -> None:
-    assert list(said_plainly(fine(stdout=f"a line\n{text}\n")))
+    assert list(check_output(fine(stdout=f"a line\n{text}\n")))
 
 
 def test_what_is_written_elsewhere_is_seen(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("kept", "in/changed", "in/gone", "in/linked"):
         (tmp_path / name).write_text("1")
-    before = held_in(tmp_path)
+    before = list_tree(tmp_path)
     (tmp_path / "in/changed").write_text("22")
     (tmp_path / "in/gone").unlink()
     (tmp_path / "in/linked").unlink()
@@ -161,7 +165,7 @@ def test_what_is_written_elsewhere_is_seen(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     for name in ("out/fine", "out/.part-x", "new"):
         (tmp_path / name).write_text("1")
-    told = list(nothing_else_written(before, held_in(tmp_path), ("out", "out/*")))
+    told = list(check_written(before, list_tree(tmp_path), ("out", "out/*")))
     assert [each.rpartition(" ")[2] for each in told] == [
         "'in/changed'",
         "'in/gone'",
@@ -169,7 +173,7 @@ def test_what_is_written_elsewhere_is_seen(tmp_path: Path) -> None:
         "'new'",
         "'out/.part-x'",
     ]
-    assert not list(nothing_else_written(before, before, ()))
+    assert not list(check_written(before, before, ()))
 
 
 def test_files_that_are_not_whole_are_seen(tmp_path: Path) -> None:
@@ -178,8 +182,8 @@ def test_files_that_are_not_whole_are_seen(tmp_path: Path) -> None:
     contents = {"good": "0\nm1,2,3,1,1,2\n", "cut": "0\nm1,2,3,1,1,2", "long": "m1,2,3,1,1,9\n", "none": ""}
     for name, content in contents.items():
         (tmp_path / "out" / "masks" / f"{name}.txt").write_text(content)
-    assert [each.split()[0] for each in whole_json(tmp_path / "out")] == ["summary.json"]
-    assert [Path(each.split()[0]).stem for each in whole_lines(tmp_path)] == ["cut", "long", "none"]
+    assert [each.split()[0] for each in check_json(tmp_path / "out")] == ["summary.json"]
+    assert [Path(each.split()[0]).stem for each in check_results(tmp_path)] == ["cut", "long", "none"]
 
 
 def encoded(value: int, size: tuple[int, int] = (8, 8)) -> bytes:
@@ -193,39 +197,39 @@ BOXES = b"1,2,3,4\n0,0,0,0\n"
 
 
 @pytest.mark.parametrize(
-    ("judge", "before", "after", "meaning"),
+    ("oracle", "before", "after", "meaning"),
     [
-        (judges.boxes, BOXES, b"1 2 3.0 4\r\n0,0,0,0\n\n", Meaning.SAME),
-        (judges.boxes, BOXES, b"1,2,3,5\n0,0,0,0\n", Meaning.OTHER),
-        (judges.boxes, BOXES, b"1,2,3,4\n", Meaning.WRONG),
-        (judges.boxes, BOXES, b"1,2,nan,4\n0,0,0,0\n", Meaning.WRONG),
-        (judges.boxes, BOXES, b"1,2,-3,4\n0,0,0,0\n", Meaning.WRONG),
-        (judges.boxes, BOXES, b"1,2,x,4\n0,0,0,0\n", Meaning.WRONG),
-        (judges.boxes, BOXES, None, Meaning.WRONG),
-        (judges.flags, b"0\n1\n", b"1\n1\n", Meaning.OTHER),
-        (judges.flags, b"0\n1\n", b"2\n1\n", Meaning.WRONG),
-        (judges.masks, b"0\nm1,2,3,1,1,2\n", b"0\r\nm1,2,3,1,1,2", Meaning.SAME),
-        (judges.masks, b"0\nm1,2,3,1,1,2\n", b"0\nm1,2,3,1,0,2\n", Meaning.OTHER),
-        (judges.masks, b"0\nm1,2,3,1,1,2\n", b"0\nm1,2,3,1,1,9\n", Meaning.WRONG),
-        (judges.picture, encoded(9), encoded(200), Meaning.OTHER),
-        (judges.picture, encoded(9), encoded(9) + b"more", Meaning.SAME),
-        (judges.picture, encoded(9), encoded(9)[:-40], Meaning.WRONG),
-        (judges.picture, encoded(9), encoded(9, (8, 9)), Meaning.WRONG),
-        (judges.last_picture, encoded(9), None, Meaning.OTHER),
-        (judges.structure, b'{"a": 1}', b' {"a":1}', Meaning.SAME),
-        (judges.structure, b'{"a": 1}', b'{"a": 2}', Meaning.OTHER),
-        (judges.structure, b'{"a": 1}', b'{"a": ', Meaning.WRONG),
-        (judges.structure, b'{"a": 1}', b"[" * 100_000, Meaning.WRONG),
-        (judges.tensors, save(WEIGHTS), save({k: v.double() for k, v in WEIGHTS.items()}), Meaning.SAME),
-        (judges.tensors, save(WEIGHTS), save({**WEIGHTS, "a": torch.zeros(3)}), Meaning.OTHER),
-        (judges.tensors, save(WEIGHTS), save({"a": WEIGHTS["a"]}), Meaning.WRONG),
-        (judges.tensors, save(WEIGHTS), save({**WEIGHTS, "a": torch.full((3,), torch.nan)}), Meaning.WRONG),
-        (judges.tensors, save(WEIGHTS), save(WEIGHTS)[:-4], Meaning.WRONG),
-        (judges.whole, b"x", b"y", Meaning.WRONG),
+        (oracles.boxes, BOXES, b"1 2 3.0 4\r\n0,0,0,0\n\n", Meaning.SAME),
+        (oracles.boxes, BOXES, b"1,2,3,5\n0,0,0,0\n", Meaning.OTHER),
+        (oracles.boxes, BOXES, b"1,2,3,4\n", Meaning.WRONG),
+        (oracles.boxes, BOXES, b"1,2,nan,4\n0,0,0,0\n", Meaning.WRONG),
+        (oracles.boxes, BOXES, b"1,2,-3,4\n0,0,0,0\n", Meaning.WRONG),
+        (oracles.boxes, BOXES, b"1,2,x,4\n0,0,0,0\n", Meaning.WRONG),
+        (oracles.boxes, BOXES, None, Meaning.WRONG),
+        (oracles.flags, b"0\n1\n", b"1\n1\n", Meaning.OTHER),
+        (oracles.flags, b"0\n1\n", b"2\n1\n", Meaning.WRONG),
+        (oracles.masks, b"0\nm1,2,3,1,1,2\n", b"0\r\nm1,2,3,1,1,2", Meaning.SAME),
+        (oracles.masks, b"0\nm1,2,3,1,1,2\n", b"0\nm1,2,3,1,0,2\n", Meaning.OTHER),
+        (oracles.masks, b"0\nm1,2,3,1,1,2\n", b"0\nm1,2,3,1,1,9\n", Meaning.WRONG),
+        (oracles.picture, encoded(9), encoded(200), Meaning.OTHER),
+        (oracles.picture, encoded(9), encoded(9) + b"more", Meaning.SAME),
+        (oracles.picture, encoded(9), encoded(9)[:-40], Meaning.WRONG),
+        (oracles.picture, encoded(9), encoded(9, (8, 9)), Meaning.WRONG),
+        (oracles.last_picture, encoded(9), None, Meaning.OTHER),
+        (oracles.structure, b'{"a": 1}', b' {"a":1}', Meaning.SAME),
+        (oracles.structure, b'{"a": 1}', b'{"a": 2}', Meaning.OTHER),
+        (oracles.structure, b'{"a": 1}', b'{"a": ', Meaning.WRONG),
+        (oracles.structure, b'{"a": 1}', b"[" * 100_000, Meaning.WRONG),
+        (oracles.tensors, save(WEIGHTS), save({k: v.double() for k, v in WEIGHTS.items()}), Meaning.SAME),
+        (oracles.tensors, save(WEIGHTS), save({**WEIGHTS, "a": torch.zeros(3)}), Meaning.OTHER),
+        (oracles.tensors, save(WEIGHTS), save({"a": WEIGHTS["a"]}), Meaning.WRONG),
+        (oracles.tensors, save(WEIGHTS), save({**WEIGHTS, "a": torch.full((3,), torch.nan)}), Meaning.WRONG),
+        (oracles.tensors, save(WEIGHTS), save(WEIGHTS)[:-4], Meaning.WRONG),
+        (oracles.whole, b"x", b"y", Meaning.WRONG),
     ],
 )
-def test_judges(judge: judges.Judge, before: bytes, after: bytes | None, meaning: Meaning) -> None:
-    assert judge(before, after) is meaning
+def test_judges(oracle: oracles.Oracle, before: bytes, after: bytes | None, meaning: Meaning) -> None:
+    assert oracle(before, after) is meaning
 
 
 PLAIN = {"ball/1.txt": "aa", "kite/1.txt": "bb"}
@@ -244,22 +248,22 @@ PLAIN = {"ball/1.txt": "aa", "kite/1.txt": "bb"}
     ],
 )
 def test_wrong_results_are_seen(found: dict[str, str], meaning: Meaning, told: bool, faults: int) -> None:
-    compared = Compared(PLAIN, found, meaning, frozenset({"ball"}), told)
-    assert len(list(nothing_wrong(compared))) == faults
+    compared = Comparison(PLAIN, found, meaning, frozenset({"ball"}), told)
+    assert len(list(check_outcome(compared))) == faults
 
 
 def test_a_word_about_a_fault_counts_when_the_plain_run_has_it_not() -> None:
     plain = fine("note: 3 frames of s1 are not annotated\n1 of 2\n")
-    assert not is_told(fine("note: 3 frames of s1 are not annotated\n2 of 2\n"), plain)
-    assert is_told(fine("warning: s1: 2 lines cut\n"), plain)
-    assert is_told(fine(stderr="error: s1\n", status=1), plain)
+    assert not is_reported(fine("note: 3 frames of s1 are not annotated\n2 of 2\n"), plain)
+    assert is_reported(fine("warning: s1: 2 lines cut\n"), plain)
+    assert is_reported(fine(stderr="error: s1\n", status=1), plain)
 
 
 def test_a_worker_is_limited_and_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cwd").mkdir()
 
-    def ended(work: object, limit: float = 20) -> Ended:
-        monkeypatch.setattr("benchmarks.fuzz_worker._in_turn", lambda commands, log: work())
+    def ended(work: object, limit: float = 20) -> CommandResult:
+        monkeypatch.setattr("benchmarks.fuzz.worker._in_turn", lambda commands, log: work())
         return run_commands([], tmp_path / "cwd", tmp_path / "log", limit)
 
     late = ended(lambda: time.sleep(60), 0.3)

@@ -1,4 +1,4 @@
-"""Edits of a text: lines cut, doubled, exchanged and lengthened, numbers and JSON values replaced."""
+"""Mutations of text files: lines cut, doubled, exchanged and lengthened, numbers and JSON values replaced."""
 
 import json
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 Operation = Callable[[Random, Path], None]
+# Words in the place of a number. Some of them Python's `float` accepts and other parsers do not.
 NUMBERS = (
     *("nan", "inf", "-inf", "1e400", "-1", "0", "-0.0", "1e-300", "99999999999999999999", "", "x", "0x10"),
     *("1_000", "\u0663", "1.5.2", "1e9", "-7", "--", "True"),
@@ -64,7 +65,7 @@ def _other_separators(rng: Random, lines: list[bytes]) -> list[bytes]:
 
 
 def _number(rng: Random, lines: list[bytes]) -> list[bytes]:
-    """Another word in the place of a number, or of a word between commas and equal signs."""
+    """Replace one of the words between commas or equal signs."""
     at = rng.randrange(len(lines))
     parts = lines[at].split(b",") if b"," in lines[at] else lines[at].split(b"=")
     parts[rng.randrange(len(parts))] = rng.choice(NUMBERS).encode()
@@ -77,7 +78,7 @@ def _on_lines(change: Callable[[Random, list[bytes]], list[bytes]]) -> Operation
 
 
 def _json(rng: Random, path: Path, change: Callable[[Random, Any, str | int], None]) -> None:
-    """Change one place of a JSON file, drawn from all of them; a file that is none stays."""
+    """Change one random place of a JSON file. A file that is not JSON is left unchanged."""
     try:
         content = json.loads(path.read_bytes())
     except ValueError:
@@ -90,7 +91,7 @@ def _json(rng: Random, path: Path, change: Callable[[Random, Any, str | int], No
 
 
 def _places(content: Any) -> list[tuple[Any, str | int]]:
-    """Every holder and key below a JSON value, the outer ones first."""
+    """Every container and key below a JSON value in breadth-first order, up to about 5,000."""
     found, queue = [], [content]
     while queue:
         holder = queue.pop(0)

@@ -1,4 +1,4 @@
-"""Edits of a file of weights: tensors renamed, dropped, reshaped, and filled with what is no number."""
+"""Mutations of safetensors files: tensors renamed, dropped, reshaped, converted, or with NaN and infinity."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ Tensors = dict[str, torch.Tensor]
 
 
 def _changed(rng: Random, path: Path, change: Callable[[Random, Tensors, str], None]) -> None:
-    """Read, change at one tensor, and write; a file that cannot be read any more stays."""
+    """Read a file, change one tensor, and write it. An unreadable file is left unchanged."""
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError):
@@ -22,7 +22,7 @@ def _changed(rng: Random, path: Path, change: Callable[[Random, Tensors, str], N
 
 
 def _fill(rng: Random, tensors: Tensors, name: str) -> None:
-    """One weight that is not finite."""
+    """Make one weight NaN or infinite."""
     flat = tensors[name].clone().reshape(-1)
     if flat.is_floating_point() and len(flat):
         flat[rng.randrange(len(flat))] = rng.choice((float("nan"), float("inf"), -float("inf")))
@@ -43,7 +43,7 @@ def _rename(rng: Random, tensors: Tensors, name: str) -> None:
 
 
 def _prefix(rng: Random, tensors: Tensors, name: str) -> None:  # noqa: ARG001
-    """All names as another wrapper would have them."""
+    """Add the prefix of a wrapper (DDP, a model with a head, torch.compile) to all names."""
     prefix = rng.choice(("module.", "model.", "_orig_mod."))
     for each in list(tensors):
         tensors[f"{prefix}{each}"] = tensors.pop(each)
@@ -76,4 +76,4 @@ TENSORS = {
     "retype a tensor of": _operation(_retype),
     "one more tensor in": _operation(_more),
 }
-"""By name; each takes the generator and the file."""
+"""Operations by name. Each takes the random generator and the file."""

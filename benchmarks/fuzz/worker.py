@@ -1,4 +1,8 @@
-"""Commands run in a process of their own, forked from one that has imported everything, within limits."""
+"""Running commands in a forked process, with limits on time, memory and file size.
+
+Importing torch, transformers and the VOT toolkit takes longer than most of the commands. So this process
+imports everything once, and forks a child for each seed.
+"""
 
 import faulthandler
 import os
@@ -28,9 +32,9 @@ from configs.command_line import read_command_line
 from configs.compose import check, composer
 from data_prep.votsr import toolkit
 
-MEMORY = 6 << 30  # bytes beyond what the parent has mapped
+MEMORY = 6 << 30  # bytes of address space, in addition to that of the parent process
 FILE_SIZE = 256 << 20
-KILLED = -9  # status of what ran past its time
+KILLED = -9  # status of commands that ran out of time
 COMMANDS = ("infer", "evaluation", "data_prep", "train")
 PACKAGES = ("configs", "models", *COMMANDS)
 TOOLKIT = ("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace")
@@ -38,13 +42,13 @@ Command = tuple[str, tuple[str, ...]]  # name of the package and its arguments
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How commands ended: their exit statuses, as many as ran, and what they said."""
+class CommandResult:
+    """The exit statuses of the commands that ran, and their output."""
 
     statuses: tuple[int, ...]
     stdout: bytes
     stderr: bytes
-    signal: int  # that ended the process, or 0
+    signal: int  # the signal that ended the process, or 0
     late: bool
     seconds: float
 
@@ -55,7 +59,7 @@ class Ended:
 
 
 def import_all() -> None:
-    """Import what the commands import, once for all processes that are forked later."""
+    """Import everything that the commands import, for all processes that are forked later."""
     found = [module for package in PACKAGES for module in _modules(import_module(package))]
     for name in (*found, *TOOLKIT):
         import_module(name)
@@ -66,15 +70,15 @@ def _modules(package: ModuleType) -> Iterator[str]:
         yield module.name
 
 
-def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float) -> Ended:
-    """Run commands one after the other in a forked process that may take `limit` seconds.
+def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float) -> CommandResult:
+    """Run commands one after the other in a forked process, for at most `limit` seconds.
 
-    `log` is a folder of this process for what they say. They find no terminal, no network's hub and an empty
-    TMPDIR, `cwd`'s sibling `tmp`; they may map `MEMORY` bytes and write files of `FILE_SIZE`.
+    `log` is a folder for their output. The commands have no terminal and cannot reach the model hub. TMPDIR
+    is the folder `tmp` beside `cwd`. They may map `MEMORY` bytes and write files of up to `FILE_SIZE` bytes.
     """
     log.mkdir(parents=True, exist_ok=True)
     for command in commands:
-        composed(command)
+        composed(command)  # cached, so that the child need not compose
     started = time.monotonic()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -84,7 +88,7 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
     ended, late = _wait(child, started + limit)
     told = log / "statuses"
     _import_also(log / "modules")
-    return Ended(
+    return CommandResult(
         tuple(map(int, told.read_text().split())) if told.is_file() else (),
         (log / "stdout").read_bytes(),
         (log / "stderr").read_bytes(),
@@ -95,7 +99,7 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
 
 
 def _wait(child: int, deadline: float) -> tuple[int, bool]:
-    """The wait status of a process and its descendants' end; whether they had to be ended."""
+    """Wait for a process and end its descendants. Returns its wait status, and whether it was too late."""
     late, pause = False, 0.002
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -117,10 +121,10 @@ def _end_group(child: int) -> None:
 
 
 def _import_also(names: Path) -> None:
-    """Import what a process imported on the way, which those that are forked later then need not."""
+    """Import modules that a child imported, so that later children find them imported."""
     for name in names.read_text().split() if names.is_file() else ():
         with suppress(Exception):
-            if not name.startswith("deepspeed"):  # which writes to the terminal
+            if not name.startswith("deepspeed"):  # it prints to the terminal at import
                 import_module(name)
     names.unlink(missing_ok=True)
 
@@ -136,7 +140,7 @@ def _in_turn(commands: Sequence[Command], log: Path) -> None:
 
 @cache
 def composed(command: Command) -> tuple[DictConfig, list[str]]:
-    """The configuration that a command line describes, and its overrides."""
+    """The configuration of a command line, and its overrides."""
     package, arguments = command
     import_module(f"{package}.__main__")
     with composer(package, app.FOLDER) as composing:
@@ -148,7 +152,7 @@ def composed(command: Command) -> tuple[DictConfig, list[str]]:
 
 
 def _run(command: Command) -> int:
-    """What `configs.app.run_command` does once Hydra is done, which takes longer than many a command."""
+    """Run a command as `configs.app.run_command` does, without Hydra: it takes longer than most commands."""
     module = import_module(f"{command[0]}.__main__")
     config, overrides = composed(command)
     of_hydra = SimpleNamespace(mode=RunMode.RUN, overrides=SimpleNamespace(task=overrides))
@@ -158,7 +162,7 @@ def _run(command: Command) -> int:
 
 
 def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
-    """Turn this process into one as a shell starts it, do the work, and end."""
+    """Make this process like one that a shell starts, do the work, and exit."""
     code = 70
     try:
         os.setsid()
@@ -201,13 +205,13 @@ def _limit() -> None:
 
 
 class _ForkedToolkit(SimpleNamespace):
-    """Stands for `subprocess` where the VOT toolkit is started: forks, and so need not import it anew."""
+    """Replaces `subprocess` where the VOT toolkit is started. A fork has the toolkit imported already."""
 
     DEVNULL, PIPE, STDOUT = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
 
     @staticmethod
     def run(command: Sequence[str], cwd: Path, env: dict[str, str], **more: object) -> object:  # noqa: ARG004
-        """What `python -m vot` would do and say."""
+        """Do what `python -m vot` does, and return its output."""
         with tempfile.TemporaryFile() as said:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -1,11 +1,11 @@
-"""The commands that the fuzzer runs, each from the folders of one edit."""
+"""The commands that the fuzzer runs, as functions of the folders of one seed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.fuzz_inputs import Inputs, training, weights
-from benchmarks.fuzz_worker import Command
+from benchmarks.fuzz.corpus import Corpus, training, weights
+from benchmarks.fuzz.worker import Command
 
 NO_PICTURES = ("overlay=false", "pack=false")
 PICTURES = ("overlay=true", "pack=true")
@@ -14,19 +14,19 @@ PACKED = ("overlay=false", "pack=true")
 
 @dataclass(frozen=True)
 class Place:
-    """The folders of one edit: `input` is edited, commands write into `out` and what else they may."""
+    """The folders of one seed. Files in `input` are mutated, and commands write to `out`."""
 
     root: Path
-    inputs: Inputs
+    inputs: Corpus
 
     @property
     def input(self) -> Path:
-        """Copies of inputs, edited."""
+        """The copies of inputs, some of which are mutated."""
         return self.root / "input"
 
     @property
     def out(self) -> Path:
-        """What commands write."""
+        """The folder for everything that commands write."""
         return self.root / "out"
 
 
@@ -54,12 +54,12 @@ def _video(path: Path, place: Place, models: tuple[str, ...]) -> list[Command]:
 
 
 def video(ending: str) -> Commands:
-    """Track a video that was edited."""
+    """Track a mutated video."""
     return lambda place: _video(place.input / "videos" / f"clip.{ending}", place, weights(place.inputs))
 
 
 def video_by(source: str, key: str) -> Commands:
-    """Track a sound video by models of which one was edited: the key names it."""
+    """Track a valid video with a mutated checkpoint, which `key` names."""
 
     def commands(place: Place) -> list[Command]:
         others = [each for each in weights(place.inputs) if not each.startswith(key)]
@@ -70,7 +70,7 @@ def video_by(source: str, key: str) -> Commands:
 
 
 def boxes(protocol: str, more: tuple[str, ...]) -> Commands:
-    """Score the results of boxes."""
+    """Score box results."""
 
     def commands(place: Place) -> list[Command]:
         folder = place.input / "boxes"
@@ -81,7 +81,7 @@ def boxes(protocol: str, more: tuple[str, ...]) -> Commands:
 
 
 def masks(place: Place) -> list[Command]:
-    """Index expressions with masks, and score results of masks."""
+    """Index a data set with masks, and score mask results."""
     root = place.input / "refytvos"
     keys = ("protocol=davis", "data=refytvos", "split=train", f"truth={root}")
     index = _data(place, "index", "refytvos", "train", f"root={root}")
@@ -90,12 +90,12 @@ def masks(place: Place) -> list[Command]:
 
 
 def sweep(place: Place) -> list[Command]:
-    """Make runs into a table."""
+    """Make the table of an ablation."""
     return [("evaluation", ("task=ablation", f"runs={place.input / 'sweep'}", f"out={place.out}"))]
 
 
 def checkpoint(task: str, source: str) -> Commands:
-    """Say what a checkpoint is, or merge it."""
+    """Describe or merge a checkpoint."""
 
     def commands(place: Place) -> list[Command]:
         keys = (f"model.checkpoint={place.input / source}", f"out={place.out / 'merged'}")
@@ -110,7 +110,7 @@ def _data(place: Place, task: str, data: str, split: str, *more: str) -> Command
 
 
 def data_set(data: str, split: str, tasks: tuple[str, ...]) -> Commands:
-    """Check and index a data set, and use the index."""
+    """Check and index a data set, and run tasks on the index."""
     more = {"sample": ("n=20",), "look": ("contract=short",), "export": ("format=swift", "n=4")}
 
     def commands(place: Place) -> list[Command]:
@@ -131,25 +131,25 @@ def tracked_data(place: Place) -> list[Command]:
 
 
 def from_index(place: Place) -> list[Command]:
-    """Draw pairs from an index that was edited."""
+    """Draw pairs from a mutated index."""
     keys = ("data=[tnl2k]", "split=test", f"indexes={place.input / 'indexes'}", "workers=1", "n=20")
     return [("data_prep", (f"task={task}", *keys, f"out={place.out / task}")) for task in ("sample", "look")]
 
 
 def unpacked(place: Place) -> list[Command]:
-    """Unpack an archive in parts that has a sum."""
+    """Unpack an archive in parts that has an MD5 sum."""
     folder = place.input / "archive"
     keys = (f"archive={folder / 'set_part_*'}", f"md5={folder / 'set.md5'}", f"out={place.out / 'data'}")
     return [("data_prep", ("task=unpack", *keys))]
 
 
 def imported(place: Place) -> list[Command]:
-    """Read another system's records."""
+    """Import the records of ReasoningTrack."""
     keys = (f"source={place.input / 'records' / 'records.json'}", "root_map={lasot:/data}")
     form = "format=llamafactory_alpaca"
     return [("data_prep", ("task=import_reasoningtrack", *keys, form, f"out={place.out}"))]
 
 
 def resumed(place: Place) -> list[Command]:
-    """Go on with a fine-tuning."""
+    """Resume a fine-tuning run."""
     return [training(place.inputs, place.input / "run")]

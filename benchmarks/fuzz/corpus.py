@@ -1,4 +1,4 @@
-"""Small valid inputs for the fuzzer, made once: whatever the commands read, in a folder each."""
+"""The corpus of the fuzzer: small valid inputs of all commands, each in a folder of its own."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ import numpy as np
 from av.video.stream import VideoStream
 from PIL import Image
 
-from benchmarks.fuzz_worker import Command, run_commands
+from benchmarks.fuzz.worker import Command, run_commands
 from data_prep.video.frames import read_image
 from data_prep.votsr.regions import decode_mask, encode_mask
 from data_prep.world.presets import PRESETS
@@ -33,8 +33,8 @@ RECORD = {
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The folder in which they lie, each made when it is first asked for."""
+class Corpus:
+    """The folder of all inputs. `corpus / name` is the path of one, which is made at its first use."""
 
     root: Path
 
@@ -44,13 +44,13 @@ class Inputs:
         return self.root / name
 
 
-def weights(inputs: Inputs) -> tuple[str, str]:
-    """The keys that name the small models, wherever a command is started."""
+def weights(inputs: Corpus) -> tuple[str, str]:
+    """The keys of the small models, as absolute paths."""
     return f"model.checkpoint={inputs / 'grounder'}", f"mask_head.checkpoint={inputs / 'mask_head'}"
 
 
-def _run(inputs: Inputs, *commands: Command) -> None:
-    """Run commands that make inputs; they must end well."""
+def _run(inputs: Corpus, *commands: Command) -> None:
+    """Run commands that make inputs. Raises SystemExit where one fails."""
     place = inputs.root / "making"
     for name in ("cwd", "tmp"):
         (place / name).mkdir(parents=True, exist_ok=True)
@@ -60,14 +60,14 @@ def _run(inputs: Inputs, *commands: Command) -> None:
     shutil.rmtree(place)
 
 
-def _weights(inputs: Inputs) -> None:
-    """The small models that are shipped."""
+def _weights(inputs: Corpus) -> None:
+    """Copy the shipped small models."""
     for name, checkpoint in (("grounder", GROUNDERS["nano"]), ("mask_head", MASK_HEADS["nano"])):
         shutil.copytree(checkpoint.checkpoint, inputs.root / name)
 
 
-def _workspaces(inputs: Inputs) -> None:
-    """`scored` has truth and the results of a tracker, `kept` the results alone, `bare` neither."""
+def _workspaces(inputs: Corpus) -> None:
+    """Three workspaces: `scored` has ground truth and results, `kept` has results, `bare` has neither."""
     render_workspace(inputs.root / "scored", PRESETS["demo"], SEQUENCES, 1, FRAMES)
     _bare(inputs, "bare")
     shutil.copytree(inputs.root / "bare", inputs.root / "kept")
@@ -78,20 +78,20 @@ def _workspaces(inputs: Inputs) -> None:
         (shutil.copytree if source.is_dir() else shutil.copyfile)(source, copy)
 
 
-def _bare(inputs: Inputs, name: str) -> None:
+def _bare(inputs: Corpus, name: str) -> None:
     shutil.copytree(
         inputs.root / "scored", inputs.root / name, ignore=shutil.ignore_patterns("groundtruth*", "*.json")
     )
 
 
-def frames_of(inputs: Inputs, count: int) -> list[np.ndarray]:
-    """Frames of a rendered sequence, the same again where more are wanted; RGB (height, width, 3)."""
+def frames_of(inputs: Corpus, count: int) -> list[np.ndarray]:
+    """`count` frames of a rendered sequence, repeated as needed. RGB uint8, each (height, width, 3)."""
     paths = sorted((inputs / "bare" / "sequences").glob("*/color/*.jpg"))[:FRAMES]
     return [read_image(paths[number % len(paths)]) for number in range(count)]
 
 
-def _videos(inputs: Inputs) -> None:
-    """A video in each container, and a short one for runs that only need some frames."""
+def _videos(inputs: Corpus) -> None:
+    """A video in each container format, and a short GIF for runs that need few frames."""
     folder = inputs.root / "videos"
     folder.mkdir()
     images = [Image.fromarray(frame).resize(VIDEO_SIZE) for frame in frames_of(inputs, VIDEO_FRAMES)]
@@ -107,8 +107,8 @@ def _videos(inputs: Inputs) -> None:
         shown[0].save(folder / f"{name}.gif", save_all=True, append_images=shown[1:], duration=100)
 
 
-def _boxes(inputs: Inputs) -> None:
-    """Truth and results of boxes in a toolkit's folders."""
+def _boxes(inputs: Corpus) -> None:
+    """Ground truth and box results in the folder layout of the LaSOT toolkit."""
     rng = np.random.default_rng(0)
     root = inputs.root / "boxes"
     for number in range(3):
@@ -129,8 +129,8 @@ def _write_lines(path: Path, rows: Sequence[Sequence[float]]) -> None:
     path.write_text("".join(",".join(f"{side:g}" for side in row) + "\n" for row in rows))
 
 
-def _sweep(inputs: Inputs) -> None:
-    """Runs whose figures make an ablation's table."""
+def _sweep(inputs: Corpus) -> None:
+    """The runs of a Hydra sweep, with scores."""
     for number, rate in enumerate((0.1, 0.01)):
         folder = inputs.root / "sweep" / str(number)
         folder.mkdir(parents=True)
@@ -139,16 +139,16 @@ def _sweep(inputs: Inputs) -> None:
         (folder / "scores.json").write_text(json.dumps({"ours": {"success": 50 + number, "precision": 60.5}}))
 
 
-def _data_sets(inputs: Inputs) -> None:
-    """TNL2K with an index of it."""
+def _data_sets(inputs: Corpus) -> None:
+    """A rendered data set in the layout of TNL2K, with its index."""
     root = inputs.root / "tnl2k"
     render_workspace(root / "test", PRESETS["demo"], SEQUENCES, 1, 4, layout="tnl2k")
     index = ("task=index", "data=[tnl2k]", "split=test", f"root={root}", f"indexes={inputs.root / 'indexes'}")
     _run(inputs, ("data_prep", (*index, "workers=1", f"out={inputs.root / 'making' / 'out'}")))
 
 
-def _masks(inputs: Inputs) -> None:
-    """Ref-YouTube-VOS with results of masks, in pictures and in lines."""
+def _masks(inputs: Corpus) -> None:
+    """A data set in the layout of Ref-YouTube-VOS, with mask results as PNG files and as text lines."""
     told = {}
     for sequence in sorted((inputs / "scored" / "sequences").iterdir()):
         if not sequence.is_dir():
@@ -190,8 +190,8 @@ def _save_mask(mask: np.ndarray, path: Path, palette: bool) -> None:
     image.save(path)
 
 
-def _records(inputs: Inputs) -> None:
-    """ReasoningTrack's records, and an archive in parts with its sum."""
+def _records(inputs: Corpus) -> None:
+    """Records in the format of ReasoningTrack, and an archive in parts with its MD5 sum."""
     rows = [
         {
             **RECORD,
@@ -215,8 +215,8 @@ def _records(inputs: Inputs) -> None:
     whole.unlink()
 
 
-def training(inputs: Inputs, out: Path) -> Command:
-    """The fine-tuning whose run is edited."""
+def training(inputs: Corpus, out: Path) -> Command:
+    """The fine-tuning run whose files are mutated."""
     source = f"data: [tnl2k], split: test, indexes: {inputs / 'indexes'}"
     return "train", (
         "recipe=sft",
@@ -235,8 +235,8 @@ def training(inputs: Inputs, out: Path) -> Command:
     )
 
 
-def _trained(inputs: Inputs) -> None:
-    """`adapters` that were learned, and the `run` that learned them as it was before its last step."""
+def _trained(inputs: Corpus) -> None:
+    """Trained `adapters`, and the `run` that trained them in its state before the last step."""
     run = inputs.root / "run"
     _run(inputs, training(inputs, run))
     shutil.copytree(run / "final", inputs.root / "adapters")
@@ -245,7 +245,7 @@ def _trained(inputs: Inputs) -> None:
     shutil.rmtree(run / "final")
 
 
-MAKERS: dict[str, Callable[[Inputs], None]] = {
+MAKERS: dict[str, Callable[[Corpus], None]] = {
     **dict.fromkeys(("grounder", "mask_head"), _weights),
     **dict.fromkeys(("bare", "kept", "scored"), _workspaces),
     **dict.fromkeys(("tnl2k", "indexes"), _data_sets),
@@ -256,4 +256,4 @@ MAKERS: dict[str, Callable[[Inputs], None]] = {
     "boxes": _boxes,
     "sweep": _sweep,
 }
-"""What makes an input, by its name."""
+"""The function that makes an input, by the name of the input."""

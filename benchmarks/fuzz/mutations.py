@@ -1,7 +1,7 @@
-"""One random edit of a folder of files: bytes flipped, lines cut, values exchanged, names mangled.
+"""Random mutations of files: bytes flipped, lines cut, values replaced, names mangled.
 
-`edit_folder` draws files and operations from one generator, so the same seed changes the same folder in the
-same way. Operations on lines and on JSON are drawn for files that hold such; any other file is bytes.
+`mutate_folder` draws files and operations from one generator, so the same seed always makes the same changes.
+Operations on lines, JSON and tensors are drawn for files of that kind, and operations on bytes for any file.
 """
 
 import os
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from benchmarks.fuzz_tensors import TENSORS
-from benchmarks.fuzz_texts import JSON, LINES
+from benchmarks.fuzz.tensor_mutations import TENSORS
+from benchmarks.fuzz.text_mutations import JSON, LINES
 
+# Bytes to insert: terminal codes, NUL, a lone CR, byte order marks, a bidirectional override.
 RAW = (
     *(b"\x1b[31m", b"\x1b]0;title\x07", b"\x00", b"\r", b"\xff\xfe", b"\xef\xbb\xbf", b"\xe2\x80\xae"),
     b"\x9b1m",
 )
+# File names that may be mistaken for terminal codes, options, formulas, formats or shell code.
 NAMES = (
     *("\x1b[31mred", "new\nline", "täü\u0308\u4e2d", " ", "-rf", "a" * 200, "con.", "..x", "b\udce9", "a;b"),
     *("=1+1", "%d", "{x}", "$(touch x)", "'q'\"", "\u202egnp"),
@@ -26,8 +28,8 @@ TEXTS = {".txt", ".json", ".ini", ".yaml", ".jsonl", ".md5", ".jinja", "", ".csv
 
 
 @dataclass(frozen=True)
-class Edit:
-    """What was done, to which files (as paths from the folder)."""
+class Mutation:
+    """The name of an operation, and the files that it changed (relative paths)."""
 
     operation: str
     files: tuple[str, ...]
@@ -38,22 +40,22 @@ class Edit:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The file that an operation is to change, in `root`; links may lead to `outside`."""
+    """The file that an operation changes, below `root`. Links may point into the folder `outside`."""
 
     rng: Random
     root: Path
     path: Path
-    other: Path  # of the same kind, or the same
+    other: Path  # a file with the same suffix, or the same file
     outside: Path
 
 
 Operation = Callable[[Chosen], None]
 
 
-def edit_folder(rng: Random, root: Path, files: Sequence[Path], outside: Path) -> list[Edit]:
-    """Change one of `files` below `root`, at times up to three; what was done.
+def mutate_folder(rng: Random, root: Path, files: Sequence[Path], outside: Path) -> list[Mutation]:
+    """Change one to three of `files` below `root`, and return the mutations.
 
-    `outside` is a folder that edits lead out to; it is made where it is needed.
+    `outside` is a folder that links point into. It is created when it is needed.
     """
     done = []
     for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
@@ -66,12 +68,12 @@ def edit_folder(rng: Random, root: Path, files: Sequence[Path], outside: Path) -
         other = rng.choice(others or [path])
         OPERATIONS[operation](Chosen(rng, root, path, other, outside))
         touched = [path, *([other] if operation == "swap" else [])]
-        done.append(Edit(operation, tuple(str(each.relative_to(root)) for each in touched)))
+        done.append(Mutation(operation, tuple(str(each.relative_to(root)) for each in touched)))
     return done
 
 
 def _operations(path: Path) -> list[str]:
-    """Names of the operations that suit a file, the telling ones more often."""
+    """The names of the operations for a file. Those of its own format occur more often."""
     kinds = [*BYTES, *PLACES]
     if path.suffix == ".json":
         kinds += 4 * list(JSON)
@@ -90,7 +92,7 @@ def _flip_bytes(chosen: Chosen) -> None:
 
 
 def _flip_head(chosen: Chosen) -> None:
-    """Headers are where sizes and offsets stand."""
+    """The header of a file holds sizes and offsets, which a reader may trust."""
     content = bytearray(chosen.path.read_bytes())
     for _ in range(chosen.rng.randint(1, 4) if content else 0):
         content[chosen.rng.randrange(min(len(content), 64))] = chosen.rng.choice((0, 1, 0x7F, 0x80, 0xFF))
@@ -117,7 +119,7 @@ def _empty(chosen: Chosen) -> None:
 
 
 def _zeros(chosen: Chosen) -> None:
-    """As a disk leaves a file whose data were never written."""
+    """As after a power failure: the size of the file was written, and its data were not."""
     chosen.path.write_bytes(bytes(chosen.path.stat().st_size))
 
 
@@ -141,7 +143,7 @@ def _folder(chosen: Chosen) -> None:
 
 
 def _link_outside(chosen: Chosen) -> None:
-    """The same content, but elsewhere: what writes here must not write there."""
+    """The content moves elsewhere. A command that writes to this path must not write through the link."""
     chosen.outside.mkdir(exist_ok=True)
     target = chosen.outside / f"linked{chosen.path.suffix}"
     shutil.move(chosen.path, target)
@@ -165,7 +167,7 @@ def _rename(chosen: Chosen) -> None:
 
 
 def _rename_folder(chosen: Chosen) -> None:
-    """The folder that a file lies in, or the file where that is the root."""
+    """Rename the folder of the file, or the file itself if it lies in the root."""
     if chosen.path.parent == chosen.root:
         return _rename(chosen)
     chosen.path.parent.rename(chosen.path.parent.with_name(chosen.rng.choice(NAMES)))

@@ -1,4 +1,4 @@
-"""What the fuzzer edits: folders of inputs, the commands that read them, and what comes out of these."""
+"""The targets of the fuzzer: inputs that are mutated, the commands that read them, and their outcome."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,93 +6,94 @@ from fnmatch import fnmatch
 from pathlib import Path
 from random import Random
 
-from benchmarks import fuzz_commands as commands
-from benchmarks import fuzz_judges as judges
-from benchmarks.fuzz_commands import Commands, Place
-from benchmarks.fuzz_judges import Judge, any_file, picture, structure, tensors
-from benchmarks.fuzz_outcomes import Outcome, files, index_rows, line_counts, lines_of, scores, weight_sums
+from benchmarks.fuzz import commands, oracles
+from benchmarks.fuzz.commands import Commands, Place
+from benchmarks.fuzz.oracles import Oracle, any_file, picture, structure, tensors
+from benchmarks.fuzz.outcomes import Outcome, files, index_rows, line_counts, lines_of, scores, weight_sums
 
+# Relative frequency of each kind of target.
 SHARES = {"workspaces": 5, "results": 5, "videos": 2, "checkpoints": 4, "annotations": 3, "training": 1}
 KINDS = tuple(SHARES)
-Edited = tuple[tuple[str, Judge], ...]  # patterns of paths, with the judge of what they match
+Mutated = tuple[tuple[str, Oracle], ...]  # patterns of paths, with the oracle of the files that match
 Outcomes = Callable[[Place], Outcome]
 
 
 @dataclass(frozen=True)
 class Target:
-    """Folders that are edited together, and the commands that then read them.
+    """Inputs that are mutated together, and the commands that read them.
 
-    `sources` are the inputs that lie in the edit's `input` folder, `edited` what is changed there (the first
-    pattern that a path matches is its own). `written` are patterns of what commands may write there. With
-    `apart` the folders of that pattern fail alone: whatever becomes of one, the others have their results.
+    `sources` are copied from the corpus to the folder `input`. Files that match a pattern of `edited` are
+    mutated; the first matching pattern gives the oracle. `written` are patterns of paths below `input` that
+    commands may write. The folders that match `apart` are independent: a fault in one of them must not affect
+    the results of the others.
     """
 
     name: str
     kind: str
     sources: tuple[str, ...]
-    edited: Edited
+    edited: Mutated
     commands: Commands
     outcome: Outcomes
     written: tuple[str, ...] = ()
     apart: str = ""
-    share: int = 1  # how often it is drawn among those of its kind
+    share: int = 1  # relative frequency among the targets of the same kind
 
-    def judge(self, path: str) -> Judge | None:
-        """The judge of a path below `input`; None for what is not edited."""
-        return next((judge for pattern, judge in self.edited if fnmatch(path, pattern)), None)
+    def oracle(self, path: str) -> Oracle | None:
+        """The oracle of a path below `input`. None for a file that is not mutated."""
+        return next((oracle for pattern, oracle in self.edited if fnmatch(path, pattern)), None)
 
     def part(self, path: str) -> str | None:
-        """The folder of `apart` that a path lies in, None for what concerns all of them."""
+        """The independent folder that a path lies in. None if the file may affect all of them."""
         parts, depth = Path(path).parts, len(Path(self.apart).parts)
         alone = depth and len(parts) > depth and fnmatch("/".join(parts[:depth]), self.apart)
         return parts[depth - 1] if alone else None
 
 
-FRAMES: Edited = (
-    ("*/sequences/*/color/00000003.jpg", judges.last_picture),
+FRAMES: Mutated = (
+    ("*/sequences/*/color/00000003.jpg", oracles.last_picture),
     ("*/sequences/*/color/*", picture),
 )
-WORKSPACE: Edited = (
+WORKSPACE: Mutated = (
     *FRAMES,
     *((f"*/{name}", any_file) for name in ("sequences/*/sequence", "sequences/list.txt", "config.yaml")),
 )
-RESULTS: Edited = (
-    ("*/results/*/baseline/*.txt", judges.masks),
+RESULTS: Mutated = (
+    ("*/results/*/baseline/*.txt", oracles.masks),
     ("*/results/*/fingerprint.json", structure),
     ("*/trackers.ini", any_file),
 )
-TRUTH: Edited = (("*/sequences/*/groundtruth_*", judges.masks),)
+TRUTH: Mutated = (("*/sequences/*/groundtruth_*", oracles.masks),)
 TRACKED = ("*/results", "*/results/*", "*/trackers.ini", "*/*.zip")
-BOXES: Edited = (("boxes/annos/absent/*", judges.flags), ("boxes/*.txt", judges.boxes))
-MASKS: Edited = (
+BOXES: Mutated = (("boxes/annos/absent/*", oracles.flags), ("boxes/*.txt", oracles.boxes))
+MASKS: Mutated = (
     ("masks/*.png", picture),
-    ("masks/*.txt", judges.masks),
+    ("masks/*.txt", oracles.masks),
     ("refytvos/*/Annotations/*", picture),
 )
-EXPRESSIONS: Edited = (("*/Annotations/*", picture), ("*.json", structure), ("*.jpg", any_file))
-TNL2K: Edited = (
+EXPRESSIONS: Mutated = (("*/Annotations/*", picture), ("*.json", structure), ("*.jpg", any_file))
+TNL2K: Mutated = (
     ("*/imgs/*", any_file),
-    ("*/groundtruth.txt", judges.boxes),
+    ("*/groundtruth.txt", oracles.boxes),
     ("*/language.txt", any_file),
 )
-GROUNDER: Edited = (
+GROUNDER: Mutated = (
     ("*/model.safetensors", tensors),
     *((f"*/{name}.json", structure) for name in ("config", "contract", "tokenizer")),
     ("*/*.json", any_file),
     ("*/chat_template.jinja", any_file),
 )
-MASK_HEAD: Edited = (
+MASK_HEAD: Mutated = (
     ("*/model.safetensors", tensors),
     ("*/config.json", structure),
     ("*/*.json", any_file),
 )
-ADAPTERS: Edited = (
+ADAPTERS: Mutated = (
     ("*/adapter_model.safetensors", tensors),
     ("*/adapter_config.json", structure),
     ("*/contract.json", structure),
     ("*/*.json", any_file),
 )
-RUN: Edited = (("run/checkpoints/*", any_file), ("run/*.json*", any_file), ("run/best/*", any_file))
+RUN: Mutated = (("run/checkpoints/*", any_file), ("run/*.json*", any_file), ("run/best/*", any_file))
 VIDEO_MASKS: Outcomes = lambda place: files(place.out, "masks/*.txt")  # noqa: E731
 SCORES: Outcomes = lambda place: scores(place.out)  # noqa: E731
 
@@ -111,7 +112,7 @@ def _workspace(name: str, more: tuple[str, ...], share: int) -> Target:
 
 def _video(ending: str) -> Target:
     outcome: Outcomes = lambda place: line_counts(place.out, "masks/*.txt")  # noqa: E731
-    edited: Edited = ((f"videos/clip.{ending}", judges.whole),)
+    edited: Mutated = ((f"videos/clip.{ending}", oracles.whole),)
     return Target(f"a video in {ending}", "videos", ("videos",), edited, commands.video(ending), outcome)
 
 
@@ -120,17 +121,17 @@ def _boxes(protocol: str, *more: str) -> Target:
     return Target(name, "results", ("boxes",), BOXES, commands.boxes(protocol, more), SCORES)
 
 
-def _models(name: str, source: str, edited: Edited, key: str) -> Target:
+def _models(name: str, source: str, edited: Mutated, key: str) -> Target:
     run = commands.video_by(source, key)
     return Target(name, "checkpoints", (source,), edited, run, VIDEO_MASKS, share=3)
 
 
-def _checkpoint(name: str, task: str, source: str, edited: Edited) -> Target:
+def _checkpoint(name: str, task: str, source: str, edited: Mutated) -> Target:
     outcome: Outcomes = lambda place: weight_sums(place.out / "merged")  # noqa: E731
     return Target(name, "checkpoints", (source,), edited, commands.checkpoint(task, source), outcome)
 
 
-def _data_set(name: str, data: str, split: str, edited: Edited, *tasks: str) -> Target:
+def _data_set(name: str, data: str, split: str, edited: Mutated, *tasks: str) -> Target:
     outcome: Outcomes = lambda place: index_rows(  # noqa: E731
         place.out / "indexes" / f"{data}-{split}.arrow"
     )
@@ -216,7 +217,7 @@ TARGETS = (
         name="an archive",
         kind="annotations",
         sources=("archive",),
-        edited=(("archive/*", judges.whole),),
+        edited=(("archive/*", oracles.whole),),
         commands=commands.unpacked,
         outcome=lambda place: files(place.out / "data", "demo-001/**/*"),
     ),
@@ -241,7 +242,7 @@ TARGETS = (
 
 
 def target_of(seed: int) -> Target:
-    """What the edit of a seed is about: kinds and targets are drawn by their shares."""
+    """The target of a seed. Kinds and targets are drawn with their relative frequencies."""
     rng = Random(f"target {seed}")
     kind = rng.choices(KINDS, list(SHARES.values()))[0]
     own = [target for target in TARGETS if target.kind == kind]

@@ -1,4 +1,4 @@
-"""What came out of commands, by name, so that two runs can be compared."""
+"""The outcome of commands as named values, so that two runs can be compared."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from configs.errors import UserError
 from data_prep.index.store import Index
 
-Outcome = dict[str, str]  # parts and what stands in them; a part's name stands before the first slash
+Outcome = dict[str, str]  # value by name; the name of a part stands before the first slash
 SUMMED = (
     "referral_accuracy",
     "iou_when_present",
@@ -24,25 +24,25 @@ SUMMED = (
 
 
 def files(root: Path, pattern: str, skip: int = 0) -> Outcome:
-    """Sums of the files below `root`, by their paths without the first `skip` folders."""
+    """Hashes of the files below `root`, by their paths without the first `skip` folders."""
     found = [path for path in sorted(root.glob(pattern)) if path.is_file()] if root.is_dir() else []
     return {"/".join(path.relative_to(root).parts[skip:]): _sum(path.read_bytes()) for path in found}
 
 
 def lines_of(root: Path, pattern: str, skip: int = 0) -> Outcome:
-    """As `files`, of texts whose blanks at the ends of lines mean nothing."""
+    """As `files`, for text files in which blanks at the ends of lines have no meaning."""
     found = [path for path in sorted(root.glob(pattern)) if path.is_file()] if root.is_dir() else []
     texts = {"/".join(path.relative_to(root).parts[skip:]): path.read_bytes() for path in found}
     return {name: _sum(*(line.strip() + b"\n" for line in text.splitlines())) for name, text in texts.items()}
 
 
 def line_counts(root: Path, pattern: str) -> Outcome:
-    """How many lines files have, by their names."""
+    """The number of lines of files, by their names."""
     return {path.name: str(len(path.read_text().splitlines())) for path in sorted(root.glob(pattern))}
 
 
 def scores(out: Path, name: str = "scores.json") -> Outcome:
-    """The figures of an evaluation by tracker, or of a run's summary."""
+    """The scores of an evaluation by tracker, or the figures of the summary of a run."""
     path = out / name
     if not path.is_file():
         return {}
@@ -53,7 +53,7 @@ def scores(out: Path, name: str = "scores.json") -> Outcome:
 
 
 def index_rows(path: Path) -> Outcome:
-    """The sequences of an index: their frames, words and boxes."""
+    """Hashes of the sequences of an index: number of frames, expressions and boxes."""
     if not path.is_file():
         return {}
     try:
@@ -72,7 +72,7 @@ def _row(index: Index, number: int) -> tuple[str, str]:
 
 
 def weight_sums(folder: Path) -> Outcome:
-    """Sums of all weights of a checkpoint."""
+    """Hashes of all weights of a checkpoint, as float32."""
     found: Outcome = {}
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
         for name, tensor in load_file(path).items():

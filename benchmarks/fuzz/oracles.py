@@ -1,6 +1,6 @@
-"""What an edited file means beside what it meant: the same, something else, or something a check could catch.
+"""Oracles: does a mutated file still mean the same, something else, or is it invalid?
 
-Written without the code that is tested: a judge that read files as the commands do would share their faults.
+They share no code with the commands. An oracle that read files with the same code would share its faults.
 """
 
 import json
@@ -19,25 +19,25 @@ from safetensors.torch import load
 
 
 class Meaning(Enum):
-    """Of an edited file, beside the file before."""
+    """The meaning of a mutated file, compared with the file before."""
 
-    SAME = "the same"  # results are the same, or the edit is told of
-    OTHER = "another"  # a valid input of its own: results may be anything valid
-    WRONG = "wrong"  # a check can see it: results are the same, or the edit is told of
+    SAME = "the same"  # results must be the same, or a problem must be reported
+    OTHER = "another"  # a valid file with other content: results may differ
+    WRONG = "wrong"  # an invalid file: results must be the same, or a problem must be reported
 
 
-Judge = Callable[[bytes, bytes | None], Meaning]
+Oracle = Callable[[bytes, bytes | None], Meaning]
 MASK = re.compile(rb"0|m-?\d+(,-?\d+){4,}")
-LIMIT = 1e6  # a side longer than any frame's
+LIMIT = 1e6  # pixels, more than any frame has
 
 
 def any_file(before: bytes, after: bytes | None) -> Meaning:
-    """A file of which nothing more can be said."""
+    """A file in a format without a way to tell valid content from invalid content."""
     return Meaning.SAME if before == after else Meaning.OTHER
 
 
 def picture(before: bytes, after: bytes | None) -> Meaning:
-    """A frame or a mask: to be decoded whole, of the same size."""
+    """A frame or a mask as an image. It must decode completely, with the same size."""
     pixels = None if after is None else _pixels(after)
     old = _pixels(before)
     assert old is not None
@@ -54,17 +54,17 @@ def _pixels(content: bytes) -> np.ndarray | None:
 
 
 def last_picture(before: bytes, after: bytes | None) -> Meaning:
-    """The last frame of a folder, which nothing says should be there."""
+    """The last frame of a folder. Nothing says how many frames there are, so it may be missing."""
     return Meaning.OTHER if after is None else picture(before, after)
 
 
 def boxes(before: bytes, after: bytes | None) -> Meaning:
-    """A box a line: as many lines of four numbers, finite, with sides that are not negative."""
+    """One box a line: the same number of lines, four finite numbers each, no negative width or height."""
     return _numbers(before, after, 4)
 
 
 def flags(before: bytes, after: bytes | None) -> Meaning:
-    """A 0 or 1 a line, or separated by commas."""
+    """One flag a line, 0 or 1."""
     return _numbers(before, after, 1)
 
 
@@ -86,7 +86,7 @@ def _sound(row: list[float]) -> bool:
 
 
 def _rows(content: bytes, columns: int) -> list[list[float]] | None:
-    """The numbers of a text, line by line; None where a line does not hold as many."""
+    """The numbers of each line of a text. None if a line has another number of them."""
     try:
         lines = content.decode("utf-8-sig").rstrip().split("\n")
         rows = [[float(word) for word in re.split(r"[,\s]+", line.strip())] for line in lines]
@@ -96,7 +96,7 @@ def _rows(content: bytes, columns: int) -> list[list[float]] | None:
 
 
 def masks(before: bytes, after: bytes | None) -> Meaning:
-    """A mask a line, whose runs fit its window."""
+    """One mask a line, whose run lengths fit its window."""
     lines, old = None if after is None else _lines(after), _lines(before)
     if lines is None or len(lines) != len(old) or not all(map(fits, lines)):
         return Meaning.WRONG
@@ -108,7 +108,7 @@ def _lines(content: bytes) -> list[bytes]:
 
 
 def fits(line: bytes) -> bool:
-    """Whether a line is a mask as results hold them."""
+    """Whether a line is a mask in the format of VOT results."""
     if not MASK.fullmatch(line) or len(line) > 1_000_000:
         return False
     if line == b"0":
@@ -121,7 +121,7 @@ def fits(line: bytes) -> bool:
 
 
 def structure(before: bytes, after: bytes | None) -> Meaning:
-    """A JSON file: must be one."""
+    """A JSON file."""
     try:
         if after is None:
             return Meaning.WRONG
@@ -135,7 +135,7 @@ def _strict(content: bytes) -> Any:
 
 
 def tensors(before: bytes, after: bytes | None) -> Meaning:
-    """Weights: as many of the same names and shapes, all finite."""
+    """A safetensors file: the same names and shapes, all values finite floating-point numbers."""
     try:
         found = None if after is None else load(after)
     except (SafetensorError, ValueError, KeyError, TypeError):
@@ -154,5 +154,5 @@ def _finite(tensor: torch.Tensor) -> bool:
 
 
 def whole(before: bytes, after: bytes | None) -> Meaning:
-    """A file with a sum of its own: any change can be seen."""
+    """A file with a checksum: every change can be detected."""
     return Meaning.SAME if before == after else Meaning.WRONG

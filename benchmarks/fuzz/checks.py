@@ -1,4 +1,8 @@
-"""What must hold after commands ran on edited files. Each function yields a line for every fault it sees."""
+"""Checks of commands that ran on mutated files. Each function yields a line for every fault that it finds.
+
+`check_exit` and `check_output` look at the exit status and the output, `check_written`, `check_json` and
+`check_results` at the files, and `check_outcome` compares results.
+"""
 
 import json
 import os
@@ -9,37 +13,41 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from benchmarks.fuzz_judges import Meaning, fits
-from benchmarks.fuzz_outcomes import Outcome
-from benchmarks.fuzz_worker import Ended
+from benchmarks.fuzz.oracles import Meaning, fits
+from benchmarks.fuzz.outcomes import Outcome
+from benchmarks.fuzz.worker import CommandResult
 
+# An exception that was printed without a traceback: its name at the beginning of a line.
 UNCAUGHT = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt)\b(?=:|$)", re.MULTILINE)
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Words by which a command reports a problem with its input.
 TOLD = re.compile(
     r"\b(warning|note|left out|failed|broken|doubtful|missing|cannot|unfinished|not in|spoilt|without)\b",
     re.I,
 )
+# A line that explains a nonzero exit status.
 REFUSED = re.compile(r"^(error: |failed: |warning: |.*\b[1-9]\d* broken\b|not packed)", re.MULTILINE)
 NUMBER = re.compile(r"\d+(?:[.:]\d+)*")
 STATUSES = (0, 1, 2)
-Held = dict[str, tuple[int, int, int, str]]  # of a path: mode, size, time, and what a link leads to
+Listing = dict[str, tuple[int, int, int, str]]  # by path: mode, size, time, and the target of a link
 
 
-def held_in(root: Path) -> Held:
-    """Everything below a folder, links not followed."""
-    found: Held = {}
+def list_tree(root: Path) -> Listing:
+    """List everything below a folder. Links are not followed."""
+    found: Listing = {}
     for folder, names, others in os.walk(root):
         for name in (*names, *others):
             path = os.path.join(folder, name)  # noqa: PTH118
             state = os.lstat(path)
+            # The size and time of a folder change whenever a file is written in it.
             whole = (state.st_size, state.st_mtime_ns) if not stat.S_ISDIR(state.st_mode) else (0, 0)
             link = os.readlink(path) if stat.S_ISLNK(state.st_mode) else ""  # noqa: PTH115
             found[os.path.relpath(path, root)] = (state.st_mode, *whole, link)
     return found
 
 
-def ended_well(ended: Ended) -> Iterator[str]:
-    """No hang, no signal, no uncaught exception, a status that is documented, an error in one line."""
+def check_exit(ended: CommandResult) -> Iterator[str]:
+    """No timeout, no signal, no uncaught exception, a documented exit status, and an error of one line."""
     if ended.late:
         yield f"did not end within {ended.seconds:.0f} s"
     elif ended.signal:
@@ -58,7 +66,7 @@ def ended_well(ended: Ended) -> Iterator[str]:
 
 
 def _one_line(error: str) -> Iterator[str]:
-    """Nothing follows an error on stderr but other errors."""
+    """After an error on stderr there are only further errors, notes and warnings."""
     lines = error.splitlines()
     first = next((number for number, line in enumerate(lines) if line.startswith("error: ")), len(lines))
     for line in lines[first:]:
@@ -67,8 +75,8 @@ def _one_line(error: str) -> Iterator[str]:
             return
 
 
-def said_plainly(ended: Ended) -> Iterator[str]:
-    """UTF-8 without control characters, and no line that fills a terminal."""
+def check_output(ended: CommandResult) -> Iterator[str]:
+    """The output is UTF-8 without control characters, and no line is so long that it fills a terminal."""
     for name, content in (("stdout", ended.stdout), ("stderr", ended.stderr)):
         try:
             text = content.decode()
@@ -82,8 +90,8 @@ def said_plainly(ended: Ended) -> Iterator[str]:
             yield f"{name} holds a line of more than {longest * 5000} letters"
 
 
-def nothing_else_written(before: Held, after: Held, written: tuple[str, ...]) -> Iterator[str]:
-    """Nothing is new, changed or gone but what `written` (patterns) allows; no unfinished file is left."""
+def check_written(before: Listing, after: Listing, written: tuple[str, ...]) -> Iterator[str]:
+    """Only paths that match the patterns `written` are new, changed or gone. No unfinished file is left."""
     for path in sorted(before.keys() | after.keys()):
         if ".part-" in path and path not in before:
             yield f"left unfinished: {path!r}"
@@ -92,8 +100,8 @@ def nothing_else_written(before: Held, after: Held, written: tuple[str, ...]) ->
             yield f"{done} outside of what is written: {path!r}"
 
 
-def whole_json(root: Path) -> Iterator[str]:
-    """JSON files are JSON as others read it."""
+def check_json(root: Path) -> Iterator[str]:
+    """JSON files are standard JSON, without NaN and Infinity."""
     for path in sorted(root.rglob("*.json")):
         try:
             json.loads(path.read_text(), parse_constant=_no_constant)
@@ -101,8 +109,8 @@ def whole_json(root: Path) -> Iterator[str]:
             yield f"{path.relative_to(root)} is no JSON: {fault}"
 
 
-def whole_lines(root: Path) -> Iterator[str]:
-    """Result files that were written are a mask a line."""
+def check_results(root: Path) -> Iterator[str]:
+    """Result files have one valid mask for each frame, and their last line is complete."""
     for path in sorted((*root.glob("out/masks/*.txt"), *root.glob("input/*/results/new/baseline/*/*.txt"))):
         lines = path.read_bytes().split(b"\n")
         if lines[-1] != b"" or len(lines) == 1 or not all(map(fits, lines[:-1])):
@@ -114,10 +122,11 @@ def _no_constant(name: str) -> None:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """The outcome of a run on edited files beside that of the same run without the edit.
+class Comparison:
+    """The outcome of commands on mutated files (`found`) beside that without mutations (`plain`).
 
-    `meaning` is that of the worst edit; `parts` are those that were edited, None where it may concern all.
+    `meaning` is the worst of the mutated files. `parts` are the parts that were mutated, None if a mutation
+    may affect all of them. `told` is whether the commands reported a problem.
     """
 
     plain: Outcome
@@ -127,29 +136,32 @@ class Compared:
     told: bool
 
 
-def nothing_wrong(compared: Compared) -> Iterator[str]:
-    """Results as they would be without the edit, or a word about it; other parts as if nothing were."""
+def check_outcome(compared: Comparison) -> Iterator[str]:
+    """Results are those without the mutation, or the commands reported it. Other parts are not affected."""
+    # 1. Parts that were not mutated keep their results, whatever else happens.
     for name, value in compared.plain.items():
         if compared.parts is not None and name.partition("/")[0] not in compared.parts:
             if name not in compared.found:
-                yield f"{name}: a result is lost by an edit elsewhere"
+                yield f"{name}: a result is lost by a mutation elsewhere"
             elif compared.found[name] != value:
-                yield f"{name}: another result by an edit elsewhere"
+                yield f"{name}: another result by a mutation elsewhere"
+    # 2. Mutated parts may differ if the files mean something else now, or if a problem was reported.
     differing = [name for name, value in compared.plain.items() if compared.found.get(name) != value]
     if compared.told or compared.meaning is Meaning.OTHER or not differing:
         return
     yield f"without a word, results differ ({compared.meaning.value} meaning): {', '.join(differing[:3])}"
 
 
-def is_told(ended: Ended, plain: Ended) -> bool:
-    """Whether a run says something of faults that the same run without the edit does not say."""
+def is_reported(ended: CommandResult, plain: CommandResult) -> bool:
+    """Whether the commands report a problem that they do not report without the mutation."""
     if ended.status != 0:
         return True
     known = _tellings(plain)
     return any(line not in known for line in _tellings(ended))
 
 
-def _tellings(ended: Ended) -> set[str]:
+def _tellings(ended: CommandResult) -> set[str]:
+    # In tables, numbers differ from run to run (times, for one), so they are compared without them.
     lines = f"{_text(ended.stdout)}\n{_text(ended.stderr)}".splitlines()
     return {NUMBER.sub("#", line) if "|" in line else line for line in lines if TOLD.search(line)}
 
