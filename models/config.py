@@ -1,13 +1,27 @@
 """Settings of the grounder and of the mask head. Imports nothing heavy."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 
 from configs.schema import key
 from data_prep.contract.contract import BUILT_IN
 from models.families import PUBLISHED_SIZES
+from models.interfaces import Masking
+from models.mask_head.registry import MASK_HEADS, register_mask_head
+
+__all__ = [
+    "DEVICES",
+    "DTYPES",
+    "GROUNDERS",
+    "MASK_HEADS",
+    "SHIPPED",
+    "GrounderConfig",
+    "MaskHeadConfig",
+]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
@@ -48,17 +62,46 @@ class MaskHeadConfig:
 SHIPPED = Path(__file__).resolve().parent / "weights"
 """Where the small checkpoints that come with the repository lie."""
 
-GROUNDERS: dict[str, GrounderConfig] = {
-    "nano": GrounderConfig(str(SHIPPED / "nano_grounder")),
-    **{name: GrounderConfig(size.checkpoint) for name, size in PUBLISHED_SIZES.items()},
-}
+
+class _GrounderOptions(Mapping[str, GrounderConfig]):
+    """The shipped checkpoint and the published sizes of all registered families.
+
+    A live view: families that are registered later appear in it.
+    """
+
+    def __getitem__(self, name: str) -> GrounderConfig:
+        if name == "nano":
+            return GrounderConfig(str(SHIPPED / "nano_grounder"))
+        return GrounderConfig(PUBLISHED_SIZES[name].checkpoint)
+
+    def __iter__(self) -> Iterator[str]:
+        yield "nano"
+        yield from PUBLISHED_SIZES
+
+    def __len__(self) -> int:
+        return 1 + len(PUBLISHED_SIZES)
+
+
+GROUNDERS: Mapping[str, GrounderConfig] = _GrounderOptions()
 """Options of `model=`."""
 
-MASK_HEADS: dict[str, MaskHeadConfig] = {
-    "nano": MaskHeadConfig(str(SHIPPED / "nano_mask_head")),
-    "sam2_1_tiny": MaskHeadConfig("facebook/sam2.1-hiera-tiny"),
-    "sam2_1_small": MaskHeadConfig("facebook/sam2.1-hiera-small"),
-    "sam2_1_base_plus": MaskHeadConfig("facebook/sam2.1-hiera-base-plus"),
-    "sam2_1_large": MaskHeadConfig("facebook/sam2.1-hiera-large"),
-}
-"""Options of `mask_head=`."""
+
+def _check_sam2(config: MaskHeadConfig) -> None:
+    from models.checkpoint_files import check_mask_head_checkpoint
+
+    check_mask_head_checkpoint(config)
+
+
+@register_mask_head(
+    check=_check_sam2,
+    nano=MaskHeadConfig(str(SHIPPED / "nano_mask_head")),
+    sam2_1_tiny=MaskHeadConfig("facebook/sam2.1-hiera-tiny"),
+    sam2_1_small=MaskHeadConfig("facebook/sam2.1-hiera-small"),
+    sam2_1_base_plus=MaskHeadConfig("facebook/sam2.1-hiera-base-plus"),
+    sam2_1_large=MaskHeadConfig("facebook/sam2.1-hiera-large"),
+)
+def _load_sam2(config: MaskHeadConfig, device: Any) -> Masking:
+    from models.checkpoint import choose_dtype
+    from models.mask_head.sam2 import MaskHead
+
+    return MaskHead.load(config.checkpoint, device, choose_dtype(config.dtype, device))

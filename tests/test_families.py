@@ -1,17 +1,19 @@
 """Families of models are found by listing their package, and are read without torch."""
 
+import dataclasses
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from configs.code_identity import ROOT
-from models import families
+from configs.plugins import PACKAGE, VARIABLE, load_plugins
 from models.checkpoint_files import check_grounder_checkpoint, published_contract
 from models.config import GROUNDERS, GrounderConfig
-from models.families import FAMILIES, PUBLISHED_SIZES
+from models.families import FAMILIES, PUBLISHED_SIZES, register_family
 from tests.tiny_models import save_grounder
 
 TOY = '''
@@ -19,26 +21,48 @@ TOY = '''
 
 import dataclasses
 
-from models.families.family import PublishedSize
+from models.families import PublishedSize, register_family
 from models.families.qwen2_5_vl import FAMILY as QWEN
 
 SIZE = PublishedSize("toy_vl", "owner/Toy-VL-1B", 1_000_000, {})
-FAMILY = dataclasses.replace(QWEN, model_type="toy_vl", hub_prefix="owner/Toy-VL-", sizes={"toy_vl_1b": SIZE})
+FAMILY = register_family(
+    dataclasses.replace(QWEN, model_type="toy_vl", hub_prefix="owner/Toy-VL-", sizes={"toy_vl_1b": SIZE})
+)
 '''
 
 
-def test_a_family_is_one_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "toy_vl.py").write_text(TOY)
-    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
-    found = families._discover()
-    monkeypatch.delitem(sys.modules, "models.families.toy_vl")
-    assert found.keys() == {*FAMILIES, "toy_vl"}
-    monkeypatch.setitem(FAMILIES, "toy_vl", found["toy_vl"])
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file outside the packages that defines a family, imported as `plugins=[toy_vl.py]` does it."""
+    path = tmp_path / "toy_vl.py"
+    path.write_text(TOY)
+    held, sizes = dict(FAMILIES), dict(PUBLISHED_SIZES)
+    monkeypatch.setenv(VARIABLE, "")
+    load_plugins([f"plugins=[{path}]"])
+    yield path
+    for registered, before in ((FAMILIES, held), (PUBLISHED_SIZES, sizes)):
+        registered.clear()
+        registered.update(before)
+    del sys.modules[f"{PACKAGE}.toy_vl"]
+
+
+def test_a_family_is_one_file_outside_the_package(toy: Path) -> None:
     assert published_contract("owner/Toy-VL-1B") == "qwen"
-    folder = save_grounder(tmp_path / "weights")
+    assert GROUNDERS["toy_vl_1b"].checkpoint == "owner/Toy-VL-1B" and "toy_vl_1b" in list(GROUNDERS)
+    folder = save_grounder(toy.with_name("weights"))
     config = folder / "config.json"
     config.write_text(config.read_text().replace('"model_type": "qwen2_5_vl"', '"model_type": "toy_vl"'))
     check_grounder_checkpoint(GrounderConfig(str(folder)))
+
+
+def test_a_size_of_another_family_is_not_replaced(toy: Path) -> None:
+    other = dataclasses.replace(FAMILIES["toy_vl"], model_type="other_vl")
+    other = dataclasses.replace(
+        other, sizes={"toy_vl_1b": dataclasses.replace(PUBLISHED_SIZES["toy_vl_1b"], model_type="other_vl")}
+    )
+    with pytest.raises(ValueError, match="model=toy_vl_1b is a size of toy_vl already"):
+        register_family(other)
+    assert "other_vl" not in FAMILIES
 
 
 def test_options_are_the_published_sizes() -> None:

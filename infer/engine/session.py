@@ -13,13 +13,13 @@ from infer.engine.engine import Engine
 from infer.trackers.expressions import empty_track
 from infer.trackers.registry import build_tracker
 from infer.trackers.requests import StartTrack
-from models.checkpoint import choose_device, choose_dtype
+from models.checkpoint import choose_device
 from models.grounder.grounder import Grounder
-from models.mask_head.sam2 import MaskHead
+from models.mask_head.registry import load_mask_head
 
 CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.video.frames")
-"""Modules that make results with any tracker. The code that results follow from is these modules, the module
-of the tracker, and all modules that they import."""
+"""Modules that make results with any tracker. The code that results follow from is these modules, the modules
+of the tracker and of the mask head, and all modules that they import."""
 REPORTS = ("models.identity",)
 """Modules that are imported by those of `CODE` and have no effect on results."""
 Fingerprint = dict[str, Any]
@@ -44,8 +44,7 @@ def open_session(settings: InferSettings) -> Session:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     grounder = Grounder.load(settings.model, device)
-    dtype = choose_dtype(settings.mask_head.dtype, device)
-    mask_head = MaskHead.load(settings.mask_head.checkpoint, device, dtype)
+    mask_head = load_mask_head(settings.mask_head, device)
     start = build_tracker(settings.tracker, grounder.contract)
     grounding, masking = grounder.identity(), mask_head.identity()
     fingerprint = {
@@ -56,7 +55,9 @@ def open_session(settings: InferSettings) -> Session:
         "device": device.type,
         "dtypes": [grounding["dtype"], masking["dtype"]],
         "box_floor": grounding["box_floor"],
-        "code": code_identity((*CODE, type(settings.tracker).__module__), REPORTS),
+        "code": code_identity(
+            (*CODE, type(settings.tracker).__module__, type(mask_head).__module__), REPORTS
+        ),
     }
     return Session(Engine(grounder, mask_head), start, fingerprint)
 

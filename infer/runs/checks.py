@@ -14,7 +14,8 @@ from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack, check_tracker_id
 from infer.config import InferSettings
 from infer.runs.claims import check_out
-from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_checkpoint
+from models.checkpoint_files import check_grounder_checkpoint
+from models.mask_head.registry import check_mask_head
 
 WORDS_STAND = {
     "workspace": "the prompts of a workspace stand in its sequences",
@@ -32,7 +33,7 @@ def check_settings(settings: InferSettings) -> None:
         raise UserError(f"first_box= goes with data={told}")
     _check_source(settings)
     check_grounder_checkpoint(settings.model)
-    check_mask_head_checkpoint(settings.mask_head)
+    check_mask_head(settings.mask_head)
 
 
 def _check_source(settings: InferSettings) -> None:

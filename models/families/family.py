@@ -77,3 +77,28 @@ def part_of(family: Family, weight: str) -> str:
         if re.fullmatch(part.weights, weight):
             return name
     raise KeyError(weight)
+
+
+FAMILIES: dict[str, Family] = {}
+"""Registered families by the `model_type` of a checkpoint's config.json."""
+PUBLISHED_SIZES: dict[str, PublishedSize] = {}
+"""Published checkpoints of the registered families by their option of `model=`."""
+
+
+def register_family(family: Family) -> Family:
+    """Make a family known by its `model_type`, and its published sizes as options of `model=`; returns it.
+
+    Raises ValueError where one of the sizes is an option of another family.
+    """
+    for name in family.sizes:
+        held = PUBLISHED_SIZES.get(name)
+        if held is not None and held.model_type != family.model_type:
+            raise ValueError(f"model={name} is a size of {held.model_type} already; give it another name")
+    FAMILIES[family.model_type] = family
+    PUBLISHED_SIZES.update(family.sizes)
+    return family
+
+
+def family_of(model: Any) -> Family:
+    """The family of a transformers model, by its `config.model_type`."""
+    return FAMILIES[model.config.model_type]

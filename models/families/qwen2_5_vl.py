@@ -9,7 +9,7 @@ names of transformers' configurations.
 
 from typing import Any
 
-from models.families.family import Family, ModelPart, PublishedSize
+from models.families.family import Family, ModelPart, PublishedSize, register_family
 
 MODEL_TYPE = "qwen2_5_vl"
 
@@ -98,24 +98,26 @@ def _apply_fast_kernels(visual: Any) -> None:
     apply_fast_kernels(visual)
 
 
-FAMILY = Family(
-    model_type=MODEL_TYPE,
-    hub_prefix="Qwen/Qwen2.5-VL-",
-    contract="qwen",
-    sizes=SIZES,
-    parts={
-        "language_model": LANGUAGE_MODEL,
-        "projector": ModelPart(
-            weights=r"(.*\.)?visual\.merger\..*", linear_layers=r"(.*\.)?visual\.merger\.mlp\.[02]"
-        ),
-        "vision_tower": ModelPart(
-            weights=r"(.*\.)?visual\.(patch_embed|blocks)\..*",
-            linear_layers=r"(.*\.)?visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)",
-        ),
-    },
-    model_class=_model_class,
-    processor_class=_processor_class,
-    # Its language model takes masks by the kind of layer. It would make one for a kind that is not named.
-    unmasked={"full_attention": None},
-    apply_fast_kernels=_apply_fast_kernels,
+FAMILY = register_family(
+    Family(
+        model_type=MODEL_TYPE,
+        hub_prefix="Qwen/Qwen2.5-VL-",
+        contract="qwen",
+        sizes=SIZES,
+        parts={
+            "language_model": LANGUAGE_MODEL,
+            "projector": ModelPart(
+                weights=r"(.*\.)?visual\.merger\..*", linear_layers=r"(.*\.)?visual\.merger\.mlp\.[02]"
+            ),
+            "vision_tower": ModelPart(
+                weights=r"(.*\.)?visual\.(patch_embed|blocks)\..*",
+                linear_layers=r"(.*\.)?visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(gate|up|down)_proj)",
+            ),
+        },
+        model_class=_model_class,
+        processor_class=_processor_class,
+        # Its language model takes masks by the kind of layer. It would make one for a kind that is not named.
+        unmasked={"full_attention": None},
+        apply_fast_kernels=_apply_fast_kernels,
+    )
 )

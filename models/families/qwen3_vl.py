@@ -9,7 +9,7 @@ transformers' configurations.
 
 from typing import Any
 
-from models.families.family import Family, ModelPart, PublishedSize
+from models.families.family import Family, ModelPart, PublishedSize, register_family
 from models.families.qwen2_5_vl import LANGUAGE_MODEL, TOKEN_IDS, text_config
 
 MODEL_TYPE = "qwen3_vl"
@@ -75,22 +75,24 @@ def _processor_class() -> Any:
     return Qwen3VLProcessor
 
 
-FAMILY = Family(
-    model_type=MODEL_TYPE,
-    hub_prefix="Qwen/Qwen3-VL-",
-    contract="qwen3",
-    sizes=SIZES,
-    parts={
-        "language_model": LANGUAGE_MODEL,
-        "projector": ModelPart(
-            weights=r"(.*\.)?visual\.(merger|deepstack_merger_list)\..*",
-            linear_layers=r"(.*\.)?visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
-        ),
-        "vision_tower": ModelPart(
-            weights=r"(.*\.)?visual\.(patch_embed|pos_embed|blocks)\..*",
-            linear_layers=r"(.*\.)?visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.linear_fc[12])",
-        ),
-    },
-    model_class=_model_class,
-    processor_class=_processor_class,
+FAMILY = register_family(
+    Family(
+        model_type=MODEL_TYPE,
+        hub_prefix="Qwen/Qwen3-VL-",
+        contract="qwen3",
+        sizes=SIZES,
+        parts={
+            "language_model": LANGUAGE_MODEL,
+            "projector": ModelPart(
+                weights=r"(.*\.)?visual\.(merger|deepstack_merger_list)\..*",
+                linear_layers=r"(.*\.)?visual\.(merger|deepstack_merger_list\.\d+)\.linear_fc[12]",
+            ),
+            "vision_tower": ModelPart(
+                weights=r"(.*\.)?visual\.(patch_embed|pos_embed|blocks)\..*",
+                linear_layers=r"(.*\.)?visual\.blocks\.\d+\.(attn\.(qkv|proj)|mlp\.linear_fc[12])",
+            ),
+        },
+        model_class=_model_class,
+        processor_class=_processor_class,
+    )
 )
