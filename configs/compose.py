@@ -75,11 +75,7 @@ class Composer:
         # 2. The key must exist in one of the configurations, or lie inside a key that holds a list or dict.
         keys = {key.name: key for base in bases for key in _resolved_keys(base)}
         if name not in keys and not _inside(name, keys):
-            new_name = current_name(name)
-            if new_name != name and (new_name in keys or _inside(new_name, keys)):
-                raise UserError(f"{name}: has a new name; write {new_name}=")
-            names = [*bases[0].hydra.runtime.choices, *keys]
-            raise UserError(f"{name}: no such key{did_you_mean(name, names) or ' (--help lists the keys)'}")
+            raise self._no_such_key(name, keys, bases[0])
         # 3. Quote free text, check the brackets of lists, and force new entries of dicts.
         if name in keys and keys[name].is_text and "=" in override:
             return quote_text(override, optional=keys[name].optional, multirun=multirun)
@@ -90,6 +86,18 @@ class Composer:
             if key.is_dict and f"{name}.".startswith(f"{key.name}."):
                 return _of_dict(override, key, multirun)
         return override
+
+    def _no_such_key(self, name: str, keys: dict[str, Key], base: DictConfig) -> UserError:
+        """What to do about an override whose key does not exist."""
+        new_name = current_name(name)
+        if new_name != name and (new_name in keys or _inside(new_name, keys)):
+            return UserError(f"{name}: has a new name; write {new_name}=")
+        # An option of a group that has not been chosen yet may have this key, so the group comes first.
+        for key in keys.values():
+            if key.value == "???" and self.options(key.name):
+                key.check()
+        names = [*base.hydra.runtime.choices, *keys]
+        return UserError(f"{name}: no such key{did_you_mean(name, names) or ' (--help lists the keys)'}")
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:

@@ -1,24 +1,32 @@
 """The settings of all commands, and their registration with Hydra for the command that runs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-_registered: dict[str, tuple[type, Mapping[str, Mapping[str, Any]]]] = {}
+_registered: dict[str, tuple[type, Mapping[str, Mapping[str, Any]], Container[str]]] = {}
 
 
-def register(command: str, schema: type, groups: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+def register(
+    command: str,
+    schema: type,
+    groups: Mapping[str, Mapping[str, Any]] | None = None,
+    flat: Container[str] = (),
+) -> None:
     """Declare a command's settings, which its YAML calls `<command>_schema`.
 
     `schema` is a dataclass with a key `out`, the folder of the results. `groups` holds the options of groups
     whose keys differ from option to option, as in `{"tracker": {"referral": ReferralTracker()}}`. They are
     dataclass objects instead of YAML files in `configs/<group>/`. The mapping is read when a command runs, so
     options may be added to it later, by a plugin for example.
+
+    The keys of an option lie below the name of its group (`tracker.threshold`). Those of the groups in `flat`
+    lie at the top level instead; the dataclasses of their options must be subclasses of `schema`.
     """
-    _registered[command] = (schema, groups or {})
+    _registered[command] = (schema, groups or {}, flat)
 
 
 @contextmanager
@@ -27,12 +35,13 @@ def known_to_hydra(command: str) -> Iterator[None]:
 
     The store is global, and two commands may have a group of the same name with other options.
     """
-    schema, groups = _registered[command]
+    schema, groups, flat = _registered[command]
     store = ConfigStore.instance()
     store.store(name=f"{command}_schema", node=_writable(schema))
     for group, options in groups.items():
+        package = "_global_" if group in flat else None
         for name, settings in options.items():
-            store.store(group=group, name=name, node=_writable(settings))
+            store.store(group=group, name=name, node=_writable(settings), package=package)
     try:
         yield
     finally:

@@ -1,48 +1,52 @@
-"""`python -m data_prep task=… …`: index data sets and draw from them; render a world; make workspaces."""
+"""`python -m data_prep task=...`: index data sets, draw training pairs, render a world, make workspaces."""
 
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from configs.app import run_command
 from configs.errors import UserError
 from configs.record import RECORD
 from configs.terminal import counted, echo
-from data_prep.config import FORMATS, DataSettings
+from data_prep.config import (
+    TASKS,
+    CheckTask,
+    DataSettings,
+    ExportTask,
+    ImportReasoningTrackTask,
+    IndexTask,
+    LookTask,
+    MeasureTask,
+    PairTask,
+    RenderTask,
+    SampleTask,
+    SheetTask,
+    UnpackTask,
+    VotsrInitTask,
+)
 from data_prep.files import real_path
 
 if TYPE_CHECKING:
     from data_prep.sampling.lines import PairPlan
 
-TOLD = 10  # pairs left out that are told one by one
+SHOWN = 10  # pairs left out whose reasons are printed
 
 
 def main(settings: DataSettings) -> int | None:
-    """Do the task that the settings name; the exit status, None for 0."""
-    tasks: dict[str, Callable[[DataSettings], int | None]] = {
-        "votsr_init": _votsr_init,
-        "unpack": _unpack,
-        "render": _render,
-        "check": _check,
-        "index": _index,
-        "sample": _sample,
-        "look": _look,
-        "export": _export,
-        "import_reasoningtrack": _import_reasoningtrack,
-    }
-    return tasks.get(settings.task, _show)(settings)
+    """Do the task that the settings are of; the exit status, None for 0."""
+    return RUN[type(settings)](settings)
 
 
-def _votsr_init(settings: DataSettings) -> None:
+def _votsr_init(settings: VotsrInitTask) -> None:
     from data_prep.votsr.init import votsr_init
 
     votsr_init(Path(settings.out), settings.stack)
     echo(f"workspace: {settings.out}")
 
 
-def _check(settings: DataSettings) -> int:
+def _check(settings: CheckTask) -> int:
     from data_prep.check.report import LEAVE_OUT, REPORT, CheckSettings, print_report, write_report
     from data_prep.check.run import check_split
     from data_prep.readers.reader import reader_of
@@ -64,7 +68,7 @@ def _check(settings: DataSettings) -> int:
     return int(broken > 0)
 
 
-def _unpack(settings: DataSettings) -> None:
+def _unpack(settings: UnpackTask) -> None:
     from data_prep.unpack.extract import Limits
     from data_prep.unpack.run import GIB, unpack
 
@@ -82,7 +86,7 @@ def _unpack(settings: DataSettings) -> None:
     )
 
 
-def _index(settings: DataSettings) -> None:
+def _index(settings: IndexTask) -> None:
     from data_prep.index.build import build_index, index_path
     from data_prep.readers.reader import reader_of
 
@@ -99,7 +103,7 @@ def _index(settings: DataSettings) -> None:
     echo(f"index: {path} ({counted(about.sequences, 'sequence')}, {len(about.left_out)} left out; {done})")
 
 
-def _sample(settings: DataSettings) -> None:
+def _sample(settings: SampleTask) -> None:
     from data_prep.sampling.lines import write_pairs
 
     path, started = Path(settings.out) / "pairs.jsonl", time.monotonic()
@@ -108,11 +112,11 @@ def _sample(settings: DataSettings) -> None:
     echo(f"pairs: {path} ({settings.n} in {seconds:.1f} s)")
 
 
-def _look(settings: DataSettings) -> None:
+def _look(settings: LookTask) -> None:
     import matplotlib
 
     matplotlib.use("Agg")  # before pyplot: there need be no screen
-    from data_prep.exchange.plan import contract_of
+    from data_prep.exchange.exporter import contract_of
     from data_prep.look import write_plots, write_samples
 
     plan, out = _pair_plan(settings), Path(settings.out)
@@ -124,7 +128,7 @@ def _look(settings: DataSettings) -> None:
     echo(f"look: {out / 'samples.png'} and {out / 'plots.png'}")
 
 
-def _pair_plan(settings: DataSettings) -> "PairPlan":
+def _pair_plan(settings: PairTask) -> "PairPlan":
     from data_prep.index.build import indexes_of
     from data_prep.sampling.lines import PairPlan
 
@@ -135,16 +139,17 @@ def _pair_plan(settings: DataSettings) -> "PairPlan":
     return PairPlan(indexes, settings.pairs, settings.seed, tuple(settings.weights))
 
 
-def _numbers(settings: DataSettings) -> range:
+def _numbers(settings: SampleTask) -> range:
     return range(settings.first, settings.first + settings.n)
 
 
-def _export(settings: DataSettings) -> None:
+def _export(settings: ExportTask) -> None:
+    from data_prep.exchange import export_formats
     from data_prep.exchange.export import ABOUT, export
-    from data_prep.exchange.plan import ExportPlan, contract_of, safe
+    from data_prep.exchange.exporter import ExportPlan, contract_of, safe
 
     if settings.format is None:
-        raise UserError(f"task=export: say whose records to write, format={'|'.join(FORMATS)}")
+        raise UserError(f"task=export: give the format of the records, format={'|'.join(export_formats())}")
     contract = safe(contract_of(settings.contract))
     plan = ExportPlan(
         _pair_plan(settings),
@@ -156,21 +161,19 @@ def _export(settings: DataSettings) -> None:
     )
     started = time.monotonic()
     path, count, left_out = export(plan, _numbers(settings), settings.workers)
-    for number, reason in left_out[:TOLD]:
+    for number, reason in left_out[:SHOWN]:
         echo(f"left out: pair {number}: {reason}")
-    if len(left_out) > TOLD:
-        echo(f"left out: {len(left_out) - TOLD} more; see {path.with_name(ABOUT)}")
+    if len(left_out) > SHOWN:
+        echo(f"left out: {len(left_out) - SHOWN} more; see {path.with_name(ABOUT)}")
     seconds = time.monotonic() - started
     echo(f"records: {path} ({count}, {len(left_out)} left out; in {seconds:.0f} s)")
 
 
-def _import_reasoningtrack(settings: DataSettings) -> None:
+def _import_reasoningtrack(settings: ImportReasoningTrackTask) -> None:
     from data_prep.exchange.reasoningtrack import Roots, read_records, write_records
 
     if not settings.source:
         raise UserError("task=import_reasoningtrack: name a file of records, as source=sft_lasot.json")
-    if settings.format == "vptracker":
-        raise UserError("format=vptracker: ReasoningTrack's records hold no boxes; give another or none")
     imported = read_records(Path(settings.source), Roots(settings.root_map))
     paths = write_records(Path(settings.out), imported.records, settings.format)
     for number, reason in imported.left_out:
@@ -181,7 +184,7 @@ def _import_reasoningtrack(settings: DataSettings) -> None:
     echo(f"records: {', '.join(map(str, paths))} ({told})")
 
 
-def _render(settings: DataSettings) -> None:
+def _render(settings: RenderTask) -> None:
     from data_prep.world.presets import PRESETS
     from data_prep.world.render import render_workspace
 
@@ -217,25 +220,39 @@ def _check_place(out: Path, layout: str) -> None:
         )
 
 
-def _show(settings: DataSettings) -> None:
-    """A contact sheet or the figures of a preset."""
-    from data_prep.world.overview import measure, write_sheet
+def _sheet(settings: SheetTask) -> None:
+    from data_prep.world.overview import write_sheet
+    from data_prep.world.presets import PRESETS
+
+    path = Path(settings.out) / f"{settings.preset}.png"
+    write_sheet(path, PRESETS[settings.preset])
+    echo(f"sheet: {path}")
+
+
+def _measure(settings: MeasureTask) -> None:
+    from data_prep.world.overview import measure
     from data_prep.world.presets import PRESETS
 
     preset = PRESETS[settings.preset]
-    if settings.task == "sheet":
-        path = Path(settings.out) / f"{preset.name}.png"
-        write_sheet(path, preset)
-        echo(f"sheet: {path}")
-    else:
-        echo(str(measure(preset, settings.sequences or preset.sequences)))
+    echo(str(measure(preset, settings.sequences or preset.sequences)))
 
+
+RUN: dict[type[DataSettings], Callable[[Any], int | None]] = {
+    CheckTask: _check,
+    IndexTask: _index,
+    SampleTask: _sample,
+    LookTask: _look,
+    ExportTask: _export,
+    UnpackTask: _unpack,
+    ImportReasoningTrackTask: _import_reasoningtrack,
+    RenderTask: _render,
+    SheetTask: _sheet,
+    MeasureTask: _measure,
+    VotsrInitTask: _votsr_init,
+}
+"""What does each task, by the class of its settings."""
+
+DOC = "Prepare data. Tasks: " + " ".join(f"{name}: {settings.__doc__}" for name, settings in TASKS.items())
 
 if __name__ == "__main__":
-    sys.exit(
-        run_command(
-            "data_prep",
-            main,
-            "Prepare data: check and index data sets, draw pairs, render a world, fetch the challenge.",
-        )
-    )
+    sys.exit(run_command("data_prep", main, DOC))

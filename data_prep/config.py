@@ -1,142 +1,253 @@
-"""Settings of data preparation. Imports nothing heavy."""
+"""Settings of `python -m data_prep task=...`: one dataclass for each task. Imports nothing heavy.
+
+`task` is a group of Hydra's. Each option adds its own keys at the top level of the command line, as in
+`task=index root=/data/TNLLT`, and no key of another task is accepted. `task=index --help` lists them.
+"""
 
 from dataclasses import dataclass
+from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
 from configs.app import register
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
+from data_prep.exchange import export_formats
 from data_prep.readers import data_sets
 from data_prep.sampling.settings import PairSettings
 
-TASKS = (
-    "check",
-    "index",
-    "sample",
-    "look",
-    "export",
-    "unpack",
-    "import_reasoningtrack",
-    "render",
-    "sheet",
-    "measure",
-    "votsr_init",
-)
-BY_SPLIT = ("check", "sample", "look", "export")  # tasks whose results are of splits of data sets
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
-FORMATS = ("swift", "llamafactory_sharegpt", "llamafactory_alpaca", "vptracker")
 COORDINATES = ("resized", "frame", "thousand")
 WORLDS = ("plain", "train", "val", "test", "hard", "other_look", "varied", "demo")
+INDEXES = "folder of all indexes"
+WORKERS = "worker processes; 0: one for each core"
+PRESET = "preset of the rendered world"
+
+
+def _task(name: str) -> Any:
+    """The key `task` of the settings of one task."""
+    return key(name, "what to do; each task has keys of its own", choices=lambda: tuple(TASKS))
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Everything a run of `python -m data_prep` is told."""
+    """The keys of every task."""
 
-    task: str = key(
-        MISSING,
-        "check: find what is wrong with a data set; index: parse its annotations once; "
-        "sample: draw training pairs from indexes; export: the same as another trainer's records; "
-        "import_reasoningtrack: read that system's records; unpack: a data set's archive in parts; "
-        "render: a workspace of the rendered world; sheet: a picture of it; measure: figures of it; "
-        "votsr_init: the challenge's own workspace",
-        choices=TASKS,
-    )
-    preset: str = key("demo", "task=render, sheet, measure: preset of the rendered world", choices=WORLDS)
-    sequences: int = key(0, "task=render, measure: how many videos; 0: the preset's own", minimum=0)
-    expressions: int = key(0, "task=render: texts for each target; 0: the preset's own", minimum=0, maximum=4)
-    frames: int = key(0, "task=render: most frames a video has; 0: the preset's own", minimum=0)
-    layout: str = key(
-        "votsr", "task=render: a VOTSr workspace, or sequences as TNL2K or TNLLT have them", choices=LAYOUTS
-    )
-    data: list[str] = key([], "task=check, index, sample, export: names of data sets", choices=data_sets)
-    split: str = key(
-        "train", "task=check, index, sample, export: train, test, val, …; whatever the data set calls it"
-    )
-    splits: list[str] = key(
-        [],
-        "task=sample, look, export: the split of each data set, as [vot_train,train]; empty: split= for all",
-    )
-    root: str = key("", "task=check, index: folder in which the data set lies")
+    task: str = _task(MISSING)
+    plugins: list[str] = key([], PLUGINS)
+    out: str = key("outputs/data_prep/${task}", "folder of what the task writes")
+
+
+# ---- data sets -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OneDataSet(DataSettings):
+    """Keys of the tasks that read a split of a data set from its files."""
+
+    data: list[str] = key([], "name of the data set, as [tnllt]", choices=data_sets)
+    root: str = key("", "folder of the data set")
+    split: str = key("train", "split to read: train, test, val or another name that the data set uses")
+    workers: int = key(0, WORKERS, minimum=0)
+
+
+@dataclass(frozen=True)
+class CheckTask(OneDataSet):
+    """Find out what is wrong with a data set."""
+
+    task: str = _task("check")
     decode: bool = key(
-        False,
-        "task=check: decode every frame whole, not its header alone: slower, and only so are truncated "
-        "JPEGs found",
+        False, "decode every frame instead of its header only; slower, but only this finds truncated JPEGs"
     )
     margin: float = key(
-        2.0, "task=check: how many pixels a box may reach beyond its image before it is told", minimum=0.0
+        2.0, "pixels by which a box may reach beyond its image before that is reported", minimum=0.0
     )
+    out: str = key("outputs/data_prep/${task_folder:${task},${data},${split},[]}", "folder of the report")
+
+
+@dataclass(frozen=True)
+class IndexTask(OneDataSet):
+    """Read the annotations of a data set once, into an index."""
+
+    task: str = _task("index")
     leave_out: str = key(
-        "",
-        "task=index: file that names sequences not to read, as the leave_out.txt of task=check; empty: none",
+        "", "file that names sequences to leave out, such as the leave_out.txt of task=check; empty: none"
     )
-    indexes: str = key("outputs/indexes", "folder of all indexes")
-    n: int = key(1000, "task=sample, export: how many pairs", minimum=1)
-    first: int = key(
-        0, "task=sample, look, export: number of the first pair; pair k is the same in every run", minimum=0
+    indexes: str = key("outputs/indexes", INDEXES)
+    out: str = key("outputs/data_prep/${task}", "folder of the record of the run; the index is in indexes=")
+
+
+# ---- pairs ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PairTask(DataSettings):
+    """Keys of the tasks that draw training pairs from indexes."""
+
+    data: list[str] = key([], "names of the indexed data sets, as [tnl2k,tnllt]", choices=data_sets)
+    split: str = key("train", "split of all data sets")
+    splits: list[str] = key(
+        [], "one split for each data set, as [vot_train,train]; empty: the split of split= for all"
     )
-    seed: int = key(0, "task=sample, look, export: of the pairs")
     weights: list[float] = key(
-        [], "task=sample, look, export: how often each data set is drawn from; empty: alike"
+        [], "how often each data set is drawn from, relative to the others; empty: equally often"
     )
+    indexes: str = key("outputs/indexes", INDEXES)
+    first: int = key(0, "number of the first pair; pair k of a seed is the same in every run", minimum=0)
+    seed: int = key(0, "seed of the pairs")
     pairs: PairSettings = key(PairSettings(), "how pairs are drawn")
-    format: str | None = key(
-        None,
-        "task=export: whose records to write; task=import_reasoningtrack: write them in this form too "
-        "(not vptracker)",
-        choices=FORMATS,
+    out: str = key(
+        "outputs/data_prep/${task_folder:${task},${data},${split},${splits}}",
+        "folder of what the task writes",
     )
-    contract: str = key(
-        "qwen",
-        "task=look, export: prompt contract: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL), short, or a checkpoint's "
-        "folder with its contract.json",
-    )
+
+
+@dataclass(frozen=True)
+class SampleTask(PairTask):
+    """Write training pairs as JSON lines."""
+
+    task: str = _task("sample")
+    n: int = key(1000, "number of pairs", minimum=1)
+    workers: int = key(0, WORKERS, minimum=0)
+
+
+CONTRACT = (
+    "contract of questions and answers: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL), short, or a checkpoint's folder "
+    "with its contract.json"
+)
+
+
+@dataclass(frozen=True)
+class LookTask(PairTask):
+    """Draw pairs and statistics as images."""
+
+    task: str = _task("look")
+    contract: str = key("qwen", CONTRACT)
+
+
+@dataclass(frozen=True)
+class ExportTask(SampleTask):
+    """Write training pairs as the records of another trainer."""
+
+    task: str = _task("export")
+    format: str | None = key(None, "format of the records", choices=export_formats)
+    contract: str = key("qwen", CONTRACT)
     coordinates: str | None = key(
         None,
-        "task=export: what the numbers of a box count: pixels of the picture written (Qwen2.5-VL), pixels of "
-        "the original frame, or thousandths of its sides (Qwen3-VL); unless given, as the contract says",
+        "unit of a box's numbers: pixels of the resized image (Qwen2.5-VL), pixels of the original frame, or "
+        "thousandths of the image's sides (Qwen3-VL); null: that of the contract",
         choices=COORDINATES,
     )
     fill: bool = key(
         False,
-        "task=export format=swift: leave the numbers to ms-swift, which fills <bbox> in from objects; "
-        "export.json then says which settings it needs",
+        "format=swift: let ms-swift write the boxes in place of <bbox>; export.json lists the settings that "
+        "ms-swift then needs",
     )
-    source: str = key("", "task=import_reasoningtrack: json file of records")
+
+
+@dataclass(frozen=True)
+class ImportReasoningTrackTask(DataSettings):
+    """Read the training records of ReasoningTrack."""
+
+    task: str = _task("import_reasoningtrack")
+    source: str = key("", "JSON file of records")
     root_map: dict[str, str] = key(
         {},
-        "task=import_reasoningtrack: by data set, what replaces /your_root_path in its pictures' paths, as "
-        "{lasot:/data/LaSOT}",
+        "by data set, what replaces /your_root_path in the paths of images, as {lasot:/data/LaSOT}",
     )
-    workers: int = key(
-        0, "task=check, index, sample, export, render: processes that work; 0: one a core", minimum=0
+    format: str | None = key(
+        None, "write the records in this format too (not vptracker)", choices=export_formats
     )
-    stack: str = key("vots2026/referral", "task=votsr_init: stack of the VOT toolkit")
-    archive: str = key("", "task=unpack: the parts, in quotes, as 'TNLLT_part_*'; tar, plain or gz, xz, bz2")
-    md5: str = key("", "task=unpack: md5 of the joined parts, or a file that holds it; empty: not compared")
-    tar_md5: str = key("", "task=unpack: md5 of what they decompress to, likewise")
-    max_gib: float = key(
-        1024.0, "task=unpack: most GiB of files in all, more is refused; inf: no limit", minimum=0.0
-    )
-    max_members: int = key(10_000_000, "task=unpack: most files and folders", minimum=1)
+
+
+# ---- archives and workspaces ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class UnpackTask(DataSettings):
+    """Unpack the archive of a data set that is published in parts."""
+
+    task: str = _task("unpack")
+    archive: str = key("", "the parts, in quotes, as 'TNLLT_part_*': tar, plain or compressed by gz, xz, bz2")
+    md5: str = key("", "MD5 of the joined parts, or a file that holds it; empty: not compared")
+    tar_md5: str = key("", "MD5 of the decompressed archive, or a file that holds it; empty: not compared")
+    max_gib: float = key(1024.0, "most GiB of files in all; inf: no limit", minimum=0.0)
+    max_members: int = key(10_000_000, "most files and folders", minimum=1)
     max_ratio: float = key(
-        100.0, "task=unpack: most bytes that one byte decompresses to; inf: no limit", minimum=1.0
+        100.0, "most bytes that one compressed byte may decompress to; inf: no limit", minimum=1.0
     )
-    plugins: list[str] = key([], PLUGINS)
-    out: str = key(
-        "outputs/data_prep/${task_folder:${task},${data},${split},${splits}}",
-        "folder of what the task writes: workspace, videos, an archive's files, report, pairs, pictures or "
-        "records; of task=index the run's record alone (see indexes=)",
+
+
+@dataclass(frozen=True)
+class VotsrInitTask(DataSettings):
+    """Download the workspace of a VOTS challenge."""
+
+    task: str = _task("votsr_init")
+    stack: str = key("vots2026/referral", "stack of the VOT toolkit")
+    out: str = key("outputs/data_prep/${task}", "folder of the workspace")
+
+
+# ---- the rendered world --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RenderTask(DataSettings):
+    """Render videos of the rendered world."""
+
+    task: str = _task("render")
+    preset: str = key("demo", PRESET, choices=WORLDS)
+    sequences: int = key(0, "number of videos; 0: that of the preset", minimum=0)
+    expressions: int = key(0, "expressions for each target; 0: that of the preset", minimum=0, maximum=4)
+    frames: int = key(0, "most frames of a video; 0: that of the preset", minimum=0)
+    layout: str = key(
+        "votsr", "votsr: a VOTSr workspace; tnl2k, tnllt: the files of these data sets", choices=LAYOUTS
     )
+    workers: int = key(0, WORKERS, minimum=0)
+    out: str = key("outputs/data_prep/${task}", "folder of the workspace or of the videos")
+
+
+@dataclass(frozen=True)
+class SheetTask(DataSettings):
+    """Draw a contact sheet of a preset of the rendered world."""
+
+    task: str = _task("sheet")
+    preset: str = key("demo", PRESET, choices=WORLDS)
+
+
+@dataclass(frozen=True)
+class MeasureTask(DataSettings):
+    """Print statistics of a preset of the rendered world."""
+
+    task: str = _task("measure")
+    preset: str = key("demo", PRESET, choices=WORLDS)
+    sequences: int = key(0, "number of videos to measure; 0: that of the preset", minimum=0)
+
+
+TASKS: dict[str, DataSettings] = {
+    settings.task: settings
+    for settings in (
+        CheckTask(),
+        IndexTask(),
+        SampleTask(),
+        LookTask(),
+        ExportTask(),
+        UnpackTask(),
+        ImportReasoningTrackTask(),
+        RenderTask(),
+        SheetTask(),
+        MeasureTask(),
+        VotsrInitTask(),
+    )
+}
+"""The options of `task=`."""
 
 
 def task_folder(task: str, data: list[str], split: str, splits: list[str]) -> str:
-    """The default name of a task's folder: what it does and, where data sets are read, to which splits."""
-    if task not in BY_SPLIT or not data:
+    """The default name of a task's folder: the task and, if data sets are named, these and their splits."""
+    if not data:
         return task
     return f"{task}/{'+'.join(data)}-{'+'.join(splits or [split])}"
 
 
 OmegaConf.register_new_resolver("task_folder", task_folder, replace=True)
-register("data_prep", DataSettings)
+register("data_prep", DataSettings, {"task": TASKS}, flat=("task",))

@@ -20,7 +20,7 @@ from data_prep.__main__ import main
 from data_prep.check.report import SHOWN, Checked, CheckSettings, Finding, print_report, report_of
 from data_prep.check.run import check_split
 from data_prep.check.sequences import box_findings, frame_findings
-from data_prep.config import DataSettings
+from data_prep.config import CheckTask
 from data_prep.readers.got10k import GOT10K
 from data_prep.readers.tnllt import TNLLT
 from data_prep.readers.vasttrack import VASTTRACK
@@ -401,9 +401,9 @@ def test_the_command_tells_and_the_index_leaves_out(
 
 def test_one_data_set_and_its_folder_are_needed() -> None:
     with pytest.raises(UserError, match=r"task=check: name one data set and its folder"):
-        main(DataSettings(task="check", data=["tnllt"]))
+        main(CheckTask(data=["tnllt"]))
     with pytest.raises(UserError, match=r"split=val: tnllt has train, test, all"):
-        main(DataSettings(task="check", data=["tnllt"], root="x", split="val"))
+        main(CheckTask(data=["tnllt"], root="x", split="val"))
 
 
 def test_data_or_a_list_that_are_not_there_are_a_mistake(root: Path) -> None:

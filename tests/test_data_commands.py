@@ -11,6 +11,8 @@ from configs.command_line import read_command_line
 from configs.compose import composer
 from configs.plugins import PACKAGE, VARIABLE
 from data_prep.__main__ import main
+from data_prep.exchange import export_formats, exporter
+from data_prep.exchange.exporter import EXPORTERS
 from data_prep.readers import data_sets, reader
 from data_prep.readers.reader import READERS, register_reader
 from data_prep.readers.tnllt import TNLLT
@@ -56,6 +58,10 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     copy = dict(READERS)
     monkeypatch.setattr(reader, "_readers", copy)
     monkeypatch.setattr(reader, "READERS", copy)
+    export_formats()
+    formats = dict(EXPORTERS)
+    monkeypatch.setattr(exporter, "_exporters", formats)
+    monkeypatch.setattr(exporter, "EXPORTERS", formats)
     monkeypatch.setenv(VARIABLE, "")
     for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
         monkeypatch.delitem(sys.modules, name)
@@ -76,6 +82,31 @@ def test_a_file_outside_the_package_adds_a_data_set(
     assert run(*SAMPLE, "plugins=[my_set.py]", "data=[my_set]") == 0
     assert run(*SAMPLE, "data=[my_sett]") == 1
     assert "data=my_sett: must be one of" in capsys.readouterr().err
+
+
+EXPORTER = """
+from data_prep.exchange.exporter import Exporter, Record, register_exporter
+
+
+def record(plan, pair):
+    return Record({"image": pair.search, "text": pair.expression})
+
+
+register_exporter(Exporter("my_format", record, side_files=lambda name: {"about.txt": name}))
+"""
+
+
+def test_a_file_outside_the_package_adds_an_export_format(
+    here: Path, registered: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "my_format.py").write_text(EXPORTER)
+    assert run(*INDEX) == 0
+    export = ("task=export", *SAMPLE[1:], "plugins=[my_format.py]", "format=my_format")
+    assert run(*export) == 0
+    assert "records: " in capsys.readouterr().out
+    rows = [json.loads(line) for line in (here / "drawn" / "refertrack.jsonl").read_text().splitlines()]
+    assert len(rows) == 30 and all(Path(row["image"]).is_file() and row["text"] for row in rows)
+    assert (here / "drawn" / "about.txt").read_text() == "refertrack.jsonl"
 
 
 def test_two_files_cannot_define_one_data_set(
@@ -161,6 +192,8 @@ def test_a_rendered_set_of_boxes_is_read_and_never_mixed(
     [
         ((), "task: this key is required; give task=check|index|sample|look|export|unpack|"),
         (("frames=3",), "task: this key is required; give task=check|"),
+        (("task=index", "data=[tnllt]", "decode=true"), "decode: no such key"),
+        (("task=render", "prompts=2"), "prompts: has a new name; write expressions="),
         (("task=index", "data=[tnllt]"), "name one data set and its folder"),
         (("task=index", "data=[tnllt]", "root=nowhere"), "root=nowhere: no such folder"),
         (("task=index", "data=[tnllt]", "root=set", "split=val"), "split=val: tnllt has train, test, all"),

@@ -13,17 +13,18 @@ from qwen_vl_utils import smart_resize
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
-from data_prep.config import COORDINATES, FORMATS
+from data_prep.config import COORDINATES
 from data_prep.contract.chat import answer_of, answer_text
 from data_prep.contract.contract import BUILT_IN, read_contract
 from data_prep.contract.formats import ANSWER_FORMATS
 from data_prep.contract.formats import COORDINATES as MEANINGS
 from data_prep.contract.images import budgeted
 from data_prep.exchange import export as export_module
+from data_prep.exchange import export_formats
+from data_prep.exchange.chat import IMAGE, question_text
 from data_prep.exchange.export import ABOUT, RECORDS, export
-from data_prep.exchange.forms import IMAGE, INFO
-from data_prep.exchange.plan import ExportPlan, counted, plain_expression, safe
-from data_prep.exchange.questions import question_text
+from data_prep.exchange.exporter import ExportPlan, counted, plain_expression, safe
+from data_prep.exchange.llamafactory import INFO
 from data_prep.exchange.vptracker import TOKENS
 from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
 from data_prep.index.build import build_index, index_path
@@ -148,10 +149,10 @@ def test_the_contract_beside_the_records_says_what_they_count(
 
 
 def test_the_command_offers_what_there_is() -> None:
-    assert set(COORDINATES) == set(MEANINGS) and set(FORMATS) == {"swift", "vptracker", *INFO}
+    assert set(COORDINATES) == set(MEANINGS) and set(export_formats()) == {"swift", "vptracker", *INFO}
 
 
-@pytest.mark.parametrize("form", [form for form in FORMATS if form != "vptracker"])
+@pytest.mark.parametrize("form", [form for form in export_formats() if form != "vptracker"])
 @pytest.mark.parametrize("coordinates", COORDINATES)
 def test_boxes_are_where_the_targets_are(indexes: Path, tmp_path: Path, form: str, coordinates: str) -> None:
     """Found by the truth's own box, and in the pixels of the picture that was written."""
@@ -314,7 +315,7 @@ def test_what_cannot_be_a_record_is_left_out_and_told(tmp_path: Path) -> None:
     assert count == len(rows) == 60 - len(left_out) > 0
     told = json.loads((plan.out / ABOUT).read_text())["left_out"]
     assert told == [{"pair": number, "reason": reason} for number, reason in left_out]
-    for word in ("<bbox>, which steers the trainer", "00002.png: frame cannot be read"):
+    for word in ("<bbox>, which the trainer would interpret", "00002.png: frame cannot be read"):
         assert any(word in reason for _, reason in left_out)
     expected = {
         p.number
@@ -410,14 +411,17 @@ def test_the_command_counts_what_the_contract_counts(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        ((), "say whose records to write, format=swift|"),
+        ((), "give the format of the records, format=llamafactory_alpaca|"),
         (("format=swift", "data=[]"), "task=export: name data sets that were indexed"),
         (("format=swift", "data=[tnl2k]"), "tnl2k-all.arrow: no such index"),
         (("format=swift", "contract=long"), "contract=long: give qwen, qwen3, short, or a folder"),
         (("format=vptracker",), "give coordinates=frame or thousand"),
         (("format=llamafactory_alpaca", "fill=true"), "only ms-swift fills boxes in"),
         (("format=swift", "fill=true"), "give contract=qwen"),
-        (("format=swift", "fill=true", "contract=qwen", "coordinates=frame"), "only ms-swift fills"),
+        (
+            ("format=swift", "fill=true", "contract=qwen", "coordinates=frame"),
+            "ms-swift fills boxes in resized or",
+        ),
         (("format=swfit",), "did you mean swift?"),
     ],
 )
@@ -468,6 +472,6 @@ def test_frames_that_are_stored_turned(tmp_path: Path) -> None:
         said = said_box(texts_of(row)[1])
         assert said is not None and iou(said, white_box(read_image(Path(row["images"][1])))) > 0.8
     with pytest.raises(
-        UserError, match=r"none of 40 .* stored turned \(EXIF orientation 6\); save it upright"
+        UserError, match=r"none of 40 .* stored rotated \(EXIF orientation 6\); save it upright"
     ):
         export(plan_of(tmp_path, tmp_path / "vp", "vptracker", "frame"), NUMBERS, 1)

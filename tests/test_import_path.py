@@ -43,7 +43,7 @@ def test_a_script_imports_nothing_from_the_folder_it_is_called_in(
 
 def test_nor_do_a_module_that_python_runs_and_the_processes_it_starts(tmp_path: Path) -> None:
     mark = write_modules(tmp_path, *FOREIGN, "models/__init__", "evaluation/__init__")
-    keys = ("task=render", "sequences=2", "frames=2", "prompts=1", "workers=2", "out=world")
+    keys = ("task=render", "sequences=2", "frames=2", "expressions=1", "workers=2", "out=world")
     run(tmp_path, sys.executable, "-m", "data_prep", *keys, PYTHONPATH=f"{ROOT}::relative")
     assert not mark.exists(), mark.read_text()
     assert (tmp_path / "world" / "config.yaml").is_file()

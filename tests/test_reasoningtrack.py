@@ -9,7 +9,7 @@ import pytest
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
-from data_prep.exchange.forms import IMAGE
+from data_prep.exchange.chat import IMAGE
 from data_prep.exchange.reasoningtrack import DATA_OF, Roots, parts_of, read_records, record_of, write_records
 
 GOOD = "<think>It stays.\n</think><d>no</d>  \n<answer>the dog</answer>"
@@ -63,7 +63,7 @@ def test_the_decision_is_the_one_behind_the_thought(output: str, parts: tuple[st
         ({"output": GOOD.replace("It", IMAGE)}, "2 images and 3 <image>"),
         ({"input": "<image><image> "}, "its description is empty"),
         ({"images": ["a.jpg"]}, "has 1 images"),
-        ({"images": "a.jpg"}, "no list of paths"),
+        ({"images": "a.jpg"}, "not a list of paths"),
     ],
 )
 def test_a_record_that_does_not_parse_says_why(changes: dict[str, Any], told: str) -> None:

@@ -29,8 +29,15 @@ def composed(command: str) -> list[tuple[str, DictConfig]]:
         groups = [group for group in default.hydra.runtime.choices if "/" not in group]
         choices = [f"{group}={option}" for group in groups for option in composing.options(group)]
         return [("defaults", default)] + [
-            (choice, composing.jobs(read_command_line([*needed, choice]))[1][0]) for choice in choices
+            (choice, composing.jobs(read_command_line(_with_choice(needed, choice)))[1][0])
+            for choice in choices
         ]
+
+
+def _with_choice(needed: list[str], choice: str) -> list[str]:
+    """The overrides that a command needs, with the option of one group chosen in place of theirs."""
+    group = choice.partition("=")[0]
+    return [override for override in needed if not override.startswith(f"{group}=")] + [choice]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

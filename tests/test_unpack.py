@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
-from data_prep.config import DataSettings
+from data_prep.config import UnpackTask
 from data_prep.folders import alone_in
 from data_prep.unpack import extract, tree
 from data_prep.unpack.extract import Limits
@@ -487,7 +487,7 @@ def test_the_command_says_what_it_did(
 
 def test_the_command_wants_an_archive() -> None:
     with pytest.raises(UserError, match="task=unpack: name the parts"):
-        main(DataSettings(task="unpack"))
+        main(UnpackTask())
 
 
 def test_limits_are_limits(tmp_path: Path, parts: str) -> None:

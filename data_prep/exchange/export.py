@@ -1,22 +1,18 @@
-"""Writing an export: pairs are drawn, rendered and written in parallel, the records last of all."""
+"""Writing an export: pairs are drawn and rendered in parallel, and the file of records is written last."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from configs.errors import UserError
 from data_prep.contract.contract import CONTRACT_FILE, write_contract
-from data_prep.exchange.forms import INFO, LLAMAFACTORY_INFO, dataset_info, line_of, row_of
-from data_prep.exchange.plan import ExportPlan, check
-from data_prep.exchange.questions import turn_of
-from data_prep.exchange.vptracker import TOKENS, record_of
+from data_prep.exchange.exporter import Exporter, ExportPlan, exporter_of
 from data_prep.files import whole_file, write_whole
 from data_prep.parallel import in_processes, with_bar
 from data_prep.sampling.lines import PairPlan
-from data_prep.sampling.pairs import Pair, PairSampler
+from data_prep.sampling.pairs import PairSampler
 
 RECORDS = "refertrack.jsonl"
 ABOUT = "export.json"
@@ -26,24 +22,28 @@ LeftOut = tuple[int, str]  # number of a pair, and why it became no record
 
 
 class Part(NamedTuple):
-    """Some records of an export, a line each, and the pairs that became none."""
+    """Some records of an export, one line each, and the pairs that became none."""
 
     lines: list[str]
     left_out: list[LeftOut]
 
 
 def export(plan: ExportPlan, numbers: range, workers: int = 0) -> tuple[Path, int, list[LeftOut]]:
-    """Write the records of pairs; the file, how many it holds, and which pairs were left out and why.
+    """Write the records of pairs.
 
-    The same numbers give the same records on any number of processes. Raises UserError where settings do not
-    go together, an index is missing, or no pair can be written.
+    Returns the file of records, how many it holds, and which pairs were left out and why. The same numbers
+    give the same records on any number of processes. Raises UserError where settings do not suit the format,
+    an index is missing, or no pair can be written.
     """
-    check(plan.form, plan.contract, plan.coordinates, plan.fill)
-    plan.pairs.sampler()  # here, what is wrong is one line; in a process it would be its traceback
+    exporter = exporter_of(plan.form)
+    exporter.check(plan)
+    plan.pairs.sampler()  # finds mistakes here, as one line; in a worker they would be tracebacks
     path = plan.out / RECORDS
-    # Pictures are named by number: records of an earlier export must not point at the new ones.
-    for name in (RECORDS, ABOUT, LLAMAFACTORY_INFO, CONTRACT_FILE):
+    # 1. Remove the records of an earlier export. Images are named by pair number and will be overwritten, so
+    #    the old records would refer to new images.
+    for name in (RECORDS, ABOUT, *exporter.side_files(RECORDS), CONTRACT_FILE):
         (plan.out / name).unlink(missing_ok=True)
+    # 2. Draw and write, a part of the pairs at a time.
     cuts = [numbers[start : start + PART] for start in range(0, len(numbers), PART)]
     parts = in_processes(partial(_part, plan), cuts, workers if len(cuts) > 1 else 1)
     left_out: list[LeftOut] = []
@@ -53,59 +53,45 @@ def export(plan: ExportPlan, numbers: range, workers: int = 0) -> tuple[Path, in
             left_out += part.left_out
         if len(left_out) == len(numbers):
             raise UserError(f"none of {len(numbers)} pairs can be written; the first: {left_out[0][1]}")
-    _write_about(plan, left_out)
+    # 3. Describe the export.
+    _write_about(plan, exporter, left_out)
     return path, len(numbers) - len(left_out), left_out
 
 
 def _part(plan: ExportPlan, numbers: range) -> Part:
     part = Part([], [])
+    exporter = exporter_of(plan.form)
     for pair in _sampler(plan.pairs).pairs(numbers):
         try:
-            row, files = _made(plan, pair)
+            record = exporter.record(plan, pair)
         except UserError as fault:
             part.left_out.append((pair.number, str(fault)))
             continue
-        for path, content in files.items():  # a full disk ends the export, it does not leave pairs out
+        # Outside of `try`: a full disk ends the export instead of leaving pairs out.
+        for path, content in record.files.items():
             write_whole(path, content, durable=False)
-        part.lines.append(line_of(row))
+        part.lines.append(json.dumps(record.row, ensure_ascii=False) + "\n")
     return part
 
 
 @lru_cache(maxsize=1)
 def _sampler(plan: PairPlan) -> PairSampler:
-    """Each process opens the indexes once."""
+    """The sampler of a plan; each process opens the indexes once."""
     return plan.sampler()
 
 
-def _made(plan: ExportPlan, pair: Pair) -> tuple[dict[str, Any], dict[Path, bytes]]:
-    """A pair's record, and the pictures that it points at if they are its own."""
-    if plan.form == "vptracker":
-        return record_of(plan, pair), {}
-    turn, files = turn_of(plan, pair)
-    return row_of(turn, plan.form), files
-
-
-def _write_about(plan: ExportPlan, left_out: list[LeftOut]) -> None:
-    """What a trainer has to be told besides the records, and what is not among them."""
-    if plan.form in INFO:
-        write_whole(plan.out / LLAMAFACTORY_INFO, dataset_info(plan.form, RECORDS))
-    if plan.form != "vptracker" and plan.coordinates != "frame":  # pixels that no contract of ours counts
-        # To lie beside the weights that are trained with it.
+def _write_about(plan: ExportPlan, exporter: Exporter, left_out: list[LeftOut]) -> None:
+    """Write what a trainer needs besides the records, and which pairs are missing among them."""
+    for name, text in exporter.side_files(RECORDS).items():
+        write_whole(plan.out / name, text)
+    # The contract, to be put beside the weights that are trained on the records. No contract of ours counts
+    # pixels of the original frame.
+    if exporter.writes_contract and plan.coordinates != "frame":
         write_contract(plan.out, replace(plan.contract, coordinates=plan.coordinates))
     about = {
         "format": plan.form,
         "coordinates": plan.coordinates,
-        "trainer": dict(_told_to(plan)),
+        "trainer": exporter.trainer_settings(plan),
         "left_out": [{"pair": number, "reason": reason} for number, reason in left_out],
     }
     write_whole(plan.out / ABOUT, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-
-
-def _told_to(plan: ExportPlan) -> Iterator[tuple[str, str]]:
-    """Settings of the trainer without which it would read other records than these."""
-    if plan.form == "vptracker":
-        yield "--remove_unused_columns", "false"
-        yield "--new_special_tokens", " ".join(TOKENS)
-    elif plan.fill:
-        yield "QWENVL_BBOX_FORMAT", "new"
-        yield "--norm_bbox", "norm1000" if plan.coordinates == "thousand" else "none"

@@ -1,27 +1,25 @@
-"""ReasoningTrack's records: two frames, a description of a target, and how the description should change.
+"""Importing ReasoningTrack's training records (https://github.com/Event-AHU/Open_VLTrack).
 
-A JSON list of `instruction`, `input`, `output`, `images` (https://github.com/Event-AHU/Open_VLTrack,
-ReasoningTrack/Supervise fine-tuning). The output is `<think>…</think><d>yes|no</d><answer>…</answer>`: a
-thought, whether the description changes, and the one to go on with. There are no boxes.
+The published files (ReasoningTrack, "Supervise fine-tuning") are JSON lists of rows with `instruction`,
+`input`, `output` and `images`. A row shows two frames and a description of a target, and asks how the
+description should change. The output is `<think>…</think><d>yes|no</d><answer>…</answer>`: a thought, whether
+the description changes, and the description from then on. There are no boxes.
 
-
-Where the pictures of ReasoningTrack's records lie: what its script `transforme_json` does, by data set.
-
-Published paths begin with a stand-in for the folder in which each data set's samples were unpacked.
-
-
-Reading ReasoningTrack's records into this project's JSON lines, and into a trainer's form.
+The paths of images begin with a placeholder for the folder that each data set's samples were unpacked in.
+`Roots` replaces it by data set, as the script `transforme_json` of that project does.
 """
 
 import dataclasses
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from configs.errors import UserError, did_you_mean
-from data_prep.exchange.forms import IMAGE, INFO, LLAMAFACTORY_INFO, Turn, dataset_info, line_of, row_of
+from data_prep.exchange.chat import IMAGE, Turn
+from data_prep.exchange.exporter import exporter_of
 from data_prep.files import inside, write_whole
 from data_prep.readers.meta_expressions import read_json
 
@@ -33,10 +31,10 @@ ANSWER, ANSWERED = "<answer>", "</answer>"
 
 @dataclass(frozen=True)
 class Record:
-    """One record; `number` counts from 0 in its file.
+    """One record; `number` is its place in the file, counted from 0.
 
-    `description` is what the target was called before, `answer` what it is called from now on; `changes`
-    says whether the record means them to differ. `output` is the whole text of the three.
+    `description` is the old description of the target, and `answer` the new one; `changes` says whether the
+    record claims that they differ. `output` is the complete text of thought, decision and answer.
     """
 
     number: int
@@ -50,11 +48,11 @@ class Record:
 
 
 def record_of(number: int, row: Any) -> Record:
-    """A record of a file's row. Raises UserError, which says why, where it does not parse."""
+    """The record in a row of a file. Raises UserError with the reason where the row cannot be parsed."""
     instruction, query, output = (_text(row, key) for key in ("instruction", "input", "output"))
     images = row.get("images")
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
-        raise UserError("its images are no list of paths")
+        raise UserError("its images are not a list of paths")
     tags = (instruction + query + output).count(IMAGE)
     if len(images) != IMAGES or tags != IMAGES or not query.startswith(IMAGE * IMAGES):
         raise UserError(f"has {len(images)} images and {tags} {IMAGE}; {IMAGES} of each, first in its input")
@@ -73,9 +71,9 @@ def _text(row: Any, key: str) -> str:
 
 
 def parts_of(output: str) -> tuple[str, bool, str]:
-    """Thought, decision and answer of an output. Raises UserError where they do not stand there, closed.
+    """Thought, decision and answer of an output. Raises UserError where one of them, or its tag, is missing.
 
-    Thoughts speak of the tags too, so the decision is looked for behind the thought's end.
+    A thought may mention the tags, so the decision is searched for only after the last end of a thought.
     """
     thought, end, rest = output.strip().rpartition(THOUGHT)
     if not end or not thought.startswith(THINK):
@@ -96,12 +94,12 @@ def parts_of(output: str) -> tuple[str, bool, str]:
 
 
 def sample_of(record: Record) -> tuple[str, str]:
-    """Folder of the data set and folder of the sample in a record's paths; empty where they have none."""
+    """The last two folders in a record's paths, those of data set and sample; empty where there are none."""
     parts = ("", "", *PurePosixPath(record.images[0]).parts[:-1])
     return parts[-2].strip("/"), parts[-1].strip("/")
 
 
-STAND_IN = "/your_root_path/"
+PLACEHOLDER = "/your_root_path/"
 DATA_OF = {
     "GOT-10k_RLsamples": "got10k",
     "sampled_data_fromLaSOT": "lasot",
@@ -109,30 +107,30 @@ DATA_OF = {
     "RLsampled_data_fromTNL2k": "tnl2k",
     "sampled_data2": "tnllt",
 }
-"""Data sets by the folder of their samples."""
+"""The name of each data set, by the folder of its samples."""
 
 
 def data_of(folder: str) -> str:
-    """The name of a data set by the folder of its samples; of another folder, the folder's own."""
+    """The name of a data set by the folder of its samples; an unknown folder keeps its own name."""
     return DATA_OF.get(folder, folder)
 
 
 @dataclass(frozen=True)
 class Roots:
-    """By data set, what stands in place of the stand-in. Paths that do not begin with it stay as they are."""
+    """What replaces the placeholder in paths, by data set. Paths that do not begin with it stay unchanged."""
 
     folders: Mapping[str, str]
 
     def path(self, image: str) -> str:
-        """The path of a picture; raises UserError for one that would leave its root."""
-        rest = image.removeprefix(STAND_IN)
+        """The path of an image here. Raises UserError for a path that would leave its root."""
+        rest = image.removeprefix(PLACEHOLDER)
         root = self.folders.get(data_of(rest.split("/")[0]), "")
         if rest == image or not root:
             return image
         return str(inside(Path(root), rest))
 
     def check(self, found: set[str]) -> None:
-        """Raise UserError for a name that is neither among those `found` nor known at all."""
+        """Raise UserError for a data set that is neither among those `found` in a file nor known."""
         for name in self.folders:
             if name not in found and name not in DATA_OF.values():
                 known = sorted(found | set(DATA_OF.values()))
@@ -146,9 +144,9 @@ LeftOut = tuple[int, str]  # number of a record, and why it is not imported
 
 @dataclass(frozen=True)
 class Imported:
-    """Records of a file with their pictures' paths as they are here, and what was left out.
+    """The records of a file with the paths of their images on this machine, and what was left out.
 
-    `missing` are paths at which no picture lies.
+    `missing` are the paths at which there is no image.
     """
 
     records: tuple[Record, ...]
@@ -157,7 +155,11 @@ class Imported:
 
 
 def read_records(source: Path, roots: Roots) -> Imported:
-    """Read a file of records. Raises UserError where it is none, or no record of it parses."""
+    """Read a file of records.
+
+    A record that cannot be parsed is left out. Raises UserError where the file holds no list, or no record of
+    it can be parsed.
+    """
     rows = read_json(source, "give source= a file of ReasoningTrack's records")
     if not isinstance(rows, list) or not rows:
         raise UserError(f"{source}: not a list of records; give source= a file of ReasoningTrack's records")
@@ -178,18 +180,28 @@ def read_records(source: Path, roots: Roots) -> Imported:
 
 
 def write_records(out: Path, records: tuple[Record, ...], form: str | None = None) -> list[Path]:
-    """Write records as JSON lines, and in a trainer's form if one is named; the files."""
-    texts = {out / RECORDS: "".join(line_of(_line(record)) for record in records)}
+    """Write records as JSON lines, and also in the format of a trainer where `form` names one.
+
+    Returns the files. Raises UserError for a format that cannot hold records without boxes.
+    """
+    texts = {out / RECORDS: _lines_of(_row(record) for record in records)}
     if form is not None:
-        texts[out / TRAINING] = "".join(line_of(row_of(_turn(record), form)) for record in records)
-    if form in INFO:
-        texts[out / LLAMAFACTORY_INFO] = dataset_info(form, TRAINING)
+        exporter = exporter_of(form)
+        row_of_turn = exporter.row_of_turn
+        if row_of_turn is None:
+            raise UserError(f"format={form}: ReasoningTrack's records hold no boxes; give another or none")
+        texts[out / TRAINING] = _lines_of(row_of_turn(_turn(record)) for record in records)
+        texts |= {out / name: text for name, text in exporter.side_files(TRAINING).items()}
     for path, text in texts.items():
         write_whole(path, text)
     return list(texts)
 
 
-def _line(record: Record) -> dict[str, Any]:
+def _lines_of(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _row(record: Record) -> dict[str, Any]:
     folder, sample = sample_of(record)
     return {
         "number": record.number,
@@ -205,5 +217,5 @@ def _line(record: Record) -> dict[str, Any]:
 
 
 def _turn(record: Record) -> Turn:
-    """A record as it was, its texts unchanged."""
+    """A record as a turn, with its texts unchanged."""
     return Turn(record.instruction, record.output, record.images, IMAGE * IMAGES + record.description)
