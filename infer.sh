@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Track what words say: bash infer.sh [key=value ...]; --help lists the keys. Makes its environment first.
+# Track a target that is described in words: bash infer.sh [key=value ...]. --help lists the keys.
+# The first call makes the environment.
 set -euo pipefail
 unset CDPATH # with it, cd may go to a folder of the same name elsewhere, and prints which
 called_from=$PWD

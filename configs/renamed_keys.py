@@ -18,6 +18,18 @@ RENAMED_KEYS = {
     "recipe.keep": "recipe.keep_checkpoints",
     "recipe.forget": "recipe.memory_dropout",
     "recipe.passing": "recipe.absence_share",
+    "tracker.find_above": "tracker.activation_threshold",
+    "tracker.visible_above": "tracker.activation_threshold",
+    "tracker.sure_above": "tracker.min_object_score",
+    "tracker.verify_every": "tracker.verify_interval",
+    "tracker.lean": "tracker.logit_bias",
+    "tracker.trust": "tracker.logit_scale",
+    "tracker.stay": "tracker.stay_probability",
+    "tracker.agree_iou": "tracker.min_agreement_iou",
+    "tracker.move_above": "tracker.min_box_confidence",
+    "tracker.search_pause": "tracker.max_search_interval",
+    "tracker.wake_change": "tracker.min_frame_change",
+    "tracker.area_jump": "tracker.max_area_ratio",
     "prompts": "expressions",  # of data_prep task=render
 }
 

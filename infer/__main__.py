@@ -1,4 +1,4 @@
-"""`python -m infer …`: track what the words say, in a VOTSr workspace, a video, or a rendered demo."""
+"""`python -m infer …`: track a described target in a workspace, a video, a data set or a rendered demo."""
 
 import os
 import signal
@@ -11,17 +11,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from infer.config import InferSettings
 
-INTERRUPTED, TERMINATED = (
-    128 + signal.SIGINT,
-    128 + signal.SIGTERM,
-)  # as shells call the ends by these signals
+# The exit statuses by which shells report these signals.
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
 def main(settings: "InferSettings") -> int:
-    """Track; the exit status is 0 only where every track was written and, if asked for, packed.
+    """Track. The exit status is 0 only if every track was written and, if asked for, packed.
 
-    Ctrl-C, SIGTERM and a closed output end the process with one line that says how to go on; nothing is left
-    half-written.
+    After Ctrl-C, SIGTERM or a closed output nothing is left half-written, and one line says how to resume.
     """
     with _on_signals(_end_at_once, signal.SIGINT, signal.SIGTERM):
         from infer.runs.checks import check_settings
@@ -29,7 +26,7 @@ def main(settings: "InferSettings") -> int:
         check_settings(settings)
         # Where torch has no kernel for an Apple GPU, the CPU computes; torch reads this as it is imported.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-        from infer.runs.run import run  # takes many seconds: not before the settings are known to be right
+        from infer.runs.run import run  # takes many seconds, so only after the settings have been checked
     try:
         with _on_signals(_unwind, signal.SIGTERM):
             return run(settings)
@@ -38,39 +35,40 @@ def main(settings: "InferSettings") -> int:
     except SystemExit as stop:
         if stop.code == TERMINATED:
             status, why = TERMINATED, "ended by SIGTERM"
-        else:  # so rich ends a program
+        else:  # rich exits in this way when the output is closed
             status, why = 1, "the output was closed"
     from configs.terminal import echo
 
     with suppress(OSError):  # stderr may be what was closed
-        echo(f"{why}; {_how_to_go_on(settings)}", error=True)
-    raise SystemExit(status)  # not returned: the jobs of a sweep that have not begun shall not begin
+        echo(f"{why}; {_how_to_resume(settings)}", error=True)
+    raise SystemExit(status)  # not returned, which would let a sweep start its next job
 
 
-def _how_to_go_on(settings: "InferSettings") -> str:
+def _how_to_resume(settings: "InferSettings") -> str:
     if not (settings.workspace or settings.video or settings.data):
-        return "the demo begins anew each time"
+        return "the demo always starts from the beginning"
     without = " without overwrite=true" if settings.overwrite else ""
-    return f"finished tracks are kept, and the same command{without} goes on with the rest"
+    return f"finished tracks are kept; the same command{without} resumes with the rest"
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """End the process. While modules are imported nothing is at work; some of them hide KeyboardInterrupt."""
+    """End the process at once, while modules are imported; some of them suppress KeyboardInterrupt."""
     with suppress(OSError):
-        os.write(2, b"interrupted; nothing was begun\n")
+        os.write(2, b"interrupted before tracking started\n")
     os._exit(128 + number)
 
 
 def _unwind(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    """End the process as Ctrl-C does: what is half-written is removed on the way."""
+    """End the process as Ctrl-C does, so that half-written files are removed."""
     raise SystemExit(128 + number)
 
 
 @contextmanager
 def _on_signals(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
-    """While this holds, signals are answered by `handler`.
+    """Handle these signals with `handler` during the block.
 
-    A signal that the process was started to ignore stays ignored, as SIGINT of what a script starts with `&`.
+    A signal that the process was started to ignore stays ignored, such as SIGINT of what a script starts with
+    `&`.
     """
     heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in heard}
@@ -83,10 +81,10 @@ def _on_signals(handler: Callable[[int, FrameType | None], None], *numbers: sign
 
 @contextmanager
 def hold(settings: "InferSettings") -> Iterator[None]:
-    """Raise UserError where `out=` holds the results of a run over something else: it stays as it is."""
-    from infer.runs.checks import check_place
+    """Raise UserError if `out=` belongs to a run over another source, before anything is written."""
+    from infer.runs.checks import check_out_folder
 
-    check_place(settings)
+    check_out_folder(settings)
     yield
 
 
@@ -95,5 +93,5 @@ if __name__ == "__main__":
         from configs.app import run_command
         from infer import config  # noqa: F401  # registers the settings
 
-    doc = "Track what the words say; get its mask in every frame."
+    doc = "Track a target that is described in words; write its mask, or its absence, in every frame."
     sys.exit(run_command("infer", main, doc, hold=hold))

@@ -1,4 +1,4 @@
-"""Settings of inference. Imports nothing heavy."""
+"""The settings of `python -m infer`. Imports no torch, so that `--help` is fast."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,61 +17,75 @@ from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHe
 
 @dataclass(frozen=True)
 class InferSettings:
-    """Everything a run of `python -m infer` is told."""
+    """The keys of `python -m infer`."""
 
     workspace: str | None = key(
-        None, "VOTSr workspace to track; without any of workspace, video and data a demo is rendered"
+        None, "VOTSr workspace to track; without workspace=, video= and data= a demo is rendered and tracked"
     )
     video: str | None = key(
         None,
-        "one video file, animated image or folder of frames to track; prompt= says what to follow in it",
+        "video file, animated image or folder of frames to track; prompt= describes the target",
     )
-    prompt: str | None = key(None, "what to follow in video=; several prompts are split by ';'")
+    prompt: str | None = key(
+        None,
+        "video=: description of the target; several descriptions, separated by ';', are tracked separately",
+    )
     first: int | None = key(None, "video=: first frame to track, counted from 1", minimum=1)
-    last: int | None = key(None, "video=: last frame to track, itself included", minimum=1)
+    last: int | None = key(None, "video=: last frame to track, inclusive", minimum=1)
     box: str | None = key(
         None,
-        "video=: the target's box in the first tracked frame, x1,y1,x2,y2 in pixels of the frame as it is "
-        "shown; prompt= may then be left out",
+        "video=: box of the target in the first tracked frame, x1,y1,x2,y2 in pixels of the upright frame; "
+        "prompt= may then be left out",
     )
     data: str | None = key(
         None, "data set to track, from its index (python -m data_prep task=index)", choices=data_sets
     )
-    split: str = key("test", "data=: which of its splits")
-    indexes: str = key("outputs/indexes", "data=: folder of all indexes")
+    split: str = key("test", "data=: split to track")
+    indexes: str = key("outputs/indexes", "data=: folder that holds the indexes")
     first_box: bool = key(
-        False, "data=: tell the tracker the target's box in the first frame too, as box benchmarks may"
+        False, "data=: also give the tracker the true box of the first frame, as box benchmarks allow"
     )
     results: str = key(
-        "outputs/results", "data=: results go to <results>/<data>-<split>/<tracker_id>/<sequence>.txt"
+        "outputs/results",
+        "data=: folder of results; they are written to <results>/<data>-<split>/<tracker_id>/<sequence>.txt",
     )
-    tracker_id: str = key("refertrack", "name of the results: workspace/results/<tracker_id>")
-    model: GrounderConfig = key(GROUNDERS["nano"], "the grounder")
-    mask_head: MaskHeadConfig = key(MASK_HEADS["nano"], "the mask head")
-    tracker: Any = key(MISSING, "who decides what to ask")
+    tracker_id: str = key(
+        "refertrack", "name of the results, which are written to <workspace>/results/<tracker_id>"
+    )
+    model: GrounderConfig = key(GROUNDERS["nano"], "the grounder, the multimodal LLM that finds the target")
+    mask_head: MaskHeadConfig = key(
+        MASK_HEADS["nano"], "the mask head, the SAM 2 that makes and propagates masks"
+    )
+    tracker: Any = key(MISSING, "the tracker, which decides when grounder and mask head are used")
     device: str = key(
         "auto",
-        "where the models compute; auto: a CUDA GPU where there is one, else the CPU; cuda:N: GPU number N; "
-        "mps: an Apple GPU",
+        "device of the models; auto: a CUDA GPU if there is one, else the CPU; cuda:N: GPU number N; mps: an "
+        "Apple GPU",
         choices=(*DEVICES, "mps"),
     )
-    threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's own choice", minimum=0)
+    threads: int = key(
+        1, "CPU threads of torch; more are slower with small models; 0: torch's default", minimum=0
+    )
     plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/infer/${run_name:${workspace},${video},${data},${split},${tracker_id}}",
-        "folder of everything but the results",
+        "folder for everything except results of workspaces and data sets: summary, records, overlays",
     )
-    pack: bool = key(True, "pack the results of a workspace with the VOT toolkit, and verify the zip")
-    overwrite: bool = key(False, "track again what is there, and replace results of other settings")
+    pack: bool = key(True, "workspace=: pack the results with the VOT toolkit, and verify the zip")
+    overwrite: bool = key(
+        False, "track everything again, and replace existing results, also those of other settings"
+    )
     accept_code: bool = key(
         False,
-        "keep results that other code made; fingerprint.json then holds the identities of both codes",
+        "keep results that another version of the code made; fingerprint.json then names both versions",
     )
-    overlay: bool = key(True, "write a video per track, one of all tracks of a sequence, and contact sheets")
+    overlay: bool = key(
+        True, "write a video per track, a video of all tracks of a sequence, and contact sheets"
+    )
 
 
 def run_name(workspace: str | None, video: str | None, data: str | None, split: str, tracker_id: str) -> str:
-    """The default name of a run's folder: what is tracked, and by what name."""
+    """The default name of the folder of a run: what is tracked, and the name of the results."""
     if workspace:
         return f"{real_path(workspace).name}-{tracker_id}"
     if data:
@@ -79,7 +93,7 @@ def run_name(workspace: str | None, video: str | None, data: str | None, split: 
     return Path(video).stem if video else "demo"
 
 
-load_trackers()
+load_trackers()  # TRACKERS holds those of plugins too, once they are imported
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 register(
     "infer",

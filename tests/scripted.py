@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
-from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack
+from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, Tracker
 from models.interfaces import Answer, FrameFeatures, Identity, MaskResult, Question, TargetMemory
 
 SIZE = (64, 48)
@@ -118,9 +119,14 @@ class ScriptedMasking:
         return {"checkpoint": "scripted", "dtype": "none"}
 
 
-def drive(start: StartTrack, world: ScriptedWorld, frames: Sequence[np.ndarray]) -> list[Report]:
-    """Run one track over frames; its reports, one a frame."""
-    track = start("the red cup", frames[0])
+def drive(tracker: Tracker, world: ScriptedWorld, frames: Sequence[np.ndarray]) -> list[Report]:
+    """Run one track of "the red cup" over frames; its reports, one a frame."""
+    return drive_started(partial(tracker, "the red cup"), world, frames)
+
+
+def drive_started(start: StartTrack, world: ScriptedWorld, frames: Sequence[np.ndarray]) -> list[Report]:
+    """Run the track that `start` starts over frames; its reports, one a frame."""
+    track = start(frames[0])
     request = next(track)
     reports = []
     for index in range(len(frames)):

@@ -49,7 +49,7 @@ def test_runs_of_the_same_settings_share_a_folder_and_no_sequence(tmp_path: Path
 
 
 def test_of_two_runs_with_different_settings_one_is_refused(tmp_path: Path) -> None:
-    refused = pytest.raises(UserError, match=r"another run works there \(other tracker\)")
+    refused = pytest.raises(UserError, match=r"another run is working there \(other tracker\)")
     with claim_results(tmp_path, OURS, False), refused:
         claim_results(tmp_path, THEIRS, False)
     with claim_results(tmp_path, THEIRS, False):  # nothing was written, and nobody is there any more
@@ -78,7 +78,7 @@ def test_results_are_not_overwritten_while_a_run_works_on_them(tmp_path: Path) -
     with claim_results(tmp_path, OURS, False):
         (tmp_path / "ball.txt").write_text("0\n")
         for wanted in (OURS, THEIRS):
-            with pytest.raises(UserError, match="another run works there"):
+            with pytest.raises(UserError, match="another run is working there"):
                 claim_results(tmp_path, wanted, overwrite=True)
         assert (tmp_path / "ball.txt").is_file()
     with claim_results(tmp_path, THEIRS, overwrite=True):
@@ -142,7 +142,7 @@ def test_processes_that_claim_at_once_and_one_that_is_killed(tmp_path: Path) -> 
     outcomes = [told[0].recv() for told, _ in pipes]
     assert sum(outcome == "claimed" for outcome in outcomes) == 1
     winner = outcomes.index("claimed")
-    assert "another run works there" in outcomes[1 - winner]
+    assert "another run is working there" in outcomes[1 - winner]
     killed = processes[winner].pid
     assert killed is not None
     os.kill(killed, signal.SIGKILL)

@@ -17,7 +17,7 @@ from infer.render.contact_sheet import (
     ContactSheet,
     _read_rows,
     _write_sheet,
-    chosen_frames,
+    sampled_frames,
     write_overview,
 )
 from infer.render.drawing import MASK_COLOUR
@@ -55,13 +55,13 @@ def thumbs_of(row: np.ndarray) -> list[np.ndarray]:
     [(0, ()), (1, (0,)), (3, (0, 1, 2)), (8, tuple(range(8))), (60, (0, 8, 17, 25, 34, 42, 51, 59))],
 )
 def test_chosen_frames_are_spread_from_first_to_last(num_frames: int, expected: tuple[int, ...]) -> None:
-    assert chosen_frames(num_frames) == expected
+    assert sampled_frames(num_frames) == expected
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 8, 60])
 def test_a_row_shows_the_chosen_frames_in_order(num_frames: int) -> None:
     (row,) = sheet_of(num_frames, [found()]).rows()
-    chosen = chosen_frames(num_frames)
+    chosen = sampled_frames(num_frames)
     corners = [int(thumb[5, 5, 0]) for thumb in thumbs_of(row)]
     assert corners[: len(chosen)] == [40 + 3 * index for index in chosen]
     assert len(set(corners[len(chosen) :])) <= 1 and max(corners[len(chosen) :], default=0) < 40

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import evaluation.config
+import evaluation.config  # noqa: F401  # registers the settings
 from configs.app import FOLDER
 from configs.command_line import read_command_line
 from configs.compose import check, composer
@@ -24,17 +23,26 @@ from data_prep.readers import data_sets
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
 from data_prep.video.frames import ImageFrames
 from data_prep.votsr.regions import decode_mask
+from evaluation.protocols.registry import protocol_names
 from infer.config import InferSettings
 from infer.engine.engine import Engine
 from infer.engine.session import Session
 from infer.runs import run as infer_run
-from infer.runs.data_set import NO_BOX, OTHERS, PROTOCOLS, UNNAMED, DataStore, score_line, true_box
+from infer.runs.data_set import (
+    ABSENT_BOX,
+    DEFAULT_EXPRESSION,
+    DEFAULT_PROTOCOL,
+    PROTOCOLS,
+    DataStore,
+    evaluation_command,
+    true_box,
+)
 from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
 from infer.trackers.registry import build_tracker
 from infer.trackers.requests import Locate, Segment, State
 from models.config import GrounderConfig, MaskHeadConfig
-from tests.scripted import ScriptedGrounding, ScriptedMasking, ScriptedWorld, drive, frame
+from tests.scripted import ScriptedGrounding, ScriptedMasking, ScriptedWorld, drive_started, frame
 from tests.tiny_models import save_grounder, save_mask_head
 
 SIZE = (64, 48)
@@ -76,7 +84,7 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
         tracker_id="mine",
         model=GrounderConfig(str(checkpoints[0])),
         mask_head=MaskHeadConfig(str(checkpoints[1])),
-        tracker=ReferralConfig(find_above=0.0, trust=0.0, confirm=False),
+        tracker=ReferralConfig(activation_threshold=0.0, logit_scale=0.0, confirm=False),
         device="cpu",
         out=str(tmp_path / "out"),
         overlay=False,
@@ -100,15 +108,15 @@ def test_boxes_and_masks_of_every_sequence_are_written(
     status, summary = run(settings, first_box=True)
     assert status == 0 and summary["tracks"] == summary["written"] == 2 and summary["track_frames"] == 6
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"score it  {score_line(dataclasses.replace(settings, first_box=True))}"
+    assert last == f"score it  {evaluation_command(dataclasses.replace(settings, first_box=True))}"
     files = written(tmp_path)
     assert list(files) == ["cup.txt", "dog.txt", "masks/cup.txt", "masks/dog.txt"]
     boxes = files["cup.txt"].decode().splitlines()
     masks = files["masks/cup.txt"].decode().splitlines()
-    assert len(boxes) == len(masks) == 3 and any(line != NO_BOX for line in boxes)
+    assert len(boxes) == len(masks) == 3 and any(line != ABSENT_BOX for line in boxes)
     for line, said in zip(boxes, masks, strict=True):
         mask = decode_mask(said, SIZE)
-        assert (line == NO_BOX) == (mask is None)
+        assert (line == ABSENT_BOX) == (mask is None)
     left, top, right, bottom = box_of_mask(decode_mask(masks[1], SIZE))  # carried: the box is the mask's
     assert [float(side) for side in boxes[1].split(",")] == [left, top, right - left, bottom - top]
 
@@ -161,7 +169,7 @@ def test_the_first_line_is_the_box_as_it_was_given(settings: InferSettings, tmp_
 def test_the_command_that_scores_is_one_that_evaluation_takes(
     settings: InferSettings, data: str, protocol: str
 ) -> None:
-    told = score_line(dataclasses.replace(settings, data=data, results="my results"))
+    told = evaluation_command(dataclasses.replace(settings, data=data, results="my results"))
     python, m, command, *arguments = shlex.split(told)
     assert (python, m, command) == ("python", "-m", "evaluation")
     with composer("evaluation", FOLDER) as composing:
@@ -173,7 +181,7 @@ def test_the_command_that_scores_is_one_that_evaluation_takes(
 
 def test_every_data_set_s_protocol_is_one_of_evaluation() -> None:
     assert PROTOCOLS.keys() <= set(data_sets())
-    assert {*PROTOCOLS.values(), OTHERS} <= set(evaluation.config.PROTOCOLS)
+    assert {*PROTOCOLS.values(), DEFAULT_PROTOCOL} <= set(protocol_names())
 
 
 def test_a_missing_frame_fails_its_sequence_alone(settings: InferSettings, tmp_path: Path) -> None:
@@ -181,7 +189,7 @@ def test_a_missing_frame_fails_its_sequence_alone(settings: InferSettings, tmp_p
     index(tmp_path, cup, video(tmp_path, "dog", ["the dog"]))
     cup.frames.paths[1].unlink()
     status, summary = run(settings)
-    assert status == 1 and [(each["sequence"], each["prompt"]) for each in summary["failed"]] == [
+    assert status == 1 and [(each["sequence"], each["expression"]) for each in summary["failed"]] == [
         ("cup", "the cup")
     ]
     assert "1.png: frame is missing" in summary["failed"][0]["reason"]
@@ -191,8 +199,8 @@ def test_a_missing_frame_fails_its_sequence_alone(settings: InferSettings, tmp_p
 def test_without_words_nothing_is_followed_and_that_is_told(settings: InferSettings, tmp_path: Path) -> None:
     index(tmp_path, video(tmp_path, "mute", [" "]))
     status, summary = run(settings)
-    assert status == 0 and "1 sequence without words" in summary["warnings"][0]
-    assert written(tmp_path)["mute.txt"].decode() == f"{NO_BOX}\n" * 3
+    assert status == 0 and "1 sequence without an expression" in summary["warnings"][0]
+    assert written(tmp_path)["mute.txt"].decode() == f"{ABSENT_BOX}\n" * 3
 
 
 def test_a_split_without_an_index_is_told(settings: InferSettings) -> None:
@@ -208,10 +216,10 @@ def session_of(settings: Any) -> Session:
 @pytest.mark.parametrize("tracker", [ReferralConfig(), PerFrameConfig()])
 def test_a_first_box_is_believed_without_a_question(tmp_path: Path, tracker: Any) -> None:
     store = DataStore(tmp_path, session_of(tracker), first_box=True)
-    words, start = store.job(video(tmp_path, "mute", []), "")
-    assert words == UNNAMED
+    start: Any = store.start(video(tmp_path, "mute", []), "")
+    assert start.args == (DEFAULT_EXPRESSION,)
     world = ScriptedWorld([(40, 30, 50, 40)] * 3, [HERE] * 3)
-    reports = drive(start, world, [frame()] * 3)
+    reports = drive_started(start, world, [frame()] * 3)
     first = [request for at, request in world.asked if at == 0]
     assert [type(request) for request in first] == [Segment] and first[0].box_xyxy == HERE
     assert reports[0].state is State.TRACK and reports[0].mask[15, 15]
@@ -222,22 +230,17 @@ def test_a_first_box_is_believed_without_a_question(tmp_path: Path, tracker: Any
 def test_a_first_box_is_only_taken_where_it_shows_the_target(tmp_path: Path) -> None:
     hidden = video(tmp_path, "hidden", ["the cup"], first=ABSENT)
     assert true_box(hidden) is None and true_box(video(tmp_path, "cup", [])) == HERE
-    assert DataStore(tmp_path, session_of(ReferralConfig()), True).job(hidden, "the cup")[1].keywords == {
-        "box_xyxy": None
-    }
+    start: Any = DataStore(tmp_path, session_of(ReferralConfig()), True).start(hidden, "the cup")
+    assert start.keywords == {"box_xyxy": None}
 
 
 def test_words_change_when_the_sequence_s_do(tmp_path: Path) -> None:
     told = video(tmp_path, "cup", ["the cup", "the mug", " "], [(0, 1), (1, 2), (2, 3)])
-    words, start = DataStore(tmp_path, session_of(PerFrameConfig()), False).job(told, "the cup")
+    start = DataStore(tmp_path, session_of(PerFrameConfig()), False).start(told, "the cup")
     world = ScriptedWorld([HERE] * 3, [HERE] * 3)
-    drive(partial(_begun, start, words), world, [frame()] * 3)
-    asked = [request.words for _, request in world.asked if isinstance(request, Locate)]
+    drive_started(start, world, [frame()] * 3)
+    asked = [request.expression for _, request in world.asked if isinstance(request, Locate)]
     assert asked == ["the cup", "the mug", "the mug"], "where there are none, the last ones hold"
-
-
-def _begun(start: Any, words: str, _: str, picture: np.ndarray) -> Any:
-    return start(words, picture)
 
 
 def test_words_that_steer_the_model_fail_their_sequence_before_it_is_tracked(

@@ -23,9 +23,9 @@ from infer.render.drawing import (
     caption_height,
     draw_report,
     draw_reports,
-    resized,
+    resize_report,
 )
-from infer.render.overlays import Pictures
+from infer.render.overlays import Overlays
 from infer.trackers.requests import Report, State
 
 SIZES = [(64, 48), (65, 49), (112, 112), (270, 480), (960, 540), (3840, 2160), (2000, 40), (7, 5)]
@@ -99,7 +99,7 @@ def test_letters_that_no_font_has_are_told_once_a_run(
     system_font: Callable[[str], None], tmp_path: Path
 ) -> None:
     system_font("DejaVuSans")
-    pictures = Pictures(tmp_path)
+    pictures = Overlays(tmp_path)
     for expressions in (["the café"], [f"a {LACKING}"], [LACKING]):
         pictures.check_letters(expressions)
     (warning,) = pictures.warnings
@@ -209,10 +209,12 @@ def test_drawing_is_fast_enough_to_keep_up() -> None:
 def test_a_tiny_mask_survives_shrinking() -> None:
     mask = np.zeros((540, 960), bool)
     mask[200:202, 700:702] = True
-    image, report = resized(footage(960, 540), Report(State.TRACK, mask, (700, 200, 702, 202)), (96, 54))
+    image, report = resize_report(
+        footage(960, 540), Report(State.TRACK, mask, (700, 200, 702, 202)), (96, 54)
+    )
     assert image.shape == (54, 96, 3) and report.mask is not None and report.mask.any()
     assert report.box_xyxy == pytest.approx((70, 20, 70.2, 20.2))
-    _, absent = resized(footage(96, 54), Report(State.LOST, np.zeros((54, 96), bool)), (48, 27))
+    _, absent = resize_report(footage(96, 54), Report(State.LOST, np.zeros((54, 96), bool)), (48, 27))
     assert absent.mask is not None and not absent.mask.any()
 
 

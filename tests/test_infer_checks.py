@@ -15,20 +15,20 @@ from configs.app import FOLDER, run_command
 from configs.errors import UserError
 from data_prep.votsr.textfiles import write_workspace
 from infer.config import InferSettings
-from infer.runs.checks import check_settings, prompts_of
+from infer.runs.checks import check_settings, parse_expressions
 from models.checkpoint import choose_device, choose_dtype
 from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
 MISTAKES = [
     ({"workspace": "ws", "video": "clip.mp4"}, "workspace= and video= are both given; leave one out"),
     ({"video": "clip.mp4", "data": "tnllt"}, "video= and data= are both given; leave one out"),
-    ({"prompt": "it"}, "prompt= goes with video=; the prompts of a workspace stand in its sequences"),
+    ({"prompt": "it"}, "prompt= goes with video=; the expressions of a workspace are in its sequences"),
     (
         {"data": "tnllt", "prompt": "it"},
-        "prompt= goes with video=; the prompts of a data set stand in its index",
+        "prompt= goes with video=; the expressions of a data set are in its index",
     ),
-    ({"video": "clip.mp4"}, 'video= needs prompt="…": say what to follow in it'),
-    ({"video": "clip.mp4", "prompt": " ; "}, 'video= needs prompt="…": say what to follow in it'),
+    ({"video": "clip.mp4"}, 'video= needs prompt="…", a description of the target'),
+    ({"video": "clip.mp4", "prompt": " ; "}, 'video= needs prompt="…", a description of the target'),
     ({"video": "gone.mp4", "prompt": "it"}, "gone.mp4: no such video; check video="),
     (
         {"video": "clip.mp4", "prompt": "it", "first_box": True},
@@ -38,7 +38,7 @@ MISTAKES = [
     ({"workspace": "ws", "first": 2}, "first= goes with video="),
     ({"last": 2}, "last= goes with video="),
     ({"data": "tnllt", "box": "1,2,3,4"}, "box= goes with video="),
-    ({"video": "clip.mp4", "prompt": "it", "first": 3, "last": 2}, "first= must not be behind last="),
+    ({"video": "clip.mp4", "prompt": "it", "first": 3, "last": 2}, "first= must not be greater than last="),
     ({"video": "clip.mp4", "prompt": "it;he", "box": "1,2,3,4"}, "box= shows one target"),
     ({"video": "clip.mp4", "box": "1,2,3"}, "box=1,2,3: write x1,y1,x2,y2, four numbers in pixels"),
     ({"video": "clip.mp4", "box": "1,2,3,nan"}, "box=1,2,3,nan: x1,y1 must be its upper left corner"),
@@ -129,7 +129,7 @@ def test_what_is_right_passes(here: Path) -> None:
     check_settings(InferSettings(workspace="ws", tracker_id="mine"))
     video = InferSettings(video="clip.mp4", prompt="the cup; it ;the cup;")
     check_settings(video)
-    assert prompts_of(video) == ("the cup", "it")
+    assert parse_expressions(video) == ("the cup", "it")
 
 
 @pytest.mark.parametrize("command", ["infer", "train"])

@@ -57,7 +57,7 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
         tracker_id=ID,
         model=GrounderConfig(str(grounder)),
         mask_head=MaskHeadConfig(str(mask_head)),
-        tracker=ReferralConfig(find_above=0.0, trust=0.0, confirm=False),
+        tracker=ReferralConfig(activation_threshold=0.0, logit_scale=0.0, confirm=False),
         device="cpu",
         out=str(tmp_path / "out"),
         pack=False,
@@ -181,7 +181,7 @@ def test_results_of_another_run_are_refused_unless_overwritten(
     root = make_workspace(tmp_path / "ws")
     run(settings)
     first = results(root)
-    other = PerFrameConfig(visible_above=1.1)  # never sees anything
+    other = PerFrameConfig(activation_threshold=1.1)  # never sees anything
     with pytest.raises(UserError, match=r"other tracker.*overwrite=true"):
         run(settings, tracker=other)
     assert results(root) == first
@@ -374,7 +374,7 @@ def test_an_interrupted_video_leaves_nothing_half_written_and_goes_on(
         overlay=True,
     )
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("infer.runs.track_run.take_down", _interrupt)
+        patch.setattr("infer.runs.track_run.Trajectory.append", _interrupt)
         infer_run.run(video)
     assert leftovers(tmp_path) == [] and masks(tmp_path / "out") == {}
     status, summary = run(video)
@@ -394,12 +394,14 @@ def test_any_fault_is_told_with_its_place_and_fails_its_sequence_alone(
         "kite": RuntimeError("CUDA out of memory. Tried 2 GiB"),
     }
 
-    def job(store: MaskStore, sequence: Sequence, prompt: str) -> Any:
+    start_track = MaskStore.start
+
+    def start(store: MaskStore, sequence: Sequence, expression: str) -> Any:
         if sequence.name in faults:
             raise faults[sequence.name]
-        return store.session.job(prompt)
+        return start_track(store, sequence, expression)
 
-    monkeypatch.setattr(MaskStore, "job", job)
+    monkeypatch.setattr(MaskStore, "start", start)
     status, summary = run(settings)
     assert status == 1 and summary["written"] == 2
     assert len(list((root / "results" / ID / "baseline" / "tree").glob("*.txt"))) == 2
@@ -409,7 +411,7 @@ def test_any_fault_is_told_with_its_place_and_fails_its_sequence_alone(
     assert "model.batch" in reasons["kite"] and "model.batch" not in reasons["ball"]
 
 
-@pytest.mark.parametrize("place", ["draw_report", "ContactSheet", "most_videos"])
+@pytest.mark.parametrize("place", ["draw_report", "ContactSheet", "max_videos"])
 def test_a_fault_in_drawing_costs_pictures_alone(
     place: str, settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -428,10 +430,10 @@ def test_of_many_prompts_the_first_get_pictures_and_all_get_results(
     settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = make_workspace(tmp_path / "ws", names=["ball"])
-    monkeypatch.setattr("infer.render.overlays.MOST_VIDEOS", 1)
+    monkeypatch.setattr("infer.render.overlays.MAX_VIDEOS", 1)
     status, summary = run(settings, overlay=True)
     assert status == 0 and len(results(root)) == 2
-    assert "the first 1 of 2 prompts" in summary["warnings"][0]
+    assert "only the first 1 of 2 expressions" in summary["warnings"][0]
     assert len(list((tmp_path / "out" / "overlays").glob("*.mp4"))) == 1
 
 
@@ -441,7 +443,7 @@ def test_a_prompt_that_steers_the_model_fails_alone(settings: InferSettings, tmp
     write_workspace(root, ["ball"])
     status, summary = run(settings)
     assert status == 1 and summary["written"] == 1
-    assert [failure["prompt"] for failure in summary["failed"]] == ["<|image_pad|> ball"]
+    assert [failure["expression"] for failure in summary["failed"]] == ["<|image_pad|> ball"]
     # The line on the terminal names the prompt before the reason, so the reason does not repeat it.
     assert summary["failed"][0]["reason"] == "<|image_pad|> steers the model; leave it out of the prompt"
 

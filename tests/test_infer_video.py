@@ -40,7 +40,7 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path]) -> InferSettings:
         prompt="the red box",
         model=GrounderConfig(str(grounder)),
         mask_head=MaskHeadConfig(str(mask_head)),
-        tracker=ReferralConfig(find_above=0.0, trust=0.0, confirm=False),
+        tracker=ReferralConfig(activation_threshold=0.0, logit_scale=0.0, confirm=False),
         device="cpu",
         out=str(tmp_path / "out"),
         overlay=False,
@@ -130,11 +130,9 @@ def test_a_box_shows_the_target_of_the_first_tracked_frame(settings: InferSettin
     records = json.loads((Path(settings.out) / "tracks.json").read_text())["tracks"]
     assert records[0]["states"][0] == "track"  # not searched for
     plan = video_plan(dataclasses.replace(settings, prompt=None, first=3, box="[14, -9, 34, 32]"), tmp_path)
-    told: dict[str, Any] = {}
-    session: Any = SimpleNamespace(start_track=lambda words, frame, **known: told.update(known, words=words))
-    words, start = plan.open_store(session).job(plan.sequences[0], "")
-    start(words, next(iter(plan.sequences[0].frames)))
-    assert told == {"words": "the target", "box_xyxy": (14, 0, 34, 32)}
+    session: Any = SimpleNamespace(tracker=lambda expression, frame, box_xyxy=None: (expression, box_xyxy))
+    start = plan.open_store(session).start(plan.sequences[0], "")
+    assert start(next(iter(plan.sequences[0].frames))) == ("the target", (14, 0, 34, 32))
     with pytest.raises(UserError, match=r"box"):
         run(settings, prompt=None, first=3, last=6, box="40,16,60,32")
     with pytest.raises(UserError, match=r"box=200,1,210,9: lies outside the frames, which are 96x64"):

@@ -12,7 +12,7 @@ from configs.record import RECORD, write_record
 from data_prep.files import append_text, is_file, is_folder, real_path
 from data_prep.folders import LOCK, alone_in
 from infer.config import InferSettings
-from infer.runs.checks import check_settings, tracked_of
+from infer.runs.checks import check_settings, source_identity
 from infer.runs.locks import FileLock
 from infer.trackers.referral import ReferralConfig
 
@@ -82,6 +82,6 @@ def test_a_path_that_links_to_itself_is_no_surprise(tmp_path: Path) -> None:
     settings = InferSettings(
         video=str(loop), prompt="it", tracker=ReferralConfig(), out=str(tmp_path / "out")
     )
-    assert tracked_of(settings)["video"] == str(loop)
+    assert source_identity(settings)["video"] == str(loop)
     with pytest.raises(UserError, match=r"clip\.mp4"):
         check_settings(settings)

@@ -10,7 +10,7 @@ from rich.console import Console
 from data_prep.console import make_console
 from infer.runs.progress import RunProgress
 from infer.runs.summary import Figures, RunSummary, TrackOutcome, write_summary
-from infer.runs.summary_table import MOST_ROWS, print_table
+from infer.runs.summary_table import MAX_ROWS, print_table
 
 REASON = "/data/sequences/kitchen/color/00000031.jpg: frame cannot be read (truncated); replace the file"
 OUTCOMES = [
@@ -59,7 +59,7 @@ def test_the_file_has_these_keys_and_no_others(tmp_path: Path) -> None:
     }
     assert all(found[name] is None for name in FIGURES)
     assert (found["tracks"], found["written"], found["zip"], found["warnings"]) == (4, 2, "/r/a.zip", ["é"])
-    assert found["failed"] == [{"sequence": "bedroom", "prompt": "the \x1b[31mgirl\n", "reason": REASON}]
+    assert found["failed"] == [{"sequence": "bedroom", "expression": "the \x1b[31mgirl\n", "reason": REASON}]
 
 
 def test_speed_counts_only_frames_that_were_tracked_and_written() -> None:
@@ -75,7 +75,7 @@ def test_the_table_fits_and_leaves_nothing_out(width: int) -> None:
     assert REASON in text and "warning: mind the gap" in text and "/out/a long folder/overlays" in text
     assert "[red] :cup:" in text and "0.875" in text and "zip" not in text
     assert (
-        "1 written, 1 kept from before, 1 failed, 1 not begun; 60 track-frames in 2.0 s (30.0 a second)"
+        "1 written, 1 kept from before, 1 failed, 1 not started; 60 track-frames in 2.0 s (30.0 per second)"
         in text
     )
 
@@ -105,14 +105,14 @@ def test_all_absent_stands_beside_our_figures_where_truth_exists() -> None:
 
 
 def test_a_large_run_has_a_row_a_sequence_and_still_every_failure() -> None:
-    many = OUTCOMES[:1] * MOST_ROWS + [
+    many = OUTCOMES[:1] * MAX_ROWS + [
         TrackOutcome("hall", f"thing {i}", 0, 0, None, 0.0, f"why {i}") for i in range(3)
     ]
     text = printed(run(outcomes=many, num_planned=len(many)), 80)
     assert text.count("kitchen") == 1 and all(f"“thing {i}”: why {i}" in text for i in range(3))
 
 
-@pytest.mark.parametrize("number", [1, MOST_ROWS + 1])
+@pytest.mark.parametrize("number", [1, MAX_ROWS + 1])
 def test_long_names_and_reasons_do_not_flood_the_terminal(number: int, tmp_path: Path) -> None:
     name = "9" * 60_000
     failed = [TrackOutcome(name, name, 0, 0, None, 0.0, f"{name}: too long") for _ in range(number)]

@@ -17,7 +17,14 @@ CONTRACT = BUILT_IN["short"]
 
 
 def track(world: ScriptedWorld, count: int, **changes: object) -> list[Report]:
-    steady = ReferralConfig(agree_iou=0.3, move_above=0.6, verify_every=5, stay=0.96, trust=0.7, lean=0.4)
+    steady = ReferralConfig(
+        min_agreement_iou=0.3,
+        min_box_confidence=0.6,
+        verify_interval=5,
+        stay_probability=0.96,
+        logit_scale=0.7,
+        logit_bias=0.4,
+    )
     settings = dataclasses.replace(steady, **changes)
     moving = [frame(10 * index % 250) for index in range(count)]
     return drive(referral_tracker(settings, CONTRACT), world, moving)
@@ -39,7 +46,7 @@ def test_a_candidate_is_confirmed_with_the_rectangle_around_it() -> None:
     world = ScriptedWorld([HERE], [HERE])
     track(world, 1)
     looks = [request for _, request in world.asked if isinstance(request, Locate)]
-    assert [look.last_box_xyxy for look in looks] == [None, HERE]
+    assert [look.visual_prompt_xyxy for look in looks] == [None, HERE]
 
 
 def test_an_unconfirmed_candidate_is_not_believed() -> None:
@@ -64,18 +71,20 @@ def test_a_candidate_needs_more_than_a_target_that_is_tracked(unsure_at: str) ->
         def reply(self, index, request):  # type: ignore[no-untyped-def]
             if not isinstance(request, Locate):
                 return super().reply(index, request)
-            second = request.last_box_xyxy is not None
+            second = request.visual_prompt_xyxy is not None
             unsure = index > 2 or (index < 2 and second == (unsure_at == "second look"))
             return seen(HERE, visible=0.6 if unsure else 0.95)
 
-    reports = track(Unsure([], [HERE] * 6), 6, verify_every=1, find_above=0.9, search_pause=1)
+    reports = track(
+        Unsure([], [HERE] * 6), 6, verify_interval=1, activation_threshold=0.9, max_search_interval=1
+    )
     assert present(reports) == [False, False, True, True, True, True]
     assert reports[4].visible == 0.6, "it was asked, and what would not do to find it does to keep it"
 
 
 def test_grounder_is_asked_every_few_frames_while_all_is_well() -> None:
     world = ScriptedWorld([HERE] * 13, [HERE] * 13)
-    reports = track(world, 13, verify_every=4)
+    reports = track(world, 13, verify_interval=4)
     asked_at = sorted({at for at, request in world.asked if isinstance(request, Locate)})
     assert asked_at == [0, 4, 8, 12]
     assert all(present(reports))
@@ -84,11 +93,11 @@ def test_grounder_is_asked_every_few_frames_while_all_is_well() -> None:
 
 def test_doubts_add_up_to_a_loss_and_the_whole_frame_is_searched() -> None:
     world = ScriptedWorld([HERE] * 4 + [None] * 4 + [THERE] * 2, [HERE] * 10)
-    reports = track(world, 10, verify_every=4)
+    reports = track(world, 10, verify_interval=4)
     assert present(reports) == [True] * 5 + [False] * 3 + [True] * 2
     assert [report.state for report in reports[5:8]] == [State.LOST] * 3
     first_search = next(
-        r for at, r in world.asked if at == 5 and isinstance(r, Locate) and r.last_box_xyxy is None
+        r for at, r in world.asked if at == 5 and isinstance(r, Locate) and r.visual_prompt_xyxy is None
     )
     assert first_search.template is not None
     assert np.array_equal(reports[8].mask, filled(THERE))
@@ -96,13 +105,13 @@ def test_doubts_add_up_to_a_loss_and_the_whole_frame_is_searched() -> None:
 
 def test_one_doubt_is_not_a_loss() -> None:
     world = ScriptedWorld([HERE] * 4 + [None] + [HERE] * 3, [HERE] * 8)
-    assert all(present(track(world, 8, verify_every=4)))
+    assert all(present(track(world, 8, verify_interval=4)))
 
 
 def test_who_was_seen_for_long_is_given_up_later() -> None:
     def kept(seen_before: int) -> int:
         script = [HERE] * seen_before + [None] * 8
-        reports = track(ScriptedWorld(script, [HERE] * len(script)), len(script), verify_every=1)
+        reports = track(ScriptedWorld(script, [HERE] * len(script)), len(script), verify_interval=1)
         return sum(present(reports)) - seen_before
 
     assert kept(1) == 1 and kept(10) == 2
@@ -114,33 +123,33 @@ def test_answers_that_lean_to_no_give_up_what_one_of_them_would_not() -> None:
             shy = isinstance(request, Locate) and index > 0
             return seen(HERE, visible=0.33) if shy else super().reply(index, request)
 
-    reports = track(Shy([HERE] * 30, [HERE] * 30), 30, verify_every=1)
+    reports = track(Shy([HERE] * 30, [HERE] * 30), 30, verify_interval=1)
     assert all(present(reports)[:4]) and not any(present(reports)[20:])
 
 
 def test_nothing_is_remembered_of_doubtful_frames() -> None:
     world = ScriptedWorld([HERE] * 4 + [None] + [HERE] * 3, [HERE] * 8)
-    track(world, 8, verify_every=4)
+    track(world, 8, verify_interval=4)
     last = [request for _, request in world.asked if isinstance(request, Propagate)][-1]
     assert 4 not in last.memory and 3 in last.memory
 
 
 def test_mask_head_losing_the_target_is_a_reason_to_ask_at_once() -> None:
     world = ScriptedWorld([HERE, None, None, THERE], [HERE, None, None, None])
-    reports = track(world, 4, verify_every=100)
+    reports = track(world, 4, verify_interval=100)
     assert world.count(Locate, 1) >= 1
     assert present(reports) == [True, False, False, True]
 
 
 def test_a_leap_of_the_area_is_a_reason_to_ask() -> None:
     world = ScriptedWorld([HERE] * 3, [HERE, HERE, (0, 0, 60, 40)])
-    track(world, 3, verify_every=100, area_jump=2.0)
+    track(world, 3, verify_interval=100, max_area_ratio=2.0)
     assert world.count(Locate, 1) == 0 and world.count(Locate, 2) == 1
 
 
 def test_a_confident_grounder_moves_the_mask() -> None:
     world = ScriptedWorld([HERE] * 2 + [THERE] * 2, [HERE] * 4)
-    reports = track(world, 4, verify_every=2)
+    reports = track(world, 4, verify_interval=2)
     assert np.array_equal(reports[2].mask, filled(THERE))
 
 
@@ -150,7 +159,7 @@ def test_an_unsure_grounder_does_not_move_the_mask() -> None:
             unsure = isinstance(request, Locate) and index == 2
             return seen(THERE, confidence=0.1) if unsure else super().reply(index, request)
 
-    reports = track(Unsure([HERE] * 4, [HERE] * 4), 4, verify_every=2)
+    reports = track(Unsure([HERE] * 4, [HERE] * 4), 4, verify_interval=2)
     assert np.array_equal(reports[2].mask, filled(HERE))
 
 
@@ -167,7 +176,7 @@ def test_where_grounder_and_mask_head_agree_the_better_mask_counts(predicted: fl
             return dataclasses.replace(result, iou=predicted, memory=memory)
 
     world = Sharper([HERE] * 2 + [near] * 2, [HERE] * 4)
-    reports = track(world, 4, verify_every=2)
+    reports = track(world, 4, verify_interval=2)
     assert np.array_equal(reports[2].mask, filled(near if better == "box" else HERE))
     last = [request for _, request in world.asked if isinstance(request, Propagate)][-1]
     assert last.memory == ["anchor 0", 1, "anchor 2" if better == "box" else 2]
@@ -176,7 +185,7 @@ def test_where_grounder_and_mask_head_agree_the_better_mask_counts(predicted: fl
 def test_search_backs_off_while_the_picture_stands_still_and_wakes_on_change() -> None:
     world = ScriptedWorld([None] * 12, [None] * 12)
     frames = [frame(50)] * 10 + [frame(200)] * 2
-    drive(referral_tracker(ReferralConfig(search_pause=4), CONTRACT), world, frames)
+    drive(referral_tracker(ReferralConfig(max_search_interval=4), CONTRACT), world, frames)
     asked_at = [at for at, request in world.asked if isinstance(request, Locate)]
     assert asked_at == [0, 2, 6, 10]
 

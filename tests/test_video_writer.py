@@ -10,7 +10,7 @@ from configs.errors import UserError
 from data_prep.sequence import Sequence
 from data_prep.video.frames import ImageFrames
 from infer.engine.engine import Step
-from infer.render.overlays import Pictures
+from infer.render.overlays import Overlays
 from infer.render.video_writer import VideoWriter, video_size
 from infer.trackers.requests import Report, State
 
@@ -73,7 +73,7 @@ def test_frames_of_any_shape_are_drawn_and_play(tmp_path: Path, size: tuple[int,
     mask[: max(1, size[1] // 2), : max(1, size[0] // 2)] = True
     reports = [Report(State.TRACK, mask, (0, 0, size[0] / 2, size[1] / 2), 0.9), Report(State.LOST)]
     sequence = Sequence("a", ImageFrames((Path("1.jpg"), Path("2.jpg")), size), ("the red cup",))
-    pictures = Pictures(tmp_path)
+    pictures = Overlays(tmp_path)
     with pictures.of_sequence(sequence, ["the red cup"]) as drawn:
         for index, report in enumerate(reports):
             drawn.add(Step(index, image, [report]))

@@ -14,7 +14,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from configs.errors import UserError
@@ -80,6 +79,8 @@ def resize(image: np.ndarray, size: Size) -> np.ndarray:
     """Resize RGB uint8 to (width, height): by area when it shrinks (no aliasing), else bicubic."""
     if (image.shape[1], image.shape[0]) == size:
         return image
+    import cv2  # imported where it is used: trackers import this module, and --help imports the trackers
+
     shrinks = image.shape[1] * image.shape[0] > size[0] * size[1]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
@@ -102,6 +103,8 @@ def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.nd
     The side is `template_scale` times the box's longer side; what lies outside the frame is the
     frame's mean colour.
     """
+    import cv2
+
     x, y = center(box_xyxy)
     longer = max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1])
     side = max(2, round(longer * contract.template_scale))
@@ -123,6 +126,8 @@ def visual_prompt_box(box_xyxy: Box, size: tuple[int, int], contract: Contract) 
 
 def draw_visual_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
     """A copy of an image, RGB uint8, with a rectangle drawn; the box is in pixels of this image."""
+    import cv2
+
     drawn = image.copy()
     line = max(1, round(max(image.shape[:2]) * contract.prompt_width))
     left, top, right, bottom = (round(value) for value in box_xyxy)

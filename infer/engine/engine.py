@@ -1,7 +1,7 @@
-"""The engine: steps the tracks of one sequence together and batches their requests.
+"""The engine: runs the tracks of one sequence frame by frame and batches their requests.
 
-A frame is decoded once. The mask head encodes it once for all tracks, and only if one asks for a mask. All
-questions that tracks ask the grounder at the same moment go into one batch.
+Each frame is decoded once. The mask head encodes it once for all tracks, and only if a track asks for a mask.
+All questions that tracks ask the grounder at the same moment form one batch.
 """
 
 import math
@@ -19,24 +19,51 @@ from infer.trackers.requests import Locate, Propagate, Report, Request, Segment,
 from models.interfaces import Answer, FrameFeatures, Grounding, Masking, MaskResult, Question
 
 Handler = Callable[["_Frame", Sequence[Any]], Sequence[Any]]
-"""From the requests of one type to their replies, in order."""
-ROUNDING = 1e-4  # by so much a probability may leave 0 to 1, as sums in a low precision do
+"""Maps the requests of one type to their replies, in order."""
+TOLERANCE = 1e-4  # a probability that was summed in low precision may leave 0 to 1 by this much
 
 
 @dataclass(frozen=True)
 class Step:
-    """One frame done: its number, its picture (RGB uint8), and a report of each track, in order."""
+    """One finished frame: its index, its image (RGB uint8), and the report of each track, in order."""
 
-    index: int
+    frame_index: int
     image: np.ndarray
     reports: list[Report]
 
 
-class Engine:
-    """Runs tracks through a grounder and a mask head.
+@dataclass
+class Trajectory:
+    """The result of one track, with one entry per frame in every list.
 
-    Each type of request has one handler. It answers all requests of its type that the tracks of a frame make
-    at the same moment.
+    `masks` are lines of VOTSr's result format, which encode a mask in a few hundred bytes. `boxes_xyxy` are
+    in pixels of the frame, None where the target is absent. States and confidences are those of the reports.
+    """
+
+    masks: list[str] = field(default_factory=list)
+    boxes_xyxy: list[Box | None] = field(default_factory=list)
+    states: list[State] = field(default_factory=list)
+    confidences: list[float] = field(default_factory=list)
+
+    @property
+    def num_absent(self) -> int:
+        """The number of frames in which the target is absent."""
+        return self.masks.count(ABSENT)
+
+    def append(self, report: Report) -> None:
+        """Add the report of the next frame."""
+        line = encode_mask(report.mask)
+        self.masks.append(line)
+        self.boxes_xyxy.append(None if line == ABSENT else report.box_xyxy)
+        self.states.append(report.state)
+        self.confidences.append(report.confidence)
+
+
+class Engine:
+    """Runs tracks with a grounder and a mask head.
+
+    There is one handler for each type of request. It answers all requests of its type that the tracks make
+    at the same moment. A new type of request needs a dataclass in `infer.trackers.requests` and a handler.
     """
 
     def __init__(self, grounding: Grounding, masking: Masking) -> None:
@@ -51,47 +78,51 @@ class Engine:
         """Raise UserError for an expression that the grounder cannot be asked about."""
         self.grounding.check_expression(expression)
 
-    def run(self, frames: Iterable[np.ndarray], jobs: Sequence[tuple[str, StartTrack]]) -> Iterator[Step]:
-        """Track through frames in order, yielding after each. A job is words and how to start their track."""
+    def run(self, frames: Iterable[np.ndarray], starts: Sequence[StartTrack]) -> Iterator[Step]:
+        """Run one track per start function through the frames, in order, and yield after each frame."""
         tracks: list[Track] = []
-        for index, image in enumerate(frames):
+        for frame_index, image in enumerate(frames):
+            # 1. Hand the frame to the tracks. Each runs to its first request about this frame.
             if not tracks:
-                tracks = [start(words, image) for words, start in jobs]
+                tracks = [start(image) for start in starts]
                 requests = [next(track) for track in tracks]
             else:
                 requests = [track.send(image) for track in tracks]
-            yield Step(index, image, self._until_reported(image, tracks, requests))
+            # 2. Answer requests until every track has reported the frame.
+            yield Step(frame_index, image, self._answer_until_reported(image, tracks, requests))
 
-    def _until_reported(
+    def _answer_until_reported(
         self, image: np.ndarray, tracks: list[Track], requests: list[Request]
     ) -> list[Report]:
-        """Answer requests, all that are open at once, until every track has reported this frame."""
+        """Answer rounds of requests, one request per track that has not reported, until all have reported."""
         frame = _Frame(image, self.masking)
-        while open_tracks := [i for i, request in enumerate(requests) if not isinstance(request, Report)]:
-            replies = self._answer(frame, [requests[i] for i in open_tracks])
-            for i, reply in zip(open_tracks, replies, strict=True):
+        while pending := [i for i, request in enumerate(requests) if not isinstance(request, Report)]:
+            replies = self._answer(frame, [requests[i] for i in pending])
+            for i, reply in zip(pending, replies, strict=True):
                 requests[i] = tracks[i].send(reply)
         return [request for request in requests if isinstance(request, Report)]
 
     def _answer(self, frame: "_Frame", requests: list[Request]) -> list[Any]:
-        """The replies to requests of one moment, in their order."""
-        places: dict[type[Request], list[int]] = {}
-        for place, request in enumerate(requests):
-            places.setdefault(type(request), []).append(place)
+        """The replies to the requests of one round, in their order."""
+        # 1. Group the positions of the requests by type.
+        positions: dict[type[Request], list[int]] = {}
+        for position, request in enumerate(requests):
+            positions.setdefault(type(request), []).append(position)
+        # 2. Answer each group as one batch, and put the replies back at their positions.
         replies: list[Any] = [None] * len(requests)
-        for kind, its_places in places.items():
-            answers = self._handlers[kind](frame, [requests[place] for place in its_places])
-            for place, answer in zip(its_places, answers, strict=True):
-                replies[place] = answer
+        for request_type, of_type in positions.items():
+            answers = self._handlers[request_type](frame, [requests[position] for position in of_type])
+            for position, answer in zip(of_type, answers, strict=True):
+                replies[position] = answer
         return replies
 
     def _locate(self, frame: "_Frame", requests: Sequence[Locate]) -> list[Answer]:
         image = frame.image
         answers = self.grounding.locate(
-            [Question(image, ask.words, ask.template, ask.last_box_xyxy) for ask in requests]
+            [Question(image, each.expression, each.template, each.visual_prompt_xyxy) for each in requests]
         )
         size = (image.shape[1], image.shape[0])
-        return [checked(answer, size, type(self.grounding).__name__) for answer in answers]
+        return [validate_answer(answer, size, type(self.grounding).__name__) for answer in answers]
 
     def _segment(self, frame: "_Frame", requests: Sequence[Segment]) -> list[MaskResult]:
         features = frame.features
@@ -102,20 +133,23 @@ class Engine:
         return [self.masking.propagate(each.memory, features) for each in requests]
 
 
-def checked(answer: Answer, size: Size, grounder: str) -> Answer:
-    """An answer as trackers may rely on it: its box lies inside the frame, or there is none.
+def validate_answer(answer: Answer, size: Size, grounder: str) -> Answer:
+    """The answer with its probabilities between 0 and 1 and its box clipped to the frame.
 
-    `size` is the frame's (width, height). Raises UserError, naming the grounder, for a probability that is
-    none and for a box with a corner that is no number.
+    `size` is the (width, height) of the frame. A box that lies outside the frame becomes None. Raises
+    UserError, which names the grounder, if a number is not a probability or not finite: trackers compare
+    these numbers with thresholds, and with NaN they would go on without an error.
     """
     for name, value in (("visible", answer.visible), ("box_confidence", answer.box_confidence)):
-        if not -ROUNDING <= value <= 1 + ROUNDING:
-            raise UserError(f"{grounder}: answered {name}={value}, which is no probability; check the model")
+        if not -TOLERANCE <= value <= 1 + TOLERANCE:
+            raise UserError(
+                f"{grounder}: answered {name}={value}, which is not a probability; check the model"
+            )
     visible, confidence = (min(max(value, 0.0), 1.0) for value in (answer.visible, answer.box_confidence))
     box = answer.box_xyxy
     if box is not None:
         if not all(map(math.isfinite, box)):
-            raise UserError(f"{grounder}: answered the box {box}, which is no place; check the model")
+            raise UserError(f"{grounder}: answered the box {box}, which is not finite; check the model")
         box = clamp(box, size) if is_inside(box, size) else None
     return replace(answer, visible=visible, box_xyxy=box, box_confidence=confidence)
 
@@ -129,32 +163,3 @@ class _Frame:
     @cached_property
     def features(self) -> FrameFeatures:
         return self._masking.encode(self.image)
-
-
-@dataclass
-class TrackLines:
-    """One track: for every frame a line of VOTSr's results, and a box in pixels of the frame.
-
-    The box is the mask's or the grounder's, as the tracker reported it; None where the target is absent.
-    States and confidences are those of the reports.
-    """
-
-    masks: list[str] = field(default_factory=list)
-    boxes_xyxy: list[Box | None] = field(default_factory=list)
-    states: list[State] = field(default_factory=list)
-    confidences: list[float] = field(default_factory=list)
-
-    @property
-    def absent(self) -> int:
-        """Frames without the target."""
-        return self.masks.count(ABSENT)
-
-
-def take_down(step: Step, tracks: Sequence[TrackLines]) -> None:
-    """Append each track's report of this frame."""
-    for track, report in zip(tracks, step.reports, strict=True):
-        line = encode_mask(report.mask)
-        track.masks.append(line)
-        track.boxes_xyxy.append(None if line == ABSENT else report.box_xyxy)
-        track.states.append(report.state)
-        track.confidences.append(report.confidence)

@@ -1,8 +1,16 @@
-"""What an unexpected exception says to a user: its type and place, and for memory what to lower."""
+"""The boundary at which an unexpected exception becomes a reported failure, so that a run goes on.
+
+A run over thousands of sequences must not end because one of them has a damaged frame or does not fit into
+memory. Whatever goes wrong in one part of it (a sequence, a track, its overlays) is therefore caught at the
+boundary of that part, reported with its type and place, and counted. `FailureBoundary` is the only such
+boundary in `infer/`. KeyboardInterrupt and SystemExit pass through it.
+"""
 
 import gc
 import traceback
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 
@@ -10,41 +18,67 @@ from configs.errors import UserError
 from data_prep.console import one_line
 
 ROOT = Path(__file__).resolve().parents[2]
-MEMORY_WORDS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-MORE_MEMORY = (
-    "lower model.batch, take a smaller model= or mask_head=, or give the sequence fewer prompts at a time"
-)
+# Libraries report a lack of memory as a plain RuntimeError too. These texts are those of torch and cuBLAS.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+MEMORY_REMEDY = "lower model.batch, take a smaller model= or mask_head=, or track fewer expressions at once"
 
 
-def reason_of(fault: Exception) -> str:
-    """A failure in one line: a UserError's own words, else the exception's type, words and place."""
+class FailureBoundary:
+    """Catches an exception of the `with` block and keeps the reason as one line.
+
+        with FailureBoundary() as boundary:
+            ...
+        if boundary.reason is not None:  # the block failed
+            ...
+
+    The exception itself is not kept, because its traceback would keep tensors of the failed block alive.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(fault, Exception):
+            return False
+        self.reason = failure_reason(fault)
+        return True
+
+
+def failure_reason(fault: Exception) -> str:
+    """A failure in one line: the message of a UserError; else type, message and place of the exception."""
     if isinstance(fault, UserError):
         return str(fault)
-    said = one_line(f"{type(fault).__name__}: {fault}") if str(fault) else type(fault).__name__
+    message = one_line(f"{type(fault).__name__}: {fault}") if str(fault) else type(fault).__name__
     if is_out_of_memory(fault):
-        return f"out of memory at {place_of(fault)} ({said}); {MORE_MEMORY}"
-    return f"{said} (at {place_of(fault)})"
+        return f"out of memory at {failure_place(fault)} ({message}); {MEMORY_REMEDY}"
+    return f"{message} (at {failure_place(fault)})"
 
 
-def place_of(fault: BaseException) -> str:
-    """The deepest line of this project's code that an exception came through, as `models/grounder.py:12`."""
+def failure_place(fault: BaseException) -> str:
+    """The innermost line of this project's code in the traceback, such as `models/grounder.py:12`."""
     place = "an unknown place"
     for frame in traceback.extract_tb(fault.__traceback__):
         path = Path(frame.filename)
+        # An environment may lie inside the checkout; its packages are not this project's code.
         if path.is_relative_to(ROOT) and "site-packages" not in path.parts:
             place = f"{path.relative_to(ROOT).as_posix()}:{frame.lineno}"
     return place
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether memory, of the machine or of a GPU, was too small. Libraries raise a plain RuntimeError too."""
+    """Whether the memory of the machine or of a GPU was too small."""
     if isinstance(fault, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(fault, RuntimeError) and any(words in str(fault) for words in MEMORY_WORDS)
+    return isinstance(fault, RuntimeError) and any(text in str(fault) for text in OUT_OF_MEMORY)
 
 
 def free_memory() -> None:
-    """Give back what a failed sequence held, once its exception is gone."""
+    """Release the memory that a failed sequence held. Call it after its exception is gone."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,4 +1,9 @@
-"""From settings to a loaded engine, and to what starts a track."""
+"""A session: the models and the tracker of a run, loaded from its settings, and the fingerprint of results.
+
+The fingerprint holds everything that results depend on: weights, contract, tracker, number formats, device
+and code. It is written to `fingerprint.json` beside the results of a tracker (`infer.runs.claims`). Results
+with the same fingerprint are kept and completed; results with another one are refused or overwritten.
+"""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,40 +17,39 @@ from infer.config import InferSettings
 from infer.engine.engine import Engine
 from infer.trackers.expressions import empty_track
 from infer.trackers.registry import build_tracker
-from infer.trackers.requests import StartTrack
+from infer.trackers.requests import Tracker
 from models.checkpoint import choose_device
 from models.grounder.grounder import Grounder
 from models.mask_head.registry import load_mask_head
 
+# Results depend on the code of these modules, of the modules of tracker and mask head, and of all that they
+# import.
 CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.video.frames")
-"""Modules that make results with any tracker. The code that results follow from is these modules, the modules
-of the tracker and of the mask head, and all modules that they import."""
-REPORTS = ("models.identity",)
-"""Modules that are imported by those of `CODE` and have no effect on results."""
+REPORTS = ("models.identity",)  # imported by them, but without effect on results
 Fingerprint = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Session:
-    """Loaded models and the rules of the tracker."""
+    """The engine with its loaded models, the tracker, and the fingerprint of their results."""
 
     engine: Engine
-    start_track: StartTrack
+    tracker: Tracker
     fingerprint: Fingerprint
 
-    def job(self, words: str) -> tuple[str, StartTrack]:
-        """Words and how to start their track; a prompt without words is absent throughout."""
-        return words, self.start_track if words.strip() else empty_track
+    def tracker_of(self, expression: str) -> Tracker:
+        """The tracker for an expression: for an empty one, a tracker that reports absence in every frame."""
+        return self.tracker if expression.strip() else empty_track
 
 
 def open_session(settings: InferSettings) -> Session:
-    """Load the models. Raises UserError in one line for what cannot be loaded."""
+    """Load the models and build the tracker. Raises UserError if one of them cannot be loaded."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     grounder = Grounder.load(settings.model, device)
     mask_head = load_mask_head(settings.mask_head, device)
-    start = build_tracker(settings.tracker, grounder.contract)
+    tracker = build_tracker(settings.tracker, grounder.contract)
     grounding, masking = grounder.identity(), mask_head.identity()
     fingerprint = {
         "grounder": grounding["checkpoint"],
@@ -55,13 +59,14 @@ def open_session(settings: InferSettings) -> Session:
         "device": device.type,
         "dtypes": [grounding["dtype"], masking["dtype"]],
         "box_floor": grounding["box_floor"],
+        # The class of the settings is defined in the tracker's module. `code_identity` adds plugins itself.
         "code": code_identity(
             (*CODE, type(settings.tracker).__module__, type(mask_head).__module__), REPORTS
         ),
     }
-    return Session(Engine(grounder, mask_head), start, fingerprint)
+    return Session(Engine(grounder, mask_head), tracker, fingerprint)
 
 
 def settings_identity(settings: Any) -> Fingerprint:
-    """A settings dataclass as plain values, with its kind."""
+    """The values of a settings dataclass, and the name of its class as `kind`."""
     return {"kind": type(settings).__name__, **dataclasses.asdict(settings)}

@@ -1,4 +1,7 @@
-"""Contact sheets: a row of thumbnails a prompt, spread over its sequence, so a run is seen at a glance."""
+"""Contact sheets: one row of thumbnails per track, spread evenly over its sequence.
+
+A sheet shows all tracks of a sequence; the overview shows the first tracks of a run.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -20,72 +23,74 @@ from infer.render.drawing import (
     LIGHT,
     MASK_COLOUR,
     STATE_COLOURS,
+    draw_border,
+    draw_mask_and_box,
     is_absent,
-    paint_border,
-    paint_report,
-    resized,
+    resize_report,
 )
 from infer.trackers.requests import Report, State
 
 COLUMNS = 8
 OVERVIEW_ROWS = 12
-# All lengths are pixels of the sheet.
-THUMB: Size = (224, 224)  # the most a thumbnail takes
+# All lengths are in pixels of the sheet.
+THUMB: Size = (224, 224)  # the largest size of a thumbnail
 GAP, MARGIN = 10, 28
-THUMB_LINE, BOX_MARGIN, LEAST_BOX = 3, 16, 36  # at twice a thumbnail's size
+THUMB_LINE, BOX_MARGIN, MIN_BOX = 3, 16, 36  # of lines and boxes, drawn at twice the size
 WIDTH = 2 * MARGIN + COLUMNS * THUMB[0] + (COLUMNS - 1) * GAP
-HEADING, LABEL, LEGEND = 26, 18, 20  # sizes of letters
-GROUND: Colour = (15, 17, 21)
+HEADING, LABEL, LEGEND = 26, 18, 20  # font sizes
+BACKGROUND: Colour = (15, 17, 21)
 FAINT: Colour = (150, 157, 168)
 
 
-def chosen_frames(frame_count: int) -> tuple[int, ...]:
-    """At most `COLUMNS` frame indices spread evenly over a sequence, its first and last among them."""
+def sampled_frames(frame_count: int) -> tuple[int, ...]:
+    """At most `COLUMNS` frame indices, spread evenly over a sequence, with its first and last frame."""
     count = min(COLUMNS, frame_count)
     return tuple(round(i * (frame_count - 1) / max(1, count - 1)) for i in range(count))
 
 
 class ContactSheet:
-    """The rows of one sequence, gathered while it is tracked; only its thumbnails are kept.
+    """The contact sheet of one sequence. It grows while the sequence is tracked, and keeps thumbnails only.
 
-    `add` wants every frame: those chosen become thumbnails, all are counted.
+    Every frame must be given to `add`: the sampled ones become thumbnails, and all of them are counted.
     """
 
-    def __init__(self, prompts: Sequence[str], frame_count: int, sequence: str = "") -> None:
-        self.prompts, self.sequence = tuple(prompts), sequence
-        self._chosen = frozenset(chosen_frames(frame_count))
-        self._thumbs: list[list[np.ndarray]] = [[] for _ in self.prompts]
-        self._num_present = [0] * len(self.prompts)
+    def __init__(self, expressions: Sequence[str], frame_count: int, sequence: str = "") -> None:
+        self.expressions, self.sequence = tuple(expressions), sequence
+        self._sampled = frozenset(sampled_frames(frame_count))
+        self._thumbs: list[list[np.ndarray]] = [[] for _ in self.expressions]
+        self._num_present = [0] * len(self.expressions)
         self._num_frames = 0
 
     def add(self, index: int, image: np.ndarray, reports: Sequence[Report]) -> None:
-        """Take frame `index` (from 0), RGB uint8 (height, width, 3), and a report of each prompt in order."""
+        """Add a frame, RGB uint8 (height, width, 3), with its index from 0 and the reports of all tracks."""
         self._num_frames += 1
         for row, report in enumerate(reports):
             self._num_present[row] += not is_absent(report)
-        if index in self._chosen:
+        if index in self._sampled:
             for thumbs, report in zip(self._thumbs, reports, strict=True):
                 thumbs.append(_thumbnail(image, report, index))
 
     def rows(self) -> list[np.ndarray]:
-        """A picture of each prompt, RGB uint8 (height, `WIDTH`, 3)."""
+        """The row of each track, RGB uint8 (height, `WIDTH`, 3)."""
         return [
-            _row(words, _note(self.sequence, present, self._num_frames), thumbs)
-            for words, present, thumbs in zip(self.prompts, self._num_present, self._thumbs, strict=True)
+            _row(expression, _note(self.sequence, present, self._num_frames), thumbs)
+            for expression, present, thumbs in zip(
+                self.expressions, self._num_present, self._thumbs, strict=True
+            )
         ]
 
     def write(self, path: Path) -> None:
-        """Write the sheet as a PNG. Raises UserError where the disk refuses."""
+        """Write the sheet as PNG. Raises UserError if it cannot be written."""
         _write_sheet(path, self.rows())
 
 
 def write_overview(path: Path, sheets: Iterable[tuple[Path, Size]]) -> None:
-    """Write the first `OVERVIEW_ROWS` rows of the sheets of a run as a PNG.
+    """Write the first `OVERVIEW_ROWS` rows of the sheets of a run as PNG.
 
     `sheets` are the files that `ContactSheet.write` made, in the order of the run's sequences, each with the
-    size (width, height) of the sequence's frames. Sheets of an earlier run that this one continues are among
-    them, so a run that was interrupted ends with the same overview. Raises UserError where a file cannot be
-    read or written.
+    size (width, height) of the frames of its sequence. They include the sheets of an earlier run that this
+    one resumes, so a run that was interrupted ends with the same overview. Raises UserError if a file cannot
+    be read or written.
     """
     rows: list[np.ndarray] = []
     num_left_out = 0
@@ -99,71 +104,71 @@ def write_overview(path: Path, sheets: Iterable[tuple[Path, Size]]) -> None:
 
 
 def _read_rows(path: Path, size: Size) -> list[np.ndarray]:
-    """The rows of a sheet that `_write_sheet` wrote. All have one height, which the frames' size decides."""
+    """The rows of a sheet that `_write_sheet` wrote. All have the same height, which depends on `size`."""
     try:
         with Image.open(path) as sheet:
-            picture = np.asarray(sheet.convert("RGB"))
+            image = np.asarray(sheet.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as fault:
         raise UserError(f"{path}: cannot be read ({fault}); remove it") from None
     first = 2 * MARGIN + line_height(LEGEND)
     height = line_height(HEADING) + GAP + _tile_height(size)
-    return [picture[top : top + height] for top in range(first, len(picture) - height, height + MARGIN)]
+    return [image[top : top + height] for top in range(first, len(image) - height, height + MARGIN)]
 
 
 def _thumb_size(size: Size) -> Size:
-    """The largest size (width, height) within `THUMB` of the shape of a frame."""
+    """The largest (width, height) within `THUMB` that has the aspect ratio of a frame."""
     scale = min(THUMB[0] / size[0], THUMB[1] / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _tile_height(size: Size) -> int:
-    """Height of a thumbnail of a frame of a size (width, height), and of the line below it."""
+    """The height of a thumbnail of a frame of a size (width, height) with the line below it."""
     return _thumb_size(size)[1] + GAP // 2 + line_height(LABEL)
 
 
 def _thumbnail(image: np.ndarray, report: Report, index: int) -> np.ndarray:
-    """The frame with its report, fitted into `THUMB`, and a line below it: frame number from 1, and state."""
+    """The frame with its report, scaled to fit `THUMB`; below it the frame number, from 1, and the state."""
     height, width = image.shape[:2]
     size = _thumb_size((width, height))
     small = (
-        _faded(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+        _absent(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
         if is_absent(report)
-        else _painted(image, report, size)
+        else _with_overlay(image, report, size)
     )
-    tile = _ground(_tile_height((width, height)), THUMB[0])
+    tile = _blank(_tile_height((width, height)), THUMB[0])
     tile[: size[1], : size[0]] = small
     state, top = report.state.value, size[1] + GAP // 2
     right = max(size[0], THUMB[0] // 2)
     put_text(tile, (0, top), f"{index + 1}", LABEL, FAINT)
     colour = STATE_COLOURS[report.state]
-    put_text(tile, (right - _width(state, LABEL), top), state, LABEL, colour, bold=True)
+    put_text(tile, (right - _text_width(state, LABEL), top), state, LABEL, colour, bold=True)
     return tile
 
 
-def _painted(image: np.ndarray, report: Report, size: Size) -> np.ndarray:
-    """A thumbnail with mask and box, painted at twice its size, which makes its lines fine and smooth."""
-    large, large_report = resized(image, report, (2 * size[0], 2 * size[1]))
-    paint_report(large, _findable(large_report), width=THUMB_LINE)
+def _with_overlay(image: np.ndarray, report: Report, size: Size) -> np.ndarray:
+    """A thumbnail with mask and box, which are drawn at twice the size for thin, smooth lines."""
+    large, large_report = resize_report(image, report, (2 * size[0], 2 * size[1]))
+    draw_mask_and_box(large, _with_larger_box(large_report), width=THUMB_LINE)
     return cv2.resize(large, size, interpolation=cv2.INTER_AREA)
 
 
-def _findable(report: Report) -> Report:
-    """A report whose box stands off from its mask and can be seen, however small the target is."""
+def _with_larger_box(report: Report) -> Report:
+    """The report with a larger box, so that a small target can be found in the thumbnail."""
     if report.box_xyxy is None:
         return report
     (x, y), (left, top, right, bottom) = center(report.box_xyxy), report.box_xyxy
-    half_width = max(right - left + BOX_MARGIN, LEAST_BOX) / 2
-    half_height = max(bottom - top + BOX_MARGIN, LEAST_BOX) / 2
+    half_width = max(right - left + BOX_MARGIN, MIN_BOX) / 2
+    half_height = max(bottom - top + BOX_MARGIN, MIN_BOX) / 2
     return replace(report, box_xyxy=(x - half_width, y - half_height, x + half_width, y + half_height))
 
 
-def _faded(small: np.ndarray) -> np.ndarray:
-    """A thumbnail of absence: no colours, little light, a grey border, and the word."""
+def _absent(small: np.ndarray) -> np.ndarray:
+    """The thumbnail of an absent target: dark and grey, with a border and the word "absent"."""
     grey = cv2.cvtColor(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    faded = cv2.addWeighted(grey, 0.5, np.full_like(grey, GROUND), 0.5, 0)
-    paint_border(faded, ABSENT_COLOUR, 2)
+    faded = cv2.addWeighted(grey, 0.5, np.full_like(grey, BACKGROUND), 0.5, 0)
+    draw_border(faded, ABSENT_COLOUR, 2)
     height, width = faded.shape[:2]
-    corner = (width - _width("absent", LABEL)) // 2, (height - line_height(LABEL)) // 2
+    corner = (width - _text_width("absent", LABEL)) // 2, (height - line_height(LABEL)) // 2
     put_text(faded, corner, "absent", LABEL, LIGHT, bold=True)
     return faded
 
@@ -173,22 +178,22 @@ def _note(sequence: str, num_present: int, num_frames: int) -> str:
     return f"{sequence} · {found}" if sequence else found
 
 
-def _row(words: str, note: str, thumbs: list[np.ndarray]) -> np.ndarray:
-    """Words and a note at the right over thumbnails."""
+def _row(expression: str, note: str, thumbs: list[np.ndarray]) -> np.ndarray:
+    """A row: the expression and, at the right, a note; below them the thumbnails."""
     note = shortened(one_line(note), LABEL, WIDTH // 3)
     note_left = WIDTH - MARGIN - text_alpha(note, LABEL).shape[1]
-    heading = _ground(line_height(HEADING) + GAP, WIDTH)
+    heading = _blank(line_height(HEADING) + GAP, WIDTH)
     room = note_left - 2 * MARGIN
     put_text(
         heading,
         (MARGIN, 0),
-        shortened(one_line(words) or "(no words)", HEADING, room, True),
+        shortened(one_line(expression) or "(empty)", HEADING, room, True),
         HEADING,
         LIGHT,
         True,
     )
     put_text(heading, (note_left, line_height(HEADING) - line_height(LABEL) - 1), note, LABEL, FAINT)
-    strip = _ground(max((thumb.shape[0] for thumb in thumbs), default=0), WIDTH)
+    strip = _blank(max((thumb.shape[0] for thumb in thumbs), default=0), WIDTH)
     for column, thumb in enumerate(thumbs):
         left = MARGIN + column * (THUMB[0] + GAP)
         strip[: thumb.shape[0], left : left + THUMB[0]] = thumb
@@ -196,8 +201,8 @@ def _row(words: str, note: str, thumbs: list[np.ndarray]) -> np.ndarray:
 
 
 def _legend() -> np.ndarray:
-    """What the colours mean."""
-    bar = _ground(line_height(LEGEND), WIDTH)
+    """The legend of the colours."""
+    bar = _blank(line_height(LEGEND), WIDTH)
     left = MARGIN
     names: list[tuple[str, Colour]] = [("mask", MASK_COLOUR)]
     names += [(state.value, STATE_COLOURS[state]) for state in State if state is not State.EMPTY]
@@ -210,13 +215,13 @@ def _legend() -> np.ndarray:
 
 
 def _write_sheet(path: Path, rows: list[np.ndarray], note: str = "") -> None:
-    """Legend, rows and a note below each other, as a PNG."""
-    between = _ground(MARGIN, WIDTH)
+    """Write the legend, the rows and a note below each other, as PNG."""
+    between = _blank(MARGIN, WIDTH)
     parts = [between, _legend()]
     for row in rows:
         parts += [between, row]
     if note:
-        last = _ground(line_height(LABEL), WIDTH)
+        last = _blank(line_height(LABEL), WIDTH)
         put_text(last, (MARGIN, 0), note, LABEL, FAINT)
         parts += [between, last]
     encoded = BytesIO()
@@ -224,9 +229,9 @@ def _write_sheet(path: Path, rows: list[np.ndarray], note: str = "") -> None:
     write_whole(path, encoded.getvalue())
 
 
-def _ground(height: int, width: int) -> np.ndarray:
-    return np.full((height, width, 3), GROUND, np.uint8)
+def _blank(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), BACKGROUND, np.uint8)
 
 
-def _width(words: str, size: int) -> int:
-    return text_alpha(words, size, bold=True).shape[1]
+def _text_width(text: str, size: int) -> int:
+    return text_alpha(text, size, bold=True).shape[1]

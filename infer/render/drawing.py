@@ -1,4 +1,7 @@
-"""What a tracker reported, painted onto its frame: mask, box, and a caption below the picture."""
+"""Drawing the report of a tracker onto its frame: mask, box, and a caption below the image.
+
+Images are RGB uint8 (height, width, 3), masks bool (height, width), boxes xyxy in pixels of the image.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +16,7 @@ from data_prep.geometry import Box, Size, rescale
 from data_prep.lettering import line_height, put_text, shortened, text_alpha
 from infer.trackers.requests import Report, State
 
-# Okabe and Ito's colours, which stay apart for the colour-blind too.
+# The palette of Okabe and Ito, which people with colour blindness can tell apart too.
 STATE_COLOURS: dict[State, Colour] = {
     State.SEARCH: (230, 159, 0),
     State.TRACK: (0, 178, 125),
@@ -21,12 +24,12 @@ STATE_COLOURS: dict[State, Colour] = {
     State.LOST: (213, 94, 0),
     State.EMPTY: (140, 146, 156),
 }
-MASK_COLOUR: Colour = (255, 32, 160)  # hot pink: rare in nature, in rooms and on streets
+MASK_COLOUR: Colour = (255, 32, 160)  # hot pink, which is rare in videos of nature, rooms and streets
 TRUTH_COLOUR: Colour = (255, 240, 0)
 ABSENT_COLOUR: Colour = (140, 146, 156)
 DARK: Colour = (19, 21, 26)
 LIGHT: Colour = (240, 242, 245)
-# Of tracks that are shown together: Okabe and Ito's, without black and grey, and the pink.
+# For tracks that are drawn on one frame: the pink, and the palette without black and grey.
 TRACK_COLOURS: tuple[Colour, ...] = (
     MASK_COLOUR,
     (86, 180, 233),
@@ -38,130 +41,135 @@ TRACK_COLOURS: tuple[Colour, ...] = (
     (204, 121, 167),
 )
 LEGEND_ROWS = 10
-MASK_SHARE = 0.3  # of the mask's colour over the picture: what is red stays red
+MASK_OPACITY = 0.3  # low enough that the colour of the target can still be recognised
 
 
-def draw_report(image: np.ndarray, report: Report, words: str, truth: np.ndarray | None = None) -> np.ndarray:
-    """A new picture: the frame with the report painted on, and a caption bar below it.
+def draw_report(
+    image: np.ndarray, report: Report, expression: str, truth: np.ndarray | None = None
+) -> np.ndarray:
+    """A new image: the frame with the report drawn on it, and a caption below it.
 
-    `image` is RGB uint8 (height, width, 3), `truth` a bool mask (height, width) whose outline is drawn.
-    Returns RGB uint8 (height + `caption_height`, width, 3); of one frame size always the same height.
-    Where the target is absent the frame has a grey border and the caption says so.
+    The outline of `truth`, a mask, is drawn too. Returns RGB uint8 (height + `caption_height`, width, 3),
+    so all images of a video have one height. If the target is absent, the frame has a grey border and the
+    caption says so.
     """
     height, width = image.shape[:2]
-    painted = np.empty((height + caption_height((width, height)), width, 3), np.uint8)
-    painted[:height] = image
-    paint_report(painted[:height], report, truth)
-    _paint_caption(painted[height:], report, one_line(words), (width, height))
-    return painted
+    canvas = np.empty((height + caption_height((width, height)), width, 3), np.uint8)
+    canvas[:height] = image
+    draw_mask_and_box(canvas[:height], report, truth)
+    _draw_caption(canvas[height:], report, one_line(expression), (width, height))
+    return canvas
 
 
-def draw_reports(image: np.ndarray, reports: Sequence[Report], words: Sequence[str]) -> np.ndarray:
-    """A new picture: the frame with all its tracks, each in its colour, and a line for each below it.
+def draw_reports(image: np.ndarray, reports: Sequence[Report], expressions: Sequence[str]) -> np.ndarray:
+    """A new image: the frame with all its tracks, each in its colour, and a legend below it.
 
-    `image` is RGB uint8 (height, width, 3). Returns RGB uint8 (more rows, width, 3); of one frame size and
-    number of tracks always the same height. Words of absent targets are grey.
+    Returns RGB uint8 with more rows. Their number depends only on the size of the frame and the number of
+    tracks. The expressions of absent targets are grey.
     """
     height, width = image.shape[:2]
-    text, rows = _text_size((width, height)), min(len(words), LEGEND_ROWS + 1)
+    # 1. Make room for the legend below the frame.
+    text, rows = _font_size((width, height)), min(len(expressions), LEGEND_ROWS + 1)
     gap, line = _gap(text), line_height(text)
-    painted = np.empty((height + rows * (line + gap) + gap, width, 3), np.uint8)
-    painted[:height], painted[height:] = image, DARK
-    picture, lines = painted[:height], line_width((width, height))
+    canvas = np.empty((height + rows * (line + gap) + gap, width, 3), np.uint8)
+    canvas[:height], canvas[height:] = image, DARK
+    frame, lines = canvas[:height], line_width((width, height))
+    # 2. Draw the masks and boxes.
     for report, colour in zip(reports, cycle(TRACK_COLOURS), strict=False):
         if report.mask is not None:
-            _tint(picture, report.mask, colour)
-            _paint_outline(picture, report.mask, colour, lines)
+            _tint(frame, report.mask, colour)
+            _draw_outline(frame, report.mask, colour, lines)
         if report.box_xyxy is not None and not is_absent(report):
-            _paint_box(picture, report.box_xyxy, colour, lines)
-    legend = zip(words[:LEGEND_ROWS], reports, cycle(TRACK_COLOURS), strict=False)
+            _draw_box(frame, report.box_xyxy, colour, lines)
+    # 3. Write the legend; the square of an absent target is hollow.
+    legend = zip(expressions[:LEGEND_ROWS], reports, cycle(TRACK_COLOURS), strict=False)
     for row, (expression, report, colour) in enumerate(legend):
         absent, top = is_absent(report), height + gap + row * (line + gap)
-        cv2.rectangle(painted, (gap, top), (gap + line - 1, top + line - 1), colour, -1 if not absent else 2)
-        told = f"{one_line(expression) or '(no words)'}{' (absent)' if absent else ''}"
+        cv2.rectangle(canvas, (gap, top), (gap + line - 1, top + line - 1), colour, -1 if not absent else 2)
+        label = f"{one_line(expression) or '(empty)'}{' (absent)' if absent else ''}"
         left = line + 3 * gap
-        told = shortened(told, text, max(1, width - left - gap))
-        put_text(painted, (left, top), told, text, ABSENT_COLOUR if absent else LIGHT)
-    if len(words) > LEGEND_ROWS:
+        label = shortened(label, text, max(1, width - left - gap))
+        put_text(canvas, (left, top), label, text, ABSENT_COLOUR if absent else LIGHT)
+    if len(expressions) > LEGEND_ROWS:
         top = height + gap + LEGEND_ROWS * (line + gap)
-        put_text(painted, (gap, top), f"and {len(words) - LEGEND_ROWS} more", text, LIGHT)
-    return painted
+        put_text(canvas, (gap, top), f"and {len(expressions) - LEGEND_ROWS} more", text, LIGHT)
+    return canvas
 
 
 def is_absent(report: Report) -> bool:
-    """Whether a report says that the target is not there."""
+    """Whether a report says that the target is absent."""
     return report.mask is None or not report.mask.any()
 
 
-def resized(image: np.ndarray, report: Report, size: Size) -> tuple[np.ndarray, Report]:
-    """A frame and its report at another size (width, height); a mask keeps at least a pixel."""
+def resize_report(image: np.ndarray, report: Report, size: Size) -> tuple[np.ndarray, Report]:
+    """A frame and its report at another size (width, height). A mask keeps at least one pixel."""
     height, width = image.shape[:2]
     shrinks = size[0] < width
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    mask = None if report.mask is None else _resized_mask(report.mask, size)
+    mask = None if report.mask is None else _resize_mask(report.mask, size)
     box = None if report.box_xyxy is None else rescale(report.box_xyxy, (width, height), size)
     return small, replace(report, mask=mask, box_xyxy=box)
 
 
-def _resized_mask(mask: np.ndarray, size: Size) -> np.ndarray:
-    shares = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    small: np.ndarray = shares >= min(0.5, float(shares.max()) or 0.5)
-    return small
+def _resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:
+    # The share of each new pixel that the mask covers. Of a tiny mask no pixel may be covered by half; then
+    # the most covered ones are kept.
+    coverage = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    resized: np.ndarray = coverage >= min(0.5, float(coverage.max()) or 0.5)
+    return resized
 
 
-def paint_report(
+def draw_mask_and_box(
     image: np.ndarray, report: Report, truth: np.ndarray | None = None, width: int | None = None
 ) -> None:
-    """Paint mask, box and the truth's outline in place, or the border of absence; no letters.
+    """Draw mask, box and the outline of the truth, or the border of an absent target, in place.
 
-    `image` is RGB uint8 (height, width, 3), in memory row by row. `width` is that of lines in pixels,
-    and follows from the picture's size if not given.
+    `image` must be contiguous. `width` is the width of lines in pixels; by default it depends on the size of
+    the image.
     """
     width = width or line_width((image.shape[1], image.shape[0]))
     if truth is not None:
-        _paint_outline(image, truth, TRUTH_COLOUR, width)
+        _draw_outline(image, truth, TRUTH_COLOUR, width)
     if report.mask is None or is_absent(report):
-        paint_border(image, ABSENT_COLOUR, 3 * width)
+        draw_border(image, ABSENT_COLOUR, 3 * width)
         return
     _tint(image, report.mask, MASK_COLOUR)
-    _paint_outline(image, report.mask, MASK_COLOUR, width)
+    _draw_outline(image, report.mask, MASK_COLOUR, width)
     if report.box_xyxy is not None:
-        _paint_box(image, report.box_xyxy, STATE_COLOURS[report.state], width)
+        _draw_box(image, report.box_xyxy, STATE_COLOURS[report.state], width)
 
 
 def line_width(size: Size) -> int:
-    """Width in pixels of lines on a picture of a size (width, height): 2 at 480x270 and 960x540."""
+    """The width of lines, in pixels, on an image of a size (width, height): 2 at 480x270 and 960x540."""
     return max(1, round(min(size) / 270 + 0.5))
 
 
 def caption_height(size: Size) -> int:
-    """Height in pixels of the caption below a picture of a size (width, height)."""
-    text = _text_size(size)
+    """The height of the caption, in pixels, below an image of a size (width, height)."""
+    text = _font_size(size)
     rows = 2 if _is_narrow(size) else 1
     return rows * line_height(text) + (rows + 1) * _gap(text)
 
 
-def paint_border(image: np.ndarray, colour: Colour, width: int) -> None:
-    """Paint a frame of `width` pixels along the edges of RGB uint8 (height, width, 3), in place."""
+def draw_border(image: np.ndarray, colour: Colour, width: int) -> None:
+    """Draw a border of `width` pixels along the edges, in place."""
     for edge in (image[:width], image[-width:], image[:, :width], image[:, -width:]):
         edge[:] = colour
 
 
 def _tint(image: np.ndarray, mask: np.ndarray, tint: Colour) -> None:
-    """Mix a colour into a mask's pixels; only the window around them is touched, which saves time."""
+    """Blend a colour into the pixels of a mask, in place."""
+    # Only the window around the mask is blended, which saves most of the time on a large frame.
     left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    there = (slice(top, top + height), slice(left, left + width))
-    window = image[there]
+    inside = (slice(top, top + height), slice(left, left + width))
+    window = image[inside]
     colour = np.full_like(window, tint)
-    tinted = cv2.addWeighted(window, 1 - MASK_SHARE, colour, MASK_SHARE, 0)
-    cv2.copyTo(tinted, np.ascontiguousarray(mask[there]).view(np.uint8), window)
+    tinted = cv2.addWeighted(window, 1 - MASK_OPACITY, colour, MASK_OPACITY, 0)
+    cv2.copyTo(tinted, np.ascontiguousarray(mask[inside]).view(np.uint8), window)
 
 
-def _paint_outline(image: np.ndarray, mask: np.ndarray, colour: Colour, width: int) -> None:
-    """A line in `colour` along a mask's edge, on a dark one, so it shows on any ground.
-
-    Not the finest lines, and so in boxes: on a small picture the dark would swallow what it frames.
-    """
+def _draw_outline(image: np.ndarray, mask: np.ndarray, colour: Colour, width: int) -> None:
+    """Draw the outline of a mask, in place."""
     left, top, mask_width, mask_height = cv2.boundingRect(mask.view(np.uint8))
     window = np.ascontiguousarray(mask[top : top + mask_height, left : left + mask_width])
     if not window.size:
@@ -169,13 +177,15 @@ def _paint_outline(image: np.ndarray, mask: np.ndarray, colour: Colour, width: i
     lines, _ = cv2.findContours(
         window.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
     )
+    # A wider dark line below makes the outline visible on any background. The thinnest lines have none: on a
+    # small image it would cover the target.
     if width > 1:
         cv2.polylines(image, lines, True, DARK, width + 2, cv2.LINE_AA)
     cv2.polylines(image, lines, True, colour, width, cv2.LINE_AA)
 
 
-def _paint_box(image: np.ndarray, box_xyxy: Box, colour: Colour, width: int) -> None:
-    """A rectangle along the outermost pixels of a box."""
+def _draw_box(image: np.ndarray, box_xyxy: Box, colour: Colour, width: int) -> None:
+    """Draw a rectangle along the outermost pixels of a box, in place."""
     left, top, right, bottom = (round(edge) for edge in box_xyxy)
     corners = (left, top), (max(left, right - 1), max(top, bottom - 1))
     if width > 1:
@@ -183,8 +193,8 @@ def _paint_box(image: np.ndarray, box_xyxy: Box, colour: Colour, width: int) -> 
     cv2.rectangle(image, *corners, colour, width)
 
 
-def _text_size(size: Size) -> int:
-    """Font size in pixels for a picture of a size (width, height): 20 at 960x540, never below 8."""
+def _font_size(size: Size) -> int:
+    """The font size, in pixels, on an image of a size (width, height): 20 at 960x540, at least 8."""
     return max(8, round(min(size[0] / 40, size[1] / 27)))
 
 
@@ -193,36 +203,38 @@ def _gap(text_size: int) -> int:
 
 
 def _is_narrow(size: Size) -> bool:
-    """Whether words beside state and confidence would have too little room, and get a row of their own."""
-    return size[0] < 24 * _text_size(size)
+    """Whether the expression gets a row of its own, because it does not fit beside state and confidence."""
+    return size[0] < 24 * _font_size(size)
 
 
-def _paint_caption(bar: np.ndarray, report: Report, words: str, size: Size) -> None:
-    """State, words, and confidence or absence on `bar`, RGB uint8; in two rows where it is narrow."""
-    text = _text_size(size)
+def _draw_caption(bar: np.ndarray, report: Report, expression: str, size: Size) -> None:
+    """Draw the caption on `bar`, RGB uint8: state, expression, and confidence or "absent"."""
+    text = _font_size(size)
     gap, line, width = _gap(text), line_height(text), size[0]
     bar[:] = DARK
     state, absent = report.state.value, is_absent(report)
-    verdict = "absent" if absent else f"{report.confidence:.2f}"
-    verdict_left = width - _badge_width(verdict, text) - gap
-    if verdict_left < _badge_width(state, text) + 2 * gap:  # no room for both: the colour tells the state
-        state, verdict_left = verdict, width
-    state_right = gap + _paint_badge(bar, gap, state, text, STATE_COLOURS[report.state])
-    if verdict_left < width:
-        _paint_badge(bar, verdict_left, verdict, text, ABSENT_COLOUR if absent else LIGHT)
+    result = "absent" if absent else f"{report.confidence:.2f}"
+    result_left = width - _badge_width(result, text) - gap
+    if (
+        result_left < _badge_width(state, text) + 2 * gap
+    ):  # no room for both; the colour still shows the state
+        state, result_left = result, width
+    state_right = gap + _draw_badge(bar, gap, state, text, STATE_COLOURS[report.state])
+    if result_left < width:
+        _draw_badge(bar, result_left, result, text, ABSENT_COLOUR if absent else LIGHT)
     if _is_narrow(size):
         left, top, right = gap, line + 2 * gap, width - gap
     else:
-        left, top, right = state_right + 2 * gap, gap, verdict_left - 2 * gap
-    put_text(bar, (left, top), shortened(words, text, right - left), text, LIGHT)
+        left, top, right = state_right + 2 * gap, gap, result_left - 2 * gap
+    put_text(bar, (left, top), shortened(expression, text, right - left), text, LIGHT)
 
 
 def _badge_width(name: str, text: int) -> int:
     return text_alpha(name, text, bold=True).shape[1] + 2 * _gap(text)
 
 
-def _paint_badge(bar: np.ndarray, left: int, name: str, text: int, colour: Colour) -> int:
-    """Dark letters on a coloured ground in the first row of the caption; returns its width in pixels."""
+def _draw_badge(bar: np.ndarray, left: int, name: str, text: int, colour: Colour) -> int:
+    """Draw dark text on a coloured ground in the first row of the caption. Returns its width in pixels."""
     gap, width = _gap(text), _badge_width(name, text)
     bar[gap // 2 : gap + line_height(text) + (gap + 1) // 2, left : left + width] = colour
     put_text(bar, (left + gap, gap), name, text, DARK, bold=True)

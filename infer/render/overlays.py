@@ -1,116 +1,118 @@
-"""The pictures of a run, made while it tracks: a video per track, one of all tracks, and contact sheets.
+"""The overlays of a run: videos with the results drawn on the frames, and contact sheets.
 
-Pictures that fail, for whatever reason (a full disk, say), are told as a warning, once a sequence, and cost
-no result.
+They are drawn while the run tracks, frame by frame, so that memory does not grow with the length of a video.
+Overlays that fail, for example because the disk is full, are reported as one warning per sequence, and the
+results are written all the same.
 """
 
 import resource
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 from data_prep.geometry import Size
 from data_prep.lettering import missing_letters
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash
 from infer.engine.engine import Step
-from infer.engine.failures import reason_of
+from infer.engine.failures import FailureBoundary
 from infer.render.contact_sheet import ContactSheet, write_overview
-from infer.render.drawing import draw_report, draw_reports, resized
-from infer.render.video_writer import VideoWriter, limited
+from infer.render.drawing import draw_report, draw_reports, resize_report
+from infer.render.video_writer import VideoWriter, limit_size
 
-MOST_VIDEOS = 32  # open at once; an encoder takes some ten megabytes
-SHOWN_LETTERS = 10  # in the warning of missing ones
-SPARE_HANDLES = 32  # file handles for frames, results and libraries
+MAX_VIDEOS = 32  # open at once; an encoder takes about ten megabytes
+MAX_LETTERS = 10  # that the warning of missing letters names
+SPARE_HANDLES = 32  # file handles that are left for frames, results and libraries
 
 
-def most_videos() -> int:
-    """How many videos may be open at once: `MOST_VIDEOS`, or fewer where the process has few file handles."""
+def max_videos() -> int:
+    """How many videos may be open at once: `MAX_VIDEOS`, or fewer if the process may open few files."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY:
-        return MOST_VIDEOS
+        return MAX_VIDEOS
     try:
         in_use = len(list(Path("/dev/fd").iterdir()))
     except OSError:  # no handle is left to look
         return 0
-    return max(0, min(MOST_VIDEOS, limit - in_use - SPARE_HANDLES))
+    return max(0, min(MAX_VIDEOS, limit - in_use - SPARE_HANDLES))
 
 
-class Pictures:
-    """Where a run's pictures go: `overlays/`, `sheets/` and `contact_sheet.png` under `out`."""
+class Overlays:
+    """The overlays of a run: `overlays/`, `sheets/` and `contact_sheet.png` under `out`."""
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.warnings: list[str] = []
         self.have_failed = False
-        self._drawn: set[str] = set()
-        self._warned_of_letters = False
+        self._drawn: set[str] = set()  # names of sequences whose sheet this run has written
+        self._has_warned_of_letters = False
 
-    def of_sequence(self, sequence: Sequence, prompts: list[str]) -> "SequencePictures":
-        """The pictures of one sequence's tracks, to be used in a `with` block.
+    def of_sequence(self, sequence: Sequence, expressions: list[str]) -> "SequenceOverlays":
+        """The overlays of the tracks of one sequence, for use in a `with` block.
 
-        Of many prompts only the first are drawn, since a video is open for each of them.
+        Of many expressions only the first are drawn, since a video is open for each of them.
         """
-        return SequencePictures(self, sequence, prompts)
+        return SequenceOverlays(self, sequence, expressions)
 
     def sheet_path(self, sequence: str) -> Path:
-        """Where the contact sheet of a sequence is written."""
+        """The file of a sequence's contact sheet."""
         return self.out / "sheets" / f"{sequence}.png"
 
-    def take(self, sequence: str) -> None:
-        """The sheet of a sequence has been written by this run."""
+    def add_sheet(self, sequence: str) -> None:
+        """Record that this run has written the contact sheet of a sequence."""
         self._drawn.add(sequence)
 
+    def check_letters(self, expressions: Iterable[str]) -> None:
+        """Warn, once per run, of letters that no installed font has."""
+        missing = missing_letters("".join(expressions))
+        if missing and not self._has_warned_of_letters:
+            self._has_warned_of_letters = True
+            self.warnings.append(
+                f"no installed font has the letters {missing[:MAX_LETTERS]}, so overlays show boxes for "
+                "them; install one that has them, such as Noto Sans CJK (tracks.json holds the expressions)"
+            )
+
     def fail(self, reason: str) -> None:
-        """Some pictures could not be made."""
+        """Record that some overlays could not be made."""
         self.warnings.append(reason)
         self.have_failed = True
 
-    def check_letters(self, expressions: Iterable[str]) -> None:
-        """Warn, once a run, of letters that no installed font has."""
-        missing = missing_letters("".join(expressions))
-        if missing and not self._warned_of_letters:
-            self._warned_of_letters = True
-            self.warnings.append(
-                f"no installed font has the letters {missing[:SHOWN_LETTERS]}, so pictures show boxes for "
-                "them; install one that has, such as Noto Sans CJK (tracks.json holds the expressions)"
-            )
-
     def write_overview(self, frame_sizes: Mapping[str, Size], kept: Collection[str] = ()) -> Path | None:
-        """Write `contact_sheet.png` where anything was tracked; its path.
+        """Write `contact_sheet.png`, if anything was tracked. Returns its path.
 
-        `frame_sizes` holds the sequences in the order of the run, with the size of their frames. Those in
-        `kept` have the sheets of the run that tracked them, if it drew any.
+        `frame_sizes` holds the sequences in the order of the run, with the sizes of their frames. For
+        those in `kept` the sheets of the earlier run are used, if it drew any.
         """
         if not self._drawn:
             return None
-        path = self.out / "contact_sheet.png"
         sheets = [
             (self.sheet_path(name), size)
             for name, size in frame_sizes.items()
             if name in self._drawn or (name in kept and self.sheet_path(name).is_file())
         ]
-        try:
+        path = self.out / "contact_sheet.png"
+        with FailureBoundary() as boundary:
             write_overview(path, sheets)
-        except Exception as fault:
-            self.fail(f"no contact sheet: {reason_of(fault)}")
-            return None
-        return path
+            return path
+        self.fail(f"no contact sheet: {boundary.reason}")
+        return None
 
 
-class SequencePictures:
-    """Videos and a sheet that grow frame by frame; they appear only where `finish` was reached."""
+class SequenceOverlays:
+    """The videos and the contact sheet of one sequence. Their files appear only after `finish`."""
 
-    def __init__(self, pictures: Pictures, sequence: Sequence, prompts: list[str]) -> None:
-        self._pictures, self._sequence, self._prompts = pictures, sequence, prompts
+    def __init__(self, overlays: Overlays, sequence: Sequence, expressions: list[str]) -> None:
+        self._overlays, self._sequence, self._expressions = overlays, sequence, expressions
         self._name = sequence.name
-        self._stack = ExitStack()
+        self._stack = ExitStack()  # holds the open videos
         self._videos: list[VideoWriter] = []
-        self._together: VideoWriter | None = None
-        self._failed = False
+        self._video_of_all: VideoWriter | None = None
+        self._has_ended = False
 
-    def __enter__(self) -> "SequencePictures":
-        self._try(self._open)
+    def __enter__(self) -> Self:
+        with self._drawing():
+            self._open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
@@ -118,60 +120,63 @@ class SequencePictures:
 
     def add(self, step: Step) -> None:
         """Draw one frame of every track."""
-        self._try(lambda: self._draw(step))
+        if not self._has_ended:
+            with self._drawing():
+                self._draw(step)
 
     def finish(self) -> None:
-        """Every frame is drawn: close the videos and write the sheet."""
-        self._try(self._close)
+        """Close the videos and write the contact sheet, after the last frame."""
+        if not self._has_ended:
+            with self._drawing():
+                self._stack.close()
+                self._sheet.write(self._overlays.sheet_path(self._name))
+                self._overlays.add_sheet(self._name)
 
     def _open(self) -> None:
-        most = most_videos()
-        if len(self._prompts) > most:
-            drawn = f"the first {most} of {len(self._prompts)} prompts" if most else "none of the prompts"
-            self._pictures.warnings.append(
-                f"{self._name}: {drawn} got pictures, since so many videos can be open at once; "
-                "the results hold all"
+        # 1. Choose the expressions that are drawn.
+        limit = max_videos()
+        if len(self._expressions) > limit:
+            drawn = f"only the first {limit} of {len(self._expressions)}" if limit else "none of the"
+            self._overlays.warnings.append(
+                f"{self._name}: {drawn} expressions got overlays, since no more videos can be open at once; "
+                "the results are complete"
             )
-        self._prompts = self._prompts[:most]
-        self._failed = not self._prompts
-        self._pictures.check_letters(self._prompts)
-        self._sheet = ContactSheet(self._prompts, len(self._sequence.frames), self._name)
-        for prompt in self._prompts:
-            path = self._pictures.out / "overlays" / f"{self._name}_{prompt_hash(prompt)}.mp4"
+        self._expressions = self._expressions[:limit]
+        self._has_ended = not self._expressions
+        self._overlays.check_letters(self._expressions)
+        # 2. Open a video for each, and start the contact sheet.
+        self._sheet = ContactSheet(self._expressions, len(self._sequence.frames), self._name)
+        folder = self._overlays.out / "overlays"
+        for expression in self._expressions:
+            path = folder / f"{self._name}_{prompt_hash(expression)}.mp4"
             self._videos.append(self._stack.enter_context(VideoWriter(path, self._sequence.fps)))
-        # Not of some tracks, whose others lie there from an earlier run.
-        if len(self._prompts) > 1 and len(self._prompts) == len(dict.fromkeys(self._sequence.expressions)):
-            path = self._pictures.out / "overlays" / f"{self._name}_all.mp4"
-            self._together = self._stack.enter_context(VideoWriter(path, self._sequence.fps))
+        # 3. Open a video of all tracks, but not if this run tracks some only: the others have an earlier one.
+        if len(self._expressions) > 1 and len(self._expressions) == len(set(self._sequence.expressions)):
+            path = folder / f"{self._name}_all.mp4"
+            self._video_of_all = self._stack.enter_context(VideoWriter(path, self._sequence.fps))
 
     def _draw(self, step: Step) -> None:
-        reports = step.reports[: len(self._prompts)]
-        self._sheet.add(step.index, step.image, reports)
-        size = limited((step.image.shape[1], step.image.shape[0]))
-        small = [resized(step.image, report, size) for report in reports]
-        for video, prompt, (image, report) in zip(self._videos, self._prompts, small, strict=True):
-            video.write(draw_report(image, report, prompt))
-        if self._together is not None:
-            together = [report for _, report in small]
-            self._together.write(draw_reports(small[0][0], together, self._prompts))
+        reports = step.reports[: len(self._expressions)]
+        self._sheet.add(step.frame_index, step.image, reports)
+        size = limit_size((step.image.shape[1], step.image.shape[0]))
+        resized = [resize_report(step.image, report, size) for report in reports]
+        for video, expression, (image, report) in zip(self._videos, self._expressions, resized, strict=True):
+            video.write(draw_report(image, report, expression))
+        if self._video_of_all is not None:
+            resized_reports = [report for _, report in resized]
+            self._video_of_all.write(draw_reports(resized[0][0], resized_reports, self._expressions))
 
-    def _close(self) -> None:
-        self._stack.close()
-        self._sheet.write(self._pictures.sheet_path(self._name))
-        self._pictures.take(self._name)
-
-    def _try(self, action: Callable[[], None]) -> None:
-        """Do a part of the drawing unless an earlier part failed; a failure ends this sequence's pictures."""
-        if self._failed:
-            return
-        try:
-            action()
-        except Exception as fault:
-            self._failed = True
-            self._pictures.fail(f"no pictures of {self._name}: {reason_of(fault)}")
-            self._discard(fault)
-
-    def _discard(self, fault: Exception) -> None:
-        """Remove what was begun; that a writer in disorder fails once more says nothing new."""
-        with suppress(Exception):
-            self._stack.__exit__(type(fault), fault, None)
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        """A part of the drawing. If it fails, the overlays of this sequence end with a warning."""
+        with FailureBoundary() as boundary:
+            # The videos must be closed with the exception, which removes their half-written files.
+            try:
+                yield
+            except Exception as fault:
+                with FailureBoundary():  # closing after a failure may fail again, for the same reason
+                    self._stack.__exit__(type(fault), fault, None)
+                raise
+        if boundary.reason is not None:
+            self._has_ended = True
+            self._overlays.fail(f"no overlays of {self._name}: {boundary.reason}")

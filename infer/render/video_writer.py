@@ -1,4 +1,4 @@
-"""Writing a video that browsers play: H.264, yuv420p, with its index at the front."""
+"""Writing videos that browsers can play: MP4 with H.264 and yuv420p, and the index before the frames."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -19,24 +19,24 @@ from configs.errors import UserError
 from data_prep.files import whole_file
 from data_prep.geometry import Size
 
-MAX_WIDTH, MAX_HEIGHT = 1280, 2160  # H.264 ends at 16384 pixels a side, and players before
+MAX_WIDTH, MAX_HEIGHT = 1280, 2160  # H.264 allows 16384 pixels a side, but players stop before
 MIN_FPS, MAX_FPS = 0.1, 240.0
 WRITE_FAULTS = (av.FFmpegError, OSError)
 
 
 class VideoWriter:
-    """Writes RGB frames to an MP4, one by one, in a memory that does not grow with their number.
+    """Writes RGB frames to an MP4, one by one, so that memory does not grow with their number.
 
         with VideoWriter(path, fps=7.5) as video:
             video.write(image)
 
-    The file appears when the block ends well; after an exception nothing is left of it. Frames larger
-    than `MAX_WIDTH` x `MAX_HEIGHT` are scaled down, and an odd side gets a pixel more, since yuv420p wants
-    even ones. Rates outside `MIN_FPS` to `MAX_FPS` become the nearer of the two: a film of one frame an
-    hour could not be looked at, and MP4 has no time scale for it.
+    The file appears when the block ends without an exception; after an exception nothing is left of it.
+    Frames larger than `MAX_WIDTH` x `MAX_HEIGHT` are scaled down. An odd side is padded by one pixel, because
+    yuv420p needs even ones. The frame rate is clipped to `MIN_FPS` to `MAX_FPS`: MP4 has no time scale for
+    one frame per hour.
 
-    Raises UserError where the file cannot be written; ValueError for a rate that is none, a block
-    without a frame, and frames of different sizes.
+    Raises UserError if the file cannot be written, and ValueError for a rate that is not positive, a block
+    without frames, or frames of different sizes.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -45,7 +45,7 @@ class VideoWriter:
         self.path = path
         self._rate = Fraction(min(max(fps, MIN_FPS), MAX_FPS)).limit_denominator(
             1001
-        )  # television's rates are n/1001
+        )  # NTSC rates are fractions over 1001
         self._frame_size: Size = (0, 0)
         self._count = 0
         self._container: OutputContainer
@@ -53,7 +53,7 @@ class VideoWriter:
         self._open: AbstractContextManager[None] = self._opened()
 
     def __enter__(self) -> Self:
-        with _told(self.path):
+        with _write_errors(self.path):
             self._open.__enter__()
         return self
 
@@ -64,23 +64,23 @@ class VideoWriter:
             self._frame_size, self._stream = size, self._add_stream(video_size(size))
         if size != self._frame_size:
             raise ValueError(f"{self.path}: a frame of {size} among frames of {self._frame_size}")
-        frame = _yuv(_fitted(image, video_size(size)))
+        frame = _to_yuv(_fit(image, video_size(size)))
         frame.pts, frame.time_base = self._count, 1 / self._rate
         self._count += 1
-        with _told(self.path):
+        with _write_errors(self.path):
             self._container.mux(self._stream.encode(frame))
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        if kind is not None:  # not ours, though it may be an OSError: it goes on as it is
+        if kind is not None:  # an exception of the block, even an OSError, is not a failure to write
             return self._open.__exit__(kind, fault, trace)
-        with _told(self.path):
+        with _write_errors(self.path):
             return self._open.__exit__(None, None, None)
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
-        """The file's life: begun, finished when the block ends well, removed when it does not."""
+        """Hold the file open. It is completed if the block succeeds, and removed if it fails."""
         with whole_file(self.path) as temporary:
             options = {"movflags": "faststart"}
             self._container = av.open(str(temporary), "w", format="mp4", options=options)
@@ -88,7 +88,9 @@ class VideoWriter:
                 yield
                 self._finish()
             finally:
-                with suppress(*WRITE_FAULTS):  # closed already, or the block's own exception matters more
+                with suppress(
+                    *WRITE_FAULTS
+                ):  # it is closed already, or the exception of the block matters more
                     self._container.close()
 
     def _finish(self) -> None:
@@ -98,7 +100,7 @@ class VideoWriter:
         self._container.close()
 
     def _add_stream(self, size: Size) -> VideoStream:
-        """One encoding thread: a run writes many videos at once, and the bytes do not vary with cores."""
+        """Add the video stream, with one encoding thread: a run writes many videos at once."""
         stream = self._container.add_stream(
             "libx264", rate=self._rate, options={"crf": "20", "preset": "veryfast", "threads": "1"}
         )
@@ -112,27 +114,27 @@ class VideoWriter:
 
 
 def video_size(size: Size) -> Size:
-    """Width and height of the video of frames of a size: as `limited`, and both even."""
-    width, height = limited(size)
+    """The (width, height) of a video of frames of a size: limited, and both even."""
+    width, height = limit_size(size)
     return width + width % 2, height + height % 2
 
 
-def limited(size: Size) -> Size:
-    """A size of the same shape that is at most `MAX_WIDTH` x `MAX_HEIGHT`, of one pixel a side or more."""
+def limit_size(size: Size) -> Size:
+    """The size scaled down to at most `MAX_WIDTH` x `MAX_HEIGHT`, with at least one pixel a side."""
     scale = min(1.0, MAX_WIDTH / size[0], MAX_HEIGHT / size[1])
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _fitted(image: np.ndarray, size: Size) -> np.ndarray:
-    """The frame at the video's size: scaled if it is larger, else its last row and column repeated."""
+def _fit(image: np.ndarray, size: Size) -> np.ndarray:
+    """The frame at the size of the video: scaled down, or padded by repeating its last row and column."""
     height, width = image.shape[:2]
     if width > size[0] or height > size[1]:
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cv2.copyMakeBorder(image, 0, size[1] - height, 0, size[0] - width, cv2.BORDER_REPLICATE)
 
 
-def _yuv(image: np.ndarray) -> av.VideoFrame:
-    """A frame for the encoder, in the colours of BT.709, which is what players take a video for."""
+def _to_yuv(image: np.ndarray) -> av.VideoFrame:
+    """A frame for the encoder, in the colour space BT.709, which players assume."""
     rgb = av.VideoFrame.from_ndarray(image, format="rgb24")
     return rgb.reformat(
         format="yuv420p",
@@ -144,7 +146,7 @@ def _yuv(image: np.ndarray) -> av.VideoFrame:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _write_errors(path: Path) -> Iterator[None]:
     """Turn a failure to write into a UserError."""
     try:
         yield

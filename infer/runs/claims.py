@@ -1,11 +1,21 @@
-"""Claims of folders: whose results a folder holds, which runs work there, and who tracks which sequence.
+"""Claims of folders: which results a folder may hold, and which run tracks which sequence.
 
     claim = claim_results(folder, fingerprint, overwrite=False)
     with claim:
         with claim.sequence("ball") as is_mine: ...
 
-After a kill, the next run that is alone in the folder removes the lock files and the
-half-written `.part-*` files that were left.
+A run claims two folders: that of its results, which belongs to one fingerprint, and `out`, which belongs to
+one source (a workspace, a video, a data set). Runs with the same identity may work in a folder at once; they
+share the sequences. The identity is in a file in the folder, and the locks below protect it:
+
+| lock | held by | while |
+|---|---|---|
+| `.lock-claim` | one run, exclusively | it compares the identity and claims or joins the folder |
+| `.lock-run` | all runs that work there, shared | they work there |
+| `.lock-sequence-<hash>` | one run, exclusively | it tracks this sequence |
+
+A run that is killed leaves lock files and half-written `.part-*` files. They are removed by the next run that
+is alone in the folder.
 """
 
 import hashlib
@@ -17,40 +27,43 @@ from types import TracebackType
 from typing import Any, Self
 
 from configs.errors import UserError
+from configs.renamed_keys import current_name
 from data_prep.files import read_text, write_whole, writing
 from infer.runs.locks import FileLock
 
-FINGERPRINT = "fingerprint.json"  # beside results: what they follow from
+FINGERPRINT = "fingerprint.json"  # in a results folder: the fingerprint of its results
 CODE, OTHER_CODE = "code", "other_code"  # in it: the code of the latest run, and of results that it accepted
-RUN = "run.json"  # in `out`: what is tracked there
+RUN = "run.json"  # in `out`: the source
 OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
-GATE, IN_USE, SEQUENCE = ".lock-claim", ".lock-run", ".lock-sequence-"
-FILE_STATE = ("bytes", "modified_ns")  # keys of a video that tell a user nothing
+CLAIM_LOCK, RUN_LOCK, SEQUENCE_LOCK = ".lock-claim", ".lock-run", ".lock-sequence-"
+FILE_STATE = ("bytes", "modified_ns")  # keys of a video's identity that mean nothing to a user
+RENAMED_KINDS = {"TrackerConfig": "ReferralConfig"}  # classes of tracker settings, in old fingerprints
 Identity = Mapping[str, Any]
 
 
 class Claim:
-    """A folder that this run works in, until the `with` block ends; other runs of it may work there too."""
+    """A folder that this run works in until the end of the `with` block, perhaps together with other runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._in_use = FileLock(folder / IN_USE)
+        self._run_lock = FileLock(folder / RUN_LOCK)
 
     @property
     def warnings(self) -> list[str]:
-        """What a user should know of the locks."""
-        if self._in_use.is_real:
+        """A warning if the file system has no locks."""
+        if self._run_lock.is_real:
             return []
-        return [f"{self.folder}: its file system has no locks; start no second run there meanwhile"]
+        return [f"{self.folder}: its file system has no locks; do not start a second run there meanwhile"]
 
     @contextmanager
     def sequence(self, name: str, wait: bool = False) -> Iterator[bool]:
-        """Yield whether a sequence is this run's to track: False while another run tracks it.
+        """Yield whether this run may track a sequence: False while another run is tracking it.
 
-        With `wait` it is this run's as soon as the other one is done with it.
+        With `wait` this run waits for the other one, and may always track it.
         """
-        number = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        lock = FileLock(self.folder / f"{SEQUENCE}{number}")
+        # A hash, because the name of a sequence may be longer than that of a file can be.
+        digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        lock = FileLock(self.folder / f"{SEQUENCE_LOCK}{digest}")
         is_mine = lock.acquire(wait=wait)
         try:
             yield is_mine
@@ -63,135 +76,143 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._in_use.release()
+        self._run_lock.release()
 
-    def begin(self, claim: Callable[[], None], alone: bool, clash: Callable[[], str | None]) -> None:
-        """Join the runs that work in the folder, or `claim` it where there are none.
+    def acquire(self, claim: Callable[[], None], alone: bool, difference: Callable[[], str | None]) -> None:
+        """Claim the folder with `claim` if no other run works there; else join the runs that do.
 
-        `alone`: refuse where another run works there. `clash` says how those that work there differ.
+        `difference` says how the runs that work there differ from this one, None if they do not. Raises
+        UserError if they differ, or if this run must be `alone`.
         """
-        gate = FileLock(self.folder / GATE)
-        gate.acquire(wait=True)  # between check and claim nobody else may check
+        gate = FileLock(self.folder / CLAIM_LOCK)
+        gate.acquire(wait=True)
         try:
-            if self._in_use.acquire():
+            # 1. Nobody works there: claim the folder under the exclusive lock, then let others join.
+            if self._run_lock.acquire():
                 try:
                     claim()
                 except BaseException:
-                    self._in_use.release()
+                    self._run_lock.release()
                     raise
-                self._in_use.share()
+                self._run_lock.share()
                 return
-            difference = clash()
-            if alone or difference:
-                told = f" ({difference})" if difference else ""
-                raise UserError(f"{self.folder}: another run works there{told}; wait for its end")
-            self._in_use.acquire(shared=True, wait=True)
+            # 2. Others work there: join them if they have the same identity.
+            difference_text = difference()
+            if alone or difference_text:
+                what = f" ({difference_text})" if difference_text else ""
+                raise UserError(f"{self.folder}: another run is working there{what}; wait for its end")
+            self._run_lock.acquire(shared=True, wait=True)
         finally:
             gate.release()
 
 
 def claim_results(folder: Path, fingerprint: Identity, overwrite: bool, accept_code: bool = False) -> Claim:
-    """Make a results folder this run's own; what is left in it then is this run's and may be kept.
+    """Claim a results folder. What is left in it afterwards has this fingerprint, and may be kept.
 
-    With `overwrite` results that are there are removed first, so that a run that stops half-way never
-    leaves some of each. With `accept_code` results whose fingerprint differs in `code` alone are kept, and
-    the new fingerprint holds the earlier identities of the code as `other_code`. Raises UserError, naming
-    the keys that differ, where there are results of another fingerprint (or of none) and `overwrite` is
-    false, and where another run works there that
-    has another fingerprint, or whose results would be overwritten.
+    With `overwrite` existing results are removed first, so that a run that is interrupted never leaves a
+    mixture. With `accept_code` results whose fingerprint differs in `code` alone are kept, and the new
+    fingerprint holds the code of those results as `other_code`.
+
+    Raises UserError, which names the differing keys, if there are results with another fingerprint or
+    without one and `overwrite` is false. Raises it also if another run is working there with another
+    fingerprint, or if its results would be overwritten.
     """
     path = folder / FINGERPRINT
-    wanted = _as_read(fingerprint)
+    wanted = _as_json(fingerprint)
 
-    def take() -> None:
+    def claim_folder() -> None:
         results = list(folder.rglob("*.txt"))
-        held = read_identity(path)
         if results and not overwrite:
-            wanted.update(_accepted(folder, held, wanted, accept_code))
-        _remove([*_left_behind(folder, "**/"), *(results if overwrite else [])])
+            wanted.update(_accepted_code(folder, _read_fingerprint(path), wanted, accept_code))
+        _remove([*_leftovers(folder, "**/"), *(results if overwrite else [])])
         write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
-    def clash() -> str | None:
-        held = read_identity(path)
-        return None if not _differing_keys(held or {}, wanted) else _differing(held or {}, wanted)
+    def difference() -> str | None:
+        held = _read_fingerprint(path) or {}
+        return _difference(held, wanted) if _differing_keys(held, wanted) else None
 
     claim = Claim(folder)
-    claim.begin(take, overwrite, clash)
+    claim.acquire(claim_folder, overwrite, difference)
     return claim
 
 
-def _accepted(folder: Path, held: Identity | None, wanted: Identity, accept_code: bool) -> Identity:
-    """What the new fingerprint says of the code of results that are kept. Raises UserError for others."""
+def _accepted_code(folder: Path, held: Identity | None, wanted: Identity, accept_code: bool) -> Identity:
+    """`other_code` of the new fingerprint, if the existing results may be kept. Raises UserError if not."""
     differing = _differing_keys(held or {}, wanted)
     other_code = list((held or {}).get(OTHER_CODE, []))
     if differing == [CODE] and held and accept_code:
         return {OTHER_CODE: [*other_code, held.get(CODE)]}
     if held and not differing:
         return {OTHER_CODE: other_code} if other_code else {}
-    told = _differing(held, wanted) if held else "their fingerprint.json is missing"
-    mend = "take another tracker_id= or overwrite=true"
+    what = _difference(held, wanted) if held else "their fingerprint.json is missing"
+    remedy = "take another tracker_id= or overwrite=true"
     if differing == [CODE] and held:
-        mend = "take another tracker_id=, overwrite=true, or accept_code=true to keep them"
-    raise UserError(f"{folder}: holds results of another run ({told}); {mend}")
+        remedy = "take another tracker_id=, overwrite=true, or accept_code=true to keep them"
+    raise UserError(f"{folder}: holds results of another run ({what}); {remedy}")
 
 
-def claim_out(out: Path, tracked: Identity, overwrite: bool, alone: bool = False) -> Claim:
-    """Make the folder of pictures and summary this run's own.
+def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False) -> Claim:
+    """Claim the folder of overlays, records and summary for a source.
 
-    `tracked` says what is tracked. With `overwrite` pictures of something else are removed. Raises
-    UserError where the folder is of something else and `overwrite` is false, and where another run works
-    there that tracks something else, or if this one must be `alone`.
+    With `overwrite` the overlays and records of another source are removed. Raises UserError if the folder
+    belongs to another source and `overwrite` is false. Raises it also if another run works there that tracks
+    another source, or if this run must be `alone`.
     """
     path = out / RUN
-    wanted = _as_read(tracked)
+    wanted = _as_json(source)
 
-    def take() -> None:
+    def claim_folder() -> None:
         check_out(out, wanted, overwrite)
-        left = [path for where in ("", "*/") for path in _left_behind(out, where)]
+        removed = [path for where in ("", "*/") for path in _leftovers(out, where)]
         if read_identity(path) not in (None, wanted):
-            left += [path for pattern in OUTPUTS for path in out.glob(pattern)]
-        _remove(left)
+            removed += [path for pattern in OUTPUTS for path in out.glob(pattern)]
+        _remove(removed)
         write_whole(path, json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
 
-    def clash() -> str | None:
+    def difference() -> str | None:
         held = read_identity(path)
-        return None if held == wanted else _told(held or {}, wanted)
+        return None if held == wanted else _source_text(held or {}, wanted)
 
     claim = Claim(out)
-    claim.begin(take, alone or overwrite, clash)
+    claim.acquire(claim_folder, alone or overwrite, difference)
     return claim
 
 
-def check_out(out: Path, tracked: Identity, overwrite: bool) -> None:
-    """Raise UserError where `out` holds what a run over something else wrote, and `overwrite` is false."""
+def check_out(out: Path, source: Identity, overwrite: bool) -> None:
+    """Raise UserError if `out` holds what a run over another source wrote, and `overwrite` is false."""
     held = read_identity(out / RUN)
-    if held is not None and held != _as_read(tracked) and not overwrite:
+    if held is not None and held != _as_json(source) and not overwrite:
         raise UserError(
-            f"{out}: holds the results of another run ({_told(held, tracked)}); "
+            f"{out}: holds the results of another run ({_source_text(held, source)}); "
             "take another out= or overwrite=true"
         )
 
 
-def _told(held: Identity, wanted: Identity) -> str:
-    """What another run tracks, where it differs from what is wanted."""
-    shown = {key: value for key, value in held.items() if key not in FILE_STATE and wanted.get(key) != value}
-    return " ".join(f"{key}={value}" for key, value in shown.items()) or "the video has changed since"
-
-
-def _as_read(identity: Identity) -> dict[str, Any]:
-    """An identity as it is read again: tuples are lists."""
-    return dict(json.loads(json.dumps(dict(identity))))
-
-
 def read_identity(path: Path) -> dict[str, Any] | None:
-    """The identity that a file holds; None where there is none that can be read."""
+    """The identity in a file; None if there is none that can be read."""
     try:
         return dict(json.loads(read_text(path, "")))
     except (UserError, ValueError, TypeError, RecursionError):
         return None
 
 
-def _differing(held: Identity, wanted: Identity) -> str:
+def _read_fingerprint(path: Path) -> dict[str, Any] | None:
+    """A fingerprint, with the present names of settings that have been renamed since it was written."""
+    fingerprint = read_identity(path)
+    tracker = (fingerprint or {}).get("tracker")
+    if fingerprint is None or not isinstance(tracker, dict):
+        return fingerprint
+    settings = {current_name(f"tracker.{name}").removeprefix("tracker."): tracker[name] for name in tracker}
+    kind = settings.get("kind")
+    return {**fingerprint, "tracker": {**settings, "kind": RENAMED_KINDS.get(str(kind), kind)}}
+
+
+def _as_json(identity: Identity) -> dict[str, Any]:
+    """The identity as it is read back: JSON has lists where Python has tuples."""
+    return dict(json.loads(json.dumps(dict(identity))))
+
+
+def _difference(held: Identity, wanted: Identity) -> str:
     return "other " + ", ".join(_differing_keys(held, wanted))
 
 
@@ -200,9 +221,15 @@ def _differing_keys(held: Identity, wanted: Identity) -> list[str]:
     return sorted(key for key in keys if held.get(key) != wanted.get(key))
 
 
-def _left_behind(folder: Path, where: str) -> list[Path]:
-    """What killed runs left: half-written files, and lock files of sequences. Wanted where no run works."""
-    return [path for name in (".part-*", f"{SEQUENCE}*") for path in folder.glob(where + name)]
+def _source_text(held: Identity, wanted: Identity) -> str:
+    """The source of another run, as far as it differs from this run's."""
+    shown = {key: value for key, value in held.items() if key not in FILE_STATE and wanted.get(key) != value}
+    return " ".join(f"{key}={value}" for key, value in shown.items()) or "the video has changed since"
+
+
+def _leftovers(folder: Path, where: str) -> list[Path]:
+    """What killed runs left behind: half-written files, and locks of sequences."""
+    return [path for name in (".part-*", f"{SEQUENCE_LOCK}*") for path in folder.glob(where + name)]
 
 
 def _remove(paths: list[Path]) -> None:

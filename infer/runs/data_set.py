@@ -1,4 +1,8 @@
-"""Tracking a split of a data set: boxes as the benchmarks' tools read them, and masks beside them."""
+"""Tracking a split of a data set: `data=tnl2k split=test`. It writes boxes, and masks beside them.
+
+Results are in the format that the tools of box benchmarks read: `<sequence>.txt` with `x,y,width,height` per
+frame. `masks/<sequence>.txt` holds the masks in lines as of VOTSr. Each sequence is one track.
+"""
 
 import dataclasses
 import re
@@ -18,17 +22,18 @@ from data_prep.index.store import Index
 from data_prep.sequence import PRESENT, Sequence
 from data_prep.votsr.results import read_lines, read_written, write_result
 from infer.config import InferSettings
-from infer.engine.engine import TrackLines
+from infer.engine.engine import Trajectory
 from infer.engine.session import Session
-from infer.runs.plan import UNNAMED, ResultFiles, RunPlan
+from infer.runs.plan import DEFAULT_EXPRESSION, ResultFiles, RunPlan
 from infer.runs.summary import RunSummary, TrackOutcome
-from infer.trackers.expressions import empty_track, retold, words_at
+from infer.trackers.expressions import empty_track, expression_at, follow_expressions
 from infer.trackers.requests import StartTrack
 
-NO_BOX = "0,0,0,0"  # the target is absent: a box without area, which no protocol takes for a place
-BOX = re.compile(r"0,0,0,0|-?\d+\.\d\d(,-?\d+\.\d\d){3}")  # a line as this module writes it
+# The target is absent. No protocol takes a box without area for a place.
+ABSENT_BOX = "0,0,0,0"
+BOX_LINE = re.compile(r"0,0,0,0|-?\d+\.\d\d(,-?\d+\.\d\d){3}")  # a line as this module writes it
 MASKS = "masks"
-# by data set, `protocol=` of `python -m evaluation`; the others have no toolkit of their own there
+# `protocol=` of `python -m evaluation` by data set. Those that are not listed have no protocol of their own.
 PROTOCOLS = {
     "tnllt": "tnllt",
     "lasot": "lasot",
@@ -37,11 +42,11 @@ PROTOCOLS = {
     "otb99": "otb",
     "got10k": "got10k",
 }
-OTHERS = "pytracking"
+DEFAULT_PROTOCOL = "pytracking"
 
 
-class Indexed(Sequences[Sequence]):
-    """The sequences of an index, each made when it is asked for."""
+class IndexedSequences(Sequences[Sequence]):
+    """The sequences of an index. Each is made when it is looked up, so that memory holds one at a time."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
@@ -49,7 +54,7 @@ class Indexed(Sequences[Sequence]):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, number: int) -> Sequence:  # type: ignore[override]  # no slices are asked for
+    def __getitem__(self, number: int) -> Sequence:  # type: ignore[override]  # slices are not needed
         if not 0 <= number < len(self):
             raise IndexError(number)
         return self._index.sequence(number)
@@ -57,76 +62,73 @@ class Indexed(Sequences[Sequence]):
 
 @dataclass(frozen=True)
 class DataStore:
-    """One track a sequence: `<folder>/<sequence>.txt` holds x,y,width,height a frame, `masks/` its masks."""
+    """One track per sequence. Its files are `<folder>/<sequence>.txt` and `<folder>/masks/<sequence>.txt`."""
 
     folder: Path
     session: Session
     first_box: bool
 
-    def prompts(self, sequence: Sequence) -> list[str]:
-        """The words that the track begins with; empty where the sequence has none."""
-        first = words_at(sequence, 0)
+    def expressions(self, sequence: Sequence) -> list[str]:
+        """The expression that the track starts with; empty if the sequence has none.
+
+        It is the first one that is valid at the first frame, else the first that is not empty.
+        """
+        first = expression_at(sequence, 0)
         return [first or next(filter(str.strip, sequence.expressions), "")]
 
-    def words(self, sequence: Sequence, prompt: str) -> list[str]:
-        """See `TrackStore`: where words change with time, all of them."""
-        return [*sequence.expressions] if sequence.spans else [prompt]
+    def asked_expressions(self, sequence: Sequence, expression: str) -> list[str]:
+        """See `TrackStore`: where expressions change with time, all of them."""
+        return [*sequence.expressions] if sequence.spans else [expression]
 
-    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
-        """Words that change as the sequence's do; the first frame's box where it is given and known."""
+    def start(self, sequence: Sequence, expression: str) -> StartTrack:
+        """See `TrackStore`: with changing expressions and the first box, where they are given."""
         box = true_box(sequence) if self.first_box else None
-        if not prompt and box is None:
-            return prompt, empty_track
-        start = self.session.start_track
+        if not expression and box is None:
+            return partial(empty_track, expression)
+        tracker = self.session.tracker
         if sequence.spans:
-            start = retold(start, sequence)
-        return prompt or UNNAMED, partial(start, box_xyxy=box)
+            tracker = follow_expressions(tracker, sequence)
+        return partial(tracker, expression or DEFAULT_EXPRESSION, box_xyxy=box)
 
-    def given(self, sequence: Sequence) -> object:
-        """See `TrackStore`: the words and when they hold, and the first box where it is told."""
+    def inputs(self, sequence: Sequence) -> object:
+        """See `TrackStore`: the expressions, when they are valid, and the first box if it is used."""
         return sequence.expressions, sequence.spans, true_box(sequence) if self.first_box else None
 
-    def absent(self, sequence: Sequence, prompt: str) -> int | None:
-        """See `TrackStore`; boxes and masks must both be whole."""
-        files = self.files(sequence, prompt)
+    def num_absent(self, sequence: Sequence, expression: str) -> int | None:
+        """See `TrackStore`. Both files must be complete."""
+        files = self.files(sequence, expression)
         if not files.main.is_file():
             return None
         try:
             lines = read_lines(files.main, len(sequence.frames))
             read_written(files.masks, len(sequence.frames))
-            return lines.count(NO_BOX) if all(map(BOX.fullmatch, lines)) else None
+            return lines.count(ABSENT_BOX) if all(map(BOX_LINE.fullmatch, lines)) else None
         except UserError:
             return None
 
-    def files(self, sequence: Sequence, prompt: str) -> ResultFiles:  # noqa: ARG002
+    def files(self, sequence: Sequence, expression: str) -> ResultFiles:  # noqa: ARG002
         """See `TrackStore`."""
-        path = self._path(sequence)
+        path = inside(self.folder, f"{sequence.name}.txt")
         return ResultFiles(path, inside(self.folder / MASKS, path.name))
 
-    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
-        """See `TrackStore`."""
-        files = self.files(sequence, prompt)
-        write_result(files.masks, track.masks, len(sequence.frames))
-        lines = [_line(box) for box in track.boxes_xyxy]
-        if self.first_box and true_box(sequence) is not None:  # toolkits expect the box as it was given
+    def write(self, sequence: Sequence, expression: str, trajectory: Trajectory) -> None:
+        """See `TrackStore`. Masks are written first: without them the file of boxes is not complete."""
+        files = self.files(sequence, expression)
+        write_result(files.masks, trajectory.masks, len(sequence.frames))
+        lines = [ABSENT_BOX if box is None else _box_line(xyxy_to_xywh(box)) for box in trajectory.boxes_xyxy]
+        if self.first_box and true_box(sequence) is not None:
+            # Toolkits expect the first line to be the given box, unclipped.
             assert sequence.truth is not None
-            lines[0] = _of_sides(sequence.truth.boxes_xywh[0])
+            lines[0] = _box_line(sequence.truth.boxes_xywh[0])
         write_whole(files.main, "".join(f"{line}\n" for line in lines))
 
-    def _path(self, sequence: Sequence) -> Path:
-        return inside(self.folder, f"{sequence.name}.txt")
 
-
-def _line(box_xyxy: Box | None) -> str:
-    return NO_BOX if box_xyxy is None else _of_sides(xyxy_to_xywh(box_xyxy))
-
-
-def _of_sides(box_xywh: Iterable[float]) -> str:
+def _box_line(box_xywh: Iterable[float]) -> str:
     return ",".join(f"{side:.2f}" for side in box_xywh)
 
 
 def true_box(sequence: Sequence) -> Box | None:
-    """The target's box (xyxy) in the first frame, its part inside it; None where it is not shown there."""
+    """The annotated box of the target in the first frame, clipped to it. None if it is absent there."""
     truth = sequence.truth
     if truth is None or not len(truth.present) or truth.present[0] != PRESENT:
         return None
@@ -136,7 +138,7 @@ def true_box(sequence: Sequence) -> Box | None:
 
 
 def data_plan(settings: InferSettings) -> RunPlan:
-    """A split of an indexed data set as a run. Raises UserError where there is no such index."""
+    """The run over a split of an indexed data set. Raises UserError if there is no such index."""
     assert settings.data is not None
     index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
     folder = Path(settings.results) / f"{settings.data}-{settings.split}" / settings.tracker_id
@@ -145,39 +147,41 @@ def data_plan(settings: InferSettings) -> RunPlan:
         return DataStore(folder, session, settings.first_box)
 
     def complete(summary: RunSummary) -> RunSummary:
-        warnings = [*summary.warnings, *_silent(summary.outcomes, settings.first_box)]
+        warnings = [*summary.warnings, *_without_expression(summary.outcomes, settings.first_box)]
         return dataclasses.replace(summary, warnings=warnings)
 
     return RunPlan(
-        Indexed(index),
+        IndexedSequences(index),
         folder,
         open_store,
         identity={"first_box": settings.first_box},
         warnings=[f"not in the index: {left.name}: {left.reason}" for left in index.about.left_out],
         complete=complete,
         places={"boxes": folder, "masks": folder / MASKS},
-        hints={"score it": score_line(settings)},
+        hints={"score it": evaluation_command(settings)},
     )
 
 
-def _silent(outcomes: Iterable[TrackOutcome], first_box: bool) -> list[str]:
-    """A warning where sequences have no words, and so nothing was followed in them."""
-    names = [outcome.sequence for outcome in outcomes if not outcome.prompt and not outcome.failure]
+def _without_expression(outcomes: Iterable[TrackOutcome], first_box: bool) -> list[str]:
+    """A warning about sequences without an expression, in which nothing could be tracked."""
+    names = [outcome.sequence for outcome in outcomes if not outcome.expression and not outcome.failure]
     if not names or first_box:
         return []
-    told = f"{counted(len(names), 'sequence')} without words: absent throughout, the first is {names[0]}"
-    return [f"{told}; first_box=true follows the box of their first frame"]
+    return [
+        f"{counted(len(names), 'sequence')} without an expression, the first is {names[0]}; every frame is "
+        "written as absent; first_box=true tracks the box of the first frame instead"
+    ]
 
 
-def score_line(settings: InferSettings) -> str:
-    """`python -m evaluation …` for the data set, split, index and results of these settings."""
+def evaluation_command(settings: InferSettings) -> str:
+    """The `python -m evaluation …` that scores the results of these settings."""
     assert settings.data is not None
-    given = {
-        "protocol": PROTOCOLS.get(settings.data, OTHERS),
+    keys = {
+        "protocol": PROTOCOLS.get(settings.data, DEFAULT_PROTOCOL),
         "layout": "data",
         "data": settings.data,
         "split": settings.split,
         "indexes": Path(settings.indexes),
         "results": Path(settings.results),
     }
-    return shlex.join(["python", "-m", "evaluation", *(f"{name}={value}" for name, value in given.items())])
+    return shlex.join(["python", "-m", "evaluation", *(f"{name}={value}" for name, value in keys.items())])

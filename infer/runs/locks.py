@@ -1,8 +1,8 @@
-"""File locks, with which several runs share a folder.
+"""File locks, with which several runs share a folder, also on several machines with a shared disk.
 
-Locks are `flock`'s: the system releases them when a process ends, however it ends, so the lock of a dead
-process never stands in the way. Linux passes them on over NFS. A lock file is removed by the last process
-that holds it.
+The locks are those of `flock`. The system releases them when a process ends, in whatever way, so a dead
+process never blocks others. Linux passes them on over NFS. The last process that holds a lock removes its
+file.
 """
 
 import errno
@@ -15,11 +15,14 @@ from pathlib import Path
 from configs.errors import UserError
 from data_prep.files import writing
 
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # of a file system without them
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)  # from file systems without locks
 
 
 class FileLock:
-    """A lock on a file that is made for it. Where the file system has no locks, it always succeeds."""
+    """A lock on a file that exists only for this purpose.
+
+    `is_real` is False on a file system without locks; there every attempt to acquire the lock succeeds.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,12 +30,17 @@ class FileLock:
         self._handle: int | None = None
 
     def acquire(self, shared: bool = False, wait: bool = False) -> bool:
-        """Take the lock; False where another process holds it and `wait` is false. Raises UserError."""
+        """Acquire the lock. False if another process holds it and `wait` is false.
+
+        Several processes may hold a `shared` lock at once. Raises UserError if the file cannot be locked.
+        """
         kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         while True:
+            # 1. Open the file, or make it. O_NOFOLLOW: a link is not followed out of the folder.
             with writing(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+            # 2. Lock it.
             try:
                 fcntl.flock(handle, kind)
                 self.is_real = True
@@ -43,30 +51,32 @@ class FileLock:
                         return False
                     raise UserError(f"{self.path}: cannot be locked ({fault.strerror})") from None
                 self.is_real = False
-            except BaseException:  # Ctrl-C while it waits
+            except BaseException:  # Ctrl-C while waiting
                 os.close(handle)
                 raise
+            # 3. Between steps 1 and 2 the last holder may have removed the file. Another process could then
+            #    make and lock a new one, so a lock on the removed file protects nothing: try again.
             if self._is_current(handle):
                 self._handle = handle
                 return True
-            os.close(handle)  # its last holder removed it between open and flock
+            os.close(handle)
 
     def share(self) -> None:
-        """Make an exclusive lock a shared one."""
+        """Change an exclusive lock into a shared one."""
         assert self._handle is not None
         if self.is_real:
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
     def release(self) -> None:
-        """Give the lock back; the file is removed unless another process holds it."""
+        """Release the lock, and remove the file unless another process holds it."""
         if self._handle is None:
             return
         handle, self._handle = self._handle, None
         try:
-            if self.is_real:
+            if self.is_real:  # an exclusive lock succeeds only for the last holder
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.path.unlink(missing_ok=True)
-        except OSError:  # held by another process, or the folder is gone: nothing of ours stays
+        except OSError:  # another process holds it, or the folder is gone: there is nothing to remove
             pass
         finally:
             os.close(handle)
@@ -81,10 +91,10 @@ class FileLock:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """While this holds, no other process that asks for it changes a file. Raises UserError.
+    """Keep other processes that use this function from changing the file meanwhile. Raises UserError.
 
-    Temporary files with the ending of `path` are removed from its folder: whoever writes such files there
-    holds this lock, so they are left by a process that was killed.
+    Temporary files with the suffix of `path` are removed from its folder. Only the holder of this lock writes
+    such files there, so a killed process has left them.
     """
     lock = FileLock(path.parent / f".lock-{path.name}")
     lock.acquire(wait=True)

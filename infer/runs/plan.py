@@ -1,4 +1,9 @@
-"""Where the tracks of a run come from and where their results lie, for every kind of run."""
+"""What distinguishes the kinds of runs (a workspace, a video, a data set); `infer.runs.run` does the rest.
+
+A `RunPlan` says what is tracked and where the results go. Its `TrackStore` says which tracks a sequence has,
+how they start, and how their results are read and written. `MaskStore` is the store of workspaces and videos;
+`infer.runs.data_set` has its own.
+"""
 
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Sequences
@@ -12,80 +17,83 @@ from data_prep.geometry import Box
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import ABSENT
 from data_prep.votsr.results import read_written, write_result
-from infer.engine.engine import TrackLines
+from infer.engine.engine import Trajectory
 from infer.engine.session import Session
 from infer.runs.claims import Identity
 from infer.runs.summary import RunSummary, TrackOutcome
 from infer.trackers.requests import StartTrack
 
-UNNAMED = "the target"  # words for one that is shown by its box alone
+DEFAULT_EXPRESSION = "the target"  # of a target that is given by its box alone
 
 
 @dataclass(frozen=True)
 class ResultFiles:
-    """Where a track's result lies: `main` in the form that its tools read, `masks` in VOTSr lines."""
+    """The files of a track's result: `main` in the format of its tools, `masks` in lines as of VOTSr."""
 
     main: Path
     masks: Path
 
 
 class TrackStore(Protocol):
-    """Which tracks a sequence has, how they begin, and where their results lie."""
+    """The tracks of sequences: which there are, how they start, and their result files.
 
-    def prompts(self, sequence: Sequence) -> Sequences[str]:
-        """The tracks of a sequence by their words."""
+    A track is identified by its sequence and its expression.
+    """
+
+    def expressions(self, sequence: Sequence) -> Sequences[str]:
+        """The expressions of a sequence, one per track."""
         ...
 
-    def words(self, sequence: Sequence, prompt: str) -> Sequences[str]:
-        """All words that the grounder may be asked for during a track."""
+    def asked_expressions(self, sequence: Sequence, expression: str) -> Sequences[str]:
+        """All expressions that the grounder may be asked about during a track."""
         ...
 
-    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:
-        """Words and how to start their track."""
+    def start(self, sequence: Sequence, expression: str) -> StartTrack:
+        """The function that starts a track."""
         ...
 
-    def absent(self, sequence: Sequence, prompt: str) -> int | None:
-        """Frames without the target in a result that is there and whole; None where there is none."""
+    def num_absent(self, sequence: Sequence, expression: str) -> int | None:
+        """The absent frames of a complete result that exists; None where there is no complete result."""
         ...
 
-    def files(self, sequence: Sequence, prompt: str) -> ResultFiles:
-        """Where the result lies or will lie."""
+    def files(self, sequence: Sequence, expression: str) -> ResultFiles:
+        """The result files, whether they exist or not."""
         ...
 
-    def given(self, sequence: Sequence) -> object:
-        """What of a sequence, beside its pictures, decides over results and does not name their files."""
+    def inputs(self, sequence: Sequence) -> object:
+        """What a result depends on beside the frames and the names of its files; compared by `repr`."""
         ...
 
-    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
-        """Write a result, whole or not at all. Raises UserError where the disk refuses."""
+    def write(self, sequence: Sequence, expression: str, trajectory: Trajectory) -> None:
+        """Write a result, completely or not at all. Raises UserError if it cannot be written."""
         ...
 
 
 @dataclass(frozen=True)
 class MaskStore:
-    """Every prompt of a sequence is a track; its result file, at `path_of`, holds a line a frame."""
+    """One track per expression of a sequence. The result file, at `path_of`, holds one mask per frame."""
 
     session: Session
     path_of: Callable[[Sequence, str], Path]
-    box_xyxy: Box | None = None  # of the target in the first frame, where it is given
+    box_xyxy: Box | None = None  # of the target in the first frame, if it is given
 
-    def prompts(self, sequence: Sequence) -> list[str]:
-        """Each prompt once: only empty ones can repeat, and all of them share one result file."""
+    def expressions(self, sequence: Sequence) -> list[str]:
+        """Each expression once. Only empty ones can occur twice, and they share one result file."""
         return list(dict.fromkeys(sequence.expressions))
 
-    def words(self, sequence: Sequence, prompt: str) -> list[str]:  # noqa: ARG002
-        """See `TrackStore`: they do not change."""
-        return [prompt]
+    def asked_expressions(self, sequence: Sequence, expression: str) -> list[str]:  # noqa: ARG002
+        """See `TrackStore`: the expression of a track does not change."""
+        return [expression]
 
-    def job(self, sequence: Sequence, prompt: str) -> tuple[str, StartTrack]:  # noqa: ARG002
-        """Words and how to start their track: nothing but the words is known, unless a box was given."""
+    def start(self, sequence: Sequence, expression: str) -> StartTrack:  # noqa: ARG002
+        """See `TrackStore`."""
         if self.box_xyxy is not None:
-            return prompt or UNNAMED, partial(self.session.start_track, box_xyxy=self.box_xyxy)
-        return self.session.job(prompt)
+            return partial(self.session.tracker, expression or DEFAULT_EXPRESSION, box_xyxy=self.box_xyxy)
+        return partial(self.session.tracker_of(expression), expression)
 
-    def absent(self, sequence: Sequence, prompt: str) -> int | None:
-        """See `TrackStore`; what is no whole result is tracked again and replaced."""
-        path = self.path_of(sequence, prompt)
+    def num_absent(self, sequence: Sequence, expression: str) -> int | None:
+        """See `TrackStore`. A file that is not a complete result is tracked again and replaced."""
+        path = self.path_of(sequence, expression)
         if not path.is_file():
             return None
         try:
@@ -93,21 +101,21 @@ class MaskStore:
         except UserError:
             return None
 
-    def files(self, sequence: Sequence, prompt: str) -> ResultFiles:
-        """See `TrackStore`: one file is both."""
-        path = self.path_of(sequence, prompt)
+    def files(self, sequence: Sequence, expression: str) -> ResultFiles:
+        """See `TrackStore`: both are the same file."""
+        path = self.path_of(sequence, expression)
         return ResultFiles(path, path)
 
-    def given(self, sequence: Sequence) -> object:  # noqa: ARG002
-        """See `TrackStore`: prompts name the files, and nothing else is given."""
+    def inputs(self, sequence: Sequence) -> object:  # noqa: ARG002
+        """See `TrackStore`: the expression is part of the file's name, and the box of the fingerprint."""
         return ()
 
-    def write(self, sequence: Sequence, prompt: str, track: TrackLines) -> None:
+    def write(self, sequence: Sequence, expression: str, trajectory: Trajectory) -> None:
         """See `TrackStore`."""
-        write_result(self.path_of(sequence, prompt), track.masks, len(sequence.frames))
+        write_result(self.path_of(sequence, expression), trajectory.masks, len(sequence.frames))
 
 
-def _as_it_is(summary: RunSummary) -> RunSummary:
+def _unchanged(summary: RunSummary) -> RunSummary:
     return summary
 
 
@@ -115,22 +123,30 @@ def _as_it_is(summary: RunSummary) -> RunSummary:
 class RunPlan:
     """What is tracked and where its results go.
 
-    `results` is the folder that the run claims; `identity` is added to its fingerprint. `open_store` is
-    called once the folder is claimed. `problems` are the tracks that cannot be tracked. `complete` is
-    given the summary of a run whose tracking has ended, to score and pack. `places` are shown at the end,
-    `hints` after them. With `needs_pictures` or `needs_zip` the run has failed without them, and with
-    `input_is_damaged` whatever it writes, since frames are missing: `warnings` tell which.
+    Attributes:
+        sequences: What is tracked. They may be read when they are looked up.
+        results: The folder of results, which the run claims.
+        open_store: Called once, after the folder is claimed.
+        identity: Added to the fingerprint of the results.
+        failed: Tracks and sequences that cannot be tracked, with their reasons.
+        warnings: Shown at the end.
+        complete: Called with the summary after tracking; it may score and pack the results.
+        places: Folders and files that are listed at the end.
+        hints: Further lines that are listed at the end, by their labels.
+        input_is_damaged: Frames are missing, so the exit status is 1 whatever is written.
+        needs_overlays: The exit status is 1 if overlays were asked for and failed.
+        needs_zip: The exit status is 1 without a packed submission.
     """
 
     sequences: Sequences[Sequence]
     results: Path
     open_store: Callable[[Session], TrackStore]
     identity: Identity = field(default_factory=dict)
-    problems: Sequences[TrackOutcome] = ()
+    failed: Sequences[TrackOutcome] = ()
     warnings: Sequences[str] = ()
-    complete: Callable[[RunSummary], RunSummary] = _as_it_is
+    complete: Callable[[RunSummary], RunSummary] = _unchanged
     places: Mapping[str, Path] = field(default_factory=dict)
     hints: Mapping[str, str] = field(default_factory=dict)
     input_is_damaged: bool = False
-    needs_pictures: bool = False
+    needs_overlays: bool = False
     needs_zip: bool = False

@@ -1,4 +1,4 @@
-"""How far a run is: a live bar on a terminal, a plain line now and then elsewhere."""
+"""The progress of a run: a live bar in a terminal, and a plain line every few seconds elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -17,13 +17,13 @@ LINE_EVERY = 10.0  # seconds between plain lines
 
 
 class RunProgress:
-    """Shows tracks done, the current sequence, track-frames a second, and the time left.
+    """Shows finished tracks, the current sequence, the speed, and the time left.
 
         with RunProgress(total_track_frames, total_tracks) as progress:
-            progress.sequence(name, len(prompts))
-            progress.advance(len(prompts))  # after each frame
+            progress.sequence(name, len(expressions))
+            progress.advance(len(expressions))  # after each frame
 
-    A track-frame is one frame of one track. Tracks count as done when the next sequence begins.
+    A track-frame is one frame of one track. Tracks count as finished when the next sequence starts.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class RunProgress:
         self._clock = clock
         self._done = self._tracks_done = self._tracks_open = 0
         self._name = ""
-        self._began = self._told = clock()
+        self._start_time = self._last_line = clock()
         self._bar = self._make_bar() if self._console.is_terminal else None
 
     def __enter__(self) -> Self:
-        self._began = self._told = self._clock()
+        self._start_time = self._last_line = self._clock()
         if self._bar is not None:
             self._bar.start()
         return self
@@ -58,36 +58,36 @@ class RunProgress:
         elif kind is None and self._done:
             self._console.print(self._line(), soft_wrap=True)
 
-    def sequence(self, name: str, num_prompts: int) -> None:
-        """The tracks of the next sequence begin, and those of the last are done."""
+    def sequence(self, name: str, num_tracks: int) -> None:
+        """The next sequence starts, and the tracks of the last one are finished."""
         self._close_tracks()
-        self._name, self._tracks_open = one_line(name, LONGEST_NAME), num_prompts
-        self._tell(always=True)
+        self._name, self._tracks_open = one_line(name, LONGEST_NAME), num_tracks
+        self._update(always=True)
 
     def advance(self, track_frames: int) -> None:
-        """So many more track-frames are done."""
+        """Count finished track-frames."""
         self._done += track_frames
-        self._tell(always=False)
+        self._update(always=False)
 
     def skip(self, track_frames: int) -> None:
-        """So many track-frames need not be done here: another run has done them."""
+        """Take track-frames that another run has finished off the total."""
         self._total -= track_frames
 
     def waiting(self, name: str) -> None:
-        """Another run tracks this sequence; this one waits for it."""
+        """Show that this run is waiting for another one that tracks a sequence."""
         self._close_tracks()
         self._name = f"waiting for another run: {one_line(name, LONGEST_NAME)}"
-        self._tell(always=True)
+        self._update(always=True)
 
     def _close_tracks(self) -> None:
         self._tracks_done, self._tracks_open = self._tracks_done + self._tracks_open, 0
 
-    def _tell(self, always: bool) -> None:
-        """Bring the bar up to date; without one, print a line if it is time or `always`."""
+    def _update(self, always: bool) -> None:
+        """Update the bar. Without one, print a line if the last one is old enough, or `always`."""
         if self._bar is not None:
             self._refresh()
-        elif always or self._clock() - self._told >= LINE_EVERY:
-            self._told = self._clock()
+        elif always or self._clock() - self._last_line >= LINE_EVERY:
+            self._last_line = self._clock()
             self._console.print(self._line(), soft_wrap=True)
 
     def _tracks(self) -> str:
@@ -96,10 +96,10 @@ class RunProgress:
         return f"{self._tracks_done}/{counted(self._total_tracks, 'track')}"
 
     def _line(self) -> str:
-        """Progress as plain text; speed and time left from the first track-frame on."""
+        """The progress as plain text. Speed and time left are known after the first track-frame."""
         share = self._done / self._total if self._total else 1.0
         parts = [f"{share:4.0%}", self._tracks()]
-        seconds = self._clock() - self._began
+        seconds = self._clock() - self._start_time
         if self._done and seconds > 0:
             speed = self._done / seconds
             left = max(0, self._total - self._done) / speed
@@ -130,7 +130,7 @@ class RunProgress:
 
 
 class _Speed(ProgressColumn):
-    """Track-frames a second, over the last half minute."""
+    """Track-frames per second over the last half minute."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -138,7 +138,7 @@ class _Speed(ProgressColumn):
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds, as 1:02:03 or 2:03."""
+    """Hours, minutes and seconds, such as 1:02:03 or 2:03."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

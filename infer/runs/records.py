@@ -1,9 +1,15 @@
-"""`tracks.json`: which result file belongs to which expression, with boxes, states and confidences.
+"""What is written about each track beside its result: its record, and the identity of its inputs.
 
-While a run tracks, a record of each track is written to `out/tracks/`. At the end the records are joined into
-`tracks.json`, one at a time, so that memory does not grow with their number. A record counts only while
-the result file has the masks that it was written for; for other results it is made anew from the masks,
-without states and confidences.
+**Records.** `tracks.json` says which result file belongs to which expression, with boxes, states and
+confidences. During a run the record of each track is written to `out/tracks/`. At the end the records are
+joined, one at a time, so that memory does not grow with their number. A record is valid only as long as the
+result file holds the masks that it was written for, which a hash of the masks shows. For other masks a new
+record is made, without states and confidences.
+
+**Inputs.** `.inputs/` in the results folder holds one small file per sequence: a hash of its frames, and one
+of whatever else its tracks depend on. If it differs from that of the sequence as it is now, the sequence is
+tracked again. Results without such a file are kept, because `fingerprint.json` refuses results of unknown
+origin.
 """
 
 import hashlib
@@ -19,7 +25,7 @@ from data_prep.geometry import Box, box_of_mask
 from data_prep.identity import frames_identity
 from data_prep.sequence import Sequence
 from data_prep.votsr.results import prompt_hash, read_lines, read_result
-from infer.engine.engine import TrackLines
+from infer.engine.engine import Trajectory
 from infer.runs.plan import ResultFiles, TrackStore
 
 FOLDER, FILE = "tracks", "tracks.json"
@@ -34,26 +40,21 @@ class TrackRecords:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def write(self, sequence: Sequence, expression: str, files: ResultFiles, track: TrackLines) -> None:
-        """Write the record of a track, before its result. Raises UserError where the disk refuses."""
-        boxes = [_rounded(box) for box in track.boxes_xyxy]
-        shown = [box is not None for box in boxes]
+    def write(self, sequence: Sequence, expression: str, files: ResultFiles, trajectory: Trajectory) -> None:
+        """Write the record of a track, before its result. Raises UserError if it cannot be written."""
+        boxes = [_rounded(box) for box in trajectory.boxes_xyxy]
         confidences = [
-            round(value, CONFIDENCE_DIGITS) if is_shown else None
-            for value, is_shown in zip(track.confidences, shown, strict=True)
+            None if box is None else round(confidence, CONFIDENCE_DIGITS)
+            for box, confidence in zip(boxes, trajectory.confidences, strict=True)
         ]
-        self._write(
-            sequence,
-            expression,
-            files,
-            track.masks,
-            boxes,
-            [str(state) for state in track.states],
-            confidences,
-        )
+        states = [str(state) for state in trajectory.states]
+        self._write(sequence, expression, files, trajectory.masks, boxes, states, confidences)
 
     def restore(self, sequence: Sequence, expression: str, files: ResultFiles) -> None:
-        """Make sure that a result kept from before has a record. Raises UserError where it cannot be read."""
+        """Write the record of a result of an earlier run, unless there is a valid one.
+
+        Raises UserError if the result cannot be read.
+        """
         if self._read(self._path(sequence.name, expression)) is not None:
             return
         masks = read_result(files.masks, sequence.frames.size, len(sequence.frames))
@@ -61,21 +62,23 @@ class TrackRecords:
         self._write(sequence, expression, files, read_lines(files.masks), boxes, None, None)
 
     def join(self, tracks: Iterable[tuple[str, str]]) -> Path:
-        """Write `tracks.json`: the given tracks (sequence, expression) in order, then others that lie there.
+        """Write `tracks.json`: the given tracks (sequence, expression) in order, then other valid records.
 
-        Raises UserError where the disk refuses.
+        Raises UserError if it cannot be written.
         """
-        first = [self._path(*track) for track in tracks]
-        others = sorted(set((self.out / FOLDER).rglob("*.json")) - set(first))
+        paths = [self._path(*track) for track in tracks]
+        others = sorted(set((self.out / FOLDER).rglob("*.json")) - set(paths))
         path = self.out / FILE
         with writing(path), whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            # The JSON is put together by hand, so that one record at a time is in memory.
             stream.write('{"tracks": [')
-            for number, line in enumerate(self._lines([*first, *others])):
+            for number, line in enumerate(self._lines([*paths, *others])):
                 stream.write(("," if number else "") + "\n" + line)
             stream.write("\n]}\n")
         return path
 
     def _lines(self, paths: Iterable[Path]) -> Iterator[str]:
+        """The valid records as JSON, with the path of the overlay where there is one."""
         for path in paths:
             if (record := self._read(path)) is not None:
                 del record["masks_sha256"]
@@ -108,7 +111,7 @@ class TrackRecords:
         write_whole(self._path(sequence.name, expression), text, durable=False)
 
     def _read(self, path: Path) -> Record | None:
-        """A record; None where there is none, or where the masks that it was written for are gone."""
+        """A valid record; None if there is none, or if the result holds other masks by now."""
         try:
             record: Record = json.loads(read_text(path, ""))
             lines = read_lines(self.out / record["masks"], record["frames"])
@@ -120,9 +123,48 @@ class TrackRecords:
         return inside(self.out / FOLDER, f"{sequence_name}_{prompt_hash(expression)}.json")
 
     def _name(self, path: Path) -> str:
-        """A path as it stands in a record: from `out` where it lies in there, else absolute."""
+        """A path as a record holds it: relative to `out` if it lies inside, else absolute."""
         path, out = real_path(path), real_path(self.out)
         return path.relative_to(out).as_posix() if path.is_relative_to(out) else str(path)
+
+
+class TrackInputs:
+    """The files in `.inputs/` of a results folder, for the sequences of `store`."""
+
+    def __init__(self, results: Path, store: TrackStore) -> None:
+        self._folder, self._store = results / INPUTS_FOLDER, store
+
+    def have_changed(self, sequence: Sequence) -> bool:
+        """Whether the existing results of a sequence were made from other inputs than it has now."""
+        path = self._path(sequence)
+        if not path.is_file():
+            return False
+        try:
+            return path.read_text("ascii").strip() != self._identity(sequence)
+        except (OSError, ValueError):  # a damaged file does not show that the inputs are the same
+            return True
+
+    def write(self, sequence: Sequence) -> None:
+        """Record the inputs of a sequence, before its results are made. Raises UserError if that fails."""
+        write_whole(self._path(sequence), self._identity(sequence) + "\n", durable=False)
+
+    def remove_results(self, sequence: Sequence) -> bool:
+        """Remove the results of a sequence. Returns whether there were any. Raises UserError on failure."""
+        expressions = self._store.expressions(sequence)
+        files = [self._store.files(sequence, expression) for expression in expressions]
+        paths = [path for each in files for path in (each.main, each.masks) if path.exists()]
+        for path in paths:
+            with writing(path):
+                path.unlink(missing_ok=True)  # `main` and `masks` may be the same file
+        return bool(paths)
+
+    def _path(self, sequence: Sequence) -> Path:
+        # Not .txt: every .txt file in a results folder counts as a result.
+        return inside(self._folder, f"{sequence.name}.id")
+
+    def _identity(self, sequence: Sequence) -> str:
+        inputs = hashlib.sha256(repr(self._store.inputs(sequence)).encode("utf-8", "surrogateescape"))
+        return f"{frames_identity(sequence.frames)} {inputs.hexdigest()[:16]}"
 
 
 def _rounded(box_xyxy: Box | None) -> list[float] | None:
@@ -134,40 +176,3 @@ def _digest(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(f"{line}\n".encode())
     return digest.hexdigest()
-
-
-class TrackInputs:
-    """The files of a folder of results; the sequences are those of `store`."""
-
-    def __init__(self, results: Path, store: TrackStore) -> None:
-        self._folder, self._store = results / INPUTS_FOLDER, store
-
-    def have_changed(self, sequence: Sequence) -> bool:
-        """Whether the results of a sequence were made from something else than it holds today."""
-        path = self._path(sequence)
-        if not path.is_file():
-            return False
-        try:
-            return path.read_text("ascii").strip() != self._identity(sequence)
-        except (OSError, ValueError):  # damaged: nothing says that they are the same
-            return True
-
-    def note(self, sequence: Sequence) -> None:
-        """Write down what the results of a sequence are made from, before they are. Raises UserError."""
-        write_whole(self._path(sequence), self._identity(sequence) + "\n", durable=False)
-
-    def forget_results(self, sequence: Sequence) -> bool:
-        """Remove the results of a sequence; whether there were any. Raises UserError where that fails."""
-        files = [self._store.files(sequence, prompt) for prompt in self._store.prompts(sequence)]
-        paths = [path for each in files for path in (each.main, each.masks) if path.exists()]
-        for path in paths:
-            with writing(path):
-                path.unlink(missing_ok=True)
-        return bool(paths)
-
-    def _path(self, sequence: Sequence) -> Path:
-        return inside(self._folder, f"{sequence.name}.id")  # no .txt, as results are
-
-    def _identity(self, sequence: Sequence) -> str:
-        given = hashlib.sha256(repr(self._store.given(sequence)).encode("utf-8", "surrogateescape"))
-        return f"{frames_identity(sequence.frames)} {given.hexdigest()[:16]}"

@@ -1,4 +1,4 @@
-"""One run of `python -m infer`: a workspace, a video, a data set, or the rendered demo, to its summary."""
+"""One run of `python -m infer`: a workspace, a video, a data set or the rendered demo, up to its summary."""
 
 import dataclasses
 import time
@@ -11,8 +11,8 @@ from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from infer.config import InferSettings
 from infer.engine.session import Session, open_session
-from infer.render.overlays import Pictures
-from infer.runs.checks import tracked_of
+from infer.render.overlays import Overlays
+from infer.runs.checks import source_identity
 from infer.runs.claims import Claim, claim_out, claim_results
 from infer.runs.data_set import data_plan
 from infer.runs.plan import RunPlan
@@ -24,34 +24,36 @@ from infer.runs.video import video_plan
 from infer.runs.workspace import workspace_plan
 from models.config import SHIPPED
 
-DEMO_SEQUENCES, DEMO_PROMPTS = 6, 3
+DEMO_SEQUENCES, DEMO_EXPRESSIONS = 6, 3
 
 
 def run(settings: InferSettings) -> int:
-    """Track what the settings name; the exit status is 0 only where every track was written and packed.
+    """Track what the settings name. The exit status is 0 only if every track was written and packed.
 
-    The settings are those that `infer.runs.checks.check_settings` lets pass. Raises UserError where another
-    run works in the same folders with other settings, or has left results there that this one would mix
-    with its own.
+    The settings must have passed `infer.runs.checks.check_settings`. Raises UserError if another run with
+    other settings is working in the same folders, or has left results that this run would mix with its own.
     """
     out = Path(settings.out)
     is_demo = not (settings.workspace or settings.video or settings.data)
-    with claim_out(out, tracked_of(settings), settings.overwrite, alone=is_demo):
+    # 1. Claim the output folder: nothing is written to the folder of another run.
+    with claim_out(out, source_identity(settings), settings.overwrite, alone=is_demo):
         if is_demo:
-            settings = _demo(settings, out)
+            settings = _render_demo(settings, out)
+        # 2. Read what is tracked before the models are loaded, because mistakes in it are found quickly.
         plan = _plan(settings, out)
         session = open_session(settings)
+        # 3. Claim the results folder. What is left in it has the same fingerprint and may be kept.
         fingerprint = {**session.fingerprint, **plan.identity}
         with claim_results(plan.results, fingerprint, settings.overwrite, settings.accept_code) as claim:
             return _run(plan, session, claim, settings)
 
 
-def _demo(settings: InferSettings, out: Path) -> InferSettings:
-    """Render the demo's workspace under `out`; its results are made anew each time."""
+def _render_demo(settings: InferSettings, out: Path) -> InferSettings:
+    """Render the workspace of the demo under `out`. Its results are always made anew."""
     root = out / "workspace"
     if not (root / "config.yaml").is_file():
         make_console().print(f"rendering a demo of {DEMO_SEQUENCES} sequences in {root}", soft_wrap=True)
-        render_workspace(root, PRESETS["demo"], DEMO_SEQUENCES, DEMO_PROMPTS)
+        render_workspace(root, PRESETS["demo"], DEMO_SEQUENCES, DEMO_EXPRESSIONS)
     return dataclasses.replace(settings, workspace=str(root), overwrite=True)
 
 
@@ -64,43 +66,46 @@ def _plan(settings: InferSettings, out: Path) -> RunPlan:
 
 
 def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings) -> int:
-    """Track, complete and tell; the exit status."""
+    """Track, complete the summary, write and print it. Returns the exit status."""
     out = Path(settings.out)
-    pictures = Pictures(out) if settings.overlay else None
-    store, problems = plan.open_store(session), list(plan.problems)
+    # 1. Track. Tracks that the plan could not read are the first outcomes.
+    overlays = Overlays(out) if settings.overlay else None
+    store, outcomes = plan.open_store(session), list(plan.failed)
     inputs, records = TrackInputs(plan.results, store), TrackRecords(out)
-    tracking = TrackRun(plan.sequences, store, session.engine, pictures, claim, records, inputs, problems)
-    started = time.monotonic()
+    tracking = TrackRun(plan.sequences, store, session.engine, overlays, claim, records, inputs, outcomes)
+    start_time = time.monotonic()
     tracking.run()
-    seconds = time.monotonic() - started
-    places = {"tracks": tracking.join_records(), **_pictures(pictures, tracking)}
+    seconds = time.monotonic() - start_time
+    # 2. Write what needs all tracks: the joined records and the overview.
+    places = {"tracks": tracking.join_records(), **_write_overview(overlays, tracking)}
     warnings = [*plan.warnings, *claim.warnings, *tracking.warnings]
-    warnings += [*(pictures.warnings if pictures else []), *_advice(settings, tracking.outcomes)]
+    warnings += [*(overlays.warnings if overlays else []), *_advice(settings, tracking.outcomes)]
+    # 3. Score and pack, then write and print the summary.
     summary = plan.complete(RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings))
     write_summary(out / "summary.json", summary)
     print_table(
         summary,
         {"zip": summary.zip, **plan.places, **places, "summary": out / "summary.json", **plan.hints},
     )
-    no_pictures = plan.needs_pictures and pictures is not None and pictures.have_failed
+    no_overlays = plan.needs_overlays and overlays is not None and overlays.have_failed
     no_zip = plan.needs_zip and summary.zip is None
-    return 1 if summary.failed or plan.input_is_damaged or no_zip or no_pictures else 0
+    return 1 if summary.failed or plan.input_is_damaged or no_zip or no_overlays else 0
 
 
-def _pictures(pictures: Pictures | None, tracking: TrackRun) -> dict[str, Path | None]:
-    """Write the overview; where the pictures of a run lie."""
+def _write_overview(overlays: Overlays | None, tracking: TrackRun) -> dict[str, Path | None]:
+    """Write the contact sheet of the run. Returns the places of contact sheet and videos."""
     kept = {outcome.sequence for outcome in tracking.outcomes if outcome.kept}
-    sheet = pictures.write_overview(tracking.frame_sizes, kept) if pictures else None
-    return {"pictures": sheet, "videos": pictures.out / "overlays" if pictures and sheet else None}
+    sheet = overlays.write_overview(tracking.frame_sizes, kept) if overlays else None
+    return {"pictures": sheet, "videos": overlays.out / "overlays" if overlays and sheet else None}
 
 
 def _advice(settings: InferSettings, outcomes: Sequence[TrackOutcome]) -> list[str]:
-    """Where the small models found nothing at all: which models know ordinary video."""
-    asked = [outcome for outcome in outcomes if not outcome.failure and (outcome.prompt or "").strip()]
+    """If the small models found nothing at all, a warning that names models for ordinary video."""
+    tracked = [outcome for outcome in outcomes if not outcome.failure and (outcome.expression or "").strip()]
     is_small = real_path(settings.model.checkpoint).is_relative_to(SHIPPED)
-    if not is_small or not asked or any(outcome.frames_present for outcome in asked):
+    if not is_small or not tracked or any(outcome.num_present for outcome in tracked):
         return []
     return [
-        "nothing was found: the small models have only seen rendered scenes; for ordinary video take "
+        "nothing was found: the small models were trained on rendered scenes only; for ordinary video take "
         "model=qwen2_5_vl_7b mask_head=sam2_1_large"
     ]

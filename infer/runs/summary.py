@@ -1,4 +1,4 @@
-"""What became of a run: figures for a machine to read, `summary.json`."""
+"""The outcome of a run as data: tracks, failures, speed and figures, written to `summary.json`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,23 @@ from data_prep.files import write_whole
 
 @dataclass(frozen=True)
 class TrackOutcome:
-    """How one track ended. `score` is its referral accuracy where truth exists, else None.
+    """How one track ended.
 
-    `prompt` is None for a sequence that could not be read so far as to know its prompts.
-
-    `failure` is why it has no result, in one line, None where it has one. A track is `kept` when its
-    result lay there from an earlier run: nothing was tracked then, and it has no part in the speed.
+    Attributes:
+        sequence: The name of its sequence.
+        expression: None for a sequence that failed before its expressions were known.
+        num_present: Frames in which the target is present.
+        num_absent: Frames in which it is absent.
+        score: The referral accuracy of the track if there is truth, else None.
+        seconds: The time that the track took, as its share of its sequence's time.
+        failure: In one line, why there is no result; None if there is one.
+        kept: The result is that of an earlier run. It counts as written, but not for the speed.
     """
 
     sequence: str
-    prompt: str | None
-    frames_present: int
-    frames_absent: int
+    expression: str | None
+    num_present: int
+    num_absent: int
     score: float | None
     seconds: float
     failure: str | None
@@ -30,13 +35,18 @@ class TrackOutcome:
 
     @property
     def track_frames(self) -> int:
-        """Frames with a result."""
-        return 0 if self.failure else self.frames_present + self.frames_absent
+        """The number of frames with a result."""
+        return 0 if self.failure else self.num_present + self.num_absent
+
+    @classmethod
+    def of_failure(cls, sequence: str, expression: str | None, reason: str) -> "TrackOutcome":
+        """The outcome of a track without a result."""
+        return cls(sequence, expression, 0, 0, None, 0.0, reason)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The referral challenge's figures, each between 0 and 1, None where it is over nothing or unknown."""
+    """The figures of the referral challenge, from 0 to 1; None if unknown, or if nothing counts for one."""
 
     referral_accuracy: float | None = None
     iou_when_present: float | None = None
@@ -45,7 +55,7 @@ class Figures:
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> "Figures":
-        """Out of what `evaluation.votsr` gives for a workspace, a sequence or a prompt."""
+        """From the figures that `evaluation.votsr` computes for a workspace, a sequence or an expression."""
         return cls(
             figures["accuracy"],
             figures["iou_when_present"],
@@ -55,16 +65,23 @@ class Figures:
 
     @classmethod
     def of_sequences(cls, figures: Mapping[str, Any]) -> dict[str, "Figures"]:
-        """The figures of each sequence, out of what `evaluation.votsr` gives for a workspace."""
+        """By sequence, from the figures that `evaluation.votsr` computes for a workspace."""
         return {name: cls.of(each) for name, each in figures["sequences"].items()}
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run: its tracks, what it warned of, how long it took, and how good it was where truth exists.
+    """The outcome of a run.
 
-    `num_planned` counts tracks; `seconds` is the time spent on tracking; `references` are the
-    figures of results that nobody had to track for, by name, to read one's own against.
+    Attributes:
+        outcomes: Its tracks.
+        num_planned: The number of tracks that it was to write.
+        seconds: The time spent on tracking.
+        warnings: What a user should know, in one line each.
+        zip: The packed submission, if there is one.
+        figures: Figures over all tracks, where there is truth.
+        sequences: Figures by sequence.
+        references: Figures of trivial results (all absent, true boxes), by name, for comparison.
     """
 
     outcomes: Sequence[TrackOutcome]
@@ -83,30 +100,30 @@ class RunSummary:
 
     @property
     def written(self) -> list[TrackOutcome]:
-        """The tracks whose result this run wrote."""
+        """The tracks with a result of this run."""
         return [outcome for outcome in self.outcomes if not outcome.failure and not outcome.kept]
 
     @property
     def track_frames(self) -> int:
-        """Frames of all tracks that this run wrote: frames times prompts."""
+        """The frames of all tracks that this run wrote; a frame counts once per track."""
         return sum(outcome.track_frames for outcome in self.written)
 
     @property
     def track_frames_per_second(self) -> float:
-        """The speed of the run; 0 where nothing was tracked."""
+        """The speed of the run; 0 if nothing was tracked."""
         return self.track_frames / self.seconds if self.seconds > 0 else 0.0
 
 
 def summary_json(run: RunSummary) -> dict[str, Any]:
-    """The content of `summary.json`; these keys and no others, figures null without truth.
+    """The content of `summary.json`. It always has the same keys; figures are null without truth.
 
-    Tracks kept from an earlier run count as written, but have no part in `track_frames` and the speed.
+    Kept tracks count as written, but not for `track_frames` and the speed.
     """
     return {
         "tracks": run.num_planned,
         "written": sum(outcome.failure is None for outcome in run.outcomes),
         "failed": [
-            {"sequence": outcome.sequence, "prompt": outcome.prompt, "reason": outcome.failure}
+            {"sequence": outcome.sequence, "expression": outcome.expression, "reason": outcome.failure}
             for outcome in run.failed
         ],
         "warnings": list(run.warnings),
@@ -120,5 +137,5 @@ def summary_json(run: RunSummary) -> dict[str, Any]:
 
 
 def write_summary(path: Path, run: RunSummary) -> None:
-    """Write `summary.json`, whole or not at all. Raises UserError where the disk refuses."""
+    """Write `summary.json`, completely or not at all. Raises UserError if it cannot be written."""
     write_whole(path, json.dumps(summary_json(run), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""A run over sequences: every track that has no result yet, one sequence after the other."""
+"""Tracking the sequences of a run, one after the other, and writing the results of their tracks."""
 
 import time
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ from configs.errors import UserError
 from configs.terminal import LONGEST_NAME, shortened
 from data_prep.geometry import Size
 from data_prep.sequence import Sequence
-from infer.engine.engine import Engine, TrackLines, take_down
-from infer.engine.failures import free_memory, reason_of
-from infer.render.overlays import Pictures
+from infer.engine.engine import Engine, Trajectory
+from infer.engine.failures import FailureBoundary, free_memory
+from infer.render.overlays import Overlays
 from infer.runs.claims import Claim
 from infer.runs.plan import TrackStore
 from infer.runs.progress import RunProgress
@@ -23,16 +23,21 @@ from infer.runs.summary import TrackOutcome
 
 @dataclass
 class TrackRun:
-    """One run; `outcomes` and `warnings` fill as tracks end, `frame_sizes` by sequence as it begins.
+    """The tracking part of a run. `outcomes` and `warnings` grow while it runs.
 
-    Sequences are looked up anew each time they are needed. `claim` is of the folder of results: another run
-    that works there shares the sequences with this one.
+    `frame_sizes` are those of the sequences by name, filled when they are first looked up.
+
+    A sequence is looked up each time it is needed, so that a large data set does not fill the memory.
+    `claim` is the claim of the results folder; other runs that have claimed it share the sequences.
+
+    Every step that may fail is a `FailureBoundary`. What fails in it becomes an outcome of the tracks that it
+    concerns, and the other tracks go on.
     """
 
     sequences: Sequences[Sequence]
     store: TrackStore
     engine: Engine
-    pictures: Pictures | None
+    overlays: Overlays | None
     claim: Claim
     records: TrackRecords
     inputs: TrackInputs
@@ -41,64 +46,77 @@ class TrackRun:
     frame_sizes: dict[str, Size] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Track what is left; a sequence that fails is reported and the others go on.
-
-        Sequences that another run tracks are left to the end. Then this one waits for each, so that all
-        results are there when it ends, and tracks what the other did not finish.
-        """
-        todo: list[tuple[int, list[str]]] = []
+        """Track everything that has no complete result yet."""
+        # 1. Find the tracks that are left. Existing results and expressions that cannot be asked about become
+        #    outcomes here, before the first frame is tracked.
+        remaining: list[tuple[int, list[str]]] = []
         track_frames = 0
         for number in range(len(self.sequences)):
             sequence = self._sequence(number)
             if sequence is None:
                 continue
             self.frame_sizes[sequence.name] = sequence.frames.size
-            if left := self._askable(sequence):
-                todo.append((number, left))
-                track_frames += len(sequence.frames) * len(left)
-        with RunProgress(track_frames, sum(len(left) for _, left in todo)) as progress:
-            elsewhere = [(number, left) for number, left in todo if not self._begin(number, left, progress)]
-            for number, left in elsewhere:
-                self._begin(number, left, progress, wait=True)
+            if expressions := self._trackable(sequence):
+                remaining.append((number, expressions))
+                track_frames += len(sequence.frames) * len(expressions)
+        with RunProgress(track_frames, sum(len(expressions) for _, expressions in remaining)) as progress:
+            # 2. Track every sequence that no other run is tracking.
+            elsewhere = [each for each in remaining if not self._track_if_free(*each, progress)]
+            # 3. Wait for those of other runs, and track what they left: all results are there at the end.
+            for number, expressions in elsewhere:
+                self._track_if_free(number, expressions, progress, wait=True)
+
+    def join_records(self) -> Path | None:
+        """Write `tracks.json` of all tracks with a result. None, and a warning, if it cannot be written."""
+        with FailureBoundary() as boundary:
+            return self.records.join(
+                (outcome.sequence, outcome.expression)
+                for outcome in self.outcomes
+                if outcome.expression is not None and not outcome.failure
+            )
+        self.warnings.append(f"no tracks.json: {boundary.reason}")
+        return None
 
     def _sequence(self, number: int) -> Sequence | None:
-        """A sequence; None, and a failure, where it cannot be looked up."""
-        try:
+        """A sequence; None, and an outcome, if it cannot be looked up."""
+        with FailureBoundary() as boundary:
             return self.sequences[number]
-        except Exception as fault:
-            self.outcomes.append(failed(f"sequence {number + 1}", None, reason_of(fault)))
-            return None
+        self._fail(f"sequence {number + 1}", [None], boundary.reason)
+        return None
 
-    def _askable(self, sequence: Sequence) -> list[str]:
-        """The prompts without a result that can be asked for; one that cannot fails here, and alone."""
-        askable = []
-        for prompt in self._left(sequence, self.store.prompts(sequence)):
-            words = prompt
-            try:
-                for words in self.store.words(sequence, prompt):
-                    self.engine.check_expression(words)
-                askable.append(prompt)
-            except Exception as fault:
-                # The outcome names the prompt; a wording that replaces it in some frames is named here.
-                where = "" if words == prompt else f"“{shortened(words, LONGEST_NAME)}”: "
-                self.outcomes.append(failed(sequence.name, prompt, where + reason_of(fault)))
-        return askable
+    def _trackable(self, sequence: Sequence) -> list[str]:
+        """The expressions without a result that the grounder can be asked about."""
+        trackable = []
+        for expression in self._without_result(sequence, self.store.expressions(sequence)):
+            asked = expression
+            with FailureBoundary() as boundary:
+                for asked in self.store.asked_expressions(sequence, expression):
+                    self.engine.check_expression(asked)
+            if boundary.reason is None:
+                trackable.append(expression)
+                continue
+            # The outcome names the track's expression; one that replaces it in some frames is named here.
+            where = "" if asked == expression else f"“{shortened(asked, LONGEST_NAME)}”: "
+            self._fail(sequence.name, [expression], where + boundary.reason)
+        return trackable
 
-    def _left(self, sequence: Sequence, prompts: Iterable[str]) -> list[str]:
-        """The prompts of a sequence that have no whole result; those that have one count as written."""
-        left = []
-        changed = self._have_changed(sequence)
-        for prompt in prompts:
-            absent = None if changed else self.store.absent(sequence, prompt)
-            if absent is None:
-                left.append(prompt)
+    def _without_result(self, sequence: Sequence, expressions: Iterable[str]) -> list[str]:
+        """The expressions without a complete result. Those with one become outcomes."""
+        without = []
+        has_changed = self._inputs_have_changed(sequence)
+        for expression in expressions:
+            num_absent = None if has_changed else self.store.num_absent(sequence, expression)
+            if num_absent is None:
+                without.append(expression)
             else:
-                self._done(sequence, prompt, absent, seconds=0.0, kept=True)
-                self._restore_record(sequence, prompt)
-        return left
+                self._succeed(sequence, expression, num_absent, seconds=0.0, kept=True)
+                self._restore_record(sequence, expression)
+        return without
 
-    def _begin(self, number: int, prompts: list[str], progress: RunProgress, wait: bool = False) -> bool:
-        """Track what is left of a sequence; False, and nothing is done, while another run tracks it."""
+    def _track_if_free(
+        self, number: int, expressions: list[str], progress: RunProgress, wait: bool = False
+    ) -> bool:
+        """Track what is left of a sequence. False, without doing anything, if another run is tracking it."""
         sequence = self._sequence(number)
         if sequence is None:
             return True
@@ -107,101 +125,92 @@ class TrackRun:
         with self.claim.sequence(sequence.name, wait) as is_mine:
             if not is_mine:
                 return False
-            left = self._left(sequence, prompts)  # another run may have ended it meanwhile
-            progress.skip(len(sequence.frames) * (len(prompts) - len(left)))
-            progress.sequence(sequence.name, len(prompts))
-            if left and self._note_inputs(sequence, left):
-                self._track(sequence, left, progress)
+            # Another run may have written results since the outcomes were collected.
+            without = self._without_result(sequence, expressions)
+            progress.skip(len(sequence.frames) * (len(expressions) - len(without)))
+            progress.sequence(sequence.name, len(expressions))
+            if without and self._record_inputs(sequence, without):
+                self._track(sequence, without, progress)
         return True
 
-    def _have_changed(self, sequence: Sequence) -> bool:
-        """Whether the results of a sequence are of other pictures or texts, and so not to be kept."""
-        try:
+    def _inputs_have_changed(self, sequence: Sequence) -> bool:
+        """Whether existing results were made from other frames or texts, and must not be kept."""
+        with FailureBoundary():
             return self.inputs.have_changed(sequence)
-        except Exception:  # what cannot be looked at fails where it is tracked, with its reason
-            return False
+        return False  # frames that cannot be read fail when they are tracked, with their reason
 
-    def _note_inputs(self, sequence: Sequence, prompts: list[str]) -> bool:
-        """Remove results of other inputs, and write down the present ones; False, and failures, if not."""
-        try:
-            if self.inputs.have_changed(sequence) and self.inputs.forget_results(sequence):
+    def _record_inputs(self, sequence: Sequence, expressions: list[str]) -> bool:
+        """Remove results of other inputs and record the present ones. False, and outcomes, if that fails."""
+        with FailureBoundary() as boundary:
+            if self.inputs.have_changed(sequence) and self.inputs.remove_results(sequence):
                 self.warnings.append(
-                    f"{sequence.name}: its frames, or what else its tracks follow from, have changed since "
-                    "it was tracked; it was tracked again"
+                    f"{sequence.name}: its frames, texts or first box have changed since it was tracked; "
+                    "it was tracked again"
                 )
-            self.inputs.note(sequence)
+            self.inputs.write(sequence)
             return True
-        except Exception as fault:
-            self.outcomes += [failed(sequence.name, prompt, reason_of(fault)) for prompt in prompts]
-            return False
+        self._fail(sequence.name, expressions, boundary.reason)
+        return False
 
-    def _track(self, sequence: Sequence, prompts: list[str], progress: RunProgress) -> None:
-        """Track one sequence's prompts together; what goes wrong in it fails them all, and only them."""
-        started = time.monotonic()
-        tracks = [TrackLines() for _ in prompts]
-        reason = ""
-        try:
-            self._follow(sequence, prompts, tracks, progress)
-        except Exception as fault:
-            reason = reason_of(fault)
-        if reason:  # the exception, and with it all that its frames held, is gone here
+    def _track(self, sequence: Sequence, expressions: list[str], progress: RunProgress) -> None:
+        """Track the expressions of a sequence together, and write their results."""
+        start_time = time.monotonic()
+        trajectories = [Trajectory() for _ in expressions]
+        with FailureBoundary() as boundary:
+            self._run_engine(sequence, expressions, trajectories, progress)
+        if boundary.reason is not None:
             free_memory()
-            self.outcomes += [failed(sequence.name, prompt, reason) for prompt in prompts]
+            self._fail(sequence.name, expressions, boundary.reason)
             return
-        seconds = (time.monotonic() - started) / len(prompts)
-        for prompt, track in zip(prompts, tracks, strict=True):
-            self._write(sequence, prompt, track, seconds)
+        seconds = (time.monotonic() - start_time) / len(expressions)
+        for expression, trajectory in zip(expressions, trajectories, strict=True):
+            self._write(sequence, expression, trajectory, seconds)
 
-    def _follow(
-        self, sequence: Sequence, prompts: list[str], tracks: list[TrackLines], progress: RunProgress
+    def _run_engine(
+        self,
+        sequence: Sequence,
+        expressions: list[str],
+        trajectories: list[Trajectory],
+        progress: RunProgress,
     ) -> None:
-        """Run the engine over a sequence, drawing as it goes."""
+        """Run the engine over a sequence, and draw the overlays of each frame."""
         if not len(sequence.frames):
             raise UserError(f"{sequence.name}: holds no frames; restore them or leave it out")
-        pictures = self.pictures.of_sequence(sequence, prompts) if self.pictures else nullcontext()
-        with pictures as drawn:
-            jobs = [self.store.job(sequence, prompt) for prompt in prompts]
-            for step in self.engine.run(sequence.frames, jobs):
-                take_down(step, tracks)
-                if drawn:
-                    drawn.add(step)
-                progress.advance(len(prompts))
-            if drawn:
-                drawn.finish()
+        with self.overlays.of_sequence(sequence, expressions) if self.overlays else nullcontext() as drawing:
+            starts = [self.store.start(sequence, expression) for expression in expressions]
+            for step in self.engine.run(sequence.frames, starts):
+                for trajectory, report in zip(trajectories, step.reports, strict=True):
+                    trajectory.append(report)
+                if drawing:
+                    drawing.add(step)
+                progress.advance(len(expressions))
+            if drawing:
+                drawing.finish()
 
-    def _write(self, sequence: Sequence, prompt: str, track: TrackLines, seconds: float) -> None:
-        """Write one track's record and result; a disk that refuses fails this track alone."""
-        try:
-            self.records.write(sequence, prompt, self.store.files(sequence, prompt), track)
-            self.store.write(sequence, prompt, track)
-        except Exception as fault:
-            self.outcomes.append(failed(sequence.name, prompt, reason_of(fault)))
-            return
-        self._done(sequence, prompt, track.absent, seconds)
+    def _write(self, sequence: Sequence, expression: str, trajectory: Trajectory, seconds: float) -> None:
+        """Write the record of a track, then its result."""
+        with FailureBoundary() as boundary:
+            self.records.write(sequence, expression, self.store.files(sequence, expression), trajectory)
+            self.store.write(sequence, expression, trajectory)
+        if boundary.reason is None:
+            self._succeed(sequence, expression, trajectory.num_absent, seconds)
+        else:
+            self._fail(sequence.name, [expression], boundary.reason)
 
-    def _restore_record(self, sequence: Sequence, prompt: str) -> None:
-        try:
-            self.records.restore(sequence, prompt, self.store.files(sequence, prompt))
-        except Exception as fault:
-            self.warnings.append(f"{sequence.name}: not in tracks.json: {reason_of(fault)}")
+    def _restore_record(self, sequence: Sequence, expression: str) -> None:
+        with FailureBoundary() as boundary:
+            self.records.restore(sequence, expression, self.store.files(sequence, expression))
+        if boundary.reason is not None:
+            self.warnings.append(f"{sequence.name}: not in tracks.json: {boundary.reason}")
 
-    def join_records(self) -> Path | None:
-        """Write `tracks.json` of all tracks with a result; where the disk refuses, a warning and None."""
-        try:
-            return self.records.join(
-                (outcome.sequence, outcome.prompt)
-                for outcome in self.outcomes
-                if outcome.prompt is not None and not outcome.failure
-            )
-        except Exception as fault:
-            self.warnings.append(f"no tracks.json: {reason_of(fault)}")
-            return None
+    def _succeed(
+        self, sequence: Sequence, expression: str, num_absent: int, seconds: float, kept: bool = False
+    ) -> None:
+        num_present = len(sequence.frames) - num_absent
+        self.outcomes.append(
+            TrackOutcome(sequence.name, expression, num_present, num_absent, None, seconds, None, kept)
+        )
 
-    def _done(self, sequence: Sequence, prompt: str, absent: int, seconds: float, kept: bool = False) -> None:
-        shown = len(sequence.frames) - absent
-        self.outcomes.append(TrackOutcome(sequence.name, prompt, shown, absent, None, seconds, None, kept))
-
-
-def failed(sequence: str, prompt: str | None, reason: str) -> TrackOutcome:
-    """The outcome of a track without a result."""
-    return TrackOutcome(sequence, prompt, 0, 0, None, 0.0, reason)
+    def _fail(self, sequence: str, expressions: Sequences[str | None], reason: str | None) -> None:
+        assert reason is not None
+        self.outcomes += [TrackOutcome.of_failure(sequence, each, reason) for each in expressions]

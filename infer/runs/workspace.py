@@ -1,4 +1,4 @@
-"""Tracking a VOTSr workspace: its tracks and results, their figures, and the zip."""
+"""Tracking a VOTSr workspace: `workspace=PATH`. Results are scored where there is truth, and packed."""
 
 import dataclasses
 from pathlib import Path
@@ -16,17 +16,16 @@ from infer.engine.session import Session
 from infer.runs.locks import locked
 from infer.runs.plan import MaskStore, RunPlan
 from infer.runs.summary import Figures, RunSummary, TrackOutcome
-from infer.runs.track_run import failed
 
 
 def workspace_plan(settings: InferSettings) -> RunPlan:
-    """A workspace as a run. Raises UserError where it cannot be read."""
+    """The run over a workspace. Raises UserError if it cannot be read."""
     assert settings.workspace is not None
     workspace = read_workspace(Path(settings.workspace))
     root, tracker_id = workspace.root, settings.tracker_id
 
-    def path_of(sequence: Sequence, prompt: str) -> Path:
-        return result_path(root, tracker_id, sequence.name, prompt)
+    def path_of(sequence: Sequence, expression: str) -> Path:
+        return result_path(root, tracker_id, sequence.name, expression)
 
     def open_store(session: Session) -> MaskStore:
         with locked(root / "trackers.ini"):
@@ -40,20 +39,23 @@ def workspace_plan(settings: InferSettings) -> RunPlan:
         workspace.sequences,
         root / "results" / tracker_id,
         open_store,
-        problems=problems_of(workspace),
+        failed=workspace_failures(workspace),
         warnings=workspace.warnings,
         complete=complete,
         needs_zip=settings.pack,
     )
 
 
-def problems_of(workspace: Workspace) -> list[TrackOutcome]:
-    """What of a workspace cannot be tracked."""
-    return [failed(problem.sequence, problem.prompt, problem.reason) for problem in workspace.problems]
+def workspace_failures(workspace: Workspace) -> list[TrackOutcome]:
+    """The sequences and expressions of a workspace that cannot be tracked, with their reasons."""
+    return [
+        TrackOutcome.of_failure(problem.sequence, problem.prompt, problem.reason)
+        for problem in workspace.problems
+    ]
 
 
 def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSummary:
-    """The summary with the figures of the results, where there is truth and every track is written."""
+    """The summary with the figures of the results, if every track is written and there is truth."""
     if summary.failed:
         return summary
     try:
@@ -61,7 +63,7 @@ def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSu
         official = toolkit_accuracy(workspace.root, tracker_id)
     except UserError as fault:
         return dataclasses.replace(summary, warnings=[*summary.warnings, f"not scored: {fault}"])
-    if official["accuracy"] is None:
+    if official["accuracy"] is None:  # the workspace has no truth
         return summary
     unscored = [f"{name}: no annotated frame; it is not scored" for name in figures["without_truth"]]
     return dataclasses.replace(
@@ -79,11 +81,11 @@ def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSu
 
 def _with_score(outcome: TrackOutcome, figures: dict[str, Any]) -> TrackOutcome:
     prompts = figures["sequences"].get(outcome.sequence, {}).get("prompts", {})
-    return dataclasses.replace(outcome, score=prompts.get(outcome.prompt, {}).get("accuracy"))
+    return dataclasses.replace(outcome, score=prompts.get(outcome.expression, {}).get("accuracy"))
 
 
 def _packed(summary: RunSummary, workspace: Workspace, settings: InferSettings) -> RunSummary:
-    """The summary with the verified zip, if one is wanted and every track is written."""
+    """The summary with the verified submission, if one is wanted and every track is written."""
     if not settings.pack or summary.failed:
         return summary
     try:

@@ -1,47 +1,59 @@
-"""Words that change with time, as those of TNLLT do: a track is told the ones that are true now."""
+"""Tracks whose expression changes with time, and tracks whose expression is empty.
+
+The texts of some data sets (TNLLT, for example) are valid for a span of frames only. `follow_expressions`
+lets any tracker ask with the text that is valid at the current frame, without a change to the tracker.
+"""
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from data_prep.geometry import Box
-from data_prep.sequence import Sequence
-from infer.trackers.requests import Locate, Report, Request, StartTrack, State, Track
+from infer.trackers.requests import Locate, Report, Request, State, Track, Tracker
+
+if TYPE_CHECKING:  # it imports OpenCV, and `--help` imports this module
+    from data_prep.sequence import Sequence
 
 
-def words_at(sequence: Sequence, frame: int) -> str:
-    """The first prompt that has words and is true of a frame; empty where there is none."""
+def expression_at(sequence: "Sequence", frame_index: int) -> str:
+    """The first non-empty expression that is valid at a frame; empty if there is none."""
     spans = sequence.spans or ((0, len(sequence.frames)),) * len(sequence.expressions)
-    for prompt, (start, stop) in zip(sequence.expressions, spans, strict=True):
-        if start <= frame < stop and prompt.strip():
-            return prompt
+    for expression, (start, stop) in zip(sequence.expressions, spans, strict=True):
+        if start <= frame_index < stop and expression.strip():
+            return expression
     return ""
 
 
-def retold(start: StartTrack, sequence: Sequence) -> StartTrack:
-    """A track that asks with the words of the frame it is at; where that has none, with the last ones."""
+def follow_expressions(tracker: Tracker, sequence: "Sequence") -> Tracker:
+    """A tracker that asks with the expression that is valid at the current frame.
 
-    def begin(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
-        return _retell(start(words, frame, box_xyxy), words, sequence)
+    At frames without a valid expression it asks with the last one.
+    """
 
-    return begin
+    def start(expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+        return _with_valid_expression(tracker(expression, frame, box_xyxy), expression, sequence)
+
+    return start
 
 
-def _retell(track: Track, words: str, sequence: Sequence) -> Generator[Request, Any, None]:
-    number, request = 0, next(track)
+def _with_valid_expression(
+    track: Track, expression: str, sequence: "Sequence"
+) -> Generator[Request, Any, None]:
+    """Pass requests and replies through, and replace the expression of every `Locate`."""
+    frame_index, request = 0, next(track)
     while True:
         if isinstance(request, Locate):
-            request = replace(request, words=words)
+            request = replace(request, expression=expression)
         reply = yield request
-        if isinstance(request, Report):
-            number += 1
-            words = words_at(sequence, number) or words
+        if isinstance(request, Report):  # the reply is the next frame
+            frame_index += 1
+            expression = expression_at(sequence, frame_index) or expression
         request = track.send(reply)
 
 
-def empty_track(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:  # noqa: ARG001
-    """The track of an empty prompt: absent in every frame."""
+def empty_track(expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:  # noqa: ARG001
+    """The track of an empty expression: the target is absent in every frame."""
     while True:
         yield Report(State.EMPTY)

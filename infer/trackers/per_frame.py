@@ -1,4 +1,8 @@
-"""Loops that the tracker is measured against: one question a frame, no memory."""
+"""Trackers without memory: the grounder is asked about every frame.
+
+They are baselines for the referral tracker. `tracker=vptracker` is the loop of VPTracker
+(https://github.com/jcwang0602/VPTracker), which repeats the last box where the target is not visible.
+"""
 
 from dataclasses import dataclass
 
@@ -9,55 +13,49 @@ from data_prep.contract.contract import Contract
 from data_prep.contract.images import crop_template
 from data_prep.geometry import Box
 from infer.trackers.registry import register_tracker
-from infer.trackers.requests import Locate, Report, Segment, StartTrack, State, Track
+from infer.trackers.requests import Locate, Report, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult
 
 
 @dataclass(frozen=True)
 class PerFrameConfig:
-    """A loop without memory: the grounder on every frame, its box made a mask."""
+    """The grounder is asked about every frame, and the mask head segments its box; nothing is propagated."""
 
-    visible_above: float = key(0.5, "visible probability from which the grounder is taken to see the target")
+    activation_threshold: float = key(0.5, "visible probability from which the target counts as visible")
     repeat_last: bool = key(
-        False, "give the last box again where the target is not visible, as VPTracker does"
+        False, "where the target is not visible, repeat the last box, as VPTracker does, not absence"
     )
 
 
 @register_tracker(per_frame=PerFrameConfig(), vptracker=PerFrameConfig(repeat_last=True))
-def per_frame_tracker(config: PerFrameConfig, contract: Contract) -> StartTrack:
-    """The grounder on every frame, its box made a mask.
+def per_frame_tracker(config: PerFrameConfig, contract: Contract) -> Tracker:
+    """A tracker that asks the grounder about every frame; `contract` says how templates are cut."""
 
-    With `repeat_last` this is VPTracker's published loop: where the target is not visible, its last
-    box is given again. Without, "not visible" is honoured and absence written.
-    """
-
-    def start(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
-        return _per_frame(words, frame, box_xyxy, config.visible_above, config.repeat_last, contract)
+    def start(expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+        return _track(expression, frame, box_xyxy, config, contract)
 
     return start
 
 
-def _per_frame(
-    words: str,
-    frame: np.ndarray,
-    last: Box | None,
-    visible_above: float,
-    repeat_last: bool,
-    contract: Contract,
+def _track(
+    expression: str, frame: np.ndarray, last_box: Box | None, config: PerFrameConfig, contract: Contract
 ) -> Track:
-    """`last` is where the target is in the first frame, if that is known."""
-    template = None if last is None else crop_template(frame, last, contract)
-    if last is not None:
-        given: MaskResult = yield Segment(last)
-        frame = yield Report(State.TRACK, given.mask, last, 1.0)
+    """One track. `last_box` is the box of the target in the first frame, if it is given."""
+    # 1. If the first box is given, it makes the template and the result of the first frame.
+    template = None if last_box is None else crop_template(frame, last_box, contract)
+    if last_box is not None:
+        first: MaskResult = yield Segment(last_box)
+        frame = yield Report(State.TRACK, first.mask, last_box, 1.0)
     while True:
-        answer: Answer = yield Locate(words, template, last)
-        seen = answer.visible >= visible_above and answer.box_xyxy is not None
-        if seen:
-            last = answer.box_xyxy
-        box = last if seen or repeat_last else None
+        # 2. Ask the grounder, with the rectangle where the target was last seen.
+        answer: Answer = yield Locate(expression, template, last_box)
+        is_visible = answer.visible >= config.activation_threshold and answer.box_xyxy is not None
+        if is_visible:
+            last_box = answer.box_xyxy
+        # 3. Report absence, or the mask of the box of this frame or, with `repeat_last`, of the last box.
+        box = last_box if is_visible or config.repeat_last else None
         if box is None:
-            frame = yield Report(State.SEARCH if last is None else State.LOST, visible=answer.visible)
+            frame = yield Report(State.SEARCH if last_box is None else State.LOST, visible=answer.visible)
             continue
         if template is None:
             template = crop_template(frame, box, contract)

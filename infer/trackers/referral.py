@@ -1,13 +1,19 @@
-"""The tracker: the state machine of one track, told as a story.
+"""The referral tracker: search the whole frame, propagate the mask, verify it, search again after a loss.
 
-It searches the whole frame until the words are found, lets the mask head carry the mask, asks the
-grounder now and then whether this is still the target, and writes absence and searches again when
-it is not. Every decision here is about one track; batching is the engine's business.
+    SEARCH ── found and confirmed ──▶ TRACK ◀──▶ VERIFY ── lost ──▶ LOST ── found and confirmed ──▶ TRACK
+
+In SEARCH and LOST the grounder is asked about the whole frame. In TRACK the mask head propagates the mask. In
+VERIFY the grounder is asked whether the mask is still on the target: every `verify_interval` frames, and when
+the mask head is uncertain.
+
+Whether the target is still present is decided by a Bayes filter over all answers (`PresenceFilter`). A single
+"not visible" therefore does not lose a target that was clearly visible for long, and a few unsure answers do
+lose a target that was never clearly visible.
 """
 
-import math
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -16,50 +22,79 @@ from configs.schema import key
 from data_prep.contract.contract import Contract
 from data_prep.contract.images import crop_template
 from data_prep.geometry import Box, area, box_of_mask, iou, is_inside, round_box
+from infer.trackers.presence import PresenceFilter
 from infer.trackers.registry import register_tracker
-from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
+from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult, TargetMemory
 
-GIVEN = 0.999  # visible probability of a target whose box the user gave
-THUMBNAIL = 16  # rows and columns a frame is thinned to when asked whether it changed
-MAX_EVIDENCE = 3.0  # log-odds that one answer may add or take
-FLOOR = 1e-6  # of a probability, so that its log-odds are finite
+GIVEN_BOX_VISIBLE = 0.999  # visible probability of a target whose box the user gave
+THUMBNAIL = 16  # a frame is thinned to about this many rows and columns to see whether it changed
 
 
 @dataclass(frozen=True)
 class ReferralConfig:
-    """The tracker of this project: search, track, verify, lost, search again."""
+    """The tracker of this project: it searches, propagates the mask, verifies it, and searches again."""
 
-    find_above: float = key(0.6, "visible probability from which a candidate found by searching is believed")
-    stay: float = key(
+    activation_threshold: float = key(
+        0.6, "visible probability from which a target that was found by searching is tracked"
+    )
+    stay_probability: float = key(
         0.96,
-        "probability that from one question to the next a target neither comes nor goes",
+        "Bayes filter: probability that the target neither appears nor disappears between two answers",
         minimum=0.5,
         maximum=0.999,
     )
-    trust: float = key(
-        0.7, "weight of the grounder's log-odds of visible against what was believed", minimum=0.0
+    logit_scale: float = key(
+        0.7, "Bayes filter: factor by which the log-odds of an answer are multiplied", minimum=0.0
     )
-    lean: float = key(
-        0.4, "log-odds added to the grounder's before they are weighed: above 0 it is held too shy"
+    logit_bias: float = key(
+        0.4,
+        "Bayes filter: added to the log-odds of an answer before they are multiplied; above 0 corrects a "
+        "grounder whose visible probabilities are too low",
     )
-    confirm: bool = key(True, "look a second time, with the rectangle drawn, before a candidate is believed")
-    agree_iou: float = key(0.5, "box IoU from which two looks, or grounder and mask head, agree")
-    move_above: float = key(0.4, "box confidence from which a disagreeing grounder moves the mask")
-    sure_above: float = key(0.8, "object score of the mask head below which the grounder is asked")
-    area_jump: float = key(2.0, "change of the mask's area, as a factor, at which the grounder is asked")
-    verify_every: int = key(2, "frames between questions to the grounder while tracking", minimum=1)
-    search_pause: int = key(
-        4, "most frames between questions while nothing is found and nothing changes", minimum=1
+    confirm: bool = key(
+        True,
+        "ask the grounder again, with the rectangle drawn, before a target that was found is tracked",
     )
-    wake_change: float = key(
-        0.01, "change of the picture, as a share of full brightness, that ends such a pause"
+    min_agreement_iou: float = key(
+        0.5,
+        "IoU from which two boxes count as the same place: those of the first and the confirming answer, or "
+        "those of the grounder and the propagated mask",
     )
+    min_box_confidence: float = key(
+        0.4, "box confidence from which a box of the grounder elsewhere replaces the propagated mask"
+    )
+    min_object_score: float = key(0.8, "object score of the mask head below which the grounder is asked")
+    max_area_ratio: float = key(
+        2.0, "ratio of the areas of two consecutive masks from which the grounder is asked"
+    )
+    verify_interval: int = key(
+        2, "frames between two questions to the grounder while the mask is propagated", minimum=1
+    )
+    max_search_interval: int = key(
+        4,
+        "longest interval, in frames, between two questions while the target is not found; it doubles with "
+        "each question",
+        minimum=1,
+    )
+    min_frame_change: float = key(
+        0.01,
+        "mean change of pixel values (0 to 1) from which the grounder is asked before that interval ends",
+    )
+
+
+class Comparison(Enum):
+    """The grounder's answer compared with the propagated mask."""
+
+    SAME_PLACE = "same_place"  # the grounder sees the target where the mask is
+    ELSEWHERE = "elsewhere"  # the grounder is sure enough that it is somewhere else, or there is no mask
+    UNCERTAIN = "uncertain"  # the grounder sees the target, but is not sure enough of another place
+    NOT_VISIBLE = "not_visible"
 
 
 @dataclass(frozen=True)
-class Found:
-    """The target as the tracker believes it now: mask, box (pixels of the frame) and memory."""
+class Detection:
+    """A target that was found: its mask and memory, its box, and the visible probability of the answer."""
 
     result: MaskResult
     box_xyxy: Box
@@ -67,150 +102,168 @@ class Found:
 
 
 @register_tracker(referral=ReferralConfig())
-def referral_tracker(settings: ReferralConfig, contract: Contract) -> StartTrack:
-    """The tracker of this project, as something that starts tracks."""
+def referral_tracker(config: ReferralConfig, contract: Contract) -> Tracker:
+    """The tracker of this project; `contract` says how templates are cut."""
 
-    def start(words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
-        return _ReferralTrack(words, settings, contract).run(frame, box_xyxy)
+    def start(expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+        return _ReferralTrack(expression, config, contract).run(frame, box_xyxy)
 
     return start
 
 
 class _ReferralTrack:
-    """One track: its words, its template once there is one, and the rules it goes by."""
+    """One track. Its only state beside the generators' is the template, which is cut once."""
 
-    def __init__(self, words: str, settings: ReferralConfig, contract: Contract) -> None:
-        self.words, self.settings, self.contract = words, settings, contract
+    def __init__(self, expression: str, config: ReferralConfig, contract: Contract) -> None:
+        self.expression, self.config, self.contract = expression, config, contract
+        self.presence = PresenceFilter(config.stay_probability, config.logit_scale, config.logit_bias)
         self.template: np.ndarray | None = None
 
     def run(self, frame: np.ndarray, box_xyxy: Box | None) -> Track:
-        """Search (unless a box is given), carry, lose, search again; one report a frame, for ever."""
+        """Search, track until the target is lost, and search again, without end."""
         state = State.SEARCH
-        found = None if box_xyxy is None else (yield from self._given(frame, box_xyxy))
+        found = None if box_xyxy is None else (yield from self._segment_given_box(frame, box_xyxy))
         while True:
+            # 1. Find the target, unless its first box was given.
             if found is None:
                 found, frame = yield from self._search(frame, state)
+            # 2. Cut the template where the target was found first. It is kept for the rest of the track.
             if self.template is None:
                 self.template = crop_template(frame, found.box_xyxy, self.contract)
-            frame = yield from self._carry(frame, found)
+            # 3. Propagate the mask until the target is lost, then search from the frame at which it was lost.
+            frame = yield from self._propagate(frame, found)
             state, found = State.LOST, None
 
-    def _given(self, frame: np.ndarray, box_xyxy: Box) -> Generator[Request, Any, Found]:
-        """The target in a box that is known to hold it."""
+    def _segment_given_box(self, frame: np.ndarray, box_xyxy: Box) -> Generator[Request, Any, Detection]:
+        """The target in a box that the user gave."""
         result: MaskResult = yield Segment(box_xyxy)
-        return Found(_at_least_box(result, box_xyxy, frame), box_xyxy, GIVEN)
+        return Detection(_or_filled_box(result, box_xyxy, frame), box_xyxy, GIVEN_BOX_VISIBLE)
 
-    # ---- searching ---------------------------------------------------------------------------
+    def _search(
+        self, frame: np.ndarray, state: State
+    ) -> Generator[Request, Any, tuple[Detection, np.ndarray]]:
+        """Report absence until the target is found. Returns the detection and its frame, not yet reported.
 
-    def _search(self, frame: np.ndarray, state: State) -> Generator[Request, Any, tuple[Found, np.ndarray]]:
-        """Report absence until the words are found; returns what was found and its frame.
-
-        The longer nothing is found, the seldomer the grounder is asked, until the picture changes.
+        The interval between questions doubles up to `max_search_interval`, which saves most of the cost of
+        long absences. A frame that differs from the last one asked about ends it.
         """
-        pause, waited, asked_about = 1, 0, None
+        interval, frames_since, asked_frame = 1, 0, None
         while True:
             visible = None
-            waited += 1
-            if waited >= pause or _has_changed(asked_about, frame, self.settings.wake_change):
-                found, visible = yield from self._look(frame)
+            frames_since += 1
+            if frames_since >= interval or _has_changed(asked_frame, frame, self.config.min_frame_change):
+                found, visible = yield from self._detect(frame)
                 if found is not None:
                     return found, frame
-                pause = min(pause * 2, self.settings.search_pause)
-                waited, asked_about = 0, frame
+                interval = min(interval * 2, self.config.max_search_interval)
+                frames_since, asked_frame = 0, frame
             frame = yield Report(state, visible=visible)
 
-    def _look(self, frame: np.ndarray) -> Generator[Request, Any, tuple[Found | None, float]]:
-        """Ask about the whole frame; a candidate must be confirmed before it is believed."""
-        answer: Answer = yield Locate(self.words, self.template)
-        if answer.visible < self.settings.find_above or answer.box_xyxy is None:
+    def _detect(self, frame: np.ndarray) -> Generator[Request, Any, tuple[Detection | None, float]]:
+        """Ask about the whole frame. Returns the detection, or None, and the visible probability.
+
+        A wrong detection does lasting harm: the template and the memory of the mask head then show a wrong
+        object, and later answers agree with them. It is therefore confirmed before it is tracked.
+        """
+        # 1. Search the whole frame.
+        answer: Answer = yield Locate(self.expression, self.template)
+        if answer.visible < self.config.activation_threshold or answer.box_xyxy is None:
             return None, answer.visible
         box = answer.box_xyxy
-        if self.settings.confirm:
-            second: Answer = yield Locate(self.words, self.template, box)
-            if second.visible < self.settings.find_above or second.box_xyxy is None:
+        # 2. Ask again with the rectangle around the box; both answers must give the same place.
+        if self.config.confirm:
+            second: Answer = yield Locate(self.expression, self.template, box)
+            if second.visible < self.config.activation_threshold or second.box_xyxy is None:
                 return None, second.visible
-            if iou(box, second.box_xyxy) < self.settings.agree_iou:
+            if iou(box, second.box_xyxy) < self.config.min_agreement_iou:
                 return None, second.visible
             answer, box = second, second.box_xyxy
+        # 3. Segment the box; this starts a new memory.
         result: MaskResult = yield Segment(box)
-        return Found(_at_least_box(result, box, frame), box, answer.visible), answer.visible
+        return Detection(_or_filled_box(result, box, frame), box, answer.visible), answer.visible
 
-    # ---- carrying ----------------------------------------------------------------------------
-
-    def _carry(self, frame: np.ndarray, found: Found) -> Generator[Request, Any, np.ndarray]:
-        """Carry the mask until the target is lost; returns the first frame that is not reported."""
+    def _propagate(self, frame: np.ndarray, found: Detection) -> Generator[Request, Any, np.ndarray]:
+        """Propagate the mask until the target is lost. Returns the first frame that is not yet reported."""
         result, box, memory = found.result, found.box_xyxy, found.result.memory
         frame = yield Report(State.TRACK, result.mask, _box(result, box), result.object_score, found.visible)
-        belief = evidence(found.visible, self.settings)
-        doubted, since_check = False, 0
+        belief = self.presence.evidence(found.visible)
+        was_not_visible, since_question = False, 0
         while True:
+            # 1. Propagate the mask to this frame.
             previous = result
             result = yield Propagate(memory)
-            since_check += 1
-            if (
-                not doubted
-                and since_check < self.settings.verify_every
-                and not self._jumped(previous, result)
-            ):
+            since_question += 1
+            # 2. Between questions, as long as nothing speaks against it, report the propagated mask.
+            is_due = since_question >= self.config.verify_interval
+            if not (was_not_visible or is_due or self._is_uncertain(previous, result)):
                 memory, box = result.memory, _box(result, box)
                 frame = yield Report(State.TRACK, result.mask, box, result.object_score)
                 continue
-            since_check = 0
-            answer: Answer = yield Locate(self.words, self.template, box)
-            belief = updated(belief, answer.visible, self.settings)
-            verdict = self._judge(answer, result)
-            if answer.box_xyxy is not None and verdict in ("same", "other"):
-                before = None if verdict == "other" else memory
-                result = yield from self._segment_answer(frame, answer.box_xyxy, result, before)
-            doubted = verdict == "gone"
-            if belief < 0 or (doubted and result.mask is None):
+            # 3. Ask the grounder, with the rectangle where the target was last seen, and update the belief.
+            since_question = 0
+            answer: Answer = yield Locate(self.expression, self.template, box)
+            belief = self.presence.update(belief, answer.visible)
+            comparison = self._compare(answer, result)
+            # 4. Where the grounder gives a place to rely on, segment its box.
+            if answer.box_xyxy is not None and comparison in (Comparison.SAME_PLACE, Comparison.ELSEWHERE):
+                kept_memory = None if comparison is Comparison.ELSEWHERE else memory
+                result = yield from self._segment_answer(frame, answer.box_xyxy, result, kept_memory)
+            # 5. The target is lost when absence is more probable than presence. Of a single "not visible" it
+            #    is lost only if the mask head has no mask either.
+            was_not_visible = comparison is Comparison.NOT_VISIBLE
+            if belief < 0 or (was_not_visible and result.mask is None):
                 return frame
-            if not doubted:
+            # 6. Frames in which the target is in doubt are not written to the memory of the mask head.
+            if not was_not_visible:
                 memory, box = result.memory, _box(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
 
     def _segment_answer(
-        self, frame: np.ndarray, box: Box, carried: MaskResult, memory: TargetMemory | None
+        self, frame: np.ndarray, box: Box, propagated: MaskResult, memory: TargetMemory | None
     ) -> Generator[Request, Any, MaskResult]:
-        """The mask of the grounder's box, or the carried one where the mask head thinks more of it.
+        """The mask of the grounder's box or the propagated one, whichever has the higher predicted IoU.
 
-        `memory` is of the frames before; the better mask becomes an anchor of it. It is None where the
-        target is found somewhere else: then the carried mask counts for nothing.
+        `memory` is the memory up to the previous frame. If the mask of the box is better, this frame becomes
+        a conditioning frame of that memory. With None, for a target that was found elsewhere, the
+        propagated mask is dropped, and the memory starts anew.
         """
         segmented: MaskResult = yield Segment(box, memory)
         if memory is None:
-            return _at_least_box(segmented, box, frame)
-        return segmented if segmented.mask is not None and segmented.iou > carried.iou else carried
+            return _or_filled_box(segmented, box, frame)
+        return segmented if segmented.mask is not None and segmented.iou > propagated.iou else propagated
 
-    def _jumped(self, previous: MaskResult, result: MaskResult) -> bool:
-        """Whether the mask head itself gives cause for doubt: low score, or a leap in the mask's area."""
-        if result.mask is None or previous.mask is None or result.object_score < self.settings.sure_above:
+    def _is_uncertain(self, previous: MaskResult, result: MaskResult) -> bool:
+        """Whether the mask head itself gives reason to ask: no mask, a low score, or a jump of the area."""
+        if result.mask is None or previous.mask is None:
+            return True
+        if result.object_score < self.config.min_object_score:
             return True
         ratio = float(result.mask.sum()) / max(1.0, float(previous.mask.sum()))
-        return not 1 / self.settings.area_jump < ratio < self.settings.area_jump
+        return not 1 / self.config.max_area_ratio < ratio < self.config.max_area_ratio
 
-    def _judge(self, answer: Answer, result: MaskResult) -> str:
-        """`same` (the grounder sees the target there), `other` (elsewhere), `unsure` (where) or `gone`."""
-        if evidence(answer.visible, self.settings) < 0 or answer.box_xyxy is None:
-            return "gone"
-        carried = box_of_mask(result.mask) if result.mask is not None else None
-        if carried is None:
-            return "other"
-        if iou(carried, answer.box_xyxy) >= self.settings.agree_iou:
-            return "same"
-        return "other" if answer.box_confidence >= self.settings.move_above else "unsure"
+    def _compare(self, answer: Answer, result: MaskResult) -> Comparison:
+        """Compare the grounder's answer with the propagated mask."""
+        if self.presence.evidence(answer.visible) < 0 or answer.box_xyxy is None:
+            return Comparison.NOT_VISIBLE
+        propagated = box_of_mask(result.mask) if result.mask is not None else None
+        if propagated is None:
+            return Comparison.ELSEWHERE
+        if iou(propagated, answer.box_xyxy) >= self.config.min_agreement_iou:
+            return Comparison.SAME_PLACE
+        is_sure = answer.box_confidence >= self.config.min_box_confidence
+        return Comparison.ELSEWHERE if is_sure else Comparison.UNCERTAIN
 
 
 def _box(result: MaskResult, fallback: Box) -> Box:
-    """The box of a result's mask, or where the target was last believed."""
+    """The box of the mask; without a mask, the last known box."""
     return (box_of_mask(result.mask) if result.mask is not None else None) or fallback
 
 
-def _at_least_box(result: MaskResult, box_xyxy: Box, frame: np.ndarray) -> MaskResult:
-    """A mask for a box the grounder is sure of: where the mask head finds none, the box itself is filled."""
+def _or_filled_box(result: MaskResult, box_xyxy: Box, frame: np.ndarray) -> MaskResult:
+    """The result; if the mask head found no mask in a box that is relied on, with the box filled as mask."""
     if result.mask is not None and area(box_xyxy) > 0:
         return result
-    mask = np.zeros(frame.shape[:2], bool)
+    mask = np.zeros(frame.shape[:2], bool)  # (H, W)
     size = frame.shape[1], frame.shape[0]
     if is_inside(box_xyxy, size):
         left, top, right, bottom = map(int, round_box(box_xyxy, size))
@@ -219,29 +272,10 @@ def _at_least_box(result: MaskResult, box_xyxy: Box, frame: np.ndarray) -> MaskR
 
 
 def _has_changed(before: np.ndarray | None, now: np.ndarray, threshold: float) -> bool:
-    """Whether two frames differ: the mean difference of thinned pixels, as a share of full brightness."""
+    """Whether two frames differ: the mean absolute difference of a grid of pixels, between 0 and 1."""
     if before is None:
         return True
     rows, columns = (max(1, side // THUMBNAIL) for side in now.shape[:2])
+    # (H, W, 3) -> about (16, 16, 3). int16, since differences of uint8 would wrap around.
     first, second = (frame[::rows, ::columns].astype(np.int16) for frame in (before, now))
     return float(np.abs(first - second).mean()) / 255 >= threshold
-
-
-def evidence(visible: float, settings: ReferralConfig) -> float:
-    """What an answer adds to the log-odds. Raises ValueError where `visible` is no probability."""
-    added = settings.trust * (_log_odds(visible) + settings.lean)
-    return min(max(added, -MAX_EVIDENCE), MAX_EVIDENCE)
-
-
-def updated(belief: float, visible: float, settings: ReferralConfig) -> float:
-    """Log-odds that the target is there, after a further answer."""
-    there = 1 / (1 + math.exp(-belief))
-    there = there * settings.stay + (1 - there) * (1 - settings.stay)
-    return _log_odds(there) + evidence(visible, settings)
-
-
-def _log_odds(probability: float) -> float:
-    if not 0 <= probability <= 1:  # NaN would pass through min and max, and never leave the belief again
-        raise ValueError(f"{probability} is no probability")
-    probability = min(max(probability, FLOOR), 1 - FLOOR)
-    return math.log(probability / (1 - probability))

@@ -1,19 +1,21 @@
-"""The registry of trackers: which options `tracker=` has, and who builds the tracker of an option.
+"""The registry of trackers: the options of `tracker=`, and the function that builds the tracker of each.
 
-A tracker is one file. It defines a frozen dataclass of its settings and registers the function that builds
-the tracker:
+A tracker is one file. It defines a frozen dataclass of its settings, and a function that builds the tracker
+from them. A decorator registers both:
 
     @dataclass(frozen=True)
     class MyConfig:
         threshold: float = key(0.5, "visible probability from which the target counts as visible")
 
     @register_tracker(my_tracker=MyConfig())
-    def my_tracker(config: MyConfig, contract: Contract) -> StartTrack:
-        ...
+    def my_tracker(config: MyConfig, contract: Contract) -> Tracker:
+        def start(expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+            ...  # a generator, see `infer.trackers.requests`
+        return start
 
-Files in `infer/trackers/` are found by listing the package (`load_trackers`). A file elsewhere is registered
-when it is imported; that must happen before the settings are composed. No tracker file imports torch or
-transformers, since `--help` imports all of them.
+Files in `infer/trackers/` are found by listing the package. A file elsewhere registers its tracker when it is
+imported, which `plugins=[my_tracker.py]` does. A tracker file must not import torch or transformers, because
+`python -m infer --help` imports all trackers.
 """
 
 import dataclasses
@@ -26,37 +28,44 @@ from typing import Any, TypeVar
 
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
-from infer.trackers.requests import StartTrack
+from infer.trackers.requests import Tracker
 
 Config = TypeVar("Config")
-Builder = Callable[[Any, Contract], StartTrack]
-BuilderOf = Callable[[Config, Contract], StartTrack]
+BuilderOf = Callable[[Config, Contract], Tracker]
+Builder = Callable[[Any, Contract], Tracker]
 
-_builders: dict[type, Builder] = {}  # by the class of the settings
-_options: dict[str, Any] = {}  # settings by the option of `tracker=`
+_builders: dict[type, Builder] = {}  # by class of settings
+_options: dict[str, Any] = {}  # settings by option of `tracker=`
 
 TRACKERS: Mapping[str, Any] = MappingProxyType(_options)
-"""The settings of every registered tracker, by its option of `tracker=`. A live view: later registrations
-appear in it, so Hydra sees every tracker that is registered before the settings are composed."""
+"""The settings of every registered tracker, by its option of `tracker=`.
+
+This is a live view. Hydra reads it when the settings of a command are composed, so trackers of plugins, which
+are imported just before, are options too.
+"""
 
 
 def register_tracker(**options: Config) -> Callable[[BuilderOf[Config]], BuilderOf[Config]]:
     """Register the decorated function as the builder of the given options of `tracker=`.
 
-    All options are objects of one frozen dataclass. The same file may be imported twice (its later builder
-    counts); the same option in two files is a ValueError.
+    The options of one call are objects of one dataclass, and each dataclass belongs to one builder. A module
+    that is imported again replaces its own registration.
+
+    Raises TypeError if the options are not objects of one dataclass, and ValueError if another class has
+    registered an option of the same name.
     """
     classes = {type(config) for config in options.values()}
     if len(classes) != 1 or not all(dataclasses.is_dataclass(each) for each in classes):
-        raise TypeError(f"the options {', '.join(options)} must be objects of one dataclass of settings")
+        raise TypeError("register_tracker takes one or more options that are objects of one dataclass")
     (config_class,) = classes
 
     def register(builder: BuilderOf[Config]) -> BuilderOf[Config]:
         for name in options:
-            held = _options.get(name)
-            if held is not None and _origin(type(held)) != _origin(config_class):
+            other = type(_options.get(name, options[name]))
+            if _full_name(other) != _full_name(config_class):
                 raise ValueError(
-                    f"tracker={name} is defined by both {type(held).__module__} and {config_class.__module__}"
+                    f"tracker={name} is registered by {_full_name(other)} and by {_full_name(config_class)}; "
+                    "rename one of them"
                 )
         _options.update(options)
         _builders[config_class] = builder
@@ -66,15 +75,16 @@ def register_tracker(**options: Config) -> Callable[[BuilderOf[Config]], Builder
 
 
 def load_trackers() -> None:
-    """Import every module of `infer.trackers`, so that its trackers are registered."""
+    """Import every module of `infer.trackers`, which registers its trackers."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
         importlib.import_module(module.name)
 
 
-def build_tracker(config: Any, contract: Contract) -> StartTrack:
-    """The tracker of these settings, for a grounder that is asked by `contract`.
+def build_tracker(config: Any, contract: Contract) -> Tracker:
+    """The tracker of these settings.
 
-    Raises UserError where no tracker is registered for their class.
+    `contract` is that of the grounder that will answer: a tracker cuts its templates as the contract says.
+    Raises UserError if no tracker is registered for the class of `config`.
     """
     builder = _builders.get(type(config))
     if builder is None:
@@ -82,5 +92,5 @@ def build_tracker(config: Any, contract: Contract) -> StartTrack:
     return builder(config, contract)
 
 
-def _origin(config_class: type) -> tuple[str, str]:
-    return config_class.__module__, config_class.__qualname__
+def _full_name(config_class: type) -> str:
+    return f"{config_class.__module__}.{config_class.__qualname__}"

@@ -1,10 +1,19 @@
-"""What a tracker asks for, and what it reports.
+"""The protocol between a tracker and the engine: requests, reports, and how a track starts.
 
-A tracker is a generator: it yields one of these and is sent the reply named in its docstring. It
-never sees a model or a batch, so a test can drive it with scripted answers.
+A tracker is a generator that follows one target through one sequence. It yields requests, and the engine
+sends back the reply that the docstring of the request names:
+
+    answer: Answer = yield Locate(expression)          # where is the target?
+    result: MaskResult = yield Segment(answer.box_xyxy)  # its mask
+    frame = yield Report(State.TRACK, result.mask)     # done with this frame; continue with the next one
+
+Every frame ends with exactly one `Report`. A tracker never sees a model or a batch, so a test can drive it
+with scripted answers, and the engine is free to batch the requests of many tracks.
+
+Images are RGB uint8 (height, width, 3). Boxes are `box_xyxy` in pixels of the current frame.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -18,32 +27,32 @@ from models.interfaces import TargetMemory
 class State(StrEnum):
     """What a tracker was doing when it reported a frame."""
 
-    SEARCH = "search"  # never found so far: asks the grounder about the whole frame
-    TRACK = "track"  # the mask head carries the mask
-    VERIFY = "verify"  # the grounder was asked whether this is still the target
-    LOST = "lost"  # was found once and is gone: searches the whole frame again
-    EMPTY = "empty"  # there are no words, so nothing is followed
+    SEARCH = "search"  # not found so far: the grounder is asked about the whole frame
+    TRACK = "track"  # the mask head propagates the mask
+    VERIFY = "verify"  # the grounder was asked whether the mask is still on the target
+    LOST = "lost"  # found before, lost since: the grounder is asked about the whole frame again
+    EMPTY = "empty"  # the expression is empty, so nothing is tracked
 
 
 @dataclass(frozen=True)
 class Locate:
-    """Ask the grounder about the current frame; replied with `models.interfaces.Answer`.
+    """Ask the grounder about the current frame. The reply is a `models.interfaces.Answer`.
 
-    `template` is a crop of the target from an earlier frame (RGB uint8) or None; `last_box_xyxy`,
-    in pixels of the frame, is where to draw the rectangle, or None to search without a hint.
+    `template` is a crop of the target from an earlier frame, or None. `visual_prompt_xyxy` is where to draw
+    the rectangle that marks the last known place of the target; None: the whole frame is searched without it.
     """
 
-    words: str
+    expression: str
     template: np.ndarray | None = None
-    last_box_xyxy: Box | None = None
+    visual_prompt_xyxy: Box | None = None
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Ask the mask head for the mask of a box in the current frame; replied with `MaskResult`.
+    """Ask the mask head for the mask in a box of the current frame. The reply is a `MaskResult`.
 
-    With a `memory` of the frames before, the reply's memory is that one with this frame as a further
-    anchor, else a new one.
+    The reply holds a new memory. If `memory`, the memory up to the previous frame, is given, the reply's
+    memory is that one with the current frame as a further conditioning frame.
     """
 
     box_xyxy: Box
@@ -52,18 +61,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class Propagate:
-    """Ask the mask head to carry a memory to the current frame; replied with `MaskResult`."""
+    """Ask the mask head to propagate a memory to the current frame. The reply is a `MaskResult`."""
 
     memory: TargetMemory
 
 
 @dataclass(frozen=True)
 class Report:
-    """The result of the current frame; replied with the next frame (RGB uint8).
+    """The result of the current frame. The reply is the next frame.
 
-    `mask` is bool (height, width), None where the target is absent; `box_xyxy`, in pixels of the
-    frame, is the mask's or the grounder's. `visible` is the latest visible probability of the
-    grounder (None where it was not asked at this frame), `confidence` between 0 and 1.
+    `mask` is bool (height, width), None where the target is absent. `box_xyxy` is the box of the mask or the
+    one that the grounder gave. `visible` is the visible probability of the grounder's last answer about this
+    frame, None if it was not asked. `confidence` lies between 0 and 1.
     """
 
     state: State
@@ -75,11 +84,17 @@ class Report:
 
 Request = Locate | Segment | Propagate | Report
 Track = Generator[Request, Any, None]
+"""One track in progress. Of a frame it yields any number of requests, then a `Report`; it never returns."""
+StartTrack = Callable[[np.ndarray], Track]
+"""Starts a track of which only the first frame is missing: its expression and first box are known."""
 
 
-class StartTrack(Protocol):
-    """Begins a track."""
+class Tracker(Protocol):
+    """Starts tracks. `infer.trackers.registry` builds one from settings."""
 
-    def __call__(self, words: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
-        """From its words, its first frame (RGB uint8) and, where it is known, the target's box in that."""
+    def __call__(self, expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
+        """A track of `expression` that begins at `frame`.
+
+        `box_xyxy` is the box of the target in that frame, where it is known.
+        """
         ...
