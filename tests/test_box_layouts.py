@@ -242,6 +242,18 @@ def test_flags_of_another_benchmark_are_noted(toolkit):
     assert "2 flags for 3 frames" in notes[0]
 
 
+def test_a_sequence_that_is_absent_throughout_is_noted(toolkit):
+    """Its flags may mean something else; the first frames of the others agree with the protocol."""
+    annos = toolkit / "annos"
+    _, before = read_annos(annos, absent_flag=0)
+    (annos / "absent" / "s1.txt").write_text("0\n" * len((annos / "s1.txt").read_text().splitlines()))
+    _, notes = read_annos(annos, absent_flag=0)
+    assert [
+        note for note in notes if "every frame of 1 sequence is flagged as absent, the first is s1" in note
+    ]
+    assert not [note for note in before if "every frame" in note]
+
+
 def test_a_protocol_without_flags_needs_none(toolkit):
     for path in (toolkit / "annos" / "absent").iterdir():
         path.unlink()

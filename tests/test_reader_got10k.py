@@ -126,7 +126,7 @@ def test_one_box_outside_the_test_split_is_one_frame(root: Path) -> None:
     for name in ("absence", "cover"):
         (folder / f"{name}.label").write_text("0\n")
     sequence = read(root)
-    assert len(sequence.frames) == 1 and "5 frames for 1 boxes" in sequence.notes[0]
+    assert len(sequence.frames) == 1 and "5 frames for 1 box;" in sequence.notes[0]
 
 
 def test_the_parts_without_vot_are_lines_of_the_list_counted_from_0(root: Path) -> None:

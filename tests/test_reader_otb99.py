@@ -100,7 +100,7 @@ def test_the_boxes_of_david_begin_late(root: Path, whole: bool) -> None:
     sequence = read(root, "David")
     assert [path.name for path in sequence.frames.paths] == [f"0{number}.jpg" for number in range(300, 304)]
     assert grey_of(sequence.frames.paths[0]) == 90
-    assert [("first 299 frames" in note) for note in sequence.notes] == ([True] if whole else [])
+    assert [("boxes begin after 299 frames" in note) for note in sequence.notes] == ([True] if whole else [])
 
 
 def test_more_frames_than_boxes_are_left_and_told(root: Path) -> None:

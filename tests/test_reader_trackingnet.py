@@ -97,7 +97,7 @@ def test_faulty_boxes_are_told(root: Path, boxes: str, told: str) -> None:
 def test_more_frames_than_boxes_are_left_and_told(root: Path) -> None:
     (root / "TRAIN_10" / "anno" / "car-1.txt").write_text("2,3,8,6\n")
     sequence = read(root, "car-1")
-    assert len(sequence.frames) == 1 and "5 frames for 1 boxes" in sequence.notes[0]
+    assert len(sequence.frames) == 1 and "5 frames for 1 box;" in sequence.notes[0]
 
 
 def test_a_name_in_two_chunks_is_refused(root: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_fault_is_one_line_with_file_and_mend(
 def test_more_frames_than_boxes_are_left_and_told(root: Path) -> None:
     (root / "Train" / "Train-3" / "Groundtruth.txt").write_text("2,3,8,6\n")
     sequence = read_train(root)
-    assert len(sequence.frames) == 1 and "5 frames for 1 boxes" in sequence.notes[0]
+    assert len(sequence.frames) == 1 and "5 frames for 1 box;" in sequence.notes[0]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

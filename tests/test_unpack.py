@@ -374,7 +374,7 @@ def test_of_a_name_that_comes_twice_the_last_is_kept_and_told(tmp_path: Path) ->
     members = [Member("set/x", b"old"), Member("set/y"), Member("set/x", b"newer")]
     result = unpack(write_parts(tmp_path / "parts", tar_of(*members)), tmp_path / "out")
     assert unpacked(tmp_path / "out") == {"set/x": b"newer", "set/y": b""}
-    assert re.search(r"set_part_aa: 1 of its names come more than once; the last", result.notes[0])
+    assert re.search(r"set_part_aa: 1 name repeated in it; of each the last", result.notes[0])
 
 
 def test_a_gap_is_found_before_anything_is_written(tmp_path: Path, parts: str) -> None:

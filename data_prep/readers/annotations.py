@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import read_text
 from data_prep.readers.folders import fitted
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Span, Truth
@@ -123,7 +124,8 @@ def flags_of(path: Path, boxes: np.ndarray) -> np.ndarray:
     """
     flags = read_flags(path)
     if len(flags) != len(boxes):
-        raise UserError(f"{path}: {len(flags)} flags for {len(boxes)} boxes; restore it from the data set")
+        told = f"{counted(len(flags), 'flag')} for {counted(len(boxes), 'box')}"
+        raise UserError(f"{path}: {told}; restore it from the data set")
     return flags
 
 
@@ -160,6 +162,7 @@ def attributes(path: Path, codes: str) -> dict[str, str]:
     flags, names = read_flags(path), codes.split()
     if len(flags) != len(names):
         raise UserError(
-            f"{path}: {len(flags)} flags for {len(names)} attributes; restore it from the evaluation kit"
+            f"{path}: {counted(len(flags), 'flag')} for {counted(len(names), 'attribute')}; restore it "
+            "from the evaluation kit"
         )
     return {"attributes": " ".join(name for name, flag in zip(names, flags, strict=True) if flag)}

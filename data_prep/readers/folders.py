@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import inside, is_folder, read_text
 from data_prep.video.frames import ImageFrames
 from data_prep.video.images import image_size
@@ -100,12 +101,13 @@ def fitted(folder: Path, names: list[str], boxes: np.ndarray) -> tuple[list[str]
     """
     if len(names) < len(boxes):
         raise UserError(
-            f"{folder}: {len(names)} frames for {len(boxes)} boxes; restore the missing frames, "
-            "or leave the sequence out"
+            f"{folder}: {counted(len(names), 'frame')} for {counted(len(boxes), 'box')}; restore the missing "
+            "frames, or leave the sequence out"
         )
     if len(names) == len(boxes):
         return names, ()
-    return names[: len(boxes)], (f"{folder}: {len(names)} frames for {len(boxes)} boxes; the last are left",)
+    told = f"{counted(len(names), 'frame')} for {counted(len(boxes), 'box')}; the last are left"
+    return names[: len(boxes)], (f"{folder}: {told}",)
 
 
 def class_of(name: str) -> str:

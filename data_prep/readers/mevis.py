@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import open_regular, reading
 from data_prep.geometry import Size
 from data_prep.readers.folders import first_there
@@ -106,7 +107,8 @@ def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[
     except ValueError as fault:
         raise UserError(f"{path}: the masks of {number} are not JSON ({fault}); {MEND}") from None
     if len(masks) != count:
-        raise UserError(f"{path}: {len(masks)} masks of {number} for {count} frames; {MEND}")
+        told = f"{counted(len(masks), 'mask')} of {number} for {counted(count, 'frame')}"
+        raise UserError(f"{path}: {told}; {MEND}")
     return list(masks)
 
 

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
 from data_prep.readers.folders import fitted, frames_of, picture_names
 from data_prep.readers.reader import Entry, Reader, register_reader
@@ -58,7 +59,7 @@ def read(entry: Entry) -> Sequence:
     late = LATE.get(entry.name, 0) if len(pictures) > len(boxes) else 0
     names, notes = fitted(folder, pictures[late:], boxes)
     if late:
-        notes = (f"{folder}: the first {late} frames are left, since its boxes begin after them", *notes)
+        notes = (f"{folder}: its boxes begin after {counted(late, 'frame')}, which are left", *notes)
     expressions, spans = read_expressions(entry.files[0], len(boxes))
     frames, truth = frames_of(folder, names), truth_of(boxes, None)
     return Sequence(entry.name, frames, expressions, 25.0, entry.folder, {}, spans, truth, notes)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.readers.masks import masks_of_id, nowhere_note, truth_of_masks, unknown
 from data_prep.readers.meta_expressions import (
     entries_of,
@@ -64,8 +65,8 @@ def _without_test(root: Path, path: Path, videos: dict[str, Any]) -> dict[str, A
         if len(videos) <= NUM_VALID:
             return videos
         raise UserError(
-            f"{tests}: no such file, but {path} holds {len(videos)} videos, the test set's among them; "
-            "put the test set's file there, or take the split valid_and_test"
+            f"{tests}: no such file, but {path} holds {counted(len(videos), 'video')}, the test set's among "
+            "them; put the test set's file there, or take the split valid_and_test"
         )
     drop = read_videos(tests)
     return {video: record for video, record in videos.items() if video not in drop}

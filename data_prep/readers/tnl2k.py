@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import inside
 from data_prep.readers.annotations import (
     FOLDER,
@@ -99,8 +100,8 @@ def read(entry: Entry) -> Sequence:
     boxes, pictures = read_boxes(path), picture_names(folder)
     if len(pictures) < len(boxes):
         raise UserError(
-            f"{path}: {len(boxes)} boxes for {len(pictures)} frames; put the file of {CORRECTIONS}.zip of "
-            "the evaluation kit in its place, or restore the missing frames"
+            f"{path}: {counted(len(boxes), 'box')} for {counted(len(pictures), 'frame')}; put the file of "
+            f"{CORRECTIONS}.zip of the evaluation kit in its place, or restore the missing frames"
         )
     names, notes = fitted(folder, pictures, boxes)
     visible, told = _visible(entry, len(boxes))
@@ -116,10 +117,10 @@ def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, .
     if path is None:
         return None, ()
     flags = read_flags(path)
+    told = f"{path}: {counted(len(flags), 'flag')} for {counted(frames, 'box')}"
     if len(flags) not in (frames, frames + 1):  # the kit has one too many for advSamp_monitor_bikeyellow
-        raise UserError(f"{path}: {len(flags)} flags for {frames} boxes; restore it from the evaluation kit")
-    one_more = len(flags) > frames
-    notes = (f"{path}: {len(flags)} flags for {frames} boxes; the last is left",) if one_more else ()
+        raise UserError(f"{told}; restore it from the evaluation kit")
+    notes = (f"{told}; the last is left",) if len(flags) > frames else ()
     return flags[:frames] == 0, notes
 
 

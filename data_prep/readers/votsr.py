@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.readers.masks import truth_of_masks, unknown
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
@@ -65,7 +66,8 @@ def _with_truth(sequence: Sequence, truth: votsr.Truth | None, count: int) -> Se
         return dataclasses.replace(sequence, truth=unknown(count))
     notes, lines = sequence.notes + truth.notes, len(truth.target)
     if lines < count:
-        notes += (f"{truth.files.target}: {lines} lines for {count} frames; nothing is known of the last",)
+        told = f"{counted(lines, 'line')} for {counted(count, 'frame')}; nothing is known of the last"
+        notes += (f"{truth.files.target}: {told}",)
     return dataclasses.replace(sequence, truth=truth_of_masks(_masks(truth, count)), notes=notes)
 
 
@@ -74,7 +76,7 @@ def _masks(truth: votsr.Truth, count: int) -> Iterator[np.ndarray | None]:
     done = 0
     for frame in truth.annotated():
         if frame.index >= count:
-            told = f"line {frame.index + 1} is a mask, but there are {count} frames"
+            told = f"line {frame.index + 1} is a mask, but there are {counted(count, 'frame')}"
             raise UserError(f"{truth.files.target}: {told}; restore the missing frames")
         yield from [None] * (frame.index - done)
         yield frame.mask

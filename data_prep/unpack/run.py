@@ -119,7 +119,7 @@ def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: L
     if strange:
         notes.append(f"{paths[-1]}: {counted(strange, 'byte')} after the archive's end left unread")
     if twice := extraction.tree.twice:
-        notes.append(f"{paths[0]}: {twice} of its names come more than once; the last of each was kept")
+        notes.append(f"{paths[0]}: {counted(twice, 'name')} repeated in it; of each the last was kept")
     return Unpacked(extraction.state, extraction.written, tuple(notes))
 
 

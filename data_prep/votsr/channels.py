@@ -10,6 +10,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import inside, is_file
 from data_prep.video.frames import ImageFrames
 from data_prep.video.images import image_size
@@ -72,7 +73,7 @@ def _channel_frames(folder: Path, name: str, source: str, length: int | None) ->
         raise UserError(f"{base / pattern}: no frames; unpack them there, numbered from {pattern % 1}")
     if len(frames) < length if length is not None else later:
         missing = base / (pattern % (len(frames) + 1))
-        why = f"{len(later)} later ones would be lost" if later else f"length={length} asks for it"
+        why = f"{counted(len(later), 'later one')} would be lost" if later else f"length={length} asks for it"
         raise UserError(f"{missing}: frame is missing and {why}; restore it")
     paths = tuple(base / frame for frame in frames)
     return paths, _left_out(base, pattern, others, len(frames))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.files import inside
 from data_prep.geometry import Size
 from data_prep.sequence import Sequence
@@ -86,8 +87,8 @@ class Truth:
         if count == self.num_frames:
             return self._shape_notes()
         rest = "the rest is cut" if count > self.num_frames else "the other frames are not annotated"
-        counted = f"{self.files.target}: {count} lines for {self.num_frames} frames; {rest}"
-        return (counted, *self._shape_notes())
+        told = f"{counted(count, 'line')} for {counted(self.num_frames, 'frame')}; {rest}"
+        return (f"{self.files.target}: {told}", *self._shape_notes())
 
     def _shape_notes(self) -> tuple[str, ...]:
         shapes = [number for number, line in enumerate(self.target, 1) if is_shape(line)]

@@ -96,6 +96,8 @@ def read_annos(
     starts = np.concatenate([[0], np.cumsum(tables.counts)])
     flags = _flags(where.flags / "absent", names, starts, needs_flags, notes)
     absent = None if flags is None else _absent(flags, starts, absent_flag, notes)
+    if absent is not None:
+        _note_never_present(absent, starts, names, notes)
     title = real_path(where.flags)
     while title.name == "annos":
         title = title.parent
@@ -175,6 +177,16 @@ def _absent(flags: np.ndarray, starts: np.ndarray, absent_flag: int | None, note
             "absent; is this its benchmark?"
         )
     return np.asarray(flags == absent_flag)
+
+
+def _note_never_present(absent: np.ndarray, starts: np.ndarray, names: list[str], notes: list[str]) -> None:
+    """Note the sequences in which every frame is flagged: flags of another meaning look so."""
+    never = np.logical_and.reduceat(absent, starts[:-1])
+    if never.any():
+        notes.append(
+            f"annos/absent: every frame of {counted(int(never.sum()), 'sequence')} is flagged as absent, the "
+            f"first is {names[int(never.argmax())]}; check its flags"
+        )
 
 
 def _attributes(folder: Path, names: list[str], notes: list[str]) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from configs.terminal import counted
 from data_prep.index.build import build_index, index_path
 from data_prep.index.store import Index
 from data_prep.readers.reader import reader_of
@@ -31,7 +32,7 @@ def read_indexed(
     if unknown == len(index.present) or (data != "otb99" and _has_first_boxes_only(index)):
         raise UserError(f"{index.path}: {data} gives no truth for split={split}; score another split")
     if unknown:
-        notes.append(f"{index.path}: nobody says of {unknown} frames whether the target is there")
+        notes.append(f"{index.path}: nobody says of {counted(unknown, 'frame')} whether the target is there")
     names = tuple(index.rows["name"].to_pylist())
     boxes = as_written(index.boxes_xywh).T
     truth = BoxTruth(
