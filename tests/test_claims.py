@@ -74,6 +74,29 @@ def test_results_of_other_code_are_kept_by_a_key_which_is_noted(tmp_path: Path) 
         assert "other_code" not in json.loads((tmp_path / "fingerprint.json").read_text())
 
 
+def test_versions_of_packages_are_recorded_and_end_no_run(tmp_path: Path) -> None:
+    with claim_results(tmp_path, OURS, False):  # as earlier versions of this program wrote it
+        (tmp_path / "ball.txt").write_text("0\n")
+    for torch, others in (("2.1", []), ("2.2", ["2.1"]), ("2.3", ["2.1", "2.2"]), ("2.3", ["2.1", "2.2"])):
+        with claim_results(tmp_path, {**OURS, "packages": {"torch": torch}}, False) as claim:
+            assert claim is not None
+        held = json.loads((tmp_path / "fingerprint.json").read_text())
+        assert held["packages"] == {"torch": torch}
+        assert held.get("other_packages", []) == [{"torch": other} for other in others]
+    assert (tmp_path / "ball.txt").is_file()
+    with claim_results(tmp_path, {**OURS, "packages": {"torch": "2.3"}}, overwrite=True):
+        assert "other_packages" not in json.loads((tmp_path / "fingerprint.json").read_text())
+
+
+@pytest.mark.parametrize("value", [5, "x", None, {"a": 1}, [[]]])
+def test_a_damaged_list_of_a_fingerprint_ends_no_run(tmp_path: Path, value: object) -> None:
+    (tmp_path / "ball.txt").write_text("0\n")
+    damaged = {**OURS, "packages": value, "other_packages": value, "other_code": value}
+    (tmp_path / "fingerprint.json").write_text(json.dumps(damaged))
+    with claim_results(tmp_path, OURS, False):
+        assert (tmp_path / "ball.txt").is_file()
+
+
 def test_results_are_not_overwritten_while_a_run_works_on_them(tmp_path: Path) -> None:
     with claim_results(tmp_path, OURS, False):
         (tmp_path / "ball.txt").write_text("0\n")

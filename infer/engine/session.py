@@ -7,6 +7,7 @@ with the same fingerprint are kept and completed; results with another one are r
 
 import dataclasses
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from models.mask_head.registry import load_mask_head
 # import.
 CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.video.frames")
 REPORTS = ("models.identity",)  # imported by them, but without effect on results
+PACKAGES = ("torch", "transformers")  # their versions are part of the fingerprint, for information
 Fingerprint = dict[str, Any]
 
 
@@ -63,6 +65,7 @@ def open_session(settings: InferSettings) -> Session:
         "code": code_identity(
             (*CODE, type(settings.tracker).__module__, type(mask_head).__module__), REPORTS
         ),
+        "packages": {name: version(name) for name in PACKAGES},
     }
     return Session(Engine(grounder, mask_head), tracker, fingerprint)
 

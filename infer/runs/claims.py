@@ -33,6 +33,11 @@ from infer.runs.locks import FileLock
 
 FINGERPRINT = "fingerprint.json"  # in a results folder: the fingerprint of its results
 CODE, OTHER_CODE = "code", "other_code"  # in it: the code of the latest run, and of results that it accepted
+# In it, for information: the package versions of the latest run, and of earlier runs with kept results.
+# They are not compared: an update of a package rarely changes more than the rounding of a number, and a
+# run of many days must not end because of it.
+PACKAGES, OTHER_PACKAGES = "packages", "other_packages"
+NOT_COMPARED = {OTHER_CODE, PACKAGES, OTHER_PACKAGES}
 RUN = "run.json"  # in `out`: the source
 OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
 CLAIM_LOCK, RUN_LOCK, SEQUENCE_LOCK = ".lock-claim", ".lock-run", ".lock-sequence-"
@@ -123,7 +128,9 @@ def claim_results(folder: Path, fingerprint: Identity, overwrite: bool, accept_c
     def claim_folder() -> None:
         results = list(folder.rglob("*.txt"))
         if results and not overwrite:
-            wanted.update(_accepted_code(folder, _read_fingerprint(path), wanted, accept_code))
+            held = _read_fingerprint(path)
+            wanted.update(_accepted_code(folder, held, wanted, accept_code))
+            wanted.update(_other_packages(held or {}, wanted))
         _remove([*_leftovers(folder, "**/"), *(results if overwrite else [])])
         write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
@@ -139,7 +146,7 @@ def claim_results(folder: Path, fingerprint: Identity, overwrite: bool, accept_c
 def _accepted_code(folder: Path, held: Identity | None, wanted: Identity, accept_code: bool) -> Identity:
     """`other_code` of the new fingerprint, if the existing results may be kept. Raises UserError if not."""
     differing = _differing_keys(held or {}, wanted)
-    other_code = list((held or {}).get(OTHER_CODE, []))
+    other_code = _listed(held or {}, OTHER_CODE)
     if differing == [CODE] and held and accept_code:
         return {OTHER_CODE: [*other_code, held.get(CODE)]}
     if held and not differing:
@@ -149,6 +156,14 @@ def _accepted_code(folder: Path, held: Identity | None, wanted: Identity, accept
     if differing == [CODE] and held:
         remedy = "take another tracker_id=, overwrite=true, or accept_code=true to keep them"
     raise UserError(f"{folder}: holds results of another run ({what}); {remedy}")
+
+
+def _other_packages(held: Identity, wanted: Identity) -> Identity:
+    """`other_packages` of the new fingerprint: the versions with which kept results were made."""
+    earlier = [*_listed(held, OTHER_PACKAGES), held.get(PACKAGES)]
+    others = [versions for versions in earlier if versions and versions != wanted.get(PACKAGES)]
+    unique = [versions for number, versions in enumerate(others) if versions not in others[:number]]
+    return {OTHER_PACKAGES: unique} if unique else {}
 
 
 def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False) -> Claim:
@@ -207,6 +222,12 @@ def _read_fingerprint(path: Path) -> dict[str, Any] | None:
     return {**fingerprint, "tracker": {**settings, "kind": RENAMED_KINDS.get(str(kind), kind)}}
 
 
+def _listed(held: Identity, key: str) -> list[Any]:
+    """A list of a fingerprint; empty where there is none, or something else in a damaged file."""
+    value = held.get(key)
+    return list(value) if isinstance(value, list) else []
+
+
 def _as_json(identity: Identity) -> dict[str, Any]:
     """The identity as it is read back: JSON has lists where Python has tuples."""
     return dict(json.loads(json.dumps(dict(identity))))
@@ -217,7 +238,7 @@ def _difference(held: Identity, wanted: Identity) -> str:
 
 
 def _differing_keys(held: Identity, wanted: Identity) -> list[str]:
-    keys = (held.keys() | wanted.keys()) - {OTHER_CODE}
+    keys = (held.keys() | wanted.keys()) - NOT_COMPARED
     return sorted(key for key in keys if held.get(key) != wanted.get(key))
 
 
