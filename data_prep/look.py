@@ -18,7 +18,7 @@ from data_prep.contract.images import resize
 from data_prep.files import whole_file
 from data_prep.index.store import Index
 from data_prep.sampling.draws import NUMBERS, draw
-from data_prep.sampling.images import pictures_of
+from data_prep.sampling.images import images_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair, PairSampler
 from data_prep.sampling.source import Source
@@ -119,7 +119,7 @@ def write_samples(path: Path, plan: PairPlan, contract: Contract, first: int) ->
 
 
 def _show(place: Axes, pair: Pair, contract: Contract) -> None:
-    pictures = pictures_of(pair, contract)
+    pictures = images_of(pair, contract)
     tall, crop = pictures.resized[1], pictures.template
     crop = np.full((1, 1, 3), 255, np.uint8) if crop is None else crop
     room = np.full((tall, crop.shape[1] + 6, 3), 255, np.uint8)

@@ -103,7 +103,7 @@ def test_keys_that_cannot_be_are_refused(run, benchmark):
         assert words in err[0]
 
 
-def test_a_data_set_by_index_with_pictures_of_its_frames(run, tmp_path):
+def test_a_data_set_by_index_with_images_of_its_frames(run, tmp_path):
     for video in VIDEOS:
         folder = tmp_path / "set" / video.name
         write_frames(folder / "imgs", video, "{:05d}.png")

@@ -121,7 +121,7 @@ def test_absence_is_told_and_names_take_rows():
     assert words.shape[0] > comparison_picture(frame, None, {}).shape[0]
 
 
-def test_pictures_of_a_workspace(tmp_path):
+def test_images_of_a_workspace(tmp_path):
     root = scored_workspace(tmp_path / "w")
     evaluation = evaluate_workspace(root, with_toolkit=False)
     look = WorkspaceFrames(root)
@@ -142,7 +142,7 @@ def test_pictures_of_a_workspace(tmp_path):
             np.testing.assert_array_equal(shown.truth, shown.results[OTHER])
 
 
-def test_pictures_of_a_mask_set(tmp_path):
+def test_images_of_a_mask_set(tmp_path):
     truth, results = write_truth(tmp_path / "t"), write_results(tmp_path / "r")
     evaluation = evaluate_masks(REFYTVOS, truth, "train", results)
     look = MaskSetFrames(REFYTVOS, truth, "train", results, "expressions")

@@ -285,7 +285,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     assert seeds_in(tmp_path, 0, 12) == list(range(12)) and numbered == list(range(4, 12))
 
 
-def test_pictures_of_another_kind_lie_in_another_folder() -> None:
+def test_images_of_another_kind_lie_in_another_folder() -> None:
     larger = dataclasses.replace(CONTRACT, template_pixels=4 * CONTRACT.template_pixels)
     changes: list[dict[str, Any]] = [{"preset": "val"}, {"size": (224, 336)}, {"contract": larger}]
     names = {dataclasses.replace(KIND, **change).name for change in changes}

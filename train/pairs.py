@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Box
-from data_prep.sampling.images import pictures_of
+from data_prep.sampling.images import images_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import PairSampler
 from models.interfaces import Question
@@ -56,7 +56,7 @@ class PairQuestions(Dataset[PairSample | UnreadablePair]):
         """
         (pair,) = self._sampler.pairs(range(number, number + 1))
         try:
-            pictures = pictures_of(pair, self.contract)
+            pictures = images_of(pair, self.contract)
         except UserError as fault:
             return UnreadablePair(number, f"{pair.data} {pair.sequence}: {fault}")
         question = Question(pictures.search, pair.expression, pictures.template, drawn=pair.marked)

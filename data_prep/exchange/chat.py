@@ -15,7 +15,7 @@ from PIL import Image
 from data_prep.contract.chat import answer_of, messages
 from data_prep.exchange.exporter import ExportPlan, Record, counted, plain_expression
 from data_prep.geometry import Box
-from data_prep.sampling.images import pictures_of
+from data_prep.sampling.images import images_of
 from data_prep.sampling.pairs import Pair
 
 IMAGE = "<image>"
@@ -58,7 +58,7 @@ def record_of_turn(plan: ExportPlan, pair: Pair, row_of: RowOf, relative: bool) 
     or the pair cannot be asked about.
     """
     expression = plain_expression(pair.expression)
-    pictures = pictures_of(pair, plan.contract)
+    pictures = images_of(pair, plan.contract)
     # 1. The answer: the box in the coordinates that the question asks for.
     box = pictures.box_xyxy
     numbers = None if box is None else counted(box, pictures.frame, pictures.resized, plan.coordinates)

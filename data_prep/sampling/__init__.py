@@ -1,1 +1,1 @@
-"""Training pairs drawn from indexes: seeded, the same on every machine, from any place on."""
+"""Training pairs drawn from indexes. Pair k of a seed is the same on every machine and in every process."""

@@ -1,4 +1,4 @@
-"""The pictures of a pair as the model gets them by a contract, and where its target lies in them."""
+"""The images of a pair as the model receives them by a contract, and the target's box in them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ from data_prep.video.images import read_image
 
 
 @dataclass(frozen=True, eq=False)
-class PairPictures:
-    """The crop around the target, and the search frame with its rectangle: RGB uint8 (height, width, 3).
+class PairImages:
+    """The template and the search image with its rectangle, both resized: RGB uint8 (height, width, 3).
 
-    `template` is None, and no rectangle drawn, where the pair does not show them. `frame` is the search
-    frame's size before, `box_xyxy` the target in its pixels, inside it, None where the target that is meant
-    is not visible.
+    `template` is None, and no rectangle is drawn, where the pair does not show them. `frame` is the size of
+    the search frame before resizing, and `box_xyxy` the part of the target's box inside the frame, in its
+    pixels; None where the target that is meant is not visible.
     """
 
     template: np.ndarray | None
@@ -45,21 +45,22 @@ class PairPictures:
         return None if self.box_xyxy is None else rescale(self.box_xyxy, self.frame, self.resized)
 
 
-def pictures_of(pair: Pair, contract: Contract) -> PairPictures:
-    """Read and draw a pair's pictures.
+def images_of(pair: Pair, contract: Contract) -> PairImages:
+    """Read the frames of a pair, and draw and resize its images.
 
     Raises UserError where a frame cannot be read, or a box lies outside its frame.
     """
     frame = read_image(Path(pair.search))
     size = size_of(frame)
     box = None if pair.search_xywh is None else inside_frame(pair.search_xywh, size)
+    # The rectangle is drawn after resizing, as in inference: so its line is equally wide in every image.
     resized = search_size(contract, size)
     search = resize(frame, resized)
     if pair.marked:
         looks = drawn_as(contract, pair.visual_prompt_colour, pair.visual_prompt_width)
         search = draw_visual_prompt(search, rescale(pair.visual_prompt_xyxy, size, resized), looks)
     template = _template(pair, contract) if pair.templated else None
-    return PairPictures(template, search, frame=size, box_xyxy=box)
+    return PairImages(template, search, frame=size, box_xyxy=box)
 
 
 def _template(pair: Pair, contract: Contract) -> np.ndarray:
@@ -69,7 +70,7 @@ def _template(pair: Pair, contract: Contract) -> np.ndarray:
 
 
 def inside_frame(box_xywh: Box, size: Size) -> Box:
-    """The part of a box inside its frame, xyxy, however small. Raises UserError where there is none."""
+    """The part of a box inside its frame, however small. Raises UserError where no part is inside."""
     box_xyxy = xywh_to_xyxy(box_xywh)
     if not is_inside(box_xyxy, size):
         raise UserError(f"its box {box_xywh} lies outside the frame")

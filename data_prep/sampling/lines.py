@@ -1,4 +1,4 @@
-"""Pairs as JSON lines: the same bytes on any number of processes, and from any place on."""
+"""Pairs as JSON lines. The bytes do not depend on the number of processes or on the first pair."""
 
 import json
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from data_prep.parallel import in_processes
 from data_prep.sampling.pairs import BLOCK, Pair, PairSampler
 from data_prep.sampling.settings import PairSettings
 
-DECIMALS = 2  # of a box's numbers, in pixels, and of widths
+DECIMALS = 2  # of the numbers of a box, in pixels, and of line widths
 
 
 @dataclass(frozen=True)
 class PairPlan:
-    """Which pairs: what a process needs to draw any of them."""
+    """What a process needs to draw any pair: indexes, settings, seed and weights (empty: equal)."""
 
     indexes: tuple[Path, ...]
     settings: PairSettings
@@ -32,15 +32,16 @@ class PairPlan:
 
 
 def pair_lines(plan: PairPlan, numbers: range, workers: int = 1) -> Iterator[bytes]:
-    """The lines of pairs, many at a time; `workers` processes draw them (0: one a core)."""
+    """The lines of pairs, a block at a time; `workers` processes draw them (0: one for each core)."""
+    # Whole blocks, so that no two processes draw the random numbers of the same block.
     cuts = range(numbers.start - numbers.start % BLOCK, numbers.stop, BLOCK)
     blocks = [range(max(numbers.start, cut), min(numbers.stop, cut + BLOCK)) for cut in cuts]
     yield from in_processes(partial(_lines, plan), blocks, workers if len(blocks) > 1 else 1)
 
 
 def write_pairs(path: Path, plan: PairPlan, numbers: range, workers: int = 1) -> None:
-    """Write the lines of pairs, whole or not at all. Raises UserError as `PairPlan.sampler` does."""
-    plan.sampler()  # here, what is wrong is one line; in a process it would be its traceback
+    """Write the lines of pairs, completely or not at all. Raises UserError as `PairPlan.sampler` does."""
+    plan.sampler()  # finds mistakes here, as one line; in a worker they would be tracebacks
     with whole_file(path) as temporary, temporary.open("wb") as sink:
         for lines in pair_lines(plan, numbers, workers):
             sink.write(lines)
@@ -48,7 +49,7 @@ def write_pairs(path: Path, plan: PairPlan, numbers: range, workers: int = 1) ->
 
 @lru_cache(maxsize=1)
 def _sampler(plan: PairPlan) -> PairSampler:
-    """Each process opens the indexes once."""
+    """The sampler of a plan; each process opens the indexes once."""
     return plan.sampler()
 
 
@@ -57,7 +58,10 @@ def _lines(plan: PairPlan, numbers: range) -> bytes:
 
 
 def pair_line(pair: Pair) -> str:
-    """A pair as a line of JSON."""
+    """A pair as a line of JSON, with boxes in pixels of the frames.
+
+    `template` and `visual_prompt` are null where the pair does not show them.
+    """
     record: dict[str, Any] = {
         "number": pair.number,
         "data": pair.data,

@@ -1,4 +1,4 @@
-"""An index as pairs are drawn from it: which frames show the target, and which words say the same."""
+"""An index with the lookup tables that drawing needs: frames that show the target, and equal expressions."""
 
 import numpy as np
 import pyarrow.compute as pc
@@ -9,17 +9,18 @@ from data_prep.sequence import ABSENT, PRESENT
 
 
 class Source:
-    """An index with what drawing needs, as arrays over all F frames and S sequences.
+    """An index with lookup tables over its F frames, S sequences and P expressions.
 
     `frames[kind]` int32 (count,) are the frames, numbered through the index, that show the target
-    (`PRESENT`) or do not (`ABSENT`), in order; `before[kind]` int32 (F + 1,) counts those before each frame.
-    Frames of which nobody knows, or whose box lies outside the picture, are never drawn. `usable` int32:
-    sequences that show their target at all.
-    `expression_codes` int32 (P,): expressions of the same text have the same code.
+    (`PRESENT`) or do not (`ABSENT`), in order. `before[kind]` int32 (F + 1,) is the number of these frames
+    before each frame, so the ones of a sequence are a slice of `frames[kind]` (see `range_of`). Frames that
+    are not annotated, or whose box lies outside the image, are in neither and are never drawn. `usable` int32
+    are the sequences in which the target is visible in some frame. `expression_codes` int32 (P,) is the same
+    number for expressions of the same text.
     """
 
     def __init__(self, index: Index) -> None:
-        """Raises UserError where no sequence of the index shows its target."""
+        """Build the tables. Raises UserError where no sequence of the index shows its target."""
         self.index = index
         chosen = {PRESENT: (index.present == PRESENT) & _in_picture(index), ABSENT: index.present == ABSENT}
         self.frames = {kind: np.flatnonzero(mask).astype(np.int32) for kind, mask in chosen.items()}
@@ -28,6 +29,7 @@ class Source:
         self.usable = np.flatnonzero(shown > 0).astype(np.int32)
         if not len(self.usable):
             raise UserError(f"{index.path}: no sequence shows its target; check the data with task=check")
+        # Comparing numbers is faster than comparing texts, and works on whole arrays.
         codes = pc.dictionary_encode(index.expressions).indices
         self.expression_codes = codes.to_numpy(zero_copy_only=False).astype(np.int32)
 
@@ -38,7 +40,7 @@ class Source:
 
 
 def _in_picture(index: Index) -> np.ndarray:
-    """Whether each frame has a box of which something lies inside the picture, bool (F,)."""
+    """Whether each frame has a box of which some part lies inside the image, bool (F,)."""
     lengths, boxes = np.diff(index.starts), index.boxes_xywh
     inside = np.ones(len(boxes), bool)
     for axis in (0, 1):
@@ -48,5 +50,5 @@ def _in_picture(index: Index) -> np.ndarray:
 
 
 def _counted(mask: np.ndarray) -> np.ndarray:
-    """How many are set before each place and before the end, int32 (F + 1,)."""
+    """The number of set places before each place, and in all as the last entry, int32 (F + 1,)."""
     return np.concatenate([[0], np.cumsum(mask, dtype=np.int32)]).astype(np.int32)
