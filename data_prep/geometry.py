@@ -5,7 +5,8 @@ A box is a tuple of four floats. Its kind is part of its name everywhere:
 - `box_xyxy`: left, top, right, bottom; right and bottom are exclusive, so `right - left` is the width;
 - `box_xywh`: left, top, width, height.
 
-Coordinates are pixels of the frame as it lies on disk unless the name says `resized`.
+Coordinates are pixels of the original frame, unless a name says `resized`. Pixel (0, 0) covers the area from
+(0, 0) to (1, 1), so a box around that pixel alone is (0, 0, 1, 1) in both kinds.
 """
 
 import math
@@ -29,13 +30,13 @@ def xyxy_to_xywh(box_xyxy: Box) -> Box:
 
 
 def area(box_xyxy: Box) -> float:
-    """Area in square pixels; 0 for a box turned inside out."""
+    """Area in square pixels; 0 where right is left of left, or bottom above top."""
     left, top, right, bottom = box_xyxy
     return max(0.0, right - left) * max(0.0, bottom - top)
 
 
 def center(box_xyxy: Box) -> tuple[float, float]:
-    """The middle of a box, x and y."""
+    """The centre of a box, x and y."""
     left, top, right, bottom = box_xyxy
     return (left + right) / 2, (top + bottom) / 2
 
@@ -66,11 +67,12 @@ def clamp(box_xyxy: Box, size: Size) -> Box:
 
 
 def round_box(box_xyxy: Box, size: Size) -> Box:
-    """The part of a box inside a grid of `size` (width, height) in whole units, at least one wide and high.
+    """The part of a box inside a grid of `size` (width, height), in whole units and at least one unit wide
+    and high.
 
-    Corners are rounded. A side that rounding leaves without length becomes the unit that holds its middle, so
-    no corner moves by more than one unit, and a box at the right or bottom edge gets the last unit. A box
-    with no part inside the grid gets the unit nearest to it: where that matters, ask `is_inside` first.
+    Corners are rounded. A side that would have no length becomes the unit that contains its middle, so no
+    corner moves by more than one unit, and a box at the right or bottom edge gets the last unit. A box
+    outside the grid gets the nearest unit; call `is_inside` first where that matters.
     """
     left, top, right, bottom = clamp(box_xyxy, size)
     (left, right), (top, bottom) = _round_side(left, right, size[0]), _round_side(top, bottom, size[1])
@@ -90,14 +92,14 @@ def is_inside(box_xyxy: Box, size: Size) -> bool:
 
 
 def rescale(box_xyxy: Box, from_size: Size, to_size: Size) -> Box:
-    """The same place in the same picture resized from `from_size` to `to_size` (width, height)."""
+    """The same place in the same image after it is resized from `from_size` to `to_size` (width, height)."""
     x_ratio, y_ratio = to_size[0] / from_size[0], to_size[1] / from_size[1]
     left, top, right, bottom = box_xyxy
     return left * x_ratio, top * y_ratio, right * x_ratio, bottom * y_ratio
 
 
 def enlarge(box_xyxy: Box, factor: float, size: Size | None = None) -> Box:
-    """A box of `factor` times the sides around the same middle, clamped to an image of `size` if given."""
+    """A box with `factor` times the sides and the same centre, clamped to an image of `size` if given."""
     x, y = center(box_xyxy)
     half_width = (box_xyxy[2] - box_xyxy[0]) * factor / 2
     half_height = (box_xyxy[3] - box_xyxy[1]) * factor / 2
@@ -106,7 +108,7 @@ def enlarge(box_xyxy: Box, factor: float, size: Size | None = None) -> Box:
 
 
 def jittered(rng: np.random.Generator, box_xyxy: Box, share: float) -> Box:
-    """A box with every side moved by up to `share` of its length; it may reach out of its image."""
+    """A box with every side moved by up to `share` of the box's length; it may reach beyond its image."""
     left, top, right, bottom = box_xyxy
     lengths = right - left, bottom - top
     shift = rng.uniform(-share, share, 4) * (*lengths, *lengths)

@@ -13,12 +13,13 @@ Span = tuple[int, int]  # frames from the first up to, but not including, the se
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What a data set says of the target, frame by frame, for F frames.
+    """The ground truth of a target, frame by frame, for F frames.
 
-    `boxes_xywh` float32 (F, 4) as they stand in the data's files, in pixels of the frame: what trackers'
-    published readers and figures go by, though some sets count pixels from 1. NaN where a frame has
-    none. `present` int8 (F,) is `PRESENT`, `ABSENT` or, where nobody says, `UNKNOWN`; the flags of a
-    data set decide over its boxes, since many have boxes where the target is absent.
+    `boxes_xywh` float32 (F, 4) are the numbers of the data set's files, in pixels of the frame. Some data
+    sets count pixels from 1; the numbers are left as they are, since published readers and results use them
+    so. NaN where a frame has no box. `present` int8 (F,) is `PRESENT`, `ABSENT`, or `UNKNOWN` for frames
+    without annotation. Where a data set has flags of presence, they decide and not the boxes, since many
+    data sets have boxes in frames in which the target is absent.
     """
 
     boxes_xywh: np.ndarray
@@ -27,13 +28,13 @@ class Truth:
 
 @dataclass(frozen=True)
 class Sequence:
-    """One video and the texts that refer to its target.
+    """One video and the expressions that refer to its target.
 
-    `expressions` are as they stand in the data, in order: an empty one is kept, because the result
-    format wants a file for it too. `folder` is where the sequence's own files lie (None for a
-    plain video file). `spans` says of which frames each expression is true (None: of all). The readers of
-    data sets give a `truth`, in which a split without annotations is unknown throughout; elsewhere it is
-    None. `notes` tell what was mended in reading, a line each.
+    `expressions` are those of the data, in order. An empty one is kept, because VOTSr expects a result file
+    for it too. `folder` is the folder of the sequence's own files (None for a plain video file). `spans` are
+    the frames of which each expression is true (None: of all frames). Readers of data sets always set
+    `truth`; for a split without annotations it is `UNKNOWN` in every frame. `notes` describe, one line each,
+    what a reader corrected.
     """
 
     name: str

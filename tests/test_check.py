@@ -160,7 +160,7 @@ REST = "3,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7\n"
         (boxes("2,3,8,0\n0,0,0,0\n0,0,0,0\n5,4,8,6\n6,4,9,7"), "box_empty", 2, "00001.png: the target has a"),
         (no_flags, "box_empty", 1, "00003.png: the target has a box without area, 4,3,0,6; correct"),
         (text("absent_label.txt", "0\n" * 5), "never_shown", 1, "car-1: the target is absent in every"),
-        (text("language.txt", "\n"), "text_none", 1, "car-1: no words refer to its target; add"),
+        (text("language.txt", "\n"), "text_none", 1, "car-1: has no expression; add"),
         (
             text("language.txt", "0 the car\n7 it leaves\n9 gone\n"),
             "text_never",
@@ -276,7 +276,7 @@ def test_the_same_boxes_and_words_are_found(root: Path) -> None:
     write(root, dataclasses.replace(CAR, name="car-3", prompt="another car"))
     finding = only(found(root))
     assert (finding.sequence, finding.kind) == ("car-2", "same_annotations")
-    assert str(root / "car-2") in finding.line and "those of car-1" in finding.line
+    assert str(root / "car-2") in finding.line and "boxes and expressions of car-1" in finding.line
 
 
 def test_one_box_makes_no_twins(root: Path) -> None:
@@ -343,7 +343,7 @@ def test_wrong_names_in_the_lists_are_found(root: Path) -> None:
     (root / "plots").mkdir()  # nothing of a sequence lies in it
     named, unnamed = found(root, "train")
     assert (named.sequence, named.kind) == ("car_1", "no_data")
-    assert "car_1: no such folder, though train names it" in named.line
+    assert "car_1: no such folder, though train lists it" in named.line
     assert named.line.endswith("or correct the name; did you mean car-1?")
     assert (unnamed.sequence, unnamed.kind) == ("car-1", "unlisted")
     assert "car-1: no list names it, of train, test; add" in unnamed.line
@@ -368,7 +368,7 @@ def test_a_sequence_in_two_splits_is_found(root: Path) -> None:
     for split in ("train", "test", "all"):
         finding = only(found(root, split))
         assert (finding.sequence, finding.kind) == ("dog-12", "two_splits")
-        assert "is in both train and test; take" in finding.line
+        assert "is in both train and test; remove" in finding.line
 
 
 def run(*arguments: str) -> int:

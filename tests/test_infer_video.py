@@ -89,7 +89,7 @@ def test_a_folder_of_frames_is_a_video(
     status, summary = run(settings, video=str(tmp_path / "walk.v2"))
     assert (status, summary["track_frames"], summary["warnings"]) == (0, 10, [])
     assert mask_files(settings)[0].name.startswith("walk.v2_")
-    told = "10 in the folder, frame 1.png to frame 10.png; passed over: .hidden.png, notes.txt"
+    told = "10 in the folder, frame 1.png to frame 10.png; ignored: .hidden.png, notes.txt"
     assert told in " ".join(capsys.readouterr().out.split())
 
 

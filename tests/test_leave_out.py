@@ -62,8 +62,8 @@ def test_a_listed_sequence_that_comes_back_is_told(root: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        ("dog-12\ncar_1\nx\n", r"names\.txt: names car_1, x \(2 in all\), which the split .*mean car-1\?"),
-        ("\n".join("abcdefg"), r"names a, b, c, d, e, … \(7 in all\)"),
+        ("dog-12\ncar_1\nx\n", r"names\.txt: lists car_1, x \(2 in all\), which the split .*mean car-1\?"),
+        ("\n".join("abcdefg"), r"lists a, b, c, d, e, … \(7 in all\)"),
         ("dog-12\ncar-1\n", r"none of 2 sequences can be read; the first: named in"),
     ],
 )

@@ -89,7 +89,7 @@ def test_an_animated_image_is_a_video(tmp_path: Path, name: str) -> None:
             continue
         cut = AnimationFrames.open(path)
         assert 0 < len(cut) <= 20 and len(list(cut)) == len(cut)
-        told = [f"{path}: cut short: nothing can be read after frame {len(cut)}; get the file again whole"]
+        told = [f"{path}: cut short: nothing can be read after frame {len(cut)}; get the complete file again"]
         assert list(cut.warnings) == ([] if (name, len(cut)) == ("a.png", 20) else told)
 
 

@@ -1,6 +1,7 @@
-"""What a check can find: a short, fixed vocabulary, each word with how bad it is.
+"""What a check can find, and the report of what it found.
 
-What a check found: a table for a person, `check.json` for a program, `leave_out.txt` for task=index.
+Each kind of finding has a name and a severity. The report is a table on the terminal, `check.json` for other
+programs, and `leave_out.txt`, the names of broken sequences, for `task=index leave_out=`.
 """
 
 import json
@@ -24,7 +25,9 @@ BROKEN, DOUBTFUL = "broken", "doubtful"
 
 @dataclass(frozen=True)
 class Kind:
-    """`severity`: `BROKEN`, the sequence cannot be used, or `DOUBTFUL`, told and not fatal. And in words."""
+    """A kind of finding. `BROKEN`: the sequence cannot be used; `DOUBTFUL`: it can, but should be
+    looked at.
+    """
 
     severity: str
     meaning: str
@@ -32,39 +35,47 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "refused": Kind(BROKEN, "its annotations or counts cannot be read"),
-    "no_data": Kind(BROKEN, "the split names it, but it is not there"),
-    "frame_missing": Kind(BROKEN, "a frame is not there"),
-    "frame_unreadable": Kind(BROKEN, "a frame is no picture, or a damaged one"),
-    "frame_size": Kind(BROKEN, "a frame is of another size than the first"),
-    "frame_turned": Kind(DOUBTFUL, "a frame is stored turned otherwise than the first"),
-    "boxes_away": Kind(BROKEN, "most boxes lie outside the image: of another video or size?"),
-    "box_away": Kind(DOUBTFUL, "a target that is shown lies outside the image; never drawn"),
-    "boxes_form": Kind(BROKEN, "boxes seem to be corners, or shares of the image's sides, not x,y,w,h"),
+    "no_data": Kind(BROKEN, "the split names it, but it does not exist"),
+    "frame_missing": Kind(BROKEN, "a frame does not exist"),
+    "frame_unreadable": Kind(BROKEN, "a frame is no image, or a damaged one"),
+    "frame_size": Kind(BROKEN, "a frame has another size than the first"),
+    "frame_turned": Kind(DOUBTFUL, "a frame has another EXIF orientation than the first"),
+    "boxes_away": Kind(BROKEN, "most boxes lie outside the image; they may belong to another video or size"),
+    "box_away": Kind(
+        DOUBTFUL, "the box of a visible target lies outside the image; the frame is never drawn for training"
+    ),
+    "boxes_form": Kind(
+        BROKEN, "boxes seem to be corners, or shares of the image's sides, instead of x,y,w,h"
+    ),
     "box_over": Kind(DOUBTFUL, "a box reaches beyond the image by more than the margin"),
-    "box_nan": Kind(DOUBTFUL, "a target that is shown has a box that is no number; never drawn"),
-    "box_empty": Kind(DOUBTFUL, "a box has no area; never drawn"),
-    "never_shown": Kind(DOUBTFUL, "its target is absent in every annotated frame; never drawn"),
-    "text_none": Kind(DOUBTFUL, "no words refer to its target"),
+    "box_nan": Kind(
+        DOUBTFUL, "the box of a visible target is not a number; the frame is never drawn for training"
+    ),
+    "box_empty": Kind(DOUBTFUL, "a box has no area; the frame is never drawn for training"),
+    "never_shown": Kind(
+        DOUBTFUL, "the target is absent in every annotated frame; the sequence is never drawn for training"
+    ),
+    "text_none": Kind(DOUBTFUL, "it has no expression"),
     "text_empty": Kind(DOUBTFUL, "an expression is empty"),
     "text_never": Kind(DOUBTFUL, "an expression is true of no frame"),
     "frame_gap": Kind(DOUBTFUL, "the numbers of its frames jump"),
-    "video_file": Kind(DOUBTFUL, "its frames lie in a video file, which no index takes"),
-    "mended": Kind(DOUBTFUL, "something was mended in reading"),
+    "video_file": Kind(DOUBTFUL, "its frames are in a video file, which an index cannot hold"),
+    "mended": Kind(DOUBTFUL, "the reader corrected something"),
     "listed_twice": Kind(DOUBTFUL, "a list names it more than once"),
-    "same_name": Kind(DOUBTFUL, "two sequences of the split have one name"),
-    "same_annotations": Kind(DOUBTFUL, "another sequence has the same boxes and words"),
-    "two_splits": Kind(DOUBTFUL, "it is in the training split and in one to evaluate on"),
-    "unlisted": Kind(DOUBTFUL, "it lies beside the others, but no list names it"),
+    "same_name": Kind(DOUBTFUL, "two sequences of the split have the same name"),
+    "same_annotations": Kind(DOUBTFUL, "another sequence has the same boxes and expressions"),
+    "two_splits": Kind(DOUBTFUL, "it is in the training split and in an evaluation split"),
+    "unlisted": Kind(DOUBTFUL, "its folder lies beside the others, but no list names it"),
 }
-"""In the order in which they are told."""
+"""The kinds, in the order of the report."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of a sequence (its name is empty where the whole split has it): a word of `KINDS` and a line.
+    """One fault of a sequence: its kind (a key of `KINDS`) and a line that names a file and the remedy.
 
-    The line names a file and the mend. `count` is how many frames, boxes or expressions have the fault: the
-    line tells of the first.
+    `sequence` is empty for a fault of the whole split. `count` is the number of frames, boxes or expressions
+    that have the fault; the line describes the first of them.
     """
 
     sequence: str
@@ -80,7 +91,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """`decode`: every frame whole, not its header alone. `margin`: pixels a box may leave its image by."""
+    """How to check: decode every frame instead of its header, and how many pixels a box may exceed
+    its image by.
+    """
 
     decode: bool = False
     margin: float = 2.0
@@ -88,7 +101,7 @@ class CheckSettings:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found in a split of `sequences` sequences, in the order of `KINDS`."""
+    """The findings in a split of `sequences` sequences, in the order of `KINDS`."""
 
     data: str
     split: str
@@ -104,7 +117,7 @@ class Checked:
 
 
 def place(frames: Frames, number: int) -> str:
-    """Where a frame, counted from 0, lies: its file, or its number in a video file."""
+    """The file of a frame (counted from 0), or its number in a video file."""
     if isinstance(frames, ImageFrames):
         return str(frames.paths[number])
     if isinstance(frames, VideoFrames):
@@ -113,18 +126,20 @@ def place(frames: Frames, number: int) -> str:
 
 
 REPORT, LEAVE_OUT = "check.json", "leave_out.txt"
-SHOWN = 3  # lines of each kind that a person is shown
+SHOWN = 3  # findings of each kind that the terminal shows
 STYLES = {BROKEN: "red"}
 
 
 def write_report(folder: Path, checked: Checked) -> None:
-    """Write all findings, and the names of the broken sequences, a line each, also where there are none."""
+    """Write all findings, and the names of the broken sequences; both files are written even where
+    nothing is found.
+    """
     write_whole(folder / LEAVE_OUT, "".join(f"{name}\n" for name in checked.broken))
     write_whole(folder / REPORT, json.dumps(report_of(checked), ensure_ascii=False, indent=1) + "\n")
 
 
 def report_of(checked: Checked) -> dict[str, Any]:
-    """What `check.json` holds: of what it is, how it was checked, counts by kind, every finding."""
+    """The content of `check.json`: data set, settings of the check, counts by kind, and every finding."""
     return {
         "data": checked.data,
         "split": checked.split,
@@ -176,5 +191,5 @@ def _more(finding: Finding) -> str:
 
 
 def _line(console: Console, words: str) -> None:
-    """A line that is never cut nor broken by us: a terminal wraps it, a file keeps it whole."""
+    """Print a line without cutting or wrapping it: a terminal wraps it, and a file keeps it as one line."""
     console.print(Text(one_line(words, LONGEST)), soft_wrap=True)

@@ -22,12 +22,12 @@ from data_prep.readers.reader import Entry, Reader, list_split
 from data_prep.sequence import Sequence
 from data_prep.video.frames import Frames, ImageFrames
 
-UNREAD = ("refused", "no_data")  # what its reader said of a sequence that it could not read
+UNREAD = ("refused", "no_data")  # findings of sequences that could not be read
 
 
 @dataclass(frozen=True)
 class _Task:
-    """What a process needs to examine any sequence. `unnamed`: folders' names that no list has."""
+    """What a process needs to examine any sequence. `unnamed` are names of folders that no list contains."""
 
     reader: Reader
     split: str
@@ -38,15 +38,18 @@ class _Task:
 def check_split(
     reader: Reader, root: Path, split: str, settings: CheckSettings | None = None, workers: int = 0
 ) -> Checked:
-    """Examine every sequence of a split. Raises UserError where its data or its list are not there."""
+    """Examine every sequence of a split. Raises UserError where its data or its list are missing."""
+    # 1. What the lists and folders contain.
     listing, settings, root = list_split(reader, root, split), settings or CheckSettings(), real_path(root)
     entries = listing.entries
     lists = read_lists(reader, root, split, entries)
     unnamed = strays(lists, entries)
+    # 2. Every sequence by itself, in parallel.
     task = _Task(reader, split, settings, tuple(folder.name for folder in unnamed))
     results = in_processes(partial(_examine, task), entries, workers)
     examined = list(with_bar(results, f"{reader.name} {split}", len(entries)))
     findings = _gathered([finding for found, _ in examined for finding in found], split, root, len(entries))
+    # 3. The split as a whole.
     findings += [Finding(name, "listed_twice", told) for name, told in listing.repeated.items()]
     findings += list_findings(lists, entries, unnamed)
     findings += name_findings(entries)
@@ -57,7 +60,7 @@ def check_split(
 
 
 def _examine(task: _Task, entry: Entry) -> tuple[list[Finding], str]:
-    """What is wrong with one sequence, and its fingerprint."""
+    """The findings in one sequence, and its fingerprint (see `check.sequences.fingerprint`)."""
     try:
         with reading():
             sequence = task.reader.read(entry)
@@ -68,7 +71,7 @@ def _examine(task: _Task, entry: Entry) -> tuple[list[Finding], str]:
 
 
 def _check_names(frames: Frames) -> None:
-    """Raise UserError where an index could not hold a frame's name."""
+    """Raise UserError where the name of a frame could not be stored in an index."""
     for path in frames.paths if isinstance(frames, ImageFrames) else ():
         check_utf8(path)
 
@@ -83,20 +86,23 @@ def _faults(task: _Task, sequence: Sequence) -> Iterator[Finding]:
 
 
 def _refused(task: _Task, entry: Entry, reason: str) -> Finding:
-    """Why a sequence cannot be read; one whose folder is not there may be another's name misspelt."""
+    """Why a sequence cannot be read. If its folder is missing, an unlisted folder may be the same
+    name, misspelt.
+    """
     if entry.folder.exists() or not reason.startswith((f"{entry.folder}:", f"{entry.folder}{os.sep}")):
         return Finding(entry.name, "refused", reason)
     hint = did_you_mean(entry.folder.name, task.unnamed)
-    told = f"no such folder, though {task.split} names it; unpack it there, or correct the name{hint}"
+    told = f"no such folder, though {task.split} lists it; unpack it there, or correct the name{hint}"
     return Finding(entry.name, "no_data", f"{entry.folder}: {told}")
 
 
 def _gathered(findings: list[Finding], split: str, root: Path, sequences: int) -> list[Finding]:
-    """The findings, with one in place of all `text_none` in a split that has no words anywhere."""
+    """The findings. Where no sequence of the split has an expression, one finding replaces all of theirs."""
     wordless = [finding for finding in findings if finding.kind == "text_none"]
     read = sequences - sum(finding.kind in UNREAD for finding in findings)
     if len(wordless) < max(2, read):
         return findings
-    told = f"{root}: no words in any of {read} sequences of {split}; add them, or train without words"
+    what = f"no expressions in any of {read} sequences of {split}"
+    told = f"{root}: {what}; add them, or train without expressions"
     rest = [finding for finding in findings if finding.kind != "text_none"]
     return [*rest, Finding("", "text_none", told, read)]

@@ -23,10 +23,10 @@ from data_prep.video.images import decoded_header, image_header
 
 
 def frame_findings(sequence: Sequence, decode: bool) -> Iterator[Finding]:
-    """The faults of a sequence's frames, one a kind.
+    """The faults of a sequence's frames, one finding for each kind.
 
-    Of image files the header is read or, to `decode`, all of it: a truncated JPEG has a sound header. A
-    video file was opened by its reader; what it holds is looked at only to `decode`.
+    Only the headers of image files are read. With `decode` the whole files are, which also finds truncated
+    JPEGs, whose headers are intact. A video file was opened by its reader; it is decoded only with `decode`.
     """
     frames = sequence.frames
     if isinstance(frames, ImageFrames):
@@ -50,7 +50,9 @@ def frame_findings(sequence: Sequence, decode: bool) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _Header:
-    """How an image file is stored (None: unknown), and what is wrong with it, kind and line, else empty."""
+    """The orientation of an image file (None: unknown), and its fault: kind and line, both empty if
+    there is none.
+    """
 
     orientation: int | None
     kind: str = ""
@@ -58,7 +60,7 @@ class _Header:
 
 
 def _header(path: Path, size: Size, decode: bool) -> _Header:
-    """What the header of an image file that should be of `size` tells."""
+    """The header of an image file that should have the size `size`."""
     try:
         found, orientation = decoded_header(path) if decode else image_header(path)
     except UserError as fault:
@@ -70,13 +72,16 @@ def _header(path: Path, size: Size, decode: bool) -> _Header:
 
 
 def _turned(path: Path, orientation: int | None, first: int | None) -> str:
-    """A camera may turn while it films, but more often some frames were saved anew and lost their note."""
+    """The finding for a frame with another orientation than the first.
+
+    A camera may be turned during a video. More often some frames were saved again and lost their orientation.
+    """
     told = f"EXIF orientation {orientation}, but the first frame has {first}"
     return f"{path}: {told}; look whether both are upright, and save them so"
 
 
 def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
-    """Where the numbers in the names do not go on by their usual step: a frame may be lost there."""
+    """A finding where the numbers in the file names skip their usual step: a frame may be missing there."""
     found = [NUMBER.search(path.stem) for path in frames.paths]
     numbers = [int(number[1]) for number in found if number]
     if len(numbers) < max(3, len(found)):
@@ -86,12 +91,12 @@ def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
     jumps = [at for at, step in enumerate(steps) if step != usual]
     if jumps:
         before, after = frames.paths[jumps[0]], frames.paths[jumps[0] + 1]
-        told = f"the next frame is {after.name}, though numbers go on by {usual} elsewhere"
+        told = f"the next frame is {after.name}, though numbers increase by {usual} elsewhere"
         yield Finding(name, "frame_gap", f"{before}: {told}; restore what is between", len(jumps))
 
 
 def _film(name: str, video: VideoFrames) -> Iterator[Finding]:
-    """Decode a video file whole."""
+    """Decode a video file completely, and compare with what its reader found."""
     try:
         found = VideoFrames.open(video.path)
     except UserError as fault:
@@ -104,37 +109,39 @@ def _film(name: str, video: VideoFrames) -> Iterator[Finding]:
         yield Finding(name, "frame_missing", f"{video.path}: {told}", abs(len(video) - len(found)))
 
 
-MOST = 0.5  # of a target's boxes: where more lie outside the image, none is believed
+MOST = 0.5  # if more than this share of a target's boxes lies outside the image, none is trusted
 MEND = "correct the annotation of this frame, or leave the sequence out"
 
 
 def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Finding]:
-    """The faults of a sequence's boxes, one a kind, of the first frame that has it.
+    """The faults of a sequence's boxes, one finding for each kind, which describes its first frame.
 
-    `margin`, in pixels of the frame: how far a box may reach beyond it, since some sets count from 1.
-    A frame whose box lies outside its image is never drawn; where most do, the boxes are not its own.
-    Readers make a frame unknown that is flagged as showing the target but has no box. Where a set is not
-    annotated in every frame (`sparse`), that is not told from a frame of which nobody speaks.
+    `margin` is how far a box may reach beyond the frame, in pixels, since some data sets count pixels from 1.
+    In a data set that is not annotated in every frame (`sparse`), a missing box is no fault: readers mark a
+    frame as unknown both where it has no annotation and where it is flagged as visible but has no box.
     """
     truth, (width, height) = sequence.truth, sequence.frames.size
     if truth is None:
         return
     boxes, shown, unknown = truth.boxes_xywh, truth.present == PRESENT, truth.present == UNKNOWN
+    # 1. Masks over the frames, bool (F,): boxes of numbers, with an area, outside of the image.
     finite, low, sides = np.isfinite(boxes).all(axis=1), boxes[:, :2], boxes[:, 2:]
     beyond = np.maximum(-low, low + sides - (width, height)).max(axis=1)
     area = finite & (sides > 0).all(axis=1)
     away = (low >= (width, height)).any(axis=1) | (low + sides <= 0).any(axis=1)
-    # An absent target's box is often four zeros; a side without the other is no such sign.
+    # Four zeros often mean an absent target. A box in which only one side is zero is a fault in any case.
     half = finite & ~area & (sides > 0).any(axis=1)
     lost = shown & area & away
     whole = lost.sum() > MOST * (shown & area).sum()
     image = f"the {width}x{height} image"
+    # 2. Boxes in another form make the other findings meaningless, so then this is the only one.
     form = _other_form(boxes[shown & area], beyond[shown & area], (width, height), margin)
     if form:
         first, count = int(np.flatnonzero(shown & area)[0]), int((shown & area).sum())
         line = f"{place(sequence.frames, first)}: the target's boxes seem to be {form}, not x,y,w,h in pixels"
         yield Finding(sequence.name, "boxes_form", f"{line}; write them so", count)
         return
+    # 3. One finding for each kind of fault.
     for kind, faulty, told in (
         ("box_nan", (shown | (unknown & (not sparse))) & ~finite, "is shown, but its box is {box}"),
         ("box_empty", ((shown | unknown) & finite & ~area) | half, "has a box without area, {box}"),
@@ -149,10 +156,10 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
 
 
 def _other_form(boxes: np.ndarray, beyond: np.ndarray, size: Size, margin: float) -> str:
-    """What boxes (N, 4) of shown targets seem to be, in words; empty where they may well be x,y,w,h.
+    """The form that boxes (N, 4) of visible targets seem to have, in words; empty where they may be x,y,w,h.
 
-    `beyond` (N,): by how many pixels each leaves the frame, whose width and height are `size`. Corners that
-    stay inside the frame as x,y,w,h too cannot be told from them.
+    `beyond` (N,) is by how many pixels each box exceeds the frame, whose width and height are `size`. Corners
+    that also stay inside the frame when they are read as x,y,w,h are not detected.
     """
     if not len(boxes):
         return ""
@@ -175,14 +182,14 @@ def text_findings(sequence: Sequence) -> Iterator[Finding]:
     """Words that are not there, are empty, or speak of no frame."""
     expressions, count = sequence.expressions, len(sequence.frames)
     if not expressions:
-        told = "no words refer to its target; add them, or take it for training without words"
+        told = "has no expression; add one, or use it for training without expressions"
         yield Finding(sequence.name, "text_none", f"{sequence.folder}: {told}")
     empty = [at for at, text in enumerate(expressions) if not text.strip()]
     spans = sequence.spans or ((0, count),) * len(expressions)
     never = [at for at, (start, stop) in enumerate(spans) if max(start, 0) >= min(stop, count)]
     for kind, which, told in (
-        ("text_empty", empty, "is empty; write its words, or remove it"),
-        ("text_never", never, f"is true of none of {count} frames; correct the frame it begins with"),
+        ("text_empty", empty, "is empty; write it, or remove it"),
+        ("text_never", never, f"is true of none of the {count} frames; correct the frame it begins with"),
     ):
         if which:
             line = f"{sequence.folder}: expression {which[0] + 1} of {len(expressions)} {told}"
@@ -190,9 +197,11 @@ def text_findings(sequence: Sequence) -> Iterator[Finding]:
 
 
 def fingerprint(sequence: Sequence) -> str:
-    """The same text for sequences of the same boxes and words; empty where too little is said to tell.
+    """A text that is equal for sequences of the same boxes and expressions; empty where there is too little
+    to compare.
 
-    One frame's box may well be another's by chance, as in pictures of one size with one class as words.
+    With a single box two sequences may agree by chance, for example images of one size with their class as
+    the expression.
     """
     truth = sequence.truth
     if truth is None or (truth.present == PRESENT).sum() < 2:

@@ -1,4 +1,4 @@
-"""What is wrong with a split as a whole: its names, its lists, and sequences that are there twice."""
+"""Faults of a split as a whole: its names, its lists, and sequences that exist twice."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -12,22 +12,23 @@ from data_prep.readers.folders import ENDINGS
 from data_prep.readers.reader import Entry, Reader, list_split
 
 TRAINING, EVALUATION = "train", ("val", "valid", "valid_u", "test")
-PICTURE, UNREADABLE = "a picture", "what cannot be read"  # in place of names
-EXAMPLES = 20  # sequences from which it is learnt what lies in a sequence's folder
+IMAGE, UNREADABLE = "an image", "an unreadable folder"  # used in place of names
+EXAMPLES = 20  # sequences whose folders are examined to learn what such a folder contains
 
 
 @dataclass(frozen=True)
 class Lists:
-    """The entries of every split that a data set's root has lists or folders of, and the other splits."""
+    """The entries of each split whose list or folder exists, and the names of the other splits."""
 
     entries: dict[str, list[Entry]]
     missing: tuple[str, ...] = ()
 
 
 def read_lists(reader: Reader, root: Path, split: str, entries: list[Entry]) -> Lists:
-    """What the splits of a reader hold; `all` is no list of its own, unless there is no other.
+    """The entries of all splits of a reader. The split `all` is left out unless it is the only one.
 
-    Nothing where sequences have no folders of their own (RefCOCO's pictures, TrackingNet's chunks).
+    The result is empty where sequences have no folders of their own (images of RefCOCO, chunks of
+    TrackingNet).
     """
     # The name of an entry begins with its folder's: an object's `<video>_<object>`, a target's `Skating2-1`.
     if not any(entry.name.startswith(entry.folder.name) for entry in entries):
@@ -42,7 +43,7 @@ def read_lists(reader: Reader, root: Path, split: str, entries: list[Entry]) -> 
 
 
 def strays(lists: Lists, entries: list[Entry]) -> list[Path]:
-    """Folders beside those of the entries that hold the like and that no split names, by name."""
+    """Folders beside those of the entries that have similar contents but that no split names, by name."""
     if not lists.entries:
         return []
     named = dict.fromkeys(entry.folder for each in lists.entries.values() for entry in each)
@@ -58,16 +59,16 @@ def strays(lists: Lists, entries: list[Entry]) -> list[Path]:
 
 
 def _marks(folder: Path) -> set[str]:
-    """Names of what lies in a folder, of pictures only that there are some."""
+    """The names of the files in a folder, with one mark in place of all images."""
     try:
         names = [path.name for path in folder.iterdir()]
     except OSError:
         return {UNREADABLE}
-    return {PICTURE if name.lower().endswith(ENDINGS) else name for name in names if name[0] != "."}
+    return {IMAGE if name.lower().endswith(ENDINGS) else name for name in names if name[0] != "."}
 
 
 def list_findings(lists: Lists, entries: list[Entry], unnamed: list[Path]) -> Iterator[Finding]:
-    """Folders that no list names (`unnamed`), and sequences in the training split and in another."""
+    """Findings for folders that no list names (`unnamed`), and for sequences in two splits."""
     known = ", ".join(lists.entries) + (f" (not found: {', '.join(lists.missing)})" if lists.missing else "")
     for folder in unnamed:
         told = f"no list names it, of {known}; add its name to one, or remove it"
@@ -77,12 +78,14 @@ def list_findings(lists: Lists, entries: list[Entry], unnamed: list[Path]) -> It
         both = training & {entry.folder for entry in lists.entries.get(split, ())}
         for entry in entries:
             if entry.folder in both:
-                told = f"is in both {TRAINING} and {split}; take it off one of their lists"
+                told = f"is in both {TRAINING} and {split}; remove it from one of their lists"
                 yield Finding(entry.name, "two_splits", f"{entry.folder}: {told}")
 
 
 def name_findings(entries: Iterable[Entry]) -> Iterator[Finding]:
-    """Names that several sequences of a split have: results are kept by name."""
+    """Findings for names that several sequences share. Results are stored by name, so names must be
+    unique.
+    """
     named: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         named[entry.name].append(entry)
@@ -93,10 +96,10 @@ def name_findings(entries: Iterable[Entry]) -> Iterator[Finding]:
 
 
 def twin_findings(entries: Iterable[Entry], fingerprints: Iterable[str]) -> Iterator[Finding]:
-    """Sequences whose fingerprint (see `fingerprint`) an earlier one has."""
+    """Findings for sequences with the fingerprint of an earlier one (see `check.sequences.fingerprint`)."""
     first: dict[str, Entry] = {}
     for entry, mark in zip(entries, fingerprints, strict=True):
         other = first.setdefault(mark, entry)
         if mark and other is not entry:
-            told = f"its boxes and words are those of {other.name}; remove one if the videos are the same"
+            told = f"has boxes and expressions of {other.name}; remove one of them if the videos are the same"
             yield Finding(entry.name, "same_annotations", f"{entry.folder}: {told}")

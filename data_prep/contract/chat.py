@@ -13,12 +13,12 @@ THOUSAND = (1000, 1000)
 def messages(
     contract: Contract, expression: str, has_template: bool, is_marked: bool, coordinates: str | None = None
 ) -> list[dict[str, Any]]:
-    """The chat of one question: words first, then the template, the search image last.
+    """The chat of one question: first the expression, then the template, last the search image.
 
-    What a track never changes stands first, and the image tokens can see the words. Image parts
-    are placeholders, in the order in which the images must be given: template (if any), search.
-    `coordinates` (a key of `COORDINATES`; None: the contract's) says what the numbers of the answer are
-    asked to count.
+    The parts that do not change during a track come first, and the
+    tokens of the images can attend to the expression. Images are placeholders, in the order in which they
+    must be passed to the processor: the template (if there is one), the search image. `coordinates` is the
+    unit in which the question asks for a box, a key of `COORDINATES`; None: that of the contract.
     """
     wording, numbers = WORDINGS[contract.wording], COORDINATES[coordinates or contract.coordinates]
     parts: list[dict[str, Any]] = [_text(wording.expression.format(expression=expression, numbers=numbers))]
@@ -34,25 +34,27 @@ def _text(text: str) -> dict[str, Any]:
 
 
 def counted_size(coordinates: str, resized: Size, frame: Size) -> Size:
-    """What the numbers of a box at the right bottom corner of an image are by a key of `COORDINATES`."""
+    """The coordinates of the right bottom corner of an image in the unit `coordinates`, a key of
+    `COORDINATES`.
+    """
     return {"resized": resized, "frame": frame, "thousand": THOUSAND}[coordinates]
 
 
 def box_text(contract: Contract, numbers: Box) -> str:
-    """The numbers of a box, counted already as they are to be read, as the contract writes them."""
+    """The numbers of a box, in the unit of the answer, as the contract writes them."""
     return contract.separator.join(f"{round(value):0{contract.digits}d}" for value in numbers)
 
 
 def answer_of(contract: Contract, numbers: Box | None) -> str:
-    """The answer, behind its start, for a box in numbers that are counted already; None: it is absent."""
+    """The answer after its fixed start, for a box in the unit of the answer; None: the target is absent."""
     return contract.format.render(None if numbers is None else box_text(contract, numbers))
 
 
 def answer_text(contract: Contract, box_resized: Box | None, resized: Size) -> str:
-    """The answer that the grounder should give, behind its start; None means that the target is absent.
+    """The answer that the grounder should give, after its fixed start; None means that the target is absent.
 
-    The box is in pixels of the resized search image, whose size (width, height) is `resized`. It is written
-    as `round_box` makes it, so the box of a very small target is one unit wide, never nothing.
+    The box is in pixels of the resized search image, whose size (width, height) is `resized`. It is rounded
+    by `round_box`, so the box of a very small target is one unit wide and never empty.
     """
     if box_resized is None:
         return answer_of(contract, None)
@@ -61,11 +63,11 @@ def answer_text(contract: Contract, box_resized: Box | None, resized: Size) -> s
 
 
 def to_frame(contract: Contract, numbers: Box, resized: Size, frame: Size) -> Box | None:
-    """Decoded numbers as a box in pixels of the frame, inside it; None where nothing of it is left.
+    """Decoded numbers as a box in pixels of the frame, clipped to it; None where nothing of the box is left.
 
-    Equal numbers (`x1` = `x2`) inside the image are a side of one unit: a grid cannot say less, and a model
-    may have learned to write them for a target narrower than a unit. Numbers turned inside out, or beside the
-    image, are no box.
+    Equal numbers (`x1` = `x2`) inside the image count as one unit. Whole numbers cannot express less, and a
+    model may have learned to write them for a target that is narrower than a unit. Reversed numbers and a box
+    outside the image give None.
     """
     counted = counted_size(contract.coordinates, resized, frame)
     (left, right), (top, bottom) = (
@@ -76,7 +78,7 @@ def to_frame(contract: Contract, numbers: Box, resized: Size, frame: Size) -> Bo
 
 
 def _at_least_a_unit(start: float, stop: float, length: int) -> tuple[float, float]:
-    """Equal corners inside a side of `length` as the unit that `round_box` makes of them."""
+    """Equal corners inside a side of `length`, widened to the unit that `round_box` makes of them."""
     if start != stop or not 0 <= start <= length:
         return start, stop
     unit = min(math.floor(start), length - 1)

@@ -1,12 +1,13 @@
-"""The contract: what the grounder reads, and what it answers.
+"""The contract: what the grounder reads, and what it answers. Training and inference both follow it.
 
-Training and inference take every word from here. By the answer format `json` (data_prep/contract/formats.py)
-the answer is one line,
+A contract chooses the wording of the question and the format of the answer (both in
+data_prep/contract/formats.py), the sizes of the images, the look of the visual prompt, and the unit of
+coordinates. With the answer format `json` the answer is one line,
 
     {"visible": true, "bbox_2d": [x1, y1, x2, y2]}      or      {"visible": false}
 
-with corners in pixels of the resized search image (Qwen2.5-VL's own convention) or in thousandths of its
-sides (Qwen3-VL's).
+with corners in pixels of the resized search image (the convention of Qwen2.5-VL) or in thousandths of its
+sides (that of Qwen3-VL).
 """
 
 import dataclasses
@@ -25,24 +26,22 @@ CONTRACT_FILE = "contract.json"
 
 @dataclass(frozen=True)
 class Contract:
-    """What a checkpoint was trained to read and to say; kept as `contract.json` beside its weights."""
+    """What a checkpoint was trained to read and to answer; stored as `contract.json` beside its weights."""
 
     wording: str = "instruct"  # key of WORDINGS
     separator: str = ", "  # between the numbers of a box
-    digits: int = 0  # numbers are filled with zeros to this length; 0: not filled
-    coordinates: str = "resized"  # what the numbers count: a key of COORDINATES, but not frame
-    side_multiple: int = 28  # pixels of one language token's side: every resized image is whole tokens
+    digits: int = 0  # numbers are padded with zeros to this length; 0: not padded
+    coordinates: str = "resized"  # unit of the numbers: a key of COORDINATES, but not frame
+    side_multiple: int = 28  # sides of every resized image are multiples: the pixels of one token's side
     min_pixels: int = 128 * 28 * 28  # of the resized search image
     max_pixels: int = 768 * 28 * 28
-    search_size: tuple[int, int] = (
-        0,
-        0,
-    )  # width and height of every resized search image; 0, 0: by the budget
+    # Width and height of every resized search image; 0, 0: chosen by the budget of pixels.
+    search_size: tuple[int, int] = (0, 0)
     template_pixels: int = 64 * 28 * 28  # of the resized template crop
-    template_scale: float = 2.0  # side of the template crop over the side of the target's box
-    prompt_scale: float = 3.0  # side of the drawn rectangle over the side of the last box
+    template_scale: float = 2.0  # side of the template crop, as a multiple of the longer side of the box
+    prompt_scale: float = 3.0  # sides of the visual prompt, as a multiple of those of the last box
     prompt_colour: tuple[int, int, int] = (255, 0, 0)  # RGB
-    prompt_width: float = 0.006  # line width over the search image's longer side
+    prompt_width: float = 0.006  # line width, as a share of the search image's longer side
     answer_format: str = DEFAULT_FORMAT  # key of ANSWER_FORMATS
 
     @property
@@ -51,7 +50,7 @@ class Contract:
         return ANSWER_FORMATS[self.answer_format]
 
 
-MOST_PIXELS = 1 << 26  # of an image that a model reads: four times what Qwen's own processor allows
+MOST_PIXELS = 1 << 26  # of an image: four times what Qwen's own processor allows
 LARGEST_CONTRACT = 1 << 16  # bytes
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -64,7 +63,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "prompt_width": (0.0, 1.0),
     "digits": (0, 8),
 }
-"""Of the numbers of a contract: one beyond them ends in no memory, or in no image."""
+"""Smallest and largest value of the numbers of a contract. Beyond them memory ends, or an image is empty."""
 
 BUILT_IN: dict[str, Contract] = {
     "qwen": Contract(),
@@ -86,13 +85,13 @@ BUILT_IN: dict[str, Contract] = {
         prompt_width=0.012,
     ),
 }
-"""Contracts by name, for checkpoints that carry none (`model.contract=qwen`) and for training new ones."""
+"""Contracts by name: for checkpoints without a contract.json (`model.contract=qwen`) and for new models."""
 
 
 def read_contract(folder: Path) -> Contract | None:
     """The contract beside a checkpoint's weights; None where the folder has none.
 
-    Raises UserError where the file does not hold a contract.
+    Raises UserError where the file does not hold a valid contract.
     """
     path = folder / CONTRACT_FILE
     if not path.is_file():
@@ -104,6 +103,7 @@ def read_contract(folder: Path) -> Contract | None:
         if not isinstance(values, dict):
             raise TypeError(f"a JSON object is expected, not a {type(values).__name__}")
         values["prompt_colour"] = tuple(values["prompt_colour"])
+        # Contracts written before there was a fixed size do not have it.
         values["search_size"] = tuple(values.get("search_size", Contract.search_size))
         contract = Contract(**values)
         check_contract(contract)
@@ -113,7 +113,7 @@ def read_contract(folder: Path) -> Contract | None:
 
 
 def check_contract(contract: Contract) -> None:
-    """Raise TypeError for a value of another kind than its default, ValueError for one without sense."""
+    """Raise TypeError for a value of another type than its default, and ValueError for one out of range."""
     for field in dataclasses.fields(Contract):
         value = getattr(contract, field.name)
         kind = (int, float) if isinstance(field.default, float) else type(field.default)
@@ -158,10 +158,10 @@ def write_contract(folder: Path, contract: Contract) -> None:
 
 
 def contract_values(contract: Contract) -> dict[str, Any]:
-    """A contract as contract.json holds it.
+    """The values of a contract as contract.json stores them.
 
-    The default answer format is left out. Contracts that were written before formats had names name none, and
-    identities of earlier runs and checkpoints stay what they were.
+    The default answer format is left out. Contracts that were written before formats had names do not name
+    one, so their hashes, which identify runs and checkpoints, stay the same.
     """
     values = dataclasses.asdict(contract)
     if contract.answer_format == DEFAULT_FORMAT:

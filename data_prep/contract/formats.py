@@ -1,12 +1,12 @@
-"""How the grounder's answer is written: what is given to it, what it decides, and how its box is read.
+"""The texts that a contract names: the wording of questions, and the format of answers.
 
-An answer begins with the decision whether the target is visible. The text is cut where the model decides:
-`start` is given, and the next token is `visible` or `absent`. For a box `box_start` is given again, and only
-the numbers are decoded, up to `box_end`. So the visible probability is that of one token, and a box can be
-decoded even where the answer would be that the target is absent.
+An answer begins with the decision whether the target is visible. The tokens up to there (`start`) are forced,
+and the next token is `visible` or `absent`: its probability is the visible probability. For a box the text up
+to its numbers is forced as well, and only the numbers are decoded, up to `box_end`. So a box can be decoded
+even where the model would answer that the target is absent.
 
-A contract names its format (`answer_format` in contract.json). A new format is an entry of `ANSWER_FORMATS`;
-a wording that asks for it (`WORDINGS`) goes with it.
+A contract names its format (`answer_format` in contract.json) and its wording. A new format is an entry of
+`ANSWER_FORMATS`, with a wording in `WORDINGS` that asks for it.
 """
 
 import re
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from data_prep.geometry import Box
 
-# The digits of a name are no number: `x1, y1, x2, y2`, repeated from the question, is not a box.
+# Digits inside a name do not count: a model that repeats `x1, y1, x2, y2` from the question gives no box.
 NUMBER = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?")
 
 
@@ -23,7 +23,7 @@ NUMBER = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?")
 class AnswerFormat:
     """The fixed texts of an answer. `visible` and `absent` must be one token each.
 
-    `closing` is the character by which a box ends; a token that contains it ends the decoding.
+    `closing` is the character that ends a box; decoding stops at a token that contains it.
     """
 
     start: str
@@ -36,21 +36,21 @@ class AnswerFormat:
 
     @property
     def forced_prefix(self) -> str:
-        """What is given behind `start` so that the numbers of a box follow."""
+        """The text that is forced after `start`, so that the numbers of a box follow."""
         return self.visible + self.box_start
 
     def render(self, numbers: str | None) -> str:
-        """An answer behind `start`: with the numbers of a box as text, or None where the target is absent."""
+        """An answer after `start`: with the numbers of a box as text, or None where the target is absent."""
         if numbers is None:
             return self.absent + self.absent_end
         return self.forced_prefix + numbers + self.box_end
 
     def render_placeholder(self, placeholder: str) -> str:
-        """As `render`, with a placeholder for the whole box, for trainers that fill boxes in themselves."""
+        """As `render`, with a placeholder instead of the box, for trainers that insert boxes themselves."""
         return self.visible + self.box_start.removesuffix("[") + placeholder + self.box_end.removeprefix("]")
 
     def parse(self, text: str) -> Box | None:
-        """The four numbers of a box in the text decoded behind `forced_prefix`; None for any other text."""
+        """The four numbers of a box in the text decoded after `forced_prefix`; None for any other text."""
         found: Sequence[str] = NUMBER.findall(text.split(self.closing)[0])
         if len(found) != 4:
             return None
@@ -71,14 +71,16 @@ ANSWER_FORMATS: dict[str, AnswerFormat] = {
         closing="]",
     ),
 }
-"""Answer formats by the name that a contract gives."""
+"""Answer formats by the name that a contract uses."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """The texts between the images of a question; `{expression}` stands for the target's words.
+    """The texts between the images of a question.
 
-    `{numbers}` stands for what the numbers of a box count, of `COORDINATES`.
+    In `expression`, `{expression}` stands for the expression of the target, and `{numbers}` for the unit of
+    coordinates, a value of `COORDINATES`. `marked` and `search` introduce the search image with and without a
+    visual prompt.
     """
 
     expression: str
@@ -91,10 +93,10 @@ class Wording:
 
 COORDINATES: dict[str, str] = {
     "resized": "pixels of the search image",
-    "frame": "pixels of the search frame before it was resized",  # for other trainers' records only
+    "frame": "pixels of the search frame before it was resized",  # only in records for other trainers
     "thousand": "thousandths of the search image's width and height",
 }
-"""What the numbers of a box may count, and how a question says it."""
+"""The units of a box's numbers, and how a question names them."""
 
 
 WORDINGS: dict[str, Wording] = {
@@ -106,7 +108,7 @@ WORDINGS: dict[str, Wording] = {
         marked="The search image; the rectangle drawn in it marks where the target was last seen:\n",
         search="The search image:\n",
     ),
-    # With the tokens of VPTracker (https://github.com/jcwang0602/VPTracker), which a tokenizer must be given.
+    # With the special tokens of VPTracker (https://github.com/jcwang0602/VPTracker); a tokenizer needs them.
     "tagged": Wording(
         expression="Find the target in the search image. The target is: <ref>{expression}</ref>.\n"
         'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '

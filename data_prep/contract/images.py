@@ -1,13 +1,11 @@
-"""The sizes that images are given before a Qwen-VL model sees them, and the resize itself.
+"""The two images of a question: their sizes, the template crop, and the visual prompt on the search image.
 
-The rule is `smart_resize` of Qwen (https://github.com/QwenLM/Qwen2.5-VL, qwen-vl-utils), whose package
-cannot be imported without torch.
+Sizes follow `smart_resize` of Qwen (https://github.com/QwenLM/Qwen2.5-VL, qwen-vl-utils). The function is
+written again here, because that package cannot be imported without torch.
 
-
-The visual prompt: the template crop, and the rectangle drawn on the search frame.
-
-After VPTracker: a crop of the target at `template_scale` times its box, and a rectangle around
-where it was last seen at `prompt_scale` times its box, both given to the LLM beside the words.
+The visual prompt follows VPTracker (https://github.com/jcwang0602/VPTracker): a rectangle around where the
+target was last seen, with `prompt_scale` times the sides of its box. The template is a crop of the target
+with `template_scale` times the longer side of its box.
 """
 
 import math
@@ -20,19 +18,21 @@ from configs.errors import UserError
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Box, Size, center, enlarge
 
-ROUNDING = 1e-9  # share of a pixel budget that rounding may cost
-LONGEST = 200  # sides of an image, longer over shorter, that Qwen's rule takes
+ROUNDING = 1e-9  # share by which a budget of pixels is widened against errors of rounding
+LONGEST = 200  # largest ratio of the sides of an image that Qwen's rule accepts
 
 
 Rule = Callable[[Size, float, float, int], Size]
-"""`smart_resize`, with sizes as (width, height): of a size, fewest and most pixels, and a side's divisor."""
+"""A rule like `smart_resize`, with sizes as (width, height): from a size, the fewest and the most pixels,
+and the divisor of the sides to a new size.
+"""
 
 
 def search_size(contract: Contract, size: Size, rule: Rule | None = None) -> Size:
     """The size (width, height) that a search frame of `size` is resized to.
 
-    A contract with a `search_size` stretches every frame to it: a small model that was trained on one grid
-    of tokens finds nothing on another. Otherwise as `budgeted`, which see for errors.
+    A contract with a `search_size` stretches every frame to it, because a small model that was trained on one
+    grid of tokens finds nothing on another. Otherwise the result is that of `budgeted`, also in its errors.
     """
     if all(contract.search_size):
         return contract.search_size
@@ -47,23 +47,25 @@ def template_size(contract: Contract, size: Size, rule: Rule | None = None) -> S
 def budgeted(size: Size, min_pixels: int, max_pixels: int, multiple: int, rule: Rule | None = None) -> Size:
     """`smart_resize` with sizes as (width, height), never above `max_pixels`.
 
-    Where no multiples of `multiple` keep within the budget (`min_pixels` as large as `max_pixels`), the size
-    is the largest below it. The budget is widened by less than a pixel, since `smart_resize` else loses a
-    token to the last bit of a product: some squares that fit exactly came out one token smaller. `rule` is
-    `smart_size` unless given. Raises UserError for an image of which one side is more than 200 times the
-    other.
+    Where no multiples of `multiple` lie within the budget (as when `min_pixels` equals `max_pixels`), the
+    result is the largest size below it. `rule` is `smart_size` unless given. Raises UserError for an image
+    of which one side is more than 200 times the other.
     """
     if max(size) > LONGEST * min(size):
         raise UserError(f"an image of {size[0]}x{size[1]} is too long for a Qwen-VL model; crop it")
+    # The budget is widened by less than a pixel. Else some squares that fit exactly would become one token
+    # smaller, by an error in the last bit of a product in `smart_resize`.
     sized, limits = rule or smart_size, (min_pixels * (1 - ROUNDING), max_pixels * (1 + ROUNDING))
     width, height = sized(size, *limits, multiple)
-    if height * width > max_pixels:  # enlarged past the budget: shrink a larger copy of the picture instead
+    if height * width > max_pixels:
+        # The rule has enlarged the image beyond the budget. Of an image that is too large, it takes the
+        # largest size below the budget, so apply it to a much larger image of the same shape.
         width, height = sized((max_pixels * size[0], max_pixels * size[1]), *limits, multiple)
     return max(width, multiple), max(height, multiple)
 
 
 def smart_size(size: Size, min_pixels: float, max_pixels: float, multiple: int) -> Size:
-    """The multiples of `multiple` that Qwen resizes an image of `size` (width, height) to."""
+    """The size, in multiples of `multiple`, that Qwen resizes an image of `size` (width, height) to."""
     width, height = size
     near = [max(multiple, round(side / multiple) * multiple) for side in size]
     if near[0] * near[1] > max_pixels:
@@ -76,7 +78,7 @@ def smart_size(size: Size, min_pixels: float, max_pixels: float, multiple: int) 
 
 
 def resize(image: np.ndarray, size: Size) -> np.ndarray:
-    """Resize RGB uint8 to (width, height): by area when it shrinks (no aliasing), else bicubic."""
+    """Resize RGB uint8 to (width, height): by area where it shrinks, against aliasing, else bicubic."""
     if (image.shape[1], image.shape[0]) == size:
         return image
     import cv2  # imported where it is used: trackers import this module, and --help imports the trackers
@@ -89,7 +91,9 @@ Colour = tuple[int, int, int]  # RGB, 0 to 255
 
 
 def drawn_as(contract: Contract, colour: Colour | None, width: float) -> Contract:
-    """A contract whose rectangle has another colour (None: its own) and `width` times its line."""
+    """A contract with another colour of the visual prompt (None: unchanged) and `width` times its
+    line width.
+    """
     return replace(
         contract,
         prompt_colour=colour or contract.prompt_colour,
@@ -100,8 +104,8 @@ def drawn_as(contract: Contract, colour: Colour | None, width: float) -> Contrac
 def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
     """A square crop around a box in pixels of the frame, RGB uint8 (side, side, 3).
 
-    The side is `template_scale` times the box's longer side; what lies outside the frame is the
-    frame's mean colour.
+    The side is `template_scale` times the longer side of the box. What lies outside the frame is filled with
+    the mean colour of the frame.
     """
     import cv2
 
@@ -120,12 +124,12 @@ def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.nd
 
 
 def visual_prompt_box(box_xyxy: Box, size: tuple[int, int], contract: Contract) -> Box:
-    """The rectangle to draw around where the target was last seen, in pixels of a frame of `size`."""
+    """The visual prompt around where the target was last seen, in pixels of a frame of `size`."""
     return enlarge(box_xyxy, contract.prompt_scale, size)
 
 
 def draw_visual_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
-    """A copy of an image, RGB uint8, with a rectangle drawn; the box is in pixels of this image."""
+    """A copy of an image, RGB uint8, with the visual prompt drawn; the box is in pixels of this image."""
     import cv2
 
     drawn = image.copy()

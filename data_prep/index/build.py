@@ -1,8 +1,7 @@
-"""Making an index: every sequence of a data set is read once, in parallel.
+"""Making an index: every sequence of a split is read once, in parallel, and becomes a row of one file.
 
-A list of sequences that an index is told to leave out, as `task=check` writes it.
-
-Sequences as the rows of an index, and the rows as its file.
+An index is kept while the data set does not change: a hash of the names, sizes and times of its files
+(`state_of`) is stored in it. Sequences that cannot be read, or that a file lists, are left out.
 """
 
 import hashlib
@@ -33,12 +32,12 @@ Read = tuple[dict[str, Any], tuple[str, ...]] | LeftOut
 
 
 def index_path(folder: Path, data: str, split: str) -> Path:
-    """Where the index of a split lies in the folder of all indexes."""
+    """The file of the index of a split, in the folder of all indexes."""
     return folder / f"{data}-{split}{ENDING}"
 
 
 def indexes_of(folder: Path, names: Rows[str], splits: Rows[str]) -> tuple[Path, ...]:
-    """The indexes of data sets; one split is that of all of them.
+    """The index files of data sets; a single split counts for all of them.
 
     Raises UserError where there are more splits than one and not as many as data sets.
     """
@@ -51,18 +50,21 @@ def indexes_of(folder: Path, names: Rows[str], splits: Rows[str]) -> tuple[Path,
 def build_index(
     reader: Reader, root: Path, split: str, folder: Path, workers: int = 0, leave_out: Path | None = None
 ) -> tuple[About, bool]:
-    """Make the index of a split in `folder`, unless it is there and the data have not changed.
+    """Make the index of a split in `folder`, unless it exists and the data have not changed.
 
-    Sequences that the file `leave_out` names are not read; those that cannot be read are left out too, and
-    all are told of. Returns what the index is of, and whether it was made now. Raises UserError where the
-    data are not there, no sequence can be read, or `leave_out` names one that the split has not.
+    Sequences that the file `leave_out` lists are not read, and those that cannot be read are left out too;
+    the index names all of them with a reason. Returns the description of the index, and whether it was made
+    now. Raises UserError where the data are missing, no sequence can be read, or `leave_out` names a sequence
+    that is not in the split.
     """
+    # 1. Find the sequences, and keep an index of the same files.
     listing, root = list_split(reader, root, split), real_path(root)
     entries, unread = split_off(listing.entries, leave_out)
     state = state_of(entries, (*unread, *listing.repeated.values()))
     path = index_path(folder, reader.name, split)
     if (there := _unchanged(path, root, state)) is not None:
         return there, False
+    # 2. Read them. A sequence that cannot be read is left out, with its reason.
     read = in_processes(partial(_read, reader, root), entries, workers)
     rows, notes, left_out = _sorted_out(with_bar(read, f"{reader.name} {split}", len(entries)))
     left_out, notes = unread + left_out, [*listing.repeated.values(), *notes]
@@ -70,13 +72,14 @@ def build_index(
         raise UserError(
             f"{root}: none of {len(left_out)} sequences can be read; the first: {left_out[0].reason}"
         )
+    # 3. Write the file.
     about = About(reader.name, split, str(root), state, len(rows), tuple(left_out), tuple(notes))
     write_index(path, rows, about)
     return about, True
 
 
 def _read(reader: Reader, root: Path, entry: Entry) -> Read:
-    """One sequence as a row with what was mended, or why it is left out."""
+    """One sequence as a row with the reader's notes, or the reason why it is left out."""
     try:
         with reading():
             sequence = reader.read(entry)
@@ -99,7 +102,7 @@ def _sorted_out(told: Iterable[Read]) -> tuple[list[dict[str, Any]], list[str], 
 
 
 def _unchanged(path: Path, root: Path, state: str) -> About | None:
-    """What an index says of itself, if it is of these files; None where it is to be made."""
+    """The description of an existing index of the same files; None where the index must be made."""
     if not path.exists():
         return None
     try:
@@ -111,16 +114,17 @@ def _unchanged(path: Path, root: Path, state: str) -> About | None:
 
 
 def state_of(entries: list[Entry], more: Iterable[object] = ()) -> str:
-    """A hash of the entries, of what else is told, and of what lies in their folders: names, sizes and times.
+    """A hash of the entries, of `more`, and of the files in their folders: names, sizes and times.
 
-    Pictures are not looked at: that their folder's time stands still tells that none came or went.
+    Image files are left out. There may be millions of them, and the time of their folder changes when one is
+    added or removed.
     """
     state = hashlib.blake2b(str(VERSION).encode(), digest_size=16)
     for each in more:
         state.update(repr(each).encode())
     for entry in entries:
         state.update(repr((entry.name, str(entry.folder), entry.facts)).encode())
-    # Thousands of entries may share a folder, and that folder hold all pictures of a data set.
+    # Each folder once: thousands of entries may share one that holds all images of the data set (RefCOCO).
     for folder in dict.fromkeys(entry.folder for entry in entries):
         state.update("".join(_lines(folder)).encode())
     for path in dict.fromkeys(path for entry in entries for path in entry.files):
@@ -129,9 +133,9 @@ def state_of(entries: list[Entry], more: Iterable[object] = ()) -> str:
 
 
 def _lines(folder: Path) -> Iterator[str]:
-    """A line for the folder and each thing in it that is no picture."""
+    """A line for the folder and for each file in it that is no image."""
     try:
-        with os.scandir(folder) as found:  # makes no path of each of thousands of pictures
+        with os.scandir(folder) as found:  # unlike `iterdir` it makes no Path of each of thousands of images
             names = sorted(each.name for each in found if not each.name.lower().endswith(ENDINGS))
     except OSError:
         names = []
@@ -142,18 +146,18 @@ def _line(path: Path) -> str:
     try:
         facts = path.stat()
     except OSError:
-        return f"{path.name} missing\n"  # reading it will say so
+        return f"{path.name} missing\n"  # reading the sequence will report it
     return f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n"
 
 
-MOST_NAMES = 5  # of unknown ones in a message
+MOST_NAMES = 5  # unknown names that a message shows
 
 
 def split_off(entries: list[Entry], path: Path | None) -> tuple[list[Entry], list[LeftOut]]:
-    """The entries that a file does not name, and those it names, a line each, with the reason.
+    """The entries that a file does not list, and those that it lists (one name on each line) with the reason.
 
-    Blank lines are none, and an empty file names nothing. Raises UserError where the file is missing or
-    names what is not there: it may be another split's.
+    Blank lines are skipped, and an empty file lists nothing. Raises UserError where the file is missing, or
+    lists a name that the split does not have, because the file may belong to another split.
     """
     if path is None:
         return entries, []
@@ -165,8 +169,8 @@ def split_off(entries: list[Entry], path: Path | None) -> tuple[list[Entry], lis
         told = ", ".join(unknown[:MOST_NAMES]) + (", …" if len(unknown) > MOST_NAMES else "")
         hint = did_you_mean(unknown[0], names)
         raise UserError(
-            f"{path}: names {told} ({len(unknown)} in all), which the split has not; remove the names, or "
-            f"take the list of this split{hint}"
+            f"{path}: lists {told} ({len(unknown)} in all), which the split does not have; remove "
+            f"them, or give the list of this split{hint}"
         )
     left = [
         LeftOut(entry.name, _named(listed[entry.name], path)) for entry in entries if entry.name in listed
@@ -179,12 +183,12 @@ def _named(times: int, path: Path) -> str:
 
 
 def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
-    """A sequence of image files with a truth as a row. Paths are kept as they lead from the root.
+    """A sequence of image files with its truth as a row; paths are relative to the root.
 
-    Raises UserError for frames that are not image files: a pair names its frames by their paths.
+    Raises UserError for frames in a video file, because pairs refer to frames by their paths.
     """
     frames, truth = sequence.frames, sequence.truth
-    assert truth is not None, "readers give one"
+    assert truth is not None, "every reader sets it"
     if not isinstance(frames, ImageFrames):
         raise UserError(f"{sequence.name}: its frames lie in a video file; extract them into images first")
     for path in frames.paths:
@@ -194,7 +198,8 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
     return {
         "name": sequence.name,
         "folder": frames.paths[0].parent.relative_to(root).as_posix(),
-        # Not as Python's texts: of millions of frames these would fill the memory before they are written.
+        # An Arrow array needs a fraction of the memory of Python strings, and a data set has millions of
+        # frames.
         "frames": pa.array([path.name for path in frames.paths], pa.string()),
         "width": frames.size[0],
         "height": frames.size[1],
@@ -208,7 +213,7 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
 
 
 def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
-    """Write an index, whole or not at all. Raises UserError where it cannot be written."""
+    """Write an index, completely or not at all. Raises UserError where it cannot be written."""
     columns = [_column([row[field.name] for row in rows], field.type) for field in SCHEMA]
     told = {
         "version": VERSION,
@@ -227,7 +232,7 @@ def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """A column; lists are joined as arrays, without a Python object for each of their values."""
+    """A column. Lists are joined as arrays, without a Python object for each of their values."""
     if not pa.types.is_list(kind):
         return pa.array(values, kind)
     offsets = np.cumsum([0, *(len(value) for value in values)], dtype=np.int64)

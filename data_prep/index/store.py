@@ -1,10 +1,10 @@
-"""The file of an index: one Arrow record batch, a row a sequence, mapped into memory.
+"""The file of an index: one Arrow record batch with a row for each sequence, mapped into memory.
 
-Lists of a column lie behind one another, so all boxes of a data set are one array (frames, 4), all
-presences one array (frames,), and where a sequence's part begins is an array of offsets.
+Arrow stores the lists of a column one after another. So all boxes of a data set are one array (frames, 4),
+all flags of presence one array (frames,), and the offsets of the lists say where each sequence begins.
+Nothing is copied when an index is opened, and worker processes share the memory.
 
-
-Whether the rows of an index are whole: Arrow itself checks sizes alone, and believes every offset.
+Arrow checks sizes when it opens a file, but trusts every offset in it. `check_rows` checks the offsets.
 """
 
 import json
@@ -20,25 +20,26 @@ from data_prep.console import one_line
 from data_prep.sequence import Sequence, Truth
 from data_prep.video.frames import ImageFrames
 
-VERSION = 3  # of the columns and of what they mean
+VERSION = 3  # to be raised when columns or their meaning change
 ENDING = ".arrow"
 SCHEMA = pa.schema(
     [
         ("name", pa.string()),
-        ("folder", pa.string()),  # of the frames, as a path from the root
+        ("folder", pa.string()),  # of the frames, relative to the root
         ("frames", pa.list_(pa.string())),  # file names
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("fps", pa.float32()),
-        ("boxes_xywh", pa.list_(pa.float32())),  # four numbers a frame
+        ("boxes_xywh", pa.list_(pa.float32())),  # four numbers for each frame
         ("present", pa.list_(pa.int8())),
         ("expressions", pa.list_(pa.string())),
-        ("starts", pa.list_(pa.int32())),  # first frame of which an expression is true
-        ("stops", pa.list_(pa.int32())),  # the frame after the last
+        ("starts", pa.list_(pa.int32())),  # first frame of which each expression is true
+        ("stops", pa.list_(pa.int32())),  # frame after the last one of which it is true
     ]
 )
 
-TOLD_BY_ROW = ("name", "folder", "frames", "width", "height", "fps", "expressions")  # the others are arrays
+# Columns that are read row by row. The others are used as arrays over all sequences.
+ROW_COLUMNS = ("name", "folder", "frames", "width", "height", "fps", "expressions")
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,11 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class About:
-    """What an index is of, and how many sequences it holds. `state` stands for the files it was made from."""
+    """What an index was made from, and how many sequences it holds.
+
+    `state` is a hash of the files that it was made from (see `build.state_of`). `notes` are what readers
+    corrected.
+    """
 
     data: str
     split: str
@@ -63,7 +68,9 @@ class About:
 
 
 def read_about(path: Path) -> About:
-    """What an index says of itself. Raises UserError where it is missing, broken or of another version."""
+    """The description stored in an index. Raises UserError where it is missing, damaged or of
+    another version.
+    """
     return _about(path, _opened(path).schema)
 
 
@@ -78,11 +85,13 @@ def _opened(path: Path) -> pa.ipc.RecordBatchFileReader:
 
 def _no_index(path: Path, fault: Exception) -> UserError:
     reason = one_line(str(fault).strip()) or type(fault).__name__
-    return UserError(f"{path}: not an index ({reason}); remove it and make it anew with task=index")
+    return UserError(f"{path}: not an index ({reason}); remove it and run task=index again")
 
 
 def _how_to_make(path: Path) -> str:
-    """The command that makes a missing index, and which splits of its data set have one in its folder."""
+    """The command that makes a missing index, and the splits of its data set that have one in the
+    same folder.
+    """
     data, _, split = path.stem.partition("-")  # as `build.index_path` calls it
     asked = [f"data=[{data}]", f"split={split}", "root=FOLDER", f"indexes={path.parent}"]
     there = sorted(other.stem.partition("-")[2] for other in path.parent.glob(f"{data}-*{ENDING}"))
@@ -94,7 +103,7 @@ def _about(path: Path, schema: pa.Schema) -> About:
     try:
         told = json.loads((schema.metadata or {}).get(b"about", b"{}"))
         if told.pop("version", None) != VERSION:
-            raise UserError(f"{path}: an index of another version; make it anew with task=index")
+            raise UserError(f"{path}: was made by another version of this project; run task=index again")
         told["left_out"] = tuple(LeftOut(**each) for each in told["left_out"])
         told["notes"] = tuple(told["notes"])
         return About(**told)
@@ -103,17 +112,19 @@ def _about(path: Path, schema: pa.Schema) -> About:
 
 
 class Index:
-    """An opened index of S sequences with F frames in all; its arrays are views of the file.
+    """An opened index of S sequences with F frames and P expressions in all; its arrays are views of the
+    file.
 
-    `starts` int64 (S + 1,): a sequence's frames are those from its start up to the next one's.
-    `boxes_xywh` float32 (F, 4), `present` int8 (F,): see `data_prep.sequence.Truth`. `sizes` int32
+    Frames are numbered through the index. `starts` int64 (S + 1,): the frames of sequence s are those from
+    `starts[s]` up to `starts[s + 1]`. `boxes_xywh` float32 (F, 4), `present` int8 (F,): see
+    `data_prep.sequence.Truth`. `sizes` int32
     (S, 2): width and height. `expressions` (P,) are those of all sequences one after another, and
     `expression_spans` int32 (P, 2) the frames of its sequence of which each is true;
     where those of a sequence begin is in `expression_starts` int64 (S + 1,).
     """
 
     def __init__(self, path: Path) -> None:
-        """Open an index; raises UserError where it is missing, broken or of another version."""
+        """Open an index. Raises UserError where it is missing, damaged or of another version."""
         self.path = path
         reader = _opened(path)
         self.about = _about(path, reader.schema)
@@ -143,9 +154,9 @@ class Index:
         return self.rows.num_rows
 
     def sequence(self, number: int) -> Sequence:
-        """A sequence as its reader gave it, with paths below the root of the index."""
+        """A sequence as its reader returned it, with paths below the root of the index."""
         try:
-            row = {name: self.rows[name][number].as_py() for name in TOLD_BY_ROW}
+            row = {name: self.rows[name][number].as_py() for name in ROW_COLUMNS}
         except UnicodeDecodeError as fault:
             raise _no_index(self.path, fault) from None
         folder = Path(self.about.root) / row["folder"]
@@ -164,17 +175,18 @@ class Index:
         )
 
 
+# Pairs of columns whose lists must be equally long, and by which factor.
 SAME_LENGTHS = (("frames", "present", 1), ("boxes_xywh", "present", 4), ("starts", "expressions", 1))
 SPANS = ("starts", "stops")
 
 
 def check_rows(rows: pa.RecordBatch, schema: pa.Schema) -> None:
-    """Raise ValueError for rows of other columns, offsets that lead astray, or lists of unequal lengths.
+    """Raise ValueError for other columns, offsets outside of their data, or lists of unequal lengths.
 
-    The time is that of a pass over offsets; boxes and letters of texts are not read.
+    Only offsets are read, no boxes and no characters of texts, so this is fast for an index of any size.
     """
     if not rows.schema.equals(schema):
-        raise ValueError("its columns are others")
+        raise ValueError("its columns are not those of an index")
     rows.validate()  # pa.ArrowInvalid is a ValueError
     for name in schema.names:
         _check_offsets(name, rows[name])
@@ -197,7 +209,7 @@ def _check_offsets(name: str, column: pa.Array) -> None:
 
 def _check_rising(name: str, offsets: np.ndarray, end: int) -> None:
     if len(offsets) and (offsets[0] != 0 or offsets[-1] > end or (np.diff(offsets) < 0).any()):
-        raise ValueError(f"offsets of {name} lead astray")
+        raise ValueError(f"offsets of {name} are outside of its data")
 
 
 def _offsets(column: pa.Array) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Decoding a video file with FFmpeg."""
+"""Decoding a video file with FFmpeg (through PyAV).
+
+Only single files are opened, never what a playlist refers to. The stream that is decoded is the one that
+OpenCV would choose, except that cover images are skipped.
+"""
 
 import os
 from collections import Counter
@@ -17,28 +21,28 @@ from configs.errors import UserError
 from data_prep.geometry import Size
 from data_prep.video.images import matrix_orientation, upright, upright_size
 
-WHOLE = "get the file again whole"
-DEFAULT_FPS = 25.0  # of a file that does not tell its own
+WHOLE = "get the complete file again"
+DEFAULT_FPS = 25.0  # for files that do not tell their frame rate
 
-# Demuxers that read one file. Playlists (HLS, DASH, concat, SDP, image patterns) are not among them: they
-# would open other files and addresses.
+# Demuxers that read a single file. Playlists (HLS, DASH, concat, SDP, image patterns) are excluded, because
+# they would open other files and network addresses.
 CONTAINERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h263,h264,hevc,vvc,obu,ivf,flv,live_flv,ogg,asf,mxf,nut,"
     "dv,rm,yuv4mpegpipe,wtv,mjpeg,gxf,vc1,dirac,swf,nsv,roq,flic,r3d,mpjpeg"
 )
 OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-PROBED = 64  # packets by which the film is told from a cover picture
-av.logging.set_libav_level(av.logging.PANIC)  # faults are told in our words, once
+PROBED = 64  # packets that are examined to distinguish the video from a cover image
+av.logging.set_libav_level(av.logging.PANIC)  # faults are reported by this module, once
 
 
 def check_video(path: Path) -> None:
-    """Raise UserError where there is no such video file; that it is one takes decoding it."""
+    """Raise UserError where there is no such file. Whether it is a video is only known when it is decoded."""
     if not path.is_file():
         raise UserError(f"{path}: no such video; check video=")
 
 
 def first_frame(path: Path) -> tuple[Size, int]:
-    """The size of the first frame, upright, and how many frames the header tells (0: it does not).
+    """The size of the first frame, upright, and the number of frames by the header (0: not given).
 
     Only the first frame is decoded. Raises UserError as `scan_video` does.
     """
@@ -53,7 +57,7 @@ def first_frame(path: Path) -> tuple[Size, int]:
 def frames_in(path: Path) -> Iterator[np.ndarray]:
     """Yield the frames of a video file, RGB uint8 (height, width, 3), upright.
 
-    Packets that cannot be decoded are left out. Raises UserError where the file cannot be opened.
+    Packets that cannot be decoded are skipped. Raises UserError where the file cannot be opened.
     """
     with opened_video(path, strict=False) as (container, stream):
         try:
@@ -61,7 +65,7 @@ def frames_in(path: Path) -> Iterator[np.ndarray]:
                 for frame in frames_of_packet(packet):
                     yield upright(frame.to_ndarray(format="rgb24"), matrix_orientation(frame))
         except av.FFmpegError:
-            return  # the scan told that reading ends here
+            return  # `scan_video` has reported that the file cannot be read beyond this
 
 
 @contextmanager
@@ -69,20 +73,21 @@ def opened_video(path: Path, strict: bool) -> Iterator[tuple[InputContainer, Vid
     """Open a video file and its main stream."""
     with _container(path) as container:
         number = _main_stream(container)
-    with _container(path) as container:  # anew: finding the main stream may have read packets
+    with _container(path) as container:  # open it again: finding the main stream may have read packets
         stream = container.streams.video[number]
         if stream.codec_context is None:
             raise UserError(f"{path}: its video codec is not known to FFmpeg; convert it, to H.264 say")
         if strict:
-            # Several threads hide faults.
+            # With several threads FFmpeg hides faults.
             stream.codec_context.options = {"err_detect": "explode", "threads": "1"}
         yield container, stream
 
 
 def _main_stream(container: InputContainer) -> int:
-    """The first video stream of two packets or more, as OpenCV takes the first, but not a cover picture.
+    """The number of the first video stream that has two packets or more.
 
-    Programs that download videos put a cover before the film, not always marked as one.
+    OpenCV takes the first stream. Programs that download videos put a cover image in front, which is not
+    always marked as such; it has a single packet.
     """
     streams = container.streams.video
     if len(streams) == 1:
@@ -96,7 +101,7 @@ def _main_stream(container: InputContainer) -> int:
 
 @contextmanager
 def _container(path: Path) -> Iterator[InputContainer]:
-    """Open a video file with pictures; raises UserError where it is none."""
+    """Open a video file. Raises UserError where it is none or has no video stream."""
     try:
         # "file:" keeps names such as "concat:a.mp4" from being taken for a protocol.
         container = av.open(f"file:{os.fspath(path)}", options=OPTIONS, metadata_errors="replace")
@@ -105,12 +110,12 @@ def _container(path: Path) -> Iterator[InputContainer]:
         raise UserError(f"{path}: not a video that can be decoded ({reason}); check video=") from None
     with container:
         if not container.streams.video:
-            raise UserError(f"{path}: holds no pictures; check video=")
+            raise UserError(f"{path}: holds no video stream; check video=")
         yield container
 
 
 def frames_of_packet(packet: av.Packet) -> list[av.VideoFrame]:
-    """The frames that a packet completes; none where it cannot be decoded, as OpenCV does."""
+    """The frames that a packet completes. A packet that cannot be decoded is skipped, as by OpenCV."""
     try:
         return [frame for frame in packet.decode() if isinstance(frame, av.VideoFrame)]
     except (av.FFmpegError, ValueError):
@@ -123,7 +128,7 @@ def frame_size(frame: av.VideoFrame) -> Size:
 
 
 def frame_rate(stream: VideoStream) -> float:
-    """Frames a second: on average, else as the header has it."""
+    """Frames per second: the average, or the value of the header."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate:
             return float(rate)

@@ -1,6 +1,7 @@
-"""Frames of one video: image files, a video file or an animated image. Decoded one at a time, in order.
+"""Frames of one video: image files, a video file or an animated image. They are decoded one at a time, in
+order.
 
-All are upright as they are shown (`data_prep.video.images`), and of one size.
+Frames are upright (`data_prep.video.images`) and all of one size.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ __all__ = ["AnimationFrames", "Frames", "ImageFrames", "VideoFrames", "image_siz
 
 
 class Frames(Protocol):
-    """What a sequence's pictures offer: a count, one size, and reading in order."""
+    """The frames of a sequence: their number, their size, and reading them in order."""
 
     @property
     def size(self) -> Size:
@@ -41,13 +42,15 @@ class Frames(Protocol):
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield RGB frames, uint8, (height, width, 3). Raises UserError naming a file that fails."""
+        """Yield RGB frames, uint8 (height, width, 3). Raises UserError that names a file which
+        cannot be read.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class ImageFrames:
-    """Frames that lie as image files, all of one size (width, height)."""
+    """Frames in image files, all of one size (width, height)."""
 
     paths: tuple[Path, ...]
     size: Size
@@ -60,7 +63,9 @@ class ImageFrames:
             yield self.read(path)
 
     def read(self, path: Path) -> np.ndarray:
-        """Decode one frame; raises UserError where it is unreadable or of another size."""
+        """Decode one frame, RGB uint8 (height, width, 3). Raises UserError where it cannot be read
+        or has another size.
+        """
         frame = read_image(path)
         if (frame.shape[1], frame.shape[0]) != self.size:
             found, wanted = f"{frame.shape[1]}x{frame.shape[0]}", f"{self.size[0]}x{self.size[1]}"
@@ -74,8 +79,8 @@ class ImageFrames:
 class VideoFrames:
     """Frames of a video file, decoded by FFmpeg.
 
-    `size` is that of the first frame, upright; frames of another size are scaled to it, as OpenCV does.
-    `warnings` tell what of the file is damaged or missing, a line each.
+    `size` is that of the first frame, upright. Frames of another size are scaled to it, as OpenCV does.
+    `warnings` describe damaged and missing parts of the file, one line each.
     """
 
     path: Path
@@ -98,7 +103,7 @@ class VideoFrames:
             yield resize(frame, self.size)
 
 
-ANIMATIONS = ("GIF", "PNG", "WEBP")  # of Pillow's formats those that may hold several frames
+ANIMATIONS = ("GIF", "PNG", "WEBP")  # formats of Pillow that may hold several frames
 STILLS = ("JPEG",)
 
 
@@ -106,7 +111,8 @@ STILLS = ("JPEG",)
 class AnimationFrames:
     """Frames of an animated GIF, PNG or WebP, decoded by Pillow; a still image is one frame.
 
-    FFmpeg reads GIF and PNG too, with the same pixels, but neither WebP nor the orientation of images.
+    FFmpeg reads GIF and PNG too, with the same pixels. But it reads neither WebP nor the orientation of
+    images.
     """
 
     path: Path
@@ -119,7 +125,7 @@ class AnimationFrames:
     def open(cls, path: Path) -> "AnimationFrames":
         """Decode an animated image once to count its frames.
 
-        One that is cut short is told in `warnings`. Raises UserError where no frame can be read.
+        A truncated file is described in `warnings`. Raises UserError where no frame can be read.
         """
         total, size, shown = 0, (0, 0), 0.0
         warnings: tuple[str, ...] = ()
@@ -142,7 +148,7 @@ class AnimationFrames:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file is an image that `AnimationFrames` reads, whatever its name."""
+    """Whether a file is an image that `AnimationFrames` reads; its content decides, not its name."""
     try:
         with Image.open(path, formats=ANIMATIONS + STILLS):
             return True
@@ -151,19 +157,20 @@ def is_image(path: Path) -> bool:
 
 
 def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
-    """The frames of an image file, and for how many milliseconds each is shown.
+    """The frames of an image file, each with the milliseconds that it is shown.
 
     Raises UserError where the file is damaged.
     """
     with opened_image(path, ANIMATIONS + STILLS) as image:
         orientation = exif_orientation(image)
-        total = None if image.format == "GIF" else _n_frames(image)  # a GIF does not tell
+        # The header of a GIF does not say how many frames follow.
+        total = None if image.format == "GIF" else _n_frames(image)
         for number in count() if total is None else range(total):
             try:
                 image.seek(number)
             except EOFError:
                 break
-            except IndexError:  # what Pillow raises for a GIF that ends inside a block
+            except IndexError:  # raised by Pillow for a GIF that ends inside a block
                 raise OSError("the file is cut short") from None
             yield upright(rgb_of(image), orientation), image.info.get("duration", 0)
         else:
@@ -173,5 +180,7 @@ def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def _n_frames(image: Image.Image) -> int:
-    """How many frames an image has by its header. A JPEG of several pictures (MPO) is no film: one."""
+    """The number of frames by the header of an image; 1 for a JPEG of several images (MPO), which
+    is no video.
+    """
     return getattr(image, "n_frames", 1) if image.format in ANIMATIONS else 1

@@ -1,24 +1,23 @@
-"""Image files: their pixels and their sizes, upright as they are shown (`data_prep.video.images`).
+"""Image files: their pixels and their sizes, upright as they are shown.
 
-What is read agrees with `cv2.imread`, by which the VOT toolkit and most trackers read.
+Pixels agree with those of `cv2.imread`, which the VOT toolkit and most trackers use.
 
 
-How a stored picture is turned or mirrored before it is shown: EXIF of images, display matrix of videos.
+Orientation. Cameras store the image as their sensor records it, together with the rotation to show it with:
+in EXIF for images, as a display matrix for videos. OpenCV applies it, and so do the VOT toolkit, pytracking
+and most annotation tools. The boxes and masks of data sets therefore belong to the upright image, and every
+reader of frames in this project applies the orientation to pixels and sizes.
 
-Cameras store what their sensor gives and note how to hold it. OpenCV applies the note, and with it the VOT
-toolkit, pytracking and most annotation tools, so boxes and masks of data sets are those of the upright
-picture. Every reader of frames in this project applies it too, to pixels and to sizes.
+An orientation is a number of EXIF, from 1 (shown as stored) to 8. From 5 on width and height are swapped.
 
-An orientation is a number of EXIF, from 1 (shown as stored) to 8; from 5 on width and height change places.
-
-What `cv2.imread` does with it, found by trying OpenCV 5.0:
+What `cv2.imread` does with it (tested with OpenCV 5.0):
 - JPEG, MPO, PNG (chunk eXIf, before or after the pixels) and WebP: applied, all eight.
-- TIFF: applied by libtiff up to 4, and by Pillow all eight; of 5 to 8 OpenCV reads no picture at all.
-- AVIF, JPEG 2000, and notes in XMP or in ImageMagick's text chunk "Raw profile": passed over.
-- A number out of range is passed over.
+- TIFF: libtiff applies 1 to 4, and Pillow all eight; OpenCV does not read files with 5 to 8 at all.
+- AVIF, JPEG 2000, and orientations in XMP or in ImageMagick's text chunk "Raw profile": ignored.
+- A number out of range is ignored.
 
-What `cv2.VideoCapture` does with a display matrix: it turns by 90, 180 or 270 degrees, and takes a mirrored
-picture for a turned one. Players mirror it, and so do we.
+What `cv2.VideoCapture` does with a display matrix: it rotates by 90, 180 or 270 degrees, and treats a
+mirrored image as a rotated one. Video players mirror it, and so does this module.
 """
 
 import logging
@@ -37,8 +36,13 @@ from configs.errors import UserError
 from data_prep.files import check_regular
 from data_prep.geometry import Size
 
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a file
-# An image of a size that Pillow warns of and does not refuse is read like any other.
+UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)  # raised by Pillow for a broken file
+# Pillow warns of large images and refuses larger ones. Those of the first kind are read like any other.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
@@ -54,16 +58,17 @@ def read_image(path: Path) -> np.ndarray:
 def rgb_of(image: Image.Image) -> np.ndarray:
     """The pixels of an opened image as RGB, uint8, (height, width, 3), as they are stored.
 
-    Of 16 bits the high eight are taken, as by OpenCV; Pillow alone would make all but the darkest white.
-    Alpha is dropped, as by OpenCV. Raises ValueError for 32 bits a pixel, whose range nobody tells.
+    Of 16 bits the upper eight are used, as by OpenCV; Pillow alone would make all but the darkest pixels
+    white. Alpha is dropped, as by OpenCV. Raises ValueError for 32 bits per pixel, whose range is not
+    defined.
     """
     if image.mode.startswith("I;16"):
         return np.repeat((np.array(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise ValueError("32 bits a pixel; save it with 8 or 16")
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-        image = image.convert("RGBA")  # the same pixels, without Pillow's warning
-    return np.array(image.convert("RGB"))  # a copy: torch wants to own its arrays
+        image = image.convert("RGBA")  # the same pixels, but without a warning of Pillow
+    return np.array(image.convert("RGB"))  # a copy, since torch needs a writable array
 
 
 def image_size(path: Path) -> Size:
@@ -75,7 +80,7 @@ def image_size(path: Path) -> Size:
 
 
 def image_header(path: Path) -> tuple[Size, int]:
-    """Width and height of an image file, upright, and how its pixels are stored (`data_prep.video.images`).
+    """Width and height of an image file, upright, and its orientation.
 
     Only the header is read. Raises UserError as `image_size` does.
     """
@@ -85,9 +90,9 @@ def image_header(path: Path) -> tuple[Size, int]:
 
 
 def decoded_header(path: Path) -> tuple[Size, int]:
-    """As `image_header`, of a file that is decoded whole: what is cut off is found only so.
+    """As `image_header`, but the whole file is decoded, which is the only way to find a truncated one.
 
-    A quarter of the cost of `read_image`, since nothing is copied. Raises UserError as that does.
+    This costs a quarter of `read_image`, because no pixels are copied. Raises UserError as that does.
     """
     with opened_image(path) as image:
         image.load()
@@ -99,7 +104,7 @@ def decoded_header(path: Path) -> tuple[Size, int]:
 def opened_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator[Image.Image]:
     """Open an image file of these formats of Pillow (None: any).
 
-    What fails while it is open becomes a UserError that names the file.
+    An error while it is open becomes a UserError that names the file.
     """
     try:
         check_regular(path)
@@ -112,7 +117,7 @@ def opened_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator
 
 
 def _reason(fault: Exception) -> str:
-    """What an exception says, without the path that it repeats."""
+    """The message of an exception, without the path that it repeats."""
     if isinstance(fault, UnidentifiedImageError):
         return "no image of a known form"
     return (fault.strerror if isinstance(fault, OSError) else None) or str(fault)
@@ -121,9 +126,9 @@ def _reason(fault: Exception) -> str:
 AS_STORED = 1
 ORIENTATION_TAG = 0x0112
 EXIF_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
-PNG_TAIL = 1 << 12  # bytes at the end of a PNG in which an eXIf chunk behind the pixels is looked for
+PNG_TAIL = 1 << 12  # bytes at the end of a PNG that are searched for an eXIf chunk after the pixels
 
-# A display matrix (a b; c d) takes a stored point (x, y) to (a x + c y, b x + d y).
+# Orientations by display matrix: (a b; c d) maps a stored point (x, y) to (a x + c y, b x + d y).
 MATRICES = {
     (1, 0, 0, 1): 1,
     (-1, 0, 0, 1): 2,
@@ -134,15 +139,15 @@ MATRICES = {
     (0, -1, -1, 0): 7,
     (0, -1, 1, 0): 8,
 }
-SKEW = 0.01  # share of the largest number of a matrix that counts as zero
+SKEW = 0.01  # smaller entries of a matrix, as a share of its largest, count as zero
 
-# Pillow warns of damaged EXIF, also of tags that nobody asks for.
+# Pillow warns of damaged EXIF, even in tags that are not read here.
 logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The picture as it is shown, from one as it is stored: any array (height, width, ...)."""
+    """The image as it is shown, from the image as it is stored: any array (height, width, ...)."""
     if orientation == AS_STORED:
         return image
     if orientation >= 5:  # 1. rows become columns
@@ -155,14 +160,14 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def upright_size(size: Size, orientation: int) -> Size:
-    """Width and height of the picture as it is shown."""
+    """Width and height of the image as it is shown, from those of the stored image."""
     return (size[1], size[0]) if orientation >= 5 else size
 
 
 def exif_orientation(image: Image.Image) -> int:
     """The orientation of an image that Pillow opened, from its header alone.
 
-    Damaged EXIF is passed over, as by OpenCV. Pillow itself applies that of TIFF.
+    Damaged EXIF is ignored, as by OpenCV. Pillow itself applies the orientation of TIFF.
     """
     if image.format not in EXIF_FORMATS:
         return AS_STORED
@@ -175,15 +180,18 @@ def exif_orientation(image: Image.Image) -> int:
     try:
         exif.load(data)
         found = exif.get(ORIENTATION_TAG)
-    except Exception:  # the parser raises whatever a damaged value leads to
+    except Exception:  # a damaged value may make the parser raise anything
         return AS_STORED
     return found if isinstance(found, int) and 1 <= found <= 8 else AS_STORED
 
 
 def _exif_is_behind(image: Image.Image) -> bool:
-    """Whether the end of a PNG file may hold EXIF: only then is it decoded to read its last chunks."""
+    """Whether the end of a PNG file may hold EXIF.
+
+    Pillow reads chunks after the pixels only when it decodes them, which is done for these files alone.
+    """
     file = image.fp if isinstance(image, ImageFile) else None
-    if file is None:  # decoded already, and with it all chunks are known
+    if file is None:  # decoded already, so all chunks have been read
         return False
     place = file.tell()
     size = file.seek(0, 2)
@@ -194,7 +202,7 @@ def _exif_is_behind(image: Image.Image) -> bool:
 
 
 def matrix_orientation(frame: av.VideoFrame) -> int:
-    """The orientation of a decoded frame by its display matrix; one that is skewed counts as none."""
+    """The orientation of a decoded frame by its display matrix; a skewed matrix is ignored."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, Buffer):
         return AS_STORED

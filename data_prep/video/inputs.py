@@ -1,4 +1,4 @@
-"""What `video=` may name: a video file, an animated image, or a folder of frames."""
+"""What the key `video=` can name: a video file, an animated image, or a folder of frames."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from data_prep.votsr.channels import same_size
 
 @dataclass(frozen=True)
 class VideoInput:
-    """An opened video: its name, its frames, frames a second, and what is wrong with it, a line each.
+    """An opened video: its name, frames and frame rate, and warnings, one line each.
 
-    `about` tells of a folder how many frames it has and which files in it are none.
+    `about` describes a folder: the number of its frames, and the files that are none.
     """
 
     name: str
@@ -32,7 +32,7 @@ class VideoInput:
 
 @dataclass(frozen=True)
 class FrameRange:
-    """The frames `start` up to, but not including, `stop` of others, counted from 0."""
+    """The frames from `start` up to, but not including, `stop` of other frames, counted from 0."""
 
     frames: Frames
     start: int
@@ -53,7 +53,7 @@ class FrameRange:
 def open_video(path: Path, first: int | None = None, last: int | None = None) -> VideoInput:
     """Open what `video=` names; `first` and `last` (from 1, both included) choose a part of its frames.
 
-    Raises UserError where there is nothing, it is no video, holds no frame, or has no such part.
+    Raises UserError where it does not exist, is no video, holds no frame, or has no such part.
     """
     video = _open_folder(path) if path.is_dir() else _open_file(path)
     count = len(video.frames)
@@ -75,7 +75,7 @@ def check_video_path(path: Path) -> None:
 
 
 def _part(frames: Frames, start: int, stop: int) -> Frames:
-    """Of image files those before the part need not be decoded."""
+    """A part of frames. Of image files the earlier ones need not be decoded, so they are left out."""
     if isinstance(frames, ImageFrames):
         return ImageFrames(frames.paths[start:stop], frames.size)
     return FrameRange(frames, start, stop)
@@ -88,11 +88,11 @@ def _open_file(path: Path) -> VideoInput:
 
 
 def _open_folder(folder: Path) -> VideoInput:
-    """The pictures in a folder, in the order of their numbers."""
+    """The images in a folder, in the order of their numbers."""
     names = picture_names(folder)
     others = sorted(path.name for path in folder.iterdir() if path.name not in set(names))
     frames = same_size(tuple(folder / name for name in names), check_all=True)
     told = f"{len(names)} in the folder, {names[0]} to {names[-1]}"
     if others:
-        told += f"; passed over: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
+        told += f"; ignored: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
     return VideoInput(real_path(folder).name, frames, DEFAULT_FPS, (), told)

@@ -1,8 +1,8 @@
 """Decoding a video file with FFmpeg, and what is wrong with one that is damaged or cut short.
 
-FFmpeg hides damage: it paints over what it cannot decode and ends where a file ends. So a file is scanned
-once before it is used. The scan decodes it strictly; where that meets a fault, a second pass decodes as far
-as possible, which is what readers get. What is lost is told in warnings.
+FFmpeg hides damage: it conceals what it cannot decode, and stops without an error where a file ends early.
+So a file is scanned once before it is used. The scan decodes it strictly. If that meets a fault, a second
+pass decodes as much as possible, as readers do. The scan reports what is lost as warnings.
 """
 
 from bisect import bisect_left
@@ -19,13 +19,15 @@ from data_prep.geometry import Size
 from data_prep.video.decoding import DEFAULT_FPS, WHOLE, check_video, frame_rate, frame_size, opened_video
 
 WRONG_RATE = 0.1  # a header's frame rate further than this share from the frames' times is not used
-TELL_DURATION = {"mov", "matroska", "flv", "asf"}  # in their headers; of others it is an estimate
-SLACK = 1.5  # frame intervals by which a file may end before its header says
+TELL_DURATION = {"mov", "matroska", "flv", "asf"}  # have it in their headers; for others it is an estimate
+SLACK = 1.5  # frame intervals by which a file may end before the time in its header
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a video file holds: `count` frames of `size` (width, height), upright; warnings, a line each."""
+    """The content of a video file: `count` frames of `size` (width, height), upright, and warnings,
+    one line each.
+    """
 
     size: Size
     count: int
@@ -35,18 +37,20 @@ class Scan:
 
 @dataclass
 class _Pass:
-    """What one decoding of a file met. Times are in the stream's units, frames are numbered from 1."""
+    """What one pass over a file found. Times are in units of the stream; frames are numbered from 1."""
 
     frame_times: list[int] = field(default_factory=list)
     count: int = 0
-    sizes: list[tuple[int, Size]] = field(default_factory=list)  # from which frame on which size
-    corrupt: list[int] = field(default_factory=list)  # frames that FFmpeg itself calls damaged
-    refused: list[tuple[int, int | None]] = field(default_factory=list)  # packets: number and time
+    sizes: list[tuple[int, Size]] = field(default_factory=list)  # the frame from which each size holds
+    corrupt: list[int] = field(default_factory=list)  # frames that FFmpeg marks as damaged
+    refused: list[tuple[int, int | None]] = field(
+        default_factory=list
+    )  # packets that cannot be decoded: number and time
     packets: int = 0
-    ends_early: bool = False  # by its container the file is longer
-    stopped: bool = False  # reading ended with an error, or in the middle of a packet
-    end: float = 0.0  # seconds: where the last packet of any stream ends
-    duration: float | None = None  # seconds, as the header tells
+    ends_early: bool = False  # the container says that the file is longer
+    stopped: bool = False  # reading ended with an error or inside a packet
+    end: float = 0.0  # seconds: the end of the last packet of any stream
+    duration: float | None = None  # seconds, by the header
     fps: float = DEFAULT_FPS
     longest_gap: float = 0.0  # seconds between two frames
     shown: float = 0.0  # seconds from the first frame's start to the last one's end
@@ -64,14 +68,14 @@ class _Pass:
         return self.duration is not None and self.end < self.duration - slack
 
     def frame_of(self, packet: int, time: int | None, frame_times: list[int]) -> int:
-        """The frame that a refused packet belongs to: by its time, else by its place."""
+        """The frame that a packet belongs to: by its time, or by its place where it has none."""
         return packet if time is None or not frame_times else bisect_left(frame_times, time) + 1
 
 
 def scan_video(path: Path) -> Scan:
     """Decode a video file once to count its frames and to find what is damaged.
 
-    A file of which only some frames can be read is told in `warnings`. Raises UserError where the file is
+    Damage is described in `warnings`, as long as some frames can be read. Raises UserError where the file is
     missing, is no video, or holds no frame that can be decoded.
     """
     check_video(path)
@@ -84,7 +88,7 @@ def scan_video(path: Path) -> Scan:
 
 
 def _decode(path: Path, strict: bool) -> _Pass:
-    """Decode a file whole and note what is met."""
+    """Decode a complete file, and note what is found."""
     found = _Pass(ends_early=ends_early(path))
     with opened_video(path, strict) as (container, stream):
         found.fps = frame_rate(stream)
@@ -93,7 +97,9 @@ def _decode(path: Path, strict: bool) -> _Pass:
         try:
             for packet in container.demux():
                 _note_end(packet, found)
-                if packet.stream.index == stream.index:  # of the last, empty packet only this is right
+                if (
+                    packet.stream.index == stream.index
+                ):  # compared by index: the last, empty packet has no other
                     _note_packet(packet, found)
         except av.FFmpegError:
             found.stopped = True
@@ -112,10 +118,12 @@ def _note_end(packet: av.Packet, found: _Pass) -> None:
 
 
 def _note_packet(packet: av.Packet, found: _Pass) -> None:
-    """Decode a packet of the main stream; the last is empty and asks for the frames that are held back."""
+    """Decode a packet of the main stream. The last one is empty and returns the frames that are
+    still buffered.
+    """
     found.packets += bool(packet.size)
     if packet.size:
-        found.stopped = packet.is_corrupt  # of the last packet it tells that the file ends inside it
+        found.stopped = packet.is_corrupt  # on the last packet it means that the file ends inside it
     try:
         frames = packet.decode()
     except (av.FFmpegError, ValueError):
@@ -151,13 +159,13 @@ def _checked_rate(found: _Pass, times: np.ndarray) -> float:
 
 
 def _damage(strict: _Pass, found: _Pass) -> Iterator[str]:
-    """What is left out, what is damaged and what is missing at the end, a line each."""
+    """One line each for frames that are left out, frames that are damaged, and a missing end."""
     times = sorted(found.frame_times)
     lost = _inside(found, [found.frame_of(*packet, times) for packet in found.refused])
     damaged = _inside(found, [found.frame_of(*packet, times) for packet in strict.refused])
     damaged = sorted({*damaged, *found.corrupt} - {*lost})
     if lost:
-        yield f"{_number(lost)} left out since decoding fails, the first before frame {lost[0]}; {WHOLE}"
+        yield f"{_number(lost)} left out, which cannot be decoded, the first before frame {lost[0]}; {WHOLE}"
     if damaged:
         yield f"{_number(damaged)} damaged, the first is frame {damaged[0]}; {WHOLE}"
     if strict.cut_short or found.cut_short:
@@ -166,7 +174,7 @@ def _damage(strict: _Pass, found: _Pass) -> Iterator[str]:
 
 
 def _inside(found: _Pass, numbers: list[int]) -> list[int]:
-    """Those that are not behind the last frame: what is missing there is told as the file's end."""
+    """The numbers up to the last frame. Anything after it is reported as a missing end."""
     return [number for number in numbers if number <= found.count]
 
 
@@ -181,15 +189,17 @@ def _size_changes(found: _Pass) -> Iterator[str]:
         yield f"from frame {number} on it is {told}; these frames are scaled to the size of the first"
 
 
-EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # the two elements that a Matroska file is made of
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # the two top-level elements of a Matroska file
 GIF_TRAILER = b";"
-SYNC = 0x47  # the first byte of a transport stream's packet
-TS_PACKETS = (188, 192, 204)  # bytes of one: plain, with times, with check sums
+SYNC = 0x47  # first byte of a packet of an MPEG transport stream
+TS_PACKETS = (188, 192, 204)  # bytes of a packet: plain, with a time stamp, with error correction
 HEAD = 1 << 12
 
 
 def ends_early(path: Path) -> bool:
-    """Whether bytes are missing at the end: of Matroska (WebM), transport streams and GIF; else False."""
+    """Whether bytes are missing at the end, for Matroska (WebM), transport streams and GIF; False
+    for other formats.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(HEAD)
@@ -204,7 +214,9 @@ def ends_early(path: Path) -> bool:
 
 
 def _matroska_size(head: bytes) -> int:
-    """How long a Matroska file is by its header; 0 where it does not tell, as one that was streamed."""
+    """The length of a Matroska file by its header; 0 where it is not given, as in a file that was
+    streamed.
+    """
     length, start = _ebml_number(head, len(EBML))
     segment = start + max(length, 0)
     if not head.startswith(SEGMENT, segment):
@@ -214,7 +226,10 @@ def _matroska_size(head: bytes) -> int:
 
 
 def _ebml_number(data: bytes, at: int) -> tuple[int, int]:
-    """A number of EBML (-1: unknown) and where it ends: its first byte's leading zeros tell its length."""
+    """A variable-length number of EBML (-1: unknown) and where it ends.
+
+    The number of leading zero bits of its first byte is the number of bytes that follow.
+    """
     first = data[at] if at < len(data) else 0
     length = 9 - first.bit_length()
     if length > 8 or at + length > len(data):
@@ -224,7 +239,7 @@ def _ebml_number(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _repeats(head: bytes, step: int) -> bool:
-    """Whether packets of a transport stream follow one another by `step` bytes."""
+    """Whether packets of a transport stream begin every `step` bytes."""
     start = 4 if step == 192 else 0
     marks = head[start::step]
     return len(marks) > 3 and set(marks) == {SYNC}
