@@ -20,13 +20,16 @@ def main(settings: "InferSettings") -> int:
 
     After Ctrl-C, SIGTERM or a closed output nothing is left half-written, and one line says how to resume.
     """
+    # 1. Check the settings, then import the rest. Until tracking starts a signal ends the process at once.
     with _on_signals(_end_at_once, signal.SIGINT, signal.SIGTERM):
         from infer.runs.checks import check_settings
 
         check_settings(settings)
-        # Where torch has no kernel for an Apple GPU, the CPU computes; torch reads this as it is imported.
+        # Operations that torch does not support on an Apple GPU run on the CPU. Torch reads this variable
+        # when it is imported.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
         from infer.runs.run import run  # takes many seconds, so only after the settings have been checked
+    # 2. Track. SIGTERM then unwinds the stack as Ctrl-C does, which removes half-written files.
     try:
         with _on_signals(_unwind, signal.SIGTERM):
             return run(settings)
@@ -39,6 +42,7 @@ def main(settings: "InferSettings") -> int:
             status, why = 1, "the output was closed"
     from configs.terminal import echo
 
+    # 3. Say how to resume, and leave with the exit status that shells expect.
     with suppress(OSError):  # stderr may be what was closed
         echo(f"{why}; {_how_to_resume(settings)}", error=True)
     raise SystemExit(status)  # not returned, which would let a sweep start its next job
@@ -89,6 +93,7 @@ def hold(settings: "InferSettings") -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    # Signals are handled before the first import that takes time.
     with _on_signals(_end_at_once, signal.SIGINT, signal.SIGTERM):
         from configs.app import run_command
         from infer import config  # noqa: F401  # registers the settings

@@ -56,6 +56,7 @@ class InferSettings:
     mask_head: MaskHeadConfig = key(
         MASK_HEADS["nano"], "the mask head, the SAM 2 that makes and propagates masks"
     )
+    # Each tracker has its own class of settings, so the type is open.
     tracker: Any = key(MISSING, "the tracker, which decides when grounder and mask head are used")
     device: str = key(
         "auto",
@@ -67,6 +68,7 @@ class InferSettings:
         1, "CPU threads of torch; more are slower with small models; 0: torch's default", minimum=0
     )
     plugins: list[str] = key([], PLUGINS)
+    # Several runs of a sweep, or over several videos, each get a folder of their own.
     out: str = key(
         "outputs/infer/${run_name:${workspace},${video},${data},${split},${tracker_id}}",
         "folder for everything except results of workspaces and data sets: summary, records, overlays",
@@ -93,7 +95,8 @@ def run_name(workspace: str | None, video: str | None, data: str | None, split: 
     return Path(video).stem if video else "demo"
 
 
-load_trackers()  # TRACKERS holds those of plugins too, once they are imported
+# The groups are live mappings, so options that a plugin registers later are known when settings are composed.
+load_trackers()
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 register(
     "infer",

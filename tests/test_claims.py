@@ -97,6 +97,18 @@ def test_a_damaged_list_of_a_fingerprint_ends_no_run(tmp_path: Path, value: obje
         assert (tmp_path / "ball.txt").is_file()
 
 
+def test_results_whose_settings_have_new_names_since_are_kept(tmp_path: Path) -> None:
+    old = {"kind": "TrackerConfig", "find_above": 0.6, "lean": 0.4, "confirm": True}
+    new = {"kind": "ReferralConfig", "activation_threshold": 0.6, "logit_bias": 0.4, "confirm": True}
+    (tmp_path / "ball.txt").write_text("0\n")
+    (tmp_path / "fingerprint.json").write_text(json.dumps({**OURS, "tracker": old}))
+    with pytest.raises(UserError, match="other tracker"):
+        claim_results(tmp_path, {**OURS, "tracker": {**new, "logit_bias": 0.5}}, False)
+    with claim_results(tmp_path, {**OURS, "tracker": new}, False):
+        assert json.loads((tmp_path / "fingerprint.json").read_text())["tracker"] == new
+    assert (tmp_path / "ball.txt").is_file()
+
+
 def test_results_are_not_overwritten_while_a_run_works_on_them(tmp_path: Path) -> None:
     with claim_results(tmp_path, OURS, False):
         (tmp_path / "ball.txt").write_text("0\n")

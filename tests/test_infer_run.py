@@ -158,7 +158,7 @@ def test_a_sequence_whose_frames_were_exchanged_is_tracked_again_and_no_other(
     written_at = kept.stat().st_mtime_ns
     status, summary = run(settings)
     assert status == 0 and summary["track_frames"] == 8 and kept.stat().st_mtime_ns == written_at
-    assert [line for line in summary["warnings"] if line.startswith("kite: its frames, or")]
+    assert [line for line in summary["warnings"] if line.startswith("kite: its frames, texts")]
     status, summary = run(settings)
     assert status == 0 and summary["track_frames"] == 0 and not summary["warnings"]
 
@@ -569,7 +569,7 @@ def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(
     make_workspace(tmp_path / "ws", names=["ball"])
     monkeypatch.setattr("infer.runs.run.run", lambda _: os.kill(os.getpid(), number))
     for overwrite, told in (
-        (False, "the same command goes on"),
+        (False, "the same command resumes"),
         (True, "the same command without overwrite="),
     ):
         with pytest.raises(SystemExit) as ended:

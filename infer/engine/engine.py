@@ -20,7 +20,8 @@ from models.interfaces import Answer, FrameFeatures, Grounding, Masking, MaskRes
 
 Handler = Callable[["_Frame", Sequence[Any]], Sequence[Any]]
 """Maps the requests of one type to their replies, in order."""
-TOLERANCE = 1e-4  # a probability that was summed in low precision may leave 0 to 1 by this much
+# A probability that was summed in low precision may leave 0 to 1 by this much.
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Trajectory:
 
     def append(self, report: Report) -> None:
         """Add the report of the next frame."""
+        # Encoded at once: the arrays of all masks of a long video would not fit into memory.
         line = encode_mask(report.mask)
         self.masks.append(line)
         self.boxes_xyxy.append(None if line == ABSENT else report.box_xyxy)
@@ -95,6 +97,7 @@ class Engine:
         self, image: np.ndarray, tracks: list[Track], requests: list[Request]
     ) -> list[Report]:
         """Answer rounds of requests, one request per track that has not reported, until all have reported."""
+        # Tracks that have reported wait for the others, because the next frame is sent to all at once.
         frame = _Frame(image, self.masking)
         while pending := [i for i, request in enumerate(requests) if not isinstance(request, Report)]:
             replies = self._answer(frame, [requests[i] for i in pending])
@@ -121,8 +124,11 @@ class Engine:
         answers = self.grounding.locate(
             [Question(image, each.expression, each.template, each.visual_prompt_xyxy) for each in requests]
         )
+        # Answers are validated here, once for all trackers and all backends.
         size = (image.shape[1], image.shape[0])
         return [validate_answer(answer, size, type(self.grounding).__name__) for answer in answers]
+
+    # A mask head has no batched interface yet: one call per track, on features that are computed once.
 
     def _segment(self, frame: "_Frame", requests: Sequence[Segment]) -> list[MaskResult]:
         features = frame.features
@@ -146,6 +152,7 @@ def validate_answer(answer: Answer, size: Size, grounder: str) -> Answer:
                 f"{grounder}: answered {name}={value}, which is not a probability; check the model"
             )
     visible, confidence = (min(max(value, 0.0), 1.0) for value in (answer.visible, answer.box_confidence))
+    # A box may reach beyond the frame; mask heads and templates need the part that lies inside.
     box = answer.box_xyxy
     if box is not None:
         if not all(map(math.isfinite, box)):

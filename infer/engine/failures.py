@@ -43,6 +43,7 @@ class FailureBoundary:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        # KeyboardInterrupt and SystemExit are not failures of the block, but end the run.
         if not isinstance(fault, Exception):
             return False
         self.reason = failure_reason(fault)
@@ -61,6 +62,7 @@ def failure_reason(fault: Exception) -> str:
 
 def failure_place(fault: BaseException) -> str:
     """The innermost line of this project's code in the traceback, such as `models/grounder.py:12`."""
+    # The innermost frame of all is often in torch, which says nothing about the cause.
     place = "an unknown place"
     for frame in traceback.extract_tb(fault.__traceback__):
         path = Path(frame.filename)
@@ -79,6 +81,7 @@ def is_out_of_memory(fault: BaseException) -> bool:
 
 def free_memory() -> None:
     """Release the memory that a failed sequence held. Call it after its exception is gone."""
+    # Objects in reference cycles are freed by the collector only, and tensors wait for them.
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -46,12 +46,15 @@ class Session:
 
 def open_session(settings: InferSettings) -> Session:
     """Load the models and build the tracker. Raises UserError if one of them cannot be loaded."""
+    # 1. Load the models.
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
     grounder = Grounder.load(settings.model, device)
     mask_head = load_mask_head(settings.mask_head, device)
+    # 2. Build the tracker. It cuts templates as the contract of the grounder says.
     tracker = build_tracker(settings.tracker, grounder.contract)
+    # 3. Collect what the results depend on.
     grounding, masking = grounder.identity(), mask_head.identity()
     fingerprint = {
         "grounder": grounding["checkpoint"],

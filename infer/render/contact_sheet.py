@@ -32,10 +32,12 @@ from infer.trackers.requests import Report, State
 
 COLUMNS = 8
 OVERVIEW_ROWS = 12
-# All lengths are in pixels of the sheet.
-THUMB: Size = (224, 224)  # the largest size of a thumbnail
+# The layout, in pixels of the sheet. Every row has `COLUMNS` tiles, and a tile is a thumbnail, whose larger
+# side is that of `THUMB`, with a line of text below it.
+THUMB: Size = (224, 224)
 GAP, MARGIN = 10, 28
-THUMB_LINE, BOX_MARGIN, MIN_BOX = 3, 16, 36  # of lines and boxes, drawn at twice the size
+# The lines and boxes on thumbnails, in pixels of a thumbnail of twice the size.
+THUMB_LINE, BOX_MARGIN, MIN_BOX = 3, 16, 36
 WIDTH = 2 * MARGIN + COLUMNS * THUMB[0] + (COLUMNS - 1) * GAP
 HEADING, LABEL, LEGEND = 26, 18, 20  # font sizes
 BACKGROUND: Colour = (15, 17, 21)
@@ -63,6 +65,7 @@ class ContactSheet:
 
     def add(self, index: int, image: np.ndarray, reports: Sequence[Report]) -> None:
         """Add a frame, RGB uint8 (height, width, 3), with its index from 0 and the reports of all tracks."""
+        # Presence is counted in all frames, so that the note of a row is not an estimate.
         self._num_frames += 1
         for row, report in enumerate(reports):
             self._num_present[row] += not is_absent(report)
@@ -92,6 +95,7 @@ def write_overview(path: Path, sheets: Iterable[tuple[Path, Size]]) -> None:
     one resumes, so a run that was interrupted ends with the same overview. Raises UserError if a file cannot
     be read or written.
     """
+    # Sheets are read one at a time and only the needed rows are kept, so memory does not grow with the run.
     rows: list[np.ndarray] = []
     num_left_out = 0
     for sheet, size in sheets:
@@ -110,6 +114,8 @@ def _read_rows(path: Path, size: Size) -> list[np.ndarray]:
             image = np.asarray(sheet.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as fault:
         raise UserError(f"{path}: cannot be read ({fault}); remove it") from None
+    # Skip the margin, the legend and the margin below it. Each row is followed by a margin. A note at the end
+    # is lower than a row, so it is not taken for one.
     first = 2 * MARGIN + line_height(LEGEND)
     height = line_height(HEADING) + GAP + _tile_height(size)
     return [image[top : top + height] for top in range(first, len(image) - height, height + MARGIN)]
@@ -135,6 +141,8 @@ def _thumbnail(image: np.ndarray, report: Report, index: int) -> np.ndarray:
         if is_absent(report)
         else _with_overlay(image, report, size)
     )
+    # A narrow frame leaves the right of its tile empty. The state is aligned with the frame, but gets at
+    # least half of the tile, so that it does not overlap the frame number.
     tile = _blank(_tile_height((width, height)), THUMB[0])
     tile[: size[1], : size[0]] = small
     state, top = report.state.value, size[1] + GAP // 2
@@ -180,6 +188,7 @@ def _note(sequence: str, num_present: int, num_frames: int) -> str:
 
 def _row(expression: str, note: str, thumbs: list[np.ndarray]) -> np.ndarray:
     """A row: the expression and, at the right, a note; below them the thumbnails."""
+    # 1. The heading. The note gets at most a third of the width, the expression what is left of it.
     note = shortened(one_line(note), LABEL, WIDTH // 3)
     note_left = WIDTH - MARGIN - text_alpha(note, LABEL).shape[1]
     heading = _blank(line_height(HEADING) + GAP, WIDTH)
@@ -193,6 +202,7 @@ def _row(expression: str, note: str, thumbs: list[np.ndarray]) -> np.ndarray:
         True,
     )
     put_text(heading, (note_left, line_height(HEADING) - line_height(LABEL) - 1), note, LABEL, FAINT)
+    # 2. The thumbnails, in columns of equal width.
     strip = _blank(max((thumb.shape[0] for thumb in thumbs), default=0), WIDTH)
     for column, thumb in enumerate(thumbs):
         left = MARGIN + column * (THUMB[0] + GAP)
@@ -205,6 +215,7 @@ def _legend() -> np.ndarray:
     bar = _blank(line_height(LEGEND), WIDTH)
     left = MARGIN
     names: list[tuple[str, Colour]] = [("mask", MASK_COLOUR)]
+    # An empty expression has no colour of its own: all its frames are absent.
     names += [(state.value, STATE_COLOURS[state]) for state in State if state is not State.EMPTY]
     for name, colour in names:
         middle = (left + LEGEND // 2, bar.shape[0] // 2)
@@ -224,6 +235,7 @@ def _write_sheet(path: Path, rows: list[np.ndarray], note: str = "") -> None:
         last = _blank(line_height(LABEL), WIDTH)
         put_text(last, (MARGIN, 0), note, LABEL, FAINT)
         parts += [between, last]
+    # Encoded in memory, so that `write_whole` can write the file completely or not at all.
     encoded = BytesIO()
     Image.fromarray(np.concatenate([*parts, between])).save(encoded, "png")
     write_whole(path, encoded.getvalue())

@@ -40,7 +40,7 @@ TRACK_COLOURS: tuple[Colour, ...] = (
     (213, 94, 0),
     (204, 121, 167),
 )
-LEGEND_ROWS = 10
+LEGEND_ROWS = 10  # of `draw_reports`; further tracks are counted only
 MASK_OPACITY = 0.3  # low enough that the colour of the target can still be recognised
 
 
@@ -104,6 +104,7 @@ def is_absent(report: Report) -> bool:
 def resize_report(image: np.ndarray, report: Report, size: Size) -> tuple[np.ndarray, Report]:
     """A frame and its report at another size (width, height). A mask keeps at least one pixel."""
     height, width = image.shape[:2]
+    # Averaging avoids aliasing when the frame gets smaller; it would show blocks when it gets larger.
     shrinks = size[0] < width
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
     mask = None if report.mask is None else _resize_mask(report.mask, size)
@@ -127,6 +128,7 @@ def draw_mask_and_box(
     `image` must be contiguous. `width` is the width of lines in pixels; by default it depends on the size of
     the image.
     """
+    # The truth is drawn first, so that it does not cover the result.
     width = width or line_width((image.shape[1], image.shape[0]))
     if truth is not None:
         _draw_outline(image, truth, TRUTH_COLOUR, width)
@@ -165,6 +167,7 @@ def _tint(image: np.ndarray, mask: np.ndarray, tint: Colour) -> None:
     window = image[inside]
     colour = np.full_like(window, tint)
     tinted = cv2.addWeighted(window, 1 - MASK_OPACITY, colour, MASK_OPACITY, 0)
+    # (h, w) mask of the window, as uint8: OpenCV does not accept bool.
     cv2.copyTo(tinted, np.ascontiguousarray(mask[inside]).view(np.uint8), window)
 
 
@@ -174,6 +177,7 @@ def _draw_outline(image: np.ndarray, mask: np.ndarray, colour: Colour, width: in
     window = np.ascontiguousarray(mask[top : top + mask_height, left : left + mask_width])
     if not window.size:
         return
+    # RETR_CCOMP gives the outlines of holes too; `offset` moves them from the window to the image.
     lines, _ = cv2.findContours(
         window.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(left, top)
     )
@@ -187,6 +191,7 @@ def _draw_outline(image: np.ndarray, mask: np.ndarray, colour: Colour, width: in
 def _draw_box(image: np.ndarray, box_xyxy: Box, colour: Colour, width: int) -> None:
     """Draw a rectangle along the outermost pixels of a box, in place."""
     left, top, right, bottom = (round(edge) for edge in box_xyxy)
+    # A box ends at its right and bottom edge, so the last pixels that it covers are one before.
     corners = (left, top), (max(left, right - 1), max(top, bottom - 1))
     if width > 1:
         cv2.rectangle(image, *corners, DARK, width + 2)
@@ -209,6 +214,7 @@ def _is_narrow(size: Size) -> bool:
 
 def _draw_caption(bar: np.ndarray, report: Report, expression: str, size: Size) -> None:
     """Draw the caption on `bar`, RGB uint8: state, expression, and confidence or "absent"."""
+    # 1. Lay out the first row: the state at the left, the confidence or "absent" at the right.
     text = _font_size(size)
     gap, line, width = _gap(text), line_height(text), size[0]
     bar[:] = DARK
@@ -222,6 +228,7 @@ def _draw_caption(bar: np.ndarray, report: Report, expression: str, size: Size) 
     state_right = gap + _draw_badge(bar, gap, state, text, STATE_COLOURS[report.state])
     if result_left < width:
         _draw_badge(bar, result_left, result, text, ABSENT_COLOUR if absent else LIGHT)
+    # 2. The expression goes between them or, in a narrow image, into a second row.
     if _is_narrow(size):
         left, top, right = gap, line + 2 * gap, width - gap
     else:

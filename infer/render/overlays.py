@@ -21,9 +21,12 @@ from infer.render.contact_sheet import ContactSheet, write_overview
 from infer.render.drawing import draw_report, draw_reports, resize_report
 from infer.render.video_writer import VideoWriter, limit_size
 
-MAX_VIDEOS = 32  # open at once; an encoder takes about ten megabytes
-MAX_LETTERS = 10  # that the warning of missing letters names
-SPARE_HANDLES = 32  # file handles that are left for frames, results and libraries
+# Videos that are open at once. Each encoder takes about ten megabytes of memory.
+MAX_VIDEOS = 32
+# Letters that the warning of missing ones names.
+MAX_LETTERS = 10
+# File handles that are left for frames, results and libraries.
+SPARE_HANDLES = 32
 
 
 def max_videos() -> int:
@@ -105,7 +108,8 @@ class SequenceOverlays:
     def __init__(self, overlays: Overlays, sequence: Sequence, expressions: list[str]) -> None:
         self._overlays, self._sequence, self._expressions = overlays, sequence, expressions
         self._name = sequence.name
-        self._stack = ExitStack()  # holds the open videos
+        # Holds the open videos: they are completed together, or removed together.
+        self._stack = ExitStack()
         self._videos: list[VideoWriter] = []
         self._video_of_all: VideoWriter | None = None
         self._has_ended = False
@@ -156,8 +160,10 @@ class SequenceOverlays:
             self._video_of_all = self._stack.enter_context(VideoWriter(path, self._sequence.fps))
 
     def _draw(self, step: Step) -> None:
+        # Only the first expressions may have videos; the reports are in the order of all of them.
         reports = step.reports[: len(self._expressions)]
         self._sheet.add(step.frame_index, step.image, reports)
+        # Reports are scaled down before they are drawn: lines and text keep their width in the video.
         size = limit_size((step.image.shape[1], step.image.shape[0]))
         resized = [resize_report(step.image, report, size) for report in reports]
         for video, expression, (image, report) in zip(self._videos, self._expressions, resized, strict=True):

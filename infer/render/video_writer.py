@@ -19,7 +19,8 @@ from configs.errors import UserError
 from data_prep.files import whole_file
 from data_prep.geometry import Size
 
-MAX_WIDTH, MAX_HEIGHT = 1280, 2160  # H.264 allows 16384 pixels a side, but players stop before
+# H.264 allows 16384 pixels a side, but many players refuse such videos.
+MAX_WIDTH, MAX_HEIGHT = 1280, 2160
 MIN_FPS, MAX_FPS = 0.1, 240.0
 WRITE_FAULTS = (av.FFmpegError, OSError)
 
@@ -59,12 +60,14 @@ class VideoWriter:
 
     def write(self, image: np.ndarray) -> None:
         """Append a frame, RGB uint8 (height, width, 3)."""
+        # The size of the video is known with its first frame, so the stream is added here.
         size = (image.shape[1], image.shape[0])
         if self._count == 0:
             self._frame_size, self._stream = size, self._add_stream(video_size(size))
         if size != self._frame_size:
             raise ValueError(f"{self.path}: a frame of {size} among frames of {self._frame_size}")
         frame = _to_yuv(_fit(image, video_size(size)))
+        # One tick of the clock per frame, which makes the frame rate constant.
         frame.pts, frame.time_base = self._count, 1 / self._rate
         self._count += 1
         with _write_errors(self.path):
@@ -82,30 +85,34 @@ class VideoWriter:
     def _opened(self) -> Iterator[None]:
         """Hold the file open. It is completed if the block succeeds, and removed if it fails."""
         with whole_file(self.path) as temporary:
+            # faststart: the index comes before the frames, so a browser can play the video while it loads.
             options = {"movflags": "faststart"}
             self._container = av.open(str(temporary), "w", format="mp4", options=options)
             try:
                 yield
                 self._finish()
             finally:
-                with suppress(
-                    *WRITE_FAULTS
-                ):  # it is closed already, or the exception of the block matters more
+                # After `_finish` it is closed already. After an exception of the block, that one is reported.
+                with suppress(*WRITE_FAULTS):
                     self._container.close()
 
     def _finish(self) -> None:
         if self._count == 0:
             raise ValueError(f"{self.path}: a video needs a frame")
+        # None flushes the frames that the encoder still holds back.
         self._container.mux(self._stream.encode(None))
         self._container.close()
 
     def _add_stream(self, size: Size) -> VideoStream:
-        """Add the video stream, with one encoding thread: a run writes many videos at once."""
+        """Add the video stream."""
+        # One encoding thread: a run writes many videos at once, and the bytes do not depend on the number of
+        # cores. The low crf keeps thin lines and text readable; the preset prefers speed to size.
         stream = self._container.add_stream(
             "libx264", rate=self._rate, options={"crf": "20", "preset": "veryfast", "threads": "1"}
         )
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
+        # Without these tags players guess the colour space from the size of the video, and colours differ.
         stream.codec_context.colorspace = int(Colorspace.ITU709)
         stream.codec_context.color_range = int(ColorRange.MPEG)
         stream.codec_context.color_primaries = int(ColorPrimaries.BT709)

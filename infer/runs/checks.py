@@ -25,13 +25,16 @@ EXPRESSIONS_ELSEWHERE = {
 
 def check_settings(settings: InferSettings) -> None:
     """Raise UserError for keys that exclude each other, have no effect or are missing, and missing files."""
+    # 1. Keys: which source is tracked, and which keys have an effect with it.
     sources = [name for name in ("workspace", "video", "data") if getattr(settings, name) is not None]
     if len(sources) > 1:
         raise UserError(f"{'= and '.join(sources)}= are both given; leave one out")
     if settings.first_box and settings.data is None:
         remedy = "; for a video give box=x1,y1,x2,y2" if settings.video is not None else ""
         raise UserError(f"first_box= goes with data={remedy}")
+    # 2. The source itself. Its contents are read later, when the run is planned.
     _check_source(settings)
+    # 3. The folders of the checkpoints, without loading their weights.
     check_grounder_checkpoint(settings.model)
     check_mask_head(settings.mask_head)
 
@@ -85,7 +88,8 @@ def source_identity(settings: InferSettings) -> dict[str, Any]:
     if settings.video is not None:
         path = Path(settings.video)
         video: dict[str, Any] = {"video": str(real_path(path))}
-        if path.exists():  # a missing file is reported when it is opened
+        # Size and time show that the file was replaced. A missing file is reported when it is opened.
+        if path.exists():
             about = path.stat()
             video |= {"bytes": about.st_size, "modified_ns": about.st_mtime_ns}
         return video
@@ -102,6 +106,7 @@ def parse_expressions(settings: InferSettings) -> tuple[str, ...]:
 
     Raises UserError if neither is given.
     """
+    # Repeated expressions would write the same result file.
     texts = (text.strip() for text in (settings.prompt or "").split(";"))
     expressions = tuple(dict.fromkeys(filter(None, texts)))
     if not expressions and settings.box is None:
@@ -120,6 +125,7 @@ def parse_box(settings: InferSettings) -> Box | None:
         left, top, right, bottom = (float(side) for side in settings.box.strip("[] ").split(","))
     except ValueError:
         raise UserError(f"box={settings.box}: write x1,y1,x2,y2, four numbers in pixels") from None
+    # The sum is finite only if all four numbers are.
     if not (isfinite(left + top + right + bottom) and left < right and top < bottom):
         raise UserError(f"box={settings.box}: x1,y1 must be its upper left corner, x2,y2 its lower right")
     return left, top, right, bottom

@@ -41,8 +41,10 @@ NOT_COMPARED = {OTHER_CODE, PACKAGES, OTHER_PACKAGES}
 RUN = "run.json"  # in `out`: the source
 OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
 CLAIM_LOCK, RUN_LOCK, SEQUENCE_LOCK = ".lock-claim", ".lock-run", ".lock-sequence-"
-FILE_STATE = ("bytes", "modified_ns")  # keys of a video's identity that mean nothing to a user
-RENAMED_KINDS = {"TrackerConfig": "ReferralConfig"}  # classes of tracker settings, in old fingerprints
+# Keys of a video's identity that mean nothing to a user.
+FILE_STATE = ("bytes", "modified_ns")
+# Classes of tracker settings that have been renamed. Fingerprints hold their names as `kind`.
+RENAMED_KINDS = {"TrackerConfig": "ReferralConfig"}
 Identity = Mapping[str, Any]
 
 
@@ -89,6 +91,8 @@ class Claim:
         `difference` says how the runs that work there differ from this one, None if they do not. Raises
         UserError if they differ, or if this run must be `alone`.
         """
+        # Without the gate a second run could compare its identity with that in the folder before the first
+        # run has written its own.
         gate = FileLock(self.folder / CLAIM_LOCK)
         gate.acquire(wait=True)
         try:
@@ -126,6 +130,8 @@ def claim_results(folder: Path, fingerprint: Identity, overwrite: bool, accept_c
     wanted = _as_json(fingerprint)
 
     def claim_folder() -> None:
+        # No other run works here now. Check first, then remove, then write the fingerprint. A run that is
+        # killed in between leaves old results with their old fingerprint, never a mixture.
         results = list(folder.rglob("*.txt"))
         if results and not overwrite:
             held = _read_fingerprint(path)
@@ -177,6 +183,7 @@ def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False)
     wanted = _as_json(source)
 
     def claim_folder() -> None:
+        # The folder may have changed hands since the settings were checked.
         check_out(out, wanted, overwrite)
         removed = [path for where in ("", "*/") for path in _leftovers(out, where)]
         if read_identity(path) not in (None, wanted):
@@ -217,6 +224,7 @@ def _read_fingerprint(path: Path) -> dict[str, Any] | None:
     tracker = (fingerprint or {}).get("tracker")
     if fingerprint is None or not isinstance(tracker, dict):
         return fingerprint
+    # Only names are translated. A setting that was added or removed still makes results other results.
     settings = {current_name(f"tracker.{name}").removeprefix("tracker."): tracker[name] for name in tracker}
     kind = settings.get("kind")
     return {**fingerprint, "tracker": {**settings, "kind": RENAMED_KINDS.get(str(kind), kind)}}
@@ -244,6 +252,7 @@ def _differing_keys(held: Identity, wanted: Identity) -> list[str]:
 
 def _source_text(held: Identity, wanted: Identity) -> str:
     """The source of another run, as far as it differs from this run's."""
+    # A video with the same path differs in size or time only, which are not shown.
     shown = {key: value for key, value in held.items() if key not in FILE_STATE and wanted.get(key) != value}
     return " ".join(f"{key}={value}" for key, value in shown.items()) or "the video has changed since"
 

@@ -29,7 +29,7 @@ from infer.runs.summary import RunSummary, TrackOutcome
 from infer.trackers.expressions import empty_track, expression_at, follow_expressions
 from infer.trackers.requests import StartTrack
 
-# The target is absent. No protocol takes a box without area for a place.
+# The line of a frame in which the target is absent. No protocol takes a box without area for a place.
 ABSENT_BOX = "0,0,0,0"
 BOX_LINE = re.compile(r"0,0,0,0|-?\d+\.\d\d(,-?\d+\.\d\d){3}")  # a line as this module writes it
 MASKS = "masks"
@@ -73,6 +73,7 @@ class DataStore:
 
         It is the first one that is valid at the first frame, else the first that is not empty.
         """
+        # The name of the result file does not hold the expression, so it may change without a second file.
         first = expression_at(sequence, 0)
         return [first or next(filter(str.strip, sequence.expressions), "")]
 
@@ -82,6 +83,7 @@ class DataStore:
 
     def start(self, sequence: Sequence, expression: str) -> StartTrack:
         """See `TrackStore`: with changing expressions and the first box, where they are given."""
+        # The same box as in `inputs` and `write`: a change of it makes the results outdated.
         box = true_box(sequence) if self.first_box else None
         if not expression and box is None:
             return partial(empty_track, expression)
@@ -99,6 +101,7 @@ class DataStore:
         files = self.files(sequence, expression)
         if not files.main.is_file():
             return None
+        # An interrupted write leaves no file, but other programs may leave a part of one.
         try:
             lines = read_lines(files.main, len(sequence.frames))
             read_written(files.masks, len(sequence.frames))
@@ -132,6 +135,7 @@ def true_box(sequence: Sequence) -> Box | None:
     truth = sequence.truth
     if truth is None or not len(truth.present) or truth.present[0] != PRESENT:
         return None
+    # Annotated boxes may reach beyond the frame. Of one that lies outside nothing can be tracked.
     x, y, width, height = map(float, truth.boxes_xywh[0])
     left, top, right, bottom = clamp(xywh_to_xyxy((x, y, width, height)), sequence.frames.size)
     return (left, top, right, bottom) if left < right and top < bottom else None

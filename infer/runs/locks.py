@@ -34,6 +34,7 @@ class FileLock:
 
         Several processes may hold a `shared` lock at once. Raises UserError if the file cannot be locked.
         """
+        # The file may be removed and made anew while this process waits, so several attempts may be needed.
         kind = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
         while True:
             # 1. Open the file, or make it. O_NOFOLLOW: a link is not followed out of the folder.
@@ -45,6 +46,7 @@ class FileLock:
                 fcntl.flock(handle, kind)
                 self.is_real = True
             except OSError as fault:
+                # A file system without locks must not keep anybody from tracking: `Claim.warnings` says so.
                 if fault.errno not in NO_LOCKS:
                     os.close(handle)
                     if isinstance(fault, BlockingIOError):
@@ -71,6 +73,7 @@ class FileLock:
         """Release the lock, and remove the file unless another process holds it."""
         if self._handle is None:
             return
+        # Cleared first, so that an interrupt in between cannot make a second release close another file.
         handle, self._handle = self._handle, None
         try:
             if self.is_real:  # an exclusive lock succeeds only for the last holder

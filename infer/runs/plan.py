@@ -23,7 +23,8 @@ from infer.runs.claims import Identity
 from infer.runs.summary import RunSummary, TrackOutcome
 from infer.trackers.requests import StartTrack
 
-DEFAULT_EXPRESSION = "the target"  # of a target that is given by its box alone
+# The grounder is always asked in words. This is the expression of a target that is given by its box alone.
+DEFAULT_EXPRESSION = "the target"
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,14 @@ class MaskStore:
 
     def start(self, sequence: Sequence, expression: str) -> StartTrack:  # noqa: ARG002
         """See `TrackStore`."""
+        # A given box shows the target, so the expression may be missing.
         if self.box_xyxy is not None:
             return partial(self.session.tracker, expression or DEFAULT_EXPRESSION, box_xyxy=self.box_xyxy)
         return partial(self.session.tracker_of(expression), expression)
 
     def num_absent(self, sequence: Sequence, expression: str) -> int | None:
         """See `TrackStore`. A file that is not a complete result is tracked again and replaced."""
+        # Reading all lines is fast, and shows that the file has one valid line per frame.
         path = self.path_of(sequence, expression)
         if not path.is_file():
             return None

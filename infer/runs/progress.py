@@ -39,9 +39,11 @@ class RunProgress:
         self._done = self._tracks_done = self._tracks_open = 0
         self._name = ""
         self._start_time = self._last_line = clock()
+        # A log file gets plain lines: a live bar would fill it with control characters.
         self._bar = self._make_bar() if self._console.is_terminal else None
 
     def __enter__(self) -> Self:
+        # The clock starts here, not with the constructor: models may be loaded in between.
         self._start_time = self._last_line = self._clock()
         if self._bar is not None:
             self._bar.start()
@@ -50,6 +52,7 @@ class RunProgress:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # After an exception the tracks of the current sequence are not finished.
         if kind is None:
             self._close_tracks()
         if self._bar is not None:
@@ -114,6 +117,7 @@ class RunProgress:
         )
 
     def _make_bar(self) -> Progress:
+        # markup=False: a name such as [red] is text, not a style of rich.
         bar = Progress(
             TextColumn("{task.fields[tracks]}", markup=False),
             BarColumn(bar_width=None),

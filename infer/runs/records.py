@@ -30,6 +30,7 @@ from infer.runs.plan import ResultFiles, TrackStore
 
 FOLDER, FILE = "tracks", "tracks.json"
 INPUTS_FOLDER = ".inputs"
+# Decimals of boxes (hundredths of a pixel) and of confidences in records.
 BOX_DIGITS, CONFIDENCE_DIGITS = 2, 4
 Record = dict[str, Any]
 
@@ -42,6 +43,7 @@ class TrackRecords:
 
     def write(self, sequence: Sequence, expression: str, files: ResultFiles, trajectory: Trajectory) -> None:
         """Write the record of a track, before its result. Raises UserError if it cannot be written."""
+        # Confidences of absent frames are of no use to a reader, and null shows absence at a glance.
         boxes = [_rounded(box) for box in trajectory.boxes_xyxy]
         confidences = [
             None if box is None else round(confidence, CONFIDENCE_DIGITS)
@@ -57,6 +59,7 @@ class TrackRecords:
         """
         if self._read(self._path(sequence.name, expression)) is not None:
             return
+        # States and confidences are not in the result file, so they are lost.
         masks = read_result(files.masks, sequence.frames.size, len(sequence.frames))
         boxes = [_rounded(None if mask is None else box_of_mask(mask)) for mask in masks]
         self._write(sequence, expression, files, read_lines(files.masks), boxes, None, None)
@@ -67,6 +70,7 @@ class TrackRecords:
         Raises UserError if it cannot be written.
         """
         paths = [self._path(*track) for track in tracks]
+        # Tracks of an earlier run in this folder that this one did not plan, of another prompt= for example.
         others = sorted(set((self.out / FOLDER).rglob("*.json")) - set(paths))
         path = self.out / FILE
         with writing(path), whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
@@ -139,9 +143,10 @@ class TrackInputs:
         path = self._path(sequence)
         if not path.is_file():
             return False
+        # A damaged file does not show that the inputs are the same, so the sequence is tracked again.
         try:
             return path.read_text("ascii").strip() != self._identity(sequence)
-        except (OSError, ValueError):  # a damaged file does not show that the inputs are the same
+        except (OSError, ValueError):
             return True
 
     def write(self, sequence: Sequence) -> None:

@@ -50,6 +50,7 @@ def run(settings: InferSettings) -> int:
 
 def _render_demo(settings: InferSettings, out: Path) -> InferSettings:
     """Render the workspace of the demo under `out`. Its results are always made anew."""
+    # Rendering takes time, so the workspace of an earlier demo is used again.
     root = out / "workspace"
     if not (root / "config.yaml").is_file():
         make_console().print(f"rendering a demo of {DEMO_SEQUENCES} sequences in {root}", soft_wrap=True)
@@ -87,6 +88,7 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
         summary,
         {"zip": summary.zip, **plan.places, **places, "summary": out / "summary.json", **plan.hints},
     )
+    # Overlays are the point of tracking a video, and the submission that of tracking a workspace.
     no_overlays = plan.needs_overlays and overlays is not None and overlays.have_failed
     no_zip = plan.needs_zip and summary.zip is None
     return 1 if summary.failed or plan.input_is_damaged or no_zip or no_overlays else 0
@@ -102,6 +104,7 @@ def _write_overview(overlays: Overlays | None, tracking: TrackRun) -> dict[str, 
 def _advice(settings: InferSettings, outcomes: Sequence[TrackOutcome]) -> list[str]:
     """If the small models found nothing at all, a warning that names models for ordinary video."""
     tracked = [outcome for outcome in outcomes if not outcome.failure and (outcome.expression or "").strip()]
+    # Only the shipped models are known to fail on ordinary video.
     is_small = real_path(settings.model.checkpoint).is_relative_to(SHIPPED)
     if not is_small or not tracked or any(outcome.num_present for outcome in tracked):
         return []

@@ -111,6 +111,7 @@ class RunSummary:
     @property
     def track_frames_per_second(self) -> float:
         """The speed of the run; 0 if nothing was tracked."""
+        # `seconds` covers tracking only: neither loading the models nor scoring and packing.
         return self.track_frames / self.seconds if self.seconds > 0 else 0.0
 
 
@@ -119,6 +120,7 @@ def summary_json(run: RunSummary) -> dict[str, Any]:
 
     Kept tracks count as written, but not for `track_frames` and the speed.
     """
+    # Other programs read this file: keys may be added, but not renamed without need.
     return {
         "tracks": run.num_planned,
         "written": sum(outcome.failure is None for outcome in run.outcomes),

@@ -13,7 +13,8 @@ from configs.terminal import LONGEST, LONGEST_NAME, counted, shortened
 from data_prep.console import make_console, one_line
 from infer.runs.summary import Figures, RunSummary, TrackOutcome
 
-MAX_ROWS = 60  # a run of more tracks gets one row per sequence
+# The table of a run with more tracks has one row per sequence.
+MAX_ROWS = 60
 FIGURE_NAMES = ("referral\naccuracy", "IoU when\npresent", "absent\nprecision", "absent\nrecall")
 
 
@@ -27,6 +28,7 @@ def print_table(
     console = console or make_console()
     is_short = len(run.outcomes) <= MAX_ROWS
     console.print(_table_of_tracks(run.outcomes) if is_short else _table_of_sequences(run.outcomes))
+    # Failures come after the table, so that they are in sight when a long run ends.
     console.line()
     for line in _failure_lines(run.failed):
         _print_line(console, line, "red")
@@ -58,6 +60,7 @@ def totals(run: RunSummary) -> str:
 
 def _failure_lines(failed: Sequence[TrackOutcome]) -> list[str]:
     """Why tracks failed. The expressions of a sequence that failed for the same reason share a line."""
+    # A sequence that cannot be read fails with all its expressions, which would repeat one reason.
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
     for outcome in failed:
         same[outcome.sequence, one_line(outcome.failure or "")].append(_quoted(outcome))

@@ -102,6 +102,7 @@ class TrackRun:
 
     def _without_result(self, sequence: Sequence, expressions: Iterable[str]) -> list[str]:
         """The expressions without a complete result. Those with one become outcomes."""
+        # All tracks of a sequence share its inputs, so a change makes all of their results outdated.
         without = []
         has_changed = self._inputs_have_changed(sequence)
         for expression in expressions:
@@ -120,6 +121,7 @@ class TrackRun:
         sequence = self._sequence(number)
         if sequence is None:
             return True
+        # Waiting may take as long as tracking the sequence, so it is shown.
         if wait:
             progress.waiting(sequence.name)
         with self.claim.sequence(sequence.name, wait) as is_mine:
@@ -155,6 +157,7 @@ class TrackRun:
     def _track(self, sequence: Sequence, expressions: list[str], progress: RunProgress) -> None:
         """Track the expressions of a sequence together, and write their results."""
         start_time = time.monotonic()
+        # A failure of the engine fails all tracks of the sequence: they share the frames and the batches.
         trajectories = [Trajectory() for _ in expressions]
         with FailureBoundary() as boundary:
             self._run_engine(sequence, expressions, trajectories, progress)
@@ -162,6 +165,7 @@ class TrackRun:
             free_memory()
             self._fail(sequence.name, expressions, boundary.reason)
             return
+        # The tracks ran together, so each gets an equal share of the time.
         seconds = (time.monotonic() - start_time) / len(expressions)
         for expression, trajectory in zip(expressions, trajectories, strict=True):
             self._write(sequence, expression, trajectory, seconds)
@@ -177,6 +181,7 @@ class TrackRun:
         if not len(sequence.frames):
             raise UserError(f"{sequence.name}: holds no frames; restore them or leave it out")
         with self.overlays.of_sequence(sequence, expressions) if self.overlays else nullcontext() as drawing:
+            # Starting a track computes nothing: the engine runs it to its first request with the first frame.
             starts = [self.store.start(sequence, expression) for expression in expressions]
             for step in self.engine.run(sequence.frames, starts):
                 for trajectory, report in zip(trajectories, step.reports, strict=True):
@@ -189,6 +194,7 @@ class TrackRun:
 
     def _write(self, sequence: Sequence, expression: str, trajectory: Trajectory, seconds: float) -> None:
         """Write the record of a track, then its result."""
+        # The record comes first: a result without a record would be restored without states and confidences.
         with FailureBoundary() as boundary:
             self.records.write(sequence, expression, self.store.files(sequence, expression), trajectory)
             self.store.write(sequence, expression, trajectory)

@@ -21,7 +21,8 @@ def video_plan(settings: InferSettings, out: Path) -> RunPlan:
     """
     assert settings.video is not None
     masks = out / "masks"
-    expressions = parse_expressions(settings)  # before the video is decoded, which may take long
+    # Mistakes in the settings are reported before the video is decoded, which may take long.
+    expressions = parse_expressions(settings)
     video = open_video(Path(settings.video), settings.first, settings.last)
     box_xyxy = _clipped(parse_box(settings), video.frames.size)
 
@@ -35,6 +36,7 @@ def video_plan(settings: InferSettings, out: Path) -> RunPlan:
         [Sequence(video.name, video.frames, expressions, video.fps)],
         masks,
         open_store,
+        # The results of another part of the video, or of another box, are other results.
         identity={"first": settings.first, "last": settings.last, "box": box_xyxy and list(box_xyxy)},
         warnings=video.warnings,
         places={"masks": masks},

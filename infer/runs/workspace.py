@@ -28,6 +28,7 @@ def workspace_plan(settings: InferSettings) -> RunPlan:
         return result_path(root, tracker_id, sequence.name, expression)
 
     def open_store(session: Session) -> MaskStore:
+        # Runs of several trackers may add their sections to the same file at once.
         with locked(root / "trackers.ini"):
             ensure_tracker(root / "trackers.ini", tracker_id)
         return MaskStore(session, path_of)
@@ -58,6 +59,7 @@ def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSu
     """The summary with the figures of the results, if every track is written and there is truth."""
     if summary.failed:
         return summary
+    # Two computations: our figures have more detail, the toolkit's is the official one.
     try:
         figures = referral_figures(workspace.root, tracker_id)
         official = toolkit_accuracy(workspace.root, tracker_id)
@@ -80,6 +82,7 @@ def _scored(summary: RunSummary, workspace: Workspace, tracker_id: str) -> RunSu
 
 
 def _with_score(outcome: TrackOutcome, figures: dict[str, Any]) -> TrackOutcome:
+    # `prompts` is VOTSr's name for expressions.
     prompts = figures["sequences"].get(outcome.sequence, {}).get("prompts", {})
     return dataclasses.replace(outcome, score=prompts.get(outcome.expression, {}).get("accuracy"))
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it imports OpenCV, and `--help` imports this module
 
 def expression_at(sequence: "Sequence", frame_index: int) -> str:
     """The first non-empty expression that is valid at a frame; empty if there is none."""
+    # Without spans every expression is valid at all frames.
     spans = sequence.spans or ((0, len(sequence.frames)),) * len(sequence.expressions)
     for expression, (start, stop) in zip(sequence.expressions, spans, strict=True):
         if start <= frame_index < stop and expression.strip():
@@ -44,6 +45,7 @@ def _with_valid_expression(
     """Pass requests and replies through, and replace the expression of every `Locate`."""
     frame_index, request = 0, next(track)
     while True:
+        # Only questions to the grounder hold an expression; all other requests pass through unchanged.
         if isinstance(request, Locate):
             request = replace(request, expression=expression)
         reply = yield request

@@ -57,6 +57,7 @@ def _track(
         if box is None:
             frame = yield Report(State.SEARCH if last_box is None else State.LOST, visible=answer.visible)
             continue
+        # The template is cut where the target was found first, and kept.
         if template is None:
             template = crop_template(frame, box, contract)
         result: MaskResult = yield Segment(box)

@@ -12,8 +12,11 @@ that errs about one frame probably errs about the next. The log-odds of an answe
 import math
 from dataclasses import dataclass
 
-MAX_EVIDENCE = 3.0  # log-odds that one answer may add or subtract, so that later answers can outweigh it
-MIN_PROBABILITY = 1e-6  # probabilities are clipped to this and its complement, so that log-odds are finite
+# The log-odds that one answer may add or subtract. A few other answers can then outweigh a single wrong one
+# that the grounder is certain of.
+MAX_EVIDENCE = 3.0
+# Probabilities are clipped to this value and its complement, so that their log-odds are finite.
+MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class PresenceFilter:
 
         Raises ValueError if `visible` is not a probability.
         """
+        # The bias corrects a grounder that is systematically too sure of absence or presence. The scale
+        # accounts for answers that are not independent.
         added = self.logit_scale * (_log_odds(visible) + self.logit_bias)
         return min(max(added, -MAX_EVIDENCE), MAX_EVIDENCE)
 

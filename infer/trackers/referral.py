@@ -27,8 +27,10 @@ from infer.trackers.registry import register_tracker
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult, TargetMemory
 
-GIVEN_BOX_VISIBLE = 0.999  # visible probability of a target whose box the user gave
-THUMBNAIL = 16  # a frame is thinned to about this many rows and columns to see whether it changed
+# The visible probability of a target whose box the user gave.
+GIVEN_BOX_VISIBLE = 0.999
+# A frame is thinned to about this many rows and columns to see whether it has changed.
+THUMBNAIL = 16
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,7 @@ class _ReferralTrack:
             return True
         if result.object_score < self.config.min_object_score:
             return True
+        # A mask that has jumped to another object usually differs in area.
         ratio = float(result.mask.sum()) / max(1.0, float(previous.mask.sum()))
         return not 1 / self.config.max_area_ratio < ratio < self.config.max_area_ratio
 
@@ -245,6 +248,7 @@ class _ReferralTrack:
         """Compare the grounder's answer with the propagated mask."""
         if self.presence.evidence(answer.visible) < 0 or answer.box_xyxy is None:
             return Comparison.NOT_VISIBLE
+        # Without a mask any box is elsewhere: it must start a new memory.
         propagated = box_of_mask(result.mask) if result.mask is not None else None
         if propagated is None:
             return Comparison.ELSEWHERE

@@ -54,12 +54,14 @@ def register_tracker(**options: Config) -> Callable[[BuilderOf[Config]], Builder
     Raises TypeError if the options are not objects of one dataclass, and ValueError if another class has
     registered an option of the same name.
     """
+    # A class of settings identifies its tracker (see `build_tracker`), so the options must share one.
     classes = {type(config) for config in options.values()}
     if len(classes) != 1 or not all(dataclasses.is_dataclass(each) for each in classes):
         raise TypeError("register_tracker takes one or more options that are objects of one dataclass")
     (config_class,) = classes
 
     def register(builder: BuilderOf[Config]) -> BuilderOf[Config]:
+        # Compare by name: a module that is imported again has new classes with the old names.
         for name in options:
             other = type(_options.get(name, options[name]))
             if _full_name(other) != _full_name(config_class):

@@ -27,11 +27,16 @@ from models.interfaces import TargetMemory
 class State(StrEnum):
     """What a tracker was doing when it reported a frame."""
 
-    SEARCH = "search"  # not found so far: the grounder is asked about the whole frame
-    TRACK = "track"  # the mask head propagates the mask
-    VERIFY = "verify"  # the grounder was asked whether the mask is still on the target
-    LOST = "lost"  # found before, lost since: the grounder is asked about the whole frame again
-    EMPTY = "empty"  # the expression is empty, so nothing is tracked
+    # Not found so far: the grounder is asked about the whole frame.
+    SEARCH = "search"
+    # The mask head propagates the mask.
+    TRACK = "track"
+    # The grounder was asked whether the mask is still on the target.
+    VERIFY = "verify"
+    # Found before, lost since: the grounder is asked about the whole frame again.
+    LOST = "lost"
+    # The expression is empty, so nothing is tracked.
+    EMPTY = "empty"
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class Report:
     visible: float | None = None
 
 
+# The engine has one handler for each of these types except `Report`, which ends a frame.
 Request = Locate | Segment | Propagate | Report
 Track = Generator[Request, Any, None]
 """One track in progress. Of a frame it yields any number of requests, then a `Report`; it never returns."""

@@ -1,0 +1,146 @@
+"""A tracker is one file that registers itself, in the package or outside, as an option of `tracker=`."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from configs.app import FOLDER
+from configs.code_identity import modules_of
+from configs.command_line import read_command_line
+from configs.compose import as_settings, composer
+from configs.errors import UserError
+from configs.schema import key
+from data_prep.contract.contract import BUILT_IN, Contract
+from infer.config import InferSettings
+from infer.trackers import registry
+from infer.trackers.per_frame import PerFrameConfig
+from infer.trackers.registry import TRACKERS, build_tracker, register_tracker
+from infer.trackers.requests import Report, State, Track, Tracker
+from tests.scripted import ScriptedWorld, drive, frame
+
+CONTRACT = BUILT_IN["short"]
+ROOT = Path(__file__).resolve().parent.parent
+PLUGIN = '''
+from dataclasses import dataclass
+
+from configs.schema import key
+from infer.trackers.registry import register_tracker
+from infer.trackers.requests import Report, Segment, State
+
+
+@dataclass(frozen=True)
+class CentreConfig:
+    """The target is in the middle of every frame."""
+
+    share: float = key(0.5, "side of the box as a share of the frame's", minimum=0.0, maximum=1.0)
+
+
+@register_tracker(centre=CentreConfig())
+def centre_tracker(config, contract):
+    def start(expression, frame, box_xyxy=None):
+        while True:
+            height, width = frame.shape[:2]
+            low, high = (1 - config.share) / 2, (1 + config.share) / 2
+            box = (low * width, low * height, high * width, high * height)
+            result = yield Segment(box)
+            frame = yield Report(State.TRACK, result.mask, box, 1.0)
+
+    return start
+'''
+
+
+@pytest.fixture
+def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone after it."""
+    options, builders = dict(registry._options), dict(registry._builders)
+    yield
+    for held, before in ((registry._options, options), (registry._builders, builders)):
+        held.clear()
+        held.update(before)
+
+
+@dataclasses.dataclass(frozen=True)
+class NowhereConfig:
+    """The target is never there."""
+
+    confidence: float = key(0.25, "confidence of every report")
+
+
+def nowhere_tracker(config: NowhereConfig, contract: Contract) -> Tracker:
+    def start(expression, frame, box_xyxy=None) -> Track:
+        while True:
+            yield Report(State.SEARCH, confidence=config.confidence)
+
+    return start
+
+
+def settings_of(*arguments: str) -> InferSettings:
+    with composer("infer", FOLDER) as composing:
+        _, (config,) = composing.jobs(read_command_line(list(arguments)))
+        return as_settings(config)
+
+
+def test_the_trackers_of_the_package_are_found() -> None:
+    assert {"referral", "per_frame", "vptracker"} <= TRACKERS.keys()
+    assert settings_of("tracker=vptracker").tracker == PerFrameConfig(repeat_last=True)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_tracker_that_is_registered_later_is_an_option_with_keys() -> None:
+    with pytest.raises(UserError, match="no such option of tracker"):
+        settings_of("tracker=nowhere")
+    register_tracker(nowhere=NowhereConfig())(nowhere_tracker)
+    assert settings_of("tracker=nowhere", "tracker.confidence=0.5").tracker == NowhereConfig(0.5)
+    reports = drive(build_tracker(NowhereConfig(0.5), CONTRACT), ScriptedWorld([], []), [frame()] * 3)
+    assert [report.confidence for report in reports] == [0.5] * 3
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_two_trackers_cannot_have_one_name_but_a_file_may_be_imported_again() -> None:
+    register_tracker(nowhere=NowhereConfig())(nowhere_tracker)
+    register_tracker(nowhere=NowhereConfig(0.75))(nowhere_tracker)
+    assert TRACKERS["nowhere"] == NowhereConfig(0.75)
+    with pytest.raises(
+        ValueError, match=r"tracker=referral is registered by .*referral\.ReferralConfig and by"
+    ):
+        register_tracker(referral=NowhereConfig())(nowhere_tracker)
+    with pytest.raises(TypeError, match="one dataclass"):
+        register_tracker(one=NowhereConfig(), two=PerFrameConfig())
+    with pytest.raises(TypeError, match="one dataclass"):
+        register_tracker(nowhere={"confidence": 0.5})
+
+
+def test_settings_without_a_tracker_are_refused() -> None:
+    with pytest.raises(UserError, match="no tracker is registered for NowhereConfig"):
+        build_tracker(NowhereConfig(), CONTRACT)
+
+
+def test_the_code_of_one_tracker_is_not_that_of_another() -> None:
+    assert "infer.trackers.per_frame" not in modules_of(("infer.trackers.referral",))
+
+
+def test_a_file_outside_the_packages_tracks_from_the_command_line(tmp_path: Path) -> None:
+    """A whole process: what a plugin registers must not stay in this one."""
+    (tmp_path / "centre.py").write_text(PLUGIN)
+    render = ["task=render", "preset=val", "sequences=1", "frames=3", "workers=1", "out=ws", "expressions=1"]
+    for package, arguments in (
+        ("data_prep", render),
+        ("infer", ["plugins=[centre.py]", "tracker=centre", "workspace=ws", "overlay=false", "pack=false"]),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", package, *arguments, *(["out=out"] if package == "infer" else [])],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    (track,) = json.loads((tmp_path / "out" / "tracks.json").read_text())["tracks"]
+    assert track["states"] == ["track"] * 3
+    fingerprint = json.loads((tmp_path / "ws" / "results" / "refertrack" / "fingerprint.json").read_text())
+    assert fingerprint["tracker"] == {"kind": "CentreConfig", "share": 0.5}
