@@ -72,7 +72,7 @@ def test_what_no_result_follows_from_is_the_same_identity(root: Path, name: str,
 
 
 def test_results_of_tracking_follow_from_models_and_tracker_and_not_from_reports() -> None:
-    modules = modules_of((*CODE, "infer.trackers.referral"), REPORTS)
+    modules = modules_of((*CODE, "infer.trackers.referral", "models.mask_head.sam2"), REPORTS)
     for name in (
         "infer.trackers.referral",
         "infer.trackers.requests",
