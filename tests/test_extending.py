@@ -1,0 +1,121 @@
+"""The examples of docs/extending.md: each file adds what it says, from the command line."""
+
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import infer.runs.run  # noqa: F401  # imports torch, so that the forked commands need not
+from configs.plugins import VARIABLE
+from data_prep.video.frames import read_image
+from data_prep.votsr.regions import decode_mask
+from data_prep.world.presets import PRESETS
+from data_prep.world.render import render_workspace
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+FILES = dict(re.findall(r"^`(\w+\.py)`:\n\n```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+COMMANDS = [
+    line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
+]
+PACKAGES = {"bash infer.sh": "infer", "bash train.sh": "train"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of the page, and the inputs that its commands name in capitals."""
+    folder = tmp_path_factory.mktemp("extending")
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    render_workspace(folder / "WORKSPACE", PRESETS["demo"], 2, 1, 4)
+    for sequence in sorted((folder / "WORKSPACE" / "sequences").glob("*/")):
+        copy = folder / "VIDEOS" / "test" / sequence.name
+        shutil.copytree(sequence / "color", copy / "frames")
+        (copy / "expression.txt").write_text("the ball\n")
+        size = read_image(next((copy / "frames").iterdir())).shape[1::-1]
+        lines = next(sequence.glob("groundtruth_*")).read_text().split()
+        (copy / "boxes.txt").write_text("".join(f"{box_line(line, size)}\n" for line in lines))
+    return folder
+
+
+def box_line(line: str, size: tuple[int, int]) -> str:
+    """`x,y,width,height` of a mask in VOT's format."""
+    mask = decode_mask(line, size)
+    if mask is None or not mask.any():
+        return "0,0,0,0"
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    return f"{columns[0]},{rows[0]},{columns[-1] - columns[0] + 1},{rows[-1] - rows[0] + 1}"
+
+
+def run(line: str, folder: Path) -> str:
+    """Run a command of the page in a forked process, in which torch is imported already; its output."""
+    for script, package in PACKAGES.items():
+        line = line.replace(script, f"python -m {package}")
+    python, flag, package, *arguments = shlex.split(line)
+    assert (python, flag) == ("python", "-m")
+    log = folder / "log.txt"
+    child = os.fork()
+    if child == 0:
+        status: object = 70
+        try:
+            with log.open("w") as stream:
+                os.dup2(stream.fileno(), 1)
+                os.dup2(stream.fileno(), 2)
+            os.chdir(folder)
+            os.environ.pop(VARIABLE, None)
+            sys.argv = [package, *arguments]
+            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+            runpy.run_module(package, run_name="__main__", alter_sys=True)
+            status = 0
+        except SystemExit as end:
+            status = end.code
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status if isinstance(status, int) else 71)
+    _, ended = os.waitpid(child, 0)
+    output = log.read_text()
+    assert os.waitstatus_to_exitcode(ended) == 0, output
+    return output
+
+
+def test_the_page_has_an_example_for_each_row_of_its_table() -> None:
+    rows = re.findall(r"^\| an? (.+?) \|", PAGE, re.MULTILINE)
+    headings = re.findall(r"^## An? (.+)$", PAGE, re.MULTILINE)
+    assert rows == headings
+    assert len(FILES) >= len(headings)
+
+
+def test_the_commands_of_the_page_run_and_use_its_files(folder: Path) -> None:
+    outputs = [run(line, folder) for line in COMMANDS]
+    assert all(outputs)
+    results = sorted((folder / "WORKSPACE" / "results" / "first_look" / "baseline").glob("*/*.txt"))
+    assert len(results) == 2 and all(len(path.read_text().split()) == 4 for path in results)
+    boxes = sorted((folder / "outputs" / "results" / "my_videos-test" / "first_look").glob("*.txt"))
+    assert [len(path.read_text().split()) for path in boxes] == [4, 4]
+    scores = json.loads((folder / "outputs" / "evaluation" / "mean_iou" / "scores.json").read_text())
+    assert 20 < scores["first_look"]["iou"] <= 100
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_examples_follow_the_rules_of_the_tree(name: str) -> None:
+    ruff = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--config",
+        str(ROOT / "pyproject.toml"),
+        "--ignore",
+        "ARG001",
+        "-",
+    ]
+    checked = subprocess.run(ruff, input=FILES[name], text=True, capture_output=True, check=False)
+    assert checked.returncode == 0, checked.stdout
