@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_models import TINY
+from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
 import infer.runs.run  # noqa: F401  # imports torch, so that the forked commands need not
 from configs.plugins import VARIABLE
+from data_prep.contract.contract import write_contract
 from data_prep.video.frames import read_image
 from data_prep.votsr.regions import decode_mask
 from data_prep.world.presets import PRESETS
@@ -42,7 +45,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         size = read_image(next((copy / "frames").iterdir())).shape[1::-1]
         lines = next(sequence.glob("groundtruth_*")).read_text().split()
         (copy / "boxes.txt").write_text("".join(f"{box_line(line, size)}\n" for line in lines))
+    save_qwen2_vl(folder / "CHECKPOINT")
     return folder
+
+
+def save_qwen2_vl(folder: Path) -> None:
+    """A tiny model of a family that is none of ours, with random weights."""
+    tiny = TINY["qwen2_5_vl"]
+    processor = tiny.build_processor()
+    known = tiny.build_grounder(processor, width=32, layers=1, vision_layers=2).config
+    text = {name: value for name, value in known.text_config.to_dict().items() if name != "model_type"}
+    vision = {
+        "depth": 2,
+        "embed_dim": 32,
+        "hidden_size": 32,
+        "num_heads": 1,
+        "mlp_ratio": 2,
+        "patch_size": 14,
+    }
+    tokens = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    config = Qwen2VLConfig(
+        text_config=text, vision_config=vision, tie_word_embeddings=True,
+        **{name: getattr(known, name) for name in tokens},
+    )  # fmt: skip
+    Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
+    parts = ("image_processor", "tokenizer", "video_processor", "chat_template")
+    Qwen2VLProcessor(**{name: getattr(processor, name) for name in parts}).save_pretrained(folder)
+    write_contract(folder, tiny.contract)
 
 
 def box_line(line: str, size: tuple[int, int]) -> str:
@@ -102,6 +131,10 @@ def test_the_commands_of_the_page_run_and_use_its_files(folder: Path) -> None:
     assert [len(path.read_text().split()) for path in boxes] == [4, 4]
     scores = json.loads((folder / "outputs" / "evaluation" / "mean_iou" / "scores.json").read_text())
     assert 20 < scores["first_look"]["iou"] <= 100
+    assert any("family       qwen2_vl" in output for output in outputs)
+    assert len(list((folder / "WORKSPACE" / "results" / "qwen2_vl" / "baseline").glob("*/*.txt"))) == 2
+    rows = [json.loads(line) for line in (folder / "exported" / "refertrack.jsonl").read_text().splitlines()]
+    assert len(rows) == 8 and all(row.keys() == {"image", "expression", "box_xywh"} for row in rows)
 
 
 @pytest.mark.parametrize("name", FILES)
