@@ -1,10 +1,10 @@
-"""`python -m benchmarks NAME`: measured comparisons; the last line printed is one JSON object."""
+"""`python -m benchmarks NAME`: measurements. The last line of the output is a JSON object."""
 
 import argparse
 import importlib
 import sys
 
-NAMES = ("behaviour", "carry_boxes", "data", "evaluation", "fuzz", "memory", "small_models", "training")
+NAMES = ("behaviour", "propagate_boxes", "data", "evaluation", "fuzz", "memory", "small_models", "training")
 
 
 def main() -> int:

@@ -1,11 +1,14 @@
-"""How fast are training pairs drawn? `python -m benchmarks data [--pairs 1000000] [--plain 3000]`
+"""Speed of drawing training pairs: `python -m benchmarks data [--pairs 1000000] [--plain 3000]`
 
-A data set of 2,000 videos of 600 frames is invented as TNLLT lies on the disk (annotations only).
-Theirs, the plain way of VPTracker's script: for every pair, open and parse the annotation files of its
-video. Ours: from the index of the same files. Both give both frames' paths, boxes, presence, words and
-the rectangle to draw, on one core and one after the other in one run; a checksum over the same pairs
-must agree. Ours is also timed when pairs are written as JSON lines, and as they reach a training process
-from a worker.
+The annotations of a data set of 2,000 videos with 600 frames each are generated in the layout of TNLLT.
+
+- Theirs: the way of VPTracker's script. For every pair, the annotation files of its video are read and
+  parsed.
+- Ours: pairs are drawn from the index of the same files.
+
+Both return the paths of two frames, boxes, presence, the expression and the visual prompt. Both use one core,
+one after the other in the same run, and a checksum over the same pairs must agree. Ours is also timed when
+pairs are written as JSON lines, and when a training process receives them from a worker.
 """
 
 import argparse
@@ -33,11 +36,11 @@ from data_prep.sequence import Sequence as Video
 from data_prep.video.frames import ImageFrames
 
 VIDEOS, FRAMES, SIZE = 2_000, 600, (1280, 720)
-BATCH = 256  # pairs that a worker hands over at once: a message costs as much as 100 pairs
+BATCH = 256  # pairs in one message of a worker; a message takes as long as drawing about 100 pairs
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print a table, and one JSON object as the last line."""
+    """Measure, and print a table and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks data", description=__doc__)
     parser.add_argument("--pairs", type=int, default=1_000_000, help="pairs that ours draws")
     parser.add_argument("--plain", type=int, default=3_000, help="pairs that the plain way draws")
@@ -85,7 +88,7 @@ def _invent(root: Path) -> None:
 
 
 def _index(root: Path, path: Path) -> None:
-    """The index of the annotations; there are no frames to look at."""
+    """Index the annotations. There are no frames, so the checks of frames are left out."""
     rows = []
     for folder in sorted(root.iterdir()):
         boxes = read_boxes(folder / "groundtruth.txt")
@@ -98,7 +101,7 @@ def _index(root: Path, path: Path) -> None:
 
 
 def _measure(root: Path, path: Path, count: int, plain: int) -> dict[str, float]:
-    """Pairs a second of each way, and the seconds that opening takes."""
+    """Pairs per second of each way, and the seconds for opening the index."""
     plan = PairPlan((path,), PairSettings(), seed=0)
     started = time.perf_counter()
     index = Index(path)
@@ -120,8 +123,11 @@ def _measure(root: Path, path: Path, count: int, plain: int) -> dict[str, float]
 
 
 def _worker(plan: PairPlan, count: int) -> Iterable[list[Pair]]:
-    """Pairs as training gets them, drawn by another process, which starts when they are asked for."""
-    from torch.utils.data import DataLoader, IterableDataset  # not when memory is measured
+    """Pairs from a worker process, as training receives them. The process starts with the first pair."""
+    from torch.utils.data import (
+        DataLoader,
+        IterableDataset,
+    )  # here, so that the measurement of memory does not include torch
 
     class Stream(IterableDataset[list[Pair]]):
         def __iter__(self) -> Iterator[list[Pair]]:
@@ -142,7 +148,7 @@ def _peak(path: Path, count: int) -> float:
 def _drawn_in(plan: PairPlan, count: int) -> float:
     for _ in plan.sampler().pairs(range(count)):
         pass
-    # Not `ru_maxrss`: a process inherits its parent's.
+    # `ru_maxrss` would not do: a forked process starts with the peak of its parent.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
@@ -155,7 +161,7 @@ def _rate(pairs: Iterable[Pair], count: int) -> float:
 
 
 def _timed(pairs: Iterable[Pair]) -> tuple[float, int]:
-    """Pairs a second, and a checksum of all that they say."""
+    """Pairs per second, and a checksum of all values."""
     started, drawn = time.perf_counter(), list(pairs)
     seconds = time.perf_counter() - started
     checksum = 0
@@ -165,7 +171,7 @@ def _timed(pairs: Iterable[Pair]) -> tuple[float, int]:
 
 
 def _plain(root: Path, pair: Pair) -> Pair:
-    """What the files of its videos say of a pair: parsed anew, line by line."""
+    """The values of a pair, for which the annotation files of its videos are parsed again."""
     template, search = (Path(path).relative_to(root) for path in (pair.template, pair.search))
     boxes, present, expression = _parsed(root / search.parts[0])
     shown = boxes

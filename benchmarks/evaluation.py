@@ -1,12 +1,14 @@
-"""How fast are box results read and scored? `python -m benchmarks evaluation [--sequences 700]`
+"""Speed of reading and scoring box results: `python -m benchmarks evaluation [--sequences 700]`
 
-A benchmark of 700 sequences of 700 frames and ten trackers is invented in a toolkit's folders. Theirs, the
-way of VPTracker's script and of pytracking's: for every sequence and tracker load the text with NumPy (a
-tab is tried before a comma), then compare each frame with each threshold on torch tensors. Ours: protocol
-`pytracking`, which counts the same. Both read each tracker's files cold, one after the other in the same
-run, with one thread; the figures must agree. Told are medians over trackers, of time that passed and of
-processor time: others at work on the machine disturb the first more. Scoring alone starts from numbers in
-memory on both sides.
+A benchmark of 700 sequences with 700 frames each and ten trackers is generated in the layout of a toolkit.
+
+- Theirs: the way of pytracking's script and VPTracker's port of it. For every sequence and tracker, NumPy
+  loads the text file (trying tabs before commas), and torch compares each frame with each threshold.
+- Ours: protocol `pytracking`, which computes the same figures. They must agree.
+
+Both read the files of each tracker from disk and not from the page cache, one after the other in the same
+run, with one thread. The results are medians over trackers, of wall-clock time and of processor time: other
+processes on the machine disturb the first more. Scoring alone starts from numbers in memory on both sides.
 """
 
 import argparse
@@ -38,7 +40,7 @@ PIXELS = torch.arange(0, 51, dtype=torch.float64)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print a table, and one JSON object as the last line."""
+    """Measure, and print a table and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks evaluation", description=__doc__)
     parser.add_argument("--sequences", type=int, default=700)
     parser.add_argument("--frames", type=int, default=700)
@@ -75,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _invent(root: Path, sequences: int, frames: int, trackers: int) -> None:
-    """Write truths of whole numbers, and results with two decimals, worse from tracker to tracker."""
+    """Write ground truth as integers, and results with two decimals. Each tracker is worse than the last."""
     rng = np.random.default_rng(0)
     folders = [root / "tracking_results" / f"t{number}_tracking_result" for number in range(trackers)]
     for folder in (root / "annos", *folders):
@@ -96,34 +98,36 @@ def _lines(form: str, boxes_xywh: np.ndarray) -> str:
 
 
 def _measure(root: Path) -> dict[str, tuple["Seconds", "Seconds"]]:
-    """What ours and theirs take for a tracker, the medians, by what is done."""
+    """The median times of both sides for one tracker, by part of the work."""
     truth, _ = read_annos(root / "annos")
     parts_of_truth = np.split(truth.boxes_xywh, truth.starts[1:-1], axis=1)
     plain_truth = [torch.tensor(part.T.copy()) for part in parts_of_truth]
     folders = toolkit_folders(root / "tracking_results", truth.sequences)
     score = PROTOCOL.scorer(truth)
-    _ours(folders[0], truth, score)  # what is imported on first use
+    _ours(folders[0], truth, score)  # a warm-up, which includes imports at first use
     taken: dict[str, tuple[list[Seconds], list[Seconds]]] = {part: ([], []) for part in PARTS}
     for folder in folders:
         done = [_ours(folder, truth, score), _theirs(folder, truth, plain_truth)]
         for side, (figures, read, scored) in enumerate(done):
             for part, seconds in zip(PARTS, (read, scored, read + scored), strict=True):
                 taken[part][side].append(seconds)
-            if not np.allclose(figures, done[0][0], rtol=0, atol=1e-4):  # theirs are kept in float32
+            if not np.allclose(
+                figures, done[0][0], rtol=0, atol=1e-4
+            ):  # the script computes rates in float32
                 raise SystemExit(f"{folder.tracker}: figures differ: {done[0][0]} and {figures}")
     return {part: (_median(ours), _median(theirs)) for part, (ours, theirs) in taken.items()}
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Time that passed, and that the processor was at work."""
+    """Wall-clock time and processor time, in seconds."""
 
     wall: float
     processor: float
 
     @staticmethod
     def now() -> "Seconds":
-        """Of clocks that began some time."""
+        """The current readings of both clocks."""
         return Seconds(time.perf_counter(), time.process_time())
 
     def __add__(self, other: "Seconds") -> "Seconds":
@@ -140,7 +144,7 @@ def _median(taken: list[Seconds]) -> Seconds:
 def _ours(
     folder: TrackerFolder, truth: BoxTruth, score: Callable[..., TrackerScores]
 ) -> tuple[list[float], Seconds, Seconds]:
-    """Figures in percent, and what reading and scoring take."""
+    """The figures in percent, and the times for reading and scoring."""
     _forget(folder.folder)
     started, faults = Seconds.now(), Faults()
     results = read_results(folder, truth, faults, takes_nan=False)
@@ -153,7 +157,7 @@ def _ours(
 def _theirs(
     folder: TrackerFolder, truth: BoxTruth, plain_truth: list[torch.Tensor]
 ) -> tuple[list[float], Seconds, Seconds]:
-    """The same, sequence by sequence."""
+    """The same in the way of the script, sequence by sequence."""
     _forget(folder.folder)
     read, rates, started = Seconds(0.0, 0.0), list[Rates](), Seconds.now()
     for name, boxes in zip(truth.sequences, plain_truth, strict=True):
@@ -178,6 +182,7 @@ def _loaded(path: Path) -> np.ndarray:
 
 def _rates(result: torch.Tensor, truth: torch.Tensor) -> Rates:
     """Shares of frames by threshold, float32: success, precision, normalised precision."""
+    # 1. Negative numbers become 0, an empty box repeats the previous one, and the first box is the true one.
     result = result.clone()
     result[result < 0] = 0
     if (result[:, 2:] == 0).any():
@@ -186,6 +191,7 @@ def _rates(result: torch.Tensor, truth: torch.Tensor) -> Rates:
                 result[frame] = result[frame - 1]
     result[0] = truth[0]
     valid = (truth[:, 2:] > 0).sum(1) == 2
+    # 2. Overlap and centre errors. Pixels are inclusive, hence the 1.
     near = torch.max(result[:, :2], truth[:, :2])
     far = torch.min(result[:, :2] + result[:, 2:] - 1.0, truth[:, :2] + truth[:, 2:] - 1.0)
     shared = (far - near + 1.0).clamp(0).prod(dim=1)
@@ -194,6 +200,7 @@ def _rates(result: torch.Tensor, truth: torch.Tensor) -> Rates:
     error = ((centre - true) ** 2).sum(1).sqrt()
     normalised = ((centre / truth[:, 2:] - true / truth[:, 2:]) ** 2).sum(1).sqrt()
     overlap[~valid], error[~valid], normalised[~valid] = -1.0, float("inf"), -1.0
+    # 3. Each frame is compared with each threshold: (frames, 1) with (1, thresholds).
     return (
         (overlap.view(-1, 1) > OVERLAPS.view(1, -1)).sum(0).float() / len(truth),
         (error.view(-1, 1) <= PIXELS.view(1, -1)).sum(0).float() / len(truth),
@@ -202,7 +209,7 @@ def _rates(result: torch.Tensor, truth: torch.Tensor) -> Rates:
 
 
 def _forget(folder: Path) -> None:
-    """Have the files of a folder dropped from memory, where the system can be asked to."""
+    """Drop the files of a folder from the page cache, on systems with `posix_fadvise`."""
     for path in folder.iterdir() if hasattr(os, "posix_fadvise") else ():
         with path.open("rb") as file:
             os.fsync(file.fileno())

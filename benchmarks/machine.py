@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine on which a figure was measured."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """The processor's name and the number of cores, in a line."""
+    """The name of the processor and the number of cores, as one line."""
     info = Path("/proc/cpuinfo")
     names = [line.partition(":")[2].strip() for line in _lines(info) if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"

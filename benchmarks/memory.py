@@ -1,9 +1,11 @@
-"""Does memory grow with the video? `python -m benchmarks memory [--frames 300 3000]`
+"""Growth of memory with the length of a video: `python -m benchmarks memory [--frames 300 3000]`
 
-Ours: a whole run of `python -m infer` (one prompt, pictures and all) over videos of two lengths, each in
-a process of its own; the peak of its resident memory. Theirs: the mask head's model in transformers' own
-streaming session, a box on the first frame and every frame after it, in a process of its own. Both are
-given as KB more for each further frame.
+- Ours: a run of `python -m infer` with one expression and all overlays, over videos of two lengths. Each run
+  has a process of its own, whose peak of resident memory is measured.
+- Theirs: SAM 2 in the streaming session of transformers, with a box on the first frame, in a process of its
+  own.
+
+Both are also given as KB for each additional frame.
 """
 
 import argparse
@@ -24,11 +26,11 @@ from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from models.config import MASK_HEADS
 
-CYCLE = 60  # frames that are rendered; a longer video repeats them
+CYCLE = 60  # rendered frames; a longer video repeats them
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print a table, and one JSON object as the last line."""
+    """Measure, and print a table and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks memory", description=__doc__)
     parser.add_argument("--frames", type=int, nargs=2, default=(300, 3000))
     short, long = parser.parse_args(arguments).frames
@@ -63,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _repeated(source: Path, root: Path, num_frames: int) -> Path:
-    """A workspace whose one video repeats the frames of `source`'s until it is `num_frames` long."""
+    """Make a workspace with one video that repeats the frames of `source` up to `num_frames`."""
     name = "long"
     folder = root / "sequences" / name
     (folder / "color").mkdir(parents=True)
@@ -78,7 +80,7 @@ def _repeated(source: Path, root: Path, num_frames: int) -> Path:
 
 
 def _child(kind: str, argument: str) -> int:
-    """Peak resident memory, in KB, of this module run for one measurement."""
+    """The peak of resident memory in KB of a process that runs this module for one measurement."""
     command = [sys.executable, "-m", "benchmarks.memory", kind, argument]
     environment = {**os.environ, **safe_path_variables(os.environ), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -88,7 +90,7 @@ def _child(kind: str, argument: str) -> int:
 
 
 def _measure(kind: str, argument: str) -> None:
-    """In a child: do the work, then print the peak."""
+    """Do the work of a child process, and print its peak of memory."""
     if kind == "ours":
         _track(Path(argument))
     else:

@@ -1,9 +1,9 @@
-"""How good are the small models? `python -m benchmarks small_models [--questions 250] [--scenes 60]`
+"""Accuracy of the small models: `python -m benchmarks small_models [--questions 250] [--scenes 60]`
 
-The figures of their cards, on scenes of `val` that training never draws from. The grounder by kind of
-question: words alone, words and a template, a rectangle drawn around the thing, one drawn elsewhere. The
-mask head: masks from true boxes, from boxes whose sides are shifted by up to a tenth, and carried over 30
-frames from such a box on the first.
+The figures of the model cards, on scenes of the preset `val`, which training never uses. The grounder is
+measured by kind of question: expression alone, expression and template, and a visual prompt around the
+target or elsewhere. The mask head is measured on masks from true boxes, on masks from boxes whose sides are
+shifted by up to a tenth, and on masks that are propagated over 30 frames from such a box.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from train.scratch.questions import QuestionMix, sample_questions
 
 CPU = torch.device("cpu")
 PRESET = "val"
-ABSENT = 0.35  # share of the questions whose target is not there
+ABSENT = 0.35  # share of questions whose target is absent
 KINDS = {
     "words": QuestionMix(ABSENT, template=0.0, marked=0.0),
     "words and a template": QuestionMix(ABSENT, template=1.0, marked=0.0),
@@ -39,7 +39,7 @@ KINDS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print two tables, and one JSON object as the last line."""
+    """Measure, and print two tables and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks small_models", description=__doc__)
     parser.add_argument("--grounder", default=GROUNDERS["nano"].checkpoint, help="folder of its weights")
     parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint, help="folder of its weights")
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _grounder_figures(checkpoint: str, count: int) -> dict[str, dict[str, float]]:
-    """Figures by kind of question, on the first `count` scenes of the preset."""
+    """The figures of each kind of question on the first `count` scenes of the preset."""
     grounder = Grounder.load(
         dataclasses.replace(GROUNDERS["nano"], checkpoint=checkpoint, box_floor=0.0), CPU
     )

@@ -1,9 +1,10 @@
-"""What does a mask head carry in an ordinary video? A picture to look at.
+"""A picture of the masks that the mask head propagates through a video.
 
-    python -m benchmarks carry_boxes VIDEO OUT.png --box 536,456,632,552 --box 636,304,720,392 [--frames 200]
+    python -m benchmarks propagate_boxes VIDEO OUT.png --box 536,456,632,552 --box 636,304,720,392 [--frames 200]
 
-Each box (left, top, right, bottom in pixels of the first frame) becomes a mask there, and the mask head alone
-carries it, without words and without a grounder. The picture shows six frames, every target in a colour.
+Each box (left, top, right, bottom in pixels of the first frame) becomes a mask in the first frame. The mask
+head propagates it without a grounder and without an expression. The picture shows six frames with all
+targets.
 """
 
 import argparse
@@ -26,13 +27,13 @@ from models.interfaces import MaskResult
 from models.mask_head.sam2 import MaskHead
 
 COLOURS = ((0, 230, 255), (255, 32, 160), (255, 255, 255), (180, 255, 0))
-TILE = (400, 225)  # width and height of a frame in the picture
+TILE = (400, 225)  # width and height in pixels of a frame in the picture
 SHOWN = 6
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Carry the boxes, write the picture, and print one JSON object as the last line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks carry_boxes", description=__doc__)
+    """Propagate the boxes, write the picture, and print a final JSON object."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks propagate_boxes", description=__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("picture", type=Path)
     parser.add_argument("--box", type=_box, action="append", required=True, dest="boxes")
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     sheet = np.vstack([np.hstack(tiles[:columns]), np.hstack(tiles[columns:])])
     with whole_file(asked.picture) as temporary:
         Image.fromarray(sheet).save(temporary)
-    report = {"benchmark": "carry_boxes", "frames": count, "frames_with_mask": present}
+    report = {"benchmark": "propagate_boxes", "frames": count, "frames_with_mask": present}
     print(json.dumps({**report, "machine": machine()}))
     return 0
 
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> int:
 def _carry(
     mask_head: MaskHead, video: VideoFrames, count: int, boxes: Sequence[Box]
 ) -> tuple[list[np.ndarray], list[int]]:
-    """Pictures of `SHOWN` of the first `count` frames, and in how many each target has a mask."""
+    """`SHOWN` of the first `count` frames with masks, and the number of frames with a mask of each target."""
     shown = {round(index) for index in np.linspace(0, count - 1, SHOWN)}
     tiles, present = [], np.zeros(len(boxes), int)
     results: list[MaskResult] = []
@@ -80,7 +81,7 @@ def _box(text: str) -> Box:
 
 
 def _tile(frame: np.ndarray, results: Sequence[MaskResult], boxes: Sequence[Box], index: int) -> np.ndarray:
-    """A small picture of a frame with masks, and boxes where they are given; RGB uint8."""
+    """A frame with masks, and with boxes if they are given, at the size of `TILE`. RGB uint8."""
     painted = frame.copy()
     for result, colour in zip(results, COLOURS, strict=False):
         if result.mask is not None:
