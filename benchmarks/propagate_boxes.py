@@ -1,6 +1,6 @@
 """A picture of the masks that the mask head propagates through a video.
 
-    python -m benchmarks propagate_boxes VIDEO OUT.png --box 536,456,632,552 --box 636,304,720,392 [--frames 200]
+    python -m benchmarks propagate_boxes VIDEO OUT.png --box 536,456,632,552 --box 636,304,720,392
 
 Each box (left, top, right, bottom in pixels of the first frame) becomes a mask in the first frame. The mask
 head propagates it without a grounder and without an expression. The picture shows six frames with all
