@@ -45,7 +45,7 @@ def test_flags_are_whole_numbers(tmp_path: Path) -> None:
         assert read_flags(path).tolist() == [1, 0, 8], text
     for text in ("1\nnan\n0", "1,inf", "1,0.5,0", "yes"):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"flags\.txt: holds something else than flags"):
+        with pytest.raises(UserError, match=r"flags\.txt: contains something other than flags"):
             read_flags(path)
 
 

@@ -218,7 +218,7 @@ def test_unknown_trackers_layouts_and_folders_are_told(toolkit):
         ("s0.txt", "1,2,3,4\nx\n", "s0.txt: line 2 is no box"),
         ("s0.txt", "", "s0.txt: holds no boxes"),
         ("absent/s0.txt", None, "absent/s0.txt: no such file"),
-        ("absent/s0.txt", "one\n", "absent/s0.txt: holds something else than flags"),
+        ("absent/s0.txt", "one\n", "absent/s0.txt: contains something other than flags"),
     ],
 )
 def test_faults_of_the_truth(toolkit, path, text, words):

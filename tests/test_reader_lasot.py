@@ -92,7 +92,7 @@ def test_more_frames_than_boxes_are_left_and_told(root: Path) -> None:
 def test_words_may_lack_in_the_extension_alone(root: Path) -> None:
     (root / "car" / "car-1" / "nlp.txt").unlink()
     sequence = read(root, "car-1", LASOTEXT)
-    assert sequence.expressions == () and "the sequence has no words" in sequence.notes[0]
+    assert sequence.expressions == () and "the sequence has no expression" in sequence.notes[0]
     with pytest.raises(UserError, match=r"nlp\.txt: no such file"):
         read(root, "car-1", LASOT)
 

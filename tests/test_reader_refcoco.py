@@ -199,7 +199,7 @@ def test_pickles_are_never_opened(root: Path, name: str) -> None:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
-    with pytest.raises(UserError, match=r"a pickle, which may run code, is not opened; put annotations/"):
+    with pytest.raises(UserError, match=r"a pickle can run code, so it is not opened; put annotations/"):
         REFCOCO.find(root, "val")
 
 

@@ -185,7 +185,7 @@ def test_an_empty_text_is_no_prompt(root: Path) -> None:
 @pytest.mark.parametrize("separator", [",", " "])
 def test_boxes_in_place_of_words_are_refused(root: Path, separator: str) -> None:
     (root / "train" / "car-1" / "language.txt").write_text(CAR.lines(separator))
-    with pytest.raises(UserError, match=r"language\.txt: holds numbers and no words"):
+    with pytest.raises(UserError, match=r"language\.txt: contains numbers instead of text"):
         read(root, "train", "car-1")
 
 

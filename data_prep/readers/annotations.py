@@ -1,10 +1,8 @@
-"""The text files that lie beside a sequence's frames: boxes, flags and words, however they are separated.
+"""The text files beside a sequence's frames: boxes, flags of presence, expressions, attributes.
 
-Flags that must be as many as the boxes they speak of.
-
-Test splits that give the target's first box alone (GOT-10k, TrackingNet): the rest is on a server.
-
-What an evaluation kit's folder `annos` says of sequences, where it lies in the root of its data set.
+Data sets separate numbers by commas, semicolons, tabs or blanks, some of them differently from line to line,
+so all separators are accepted everywhere. Numbers are returned as they are in the files: whether pixels are
+counted from 0 or 1 is documented in the module of each data set.
 """
 
 import re
@@ -25,15 +23,16 @@ TIMED = re.compile(r"(\d+)[ \t]+(\S.*)")
 
 
 def read_boxes(path: Path) -> np.ndarray:
-    """Boxes of a file, a line each, float32 (frames, 4) as they stand there.
+    """The boxes of a file, one on each line, float32 (frames, 4), with the numbers of the file.
 
-    Numbers may be separated by commas, semicolons, tabs or blanks, a line at a time. Raises UserError
-    where the file is missing or empty or a line is not four numbers (NaN is one); blank lines at the end
-    are none.
+    Blank lines at the end are ignored. Raises UserError where the file is missing or empty, or a line is not
+    four numbers (NaN is a number).
     """
     lines = read_text(path, MEND).rstrip().translate(SEPARATORS).splitlines()
     if not lines:
         raise UserError(f"{path}: holds no boxes; {MEND}")
+    # The common case first: all lines are converted at once. Only a file with a fault is searched line by
+    # line.
     try:
         numbers = np.array(" ".join(lines).split(), np.float32)
         if numbers.size == 4 * len(lines):
@@ -46,7 +45,7 @@ def read_boxes(path: Path) -> np.ndarray:
 
 
 def _faulty_line(path: Path, lines: list[str]) -> str:
-    """What is wrong with the first line that is no box."""
+    """The message about the first line that is not a box."""
     for number, line in enumerate(lines, start=1):
         parts = line.split()
         try:
@@ -59,25 +58,26 @@ def _faulty_line(path: Path, lines: list[str]) -> str:
 
 
 def read_flags(path: Path) -> np.ndarray:
-    """Whole numbers of a file, int64 (count,): one a line, or all on one line with commas.
+    """The whole numbers of a file, int64 (count,): one on each line, or all on one line.
 
-    Raises UserError where the file is missing or holds anything else.
+    Raises UserError where the file is missing or contains anything else.
     """
     parts = read_text(path, MEND).translate(SEPARATORS).split()
     try:
         flags = np.array(parts, np.float64)
     except ValueError:
-        flags = np.array([np.nan])  # none, as those below
+        flags = np.array([np.nan])  # refused below
     if not (np.isfinite(flags) & (flags == np.rint(flags))).all():
-        raise UserError(f"{path}: holds something else than flags; {MEND}")
+        raise UserError(f"{path}: contains something other than flags; {MEND}")
     return flags.astype(np.int64)
 
 
 def read_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
-    """The words of a file and of which frames each is true; no words at all where the file is empty.
+    """The expressions of a file, and the frames of which each is true (None: of all). An empty file has none.
 
-    A text is one expression, its lines joined. A file that begins with `0 <text>`, or whose every line is
-    `<frame> <text>`, is one of `read_timed_expressions`. Raises UserError where the file is missing.
+    Usually the lines of the file are joined to one expression. A file that begins with `0 <text>`, or in
+    which every line is `<frame> <text>`, is read by `read_timed_expressions` instead. Raises UserError where
+    the file is missing.
     """
     lines = [line.strip() for line in read_text(path, MEND).splitlines() if line.strip()]
     if lines and (lines[0].startswith("0 ") or (len(lines) > 1 and all(map(TIMED.fullmatch, lines)))):
@@ -87,10 +87,11 @@ def read_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Sp
 
 
 def read_timed_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...]]:
-    """The words of a file with a line `<frame> <text>` whenever they change, and of which frames they are.
+    """The expressions of a file with a line `<frame> <text>` for each change, and their frames.
 
-    Each text is true from its frame (counted from 0) until that of the next one, and of none of the `frames`
-    where it begins after the last. Raises UserError where the file is missing or a line is none of these.
+    An expression is true from its frame (counted from 0) until the frame of the next one. One that begins
+    after the last of the `frames` frames is true of none. Raises UserError where the file is missing or a
+    line has another form.
     """
     pairs = []
     for number, line in enumerate(read_text(path, MEND).splitlines(), start=1):
@@ -101,14 +102,14 @@ def read_timed_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tu
             raise UserError(f"{path}: line {number} is not `<frame> <text>` ({line.strip()[:40]!r}); {MEND}")
     pairs.sort()
     bounds = [min(start, frames) for start, _ in pairs] + [frames]
-    return tuple(words for _, words in pairs), tuple(pairwise(bounds))
+    return tuple(text for _, text in pairs), tuple(pairwise(bounds))
 
 
 def truth_of(boxes_xywh: np.ndarray, visible: np.ndarray | None) -> Truth:
-    """Boxes (F, 4) and flags (F,), true where the target is to be seen, as a truth.
+    """The truth of boxes (F, 4) and flags (F,), which are true where the target is visible.
 
-    Without flags a target is there where its box is one. A frame that is flagged as showing the target
-    but has no box for it is `UNKNOWN`.
+    Without flags the target is present where its box has an area. A frame that is flagged as visible but has
+    no box is `UNKNOWN`.
     """
     is_box = np.isfinite(boxes_xywh).all(axis=1) & (boxes_xywh[:, 2:] > 0).all(axis=1)
     if visible is None:
@@ -118,9 +119,9 @@ def truth_of(boxes_xywh: np.ndarray, visible: np.ndarray | None) -> Truth:
 
 
 def flags_of(path: Path, boxes: np.ndarray) -> np.ndarray:
-    """Whole numbers of a file, int64 (F,), one for each of the boxes (F, 4).
+    """The flags of a file, int64 (F,), one for each of the boxes (F, 4).
 
-    Raises UserError where the file is missing, holds something else, or another count.
+    Raises UserError where the file is missing, contains anything else, or another number of flags.
     """
     flags = read_flags(path)
     if len(flags) != len(boxes):
@@ -134,8 +135,9 @@ def truth_of_test(
 ) -> tuple[list[str], Truth, tuple[str, ...]]:
     """The frames of a test sequence, its truth and notes, from the boxes (F, 4) of its file.
 
-    One box is the first frame's; of all later frames nothing is known (NaN, `UNKNOWN`). More boxes are
-    one a frame, as in the other splits, for who has the whole truth. Raises UserError where there are
+    GOT-10k and TrackingNet publish only the first box of their test sequences; the rest is on a server. A
+    single box is that of the first frame, and all later frames are unknown (NaN, `UNKNOWN`). Several boxes
+    are one for each frame, for users who have the complete ground truth. Raises UserError where there are
     fewer frames than boxes.
     """
     if len(boxes_xywh) != 1:
@@ -152,10 +154,10 @@ FOLDER = "annos"
 
 
 def attributes(path: Path, codes: str) -> dict[str, str]:
-    """The attributes of a sequence for its metadata, as the field's short codes; none without the file.
+    """The attributes of a sequence for its metadata, as short codes such as `OV`; empty without the file.
 
-    `path` holds a flag for each of the `codes`, which stand in its order with blanks between them. Raises
-    UserError where their counts differ.
+    The file `path`, from an evaluation kit, holds a flag for each of the `codes`, a text of codes separated
+    by blanks in the order of the flags. Raises UserError where their numbers differ.
     """
     if not path.exists():
         return {}

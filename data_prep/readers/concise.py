@@ -1,9 +1,9 @@
-"""LaSOT, TNL2K and GOT-10k with DTVLT's concise texts in place of their own words.
+"""LaSOT, TNL2K and GOT-10k with the concise texts of DTVLT in place of their own expressions.
 
-DTVLT (http://videocube.aitestunion.com) has sentences that a language model wrote, one for every hundred
-frames of the training sequences: files `<name>.txt` of lines `<frame> <text>` in a folder that is looked for
-where DUTrack (https://github.com/GXNU-ZhongLab/DUTrack) has it. Test sequences keep their own words, and all
-else is as the data set's own reader has it.
+DTVLT (http://videocube.aitestunion.com) consists of sentences written by a language model, one for every
+hundred frames of the training sequences: files `<name>.txt` of lines `<frame> <text>`. The folder of these
+files is expected where DUTrack (https://github.com/GXNU-ZhongLab/DUTrack) has it. Test sequences keep their
+own expressions, and everything else is read by the data set's own reader.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ TEXTLESS = ("val", "test")
 
 
 def find(root: Path, split: str, own: Reader, place: str) -> list[Entry]:
-    """The sequences as their own reader finds them, those to train on with their files of texts."""
+    """The sequences that the data set's own reader finds; those for training with their files of texts."""
     texts, entries = root / place, own.find(root, split)
     if split in TEXTLESS:
         return entries
@@ -36,7 +36,7 @@ def _with_texts(entry: Entry, path: Path) -> Entry:
 
 
 def read(entry: Entry, own: Reader) -> Sequence:
-    """Read one sequence, and for its words the texts of its file."""
+    """Read one sequence with the expressions of its file of texts."""
     if "concise" not in entry.facts:
         return own.read(entry)
     *files, texts = entry.files

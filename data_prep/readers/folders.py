@@ -1,9 +1,4 @@
-"""Folders.
-
-A folder of frames in order, fitted to what is said of them.
-
-Sequences that lie by class, `<class>/<class>-<number>`: LaSOT's, LaSOText's and VastTrack's.
-"""
+"""The folders of a data set: folders of sequences and of classes, lists of names, and folders of frames."""
 
 import os
 import re
@@ -17,13 +12,13 @@ from data_prep.files import inside, is_folder, read_text
 from data_prep.video.frames import ImageFrames
 from data_prep.video.images import image_size
 
-FOREIGN = {"__MACOSX", "@eaDir", "lost+found"}  # left by an archiver, a disk station, a file system
+FOREIGN = {"__MACOSX", "@eaDir", "lost+found"}  # left by an archiver, a NAS, a file system
 
 
 def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
-    """The folders in `root` by name, hidden and foreign ones and those of `skip` left out.
+    """The folders in `root` by name, without hidden and foreign ones and those named in `skip`.
 
-    Raises UserError where `root` is no folder or holds none.
+    Raises UserError where `root` is no folder or contains none.
     """
     mend = "check root=, and that the data are unpacked there"
     try:
@@ -40,14 +35,14 @@ def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
 
 
 def first_there(folder: Path, *names: str) -> Path:
-    """The first of some names that lies in a folder, the first of all where none does."""
+    """The path of the first of these names that exists in a folder; that of `names[0]` where none does."""
     return next((folder / name for name in names if (folder / name).exists()), folder / names[0])
 
 
 def read_names(path: Path) -> list[str]:
-    """The names in a list file, one a line; blank lines and the last line's missing end are fine.
+    """The names in a list file, one on each line, without blank lines.
 
-    Raises UserError where the file is missing or names nothing.
+    Raises UserError where the file is missing or empty.
     """
     names = [line.strip() for line in read_text(path, "restore the list of the split").splitlines()]
     names = [name for name in names if name]
@@ -57,13 +52,14 @@ def read_names(path: Path) -> list[str]:
 
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last one of a name
+NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last number of a name
 
 
 def picture_names(folder: Path) -> list[str]:
-    """Names of the pictures in a folder, by their numbers, whether padded or not.
+    """The names of the images in a folder, in the order of their numbers, padded or not.
 
-    Raises UserError where the folder is missing or holds none, or has a frame twice, as `1.jpg` and `1.png`.
+    Raises UserError where the folder is missing or has no image, or has a frame twice, as `1.jpg` and
+    `1.png`.
     """
     try:
         names = [path.name for path in folder.iterdir()]
@@ -84,20 +80,20 @@ def _stem(name: str) -> str:
 
 
 def _order(name: str) -> tuple[int, list[int], str]:
-    """By the last number; where that is the same, as in `t9_left1` and `t10_left1`, by all of them."""
+    """The sorting key: the last number of a name, then all of its numbers (`t9_left1` before `t10_left1`)."""
     number = NUMBER.search(_stem(name))
     return int(number[1]) if number else -1, [int(digits) for digits in re.findall(r"\d+", name)], name
 
 
 def frames_of(folder: Path, names: list[str]) -> ImageFrames:
-    """Frames that lie in a folder, all of the first one's size. Raises UserError where that is no picture."""
+    """The frames in a folder, all of the size of the first. Raises UserError where that is no image."""
     return ImageFrames(tuple(folder / name for name in names), image_size(folder / names[0]))
 
 
 def fitted(folder: Path, names: list[str], boxes: np.ndarray) -> tuple[list[str], tuple[str, ...]]:
-    """The frames that boxes (F, 4) speak of, and a note where there are more.
+    """The frames that boxes (F, 4) belong to, and a note where there are more frames than boxes.
 
-    Fewer frames than boxes cannot be mended, since nobody knows which are missing: UserError.
+    Raises UserError where there are fewer frames than boxes, because it is unknown which frames are missing.
     """
     if len(names) < len(boxes):
         raise UserError(
@@ -111,7 +107,7 @@ def fitted(folder: Path, names: list[str], boxes: np.ndarray) -> tuple[list[str]
 
 
 def class_of(name: str) -> str:
-    """The class of a sequence, `t-shirt` of `t-shirt-3`: all before the last hyphen."""
+    """The class of a sequence, for example `t-shirt` of `t-shirt-3`: everything before the last hyphen."""
     return name.rpartition("-")[0]
 
 
@@ -121,7 +117,9 @@ def folder_of(root: Path, name: str) -> Path:
 
 
 def sequences_of(group: Path) -> list[Path]:
-    """The folders of a class's sequences by name. Raises UserError where `group` is no folder of a class."""
+    """The folders of the sequences of a class, by name. Raises UserError where `group` is no folder
+    of a class.
+    """
     found = [path for path in folders_of(group) if path.name.startswith(f"{group.name}-")]
     if not found:
         raise UserError(

@@ -1,11 +1,13 @@
 """GOT-10k: short videos of many classes (https://github.com/got-10k/toolkit, arXiv 1810.11981).
 
-`<root>/{train,val,test}/list.txt` names the folders beside it, each with `%08d.jpg`, `groundtruth.txt`
-and, outside the test split, `absence.label` (1 = absent), `cover.label` (visible share, 0 to 8) and
-`meta_info.ini`. Boxes count pixels from 1, and stay so. `vot_train` and `vot_val` are the parts of
-the train split that share no video with VOT, as PyTracking published them: its two files hold numbers of
-lines of `train/list.txt`, counted from 0, and are looked for in the root. What trackers call `train_full` is
-`train` here, and their `official_val` `val`. There are no sentences; the expression is the object's class.
+Layout: `<root>/{train,val,test}/list.txt` names the folders beside it. Each has `%08d.jpg`,
+`groundtruth.txt` and, outside the test split, `absence.label` (1 = absent), `cover.label` (visible share in
+eighths, 0 to 8) and `meta_info.ini`. Boxes are x,y,w,h and count pixels from 1. There are no sentences; the
+expression is the class.
+
+Splits: `vot_train` and `vot_val` are the parts of the train split without the videos of VOT, as published by
+PyTracking. Its two files hold numbers of lines of `train/list.txt`, counted from 0, and are expected in the
+root. What trackers call `train_full` is `train` here, and their `official_val` is `val`.
 """
 
 import re
@@ -24,7 +26,7 @@ from data_prep.sequence import Sequence, Truth
 
 NUMBERED = {"vot_train": "got10k_vot_train_split.txt", "vot_val": "got10k_vot_val_split.txt"}
 KEPT = ("object_class", "motion_class", "major_class", "root_class", "motion_adverb", "resolution", "url")
-FPS = 10.0  # of the frames that are given out, where no file says another
+FPS = 10.0  # of the published frames, unless meta_info.ini says otherwise
 
 
 def find(root: Path, split: str) -> list[Entry]:
@@ -37,7 +39,7 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def _numbered(path: Path, names: list[str]) -> list[str]:
-    """The names at the lines that a file tells, counted from 0."""
+    """The names at the lines, counted from 0, whose numbers a file lists."""
     picked = []
     for line in read_names(path):
         if not line.isdecimal() or int(line) >= len(names):
@@ -50,7 +52,7 @@ def _numbered(path: Path, names: list[str]) -> list[str]:
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one sequence; of the test split only its one box."""
+    """Read one sequence. In the test split only the first box is public."""
     folder = entry.folder
     names, boxes = picture_names(folder), read_boxes(folder / "groundtruth.txt")
     if entry.facts["test"]:
@@ -60,26 +62,27 @@ def read(entry: Entry) -> Sequence:
         truth, more = _truth(folder, boxes)
         notes += more
     metadata, fps = _metadata(folder / "meta_info.ini", entry.facts["test"])
-    words = metadata.get("object_class", "")
-    expressions = (words,) if words else ()
+    class_name = metadata.get("object_class", "")
+    expressions = (class_name,) if class_name else ()
     return Sequence(
         entry.name, frames_of(folder, names), expressions, fps, folder, metadata, truth=truth, notes=notes
     )
 
 
 def _truth(folder: Path, boxes: np.ndarray) -> tuple[Truth, tuple[str, ...]]:
-    """A target is seen where it is not absent and some share of it is visible."""
+    """The truth: a target is present where it is not absent and some share of it is visible."""
     seen = flags_of(folder / "absence.label", boxes) == 0
     path = folder / "cover.label"
     cover = flags_of(path, boxes)
     if cover.any() or not seen.any():
         return truth_of(boxes, seen & (cover > 0)), ()
-    # Some train videos were never labelled with shares: by their zeros the target would never be there.
+    # Some training videos have zeros only, since their shares were never labelled. By these zeros the target
+    # would be absent throughout, so they are ignored.
     return truth_of(boxes, seen), (f"{path}: 0 in every frame; only absence.label is gone by",)
 
 
 def _metadata(path: Path, optional: bool) -> tuple[dict[str, str], float]:
-    """What the ini file says of the classes, and the frames a second."""
+    """The classes of the ini file, and the frames per second."""
     if optional and not path.exists():
         return {}, FPS
     parser = ConfigParser(delimiters=(":",), interpolation=None, strict=False)

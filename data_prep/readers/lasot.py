@@ -1,9 +1,11 @@
-"""LaSOT and its extension LaSOText: long videos by class, with words (https://arxiv.org/abs/2009.03465).
+"""LaSOT and its extension LaSOText: long videos with expressions (https://arxiv.org/abs/2009.03465).
 
-`<root>/<class>/<class>-<number>/img/%08d.jpg`, `groundtruth.txt`, `nlp.txt`, and `full_occlusion.txt` and
-`out_of_view.txt`, each a line of flags. Most frames flagged as absent have an ordinary box, so the flags
-must be there. The lists of LaSOT's 1,120 and 280 names are looked for in the root; all 150 videos of
-LaSOText are its test set, and some copies of it have no words. Where `annos` of the evaluation kit
+Layout: `<root>/<class>/<class>-<number>/img/%08d.jpg`, `groundtruth.txt`, `nlp.txt`, and
+`full_occlusion.txt` and `out_of_view.txt`, each a line of flags. Most frames in which the target is absent
+have an ordinary box, so the flags are required. Boxes are x,y,w,h in pixels counted from 1.
+
+The lists of the 1,120 and 280 names of LaSOT are expected in the root. All 150 videos of LaSOText are its
+test set; some copies of it have no expressions. If the folder `annos` of the evaluation kit
 (https://github.com/HengLan/LaSOT_Evaluation_Toolkit) lies in the root, attributes are read from there.
 """
 
@@ -30,9 +32,9 @@ LISTS = {
     "train": ("training_set.txt", "lasot_train_split.txt"),
     "test": ("testing_set.txt", "lasot_test_split.txt"),
 }
-BESIDE = (FOLDER, "lasot_train_concise")  # no classes, though they may lie among them
+BESIDE = (FOLDER, "lasot_train_concise")  # folders that may lie among the classes but are none
 ATTRIBUTES = "IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC"
-FPS = 30.0  # of every video, says the paper
+FPS = 30.0  # of every video, by the paper
 
 
 def find_lasot(root: Path, split: str) -> list[Entry]:
@@ -42,7 +44,7 @@ def find_lasot(root: Path, split: str) -> list[Entry]:
     return [_entry(root, name) for name in read_names(first_there(root, *LISTS[split]))]
 
 
-def find_lasotext(root: Path, split: str) -> list[Entry]:  # noqa: ARG001 -- its splits are the same
+def find_lasotext(root: Path, split: str) -> list[Entry]:  # noqa: ARG001 -- both splits are the same
     """Every folder of every class."""
     return _every(root)
 
@@ -62,13 +64,13 @@ def read_lasot(entry: Entry) -> Sequence:
 
 
 def read_lasotext(entry: Entry) -> Sequence:
-    """Read one sequence of LaSOText, with no expression and a note where its words are not there."""
+    """Read one sequence of LaSOText; without `nlp.txt` it has no expression, and a note."""
     path = entry.folder / "nlp.txt"
-    return _read(entry, () if path.exists() else (f"{path}: no such file; the sequence has no words",))
+    return _read(entry, () if path.exists() else (f"{path}: no such file; the sequence has no expression",))
 
 
 def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
-    """Read one sequence, its words too unless there is a note that says why not."""
+    """Read one sequence. `wordless` is the note that there is no expression, or empty."""
     folder = entry.folder / "img"
     boxes = read_boxes(entry.folder / "groundtruth.txt")
     names, notes = fitted(folder, picture_names(folder), boxes)
@@ -81,7 +83,7 @@ def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
 
 
 def _visible(folder: Path, boxes: np.ndarray) -> np.ndarray:
-    """Where the target is neither hidden nor out of view, bool (F,), for boxes (F, 4)."""
+    """Where the target is neither fully occluded nor out of view, bool (F,), for boxes (F, 4)."""
     hidden, outside = (flags_of(folder / name, boxes) for name in ("full_occlusion.txt", "out_of_view.txt"))
     return (hidden == 0) & (outside == 0)
 

@@ -1,11 +1,11 @@
-"""A truth from masks: what is said of a target frame by frame, as the boxes of its pixels.
+"""Ground-truth masks: the truth that follows from them, mask files, and COCO's run-length encoding (RLE).
 
-COCO's run lengths (RLE), the form in which MeViS and SA-V keep masks (https://github.com/cocodataset/cocoapi).
-
-A mask is `{"size": [height, width], "counts": …}`: the lengths of alternating runs of pixels, column by
-column, zeros first. `counts` is a list of numbers, or the text that packs them: a number is a chain of
-characters of five bits each, least first, from `0` on, where a sixth bit says that more follow and the last
-one's fifth bit that it is negative. From the fourth number on, the difference to the last but one is packed.
+MeViS and SA-V store masks as RLE (https://github.com/cocodataset/cocoapi). A mask is `{"size": [height,
+width], "counts": ...}`: the lengths of alternating runs of pixels, column by column, beginning with a run of
+zeros. `counts` is a list of numbers or a string. In the string each number is a sequence of characters with
+five bits each, the least significant first, offset by the character `0`. A sixth bit says that more
+characters follow, and the fifth bit of the last character that the number is negative. From the fourth
+number on, the difference to the number two places before is stored.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,9 +26,9 @@ NOWHERE = (np.nan,) * 4
 
 
 def truth_of_masks(masks: Iterable[np.ndarray | None]) -> Truth:
-    """The truth of masks (height, width), one a frame: empty is absent, None is not annotated.
+    """The truth of masks (height, width), one for each frame: an empty one is absent, None is not annotated.
 
-    A box is as wide as its mask, from the first column to the last; they are taken one at a time.
+    The boxes are tight around the masks. Masks are taken one at a time, so an iterator of any length will do.
     """
     boxes, present = [], []
     for mask in masks:
@@ -39,12 +39,12 @@ def truth_of_masks(masks: Iterable[np.ndarray | None]) -> Truth:
 
 
 def unknown(count: int) -> Truth:
-    """The truth of `count` frames of which nobody says anything."""
+    """The truth of `count` frames without annotation."""
     return truth_of_masks([None] * count)
 
 
 def nowhere_note(truth: Truth, path: Path, target: str) -> tuple[str, ...]:
-    """A note where a target has no pixel in any annotated frame, which is more often a fault than meant."""
+    """A note where a target has no pixel in any annotated frame. More often than not this is a fault."""
     seen = (truth.present == PRESENT).any() or not (truth.present == ABSENT).any()
     return () if seen else (f"{path}: {target} has no pixel in any frame; it is absent throughout",)
 
@@ -52,10 +52,10 @@ def nowhere_note(truth: Truth, path: Path, target: str) -> tuple[str, ...]:
 def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",), mend: str = MEND) -> np.ndarray:
     """The values, uint8 (height, width), of a mask file of a frame of `size` (width, height).
 
-    Palette images (`P`) give the indices, which are the ids of objects; their colours mean nothing. A mask
-    is read as it is stored, whatever its EXIF: so do the tools of these data sets, with Pillow, and OpenCV
-    with IMREAD_UNCHANGED. Raises UserError, which ends in `mend`, where the file is missing or damaged, or
-    not of these PIL modes, and where it is of another size.
+    The values of palette images (`P`) are the indices, which are the ids of objects; the colours do not
+    matter. A mask is read as it is stored, without its EXIF orientation, as the tools of these data sets do
+    (with Pillow, or with IMREAD_UNCHANGED of OpenCV). Raises UserError, which ends in `mend`, where the file
+    is missing or damaged, or not of these PIL modes, and where it is of another size.
     """
     try:
         check_regular(path)
@@ -80,7 +80,7 @@ def masks_of_id(folder: Path, names: Iterable[str], size: Size, number: int) -> 
         yield read_mask(folder / f"{name}.png", size) == number
 
 
-LONGEST = 12  # characters a number: 60 bits
+LONGEST = 12  # characters of a number: 60 bits
 
 
 def decode_rle(rle: Any, size: Size) -> np.ndarray:
@@ -104,10 +104,11 @@ def decode_rle(rle: Any, size: Size) -> np.ndarray:
 
 
 def unpack(text: str) -> np.ndarray:
-    """The run lengths, int64 (count,), of a packed text. Raises ValueError where it is not one."""
+    """The run lengths, int64 (count,), of a string of RLE. Raises ValueError where it is damaged."""
     bits = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - ord("0")
     if bits.size == 0:
         return bits
+    # 1. Where the numbers begin: after each character without the bit that says that more follow.
     more = (bits & 32) > 0
     if (bits < 0).any() or (bits > 63).any() or more[-1]:
         raise ValueError("the packed runs are damaged")
@@ -115,10 +116,12 @@ def unpack(text: str) -> np.ndarray:
     lengths = np.diff(starts, append=bits.size)
     if lengths.max() > LONGEST:
         raise ValueError("the packed runs are damaged")
+    # 2. Their values: five bits of each character, shifted to their place, and the sign.
     places = 5 * (np.arange(bits.size) - np.repeat(starts, lengths))
     numbers = np.add.reduceat((bits & 31) << places, starts)
     negative = (bits[starts + lengths - 1] & 16) > 0
     numbers -= np.where(negative, np.int64(1) << 5 * lengths, 0)
+    # 3. Undo the differences, which are between numbers two places apart.
     numbers[1::2] = np.cumsum(numbers[1::2])
     numbers[2::2] = np.cumsum(numbers[2::2])
     return numbers

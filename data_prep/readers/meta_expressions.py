@@ -1,9 +1,7 @@
-"""JSON files of data sets, and the parts of them that a reader counts on.
+"""`meta_expressions.json`, the format that Ref-YouTube-VOS, Ref-DAVIS17 and MeViS share.
 
-`meta_expressions.json`: the sentences of a video, which Ref-YouTube-VOS, Ref-DAVIS17 and MeViS share.
-
-`{"videos": {<video>: {"frames": [<name>, …], "expressions": {"0": {"exp": <sentence>, …}, …}}}}`. Sentences
-that refer to the same objects are the expressions of one sequence.
+`{"videos": {<video>: {"frames": [<name>, ...], "expressions": {"0": {"exp": <sentence>, ...}, ...}}}}`. The
+sentences that refer to the same objects become the expressions of one sequence.
 """
 
 import json
@@ -25,7 +23,7 @@ Kind = TypeVar("Kind")
 
 
 def read_json(path: Path, mend: str = MEND) -> Any:
-    """What a JSON file holds. Raises UserError, which ends in `mend`, where it is missing or damaged."""
+    """The content of a JSON file. Raises UserError, which ends in `mend`, where it is missing or damaged."""
     try:
         return json.loads(read_text(path, mend, LARGEST_JSON))
     except RecursionError:
@@ -37,7 +35,7 @@ def read_json(path: Path, mend: str = MEND) -> Any:
 def part(record: Any, key: str, kind: type[Kind], path: Path, owner: str) -> Kind:
     """The value of `key` in a record of a file.
 
-    Raises UserError, which names the record's `owner`, where it is missing or of another kind.
+    Raises UserError, which names the `owner` of the record, where the value is missing or of another type.
     """
     value = record.get(key) if isinstance(record, dict) else None
     if not isinstance(value, kind):
@@ -45,21 +43,25 @@ def part(record: Any, key: str, kind: type[Kind], path: Path, owner: str) -> Kin
     return value
 
 
-MANY = 8  # objects that a name still counts up
-Sentence = tuple[str, str]  # what it is called, and itself
-Objects = tuple[str, ...] | None  # their ids in order; none where the target is nowhere, None where untold
+MANY = 8  # most objects that the name of a sequence lists
+Sentence = tuple[str, str]  # its number or label, and its text
+Objects = (
+    tuple[str, ...] | None
+)  # their ids in order; empty: the target is absent throughout; None: not published
 
 
 def read_videos(path: Path, mend: str = MEND) -> dict[str, Any]:
-    """The videos of a `meta_expressions.json` in its order. Raises UserError where it is none."""
+    """The videos of a `meta_expressions.json`, in its order. Raises UserError where the file has
+    another form.
+    """
     return part(read_json(path, mend), "videos", dict, path, "the file")
 
 
 def entries_of(path: Path, videos: dict[str, Any], home: Path, key: str) -> list[Entry]:
     """An entry for each target of these videos of the file `path`, whose frames lie in `home/JPEGImages`.
 
-    `key` is what a sentence's record calls its objects. Sentences count by number: "2" comes before "10".
-    Raises UserError where the file is not in this layout.
+    `key` is the name under which the record of a sentence holds its objects. Sentences are sorted by number:
+    "2" comes before "10". Raises UserError where the file has another layout.
     """
     entries = []
     for video, record in videos.items():
@@ -87,10 +89,11 @@ def entries_of(path: Path, videos: dict[str, Any], home: Path, key: str) -> list
 def entry_of(
     folder: Path, video: str, objects: Objects, sentences: Iterable[Sentence], frames: list[str] | None
 ) -> Entry:
-    """The entry of one target of a video whose frames lie in `folder/<video>`; all of them without `frames`.
+    """The entry of one target of a video whose frames are in `folder/<video>`.
 
-    It is named by its objects, or by its first sentence where those are untold or many. Raises UserError
-    where the video's name is no plain one.
+    `frames` are the names of its frames; None: all in the folder. The entry is named after its objects, or
+    after its first sentence where the objects are many or not published. Raises UserError where the name of
+    the video is not a plain file name.
     """
     if video in ("", ".", "..") or Path(video).name != video or "\0" in video:
         raise UserError(
@@ -112,7 +115,9 @@ def entry_of(
 
 
 def _objects(record: Any, key: str, path: Path, owner: str) -> Objects:
-    """The ids, in order, of the objects that a sentence refers to: a number, a text or a list of them."""
+    """The sorted ids of the objects that a sentence refers to; the file has a number, a text or a
+    list of them.
+    """
     value = record.get(key) if isinstance(record, dict) else None
     if value is None:
         return None
@@ -123,7 +128,7 @@ def _objects(record: Any, key: str, path: Path, owner: str) -> Objects:
 
 
 def _whole(value: Any, path: Path, owner: str) -> int:
-    """A whole number, also one written as a text; UserError for anything else."""
+    """A whole number, which may be written as a text. Raises UserError for anything else."""
     text = str(value)
     if not (text.isascii() and text.isdigit()):
         raise UserError(f"{path}: {owner} is {text[:40]!r}, not a number; {MEND}")
@@ -131,7 +136,7 @@ def _whole(value: Any, path: Path, owner: str) -> int:
 
 
 def frames_in(entry: Entry) -> tuple[list[str], ImageFrames]:
-    """Names without endings, and the frames, that the entry lists; all of its folder where it lists none.
+    """Names without endings, and frames, that an entry lists; those of the whole folder where it lists none.
 
     Raises UserError where one is missing.
     """
@@ -147,16 +152,16 @@ def frames_in(entry: Entry) -> tuple[list[str], ImageFrames]:
 def sequence_of(
     entry: Entry, frames: ImageFrames, truth: Truth, fps: float = 25.0, notes: Iterable[str] = ()
 ) -> Sequence:
-    """The sequence of an entry that `entry_of` made."""
+    """The sequence of an entry from `entry_of`."""
     expressions, metadata = tuple(entry.facts["expressions"]), dict(entry.facts["metadata"])
     return Sequence(entry.name, frames, expressions, fps, entry.folder, metadata, None, truth, tuple(notes))
 
 
-def with_classes(entries: Iterable[Entry], words: dict[str, dict[str, str]]) -> list[Entry]:
-    """The entries with the class words of their objects, by video and object, where there are any."""
+def with_classes(entries: Iterable[Entry], classes: dict[str, dict[str, str]]) -> list[Entry]:
+    """The entries with the classes of their objects as metadata; `classes` is by video and object."""
     known = []
     for entry in entries:
-        of_video = words.get(entry.folder.name, {})
+        of_video = classes.get(entry.folder.name, {})
         named = [str(of_video[number]) for number in entry.facts["objects"] or () if number in of_video]
         metadata = entry.facts["metadata"] | ({"class": ",".join(named)} if named else {})
         known.append(replace(entry, facts=entry.facts | {"metadata": metadata}))

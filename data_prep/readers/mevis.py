@@ -1,12 +1,13 @@
-"""MeViS: videos with sentences of motion, several objects a sentence (https://github.com/henghuiding/MeViS).
+"""MeViS: videos with sentences about motion, which refer to several objects (https://github.com/henghuiding/MeViS).
 
-`<root>/{train,valid_u,valid}/JPEGImages/<video>/<frame>.jpg`, `meta_expressions.json` and, but for `valid`,
-`mask_dict.json`: `{"<anno_id>": [<RLE or null>, …]}`, one a frame, null where the object is absent. A target
-is all the objects of a sentence together, and absent throughout where there are none.
+Layout: `<root>/{train,valid_u,valid}/JPEGImages/<video>/<frame>.jpg`, `meta_expressions.json` and, except
+for `valid`, `mask_dict.json`: `{"<anno_id>": [<RLE or null>, …]}`, one for each frame, null where the object
+is absent. The target of a sentence is the union of its objects; a sentence without objects refers to nothing
+in the video.
 
-The second version (https://huggingface.co/datasets/FudanCVL/MeViSv2) has more sentences, some of them of
-nothing in the video, in `meta_expressions_v2.json`, and `meta_expressions_v2_release.json` for `valid`: they
-are read in place of the first version's where they are there.
+The second version (https://huggingface.co/datasets/FudanCVL/MeViSv2) has more sentences, some of them about
+nothing in the video, in `meta_expressions_v2.json`, and for `valid` in `meta_expressions_v2_release.json`.
+If these files exist, they are read instead of those of the first version.
 """
 
 import json
@@ -29,13 +30,13 @@ from data_prep.readers.meta_expressions import MEND, entries_of, frames_in, read
 from data_prep.readers.reader import Entry, Reader, TrueMasks, register_reader
 from data_prep.sequence import Sequence
 
-KEY = re.compile(rb'"(\d+)"\s*:\s*\[')  # no packed mask holds a quote
+KEY = re.compile(rb'"(\d+)"\s*:\s*\[')  # a packed mask contains no quote
 FILES = ("meta_expressions_v2.json", "meta_expressions_v2_release.json", "meta_expressions.json")
 MASKS = "mask_dict.json"
 
 
 def find(root: Path, split: str) -> list[Entry]:
-    """A target a video; for `valid`, which tells no objects, a sentence a video."""
+    """One entry for each target; for `valid`, whose objects are not public, one for each sentence."""
     path = first_there(root / split, *FILES)
     videos = read_videos(path, f"put it or the split's {FILES[-1]} there (meta_valid.json has no sentences)")
     entries = entries_of(path, videos, root / split, "anno_id")
@@ -46,7 +47,7 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def _placed(entry: Entry, places: dict[str, tuple[int, int]], path: Path) -> Entry:
-    """The entry with where its objects' masks lie in the file."""
+    """The entry with the positions of its objects' masks in the file."""
     for number in entry.facts["objects"] or ():
         if number not in places:
             raise UserError(f"{path}: has no masks of {number}, which {entry.name} refers to; {MEND}")
@@ -55,9 +56,9 @@ def _placed(entry: Entry, places: dict[str, tuple[int, int]], path: Path) -> Ent
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:
-    """Where in the file, in bytes, each object's list begins and ends at the latest.
+    """The byte positions in the file between which the list of each object lies.
 
-    The file is of hundreds of megabytes: a sequence's part is read alone.
+    The file has hundreds of megabytes, so only the part of a sequence is read and parsed.
     """
     try:
         with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -69,7 +70,7 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one target; its mask is that of any of its objects."""
+    """Read one target. Its mask is the union of the masks of its objects."""
     names, frames = frames_in(entry)
     if entry.facts["objects"] is None:
         return sequence_of(entry, frames, unknown(len(names)))
@@ -80,7 +81,7 @@ def read(entry: Entry) -> Sequence:
 
 
 def masks(entry: Entry) -> TrueMasks:
-    """The masks of one target; those of `valid` are not public."""
+    """The masks of one target. Raises UserError for `valid`, whose masks are not public."""
     if entry.facts["objects"] is None:
         home = entry.folder.parent.parent
         raise UserError(f"{home}: its masks are not public; take split=valid_u, or the server")
@@ -89,7 +90,7 @@ def masks(entry: Entry) -> TrueMasks:
 
 
 def _target_masks(entry: Entry, count: int, size: Size) -> Iterator[np.ndarray]:
-    """A mask a frame: the pixels of any of the target's objects."""
+    """One mask for each frame: the union of the masks of the target's objects."""
     (path,) = entry.files
     numbered = zip(entry.facts["objects"], entry.facts["masks"], strict=True)
     objects = [_masks(path, number, place, count) for number, place in numbered]
@@ -98,7 +99,7 @@ def _target_masks(entry: Entry, count: int, size: Size) -> Iterator[np.ndarray]:
 
 
 def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[Any]:
-    """An object's masks, undecoded, one a frame."""
+    """The masks of an object, still encoded, one for each frame."""
     with reading(), open_regular(path) as file:
         file.seek(place[0])
         data = file.read(place[1] - place[0])
@@ -113,7 +114,7 @@ def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[
 
 
 def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray:
-    """The pixels of any of the masks, bool (height, width); null is an empty one."""
+    """The union of masks, bool (height, width); null is an empty mask."""
     whole = np.zeros((size[1], size[0]), bool)
     try:
         for mask in masks:

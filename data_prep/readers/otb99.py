@@ -1,6 +1,6 @@
-"""OTB99-Lang: the videos of OTB100 with words (https://github.com/QUVA-Lab/lang-tracker).
+"""OTB99-Lang: the videos of OTB100 with expressions (https://github.com/QUVA-Lab/lang-tracker).
 
-`<root>/OTB_videos/<name>/img/*`, `groundtruth_rect.txt` and, for each target, its words in
+Layout: `<root>/OTB_videos/<name>/img/*`, `groundtruth_rect.txt` and, for each target, its expression in
 `OTB_query_train/<name>.txt` or `OTB_query_test/<name>.txt`: the query folders are the splits, 51 and 48.
 Boxes are separated by commas, tabs or blanks, even within a file. There are no flags.
 """
@@ -16,8 +16,8 @@ from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
 NUMBERED = re.compile(r"(.+)[-_]([12])")
-SECOND_ALONE = "Human4"  # its first file of boxes is empty, its one target has the second
-LATE = {"David": 299}  # frames before the first box
+SECOND_ALONE = "Human4"  # its first file of boxes is empty; its only target has the second
+LATE = {"David": 299}  # frames before the first box: its boxes begin at frame 300
 
 
 def find(root: Path, split: str) -> list[Entry]:
@@ -40,20 +40,20 @@ def _queries(folder: Path) -> list[Path]:
 
 
 def _video(videos: Path, name: str) -> Path:
-    """The folder of a target's video: its own (`Skating2-1`), or one that two targets share (`Skating2`)."""
+    """The folder of a target's video: its own (`Skating2-1`), or one shared by two targets (`Skating2`)."""
     own = videos / name
     return own if own.is_dir() else videos / _target(name)[0]
 
 
 def _target(name: str) -> tuple[str, str]:
-    """The video of a target and the target's number there, empty where it is the only one."""
+    """The video of a target, and the target's number in it; empty where it is the only one."""
     match = NUMBERED.fullmatch(name)
     video, number = (match[1], match[2]) if match else (name, "")
     return video, "2" if video == SECOND_ALONE else number
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one target; an empty box means absent."""
+    """Read one target. An empty box means absent."""
     folder = entry.folder / "img"
     boxes, pictures = read_boxes(_boxes_path(entry)), picture_names(folder)
     late = LATE.get(entry.name, 0) if len(pictures) > len(boxes) else 0
@@ -66,11 +66,11 @@ def read(entry: Entry) -> Sequence:
 
 
 def _boxes_path(entry: Entry) -> Path:
-    """The file of a target's boxes. Raises UserError where there is none that is surely its own."""
+    """The file of a target's boxes. Raises UserError where no file certainly belongs to it."""
     video, number = _target(entry.name)
     names = [f"groundtruth_rect.{number}.txt"] if number else []
     shared = entry.folder.name != entry.name and video != SECOND_ALONE
-    if not (shared and number == "2"):  # a plain file in a shared folder is the first target's
+    if not (shared and number == "2"):  # in a shared folder the file without a number is that of target 1
         names.append("groundtruth_rect.txt")
     path = next((path for name in names if (path := entry.folder / name).exists()), None)
     if path is None:

@@ -1,11 +1,10 @@
-"""Where projects have the JSON conversions of RefCOCO, RefCOCO+ and RefCOCOg, and COCO's pictures.
+"""RefCOCO, RefCOCO+ and RefCOCOg: expressions for objects in images of COCO (arXiv 1608.00272, 1511.02283).
 
-RefCOCO, RefCOCO+ and RefCOCOg: expressions for objects of COCO's pictures (arXiv 1608.00272, 1511.02283).
-
-Each reference is a sequence of one frame with all its expressions as expressions. The original annotations
-(https://github.com/lichengunc/refer) are pickles, which may run code when they are opened: they never are.
-Instead the JSON conversions of other projects are read, wherever `refcoco_places` finds them below the root.
-Boxes count pixels from 0. RefCOCOg's splits are `umd`'s; `google`'s share images.
+Each reference (an object with its expressions) is a sequence of one frame. The original annotations
+(https://github.com/lichengunc/refer) are pickles, which can run code when they are opened, so they are never
+read. Instead the JSON conversions of other projects are read, in any of the places in `FORMS` below the
+root. Boxes count pixels from 0. The splits of RefCOCOg are those of `umd`; the splits of `google` share
+images.
 """
 
 from functools import partial
@@ -21,7 +20,9 @@ from data_prep.sequence import Sequence
 from data_prep.video.frames import ImageFrames
 from data_prep.video.images import image_size
 
-FORMS = (  # by SeqTR and UNINEXT, MDETR, ReferFormer, Qwen-VL; `{sign}` is the set with RefCOCO's plus sign
+# Files of SeqTR and UNINEXT, MDETR, ReferFormer, Qwen-VL. `{sign}` is the name of the data set with a plus
+# sign (`refcoco+`), `{maker}` whoever made its splits.
+FORMS = (
     "annotations/{dataset}-{maker}/instances_{split}.json",
     "annotations/{dataset}-{maker}/instances.json",
     "{dataset}-{maker}/instances_{split}.json",
@@ -31,7 +32,7 @@ FORMS = (  # by SeqTR and UNINEXT, MDETR, ReferFormer, Qwen-VL; `{sign}` is the 
     "refcoco/{sign}_{split}.jsonl",
     "{sign}_{split}.jsonl",
 )
-PICTURES = (
+IMAGES = (
     "train2014",
     "images/train2014",
     "coco/train2014",
@@ -42,21 +43,19 @@ SIGNS = {"refcocoplus": "refcoco+"}
 PICKLES = {".p", ".pkl", ".pickle", ".pth"}
 
 
-def pictures_of(root: Path) -> Path:
-    """The folder of COCO's pictures. Raises UserError where none of `PICTURES` is there."""
-    folder = next((root / place for place in PICTURES if (root / place).is_dir()), None)
+def images_folder(root: Path) -> Path:
+    """The folder of COCO's images. Raises UserError where none of `IMAGES` exists."""
+    folder = next((root / place for place in IMAGES if (root / place).is_dir()), None)
     if folder is None:
-        raise UserError(
-            f"{root}: holds none of {', '.join(PICTURES)}; unpack COCO's train2014 pictures there"
-        )
+        raise UserError(f"{root}: holds none of {', '.join(IMAGES)}; unpack COCO's train2014 images there")
     return folder
 
 
 def annotations_of(root: Path, split: str, dataset: str) -> Path:
-    """The first conversion that is there; raises UserError that names them all, or a pickle."""
+    """The first conversion that exists. Raises UserError that names them all, or a pickle that was found."""
     maker = "unc" if dataset != "refcocog" else "google" if split.startswith("google_") else "umd"
     sign = SIGNS.get(dataset, dataset)
-    forms = FORMS[:4] if maker == "google" else FORMS  # the others have one maker a set
+    forms = FORMS[:4] if maker == "google" else FORMS  # the other forms are of one maker for each data set
     names = [
         form.format(dataset=dataset, sign=sign, maker=maker, split=split.removeprefix("google_"))
         for form in forms
@@ -68,14 +67,14 @@ def annotations_of(root: Path, split: str, dataset: str) -> Path:
     for folder in filter(Path.is_dir, folders):
         pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLES)
         if pickles:
-            told = "a pickle, which may run code, is not opened"
+            told = "a pickle can run code, so it is not opened"
             raise UserError(f"{pickles[0]}: {told}; put {names[0]} in {root}")
     raise UserError(f"{root}: holds no {sign} {split}; put one of {', '.join(names)} there")
 
 
 def find(root: Path, split: str, dataset: str) -> list[Entry]:
-    """The references of a split, in the order of its file, named by picture and count in that picture."""
-    path, folder = annotations_of(root, split, dataset), pictures_of(root)
+    """The references of a split, in the order of its file, named after the image and numbered in it."""
+    path, folder = annotations_of(root, split, dataset), images_folder(root)
     counts: dict[int, int] = {}
     entries = []
     for reference in read_references(path, split.removeprefix("google_")):
@@ -96,7 +95,7 @@ def _entry(folder: Path, reference: Reference, count: int) -> Entry:
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one reference. Raises UserError where its picture is missing or not as large as it should be."""
+    """Read one reference. Raises UserError where its image is missing or has another size than annotated."""
     path = entry.folder / entry.facts["picture"]
     size, wanted = image_size(path), tuple(entry.facts["size"])
     if size != wanted:
@@ -105,7 +104,7 @@ def read(entry: Entry) -> Sequence:
             "restore COCO's picture"
         )
     boxes = np.array([entry.facts["box_xywh"]], np.float32)
-    truth = truth_of(boxes, np.ones(1, bool))  # an object that is referred to is there
+    truth = truth_of(boxes, np.ones(1, bool))  # an object with an expression is always visible
     expressions, metadata = tuple(entry.facts["expressions"]), {"picture": path.name}
     return Sequence(
         entry.name, ImageFrames((path,), size), expressions, 25.0, entry.folder, metadata, truth=truth

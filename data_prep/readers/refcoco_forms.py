@@ -1,12 +1,12 @@
-"""The JSON forms in which RefCOCO, RefCOCO+ and RefCOCOg are passed on, all read as references.
+"""The JSON formats in which RefCOCO, RefCOCO+ and RefCOCOg are distributed, all read as references.
 
 - SeqTR's `instances.json` (https://github.com/seanzhuh/SeqTR): a list of references for each split;
-- UNINEXT's `instances_<split>.json`: COCO, an image entry a reference, with its `expressions`;
-- MDETR's `finetune_<set>_<split>.json` and ReferFormer's `instances_<set>_<split>.json`: COCO, an image
-  entry a sentence, with its `caption`;
-- Qwen-VL's `<set>_<split>.jsonl`: a line a sentence, and boxes as left, top, right, bottom.
+- UNINEXT's `instances_<split>.json`: COCO format, an image entry for each reference, with its `expressions`;
+- MDETR's `finetune_<set>_<split>.json` and ReferFormer's `instances_<set>_<split>.json`: COCO format,
+  an image entry for each sentence, with its `caption`;
+- Qwen-VL's `<set>_<split>.jsonl`: a line for each sentence, with boxes as left, top, right, bottom.
 
-Sentences of one object are brought together. Masks are left.
+The sentences of one object become one reference. Masks are ignored.
 """
 
 import json
@@ -27,7 +27,9 @@ NUMBER = re.compile(r"COCO_train2014_(\d{12})")
 
 @dataclass(frozen=True)
 class Reference:
-    """An object that is referred to: COCO's number of the image, its size, the box, and the expressions."""
+    """An object with its expressions: COCO's number of the image, the image's size (width, height),
+    the box.
+    """
 
     image: int
     size: Size
@@ -35,16 +37,18 @@ class Reference:
     expressions: tuple[str, ...]
 
 
-Keyed = tuple[object, Reference]  # sentences of one key refer to one object
+Keyed = tuple[object, Reference]  # references with the same key are of one object
 
 
 def read_references(path: Path, split: str) -> list[Reference]:
     """The references of a split, in the order of the file.
 
-    Raises UserError where the file is missing, no JSON, of another form, or a record of it is faulty.
+    Raises UserError where the file is missing, not JSON, of another format, or has a faulty record.
     """
     if path.suffix == ".jsonl":
-        lines = read_text(path, MEND).split("\n")  # texts may hold what else ends a line
+        lines = read_text(path, MEND).split(
+            "\n"
+        )  # not `splitlines`: a text may contain other characters that end a line
         return _gathered(_each(path, [line for line in lines if line.strip()], _of_line))
     data = read_json(path, MEND)
     if not isinstance(data, dict):
@@ -71,7 +75,7 @@ def _each(path: Path, records: Iterable[Any], of: Callable[[Any], Keyed]) -> lis
 
 
 def _gathered(found: list[Keyed]) -> list[Reference]:
-    """One reference an object, with the expressions of all its sentences, in the order of the first."""
+    """One reference for each object, with the expressions of all its sentences, in the order of the first."""
     first: dict[object, Reference] = {}
     expressions: dict[object, list[str]] = {}
     for key, reference in found:
@@ -88,7 +92,9 @@ def _of_split(record: Any) -> Keyed:
 
 
 def _joined(path: Path, data: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """Every image entry with its annotation; there must be one, as an entry stands for one object."""
+    """Every image entry with its annotation. Each entry stands for one object, so it must have
+    exactly one.
+    """
     try:
         if not any("expressions" in image or "caption" in image for image in data["images"]):
             raise UserError(f"{path}: is COCO's own file, which has no expressions; {MEND}")
@@ -114,7 +120,8 @@ def _of_line(line: str) -> Keyed:
     record = json.loads(line)
     number = _number(record["image"])
     left, top, right, bottom = (float(value) for value in record["bbox"])
-    # Boxes of another kind or scale would pass for boxes: the commonest fault of such files.
+    # Boxes of another form or scale are the most frequent fault of such files, and would be accepted
+    # otherwise.
     if not (left < right <= record["width"] + 1 and top < bottom <= record["height"] + 1):
         raise ValueError(f"bbox {record['bbox']} is not left, top, right, bottom in pixels of the image")
     box_xywh = xyxy_to_xywh((left, top, right, bottom))
@@ -122,12 +129,12 @@ def _of_line(line: str) -> Keyed:
 
 
 def _key(number: int, box: Iterable[float], record: Any) -> object:
-    """An object is known by its number in COCO, or else by its image and box."""
+    """The key of an object: its number in COCO, or its image and box where there is none."""
     return (number, record["original_id"]) if "original_id" in record else (number, tuple(box))
 
 
 def _number(name: str) -> int:
-    """COCO's number of an image, from its file's name or path, whatever stands behind it."""
+    """COCO's number of an image, from the name or path of its file; what follows the number is ignored."""
     found = NUMBER.search(name)
     if found is None:
         raise ValueError(f"image {name!r} is not COCO_train2014_<12 digits>.jpg")

@@ -1,12 +1,14 @@
 """Ref-DAVIS17: DAVIS 2017 with sentences (https://arxiv.org/abs/1803.08006).
 
-As it is published: `<root>/DAVIS/{JPEGImages,Annotations_unsupervised}/480p/<video>`, the lists
+As published: `<root>/DAVIS/{JPEGImages,Annotations_unsupervised}/480p/<video>`, the lists
 `DAVIS/ImageSets/2017/{train,val}.txt`, and four files of lines `<video> <object> "<sentence>"` in
-`davis_text_annotations`, one for each of two annotators who saw the first frame, or the whole video.
+`davis_text_annotations`: two annotators wrote sentences after seeing the first frame, and after the whole
+video.
 
-Converted to Ref-YouTube-VOS' layout (https://github.com/wjn922/ReferFormer): `<root>/{train,valid}/
-{JPEGImages,Annotations}/<video>` and `meta_expressions/{train,valid}/meta_expressions.json`, which is taken
-where it is there. Both give the same sequences: four expressions an object, in the order of `TEXTS`.
+Converted to the layout of Ref-YouTube-VOS (https://github.com/wjn922/ReferFormer): `<root>/{train,valid}/
+{JPEGImages,Annotations}/<video>` and `meta_expressions/{train,valid}/meta_expressions.json`. If this file
+exists, it is read. Both layouts give the same sequences: four expressions for each object, in the order of
+`TEXTS`.
 """
 
 import re
@@ -34,7 +36,8 @@ MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike"
 
 
 def find(root: Path, split: str) -> list[Entry]:
-    """A target a video, in the order of the list or of the converted file."""
+    """One entry for each target of each video, in the order of the list or of the converted file."""
+    # 1. The converted layout.
     home = root / {"train": "train", "val": "valid"}[split]
     path = root / "meta_expressions" / home.name / FILE
     if path.exists():
@@ -42,6 +45,7 @@ def find(root: Path, split: str) -> list[Entry]:
             entries_of(path, read_videos(path), home, "obj_id"), classes_of(home / "meta.json")
         )
         return with_masks(entries, path, home / "Annotations")
+    # 2. The published layout.
     davis = root / "DAVIS"
     names = read_names(davis / "ImageSets" / "2017" / f"{split}.txt")
     texts = root / "davis_text_annotations"
@@ -57,13 +61,13 @@ def find(root: Path, split: str) -> list[Entry]:
             sorted(said[video].items(), key=lambda item: int(item[0]))
         )
     ]
-    words = davis / "davis_semantics.json"
-    entries = with_classes(entries, read_json(words) if words.exists() else {})
+    classes = davis / "davis_semantics.json"
+    entries = with_classes(entries, read_json(classes) if classes.exists() else {})
     return with_masks(entries, texts, davis / "Annotations_unsupervised" / "480p")
 
 
 def _numbered(sentences: list[Sentence], place: int) -> list[Sentence]:
-    """The sentences of a video's object under the numbers that the converted file gives them."""
+    """The sentences of an object, with the numbers that they have in the converted file."""
     return [(str(len(TEXTS) * place + TEXTS.index(kind)), text) for kind, text in sentences]
 
 
@@ -84,7 +88,7 @@ def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
 
 
 def _lines(path: Path) -> list[str]:
-    """The lines of a text file in UTF-8 or, as the second annotator's, in Latin-1."""
+    """The lines of a text file in UTF-8, or in Latin-1 like those of the second annotator."""
     data = read_bytes(path, "put the four files of Ref-DAVIS17 there")
     try:
         return data.decode("utf-8-sig").splitlines()

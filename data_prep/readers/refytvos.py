@@ -1,10 +1,11 @@
 """Ref-YouTube-VOS: videos with sentences and masks (URVOS, https://github.com/skynbe/Refer-Youtube-VOS).
 
-`<root>/{train,valid}/JPEGImages/<video>/<frame>.jpg`, `train/Annotations/<video>/<frame>.png` (palette, a
-pixel is an object's id), `meta_expressions/{train,valid,test}/meta_expressions.json` and, where it is kept,
-`train/meta.json` with the classes. Masks are public for training alone: elsewhere nothing is known.
+Layout: `<root>/{train,valid}/JPEGImages/<video>/<frame>.jpg`, `train/Annotations/<video>/<frame>.png`
+(palette, the value of a pixel is the id of an object),
+`meta_expressions/{train,valid,test}/meta_expressions.json` and, if it exists, `train/meta.json` with the
+classes. Masks are public for the training split only; in the others all frames are unknown.
 
-The file of `valid` speaks of the videos of `test` too; they are taken off by the file of `test`.
+The file of `valid` also lists the videos of `test`; they are removed with the help of the file of `test`.
 """
 
 from dataclasses import replace
@@ -31,7 +32,7 @@ FILE = "meta_expressions.json"
 
 
 def find(root: Path, split: str) -> list[Entry]:
-    """A target a video; where sentences tell no object, as in `valid`, a sentence a video."""
+    """One entry for each target; where the objects are not public, as in `valid`, one for each sentence."""
     path = root / "meta_expressions" / split.removesuffix("_and_test") / FILE
     videos = read_videos(path, f"put the split's {FILE} there")
     if split == "valid":
@@ -73,7 +74,7 @@ def _without_test(root: Path, path: Path, videos: dict[str, Any]) -> dict[str, A
 
 
 def classes_of(path: Path) -> dict[str, dict[str, str]]:
-    """The class word of every object of every video of a `meta.json`; none where there is no file."""
+    """The class of every object of every video of a `meta.json`; empty where the file does not exist."""
     if not path.exists():
         return {}
     try:
@@ -83,7 +84,7 @@ def classes_of(path: Path) -> dict[str, dict[str, str]]:
         }
     except (KeyError, TypeError, AttributeError):
         raise UserError(
-            f"{path}: does not tell objects' categories by video; restore it, or remove it"
+            f"{path}: does not hold the categories of objects by video; restore it, or remove it"
         ) from None
 
 
@@ -93,7 +94,7 @@ def read(entry: Entry) -> Sequence:
 
 
 def read_target(entry: Entry, fps: float) -> Sequence:
-    """Read a target with the masks that `with_masks` found; without them nothing is known."""
+    """Read a target with the masks that `with_masks` found; without masks all frames are unknown."""
     names, frames = frames_in(entry)
     if not entry.files:
         return sequence_of(entry, frames, unknown(len(names)), fps)
@@ -103,7 +104,9 @@ def read_target(entry: Entry, fps: float) -> Sequence:
 
 
 def masks(entry: Entry) -> TrueMasks:
-    """The masks of a target, where `with_masks` found them; those of the other splits are not public."""
+    """The masks of a target, where `with_masks` found them. Raises UserError for splits without
+    public masks.
+    """
     if not entry.files:
         home = entry.folder.parent.parent
         raise UserError(f"{home}: its masks are not public; take split=train, or the challenge's server")

@@ -1,17 +1,15 @@
-"""SA-V's training set: run lengths of masks beside videos (see `data_prep.readers.sav`).
-
-`<part>/<video>_manual.json` and, for most, `<video>_auto.json`: `masklet` is a list over every fourth frame
-of a list over objects of RLE masks; an empty one is absent, null is not annotated. The video is
-`<video>.mp4` beside them, or its frames by their numbers in it (0, 1, 2, … or 0, 4, 8, …) in the folder
-`<video>`, there or in `JPEGImages_24fps` of the set.
-
-
-SA-V: videos with masks of objects and parts, without words (SAM 2, https://github.com/facebookresearch/sam2).
+"""SA-V: videos with masks of objects and parts, without expressions (SAM 2, https://github.com/facebookresearch/sam2).
 
 Validation and test: `sav_val/sav_val.txt`, `JPEGImages_24fps/<video>/<frame>.jpg` and, for every fourth
-frame, `Annotations_6fps/<video>/<object>/<frame>.png`, a mask an object, since they may overlap. The frames
-between are not annotated. Training is read by `data_prep.readers.sav`. The folders `sav_train`,
-`sav_val` and `sav_test` lie in the root, or one of them is the root.
+frame, `Annotations_6fps/<video>/<object>/<frame>.png`. Each object has mask files of its own, since objects
+may overlap. The frames between are not annotated.
+
+Training: `<part>/<video>_manual.json` and, for most videos, `<video>_auto.json`. Its `masklet` is a list
+over every fourth frame of a list over objects of RLE masks; an empty mask means absent, null not annotated.
+The video is `<video>.mp4` in the same folder. Its frames may also be images in the folder `<video>`, there
+or in `JPEGImages_24fps`, named after their numbers in the video (0, 1, 2, ... or 0, 4, 8, ...).
+
+The folders `sav_train`, `sav_val` and `sav_test` are in the root, or one of them is the root.
 """
 
 import re
@@ -40,7 +38,9 @@ TAIL = 4096  # bytes at the end of a file, where its number of objects stands
 
 
 def find_train(home: Path, kind: str) -> list[Entry]:
-    """An entry an object, by name: of the files `<video>_<kind>.json` in `home` or a folder of it."""
+    """One entry for each object, by name, from the files `<video>_<kind>.json` in `home` or a
+    folder in it.
+    """
     ending = f"_{kind}.json"
     paths = sorted([*home.glob(f"*{ending}"), *home.glob(f"*/*{ending}")], key=lambda path: path.name)
     if not paths:
@@ -59,7 +59,9 @@ def find_train(home: Path, kind: str) -> list[Entry]:
 
 
 def _num_objects(path: Path) -> int:
-    """How many objects a file speaks of: of tens of thousands of files, the ends are read alone."""
+    """The number of objects in a file. Only the ends of the files are read, since there are tens of
+    thousands.
+    """
     with reading(), open_regular(path) as file:
         file.seek(max(file.seek(0, 2) - TAIL, 0))
         told = COUNT.search(file.read())
@@ -84,7 +86,7 @@ def read_train(entry: Entry) -> Sequence:
 
 
 def _frames(folder: Path, path: Path, record: Any) -> tuple[list[int], Frames]:
-    """The frames' numbers in the video, and the frames: pictures in `folder`, else the video itself."""
+    """The numbers of the frames in the video, and the frames: the images in `folder`, or the video itself."""
     if folder.is_dir():
         names = picture_names(folder)
         try:
@@ -102,10 +104,10 @@ def _frames(folder: Path, path: Path, record: Any) -> tuple[list[int], Frames]:
 
 
 def _video(path: Path, count: float) -> VideoFrames:
-    """A video of `count` frames by its header, or decoded once to count them where that says otherwise.
+    """The frames of a video. It is decoded once to count them where its header does not say `count`.
 
-    Its size is that of its first frame, upright: most are of phones, whose headers have the stored size, and
-    the masks are of the upright one.
+    The size is that of the first decoded frame, upright. Most videos are from phones, whose headers have the
+    size as stored, while the masks belong to the upright frames.
     """
     size, told = first_frame(path)
     return VideoFrames(path, size, told, FPS) if told == count > 0 else VideoFrames.open(path)
@@ -126,11 +128,11 @@ def _mask(path: Path, lists: list[Any], number: int, at: int, size: Size) -> np.
 
 
 ANNOTATIONS = "Annotations_6fps"
-MODES = ("P", "L", "1")  # of PIL: any image of one channel
+MODES = ("P", "L", "1")  # modes of PIL with one channel
 
 
 def find(root: Path, split: str) -> list[Entry]:
-    """An entry an object: of `train` those drawn by people, of `train_auto` those that a model found."""
+    """One entry for each object: in `train` those drawn by people, in `train_auto` those found by a model."""
     folder = f"sav_{split.removesuffix('_auto')}"
     home = root / folder if (root / folder).is_dir() else root
     if split.startswith("train"):
@@ -144,7 +146,9 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def _objects(annotations: Path, video: str) -> list[Path]:
-    """The folders of a video's objects; of a video without any, one that is told when it is read."""
+    """The folders of a video's objects. For a video without any, a name whose reading reports the
+    missing folder.
+    """
     folder = inside(annotations, video)
     return folders_of(folder) if folder.is_dir() else [folder / "000"]
 
@@ -163,7 +167,7 @@ def read(entry: Entry) -> Sequence:
 
 
 def _masks(folder: Path, names: list[str], size: Size) -> Iterator[np.ndarray | None]:
-    """A mask a frame: empty where only other objects of the video have one, None where none has."""
+    """One mask for each frame: empty where only other objects have a mask, None where no object has one."""
     own = _annotated(folder)
     annotated = own.union(*(_annotated(other) for other in folders_of(folder.parent)))
     strays = sorted(annotated - set(names))
@@ -181,7 +185,7 @@ def _annotated(folder: Path) -> set[str]:
 
 
 def _only_one(path: Path, size: Size) -> np.ndarray:
-    """The mask, bool (height, width), of a file of one object, whatever its value."""
+    """The mask, bool (height, width), of a file with a single object of any value."""
     values = read_mask(path, size, MODES)
     mask = values > 0
     if (values[mask] != values.max()).any():

@@ -1,10 +1,12 @@
-"""TNL2K: videos with words, 1,300 to train and 700 to test (https://arxiv.org/abs/2103.16746).
+"""TNL2K: videos with expressions, 1,300 for training and 700 for testing (https://arxiv.org/abs/2103.16746).
 
-`<root>/{train,test}/<name>/imgs/*`, `groundtruth.txt` and `language.txt`, or one folder deeper, as some
-archives unpack; `TNL2K_train`, `TNL2K_train_subset` and its parts `TNL2k_train_subset_p1` … are `train` too.
+Layout: `<root>/{train,test}/<name>/imgs/*`, `groundtruth.txt` (x,y,w,h) and `language.txt`, or one folder
+deeper, as some archives unpack. `TNL2K_train`, `TNL2K_train_subset` and its parts `TNL2k_train_subset_p1`,
+... count as `train` too.
+
 The evaluation kit (https://github.com/wangxiao5791509/TNL2K_evaluation_toolkit) has what the data set lacks:
-put its `annos` into the root for the flags of the test set, in which 1 means absent, and its lists for their
-order. Absence in the training set is known from empty boxes alone.
+put its folder `annos` into the root for the flags of the test set, in which 1 means absent (the opposite of
+TNLLT), and its lists for their order. In the training set only an empty box says that the target is absent.
 """
 
 from collections.abc import Iterator
@@ -30,14 +32,15 @@ from data_prep.sequence import Sequence, Span
 
 LISTS = {"train": "TNL2K_train_set.txt", "test": "TNL2K_testing_set.txt"}
 CORRECTIONS = "revised_annotations"  # of 12 training sequences
-BESIDE = (CORRECTIONS, "tnl2k_train_concise")  # no sequences, though they may lie among them
+BESIDE = (CORRECTIONS, "tnl2k_train_concise")  # folders that may lie among the sequences but are none
 ATTRIBUTES = "CM ROT DEF FOC IV OV POC VC SV BC MB ARC LR FM AS TC MS"
 
 
 def find(root: Path, split: str) -> list[Entry]:
-    """The sequences of a split by its list, else by name.
+    """The sequences of a split in the order of its list, or by name.
 
-    A name that is in both splits (`monitor_manypeople`) ends in `_test` for the second one in `all`.
+    One name is in both splits (`monitor_manypeople`). In `all`, that of the test split gets the ending
+    `_test`.
     """
     if split != "all":
         return _find(root, split)
@@ -74,7 +77,7 @@ def _places(root: Path, split: str) -> list[Path]:
 
 
 def _sequence_folders(place: Path) -> Iterator[Path]:
-    """The folders of sequences in `place`, or in folders of it that are parts (`TNL2k_train_subset_p9`)."""
+    """The folders of sequences in `place`, or in its folders that are parts (`TNL2k_train_subset_p9`)."""
     for folder in folders_of(place, skip=BESIDE):
         is_sequence = (folder / "imgs").is_dir() or (folder / "groundtruth.txt").exists()
         if is_sequence or not any(path.is_dir() for path in folder.iterdir()):
@@ -84,18 +87,20 @@ def _sequence_folders(place: Path) -> Iterator[Path]:
 
 
 def _official(name: str) -> str:
-    """A folder's name as the official lists have it: they dropped the blanks and `&` of 18 names."""
+    """The name of a folder in the official lists, which left out the blanks and `&` of 18 names."""
     return name.replace(" ", "").replace("&", "")
 
 
 def _kit_files(root: Path, split: str, name: str) -> tuple[Path, ...]:
-    """The kit's flags and attributes: of the test set only, though a name may be in both sets."""
+    """The kit's files of flags and attributes. They are of the test set only, though a name may be
+    in both sets.
+    """
     kit = root / FOLDER
     return (kit / "absent" / f"{name}.txt", kit / "att" / f"{name}_attribute.txt") if split == "test" else ()
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one sequence; without flags an empty box means absent."""
+    """Read one sequence. Without flags an empty box means absent."""
     path, folder = entry.folder / "groundtruth.txt", entry.folder / "imgs"
     boxes, pictures = read_boxes(path), picture_names(folder)
     if len(pictures) < len(boxes):
@@ -105,32 +110,32 @@ def read(entry: Entry) -> Sequence:
         )
     names, notes = fitted(folder, pictures, boxes)
     visible, told = _visible(entry, len(boxes))
-    expressions, spans = _words(entry.folder / "language.txt", len(boxes))
+    expressions, spans = _expressions(entry.folder / "language.txt", len(boxes))
     metadata = attributes(entry.files[1], ATTRIBUTES) if entry.files else {}
     frames, truth = frames_of(folder, names), truth_of(boxes, visible)
     return Sequence(entry.name, frames, expressions, 25.0, entry.folder, metadata, spans, truth, notes + told)
 
 
 def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Where the target is to be seen, bool (frames,), and a note; None where no file says."""
+    """Where the target is visible, bool (frames,), and notes; None where there is no file of flags."""
     path = next(filter(Path.exists, (entry.folder / "absent_label.txt", *entry.files[:1])), None)
     if path is None:
         return None, ()
     flags = read_flags(path)
     told = f"{path}: {counted(len(flags), 'flag')} for {counted(frames, 'box')}"
-    if len(flags) not in (frames, frames + 1):  # the kit has one too many for advSamp_monitor_bikeyellow
+    if len(flags) not in (frames, frames + 1):  # the kit has one flag too many for advSamp_monitor_bikeyellow
         raise UserError(f"{told}; restore it from the evaluation kit")
     notes = (f"{told}; the last is left",) if len(flags) > frames else ()
     return flags[:frames] == 0, notes
 
 
-def _words(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
-    """The words; one sequence of an early release had boxes in their place."""
+def _expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Span, ...] | None]:
+    """The expressions. One sequence of an early release has boxes in this file."""
     expressions, spans = read_expressions(path, frames)
     if expressions and not any(letter.isalpha() for letter in "".join(expressions)):
         raise UserError(
-            f"{path}: holds numbers and no words; put the file of updated_4_video_text_annotation.zip of the "
-            "evaluation kit in its place"
+            f"{path}: contains numbers instead of text; put the file of "
+            "updated_4_video_text_annotation.zip of the evaluation kit in its place"
         )
     return expressions, spans
 

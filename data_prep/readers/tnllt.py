@@ -1,8 +1,8 @@
-"""TNLLT: long videos with words (ReasoningTrack, https://github.com/Event-AHU/Open_VLTrack).
+"""TNLLT: long videos with expressions (ReasoningTrack, https://github.com/Event-AHU/Open_VLTrack).
 
-`<root>/<name>/imgs/*.png`, `groundtruth.txt`, `language.txt` and `absent_label.txt`, in which 0 means
-absent. The official lists of 150 and 50 names are looked for in the root, by the names that the data
-set's and the trackers' repositories give them.
+Layout: `<root>/<name>/imgs/*.png`, `groundtruth.txt` (x,y,w,h), `language.txt` and `absent_label.txt`, in
+which 0 means absent: the opposite of TNL2K. The official lists of 150 and 50 names are expected in the root,
+under any of the names that the repositories of the data set and of trackers use.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one sequence; without `absent_label.txt` an empty box means absent."""
+    """Read one sequence. Without `absent_label.txt` an empty box means absent."""
     boxes = read_boxes(entry.folder / "groundtruth.txt")
     folder = entry.folder / "imgs"
     names, notes = fitted(folder, picture_names(folder), boxes)

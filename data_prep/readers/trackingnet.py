@@ -1,9 +1,10 @@
 """TrackingNet: videos of YouTube in chunks (https://github.com/SilvioGiancola/TrackingNet-devkit).
 
-`<root>/{TRAIN_0 … TRAIN_11, TEST}/{frames/<name>/<i>.jpg, anno/<name>.txt}`, frames counted from 0 without
-padding; arXiv 1803.10794. `train` takes the chunks that are there, since many train on a few of them.
-The test boxes are the first frames' alone. There are no flags and no sentences: where PyTracking's
-`trackingnet_classmap.txt` (`name<TAB>class` a line) lies in the root, the class is the expression.
+Layout: `<root>/{TRAIN_0 … TRAIN_11, TEST}/{frames/<name>/<i>.jpg, anno/<name>.txt}`, with frames counted
+from 0 without padding; arXiv 1803.10794. The split `train` consists of the chunks that exist, since many
+trackers are trained on a few of them. Of test sequences only the first box is public. There are no flags and
+no sentences: if PyTracking's `trackingnet_classmap.txt` (lines `name<TAB>class`) is in the root, the class
+is the expression.
 """
 
 from collections import Counter
@@ -20,7 +21,7 @@ TEST = "TEST"
 TRAIN = tuple(f"TRAIN_{number}" for number in range(12))
 CHUNKS = {"train": TRAIN, "test": (TEST,), "all": (*TRAIN, TEST)}
 CLASSES = "trackingnet_classmap.txt"
-FPS = 30.0  # one box a second was drawn by hand, every thirtieth
+FPS = 30.0  # one box per second was drawn by hand, which is every thirtieth
 
 
 def find(root: Path, split: str) -> list[Entry]:
@@ -44,7 +45,7 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def _names(chunk: Path) -> list[str]:
-    """Every name that has boxes or frames: what lacks the other is told when it is read."""
+    """Every name that has boxes or frames. If one of the two is missing, reading the sequence reports it."""
     if not (chunk / "anno").is_dir():
         raise UserError(f"{chunk / 'anno'}: no such folder; unpack the boxes of the chunk there")
     boxes = {path.stem for path in (chunk / "anno").glob("*.txt") if path.name[0] != "."}
@@ -61,30 +62,30 @@ def _files(chunk: Path, name: str) -> tuple[Path, Path]:
 
 
 def _classes(path: Path) -> dict[str, str]:
-    """The class of each name; none where there is no such file."""
+    """The class of each name; empty where the file does not exist."""
     if not path.exists():
         return {}
     classes = {}
     for number, line in enumerate(read_text(path, MEND).splitlines(), start=1):
-        name, tab, words = line.partition("\t")
+        name, tab, class_name = line.partition("\t")
         if tab:
-            classes[name.strip()] = words.strip()
+            classes[name.strip()] = class_name.strip()
         elif line.strip():
             raise UserError(f"{path}: line {number} is not `name<TAB>class` ({line[:40]!r}); {MEND}")
     return classes
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one sequence; a target is there where its box is one."""
-    chunk, words, (path, folder) = entry.folder, entry.facts["class"], entry.files
+    """Read one sequence. The target is present where its box has an area."""
+    chunk, class_name, (path, folder) = entry.folder, entry.facts["class"], entry.files
     names, boxes = picture_names(folder), read_boxes(path)
     if chunk.name == TEST:
         names, truth, notes = truth_of_test(folder, names, boxes)
     else:
         names, notes = fitted(folder, names, boxes)
         truth = truth_of(boxes, None)
-    metadata = {"chunk": chunk.name} | ({"class": words} if words else {})
-    expressions = (words,) if words else ()
+    metadata = {"chunk": chunk.name} | ({"class": class_name} if class_name else {})
+    expressions = (class_name,) if class_name else ()
     frames = frames_of(folder, names)
     return Sequence(entry.name, frames, expressions, FPS, folder, metadata, truth=truth, notes=notes)
 

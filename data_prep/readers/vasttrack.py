@@ -1,11 +1,12 @@
 """VastTrack: short videos of 2,115 classes with a sentence each (https://github.com/HengLan/VastTrack).
 
-`<root>/<class>/<class>-<n>/{imgs/%05d.jpg, Groundtruth.txt, nlp.txt}`; arXiv 2403.03493. Classes hold
-blanks and hyphens; their folders may lie in others named after the archives, `part-1` and so on. Boxes
-count pixels from 1, and stay so; `0,0,0,0` means absent, and there are no flags.
-The two splits may lie in folders `train` and `test`. In one root they share classes and only lists tell
-them apart: the official `vasttrack_test_list.txt`, and for training a `vasttrack_train_split.txt`, without
-which all that is not in the test list is taken.
+Layout: `<root>/<class>/<class>-<n>/{imgs/%05d.jpg, Groundtruth.txt, nlp.txt}`; arXiv 2403.03493. Names of
+classes contain blanks and hyphens. The folders of classes may lie in others named after the archives
+(`part-1`, ...). Boxes are x,y,w,h and count pixels from 1; `0,0,0,0` means absent, and there are no flags.
+
+Splits: they may have folders `train` and `test`. In a common root they share classes, and lists distinguish
+them: the official `vasttrack_test_list.txt`, and `vasttrack_train_split.txt`. Without the second list, all
+sequences that are not in the test list are used for training.
 """
 
 import re
@@ -47,13 +48,15 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def _apart(root: Path) -> list[str]:
-    """Which splits have folders. Names are compared, since a disk may take the class `Train` for `train`."""
+    """The splits that have folders. Names are compared exactly: a disk may take a class `Train` for
+    `train`.
+    """
     there = {folder.name for folder in folders_of(root)}
     return [split for split in LISTS if split in there]
 
 
 def _listed(base: Path, names: list[str]) -> list[Entry]:
-    """The sequences of a list, in whichever part they lie."""
+    """The sequences of a list, in any of the parts."""
     homes: dict[str, list[Path]] = {}
     for group in _groups(base):
         homes.setdefault(group.name, []).append(group.parent)
@@ -69,7 +72,7 @@ def _all(base: Path) -> list[Entry]:
 
 
 def _groups(base: Path) -> Iterator[Path]:
-    """The folders of classes in `base`, and in those that bear the names of the archives (`part-1`)."""
+    """The folders of classes in `base`, and in folders named after archives (`part-1`)."""
     for folder in folders_of(base, skip=(FOLDER,)):
         if PART.fullmatch(folder.name):
             yield from folders_of(folder)
@@ -78,7 +81,7 @@ def _groups(base: Path) -> Iterator[Path]:
 
 
 def read(entry: Entry) -> Sequence:
-    """Read one sequence; one that ships without `nlp.txt` has no words, and a note."""
+    """Read one sequence. One without `nlp.txt` has no expression, and a note."""
     boxes = read_boxes(first_there(entry.folder, "Groundtruth.txt", "groundtruth.txt"))
     folder = first_there(entry.folder, "imgs", "img")
     names, notes = fitted(folder, picture_names(folder), boxes)
@@ -88,7 +91,7 @@ def read(entry: Entry) -> Sequence:
     if path.exists():
         expressions, spans = read_expressions(path, len(boxes))
     else:
-        notes += (f"{path}: no such file; the sequence has no words",)
+        notes += (f"{path}: no such file; the sequence has no expression",)
     metadata = {"class": class_of(entry.name)}
     frames, truth = frames_of(folder, names), truth_of(boxes, None)
     return Sequence(entry.name, frames, expressions, 25.0, entry.folder, metadata, spans, truth, notes)

@@ -1,8 +1,9 @@
-"""A VOTSr workspace, the referral challenge's layout (VOT 2026, https://www.votchallenge.net).
+"""A VOTSr workspace: the layout of the referral challenge (VOTS 2026, https://www.votchallenge.net).
 
-`config.yaml`, `sequences/list.txt` and a folder a sequence, as `data_prep.votsr` reads them. The truth lies
-in `groundtruth_<object>.txt`: a line `0` is a frame that nobody annotated, an empty mask one where the target
-is absent. All expressions of a sequence mean one target; blank ones are kept, since the results want them.
+`config.yaml`, `sequences/list.txt` and a folder for each sequence, as `data_prep.votsr` reads them. The
+ground truth is in `groundtruth_<object>.txt`: a line `0` is a frame without annotation, and an empty mask
+one in which the target is absent. All expressions of a sequence refer to one target. Blank ones are kept,
+since each has a result file.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from data_prep.votsr.workspace import Workspace, read_workspace
 
 
 def find(root: Path, _split: str) -> list[Entry]:
-    """Every sequence of `list.txt`; what is wrong with one is told when it is read."""
+    """Every sequence of `list.txt`. Faults of a sequence are reported when it is read."""
     workspace = read_workspace(root, check_frames=False)
     names, _ = read_list(root / str(read_config(root).get("sequences") or "sequences"))
     sound = {sequence.name: sequence for sequence in workspace.sequences}
@@ -32,7 +33,7 @@ def find(root: Path, _split: str) -> list[Entry]:
 
 
 def _entry(workspace: Workspace, name: str, sequence: Sequence | None) -> Entry:
-    """The entry of a sequence as read, None where it cannot be used."""
+    """The entry of a sequence (None: it cannot be used, and reading the entry says why)."""
     faults = [problem.reason for problem in workspace.problems if problem.sequence == name]
     if sequence is None or sequence.folder is None or not isinstance(sequence.frames, ImageFrames):
         return Entry(name, workspace.root, {"fault": faults[0]})
@@ -72,7 +73,7 @@ def _with_truth(sequence: Sequence, truth: votsr.Truth | None, count: int) -> Se
 
 
 def _masks(truth: votsr.Truth, count: int) -> Iterator[np.ndarray | None]:
-    """A mask a frame, None where it is not annotated."""
+    """One mask for each frame, None where it is not annotated."""
     done = 0
     for frame in truth.annotated():
         if frame.index >= count:
