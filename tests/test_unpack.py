@@ -246,7 +246,7 @@ def test_what_lies_in_the_folder_is_not_touched(tmp_path: Path, parts: str) -> N
     mine = tmp_path / "out" / "TNLLT" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
-    with pytest.raises(UserError, match=r"out/TNLLT: is there already; remove it or choose another folder"):
+    with pytest.raises(UserError, match=r"out/TNLLT: exists already; remove it or choose another folder"):
         unpack(parts, tmp_path / "out")
     assert mine.read_text() == "mine"
 
@@ -255,7 +255,7 @@ def test_what_came_to_lie_there_meanwhile_is_not_touched(tmp_path: Path, parts: 
     with pytest.raises(UserError, match=r"not 0{32}"):
         unpack(parts, tmp_path / "out", "0" * 32)
     (tmp_path / "out" / "TNLLT").mkdir()
-    with pytest.raises(UserError, match=r"out/TNLLT: is there already; remove it and run again"):
+    with pytest.raises(UserError, match=r"out/TNLLT: exists already; remove it and run again"):
         unpack(parts, tmp_path / "out")
     (tmp_path / "out" / "TNLLT").rmdir()
     unpack(parts, tmp_path / "out")
@@ -265,7 +265,7 @@ def test_what_came_to_lie_there_meanwhile_is_not_touched(tmp_path: Path, parts: 
 def test_another_archive_does_not_mix_with_one_that_was_begun(tmp_path: Path, parts: str) -> None:
     stopped_run(parts, tmp_path / "out", 4)
     other = write_parts(tmp_path / "parts", GZ, pattern="other_{}")
-    with pytest.raises(UserError, match="holds what was unpacked of set_part_aa"):
+    with pytest.raises(UserError, match="contains the unfinished files of set_part_aa"):
         unpack(other, tmp_path / "out")
 
 

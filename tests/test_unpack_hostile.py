@@ -56,14 +56,14 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     "hard link to absolute": ([Member("set/h", kind=LNK, link="/etc/passwd")], "absolute path"),
     "hard link to a link": (
         [Member("set/l", kind=SYM, link="first.txt"), Member("set/h", kind=LNK, link="set/l")],
-        "no file that came before",
+        "not an earlier file",
     ),
-    "hard link to later": ([Member("set/h", kind=LNK, link="set/later")], "no file that came before"),
+    "hard link to later": ([Member("set/h", kind=LNK, link="set/later")], "not an earlier file"),
     "file over one of several names": (
         [Member("set/h", kind=LNK, link="set/first.txt"), Member("set/first.txt", b"other")],
         "makes 'set/first.txt' a file, which is a file of several names already",
     ),
-    "hard link to itself": ([Member("set/first.txt", kind=LNK, link="set/first.txt")], "no file that came"),
+    "hard link to itself": ([Member("set/first.txt", kind=LNK, link="set/first.txt")], "not an earlier file"),
     "device": ([Member("set/d", kind=tarfile.CHRTYPE)], "member 'set/d' is a device"),
     "block device": ([Member("set/d", kind=tarfile.BLKTYPE)], "is a device"),
     "fifo": ([Member("set/p", kind=tarfile.FIFOTYPE)], "is a device, a pipe"),
@@ -82,8 +82,8 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     ),
     "huge long name": ([Member("x", kind=tarfile.GNUTYPE_LONGNAME, size=1 << 30)], "extended header of"),
     "all alike": ([Member(f"set/{n}", b"x") for n in range(40)], "is one more than 30 members"),
-    "record": ([Member("unpacked.json", b"{}")], "unpacked.json: is there already"),
-    "work folder": ([Member(".unpacking/state.json", b"{}")], "unpacking: is there already"),
+    "record": ([Member("unpacked.json", b"{}")], "unpacked.json: exists already"),
+    "work folder": ([Member(".unpacking/state.json", b"{}")], "unpacking: exists already"),
     "headers of headers": ([Member("x", b"9 path=a\n", kind=tarfile.XHDTYPE)] * 1500, "a header is broken"),
     "no header": ([Member("set/a", b"x" * 512, size=0)], "a header is broken"),
 }
@@ -127,7 +127,7 @@ def test_tarfile_is_asked_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_names_that_a_disk_takes_for_one_are_told(place: Path, name: str) -> None:
     (place / "out" / ".unpacking" / "TREE").mkdir(parents=True)  # as if the disk knew no capitals
     members = [FIRST, FIRST, Member(name, b"second")]
-    with pytest.raises(UserError, match=r"tree/set.*: and 'S?s?.*' are one name on this disk"):
+    with pytest.raises(UserError, match=r"tree/set.*: and 'S?s?.*' are the same name on this disk"):
         unpack(write_parts(place / "parts", tar_of(*members)), place / "out")
 
 

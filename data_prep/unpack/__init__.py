@@ -1,1 +1,3 @@
-"""Unpacking a data set that comes as parts of one archive: joined, checked and extracted as it streams."""
+"""Unpacking a data set that is published as parts of one archive: joined, checked and extracted
+while it is read.
+"""

@@ -1,6 +1,8 @@
-"""What may go wrong while an archive is extracted, as one line that names the member or the part.
+"""One pass over the archive: every member is checked, then written or refused.
 
-One pass over the archive: every member is looked at, then written or refused.
+The limits guard against archives that fill the disk or the memory: the bytes of all files, the number of
+members (each costs an entry in memory and a file), and the ratio of decompressed to compressed bytes (a "zip
+bomb").
 """
 
 import errno
@@ -18,12 +20,12 @@ from data_prep.unpack.state import State, write_state
 from data_prep.unpack.stream import DAMAGES, Decompressed, Joined
 from data_prep.unpack.tree import Tree
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)  # no space, or the quota is exceeded
 
 
 @contextmanager
 def told(joined: Joined, work: Path, name: Callable[[], str], tree: Tree) -> Iterator[None]:
-    """Turn refusals, damages and failures to write into UserError. `name()` is the last member's name."""
+    """Turn refusals, damage and failures to write into UserError. `name()` is the name of the last member."""
     try:
         yield
     except RefusedError as fault:
@@ -32,7 +34,7 @@ def told(joined: Joined, work: Path, name: Callable[[], str], tree: Tree) -> Ite
             f"nothing was written outside {work}, which keeps {_files(tree)} from before it"
         ) from None
     except (*DAMAGES, tarfile.TarError, OSError) as fault:
-        if not isinstance(fault, OSError) or fault.errno is None:  # what decompressors raise has none
+        if not isinstance(fault, OSError) or fault.errno is None:  # errors of decompressors have none
             after = f"after member {shown(name())}" if name() else "before its first member"
             raise UserError(
                 f"{joined.path}: no archive, damaged, or a part is missing ({_line(fault)}, {after}); "
@@ -53,19 +55,20 @@ def _files(tree: Tree) -> str:
 
 
 def _line(fault: Exception) -> str:
-    """What an exception says, on one line."""
+    """The message of an exception, on one line."""
     reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
     return " ".join(reason.split()) or type(fault).__name__
 
 
 SAVE_EVERY_S = 5.0
-BUFFER = 1 << 16  # bytes: tarfile copies what it buffers with every read
-BROKEN = (ValueError, LookupError, TypeError, OverflowError, RecursionError)  # tarfile, at a strange header
+BUFFER = 1 << 16  # bytes; a larger buffer is slower, since tarfile copies it with every read
+# Errors that tarfile raises for malformed headers, besides its own.
+BROKEN = (ValueError, LookupError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may hold at most: bytes of files, members, decompressed bytes for one that is read."""
+    """Upper limits: bytes of all files, number of members, decompressed bytes for each compressed byte."""
 
     bytes: float = 1 << 40
     members: int = 10_000_000
@@ -76,17 +79,20 @@ class Extraction:
     """Extracts the stream below `work/tree`, keeping the state in `work/state.json`."""
 
     def __init__(self, work: Path, published: Path, state: State, limits: Limits) -> None:
-        """`state` tells how many members an earlier run finished of the same parts."""
+        """Prepare to extract; `state.members` is how many members an earlier run of the same parts
+        finished.
+        """
         (work / "tree").mkdir(exist_ok=True)
         self.tree, self.limits, self.work = Tree(work / "tree", published, limits.members), limits, work
         self.state, self._trusted = replace(state, members=0, bytes=0), state.members
         self.written, self.name, self._saved = 0, "", time.monotonic()
 
     def run(self, joined: Joined) -> int:
-        """Extract all and complete the state; how many bytes after the archive's end were left unread.
+        """Extract everything and complete the state. Returns the number of unused bytes after the archive's
+        end.
 
-        Raises UserError, one line, where a member is refused, the data are damaged or the disk is full:
-        the state is kept, so that the next run goes on.
+        Raises UserError, one line, where a member is refused, the data are damaged or the disk is full. The
+        state is saved, so that the next run continues.
         """
         stream = None
         try:
@@ -97,7 +103,9 @@ class Extraction:
             md5, tar_md5 = joined.digest.hexdigest(), stream.digest.hexdigest()
             self.state = replace(self.state, md5=md5, tar_md5=tar_md5, tops=sorted(self.tree.tops))
         except BaseException:
-            with suppress(UserError):  # of a full disk is told already, and the state of before holds too
+            with suppress(
+                UserError
+            ):  # a full disk is being reported already, and the earlier state is valid too
                 self._save()
             raise
         finally:
@@ -107,12 +115,12 @@ class Extraction:
         return strange
 
     def _members(self, stream: Decompressed) -> IO[bytes]:
-        """Take member by member; returns what then is left to read."""
+        """Extract the members one by one. Returns the file in which the rest of the stream can be read."""
         archive = None
         while True:
             try:
                 if archive is None:
-                    file = cast(IO[bytes], stream)  # all that a stream is asked for is `read`
+                    file = cast(IO[bytes], stream)  # in stream mode tarfile only calls `read`
                     archive = tarfile.open(  # noqa: SIM115  # closes nothing of its own
                         fileobj=file, mode="r|", bufsize=BUFFER, tarinfo=StrictTarInfo
                     )
@@ -123,7 +131,7 @@ class Extraction:
                 raise tarfile.ReadError("it holds nothing")
             if member is None:
                 return cast(IO[bytes], archive.fileobj)
-            archive.members = []  # type: ignore[attr-defined]  # else it keeps every member that it ever saw
+            archive.members = []  # type: ignore[attr-defined]  # else it keeps every member in memory
             self.name = member.name
             self._take(archive, member)
             self.state = replace(self.state, members=self.state.members + 1)
@@ -154,7 +162,7 @@ class Extraction:
         self.state = replace(self.state, bytes=total)
 
     def _save(self) -> None:
-        """Write how far it is; never less far than an earlier run came."""
+        """Save the state, unless an earlier run came further."""
         self._saved = time.monotonic()
         if self.state.md5 or self.state.members > self._trusted:
             write_state(self.work / "state.json", self.state)

@@ -1,17 +1,11 @@
-"""Which names of an archive's members may be followed.
+"""Which members of an archive are extracted: their names, their headers and their kinds.
 
-Python's own guard (`tarfile.data_filter`) mends some names and follows links that lie on the disk. Here
-nothing is mended: a name that says anything but a plain place below the folder is refused.
+Names. Python's own guard (`tarfile.data_filter`) changes some names and follows links that exist on the disk.
+Here no name is changed: one that is anything but a plain place below the folder is refused.
 
-
-Headers of a tar archive, read without mercy.
-
-Python's tarfile takes a broken or missing header in the middle for the archive's end, reads extended
-headers of any size into memory, and follows the maps of sparse files. Formats:
-https://www.gnu.org/software/tar/manual/html_node/Standard.html
-
-
-What is asked of one member before anything of it is written.
+Headers. Python's tarfile takes a broken or missing header in the middle for the end of the archive, reads
+extended headers of any size into memory, and follows the maps of sparse files. `StrictTarInfo` refuses all
+of these. Formats: https://www.gnu.org/software/tar/manual/html_node/Standard.html
 """
 
 import os
@@ -23,13 +17,13 @@ from typing import Any, Self
 PartsOf = tuple[str, ...]
 DRIVE = re.compile(r"[A-Za-z]:")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-DEEPEST = 64  # folders within one another
-LONGEST = 255  # bytes in one name, as most file systems have it
-SHOWN = 100  # letters of a name that a message holds
+DEEPEST = 64  # nested folders
+LONGEST = 255  # bytes of one name, the limit of most file systems
+SHOWN = 100  # characters of a name that a message shows
 
 
 class RefusedError(Exception):
-    """Why a member is not extracted: words that follow its name, and the name where it is known."""
+    """Why a member is not extracted. `reason` is a text that follows its name; `name` may be unknown here."""
 
     def __init__(self, reason: str, name: str = "") -> None:
         super().__init__(reason)
@@ -37,15 +31,16 @@ class RefusedError(Exception):
 
 
 def shown(name: str) -> str:
-    """A name on one line, with what cannot be printed escaped, cut where it is long."""
+    """A name on one line, with unprintable characters escaped, shortened where it is long."""
     return repr(name if len(name) <= SHOWN else f"{name[:SHOWN]}…")
 
 
 def parts_of(name: str) -> PartsOf:
-    """The names of the folders on a member's way and its own; empty for the archive's root (`./`).
+    """The parts of a member's path; empty for the root of the archive (`./`).
 
-    Raises RefusedError for names that leave the folder or that some system would read so: absolute ones,
-    `..`, backslashes, drives; for control characters (NUL too) and for names no file system takes.
+    Raises RefusedError for a path that leaves the folder on any operating system (absolute paths, `..`,
+    backslashes, drive letters), for control characters including NUL, and for names that no file system
+    takes.
     """
     _check_letters(name, "its name")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
@@ -60,8 +55,8 @@ def parts_of(name: str) -> PartsOf:
 def check_target(parts: PartsOf, target: str) -> None:
     """Raise RefusedError where a symbolic link at `parts` could lead out of the folder.
 
-    `..` may only stand first: then it climbs folders that are real, since links are never used as
-    folders. After a name it could climb from wherever that name, as a link, leads.
+    `..` is only allowed at the beginning. There it leaves real folders, since links are never used as
+    folders. After a name it could start from wherever that name, if it is a link, leads.
     """
     _check_letters(target, "what it links to")
     steps = [step for step in target.split("/") if step not in ("", ".")]
@@ -98,16 +93,18 @@ EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-LARGEST = 1 << 16  # bytes of an extended header; real ones have a few hundred
+LARGEST = 1 << 16  # bytes of an extended header, which is read into memory; real ones have a few hundred
 SPARSE = "is a sparse file, which may be huge; pack it as a plain one"
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """A header as tarfile reads it; what it would pass over raises ReadError or RefusedError."""
+    """A header as tarfile reads it, except that faults which tarfile ignores raise ReadError or
+    RefusedError.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Read one block of 512 bytes. Only a whole block of zeros is the archive's end."""
+        """Read one block of 512 bytes. Only a complete block of zeros is the end of the archive."""
         try:
             member = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as fault:
@@ -128,7 +125,7 @@ class StrictTarInfo(tarfile.TarInfo):
             raise RefusedError(f"has an extended header of {member.size} bytes", member.name)
 
     def _sparse(self, member: tarfile.TarInfo, *_: Any) -> None:
-        """Stands in for tarfile's readers of sparse maps, which may read without end."""
+        """Replaces tarfile's readers of sparse maps, which may read without end."""
         raise RefusedError(SPARSE, member.name)
 
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
@@ -139,10 +136,11 @@ TAKEN = (*FILES, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE)
 
 
 def checked(member: tarfile.TarInfo, root: Path) -> PartsOf:
-    """The names on the member's way below `root`.
+    """The parts of the member's path below `root`.
 
-    Raises RefusedError for what is neither file, folder nor link, for names and links that may lead out of
-    `root`, and for what tarfile's own filter refuses. What a member may be over is `Tree`'s to say.
+    Raises RefusedError for anything but a file, folder or link, for names and links that may lead out of
+    `root`, and for what tarfile's own filter refuses. Whether a member may replace another one is decided by
+    `Tree`.
     """
     parts = parts_of(member.name)
     if member.issparse():
@@ -162,7 +160,7 @@ def checked(member: tarfile.TarInfo, root: Path) -> PartsOf:
 
 
 def _ask_tarfile(member: tarfile.TarInfo, root: Path) -> None:
-    """A second opinion (in Python from 3.11.4 on), which goes by the links that lie on the disk."""
+    """Ask tarfile's own filter as well (Python 3.11.4 and later), which follows the links on the disk."""
     if data_filter := getattr(tarfile, "data_filter", None):
         try:
             data_filter(member, str(root))

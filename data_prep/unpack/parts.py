@@ -1,8 +1,8 @@
-"""The parts of an archive, in order: which files they are, and whether one of them is missing.
+"""The parts of an archive: which files they are, in which order, and whether one is missing.
 
-`split` (https://www.gnu.org/software/coreutils/split) names parts by letters (`part_aa`, `part_ab`, …;
-after `part_yz` comes `part_zaaa`) or by numbers (`-d`: 00, 01, …; after 89 comes 9000); others number
-them from 0 or 1, padded or not.
+`split` (https://www.gnu.org/software/coreutils/split) names parts by letters (`part_aa`, `part_ab`, ...;
+after `part_yz` comes `part_zaaa`) or, with `-d`, by numbers (00, 01, ...; after 89 comes 9000). Other
+programs number them from 0 or 1, padded or not.
 """
 
 import re
@@ -14,15 +14,17 @@ from string import digits
 
 from configs.errors import UserError
 
-ALONE = re.compile(r"part[_.-]([a-z]{2})$|part[_.-]?(\d+)$|\.(\d{3})$")  # one file that says it is a part
+ALONE = re.compile(
+    r"part[_.-]([a-z]{2})$|part[_.-]?(\d+)$|\.(\d{3})$"
+)  # a single file whose name says that it is a part
 AGAIN = "get what is missing from the data set's page"
 
 
 def find_parts(pattern: str) -> list[Path]:
-    """The files that a pattern (`TNLLT_part_*`) or a plain name stands for, in the order to join them.
+    """The files that match a pattern (`TNLLT_part_*`) or have a plain name, in the order to join them.
 
-    Only the last name of the path may hold `*`, `?` and `[…]`. Raises UserError where there are none, one
-    is empty or no file, or their names are no series without a gap.
+    Only the last part of the path may contain `*`, `?` and `[...]`. Raises UserError where there is no file,
+    one is empty or not a file, or the names are not a series without a gap.
     """
     path = Path(pattern)
     try:
@@ -39,7 +41,7 @@ def find_parts(pattern: str) -> list[Path]:
 
 
 def in_order(names: list[str], pattern: str) -> list[str]:
-    """Names of parts in their order. Raises UserError where they are no series or one is missing."""
+    """Names of parts in their order. Raises UserError where they are not a series or one is missing."""
     if len(names) == 1:
         alone = ALONE.search(names[0])
         mark = next(filter(None, alone.groups())) if alone else ""
@@ -60,11 +62,15 @@ def in_order(names: list[str], pattern: str) -> list[str]:
 
 
 def _series(names: list[str], alphabet: str) -> dict[str, str]:
-    """Names by the mark in which alone they differ, of `alphabet`; empty where they are not so."""
+    """Names by their mark, the only part in which they differ, if all marks consist of `alphabet`;
+    else empty.
+    """
     common = _common_start(names)
     start = len(common.rstrip(alphabet))
     if alphabet != digits and not (start and not common[start - 1].isalnum()):
-        start = max(start, min(len(common), min(map(len, names)) - 2))  # `xaa`: its name runs into the mark
+        start = max(
+            start, min(len(common), min(map(len, names)) - 2)
+        )  # as in `xaa`, whose prefix is not separated from the mark
     after = _common_start([name[::-1] for name in names])[::-1].lstrip(alphabet)
     marks = [name[start : len(name) - len(after)] for name in names]
     is_series = all(mark and set(mark) <= set(alphabet) for mark in marks) and len(set(marks)) == len(marks)
@@ -91,12 +97,12 @@ def _check_gaps(marks: list[str], series: dict[str, str], alphabet: str) -> None
 
 
 def _successors(mark: str, alphabet: str) -> tuple[str, ...]:
-    """The marks that may follow: the next one, padded or not, and the next longer one of `split`."""
+    """The marks that may follow a mark: the next one, padded or not, and the next longer one of `split`."""
     low, high = alphabet[0], alphabet[-1]
     kept = mark.rstrip(high)
     if not kept:
         return ("1" + "0" * len(mark) if alphabet == digits else low * (len(mark) + 1),)
     plain = kept[:-1] + alphabet[alphabet.index(kept[-1]) + 1] + low * (len(mark) - len(kept))
-    nines = len(mark) // 2 - 1  # z, or 9
+    nines = len(mark) // 2 - 1  # how often the last letter (z, or 9) is repeated before the mark grows
     last_of_length = nines >= 0 and mark == high * nines + alphabet[-2] + high * (nines + 1)
     return (plain, plain + low * 2) if last_of_length else (plain,)

@@ -1,17 +1,18 @@
-"""Parts of an archive to a checked folder, in one pass, in one command that may be run again.
+"""From the parts of an archive to a checked folder, in one pass, by one command that may be repeated.
 
-TNLLT's page (https://github.com/Event-AHU/Open_VLTrack) has people join its parts, decompress them, check
-their md5 and unpack them by hand, with three copies on the disk. Here the parts are read once and members
-are written as they come by, into `<out>/.unpacking/tree`. Only when the end was reached and the md5 is
-right are they moved to `<out>`, which takes no copying. So nothing in `<out>` ever looks whole that is
-not, and what is not stays where a next run finds it:
+By the instructions of TNLLT (https://github.com/Event-AHU/Open_VLTrack) users join the parts, decompress
+them, compare the MD5 and unpack them by hand, which takes three copies on the disk. Here the parts are read
+once, and members are written to `<out>/.unpacking/tree` as they come. Only when the end is reached and the
+MD5 is right are they moved to `<out>`, without copying. So `<out>` never holds incomplete data, and an
+interrupted run leaves its files where the next one finds them:
 
-- `state.json` says how many members are whole, of which parts (names, sizes, times). The stream is read
-  again, for the checksum; of those members nothing is read or written where a file of the right size is.
-- Other files that are there, all of them where a part was replaced, are compared with the stream and
-  written only where they differ. So a damaged part costs one more reading, not one more writing.
-- A file gets its name when it is whole. A killed program cannot leave half a file; a machine that loses
-  power may leave one that is too short, which is seen.
+- `state.json` says how many members are complete, and of which parts (names, sizes, times). The next run
+  reads the stream again, for the checksum, but does not read or write these members if a file of the right
+  size exists.
+- Other existing files (all of them if a part was replaced) are compared with the stream, and only those that
+  differ are written. So a damaged part costs reading again, but not writing again.
+- A file gets its name when it is complete. A killed program cannot leave an incomplete file. After a power
+  failure a file may be too short, which its size reveals.
 """
 
 import os
@@ -45,7 +46,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What is there now: its record, how many files this run wrote, and what else is to be told."""
+    """The result of unpacking: its state, the number of files that this run wrote, and notes for the user."""
 
     state: State
     written: int = 0
@@ -57,11 +58,11 @@ def unpack(
 ) -> Unpacked:
     """Unpack the parts that `archive` names into `out`.
 
-    `md5` is of the joined parts, `tar_md5` of the tar archive in them: digits, or a file that holds them.
-
-    Raises UserError, one line, where parts are missing or damaged, an md5 differs, a member is refused,
-    the disk is full, or `out` holds something else of the same name.
+    `md5` is that of the joined parts and `tar_md5` that of the decompressed archive: 32 digits, or a file
+    that contains them. Raises UserError, one line, where parts are missing or damaged, an MD5 differs, a
+    member is refused, the disk is full, or `out` contains something else of the same name.
     """
+    # 1. The parts, and whether an earlier run has finished them.
     paths = find_parts(archive)
     wanted = {"md5": read_md5("md5", md5), "tar_md5": read_md5("tar_md5", tar_md5)}
     parts, work = parts_as_told(paths), out / WORK
@@ -70,6 +71,7 @@ def unpack(
         check_md5(done, wanted, out)
         _clear_up(work, parts)
         return Unpacked(done)
+    # 2. Extract, compare the MD5, and only then move everything to `out`.
     with alone_in(work, "unpacks"):
         state = _begun(work, parts)
         result = Unpacked(state)
@@ -82,7 +84,7 @@ def unpack(
 
 
 def _clear_up(work: Path, parts: list[list[Any]]) -> None:
-    """Remove what is left where a run was stopped after the last of its moves."""
+    """Remove the working folder of a run that was stopped after it had moved everything."""
     state = read_state(work / "state.json")
     if state is not None and state.parts == parts:
         with alone_in(work, "unpacks"):
@@ -90,10 +92,14 @@ def _clear_up(work: Path, parts: list[list[Any]]) -> None:
 
 
 def _begun(work: Path, parts: list[list[Any]]) -> State:
-    """The state that an earlier run left, as far as it holds for these parts. Written before anything is."""
+    """The state of an earlier run, as far as it is valid for these parts. It is saved before any
+    file is written.
+    """
     state = read_state(work / "state.json")
     if state is not None and state.parts[0][0] != parts[0][0]:
-        raise UserError(f"{work}: holds what was unpacked of {state.parts[0][0]}; end that, or remove it")
+        raise UserError(
+            f"{work}: contains the unfinished files of {state.parts[0][0]}; finish that first, or remove it"
+        )
     if state is None or not state.is_of(parts):
         state = State(parts)
     elif state.parts != parts:
@@ -105,7 +111,7 @@ def _begun(work: Path, parts: list[list[Any]]) -> State:
 def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: Limits) -> Unpacked:
     total = sum(path.stat().st_size for path in paths)
     free, needed = shutil.disk_usage(work).free, total
-    if free < needed:  # only then is it worth a look at what an earlier run wrote
+    if free < needed:  # look at what an earlier run wrote only if it matters: there may be a million files
         needed -= sum(path.lstat().st_size for path in (work / "tree").rglob("*") if path.is_file())
     if free < needed:
         raise UserError(
@@ -125,7 +131,7 @@ def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: L
 
 @contextmanager
 def _shown(total: int) -> Iterator[Callable[[int], object]]:
-    """A bar on a terminal: bytes read of all, bytes a second, time left. Yields what is told of bytes."""
+    """A progress bar on a terminal. Yields a function that is called with the number of bytes just read."""
     from rich.progress import (
         BarColumn,
         DownloadColumn,

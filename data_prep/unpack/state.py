@@ -1,6 +1,5 @@
-"""What a run of unpacking leaves for the next one to go on from.
-
-The md5 that a data set publishes, and what to say where it is not that of the data.
+"""What a run of unpacking leaves behind for the next one to continue from, and the MD5 sums that it
+compares.
 """
 
 import json
@@ -14,16 +13,18 @@ from configs.errors import UserError
 from data_prep.files import read_text, write_whole
 
 UNREADABLE = (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
-WORK = ".unpacking"  # in the folder to unpack into, until all is checked
-RECORD = "unpacked.json"  # there, afterwards: the state of every archive, by the name of its first part
+WORK = ".unpacking"  # folder inside the target folder, until everything is checked
+RECORD = "unpacked.json"  # in the target folder: the state of every archive, by the name of its first part
 
 
 @dataclass(frozen=True)
 class State:
-    """How far it is: of which parts (name, size, time), how many members, and their bytes.
+    """How far unpacking has come: the parts (name, size, time), the number of finished members and their
+    bytes.
 
-    `md5` and `tar_md5` are those of the whole streams, empty until the end was reached; `tops` are the
-    names that then come to lie in the folder.
+    `md5` is that of the joined parts and `tar_md5` that of the decompressed archive, both empty until the
+    end was reached. `tops` are the names at the top level of the archive, which are then moved to the target
+    folder.
     """
 
     parts: list[list[Any]]
@@ -34,7 +35,7 @@ class State:
     tops: list[str] = field(default_factory=list)
 
     def is_of(self, parts: list[list[Any]]) -> bool:
-        """Whether the members counted are those of `parts`: the same files, or the same and more."""
+        """Whether the members counted belong to `parts`: the same files, possibly followed by more."""
         return self.parts == parts[: len(self.parts)]
 
 
@@ -44,7 +45,7 @@ def parts_as_told(paths: list[Path]) -> list[list[Any]]:
 
 
 def read_state(path: Path) -> State | None:
-    """The state in a file; None where there is none or none that can be read: then all is compared."""
+    """The state in a file; None where it is missing or damaged, and then every file is compared."""
     try:
         state = State(**json.loads(path.read_text()))
         return state if state.parts[0][0] else None
@@ -53,7 +54,7 @@ def read_state(path: Path) -> State | None:
 
 
 def read_record(out: Path) -> dict[str, State]:
-    """What was unpacked into a folder, by the name of the first part; nothing where no record can be read."""
+    """What was unpacked into a folder, by the name of the first part; empty where no record can be read."""
     try:
         return {name: State(**values) for name, values in json.loads((out / RECORD).read_text()).items()}
     except UNREADABLE:
@@ -61,19 +62,20 @@ def read_record(out: Path) -> dict[str, State]:
 
 
 def write_state(path: Path, state: State) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, completely or not at all."""
     write_whole(path, json.dumps(asdict(state), indent=1) + "\n", durable=False)
 
 
 def publish(work: Path, out: Path, state: State) -> None:
-    """Move what is whole and checked from `work/tree` to `out`, and leave a record there.
+    """Move the checked files from `work/tree` to `out`, and write the record there.
 
-    Raises UserError where `out` got something of the same name meanwhile. Stopped anywhere, it goes on.
+    If it is interrupted anywhere, the next run continues. Raises UserError where `out` has meanwhile got
+    something with the same name.
     """
-    os.sync()  # what is in place under its own name is on the disk
+    os.sync()  # files must be on the disk before they appear in the target folder
     for path in sorted((work / "tree").iterdir()):
         if os.path.lexists(out / path.name):
-            raise UserError(f"{out / path.name}: is there already; remove it and run again")
+            raise UserError(f"{out / path.name}: exists already; remove it and run again")
         path.rename(out / path.name)
     record = {**read_record(out), state.parts[0][0]: state}
     told = {name: asdict(each) for name, each in record.items()}
@@ -85,9 +87,9 @@ NAMES = {"md5": "the joined parts", "tar_md5": "the decompressed archive"}
 
 
 def read_md5(key: str, value: str) -> str:
-    """The 32 digits that a key gives, or that stand in the file it names, as `md5sum` writes it.
+    """The MD5 that a key gives: 32 digits, or a file that contains them, as `md5sum` writes it.
 
-    Empty for an empty value. Raises UserError where they are not found.
+    Empty for an empty value. Raises UserError where there is no MD5.
     """
     if not value or MD5.fullmatch(value):
         return value.lower()
@@ -100,9 +102,9 @@ def read_md5(key: str, value: str) -> str:
 
 
 def check_md5(state: State, wanted: dict[str, str], where: Path) -> None:
-    """Compare what was published (`md5`, `tar_md5`; empty: nothing) with what was computed.
+    """Compare the published sums (`md5`, `tar_md5`; empty: not published) with those computed.
 
-    Raises UserError where they differ; `where` is what the data lie in.
+    Raises UserError where they differ; `where` is the folder of the data.
     """
     found = {"md5": state.md5, "tar_md5": state.tar_md5}
     for key, value in wanted.items():

@@ -1,6 +1,6 @@
-"""Which form an archive is in, told by its first bytes, and which it is not.
+"""The archive as one stream: the parts are joined, decompressed, hashed and counted while they are read.
 
-The archive as one stream: parts joined, decompressed, hashed and counted while they are read.
+The format of the archive is recognised by its first bytes, not by its name.
 """
 
 import bz2
@@ -31,9 +31,9 @@ DAMAGES = (gzip.BadGzipFile, lzma.LZMAError, zlib.error, EOFError)
 
 
 def opened(file: "io.BufferedReader[Any]", path: Path) -> IO[bytes]:
-    """What `file`, at its start, holds when decompressed. Raises UserError where it is something else.
+    """The decompressed content of `file`, which is at its start.
 
-    `path` is what the file is called then.
+    Raises UserError, which calls the file `path`, where it is a format that cannot be unpacked here.
     """
     start = file.peek()
     for mark, told in OTHERS.items():
@@ -47,7 +47,7 @@ def opened(file: "io.BufferedReader[Any]", path: Path) -> IO[bytes]:
 
 
 def begins_archive(data: bytes) -> bool:
-    """Whether the first block that is not all zeros is the header of a tar archive."""
+    """Whether the first block that is not zero is the header of a tar archive."""
     start = len(data) - len(data.lstrip(b"\0"))
     try:
         tarfile.TarInfo.frombuf(data[start : start + tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
@@ -57,11 +57,11 @@ def begins_archive(data: bytes) -> bool:
 
 
 CHUNK = 1 << 20
-FREE_OF_RATIO = 1 << 24  # decompressed bytes before the ratio counts: many empty files shrink a lot
+FREE_OF_RATIO = 1 << 24  # decompressed bytes before the ratio is checked: many empty files compress a lot
 
 
 class Digest:
-    """An md5 that is computed beside the reading, in a thread of its own, one chunk behind."""
+    """An MD5 that is computed in a thread of its own, one chunk behind the reading."""
 
     def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -69,12 +69,12 @@ class Digest:
         self._pending: Future[None] | None = None
 
     def update(self, data: bytes) -> None:
-        """Take in more bytes."""
+        """Add bytes."""
         self._wait()
         self._pending = self._worker.submit(self._md5.update, data)
 
     def hexdigest(self) -> str:
-        """The md5 so far, 32 hexadecimal digits."""
+        """The MD5 of the bytes so far, 32 hexadecimal digits."""
         self._wait()
         return self._md5.hexdigest()
 
@@ -88,21 +88,25 @@ class Digest:
 
 
 class Joined(io.RawIOBase):
-    """Several files read as one, from `first` on. `count` bytes are read; `path` is read now."""
+    """Several files as one. `count` bytes have been read, `path` is the file being read, `first`
+    the first one.
+    """
 
     def __init__(self, paths: list[Path], told: Callable[[int], object]) -> None:
-        """`told(n)` is called after every n bytes more."""
+        """Open the files when they are needed; `told(n)` is called after n more bytes have been read."""
         self.digest, self.count = Digest(), 0
         self.first = self.path = paths[0]
         self._rest, self._told = iter(paths), told
         self._file: IO[bytes] = io.BytesIO()
 
     def readable(self) -> bool:
-        """It is."""
+        """See `io.RawIOBase`."""
         return True
 
     def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]  # typeshed's is private
-        """Fill the buffer, over the ends of files; shorter only where all are read."""
+        """Fill the buffer, across the ends of files. It is only filled in part at the end of the
+        last file.
+        """
         filled = 0
         while filled < len(buffer):
             data = self._file.read(len(buffer) - filled)
@@ -116,7 +120,7 @@ class Joined(io.RawIOBase):
         return filled
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the open file."""
         self._file.close()
         self.digest.close()
         super().close()
@@ -130,11 +134,12 @@ class Joined(io.RawIOBase):
 
 
 class Decompressed:
-    """What the joined parts hold: a tar archive, from gzip, xz, bzip2 or plain, by the first bytes.
+    """The decompressed content of the joined parts: a tar archive, compressed by gzip, xz, bzip2 or not at
+    all.
 
-    `count` bytes of it are read. `read` raises RefusedError where more than `ratio` times the bytes come out
-    than went in, and one of `DAMAGES` where the compressed data are broken; making it raises UserError for
-    what is no such archive.
+    `count` bytes of it have been read. `read` raises RefusedError where the data decompress to more than
+    `ratio` times their bytes, and one of `DAMAGES` where they are damaged. The constructor raises UserError
+    for another format.
     """
 
     def __init__(self, joined: Joined, ratio: float) -> None:
@@ -144,7 +149,7 @@ class Decompressed:
         self._file = opened(self._buffered, joined.first)
 
     def read(self, size: int) -> bytes:
-        """The next bytes, `size` at most; empty at the end."""
+        """The next bytes, at most `size`; empty at the end."""
         data = self._file.read(size)
         self.count += len(data)
         self.digest.update(data)
@@ -153,17 +158,18 @@ class Decompressed:
         return data
 
     def drain(self, rest: IO[bytes]) -> int:
-        """Read on to the end, for the digests; how many bytes were not zero or not even compressed.
+        """Read to the end, for the digests. Returns the number of bytes that are neither the archive nor
+        padding.
 
-        `rest` reads this stream, and first what was read of it ahead. Raises UserError where another archive
-        follows, as where several archives were taken for parts of one.
+        `rest` first returns what tarfile has read ahead, then this stream. Raises UserError where another
+        archive follows, as it does when several archives were mistaken for parts of one.
         """
         strange = 0
         while data := rest.read(CHUNK):
             if not strange and begins_archive(data):
                 raise UserError(
-                    f"{self._joined.path}: an archive ends here or before, and another follows; they are no "
-                    "parts of one: unpack each by itself, into a folder of its own"
+                    f"{self._joined.path}: an archive ends here or before, and another follows; they are not "
+                    "parts of one archive: unpack each of them into a folder of its own"
                 )
             strange += len(data) - data.count(0)
         while data := self._buffered.read(CHUNK):

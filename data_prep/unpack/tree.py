@@ -1,7 +1,4 @@
-"""One file of an archive put in its place, unless it is there and is the same.
-
-The folder into which members go, whole files only, never through a link.
-"""
+"""The folder into which members are extracted: complete files only, and never through a link."""
 
 import os
 import shutil
@@ -15,14 +12,16 @@ from data_prep.unpack.members import PartsOf, RefusedError, shown
 from data_prep.unpack.state import RECORD
 from data_prep.unpack.stream import CHUNK
 
-LATEST = 1 << 33  # seconds since 1970; files with other times keep the time of unpacking
+LATEST = 1 << 33  # seconds since 1970; a file with a later time in the archive keeps the time of unpacking
 
 
 def put(path: Path, member: tarfile.TarInfo, content: IO[bytes], trusted: bool) -> bool:
-    """Write a file unless it is there already; see `Tree.file`."""
+    """Write a file unless it exists already; returns whether it was written. See `Tree.file`."""
     there = path.is_file() and not path.is_symlink() and path.stat().st_size == member.size
     if there and trusted:
         return False
+    # A file of the right size is compared with the stream. From the first difference on, the stream is
+    # written; the equal beginning is copied from the old file, since the stream cannot be read again.
     equal, chunk = _equal(path, content) if there else (0, content.read(CHUNK))
     if there and equal == member.size:
         return False
@@ -40,7 +39,9 @@ def put(path: Path, member: tarfile.TarInfo, content: IO[bytes], trusted: bool) 
 
 
 def _equal(path: Path, content: IO[bytes]) -> tuple[int, bytes]:
-    """How many bytes of a file and of `content` are the same, by chunks, and the first chunk after them."""
+    """The number of equal bytes at the start of a file and `content`, in whole chunks, and the
+    chunk after them.
+    """
     equal = 0
     with path.open("rb") as file:
         while chunk := content.read(CHUNK):
@@ -60,36 +61,39 @@ def _copy(path: Path, sink: IO[bytes], count: int) -> None:
 
 
 def clear(path: Path) -> None:
-    """Remove whatever lies there; what a link leads to stays."""
+    """Remove a file or folder. Of a link only the link is removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-SHARED = "file of several names"
+SHARED = "file of several names"  # the kind of a member with hard links
 
 
 class Tree:
-    """Members below `root`, from where they go to `published`; `tops` are those that lie in no folder.
+    """The members below `root`, which are moved to `published` later; `tops` are the names at the top level.
 
-    Of a name that comes twice the last one stays, as with tar; `twice` counts them. But one that is a hard
-    link, or that one leads to, may not come again: the other names would depend on when a run was stopped.
-    Names and links were checked before (`members.checked`). Methods raise RefusedError where a member would
-    be over one of another kind, UserError where `published` holds something of its name.
+    If a name occurs twice, the last member is kept, as by tar; `twice` counts them. A hard link, or a file
+    that has one, may not occur again: the content of its other names would depend on when a run was
+    interrupted. Names and links have been checked before (`members.checked`). The methods raise RefusedError
+    where a member would replace one of another kind, and UserError where `published` contains something with
+    its name.
     """
 
     def __init__(self, root: Path, published: Path, most: int) -> None:
-        """`most` is how many members, folders on their way counted, are taken."""
+        """`most` is the largest number of members, including folders that are only implied by a path."""
         self.root, self._published, self._most = root, published, most
         self.tops: list[str] = []
-        self.whole = self.twice = 0  # files that this run wrote or found, and those it did so again
-        self._kinds: dict[str, str] = {}  # what every member is
+        self.whole = self.twice = (
+            0  # files that this run wrote or found complete, and names that occurred again
+        )
+        self._kinds: dict[str, str] = {}  # the kind of every member, by path
         self._ignores_case = root.with_name(root.name.swapcase()).exists()  # as exFAT and NTFS do
-        self._spelled: dict[str, str] = {}  # there, how the first one was
+        self._spelled: dict[str, str] = {}  # on such a disk, the first spelling of each path
 
     def folder(self, parts: PartsOf) -> None:
-        """Make a folder and those that it lies in; each is a real one from then on."""
+        """Make a folder and its parents; a link in their place is replaced by a real folder."""
         for depth in range(1, len(parts) + 1):
             if self._claim("/".join(parts[:depth]), "folder"):
                 path = self.root.joinpath(*parts[:depth])
@@ -98,10 +102,10 @@ class Tree:
                     path.mkdir()
 
     def file(self, parts: PartsOf, member: tarfile.TarInfo, content: IO[bytes], trusted: bool) -> bool:
-        """Write a file, unless it is there and is the same: whether it was written.
+        """Write a file unless the same file exists; returns whether it was written.
 
-        One that is there is compared with `content`; a `trusted` one only by its size. Files get the usual
-        mode of new files and the time that the archive gives them.
+        An existing file is compared with `content`; if it is `trusted`, only its size is. Files get the
+        default mode of new files and the modification time in the archive.
         """
         path = self._place(parts, "file")
         written = put(path, member, content, trusted)
@@ -109,7 +113,7 @@ class Tree:
         return written
 
     def symlink(self, parts: PartsOf, target: str, spare: Path) -> None:
-        """Make a symbolic link; `spare` is a name for it before it is in place."""
+        """Make a symbolic link; `spare` is a temporary name, from which it is moved into place."""
         path = self._place(parts, "link")
         if not path.is_symlink() or str(path.readlink()) != target:
             spare.unlink(missing_ok=True)
@@ -118,10 +122,12 @@ class Tree:
             spare.replace(path)
 
     def hard_link(self, parts: PartsOf, target: PartsOf, spare: Path) -> None:
-        """Make another name of a file that came before; `spare` is a name for it before it is in place."""
+        """Make a hard link to an earlier file; `spare` is a temporary name, from which it is moved
+        into place.
+        """
         source = "/".join(target)
         if self._kinds.get(source) not in ("file", SHARED) or target == parts:
-            raise RefusedError(f"is a hard link to {shown(source)}, which is no file that came before it")
+            raise RefusedError(f"is a hard link to {shown(source)}, which is not an earlier file")
         path = self._place(parts, SHARED)
         self._kinds[source] = SHARED
         if path.is_symlink() or not path.is_file() or not path.samefile(self.root / source):
@@ -132,7 +138,9 @@ class Tree:
         self.whole += 1
 
     def sweep(self) -> None:
-        """Remove what is no member: what an interrupted run left, or parts that were replaced since."""
+        """Remove everything that is not a member, left by an interrupted run or by parts that were
+        replaced.
+        """
         for folder, folders, files in os.walk(self.root):
             for name in (*folders, *files):
                 path = Path(folder, name)
@@ -140,18 +148,22 @@ class Tree:
                     clear(path)
 
     def _place(self, parts: PartsOf, kind: str) -> Path:
-        """The path of a member whose folders are made, and which nothing of another kind is yet."""
+        """The path of a member, whose folders are made. Raises RefusedError where it is taken by
+        another kind.
+        """
         self.folder(parts[:-1])
         self.twice += not self._claim("/".join(parts), kind)
         return self.root.joinpath(*parts)
 
     def _claim(self, name: str, kind: str) -> bool:
-        """Note that `name` is a `kind`; whether it is new. Raises RefusedError where it is another kind."""
+        """Record that `name` is a `kind`; returns whether it is new. Raises RefusedError where it
+        is another kind.
+        """
         held = self._kinds.get(name)
         if held is None:
             path = self._published / name
             if "/" not in name and (name == RECORD or os.path.lexists(path)):
-                raise UserError(f"{path}: is there already; remove it or choose another folder as out=")
+                raise UserError(f"{path}: exists already; remove it or choose another folder as out=")
             if len(self._kinds) >= self._most:
                 raise RefusedError(f"is one more than {self._most} members (max_members)")
             self._check_spelling(name)
@@ -162,10 +174,10 @@ class Tree:
         return held is None
 
     def _check_spelling(self, name: str) -> None:
-        """Raise UserError where the disk would take a new name for another member's."""
+        """Raise UserError where the disk would mistake a new name for that of another member."""
         other = self._spelled.setdefault(name.casefold(), name) if self._ignores_case else name
         if other != name:
             raise UserError(
-                f"{self.root / other}: and {shown(name)} are one name on this disk, which takes capitals "
-                "for small letters; choose a folder on another disk as out="
+                f"{self.root / other}: and {shown(name)} are the same name on this disk, which ignores "
+                "case; choose a folder on another disk as out="
             )
