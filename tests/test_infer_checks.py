@@ -43,8 +43,11 @@ MISTAKES = [
     ({"video": "clip.mp4", "box": "1,2,3"}, "box=1,2,3: write x1,y1,x2,y2, four numbers in pixels"),
     ({"video": "clip.mp4", "box": "1,2,3,nan"}, "box=1,2,3,nan: x1,y1 must be its upper left corner"),
     ({"video": "clip.mp4", "box": "9,2,3,4"}, "box=9,2,3,4: x1,y1 must be its upper left corner"),
-    ({"tracker_id": "a b"}, "tracker_id='a b' is no name that the toolkit takes"),
-    ({"data": "tnllt", "tracker_id": "DEFAULT"}, "tracker_id='DEFAULT' is no name that the toolkit takes"),
+    ({"tracker_id": "a b"}, "tracker_id='a b' is not a name that the toolkit accepts"),
+    (
+        {"data": "tnllt", "tracker_id": "DEFAULT"},
+        "tracker_id='DEFAULT' is not a name that the toolkit accepts",
+    ),
     ({"workspace": "gone"}, "gone: no such workspace; check its path"),
     ({"workspace": "ws"}, "ws/config.yaml: "),
     ({"data": "tnllt", "split": "val"}, "tnllt-val.arrow: no such index; make it with task=index"),

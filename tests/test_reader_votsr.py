@@ -87,7 +87,7 @@ def test_prompts_are_as_the_workspace_reads_them(root: Path) -> None:
     (folder / "sequence").write_text(text.replace("fps=6", "fps=x").replace(CAR.prompt, "one;two, or three;"))
     sequence = VOTSR.read(VOTSR.find(root, "all")[1])
     assert sequence.expressions == ("one", "two, or three", "") and sequence.fps == 30
-    assert any("fps=x is no frame rate" in note for note in sequence.notes)
+    assert any("fps=x is not a frame rate" in note for note in sequence.notes)
     assert any("empty prompt" in note for note in sequence.notes)
     assert VOTSR.read(VOTSR.find(root, "all")[0]).notes == (), "the other's warnings are its own"
     (folder / "sequence").write_text(text.replace(CAR.prompt, "one;two;two"))

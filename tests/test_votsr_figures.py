@@ -221,7 +221,7 @@ def test_broken_truths_are_named(tmp_path):
     (folder / "groundtruth_object2.txt").write_text("0\n")
     for figures in (referral_figures, toolkit_accuracy):
         with pytest.raises(
-            UserError, match=r"several truths \(groundtruth_object1.txt and groundtruth_object2"
+            UserError, match=r"several truth files \(groundtruth_object1.txt and groundtruth_object2"
         ):
             figures(root, TRACKER)
 

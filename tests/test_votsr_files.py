@@ -94,7 +94,7 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "a b", "a@1", "../x", "é", "a\n", "DEFAULT", "a.b", "#a"])
 def test_names_that_the_toolkit_refuses(tmp_path, name):
-    with pytest.raises(UserError, match="is no name that the toolkit takes"):
+    with pytest.raises(UserError, match="is not a name that the toolkit accepts"):
         ensure_tracker(tmp_path / "trackers.ini", name)
     assert not (tmp_path / "trackers.ini").exists()
 

@@ -80,7 +80,7 @@ def test_a_missing_result_is_named(root):
 def test_a_stranger_has_no_results(root):
     with pytest.raises(UserError, match=r"4 of 4 results missing: .*Other.*; track"):
         pack(root, "Other")
-    with pytest.raises(UserError, match="is no name that the toolkit takes"):
+    with pytest.raises(UserError, match="is not a name that the toolkit accepts"):
         pack(root, "../Mine")
 
 
@@ -131,7 +131,7 @@ def test_no_stack_but_the_toolkits_own_reaches_it(root, stack, tmp_path):
     stack = {"ABSOLUTE": str(root / "stack.yaml"), "TEXT": text}.get(stack, stack)
     config = {"registry": ["./trackers.ini"], "sequences": "sequences", "stack": stack}
     (root / "config.yaml").write_text(yaml.safe_dump(config))
-    refuse(root, "is no stack of the toolkit's for referral results")
+    refuse(root, "is not one of the toolkit's stacks for referral results")
     with pytest.raises(UserError, match=r"config\.yaml: stack=.* write stack: vots2026/referral, or"):
         check_settings(InferSettings(workspace=str(root)))
     check_settings(InferSettings(workspace=str(root), pack=False))

@@ -312,7 +312,7 @@ def test_a_frame_rate_that_is_none_is_told(tmp_path, rate):
     (root / "sequences" / "ball" / "sequence").write_text(f"prompts=a\nfps={rate}\n")
     workspace = read_workspace(root)
     assert workspace.sequences[0].fps == 30.0
-    assert f"fps={rate} is no frame rate" in workspace.warnings[0]
+    assert f"fps={rate} is not a frame rate" in workspace.warnings[0]
 
 
 def test_no_stack_is_told(tmp_path):

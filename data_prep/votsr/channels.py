@@ -1,7 +1,7 @@
-"""The frames of a sequence: the files that its channel's pattern names, as the toolkit finds them.
+"""The frames of a sequence: the files that match the pattern of its channel, as the toolkit finds them.
 
-It counts from 1 and stops at the first number that has no file. So a missing frame cuts a sequence short
-without a word; here that is a fault.
+The toolkit counts from 1 and stops at the first number without a file. So a missing frame shortens a sequence
+without a message; here it is an error.
 """
 
 import itertools
@@ -15,7 +15,7 @@ from data_prep.files import inside, is_file
 from data_prep.video.frames import ImageFrames
 from data_prep.video.images import image_size
 
-CHANNELS = ("color", "depth", "ir")  # those the toolkit knows, in its order: the first present is shown
+CHANNELS = ("color", "depth", "ir")  # those of the toolkit, in its order; the first one that exists is used
 EXTENSIONS = (".jpg", ".png")
 PLAIN_PATTERN = "%08d.jpg"
 
@@ -54,7 +54,7 @@ def same_size(frames: tuple[Path, ...], check_all: bool) -> ImageFrames:
 
 
 def _whole_number(text: str | None) -> int | None:
-    """A number as the toolkit takes it: None where it is missing or no whole number."""
+    """A number as the toolkit reads it: None where it is missing or not a whole number."""
     try:
         return None if text is None else int(text)
     except ValueError:
@@ -62,11 +62,13 @@ def _whole_number(text: str | None) -> int | None:
 
 
 def _channel_frames(folder: Path, name: str, source: str, length: int | None) -> Found:
-    """The frames of one channel and warnings; with `length` exactly so many are wanted."""
+    """The frames of one channel, and warnings. With `length` there must be at least that many frames."""
+    # 1. Count up from 1 until a number has no file, as the toolkit does.
     base, pattern = _split_source(folder, name, source)
     present = _file_names(base)
     wanted = itertools.count(1) if length is None else range(1, max(length, 1) + 1)
     frames = tuple(itertools.takewhile(present.__contains__, (pattern % number for number in wanted)))
+    # 2. Files with other numbers: later ones show that a frame is missing.
     others = _other_numbers(pattern, present.difference(frames))
     later = [number for number in others if number > len(frames)]
     if not frames and not later:
@@ -80,10 +82,10 @@ def _channel_frames(folder: Path, name: str, source: str, length: int | None) ->
 
 
 def _split_source(folder: Path, name: str, source: str) -> tuple[Path, str]:
-    """The folder and the file name pattern of a channel, as the toolkit takes `channels.<name>=<source>`.
+    """The folder and the file name pattern of a channel, from the line `channels.<name>=<source>`.
 
-    A folder alone means %08d.jpg in it. Raises UserError for a pattern that the toolkit would not take,
-    or that leads out of the sequence's folder.
+    As for the toolkit, a folder alone means %08d.jpg in it. Raises UserError for a pattern that the toolkit
+    would not accept, or that leads out of the folder of the sequence.
     """
     told = f"{folder / 'sequence'}: channels.{name}={source}"
     path = PurePosixPath(source.replace("\\", "/"))
@@ -111,13 +113,13 @@ def _file_names(base: Path) -> set[str]:
 
 
 def _other_numbers(pattern: str, names: set[str]) -> list[int]:
-    """The numbers that make these names by the pattern, sorted; other names are passed over."""
+    """The sorted numbers from which the pattern makes these names; other names are ignored."""
     digits = ((name, int(number)) for name in names for number in re.findall(r"\d+", name))
     return sorted({number for name, number in digits if pattern % number == name})
 
 
 def _left_out(base: Path, pattern: str, numbers: list[int], count: int) -> list[str]:
-    """A warning where files match the pattern but are no frames to the toolkit."""
+    """A warning where files match the pattern but are not frames for the toolkit."""
     if not numbers:
         return []
     names = ", ".join(pattern % number for number in numbers[:3]) + (", ..." if len(numbers) > 3 else "")

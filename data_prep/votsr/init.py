@@ -1,7 +1,7 @@
-"""Making a workspace of the challenge, as `vot initialize` does, with its sequences downloaded.
+"""Making a workspace of the challenge with its sequences, as `vot initialize` does.
 
-The toolkit's command (0.9.0) leaves a workspace without data behind when the network fails, and then
-refuses to go on ("already initialized"); its two steps are called here one by one, so that it goes on.
+If the network fails, the toolkit's command (0.9.0) leaves a workspace without data, and then refuses to
+continue ("already initialized"). Here its two steps are called separately, so a second run continues.
 """
 
 from pathlib import Path
@@ -10,15 +10,15 @@ from configs.errors import UserError
 from data_prep.votsr.textfiles import read_config, read_yaml
 from data_prep.votsr.toolkit import stack_file
 
-PATIENCE_S = 20.0
-AGAIN = "run task=votsr_init again, it goes on where it stopped"
+TIMEOUT_S = 20.0
+AGAIN = "run task=votsr_init again, it continues where it stopped"
 
 
 def votsr_init(workspace: Path, stack: str) -> None:
     """Make a workspace for a stack of the toolkit (`vots2026/referral`) and download its sequences.
 
-    A download that stopped goes on by whole sequences. Raises UserError where the stack is unknown, the
-    folder is a complete workspace or one of another stack, or the data do not come.
+    An interrupted download continues with the next sequence. Raises UserError where the stack is unknown, the
+    folder is a complete workspace or one of another stack, or the data cannot be downloaded.
     """
     url = _dataset_of(stack)
     listed = workspace / "sequences" / "list.txt"
@@ -32,7 +32,7 @@ def votsr_init(workspace: Path, stack: str) -> None:
 
 
 def _dataset_of(stack: str) -> str:
-    """Where the data of a stack are described."""
+    """The URL of the description of a stack's data."""
     from vot.stack import list_integrated_stacks
 
     path = stack_file(stack)
@@ -46,12 +46,12 @@ def _dataset_of(stack: str) -> str:
 
 
 def _check_reachable(url: str) -> None:
-    """Raise UserError, soon, where the description of the data cannot be had."""
+    """Raise UserError, after a short time, where the description of the data cannot be downloaded."""
     import requests
 
     mend = "check the network or set https_proxy, or copy a workspace here from elsewhere"
     try:
-        answer = requests.get(url, timeout=PATIENCE_S)
+        answer = requests.get(url, timeout=TIMEOUT_S)
     except requests.RequestException as fault:
         raise UserError(f"{url}: cannot be reached ({type(fault).__name__}); {mend}") from None
     if not answer.ok:
@@ -59,7 +59,7 @@ def _check_reachable(url: str) -> None:
 
 
 def _begin(workspace: Path, stack: str) -> None:
-    """Write config.yaml and the empty folders, unless an earlier download that stopped has."""
+    """Write config.yaml and the empty folders, unless an earlier run has written them."""
     from vot.workspace import Workspace
 
     if not (workspace / "config.yaml").is_file():

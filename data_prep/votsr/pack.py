@@ -1,7 +1,8 @@
-"""Packing a tracker's results with the toolkit, and looking into the archive before it is believed.
+"""Packing a tracker's results with the toolkit, and checking the archive that it makes.
 
-`vot pack` (0.9.0) does not count lines, needs a truth file that test data lack, and exits 0 without an
-archive when results are missing.
+`vot pack` (0.9.0) does not count lines, requires a truth file that test data do not have, and exits with 0
+but without an archive when results are missing. Therefore results are checked before, and the archive
+afterwards.
 """
 
 import zipfile
@@ -17,19 +18,21 @@ from data_prep.votsr.toolkit import check_tracker_id, last_words, run_toolkit
 from data_prep.votsr.workspace import Workspace, read_workspace
 
 MANIFEST = "manifest.yml"
-NAMED = 5  # of many odd files so many are named
+NAMED = 5  # most unexpected files that a message names
 
 
 def pack(workspace_root: Path, tracker_id: str) -> Path:
-    """Pack the results of a tracker for submission; the archive, under the toolkit's name, in the workspace.
+    """Pack the results of a tracker for submission; returns the archive in the workspace, named by the
+    toolkit.
 
-    The toolkit works on a shadow, and its archive comes over whole once it holds exactly one file for
-    each sequence and prompt, with a line a frame, equal to what lies on disk. An earlier archive that holds
-    just that is returned instead of a new one.
+    The toolkit works on a shadow of the workspace. Its archive is copied only if it holds exactly one file
+    for each sequence and prompt, equal to the file on the disk. An earlier archive with just this content is
+    returned instead of a new one.
 
-    Raises UserError where a sequence or prompt cannot be read, a result is missing or broken, the stack in
+    Raises UserError where a sequence or prompt cannot be read, a result is missing or damaged, the stack in
     config.yaml is not one of the toolkit's for such results, or the toolkit fails.
     """
+    # 1. The results must be complete. Nothing is packed again if they are in an archive already.
     check_tracker_id(tracker_id)
     workspace = read_workspace(workspace_root, check_frames=False)
     if workspace.problems:
@@ -40,6 +43,7 @@ def pack(workspace_root: Path, tracker_id: str) -> Path:
     files = _files(workspace, tracker_id)
     if earlier := _earlier_archive(workspace.root, tracker_id, files):
         return earlier
+    # 2. Let the toolkit pack a shadow of the workspace, and compare the archive with the results.
     with shadow(workspace, tracker_id, workspace.stack) as root:
         add_sequences(root, workspace.sequences, every_prompt=False)
         link_results(workspace, root, tracker_id, workspace.sequences)
@@ -53,7 +57,7 @@ def pack(workspace_root: Path, tracker_id: str) -> Path:
 
 
 def _files(workspace: Workspace, tracker_id: str) -> dict[str, Path]:
-    """The result files that the archive must hold: their names in it and where they lie."""
+    """The result files that the archive must contain: their names in it, and their paths."""
     paths = result_files(workspace.root, tracker_id, workspace.sequences)
     return {f"{EXPERIMENT}/{path.parent.name}/{path.name}": path for path in paths}
 
@@ -82,7 +86,8 @@ def _verify(archive: Path, files: dict[str, Path]) -> None:
         if names != wanted:
             odd = sorted(set(names) ^ set(wanted)) or ["a file twice"]
             raise UserError(
-                f"vot pack made another archive than expected ({', '.join(odd[:NAMED])}); pack again"
+                f"vot pack made an archive of other files than expected ({', '.join(odd[:NAMED])}); "
+                "pack again"
             )
         for name, path in files.items():
             same_size = packed.getinfo(name).file_size == path.stat().st_size  # read only if it is

@@ -1,13 +1,13 @@
-"""One line of a result or truth file: a mask as the VOT toolkit writes and reads it.
+"""One line of a result or truth file: a mask, as the VOT toolkit writes and reads it.
 
-`m<x0>,<y0>,<w>,<h>,<runs>` is a window of the frame, top left corner and size in pixels of the frame, and
-the run lengths of its pixels, row by row, zeros first. Any other line (`0`, a box) is no mask. In a truth
-file `decode_truth` also takes rectangles `x,y,width,height` and polygons `x1,y1,x2,y2,x3,y3,…`.
+`m<x0>,<y0>,<w>,<h>,<runs>` is a window of the frame, given by its top left corner and its size in pixels,
+and the run lengths of its pixels, row by row, beginning with zeros. Any other line (`0`, a box) is not a
+mask. In a truth file `decode_truth` also reads rectangles `x,y,width,height` and polygons
+`x1,y1,x2,y2,x3,y3,...`.
 
-The toolkit (0.9.0, `vot.region.shapes.Mask`, as it reads) takes a window whose only pixels lie in its
-first column for an empty mask, so a mask one pixel wide, written tight, is lost on the way in.
-`encode_mask` therefore begins such a window one column earlier, where x0 may be -1, and `decode_mask`
-reads as the toolkit does.
+The toolkit (0.9.0, `vot.region.shapes.Mask`) reads a window whose only pixels are in its first column as an
+empty mask, so a mask one pixel wide would be lost if it were written tightly. `encode_mask` therefore begins
+such a window one column earlier, where x0 may be -1, and `decode_mask` reads as the toolkit does.
 """
 
 import math
@@ -19,16 +19,20 @@ import numpy as np
 from data_prep.geometry import Size
 
 ABSENT = "0"
-SHOWN = 40  # letters of a faulty line in a message
-LARGEST_WINDOW = 2**30  # pixels: a line that speaks of more is damaged
-MOST_FRAMES = 16  # frames' pixels: a window that is larger is not unpacked
-SMALL_WINDOW = 2**24  # pixels: a window that may be unpacked for any frame
-FARTHEST = 2**30  # pixels from the frame's corner: no rectangle or polygon reaches there
+SHOWN = 40  # characters of a faulty line that a message shows
+LARGEST_WINDOW = 2**30  # pixels; a line with a larger window is damaged
+# A window is only decoded up to 16 times the pixels of the frame: a short line could otherwise fill the
+# memory.
+MOST_FRAMES = 16
+SMALL_WINDOW = 2**24  # pixels of a window that is decoded for a frame of any size
+FARTHEST = 2**30  # pixels; larger coordinates of a rectangle or polygon are a fault
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of a mask that is not empty: its left and top in the frame, and its pixels (height, width)."""
+    """The part of a mask that is not empty: its left and top in the frame, and its pixels, bool
+    (height, width).
+    """
 
     left: int
     top: int
@@ -36,7 +40,7 @@ class Window:
 
 
 class Runs(NamedTuple):
-    """A mask line as it stands there: its window, and the lengths of its runs, int64 (count,)."""
+    """The numbers of a mask line: its window, and the lengths of its runs, int64 (count,)."""
 
     left: int
     top: int
@@ -49,7 +53,7 @@ EMPTY = Window(0, 0, np.zeros((0, 0), bool))
 
 
 def encode_mask(mask: np.ndarray | None) -> str:
-    """The line for a mask (height, width; not zero is the target); `0` where it is None or empty."""
+    """The line for a mask (height, width), in which the target is not zero; `0` where it is None or empty."""
     if mask is None:
         return ABSENT
     mask = mask.astype(bool, copy=False)
@@ -60,14 +64,16 @@ def encode_mask(mask: np.ndarray | None) -> str:
     columns = np.flatnonzero(mask[top:bottom].any(axis=0))
     left, right = int(columns[0]), int(columns[-1]) + 1
     pixels = mask[top:bottom, left:right]
-    if right - left == 1:
+    if right - left == 1:  # see the docstring of the module
         left, pixels = left - 1, np.pad(pixels, ((0, 0), (1, 0)))
     runs = ",".join(map(str, _run_lengths(pixels)))
     return f"m{left},{top},{right - left},{bottom - top},{runs}"
 
 
 def _run_lengths(pixels: np.ndarray) -> list[int]:
-    """Lengths of alternating runs, row by row, zeros first (so the first is 0 where a one stands first)."""
+    """Lengths of alternating runs, row by row, zeros first: the first length is 0 if the first
+    pixel is set.
+    """
     flat = pixels.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     lengths: list[int] = np.diff(changes, prepend=0, append=flat.size).tolist()
@@ -75,16 +81,17 @@ def _run_lengths(pixels: np.ndarray) -> list[int]:
 
 
 def encode_empty(size: Size) -> str:
-    """The line of a truth file for *annotated and absent*: an empty mask of the frame's size."""
+    """The line of a truth file for a frame that is annotated as absent: an empty mask of the frame's size."""
     width, height = size
     return f"m0,0,{width},{height},{width * height}"
 
 
 def decode_window(line: str, size: Size) -> Window | None:
-    """What the toolkit sees in a line for a frame of `size`; None where the line is no mask.
+    """The window that the toolkit reads from a line, for a frame of `size`; None where the line is not a
+    mask.
 
-    Pixels outside the frame are dropped. Raises ValueError where the line does not parse or its runs
-    do not fit its window (the toolkit would write past the end of its array).
+    Pixels outside the frame are dropped. Raises ValueError where the line cannot be parsed, or its runs do
+    not fit into its window (the toolkit would write beyond the end of its array).
     """
     runs = read_runs(line)
     if runs is None:
@@ -99,7 +106,7 @@ def decode_window(line: str, size: Size) -> Window | None:
 
 
 def read_runs(line: str) -> Runs | None:
-    """The numbers of a line; None where it is no mask. Raises ValueError as `decode_window` does."""
+    """The numbers of a line; None where it is not a mask. Raises ValueError as `decode_window` does."""
     if not line.startswith("m"):
         _check_numbers(line)
         return None
@@ -114,29 +121,29 @@ def read_runs(line: str) -> Runs | None:
 
 
 def _check_numbers(line: str) -> list[float]:
-    """The numbers of a line that is no mask."""
+    """The numbers of a line that is not a mask."""
     if not line:
         raise ValueError("the line is empty")
     try:
         numbers = [float(number) for number in line.split(",")]
     except ValueError:
         raise ValueError(f"{_shown(line)} is no region") from None
-    if len(numbers) == 1 and not math.isfinite(numbers[0]):  # a code; the toolkit does not get past it
+    if len(numbers) == 1 and not math.isfinite(numbers[0]):  # a code; the toolkit fails at this one
         raise ValueError(f"{_shown(line)} is no region")
     return numbers
 
 
 def is_shape(line: str) -> bool:
-    """Whether a line is of numbers, more than one: a rectangle or polygon, neither a mask nor a code."""
+    """Whether a line consists of several numbers: a rectangle or polygon, neither a mask nor a code."""
     return not line.startswith("m") and "," in line
 
 
 def decode_truth(line: str, size: Size) -> np.ndarray | None:
     """The mask (height, width; bool) of a line of a truth file; None where the frame is not annotated.
 
-    A rectangle or polygon is filled as the toolkit's `vot.region` does. NaN in it, and a code such as `0`,
-    is a frame without annotation. Raises ValueError as `decode_window` does, and for numbers that are none
-    of these.
+    A rectangle or polygon is filled as by the toolkit's `vot.region`. NaN in it, or a code such as `0`,
+    means a frame without annotation. Raises ValueError as `decode_window` does, and for numbers that are
+    none of these.
     """
     if line.startswith("m"):
         return decode_mask(line, size)
@@ -153,7 +160,7 @@ def decode_truth(line: str, size: Size) -> np.ndarray | None:
 
 
 def _filled_rectangle(box_xywh: np.ndarray, size: Size) -> np.ndarray:
-    """The pixels of a rectangle, cut off below: x from 10.4 with a width of 5.5 is the columns 10 to 14."""
+    """The pixels of a rectangle, rounded down: x of 10.4 with a width of 5.5 is the columns 10 to 14."""
     mask = np.zeros((size[1], size[0]), bool)
     first, last = box_xywh[:2], (box_xywh[:2] + box_xywh[2:]).astype(np.float64) - 1
     if (first > np.subtract(size, 1)).any() or (last < 0).any():
@@ -164,8 +171,10 @@ def _filled_rectangle(box_xywh: np.ndarray, size: Size) -> np.ndarray:
 
 
 def _filled_polygon(points: np.ndarray, size: Size) -> np.ndarray:
-    """The pixels of a polygon (corners, 2), by the toolkit's own function: its rounding is peculiar."""
-    from vot.region.raster import rasterize_polygon  # takes seconds
+    """The pixels of a polygon (corners, 2), by the toolkit's own function, because its rounding is
+    unusual.
+    """
+    from vot.region.raster import rasterize_polygon  # here, since the import takes seconds
 
     filled: np.ndarray = rasterize_polygon(points, (0, 0, size[0] - 1, size[1] - 1))
     return filled.astype(bool)
@@ -176,14 +185,14 @@ def _shown(line: str) -> str:
 
 
 def _clipped(window: Window, size: Size) -> Window:
-    """The part of a window that lies in a frame of `size`."""
+    """The part of a window inside a frame of `size`."""
     left, top = max(-window.left, 0), max(-window.top, 0)
     right, bottom = max(size[0] - window.left, left), max(size[1] - window.top, top)
     return Window(window.left + left, window.top + top, window.pixels[top:bottom, left:right])
 
 
 def decode_mask(line: str, size: Size) -> np.ndarray | None:
-    """The mask (height, width; bool) of a line for a frame of `size`; None where the line is no mask.
+    """The mask (height, width; bool) of a line for a frame of `size`; None where the line is not a mask.
 
     Raises ValueError as `decode_window` does.
     """
@@ -192,7 +201,7 @@ def decode_mask(line: str, size: Size) -> np.ndarray | None:
 
 
 def whole(window: Window, size: Size) -> np.ndarray:
-    """A window laid into an empty mask (height, width; bool) of the frame's `size`."""
+    """The mask (height, width; bool) of a frame of `size` that contains a window."""
     mask = np.zeros((size[1], size[0]), bool)
     height, width = window.pixels.shape
     mask[window.top : window.top + height, window.left : window.left + width] = window.pixels

@@ -1,6 +1,5 @@
-"""Result files: one for a prompt, one line for a frame.
-
-Whether a tracker's results are all there, with a line a frame.
+"""Result files: one for each prompt of a sequence, with one line for each frame. Writing, reading
+and checking them.
 """
 
 import hashlib
@@ -19,35 +18,35 @@ from data_prep.geometry import Size
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import ABSENT, decode_mask, decode_window, read_runs
 
-LONGEST_LINE = 16 << 20  # letters: the runs of the worst mask of eight megapixels
+LONGEST_LINE = 16 << 20  # characters: the runs of the worst mask of eight megapixels
 MOST_LINES = 10**7  # frames: four days of video
 EXPERIMENT = "baseline"  # the one experiment of the stack vots2026/referral
 
 
 def prompt_hash(prompt: str) -> str:
-    """The eight characters that stand for a prompt in the name of its result file."""
+    """The eight characters that stand for a prompt in the name of its result file, as in the toolkit."""
     return hashlib.md5(prompt.encode(), usedforsecurity=False).hexdigest()[:8]
 
 
 def result_path(root: Path, tracker_id: str, sequence_name: str, prompt: str) -> Path:
-    """Where the workspace `root` keeps a tracker's result for one prompt of one sequence."""
+    """The file of a tracker's result for one prompt of one sequence, in the workspace `root`."""
     name = f"{sequence_name}_{prompt_hash(prompt)}.txt"
     return inside(inside(root / "results", tracker_id) / EXPERIMENT, sequence_name) / name
 
 
 def write_result(path: Path, lines: Lines[str], num_frames: int) -> None:
-    """Write one line a frame (as `encode_mask` gives them), whole or not at all.
+    """Write one line for each frame (from `encode_mask`), completely or not at all.
 
-    Raises UserError where the disk refuses; the number of lines must be the number of frames.
+    There must be as many lines as frames. Raises UserError where the file cannot be written.
     """
     assert len(lines) == num_frames, f"{path}: {len(lines)} lines for {num_frames} frames"
     write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_lines(path: Path, num_frames: int | None = None) -> list[str]:
-    """The lines of a result file. Raises UserError where it is missing or has not one line a frame.
+    """The lines of a result file.
 
-    Without `num_frames` any number of lines will do.
+    Raises UserError where it is missing or does not have `num_frames` lines (None: any number).
     """
     try:
         with io.TextIOWrapper(open_regular(path), "ascii") as text:
@@ -66,7 +65,7 @@ def read_lines(path: Path, num_frames: int | None = None) -> list[str]:
 
 
 def _lines(text: TextIO, path: Path) -> Iterator[str]:
-    """The lines of a file, stripped; one line of a gigabyte is not read whole before it is refused."""
+    """The stripped lines of a file. A line of a gigabyte is refused before it is read completely."""
     number = 0
     while line := text.readline(LONGEST_LINE + 1):
         number += 1
@@ -80,8 +79,8 @@ def _lines(text: TextIO, path: Path) -> Iterator[str]:
 def read_written(path: Path, num_frames: int) -> list[str]:
     """The lines of a result that `write_result` wrote.
 
-    Raises UserError as `read_lines` does, and where a line is none that `encode_mask` gives: the runs of a
-    mask always fill its window, so a line that was cut is seen.
+    Raises UserError as `read_lines` does, and for a line that `encode_mask` does not write. The runs that it
+    writes always fill the window, so a truncated line is found.
     """
     lines = read_lines(path, num_frames)
     for number, line in enumerate(lines, 1):
@@ -92,14 +91,15 @@ def read_written(path: Path, num_frames: int) -> list[str]:
         except ValueError as fault:
             raise UserError(f"{path}:{number}: {fault}; track this prompt again") from None
         if runs is None or runs.lengths.sum() != runs.width * runs.height:
-            raise UserError(f"{path}:{number}: no whole mask; track this prompt again")
+            raise UserError(f"{path}:{number}: an incomplete mask; track this prompt again")
     return lines
 
 
 def read_result(path: Path, size: Size, num_frames: int | None = None) -> list[np.ndarray | None]:
     """A prompt's masks (height, width; bool), as the toolkit reads them; None where the target is absent.
 
-    Raises UserError where the file is missing, has not one line a frame, or a line does not parse.
+    Raises UserError where the file is missing, does not have one line for each frame, or a line cannot be
+    parsed.
     """
     masks: list[np.ndarray | None] = []
     for number, line in enumerate(read_lines(path, num_frames), 1):
@@ -111,11 +111,11 @@ def read_result(path: Path, size: Size, num_frames: int | None = None) -> list[n
     return masks
 
 
-NAMED = 5  # of many missing files so many are named
+NAMED = 5  # most missing files that a message names
 
 
 def result_files(root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> dict[Path, Sequence]:
-    """The result files that these sequences want, each with its sequence, in order."""
+    """The result files that these sequences must have, each with its sequence, in order."""
     return {
         result_path(root, tracker_id, sequence.name, prompt): sequence
         for sequence in sequences
@@ -133,7 +133,7 @@ def check_present(root: Path, tracker_id: str, sequences: Iterable[Sequence]) ->
 
 
 def check_results(root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> None:
-    """Raise UserError where results are missing, have not a line a frame, or hold a line that is none."""
+    """Raise UserError where results are missing, lack lines, or have a line that cannot be parsed."""
     sequences = list(sequences)
     check_present(root, tracker_id, sequences)
     for path, sequence in result_files(root, tracker_id, sequences).items():

@@ -1,12 +1,12 @@
-"""A shadow of a workspace: what the toolkit needs of it, in a temporary folder.
+"""A shadow of a workspace: a temporary folder with what the toolkit needs of it.
 
-The toolkit reads a workspace stumblingly (a blank line in list.txt, a byte order mark, a sequence without
-truth stop it) and keeps caches of figures by name that go stale. A shadow is clean, holds no cache and is
-thrown away, and nothing is ever written among the user's sequences. It holds no frames: a `sequence` file
-that gives length, width and height makes the toolkit ask for none.
+The toolkit fails at small irregularities of a workspace (a blank line in list.txt, a byte order mark, a
+sequence without truth), and its caches of figures are stored by name and become outdated. A shadow is
+regular, has no cache and is deleted afterwards, so nothing is ever written among the user's sequences. It
+has no frames: a `sequence` file with length, width and height makes the toolkit read none.
 
-Nothing that a workspace holds reaches the toolkit as it is: a stack only by the name of one of the toolkit's
-own, a tracker only by the keys that describe it.
+Nothing of a workspace reaches the toolkit unchecked: a stack only as the name of one of the toolkit's own,
+and a tracker only by the keys that describe it.
 """
 
 import fcntl
@@ -27,8 +27,8 @@ from data_prep.votsr.toolkit import check_referral_stack, ensure_tracker, sectio
 from data_prep.votsr.truth import Truth, scored_size
 from data_prep.votsr.workspace import Workspace
 
-# Keys of a tracker's section that the manifest of an archive tells. Others send the toolkit to other results
-# (version, storage), take values from the caller's environment (env_*), or end it (metadata, _source).
+# Keys of a tracker's section that appear in the manifest of an archive. Other keys make the toolkit use other
+# results (version, storage), read the caller's environment (env_*), or fail (metadata, _source).
 KEPT = ("label", "protocol", "command", "tags")
 OWN_STACK = "./stack.yaml"
 PREFIX = "refertrack-"  # of temporary folders
@@ -40,10 +40,12 @@ FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 def shadow(
     workspace: Workspace, tracker_id: str, stack: str = OWN_STACK, stack_text: str | None = None
 ) -> Iterator[Path]:
-    """Yield an empty shadow workspace that knows the tracker and the stack; it is removed afterwards.
+    """Yield a shadow workspace with the tracker and the stack but without sequences; it is removed
+    afterwards.
 
-    `stack` is the name of one of the toolkit's; `stack_text`, instead, is the text of a stack file of ours.
-    Raises UserError where the tracker's or the stack's name is not valid or the disk refuses.
+    `stack` is the name of one of the toolkit's stacks. `stack_text` replaces it by the text of a stack file
+    of this project. Raises UserError where the name of tracker or stack is not valid, or files cannot be
+    written.
     """
     if stack_text is None:
         check_referral_stack(workspace.root / "config.yaml", stack)
@@ -93,7 +95,9 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _write_tracker(source: Path, target: Path, tracker_id: str) -> None:
-    """The tracker's own section of the user's trackers.ini, completed; other sections cannot then disturb."""
+    """Write the tracker's own section of the user's trackers.ini, completed. Faults in other
+    sections do not matter.
+    """
     if source.exists():
         text = read_text(source, "restore it")
         held = sections(source, text).get(tracker_id, {})
@@ -104,9 +108,9 @@ def _write_tracker(source: Path, target: Path, tracker_id: str) -> None:
 
 
 def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool) -> None:
-    """Write list.txt and the folders of `sequences`, with a truth that says nothing.
+    """Write list.txt and the folders of `sequences`, with a truth in which no frame is annotated.
 
-    A prompt that stands twice is written once, unless `every_prompt`.
+    A repeated prompt is written once, unless `every_prompt`.
     """
     names = []
     for sequence in sequences:
@@ -122,11 +126,11 @@ def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool)
 
 
 def add_truth(root: Path, name: str, truth: Truth) -> None:
-    """Write a sequence's truth over the one that says nothing.
+    """Replace the truth of a sequence by its real one.
 
-    Rectangles and polygons that are scored are written as the masks that they fill. The plain name is found
-    in any folder; the names that an ignore mask asks for are found by a glob, which brackets in the
-    sequence's name lead astray.
+    Rectangles and polygons that are scored are written as filled masks. The truth is written under two
+    names: the toolkit needs the second one together with an ignore mask, but finds it with a glob, which
+    fails for brackets in the name of a sequence.
     """
     folder = sequence_folder(root, name)
     target, ignore = ("".join(f"{line}\n" for line in lines) for lines in truth.mask_lines())
@@ -137,7 +141,7 @@ def add_truth(root: Path, name: str, truth: Truth) -> None:
 
 
 def link_results(workspace: Workspace, root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> None:
-    """Let the shadow's result files be the user's, by links (copies where the system has none)."""
+    """Put the user's result files into the shadow, as links (copies where the system has no links)."""
     for sequence in sequences:
         for prompt in dict.fromkeys(sequence.expressions):
             source = result_path(workspace.root, tracker_id, sequence.name, prompt)

@@ -1,7 +1,4 @@
-"""The text files of a workspace: config.yaml, list.txt, and the `sequence` file of key=value lines.
-
-Writing a workspace: the text files around the frames, and the truth.
-"""
+"""The text files of a workspace, read and written: config.yaml, list.txt, the `sequence` file, the truth."""
 
 import re
 from collections import Counter
@@ -22,10 +19,10 @@ PROPERTY = re.compile(r"([A-Za-z0-9_.-]+) *= *(.*)")
 
 
 def read_properties(path: Path, mend: str) -> dict[str, str]:
-    """The key=value lines of a `sequence` file as the toolkit takes them: the last of a key counts.
+    """The key=value lines of a `sequence` file as the toolkit reads them: the last line of a key counts.
 
-    A line is stripped as a whole, so a value keeps its inner blanks but not those at the end of the
-    line; lines that are no key=value are passed over. Raises UserError as `read_text` does.
+    Each line is stripped, so a value loses the blanks at the end of its line. Lines without key=value are
+    ignored. Raises UserError as `read_text` does.
     """
     lines = read_text(path, mend).split("\n")
     found = (PROPERTY.fullmatch(line.strip()) for line in lines)
@@ -33,9 +30,9 @@ def read_properties(path: Path, mend: str) -> dict[str, str]:
 
 
 def read_config(root: Path) -> dict[str, Any]:
-    """The config.yaml of a workspace; every value a text, as the toolkit reads it.
+    """The config.yaml of a workspace, in which every value is a text, as the toolkit reads it.
 
-    Raises UserError where there is none or it is not a YAML mapping.
+    Raises UserError where it does not exist or is not a YAML mapping.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such workspace; check its path, or make one with task=votsr_init")
@@ -48,8 +45,8 @@ def read_yaml(path: Path, mend: str) -> dict[str, Any]:
     """A YAML mapping whose values are texts, lists and mappings. Raises UserError as `read_text` does."""
     text = read_text(path, mend)
     try:
-        mapping = yaml.load(text, Loader=yaml.BaseLoader)  # makes no objects
-    except (yaml.YAMLError, RecursionError) as fault:  # the latter: lists in lists, a thousand deep
+        mapping = yaml.load(text, Loader=yaml.BaseLoader)  # a loader that never makes Python objects
+    except (yaml.YAMLError, RecursionError) as fault:  # RecursionError: lists nested a thousand deep
         reason = " ".join(str(fault).split())
         raise UserError(f"{path}: not YAML ({reason}); mend the file") from None
     if not isinstance(mapping, dict):
@@ -58,9 +55,9 @@ def read_yaml(path: Path, mend: str) -> dict[str, Any]:
 
 
 def read_list(sequences: Path) -> tuple[list[str], list[str]]:
-    """The names in a list.txt, each once, and a warning for each that stands there again.
+    """The names in a list.txt, each once, and a warning for each that is repeated.
 
-    Raises UserError where there is no list.txt or it names nothing.
+    Raises UserError where list.txt does not exist or is empty.
     """
     path = sequences / "list.txt"
     lines = read_text(path, "write the name of a sequence in each line").split("\n")
@@ -83,15 +80,16 @@ def write_workspace(root: Path, names: Iterable[str], stack: str = STACK) -> Non
 
 
 def sequence_folder(root: Path, name: str) -> Path:
-    """The folder of a sequence in a workspace written by `write_workspace`."""
+    """The folder of a sequence in a workspace from `write_workspace`."""
     return inside(root / "sequences", name)
 
 
 def write_sequence(folder: Path, prompts: Sequence[str], fps: float, **properties: str) -> None:
-    """Write the `sequence` file of a sequence whose frames lie in color/%08d.jpg unless `properties` says.
+    """Write the `sequence` file of a sequence whose frames are color/%08d.jpg, unless `properties` says
+    otherwise.
 
-    Keys with a dot are given as `**{"channels.color": "color/%08d.png"}`. A prompt that would not come
-    back as it is (it holds a `;` or a line end, or begins or ends the line with a blank) is refused.
+    Keys with a dot are given as `**{"channels.color": "color/%08d.png"}`. A prompt that could not be read
+    back (with a `;`, a line end, or a blank at the beginning or end of the line) is an AssertionError.
     """
     values = {
         "channels.color": "color/%08d.jpg",
@@ -109,10 +107,10 @@ def write_sequence(folder: Path, prompts: Sequence[str], fps: float, **propertie
 def write_truth(
     path: Path, masks: Sequence[np.ndarray | None], annotated: Sequence[bool], size: Size
 ) -> None:
-    """Write a truth file: one line a frame, whole or not at all.
+    """Write a truth file with one line for each frame, completely or not at all.
 
-    A frame that is not annotated counts nowhere; one that is, with no mask or an empty one (height,
-    width), says that the target is absent. `size` is the frame's width and height.
+    A frame that is not annotated is never scored. An annotated one without a mask, or with an empty mask
+    (height, width), says that the target is absent. `size` is the width and height of the frames.
     """
     pairs = zip(masks, annotated, strict=True)
     lines = [truth_line(mask, size) if known else NOT_ANNOTATED for mask, known in pairs]
@@ -120,6 +118,6 @@ def write_truth(
 
 
 def truth_line(mask: np.ndarray | None, size: Size) -> str:
-    """The line of an annotated frame; without a mask, or with an empty one, the target is absent."""
+    """The line of an annotated frame. Without a mask, or with an empty one, the target is absent."""
     line = encode_mask(mask)
     return encode_empty(size) if line == ABSENT else line

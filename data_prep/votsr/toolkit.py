@@ -1,6 +1,6 @@
-"""The VOT toolkit: running its command line as a process of its own, without the network; its stacks.
+"""The VOT toolkit: running its command line without the network, its stacks, and its trackers.ini.
 
-trackers.ini: the toolkit knows a tracker only if it has a section there.
+The toolkit only knows a tracker that has a section in trackers.ini.
 """
 
 import configparser
@@ -16,19 +16,20 @@ from data_prep.files import read_bytes, write_whole
 from data_prep.votsr.results import EXPERIMENT
 from data_prep.votsr.textfiles import read_yaml
 
-STACK_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")  # no way out of the toolkit's folder
-NOWHERE = "http://127.0.0.1:9"  # nothing listens there: the toolkit's look for an update fails at once
+STACK_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")  # cannot leave the toolkit's folder
+NOWHERE = "http://127.0.0.1:9"  # no server: the toolkit's check for an update fails at once
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS = re.compile(r"\s*\d+ %\s*")
 
 
 def run_toolkit(folder: Path, *arguments: str, online: bool = False) -> list[str]:
-    """Run `vot <arguments>` in `folder`; the lines that it said, without colours and progress.
+    """Run `vot <arguments>` in `folder`; returns the lines of its output, without colours and progress.
 
-    A process of its own, since the toolkit keeps caches and an open archive until it ends. Variables
-    VOT_* of the caller, which turn its registry and formats about, do not reach it. It often exits 0
-    when it has failed: look at what it made. Raises UserError, with its last words, where it does not.
+    It runs in a process of its own, because the toolkit keeps caches and an open archive until it ends.
+    Variables VOT_* of the caller, which change its registry and formats, are not passed on. The toolkit
+    often exits with 0 although it has failed, so callers must check what it made. Raises UserError with the
+    end of its output where the exit status is not 0.
     """
     command = [sys.executable, "-P", "-m", "vot", *arguments]
     done = subprocess.run(
@@ -50,12 +51,12 @@ def run_toolkit(folder: Path, *arguments: str, online: bool = False) -> list[str
 
 
 def last_words(said: list[str]) -> str:
-    """The end of what the toolkit said, as one line."""
-    return " | ".join(said[-3:]) or "it said nothing"
+    """The end of the toolkit's output, as one line."""
+    return " | ".join(said[-3:]) or "no output"
 
 
 def _environment(online: bool) -> dict[str, str]:
-    """The caller's variables less VOT_*; offline, with proxies that lead nowhere."""
+    """The caller's variables without VOT_*; offline, with proxies that do not exist."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("VOT_")}
     if online:
         return kept
@@ -66,29 +67,29 @@ def _environment(online: bool) -> dict[str, str]:
 def stack_file(stack: str) -> Path | None:
     """The file of one of the toolkit's own stacks, as `vots2026/referral`; None for every other name.
 
-    The toolkit itself also takes files: a workspace's own, absolute names, `../x`. Its YAML loader builds
-    any Python object that such a file names, so a stack file from elsewhere can run code.
+    The toolkit itself also accepts files: those of a workspace, absolute paths, `../x`. Its YAML loader
+    builds any Python object that a file names, so a stack file from elsewhere could run code.
     """
     path = _stacks() / f"{stack}.yaml"
     return path if STACK_NAME.fullmatch(stack) and path.is_file() else None
 
 
 def check_referral_stack(source: Path, stack: str) -> None:
-    """Raise UserError, naming the file `source`, where results cannot be packed for a stack.
+    """Raise UserError, which names the file `source`, where results cannot be packed for a stack.
 
-    It must be one of the toolkit's own, and its one experiment that of the referral challenge.
+    It must be one of the toolkit's own, with the experiment of the referral challenge as its only one.
     """
     if not _is_referral(stack_file(stack)):
         known = (path.relative_to(_stacks()).with_suffix("") for path in sorted(_stacks().rglob("*.yaml")))
         names = [name.as_posix() for name in known if _is_referral(stack_file(name.as_posix()))]
         raise UserError(
-            f"{source}: stack={stack!a} is no stack of the toolkit's for referral results, and a "
-            f"stack file of one's own is never read; write stack: {' or '.join(names)}, or give pack=false"
+            f"{source}: stack={stack!a} is not one of the toolkit's stacks for referral results, and a "
+            f"stack file of a workspace is never read; write stack: {' or '.join(names)}, or give pack=false"
         )
 
 
 def _stacks() -> Path:
-    """The folder of the toolkit's stacks. The toolkit is not imported, which takes seconds."""
+    """The folder of the toolkit's stacks, found without importing the toolkit, which would take seconds."""
     found = find_spec("vot")
     assert found is not None and found.origin is not None, "vot-toolkit is one of the dependencies"
     return Path(found.origin).parent / "stack"
@@ -104,26 +105,26 @@ def _is_referral(path: Path | None) -> bool:
     )
 
 
-# `vot.tracker.VALID_IDENTIFIER`; a section of the name DEFAULT means all sections to an ini file
+# `vot.tracker.VALID_IDENTIFIER`. In an ini file the section DEFAULT applies to all sections.
 IDENTIFIER = re.compile(r"[a-zA-Z0-9_-]+")
 RESERVED = ("DEFAULT",)
 
 
 def check_tracker_id(tracker_id: str) -> None:
-    """Raise UserError where the toolkit would not take `tracker_id` for the name of a tracker."""
+    """Raise UserError where the toolkit would not accept `tracker_id` as the name of a tracker."""
     if not IDENTIFIER.fullmatch(tracker_id) or tracker_id in RESERVED:
-        told = f"tracker_id={tracker_id!r} is no name that the toolkit takes"
+        told = f"tracker_id={tracker_id!r} is not a name that the toolkit accepts"
         raise UserError(f"{told}; use letters, digits, '-' and '_' (and not DEFAULT)")
 
 
 def ensure_tracker(path: Path, tracker_id: str, label: str | None = None) -> bool:
-    """Give trackers.ini a section for `tracker_id` with all the keys that the toolkit asks for.
+    """Add a section for `tracker_id` to trackers.ini, with all the keys that the toolkit requires.
 
-    Every other byte stays as it is, and keys that the section has keep their values. Returns whether
-    the file was changed. Raises UserError where the name is not valid or the file is no ini file.
+    Every other byte of the file stays the same, and existing keys keep their values. Returns whether the
+    file was changed. Raises UserError where the name is not valid or the file is not an ini file.
     """
     check_tracker_id(tracker_id)
-    # Latin-1 gives every byte a character and back again, whatever the file's encoding.
+    # Latin-1 maps every byte to a character and back, whatever the encoding of the file is.
     shown = " ".join((label or tracker_id).split()).replace("%", "%%").encode().decode("latin-1")
     wanted = {"label": shown, "protocol": "trax", "command": "dummy"}
     before = read_bytes(path, "restore it").decode("latin-1") if path.exists() else ""

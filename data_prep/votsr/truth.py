@@ -1,4 +1,4 @@
-"""The truth of a sequence, as the toolkit's referral analysis (0.9.0) takes it."""
+"""The ground truth of a sequence, as the toolkit's referral analysis (0.9.0) reads it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PREFIX, SUFFIX, IGNORE = "groundtruth_", ".txt", "_ignore"
 
 @dataclass(frozen=True)
 class TruthFiles:
-    """Where a sequence's truth lies: of its one target, and of the pixels that count nowhere."""
+    """The truth files of a sequence: that of its only target, and that of the pixels that are ignored."""
 
     target: Path
     ignore: Path | None
@@ -31,7 +31,7 @@ class TruthFiles:
 class TrueFrame:
     """One annotated frame: its index from 0, the target's mask (empty: absent) and the pixels to ignore.
 
-    Masks are (height, width), bool, of the size that the sequence is scored at.
+    Masks are (height, width), bool, in the size in which the sequence is scored.
     """
 
     index: int
@@ -41,7 +41,7 @@ class TrueFrame:
 
 @dataclass(frozen=True)
 class Truth:
-    """The lines of a sequence's truth files: at least one a frame. Masks are decoded when asked for."""
+    """The lines of a sequence's truth files. Masks are decoded when they are needed."""
 
     files: TruthFiles
     size: Size
@@ -50,7 +50,7 @@ class Truth:
     num_frames: int
 
     def annotated(self) -> Iterator[TrueFrame]:
-        """Yield the annotated frames in order. Raises UserError naming a line that does not parse."""
+        """Yield the annotated frames in order. Raises UserError that names a line which cannot be parsed."""
         for index in range(len(self.target)):
             frame = self.frame(index)
             if frame is not None:
@@ -71,17 +71,18 @@ class Truth:
 
     @cached_property
     def reads_shapes(self) -> bool:
-        """Whether rectangles and polygons are read: where no line is a mask, so that the toolkit scores none.
+        """Whether rectangles and polygons are read: only where no line is a mask.
 
-        Beside masks they are frames without annotation, as they are for the toolkit.
+        The toolkit scores no frame of such a truth. In a truth with masks they are frames without
+        annotation, as for the toolkit.
         """
         return not any(line.startswith("m") for line in self.target)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know: lines that are not one a frame; rectangles and polygons.
+        """Notes for the user: a number of lines that differs from the frames; rectangles and polygons.
 
-        The toolkit's analysis passes over rectangles and polygons.
+        The toolkit's analysis ignores rectangles and polygons.
         """
         count = len(self.target)
         if count == self.num_frames:
@@ -100,7 +101,9 @@ class Truth:
         return (f"{told} beside masks; as for `vot analysis`, these frames are not annotated; write masks",)
 
     def mask_lines(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The lines of the target and of what is ignored; rectangles and polygons that are read as masks."""
+        """The lines of the target and of the ignored pixels; rectangles and polygons that are read
+        become masks.
+        """
         return self._masks(self.files.target, self.target), self._masks(self.files.ignore, self.ignore)
 
     def _masks(self, path: Path | None, lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -124,7 +127,7 @@ class Truth:
 def find_truth(sequence: Sequence) -> TruthFiles | None:
     """The truth files of a sequence; None where there are none.
 
-    Raises UserError where there are several targets: the toolkit takes one object a sequence.
+    Raises UserError where there are several targets: the toolkit expects one object for each sequence.
     """
     folder = sequence.folder
     if folder is None:
@@ -134,7 +137,9 @@ def find_truth(sequence: Sequence) -> TruthFiles | None:
     targets = [path for name, path in objects.items() if not name.startswith("_")]
     if len(targets) > 1:
         told = " and ".join(path.name for path in targets)
-        raise UserError(f"{folder}: several truths ({told}), but all prompts mean one target; keep one")
+        raise UserError(
+            f"{folder}: several truth files ({told}), but all prompts refer to one target; keep one of them"
+        )
     if objects:
         return TruthFiles(targets[0], objects.get(IGNORE)) if targets else None
     plain = inside(folder, sequence.metadata.get("groundtruth", "groundtruth.txt"))
@@ -142,10 +147,11 @@ def find_truth(sequence: Sequence) -> TruthFiles | None:
 
 
 def scored_size(sequence: Sequence) -> Size:
-    """Width and height at which the toolkit scores: those of the `sequence` file, else the frames'.
+    """Width and height in which the toolkit scores: those of the `sequence` file, or those of the frames.
 
-    Also the frames' where the file's are no size of a mask, less than a pixel or many times the frames: the
-    toolkit scores nothing at these, and reading the workspace warns of them.
+    The size of the frames is also used where that of the file is impossible for a mask: less than a pixel,
+    or many times the frames. The toolkit scores nothing in such a size, and reading the workspace warns of
+    it.
     """
     frame_width, frame_height = sequence.frames.size
     try:

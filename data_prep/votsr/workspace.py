@@ -1,4 +1,6 @@
-"""Reading a VOTSr workspace: what is to be tracked, and in one line each what cannot be."""
+"""Reading a VOTSr workspace: the sequences and prompts to track, and one line for each that cannot
+be tracked.
+"""
 
 import os
 from collections import defaultdict
@@ -19,7 +21,7 @@ FPS = 30.0  # what the toolkit assumes where a sequence does not say
 
 @dataclass(frozen=True)
 class Problem:
-    """What cannot be tracked, in one line with the mend: a prompt, or (None) a whole sequence."""
+    """A prompt, or a whole sequence (`prompt` is None), that cannot be tracked; `reason` names the remedy."""
 
     sequence: str
     prompt: str | None
@@ -28,10 +30,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace as read: its sequences with the prompts that can be tracked, and what was found wrong.
+    """A workspace: its sequences with the prompts that can be tracked, and the faults that were found.
 
-    A sequence's `prompts` are those of its file in order, less those with a problem; all of them as one
-    text stand in `metadata["prompts"]`.
+    The `expressions` of a sequence are the prompts of its file in order, without those that have a problem.
+    The unchanged line is in `metadata["prompts"]`.
     """
 
     root: Path
@@ -42,10 +44,11 @@ class Workspace:
 
 
 def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
-    """Read a VOTSr workspace; a sequence or prompt with a fault becomes a problem and the others go on.
+    """Read a VOTSr workspace. A sequence or prompt with a fault becomes a problem, and the others are used.
 
-    `check_frames` looks at the header of every frame (40 microseconds each) to find one of another size
-    before hours have passed. Raises UserError where there is no workspace, config.yaml or list.txt.
+    `check_frames` reads the header of every frame (40 microseconds each), so that a frame of another size is
+    found before tracking and not hours later. Raises UserError where there is no workspace, config.yaml or
+    list.txt.
     """
     config = read_config(path)
     folder = path / _sequences_folder(path, config)
@@ -68,7 +71,7 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
     stack = config.get("stack")
     if not isinstance(stack, str):
         stack = STACK
-        warnings.append(f"{path / 'config.yaml'}: names no stack; {STACK} is taken")
+        warnings.append(f"{path / 'config.yaml'}: names no stack; {STACK} is used")
     return Workspace(path, stack, tuple(sequences), tuple(problems), tuple(warnings))
 
 
@@ -85,12 +88,14 @@ def _sequences_folder(root: Path, config: dict[str, Any]) -> str:
 
 
 def split_prompts(text: str) -> list[str]:
-    """The prompts of a `prompts=` value: split at each `;`, blanks kept, since hashes name the files."""
+    """The prompts of a `prompts=` line, split at each `;`. Blanks are kept, since result files are
+    named by hashes.
+    """
     return text.split(";")
 
 
 def _read_prompts(home: Path, name: str) -> tuple[dict[str, str], list[str]]:
-    """What the `sequence` file says, and its prompts. Raises UserError where it says none."""
+    """The properties of a `sequence` file, and its prompts. Raises UserError where it has none."""
     path = home / "sequence"
     properties = read_properties(path, f"restore it, or take {name!r} off list.txt")
     every = split_prompts(properties.get("prompts", ""))
@@ -102,7 +107,7 @@ def _read_prompts(home: Path, name: str) -> tuple[dict[str, str], list[str]]:
 def _read_sequence(
     home: Path, name: str, properties: dict[str, str], every: list[str], check_frames: bool
 ) -> tuple[Sequence, list[Problem], list[str]]:
-    """One sequence, problems of single prompts, and warnings. Raises UserError where it cannot be read."""
+    """A sequence, the problems of single prompts, and warnings. Raises UserError where it cannot be read."""
     path = home / "sequence"
     try:
         paths, warnings = find_frames(home, properties)
@@ -118,13 +123,15 @@ def _read_sequence(
 
 
 def _home(folder: Path, name: str) -> Path:
-    """The folder of a sequence. Raises UserError where its name is not that of a folder in `folder`."""
+    """The folder of a sequence. Raises UserError where its name is not a plain name of a folder in
+    `folder`.
+    """
     listed = folder / "list.txt"
     try:
         home = inside(folder, name)
     except UserError:
         raise UserError(f"{listed}: the name {name!r} leaves its folder; name a folder beside it") from None
-    if home.name != name or "%" in name:  # the toolkit formats whole paths with the frame's number
+    if home.name != name or "%" in name:  # the toolkit inserts the number of the frame into whole paths
         raise UserError(f"{listed}: {name!r} is no plain name; rename the sequence without '/' or '%'")
     if (length := len(os.fsencode(name))) > LONGEST_NAME:
         raise UserError(
@@ -135,9 +142,9 @@ def _home(folder: Path, name: str) -> Path:
 
 
 def _clashes(path: Path, name: str, prompts: list[str]) -> list[Problem]:
-    """A problem for each prompt that shares its hash, and so its result file, with another.
+    """A problem for each prompt that has the same hash, and so the same result file, as another one.
 
-    Blank prompts agree (all are written as absent), so they share theirs in peace.
+    Blank prompts may share a file, since all of them are written as absent.
     """
     sharing = defaultdict(list)
     for prompt in filter(str.strip, prompts):
@@ -154,11 +161,11 @@ def _clashes(path: Path, name: str, prompts: list[str]) -> list[Problem]:
 def _empty_prompts(path: Path, prompts: list[str]) -> list[str]:
     if all(map(str.strip, prompts)):
         return []
-    return [f"{path}: prompts= holds an empty prompt (a stray ';'); it is written as absent throughout"]
+    return [f"{path}: prompts= holds an empty prompt (a stray ';'); it is written as absent in every frame"]
 
 
 def _frame_rate(path: Path, properties: dict[str, str]) -> tuple[float, list[str]]:
-    """Frames a second, and a warning where the file's value is none."""
+    """Frames per second, and a warning where the value of the file is not a frame rate."""
     text = properties.get("fps", str(FPS))
     try:
         rate = float(text)
@@ -166,11 +173,11 @@ def _frame_rate(path: Path, properties: dict[str, str]) -> tuple[float, list[str
         rate = 0.0
     if 0 < rate < float("inf"):
         return rate, []
-    return FPS, [f"{path}: fps={text} is no frame rate; {FPS:g} is taken"]
+    return FPS, [f"{path}: fps={text} is not a frame rate; {FPS:g} is used"]
 
 
 def _other_size(path: Path, properties: dict[str, str], size: tuple[int, int]) -> list[str]:
-    """A warning where width= and height= are not those of the frames: the toolkit scores at theirs."""
+    """A warning where width= and height= are not those of the frames: the toolkit scores in this size."""
     width, height = properties.get("width", ""), properties.get("height", "")
     if not (width and height) or [width, height] == [str(side) for side in size]:
         return []
