@@ -18,12 +18,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from benchmarks.machine import machine
 from configs.record import RECORD
 
 ROOT = Path(__file__).resolve().parent.parent
 TRACKERS = ("referral", "per_frame", "vptracker")
+MASK_PROTOCOLS = ("davis", "davis_semi")
 BOX_PROTOCOLS = ("tnllt", "lasot", "tnl2k", "pytracking", "otb", "got10k")
 FORMATS = ("swift", "llamafactory_sharegpt", "llamafactory_alpaca", "vptracker")
 TIMES = ("second", "waited", "data_wait", "mfu")  # columns of metrics.jsonl that differ from run to run
@@ -127,13 +129,35 @@ def _data(out: Path) -> None:
 
 
 def _evaluation(out: Path) -> None:
-    """The scores of every protocol of boxes on invented results, and of `votsr` on the tracked workspace."""
+    """The scores of every protocol on invented results, in every layout, and of a sweep of runs.
+
+    `votsr` scores the tracked workspace, and the layouts `data` and `masks` the tracked data set, where the
+    part `inference` has made them.
+    """
+
+    def score(name: str, *given: str) -> None:
+        _command(out, "evaluation", *given, f"out=scores/{name}")
+
     _invent_boxes(out)
     for protocol in BOX_PROTOCOLS:
-        given = [f"protocol={protocol}", "truth=annos", "results=invented"]
-        _command(out, "evaluation", *given, f"out=scores/{protocol}")
+        score(protocol, f"protocol={protocol}", "truth=annos", "results=invented")
+    score("faulty", "truth=annos", "results=faulty", "missing=count")
+    score("corners", "truth=annos", "results=corners", "boxes=xyxy")
+    for layout in ("pytracking", "sutrack"):
+        score(layout, f"layout={layout}", "truth=annos", f"results={layout}", "compare=[far_256,near_256]")
+    _invent_masks(out)
+    for protocol in MASK_PROTOCOLS:
+        given = ["data=refytvos", "split=train", "truth=refytvos", "results=masks", "missing=count"]
+        score(protocol, f"protocol={protocol}", *given)
+    _invent_runs(out)
+    _command(out, "evaluation", "task=ablation", "runs=sweep", "out=scores/ablation")
     if (out / "workspace" / "results").exists():
-        _command(out, "evaluation", "protocol=votsr", "truth=workspace", "out=scores/votsr")
+        score("votsr", "protocol=votsr", "truth=workspace")
+    if (out / "boxes").exists():
+        for layout in ("data", "masks"):
+            given = ["data=tnl2k", "split=train", "indexes=indexes", "results=boxes", f"layout={layout}"]
+            for protocol in ("got10k", "tnl2k"):
+                score(f"{protocol}_{layout}", f"protocol={protocol}", *given)
 
 
 def _invent_boxes(out: Path) -> None:
@@ -151,11 +175,75 @@ def _invent_boxes(out: Path) -> None:
         for tracker, spread in (("near", 4.0), ("far", 25.0)):
             found = boxes + rng.normal(0, spread, boxes.shape)
             _write_boxes(out / "invented" / f"{tracker}_tracking_result" / f"s{number}.txt", found)
+            _write_boxes(out / "pytracking" / tracker / "256" / f"s{number}.txt", found)
+            _write_boxes(out / "sutrack" / tracker / "256" / "tnllt" / f"s{number}.txt", found)
+            corners = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
+            _write_boxes(out / "corners" / f"{tracker}_tracking_result" / f"s{number}.txt", corners)
+            # A quarter of the boxes is absence, and the last sequence is missing or too short.
+            found[np.random.default_rng(number).random(count) < 0.25] = 0
+            if number < 5:
+                _write_boxes(out / "faulty" / f"{tracker}_tracking_result" / f"s{number}.txt", found)
+            elif tracker == "far":
+                _write_boxes(out / "faulty" / f"{tracker}_tracking_result" / f"s{number}.txt", found[:9])
 
 
 def _write_boxes(path: Path, boxes_xywh: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(",".join(f"{side:.2f}" for side in box) + "\n" for box in boxes_xywh))
+
+
+def _invent_masks(out: Path) -> None:
+    """A data set in Ref-YouTube-VOS' layout, and two trackers' masks, of which one frame is missing."""
+    rng = np.random.default_rng(1)
+    rows, columns = np.mgrid[:96, :128]
+    videos = {}
+    for video in range(3):
+        names = [f"{5 * frame:05d}" for frame in range(12 + video)]
+        expressions = {f"{n}": {"exp": f"target {n}", "obj_id": f"{1 + n // 2}"} for n in range(4)}
+        videos[f"v{video}"] = {"frames": names, "expressions": expressions}
+        for frame, name in enumerate(names):
+            image = Image.fromarray(rng.integers(0, 255, (96, 128, 3), np.uint8))
+            ids = np.zeros((96, 128), np.uint8)
+            for target in (1, 2):
+                across, down = 20 + 40 * target + 2 * frame, 20 * target + 3 * frame
+                shape = (rows - down) ** 2 + (columns - across) ** 2 <= (8 + 3 * video) ** 2
+                if frame not in (4, 5):  # the targets are absent there
+                    ids[shape] = target
+            _save(image, out / "refytvos" / "train" / "JPEGImages" / f"v{video}" / f"{name}.jpg")
+            coloured = Image.fromarray(ids)
+            coloured.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])  # the data set has palette images
+            _save(coloured, out / "refytvos" / "train" / "Annotations" / f"v{video}" / f"{name}.png")
+            for tracker, reach in (("near", 1), ("far", 6)):
+                for expression in range(4):
+                    found = np.roll(ids == 1 + expression // 2, rng.integers(-reach, reach + 1, 2), (0, 1))
+                    found ^= rng.random(found.shape) < 0.002 * reach
+                    if frame == 7:
+                        found[:] = False
+                    if (tracker, video, expression, frame) != ("far", 1, 2, 3):
+                        path = out / "masks" / tracker / f"v{video}" / str(expression) / f"{name}.png"
+                        _save(Image.fromarray(255 * found.astype(np.uint8)), path)
+    path = out / "refytvos" / "meta_expressions" / "train" / "meta_expressions.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"videos": videos}))
+
+
+def _save(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def _invent_runs(out: Path) -> None:
+    """Runs of a sweep: evaluations with scores, trackings with a summary, trainings with metrics."""
+    for threshold in (0.3, 0.5):
+        for seed in (0, 1):
+            run = out / "sweep" / f"score_{threshold}_{seed}"
+            run.mkdir(parents=True)
+            (run / "resolved.yaml").write_text(f"threshold: {threshold}\nseed: {seed}\nout: {run}\n")
+            figures = {"success": 50 + 10 * threshold + seed, "precision": 70 - threshold}
+            (run / "scores.json").write_text(json.dumps({"near": figures, "far": {"success": 20 + seed}}))
+    run = out / "sweep" / "unfinished"
+    run.mkdir()
+    (run / "resolved.yaml").write_text(f"threshold: 0.7\nseed: 0\nout: {run}\n")
 
 
 def _training(out: Path) -> None:
@@ -168,7 +256,8 @@ def _results(out: Path) -> Iterator[Path]:
     """The files that are results, in the order of their names; records of a run are none."""
     patterns = (
         "**/results/*/baseline/**/*.txt", "boxes/**/*.txt", "sample/**/*.jsonl", "export/**/*.json*",
-        "export/**/*.jpg", "scores/*/scores.json", "scores/*/*.csv", "train/**/metrics.jsonl",
+        "export/**/*.jpg", "scores/*/scores.json", "scores/*/*.csv", "scores/*/*.tex", "scores/*/*.md",
+        "scores/*/plots/*.png", "scores/ablation/*.png", "train/**/metrics.jsonl",
         "train/**/*.safetensors", "train/**/contract.json",
     )  # fmt: skip
     found = {path for pattern in patterns for path in out.glob(pattern) if path.is_file()}
