@@ -147,7 +147,7 @@ def _ours(
     """The figures in percent, and the times for reading and scoring."""
     _forget(folder.folder)
     started, faults = Seconds.now(), Faults()
-    results = read_results(folder, truth, faults, takes_nan=False)
+    results = read_results(folder, truth, faults, accepts_nan=False)
     faults.raise_any()
     read = Seconds.now()
     scores = score(results)

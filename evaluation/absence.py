@@ -1,28 +1,30 @@
-"""How well absence is told, and how soon a lost target is found again.
+"""Metrics of absence: how well a tracker reports it, and how soon it finds a lost target again.
 
-Of all frames in which it is known whether the target is there:
+Only frames count in which it is known whether the target is there.
 
-- absence precision: of those in which the result says *absent*, the share in which the target is absent;
-- absence recall: of those in which the target is absent, the share in which the result says so
+- Absence precision: of the frames in which the result is *absent*, the share in which the target is absent.
+- Absence recall: of the frames in which the target is absent, the share in which the result is *absent*
   (OxUvA's true negative rate, https://arxiv.org/abs/1803.09502).
 
-A target is *found* in a frame that shows it where the result overlaps it by at least one half, and *lost*
+The target is *found* in a frame where it is visible and the result overlaps it by `FOUND_IOU` or more. It is
+*lost* in two cases:
 
-- when it comes back after an absence: the loss counts from its first frame that shows it again;
-- when a frame that shows it does not find it though the one before did, and it stays so for `WHILE` frames
-  or more, since one wobble under one half is no loss: the loss counts from that frame.
+- It returns after an absence. The loss begins in the first frame in which it is visible again.
+- It was found in the previous frame and is not found in this one, though it is visible, and this lasts for
+  `MIN_LOSS_FRAMES` frames or more. (A single overlap below the threshold is no loss.) The loss begins in this
+  frame.
 
-A loss ends in the first frame that finds the target; the time to re-detection is that frame's number less
-the one that the loss counts from, 0 where the target is found as it comes back. A loss is open where the
-target leaves again, or the sequence ends, before it is found: nobody knows how long it would have lasted.
-So two figures belong together:
+A loss ends in the first frame in which the target is found. The time to re-detection is the number of frames
+from the begin to the end of the loss: 0 where the target is found in the frame in which it returns. A loss is
+open where the target leaves again, or the sequence ends, before it is found, because nobody knows how long it
+would have duration. So two metrics belong together:
 
 - `redetected`: of all losses, the share that ends;
-- `redetection`: the mean time to re-detection, in frames, of those that end.
+- `redetection`: the mean time to re-detection of the losses that end, in frames.
 
-Before a sequence first shows its target nothing is lost, nor before a result has found it or it was away.
-VOT-LT (https://arxiv.org/abs/1804.07056) counts the same frames in sequences made for it, in which a target
-reappears elsewhere once and any tracker has lost it; here they are counted wherever they occur.
+Nothing is lost before the target is visible for the first time in a sequence. VOT-LT
+(https://arxiv.org/abs/1804.07056) measures re-detection in sequences made for it, in which the target
+reappears elsewhere once. Here every loss in ordinary sequences counts.
 """
 
 from dataclasses import dataclass
@@ -31,8 +33,8 @@ import numpy as np
 
 from evaluation.scores import Metric
 
-FOUND = 0.5  # the overlap from which on a target is found
-WHILE = 10  # frames that a target must stay lost, where it was there all the time
+FOUND_IOU = 0.5
+MIN_LOSS_FRAMES = 10  # the shortest loss of a target that stays visible
 
 METRICS = (
     Metric("absent_precision", "Absence precision", pooled=True),
@@ -44,10 +46,10 @@ METRICS = (
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """All losses, in order: whose they are, and how long they last.
+    """All N losses in order.
 
-    `segment` int64 (N,): which sequence; `frame` int64 (N,): the frame of it that the loss counts from;
-    `time` float64 (N,): frames to re-detection, NaN where the loss is open.
+    `segment` int64 (N,) is the number of the sequence, `frame` int64 (N,) the frame of that sequence in which
+    the loss begins. `time` float64 (N,) is the time to re-detection in frames, NaN where the loss is open.
     """
 
     segment: np.ndarray
@@ -58,83 +60,92 @@ class Losses:
 def absence_scores(
     starts: np.ndarray,
     absent: np.ndarray,
-    said_absent: np.ndarray,
+    predicted_absent: np.ndarray,
     found: np.ndarray,
     known: np.ndarray | None = None,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """The figures of `METRICS` over all frames, and of each sequence, float64 (S,); NaN over nothing.
+    """The values of `METRICS` over all frames, and those of each sequence, float64 (S,); NaN where none
+    counts.
 
-    A sequence's frames are those from its place in `starts`, int64 (S + 1,), up to the next. `absent`,
-    `said_absent` and `found` are bool (F,); what `found` says of a frame without target does not count.
-    Frames that are not `known`, bool (F,), do not count but as time that passes.
+    The frames of sequence `i` are those from `starts[i]` up to `starts[i + 1]`; `starts` is int64 (S + 1,).
+    `absent`, `predicted_absent` and `found` are bool (F,). `found` is ignored in frames without the target.
+    Frames that are not `known`, bool (F,), do not count, but the time to re-detection includes them.
     """
+    # 1. The parts and totals of each ratio, as numbers of sequences: one entry for each frame or loss.
     count = len(starts) - 1
     known = np.ones(len(absent), bool) if known is None else known
     segment = np.repeat(np.arange(count), np.diff(starts))
-    said, away = said_absent & known, absent & known
+    reported, absent_known = predicted_absent & known, absent & known
     lost = losses(starts, absent, found, known)
     ended = ~np.isnan(lost.time)
     parts = {
-        "absent_precision": (segment[said & away], segment[said], 100.0),
-        "absent_recall": (segment[said & away], segment[away], 100.0),
+        "absent_precision": (segment[reported & absent_known], segment[reported], 100.0),
+        "absent_recall": (segment[reported & absent_known], segment[absent_known], 100.0),
         "redetected": (lost.segment[ended], lost.segment, 100.0),
     }
+    # 2. Count them for each sequence: (S,). Over all sequences, parts and totals are summed first.
     shares: dict[str, tuple[np.ndarray, np.ndarray]] = {
-        key: (factor * np.bincount(part, minlength=count), np.bincount(whole, minlength=count))
-        for key, (part, whole, factor) in parts.items()
+        key: (factor * np.bincount(part, minlength=count), np.bincount(total, minlength=count))
+        for key, (part, total, factor) in parts.items()
     }
     frames = np.bincount(lost.segment[ended], lost.time[ended], minlength=count)
     shares["redetection"] = (frames, np.bincount(lost.segment[ended], minlength=count))
-    overall = {key: _ratio(part.sum(), whole.sum()).item() for key, (part, whole) in shares.items()}
-    return overall, {key: _ratio(part, whole) for key, (part, whole) in shares.items()}
+    overall = {key: _ratio(part.sum(), total.sum()).item() for key, (part, total) in shares.items()}
+    return overall, {key: _ratio(part, total) for key, (part, total) in shares.items()}
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Float64 of the same shape; NaN where the whole is nothing."""
-    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+def _ratio(part: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """The ratio, float64 of the same shape; NaN where the total is 0."""
+    part, total = np.asarray(part, np.float64), np.asarray(total, np.float64)
+    return np.divide(part, total, out=np.full(part.shape, np.nan), where=total > 0)
 
 
 def losses(
     starts: np.ndarray, absent: np.ndarray, found: np.ndarray, known: np.ndarray | None = None
 ) -> Losses:
-    """Every loss of the target, as above. The arrays are those of `absence_scores`."""
+    """Every loss of the target, as the module defines it. The arrays are those of `absence_scores`."""
+    # 1. Drop frames of which nothing is known. `first` marks the first frame of each sequence: (K,).
     at = np.arange(len(absent)) if known is None else np.flatnonzero(known)
     segment = np.searchsorted(starts, at, side="right") - 1
-    shown = ~absent[at]
-    held = found[at] & shown
+    visible = ~absent[at]
+    is_found = found[at] & visible
     first = np.diff(segment, prepend=-1) != 0
-    shown_before = _exclusive_sum(shown, segment, first) > 0
-    before, held_before = _shifted(shown, first), _shifted(held, first)
-    back = shown & ~before & shown_before
-    slipped = shown & ~held & held_before
-    begins = np.flatnonzero(back | slipped)
-    stretch_end = _next(~shown | first, len(at))[begins]
-    next_held = _next(held, len(at), inclusive=True)[begins]
-    ended = next_held < stretch_end
+    visible_before = _exclusive_sum(visible, segment, first) > 0
+    before, found_one_before = _shifted(visible, first), _shifted(is_found, first)
+    # 2. Candidates: the target returns, or it was found one frame before and is not any more.
+    returned = visible & ~before & visible_before
+    was_lost = visible & ~is_found & found_one_before
+    begins = np.flatnonzero(returned | was_lost)
+    # 3. A loss ends in the next frame that finds the target, if the target stays visible until then.
+    visible_until = _next(~visible | first, len(at))[begins]
+    next_found = _next(is_found, len(at), inclusive=True)[begins]
+    ended = next_found < visible_until
+    # 4. Durations in frames of the video, and of the second kind of losses only the long ones.
     number = at - starts[segment]
-    last = np.where(ended, next_held, stretch_end - 1)
-    lasted = number[last] - number[begins]
-    counts = back[begins] | (lasted + ~ended >= WHILE)  # an open loss lasts through its last frame
-    time = np.where(ended, lasted, np.nan)
+    last = np.where(ended, next_found, visible_until - 1)
+    duration = number[last] - number[begins]
+    counts = returned[begins] | (duration + ~ended >= MIN_LOSS_FRAMES)  # an open loss includes its last frame
+    time = np.where(ended, duration, np.nan)
     return Losses(segment[begins][counts], number[begins][counts], time[counts])
 
 
 def _shifted(flags: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """What was so one frame before; not so in a sequence's first."""
+    """The flags of the previous frame, False in the first frame of a sequence."""
     before = np.zeros_like(flags)
     before[1:] = flags[:-1]
     return before & ~first
 
 
 def _exclusive_sum(flags: np.ndarray, segment: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """How many frames of the same sequence before each had the flag."""
+    """The number of earlier frames of the same sequence with the flag."""
     total = np.cumsum(flags) - flags
     return total - total[np.flatnonzero(first)][np.cumsum(first) - 1] if segment.size else total
 
 
 def _next(flags: np.ndarray, count: int, inclusive: bool = False) -> np.ndarray:
-    """The place of the next flag after each frame, or from it on where `inclusive`; `count` for none."""
+    """The index of the next flag after each frame, or from that frame on if `inclusive`; `count` if there is
+    none.
+    """
     places = np.where(flags, np.arange(count), count)
     following = np.minimum.accumulate(places[::-1])[::-1]
     return following if inclusive else np.append(following[1:], count)

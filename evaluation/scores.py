@@ -1,7 +1,7 @@
-"""What a protocol says of trackers: figures of each sequence and over all, the curves behind them, and means.
+"""The result of an evaluation: metrics of each sequence and over all, and the curves behind them.
 
-Every figure and every curve is in percent. Tables, plots and reports are made from this alone, so a
-protocol that fills it in has them all.
+Every percentage and every curve is from 0 to 100. Tables, plots and reports are made from an `Evaluation`
+alone, so a protocol that returns one has them all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from data_prep.geometry import Box
 
 @dataclass(frozen=True)
 class Metric:
-    """One figure: its key in `scores.json`, what it is called in a table, whether more is better.
+    """A metric: its key in `scores.json`, its title in a table, and whether higher values are better.
 
-    `pooled`: over the frames or losses of all sequences together. Their means over sequences say something
-    else, so two trackers are not compared by it sequence by sequence.
+    A `pooled` metric is computed over the frames or losses of all sequences together. The mean of its values
+    over sequences is another number, so two trackers are not compared by it sequence by sequence.
     """
 
     key: str
@@ -29,9 +29,10 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A share of frames against a threshold. `metric` is the key of the figure that ranks trackers by it.
+    """The share of frames that pass a threshold, as a function of the threshold.
 
-    `thresholds` float64 (T,), rising.
+    `thresholds` is float64 (T,), rising. `metric` is the key of the metric that summarises the curve; legends
+    rank trackers by it.
     """
 
     key: str
@@ -44,9 +45,11 @@ class Curve:
 
 @dataclass(frozen=True)
 class Measures:
-    """What a protocol measures: `metrics` in the order of a table's columns, the first one ranks trackers.
+    """What a protocol measures. `metrics` are in the order of a table's columns; the first one ranks
+    trackers.
 
-    `formula` says in a few plain sentences how frames are counted, `source` where that comes from.
+    `formula` states in a few sentences how frames are counted, `source` the publication or tool that defines
+    it.
     """
 
     protocol: str
@@ -58,12 +61,13 @@ class Measures:
 
 @dataclass(frozen=True, eq=False)
 class TrackerScores:
-    """One tracker on the S sequences of a benchmark.
+    """The scores of one tracker on the S sequences of a benchmark.
 
-    `overall` by metric key: what `scores.json` holds. `by_sequence` float64 (S,) by metric key, NaN where
-    a sequence does not count. `curves` float64 (S, T) by curve key, a row of NaN where a sequence does not
-    count. `frame_overlap` float32 (F,): IoU of each frame, NaN where it does not count, a sequence's frames
-    being those from `Benchmark.starts` on; empty where the protocol has none.
+    `overall` holds the values of `scores.json` by the key of the metric. `by_sequence` holds float64 (S,) by
+    the key of the metric, NaN where a sequence does not count. `curves` holds float64 (S, T) by the key of
+    the curve, a row of NaN where a sequence does not count. `frame_overlap` float32 (F,) is the IoU of each
+    frame of all sequences (see `Benchmark.starts`), NaN where a frame does not count. It is empty where the
+    protocol computes no overlaps.
     """
 
     tracker: str
@@ -75,10 +79,12 @@ class TrackerScores:
 
 @dataclass(frozen=True, eq=False)
 class Benchmark:
-    """The sequences that trackers were scored on: S names, where their frames start, their attributes.
+    """The S sequences that trackers were scored on.
 
-    `starts` int64 (S + 1,). `attributes` bool (S,) by name: which sequences have it. `weights` float64 (S,):
-    how much each counts where a mean is taken over sequences; None: all alike.
+    The frames of all sequences are numbered through: those of sequence `i` are from `starts[i]` up to
+    `starts[i + 1]`, where `starts` is int64 (S + 1,). `attributes` holds bool (S,) by name: which sequences
+    have the attribute. `weights` float64 (S,) are the weights of sequences in a mean over them; None: equal
+    weights.
     """
 
     name: str
@@ -90,7 +96,10 @@ class Benchmark:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One protocol on one benchmark for some trackers, best first, and what was noticed on the way."""
+    """The scores of some trackers on one benchmark by one protocol, the best tracker first.
+
+    `notes` are remarks on the files that were read, one line each.
+    """
 
     measures: Measures
     benchmark: Benchmark
@@ -123,52 +132,53 @@ FrameSource = Callable[[int, int, tuple[str, ...]], FrameView]
 `sequence` and `frame` count from 0, as in `Benchmark.starts`."""
 
 
-def mean_over(
+def weighted_mean(
     values: np.ndarray, weights: np.ndarray | None = None, chosen: np.ndarray | None = None
 ) -> np.ndarray:
-    """The mean over sequences, (S,) or (S, T): those that are `chosen`, bool (S,), and are not NaN.
+    """The mean of values (S,) or (S, T) over sequences, without those that are NaN.
 
-    `weights` (S,) is how much each sequence counts. NaN where no sequence counts.
+    `weights` (S,) are the weights of sequences (None: equal). `chosen` bool (S,) selects sequences (None:
+    all). NaN where no sequence counts.
     """
     if chosen is not None:
         values, weights = values[chosen], None if weights is None else weights[chosen]
     share = np.ones(len(values)) if weights is None else weights
-    # A sequence counts or does not; a curve of NaN is one that does not.
+    # (S,) -> (S, 1) for curves. A sequence without a value has weight 0, so that it changes no mean.
     share = np.where(np.isnan(values), 0.0, share.reshape(-1, *[1] * (values.ndim - 1)))
     total = share.sum(axis=0)
     summed = (np.nan_to_num(values) * share).sum(axis=0)
     return np.divide(summed, total, out=np.full(np.shape(summed), np.nan), where=total > 0)
 
 
-def curve_of(
+def mean_curve(
     scores: TrackerScores, curve: Curve, benchmark: Benchmark, chosen: np.ndarray | None = None
 ) -> np.ndarray:
-    """A tracker's curve (T,), the mean over sequences."""
-    return mean_over(scores.curves[curve.key], benchmark.weights, chosen)
+    """The curve (T,) of a tracker, as the mean over sequences; `chosen` bool (S,) selects some of them."""
+    return weighted_mean(scores.curves[curve.key], benchmark.weights, chosen)
 
 
-def figure_of(
+def metric_value(
     scores: TrackerScores, metric: str, benchmark: Benchmark, chosen: np.ndarray | None = None
 ) -> float:
-    """A tracker's figure over all, or over the sequences that are `chosen`; NaN where it has none."""
+    """The value of a metric over all sequences, or over those that are `chosen`; NaN where there is none."""
     if chosen is None:
         return scores.overall.get(metric, np.nan)
     if metric not in scores.by_sequence:
         return np.nan
-    return float(mean_over(scores.by_sequence[metric], benchmark.weights, chosen))
+    return float(weighted_mean(scores.by_sequence[metric], benchmark.weights, chosen))
 
 
 def ranked(values: Sequence[float], higher_is_better: bool = True) -> list[int]:
-    """Places in `values` from the best to the worst, equals as they stand; those that are NaN come last."""
+    """The indices of values from the best to the worst. Equal ones keep their order, and NaN comes last."""
     sign = -1 if higher_is_better else 1
     return sorted(range(len(values)), key=lambda i: (np.isnan(values[i]), sign * values[i]))
 
 
 def metric_of(evaluation: Evaluation, key: str) -> Metric:
-    """The metric with this key."""
+    """The metric with this key. Raises StopIteration where the protocol has no such metric."""
     return next(metric for metric in evaluation.measures.metrics if metric.key == key)
 
 
 def attributes_of(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """The attributes that at least one sequence has, bool (S,) by name."""
+    """The attributes that at least one sequence has: which sequences have it, bool (S,), by name."""
     return {name: has for name, has in evaluation.benchmark.attributes.items() if has.any()}

@@ -1,9 +1,9 @@
-"""The referral challenge's figures, from result files and truth: ours, and the VOT toolkit's own.
+"""The figures of the referral challenge for one tracker, and the VOT toolkit's own number.
 
-Every figure is over pairs of a prompt and an annotated frame; `evaluation.masks.referral` scores them. The
-toolkit's own referral accuracy is made by its `vot analysis` on a shadow of the workspace: in the user's
-workspace the toolkit would keep figures by the names of tracker and sequences and hand them out again after
-the results have changed; and its stock stack lists no analysis.
+Every figure is over pairs of a prompt and an annotated frame, which `evaluation.masks.referral` scores. The
+toolkit's number comes from its `vot analysis`, which runs in a temporary copy of the workspace (made of
+links). In the user's workspace the toolkit would cache its numbers by the names of tracker and sequences, and
+return them again after results have changed. Also, the stack of the challenge lists no analysis.
 """
 
 import json
@@ -28,9 +28,12 @@ from evaluation.masks.referral import Pairs, Result, score_pairs
 Results = Callable[[Sequence, str], Result]  # the result of a sequence's prompt
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tally:
-    """Counts over pairs, and the sum of IoU over those whose target is present."""
+    """Counts of pairs, and the sum of the IoU over those whose target is present.
+
+    `num_said_absent`: the result is empty; `num_absent_right`: and the target is absent.
+    """
 
     num_present: int = 0
     num_absent: int = 0
@@ -40,14 +43,14 @@ class Tally:
 
     @property
     def num_pairs(self) -> int:
-        """Pairs of a prompt and an annotated frame."""
+        """The number of pairs of a prompt and an annotated frame."""
         return self.num_present + self.num_absent
 
     @classmethod
     def of(cls, pairs: Pairs) -> "Tally":
-        """Count the pairs of some results."""
+        """The counts of the pairs of some results."""
         present = pairs.annotated & ~pairs.absent
-        said, rows = pairs.said_absent, len(pairs.scores)
+        said, rows = pairs.predicted_absent, len(pairs.scores)
         return cls(
             num_present=rows * int(present.sum()),
             num_absent=rows * int(pairs.absent.sum()),
@@ -56,13 +59,18 @@ class Tally:
             iou_sum=float(pairs.scores[:, present].sum()),
         )
 
-    def add(self, other: "Tally") -> None:
-        """Take another tally's pairs in."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
+    def __add__(self, other: "Tally") -> "Tally":
+        """The counts of both together."""
+        return Tally(
+            self.num_present + other.num_present,
+            self.num_absent + other.num_absent,
+            self.num_said_absent + other.num_said_absent,
+            self.num_absent_right + other.num_absent_right,
+            self.iou_sum + other.iou_sum,
+        )
 
     def figures(self) -> dict[str, float | int | None]:
-        """The figures of these pairs, as `referral_figures` names them."""
+        """The figures of these pairs, by the names in `referral_figures`."""
         return {
             "accuracy": _ratio(self.iou_sum + self.num_absent_right, self.num_pairs),
             "iou_when_present": _ratio(self.iou_sum, self.num_present),
@@ -81,20 +89,20 @@ def _ratio(part: float, total: float) -> float | None:
 
 
 def referral_figures(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
-    """The figures of a tracker's results in a workspace, ready for json.
+    """The figures of a tracker's results in a workspace, as values for JSON.
 
-    Of all pairs together, of each sequence (`sequences`) and of each of its prompts (`prompts`):
+    There are figures of all pairs, of each sequence (`sequences`), and of each of its prompts (`prompts`):
 
-    - `accuracy`: mean score. At the top sequences weigh by their frames, as in the toolkit's number;
-      `pair_accuracy` weighs every pair alike;
-    - `iou_when_present`: mean IoU over the pairs whose target is present;
+    - `accuracy`: the mean score. At the top level it is the mean over sequences weighted by their numbers of
+      frames, as in the toolkit; `pair_accuracy` is the mean over all pairs;
+    - `iou_when_present`: the mean IoU over the pairs whose target is present;
     - `absent_precision`: of the pairs with an empty result, the share whose target is absent;
     - `absent_recall`: of the pairs whose target is absent, the share with an empty result;
     - `num_pairs`, `num_present`, `num_absent`, `num_said_absent`, `num_absent_right`: the counts.
 
-    A figure over nothing is None. Sequences without an annotated frame are named in `without_truth`,
-    what of the workspace could not be read in `problems`; `notes` tell of truth that is no mask. Raises
-    UserError where a result is missing or broken, or the truth cannot be read.
+    A mean over no pairs is None. `without_truth` lists the sequences without an annotated frame, `problems`
+    what could not be read of the workspace, and `notes` ground truth that is no mask. Raises UserError where
+    a result is missing or damaged, or the ground truth cannot be read.
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
@@ -113,9 +121,9 @@ def result_of(root: Path, tracker_id: str, sequence_name: str, prompt: str) -> R
 
 
 def all_absent_row(workspace_root: Path) -> dict[str, Any]:
-    """The figures, as `referral_figures` gives them, of a result that says *absent* in every frame.
+    """The figures (see `referral_figures`) of a result that is *absent* in every frame, as a baseline.
 
-    No result is read or written. Raises UserError where the truth cannot be read.
+    No result is read or written. Raises UserError where the ground truth cannot be read.
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
@@ -123,9 +131,9 @@ def all_absent_row(workspace_root: Path) -> dict[str, Any]:
 
 
 def true_boxes_row(workspace_root: Path) -> dict[str, Any]:
-    """The figures of a result that fills the target's true box where it is present: boxes without masks.
+    """The figures of a result that fills the true box of the target: an upper bound for boxes without masks.
 
-    No result is read or written. Raises UserError where the truth cannot be read.
+    No result is read or written. Raises UserError where the ground truth cannot be read.
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
@@ -134,7 +142,7 @@ def true_boxes_row(workspace_root: Path) -> dict[str, Any]:
 
 
 def _filled_boxes(sequence: Sequence, truth: Truth) -> Result:
-    """A result that fills the box of each annotated frame's true mask."""
+    """A result that fills the bounding box of the true mask in each annotated frame."""
     lines = [ABSENT] * len(sequence.frames)
     for frame in truth.annotated():
         box = box_of_mask(frame.mask)
@@ -147,7 +155,7 @@ def _filled_boxes(sequence: Sequence, truth: Truth) -> Result:
 
 
 def truths_of(workspace: Workspace) -> tuple[list[tuple[Sequence, Truth]], list[str]]:
-    """The sequences with an annotated frame and their truth, and the names of the others."""
+    """The sequences with annotated frames and their ground truth, and the names of the others."""
     found = [(sequence, read_truth(sequence)) for sequence in workspace.sequences]
     truths = [(sequence, truth) for sequence, truth in found if truth is not None]
     return truths, [sequence.name for sequence, truth in found if truth is None]
@@ -161,10 +169,8 @@ def _figures(
     for sequence, truth in truths:
         pairs = score_pairs(truth, [result(sequence, prompt) for prompt in sequence.expressions])
         tallies = [Tally.of(pairs.of(slice(row, row + 1))) for row in range(len(sequence.expressions))]
-        tally = Tally()
-        for each in tallies:
-            tally.add(each)
-        pooled.add(tally)
+        tally = sum(tallies, Tally())
+        pooled += tally
         figures: dict[str, Any] = dict(tally.figures())
         weighted += figures["accuracy"] * len(sequence.frames)
         frames += len(sequence.frames)
@@ -196,19 +202,19 @@ REPORT = "accuracy"
 
 
 def toolkit_accuracy(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
-    """What `vot analysis` says of a tracker's results: the mean IoU over prompts and annotated frames.
+    """The result of `vot analysis` for a tracker: the mean IoU over prompts and annotated frames.
 
-    `accuracy` is the toolkit's ReferralAverageAccuracy (sequences weigh by their frames), `sequences`
-    its ReferralSequenceAccuracy by name, `toolkit` its version. Sequences without an annotated frame are
-    left out and named in `without_truth` (the toolkit would fail, or count them as 0); where all are,
-    `accuracy` is None and the toolkit is not run. Raises UserError where a result is missing or broken
-    (the toolkit would leave it out of the mean), or the toolkit fails.
+    `accuracy` is the toolkit's ReferralAverageAccuracy (a mean over sequences weighted by their numbers of
+    frames), `sequences` its ReferralSequenceAccuracy by name, and `toolkit` its version. Sequences without an
+    annotated frame are left out and listed in `without_truth`: the toolkit would fail, or count them as 0. If
+    no sequence is left, `accuracy` is None and the toolkit is not run. Raises UserError where a result is
+    missing or damaged (the toolkit would leave it out of the mean), and where the toolkit fails.
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
-    told = {"without_truth": without, "problems": [problem.reason for problem in workspace.problems]}
+    notes = {"without_truth": without, "problems": [problem.reason for problem in workspace.problems]}
     if not truths:
-        return {"accuracy": None, "sequences": {}, "toolkit": None, **told}
+        return {"accuracy": None, "sequences": {}, "toolkit": None, **notes}
     sequences = [sequence for sequence, _ in truths]
     check_results(workspace.root, tracker_id, sequences)
     with shadow(workspace, tracker_id, stack_text=STACK) as root:
@@ -219,14 +225,16 @@ def toolkit_accuracy(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
         report = _run_analysis(root, tracker_id)
     average, parts = report["results"][EXPERIMENT]["results"]
     scores = {name: part[0] for name, part in zip(report["sequences"], parts, strict=True)}
-    return {"accuracy": average[0][0], "sequences": scores, "toolkit": report["toolkit"], **told}
+    return {"accuracy": average[0][0], "sequences": scores, "toolkit": report["toolkit"], **notes}
 
 
 def _run_analysis(root: Path, tracker_id: str) -> dict[str, Any]:
-    """Run the analysis in a shadow workspace; its report. Raises UserError where there is none."""
-    said = run_toolkit(root, "analysis", "--workspace", str(root), "--name", REPORT, tracker_id)
+    """Run the analysis in the copy of a workspace and read its report. Raises UserError
+    where there is none.
+    """
+    output = run_toolkit(root, "analysis", "--workspace", str(root), "--name", REPORT, tracker_id)
     path = root / "analysis" / f"{REPORT}.json"
     if not path.is_file():
-        raise UserError(f"vot analysis made no report: {last_words(said)}; check the workspace's truth")
+        raise UserError(f"vot analysis made no report: {last_words(output)}; check the workspace's truth")
     report: dict[str, Any] = json.loads(path.read_text("utf-8"))
     return report

@@ -12,7 +12,7 @@ from configs.errors import UserError
 from evaluation.report.ablation import ablation_figure, run_ablation
 from evaluation.report.ablation_runs import read_runs
 from evaluation.report.ablation_settings import read_settings
-from evaluation.report.ablation_table import ablation_of, words_of
+from evaluation.report.ablation_table import ablation_of, format_setting
 
 
 def make_run(
@@ -105,7 +105,7 @@ def test_unfinished_runs_are_named_with_their_settings_and_counted(
     said = capsys.readouterr().out
     for words in (
         "unfinished: 10 (lr=2", "no scores.json", "unfinished: 11", "2 of 8 tracks failed",
-        "stopped at step 12 of 30", "ends amid a line", "plots: is no run's folder", "2 of 6 finished",
+        "stopped at step 12 of 30", "ends amid a line", "plots: holds no run", "2 of 6 finished",
     ):  # fmt: skip
         assert words in said
     assert said.index("unfinished: 10 ") < said.index("unfinished: 11 ")
@@ -157,8 +157,8 @@ def test_figures_of_a_summary_and_of_metrics(tmp_path: Path):
     )
     make_run(tmp_path / "1", {"lr": 2}, {"metrics.jsonl": rows})
     one, two = read_runs(tmp_path, tmp_path / "out")[0]
-    assert one.figures == {"": {"referral_accuracy": 0.5}}
-    assert list(two.figures[""].items()) == [("iou", 0.75), ("loss", 4.0), ("lr", 1e-4)]
+    assert one.metrics == {"": {"referral_accuracy": 0.5}}
+    assert list(two.metrics[""].items()) == [("iou", 0.75), ("loss", 4.0), ("lr", 1e-4)]
 
 
 def test_broken_files_are_named_with_their_line(tmp_path: Path):
@@ -170,11 +170,11 @@ def test_broken_files_are_named_with_their_line(tmp_path: Path):
     refused("a", {"scores.json": "{"}, r"a/0/scores\.json: no JSON")
     refused("deep", {"scores.json": "[" * 100_000}, r"deep/0/scores\.json: no JSON \(nested too deep\)")
     refused("failed", {"summary.json": '{"failed": 3}'}, r"summary\.json: failed must be a list")
-    refused("b", {"scores.json": {"mine": 3}}, r"b/0/scores\.json: must hold figures by tracker")
+    refused("b", {"scores.json": {"mine": 3}}, r"b/0/scores\.json: must hold metrics by tracker")
     refused("c", {"metrics.jsonl": '{"a": 1}\nx\n'}, r"metrics\.jsonl, line 2: no JSON")
     refused("d", {"resolved.yaml": "a: [1"}, r"d/0/resolved\.yaml: cannot be read")
-    refused("e", {"overrides.yaml": "[a, 'b=(']"}, r"e/0/overrides\.yaml: .* is no override")
-    refused("f", {"scores.json": {}}, "hold no figures")
+    refused("e", {"overrides.yaml": "[a, 'b=(']"}, r"e/0/overrides\.yaml: .* is not an override")
+    refused("f", {"scores.json": {}}, "have no metrics")
     refused("g", {}, "none of 1 runs finished; unfinished: 0")
 
 
@@ -188,7 +188,7 @@ def test_a_folder_without_runs_is_told(tmp_path: Path):
 def test_settings_are_told_as_a_command_line_has_them(tmp_path: Path):
     make_run(tmp_path / "0", {"a": {"b": [1, 2]}, "c": None, "d": 1e-5, "e": ""}, {}, ["~gone", "g@h=nano"])
     settings = read_settings(tmp_path / "0")
-    told = {key: words_of(settings.told(key)) for key in ("a.b", "c", "d", "e", "g@h", "missing")}
+    told = {key: format_setting(settings.value(key)) for key in ("a.b", "c", "d", "e", "g@h", "missing")}
     assert told == {"a.b": "[1, 2]", "c": "null", "d": "1e-05", "e": "''", "g@h": "–", "missing": "–"}
     assert settings.overrides["gone"] == ""
 
@@ -204,8 +204,8 @@ def test_evaluation_sets_keep_their_names_and_the_first_leads(tmp_path: Path, co
     make_run(tmp_path / "two" / "0", recipe, {"metrics.jsonl": lines("new test", "old test")})
     make_run(tmp_path / "one" / "0", recipe, {"metrics.jsonl": lines("new test")})
     (two,), (one,) = (read_runs(tmp_path / name, tmp_path / "out")[0] for name in ("two", "one"))
-    assert list(two.figures[""].items()) == [("iou new test", 0.1), ("iou old test", 0.2), ("loss", 0.5)]
-    assert list(one.figures[""].items()) == [("iou", 0.1), ("loss", 0.5)]
+    assert list(two.metrics[""].items()) == [("iou new test", 0.1), ("iou old test", 0.2), ("loss", 0.5)]
+    assert list(one.metrics[""].items()) == [("iou", 0.1), ("loss", 0.5)]
     make_run(tmp_path / "cut" / "0", {"recipe": {"pairs": 160, "batch": 16}}, {"metrics.jsonl": lines("a")})
     (cut,) = read_runs(tmp_path / "cut", tmp_path / "out")[0]
     assert cut.unfinished == "stopped at step 4 of 10"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evaluation.absence import METRICS, WHILE, absence_scores, losses
+from evaluation.absence import METRICS, MIN_LOSS_FRAMES, absence_scores, losses
 
 Frame = tuple[bool, bool, bool, bool]  # absent, said absent, found, known
 
@@ -32,7 +32,7 @@ def plain_losses(frames: list[Frame]) -> list[tuple[int, float]]:
                 time = later - at
                 break
         lasted = last - at + 1 if np.isnan(time) else time
-        if back or lasted >= WHILE:
+        if back or lasted >= MIN_LOSS_FRAMES:
             told.append((at, time))
     return told
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation.boxes.bins import Bins
-from evaluation.boxes.ope import OVERLAPS, PIXELS, SHARES, repeat_previous
+from evaluation.boxes.ope import NORM_ERRORS, OVERLAPS, PIXEL_ERRORS, repeat_previous
 from evaluation.boxes.ragged import chunks
 from evaluation.protocols import got10k, pytracking
 
-SETS = (OVERLAPS, PIXELS, SHARES, got10k.THRESHOLDS, pytracking.OVERLAPS)
+SETS = (OVERLAPS, PIXEL_ERRORS, NORM_ERRORS, got10k.THRESHOLDS, pytracking.OVERLAPS)
 AROUND = np.concatenate(
     [[t, np.nextafter(t, -np.inf), np.nextafter(t, np.inf)] for t in np.concatenate(SETS)]
 )
@@ -60,5 +60,5 @@ def test_the_previous_box_is_repeated_within_its_sequence(invalid):
         for frame in range(1, len(each)):
             if each[frame]:
                 expected[:, start + frame] = expected[:, start + frame - 1]
-    mended = repeat_previous(boxes, np.concatenate([np.array(each, bool) for each in invalid]), starts)
-    assert np.array_equal(mended, expected)
+    repaired = repeat_previous(boxes, np.concatenate([np.array(each, bool) for each in invalid]), starts)
+    assert np.array_equal(repaired, expected)

@@ -102,7 +102,7 @@ def test_a_tracker_whose_form_is_not_the_one_given_is_noted(root: Path) -> None:
 
 
 def test_shares_of_the_frame_are_told(root: Path) -> None:
-    with pytest.raises(UserError, match="of part seem to be shares of the frame's width and height"):
+    with pytest.raises(UserError, match="of part seem to be fractions of the width and height of the frame"):
         evaluate_boxes(TNLLT, settings(root, "part"))
 
 
@@ -162,7 +162,7 @@ def test_absent_frames_and_tiny_targets_say_nothing() -> None:
 
 
 def test_truth_in_another_form_is_noted(root: Path) -> None:
-    for boxes, told in ((corners(TRUTH), "seem to be x1,y1,x2,y2"), (shares(TRUTH), "seem to be shares")):
+    for boxes, told in ((corners(TRUTH), "seem to be x1,y1,x2,y2"), (shares(TRUTH), "seem to be fractions")):
         for number, each in enumerate(boxes):
             (root / "annos" / f"s{number}.txt").write_text(lines(each))
         notes = evaluate_boxes(TNLLT, settings(root, "good", missing="count", boxes="xywh")).notes

@@ -102,7 +102,7 @@ def test_separators_are_one_a_file_and_a_list_chooses_sequences(toolkit):
     assert found.trackers[0].overall["precision"] == pytest.approx(100)
     (toolkit / "list.txt").write_text("s1\ns9\n")
     assert faults(toolkit, sequences=str(toolkit / "list.txt")) == [
-        f"{toolkit / 'list.txt'}: names s9, of which {toolkit / 'annos'} has no truth; remove it"
+        f"{toolkit / 'list.txt'}: names s9, of which {toolkit / 'annos'} has no ground truth; remove it"
     ]
 
 
@@ -116,10 +116,10 @@ def test_all_faults_are_told_together(toolkit):
     told = faults(toolkit)
     good, off = results / "good_tracking_result", results / "off_tracking_result"
     assert [line.split(";")[0] for line in told] == [
-        f"{good}/s00.txt: the truth has no such sequence",
+        f"{good}/s00.txt: the ground truth has no such sequence",
         f"{good}/s1.txt: no such file",
         f"{off}/s0.txt: line 2 is no box of four numbers ('no words')",
-        f"{off}/s1.txt: ends at line 1, the truth has 2 frames",
+        f"{off}/s1.txt: ends at line 1, but the ground truth has 2 frames",
     ]
 
 
@@ -232,7 +232,7 @@ def test_flags_of_another_benchmark_are_noted(toolkit):
     annos = toolkit / "annos"
     truth, notes = read_annos(annos, absent_flag=1)
     assert truth.absent.tolist() == [True, True, False, True, True]
-    assert "is this its benchmark?" in notes[0]
+    assert "check that protocol= is the one of this benchmark" in notes[0]
     truth, notes = read_annos(annos)
     assert truth.absent.tolist() == [False, False, True, False, False]
     assert "0 is taken for absent" in notes[0]
@@ -259,7 +259,7 @@ def test_a_protocol_without_flags_needs_none(toolkit):
         path.unlink()
     (toolkit / "annos" / "absent").rmdir()
     assert scored(toolkit, OTB).trackers[0].overall["absent_recall"] == 100
-    assert "goes by the flags" in faults(toolkit)[0]
+    assert "needs the flags of absence" in faults(toolkit)[0]
 
 
 def test_the_truth_of_an_index(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_three_faults_are_three_lines(run, benchmark, tmp_path):
     assert all(line.startswith("error: ") for line in err)
     assert any("s0.txt: no such file" in line for line in err)
     assert any("s1.txt: line 1 is no box" in line for line in err)
-    assert any("extra.txt: the truth has no such sequence" in line for line in err)
+    assert any("extra.txt: the ground truth has no such sequence" in line for line in err)
     assert not (tmp_path / "out" / "scores.json").exists()
     status, out, err = run("missing=count")
     assert (status, err) == (0, [])
@@ -132,9 +132,9 @@ def test_a_protocol_says_which_layouts_it_reads(run, benchmark):
     for keys, words in (
         (("protocol=votsr",), "protocol=votsr reads votsr"),
         (("layout=votsr",), "a workspace is scored with protocol=votsr"),
-        (("protocol=davis", "data=tnllt", "split=all"), "data=tnllt: has no masks; protocol=davis takes ref"),
+        (("protocol=davis", "data=tnllt", "split=all"), "has no masks; protocol=davis takes mevis"),
         (("sequences=nolist.txt",), "sequences=nolist.txt: no such file"),
-        (("data=tnllt", "sequences=list.txt"), "a split is scored whole"),
+        (("data=tnllt", "sequences=list.txt"), "with data= all sequences of a split are scored"),
         (("protocol=davis",), "needs the data set"),
         (("protocol=davis", "data=refdavis", "split=val"), "protocol=davis reads expressions"),
     ):

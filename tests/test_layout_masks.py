@@ -85,5 +85,5 @@ def test_annotations_alone_do_not_tell_the_frames_sizes(root: Path) -> None:
     for each in VIDEOS:
         (root / "annos" / f"{each.name}.txt").write_text("1,2,3,4\n" * len(each.frames))
     told = EvaluationSettings(truth=str(root / "annos"), results=str(root / "results"), layout="masks")
-    with pytest.raises(UserError, match="layout=masks: frames' sizes are not known"):
+    with pytest.raises(UserError, match="layout=masks: needs the sizes of frames"):
         evaluate_boxes(got10k.PROTOCOL, told)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from evaluation.masks.measures import boundary_measure, outline_of, region_similarity, statistics
+from evaluation.masks.measures import boundary_measure, boundary_of, region_similarity, statistics
 from tests.plain_masks import plain_f, plain_j
 
 
@@ -33,7 +33,7 @@ def test_equal_to_the_plain_formulas(
 ) -> None:
     truth, result, void = picture
     assert region_similarity(truth, result, void) == pytest.approx(plain_j(*picture), abs=1e-12)
-    found = boundary_measure(outline_of(truth, void), outline_of(result, void))
+    found = boundary_measure(boundary_of(truth, void), boundary_of(result, void))
     assert found == pytest.approx(plain_f(*picture), abs=1e-12)
 
 
@@ -41,9 +41,9 @@ def test_the_tolerance_is_a_disk_of_the_diagonal() -> None:
     """480x854: eight pixels from the corner of the boundary, (5, 6) being on the disk and (6, 6) off it."""
     truth = np.zeros((480, 854), np.uint8)
     truth[200:240, 300:360] = 1
-    edges = outline_of(truth)
+    edges = boundary_of(truth)
     close = np.zeros_like(truth)
-    close[edges.window] = edges.close
+    close[edges.window] = edges.nearby
     for up, left, is_close in ((0, 8, 1), (0, 9, 0), (8, 0, 1), (9, 0, 0), (5, 6, 1), (6, 6, 0)):
         assert close[199 - up, 299 - left] == is_close, (up, left)
 
@@ -51,7 +51,7 @@ def test_the_tolerance_is_a_disk_of_the_diagonal() -> None:
 def test_empty_and_full() -> None:
     empty, full, some = np.zeros((20, 30), bool), np.ones((20, 30), bool), np.eye(20, 30, dtype=bool)
     assert region_similarity(empty, empty) == 1 and region_similarity(full, empty) == 0
-    outlines = {name: outline_of(mask) for name, mask in (("e", empty), ("f", full), ("s", some))}
+    outlines = {name: boundary_of(mask) for name, mask in (("e", empty), ("f", full), ("s", some))}
     for pair, score in (("ee", 1), ("fe", 1), ("es", 0), ("se", 0), ("ss", 1)):
         assert boundary_measure(outlines[pair[0]], outlines[pair[1]]) == score, pair
 

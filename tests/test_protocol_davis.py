@@ -81,7 +81,7 @@ def test_our_own_lines_are_a_row_a_target(truth: Path, tmp_path: Path) -> None:
     told = evaluate_masks(REFYTVOS, truth, "train", tmp_path / "own", layout="data")
     assert told.benchmark.sequences == ("car-1_1", "dog-12_12")
     assert told.trackers[0].overall["j_and_f"] == 100
-    assert "1 results of no video here, the first cow-3_1.txt" in told.notes[0]
+    assert "1 results are of videos that the split does not have, the first is cow-3_1.txt" in told.notes[0]
 
 
 def test_mevis_and_refdavis(truth: Path, results: Path, tmp_path: Path) -> None:

@@ -30,13 +30,13 @@ def test_a_metric_without_common_sequences_is_not_compared():
 
 
 def test_the_words_say_who_is_better():
-    better, delay = by_key("good", "fair")["success"].words(), by_key("good", "fair")["delay"].words()
+    better, delay = by_key("good", "fair")["success"].summary(), by_key("good", "fair")["delay"].summary()
     assert "good − fair = +7.6 points" in better
     assert "good is better on 3 sequences, worse on 1, equal on 1" in better
     assert "good − fair = −3.2 frames" in delay
     assert "good is better on 3 sequences, worse on 0, equal on 1" in delay
-    assert by_key("good", "poor")["success"].words().endswith("good is better.")
-    assert by_key("poor", "good")["success"].words().endswith("good is better.")
+    assert by_key("good", "poor")["success"].summary().endswith("good is better.")
+    assert by_key("poor", "good")["success"].summary().endswith("good is better.")
 
 
 def test_less_is_better_where_the_metric_says_so():
@@ -44,14 +44,14 @@ def test_less_is_better_where_the_metric_says_so():
     quick = tracker("quick", [1.0] * 6, [1.0, 2.0, 3.0, 4.0, 5.0, 5.5])
     found = {each.metric.key: each for each in compare(evaluation(slow, quick), "slow", "quick")}
     assert found["delay"].mean > 0
-    assert found["delay"].words().endswith("quick is better.")
+    assert found["delay"].summary().endswith("quick is better.")
 
 
 def test_an_interval_that_holds_zero_decides_nothing():
     even = tracker("even", [61.0, 49.0, 41.0, 54.0, 46.0, 49.0])
     found = compare(evaluation(GOOD, even), "good", "even")[0]
     assert found.low < 0 < found.high
-    assert found.words().endswith("cannot be told from these sequences.")
+    assert found.summary().endswith("these sequences do not show which tracker is better.")
 
 
 def test_the_interval_of_many_is_that_of_the_normal_distribution():
@@ -95,7 +95,7 @@ def test_one_common_sequence_has_no_interval():
     lone = tracker("lone", [10.0, *[np.nan] * 5])
     found = compare(evaluation(GOOD, lone), "good", "lone")[0]
     assert np.isnan(found.low) and np.isnan(found.high)
-    assert "no interval from one sequence" in found.words()
+    assert "no interval from one sequence" in found.summary()
 
 
 def test_names_that_are_no_trackers_are_told_with_the_nearest():

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from data_prep.readers.refytvos import REFYTVOS
 from evaluation.masks.davis_evaluation import evaluate_masks
 from evaluation.masks.referral_evaluation import evaluate_workspace
-from evaluation.report.frame_drawing import COLOURS, FAINT, GROUND, LARGEST, SMALLEST, comparison_picture
+from evaluation.report.frame_drawing import BACKGROUND, COLOURS, GREY, MAX_SIDE, MIN_SIDE, comparison_picture
 from evaluation.report.frame_selection import FramePictures, most_different
 from evaluation.report.frame_sources import MaskSetFrames, WorkspaceFrames
 from tests.mask_results_miniature import write_results, write_truth
@@ -94,7 +94,7 @@ def test_equal_places_show_every_colour():
 
 @pytest.mark.parametrize(
     ("size", "wanted"),
-    [((120, 160), SMALLEST), ((2000, 3000), LARGEST), ((30, 1), SMALLEST), ((600, 700), 700)],
+    [((120, 160), MIN_SIDE), ((2000, 3000), MAX_SIDE), ((30, 1), MIN_SIDE), ((600, 700), 700)],
 )
 def test_pictures_are_of_a_size_to_read(size, wanted):
     picture = comparison_picture(np.zeros((*size, 3), np.uint8), None, {"a": None}, "words")
@@ -104,7 +104,7 @@ def test_pictures_are_of_a_size_to_read(size, wanted):
 
 def legend_height(picture):
     """Rows of the legend's ground at the left edge, counted from below."""
-    is_ground = (picture[:, 0] == GROUND).all(axis=1)
+    is_ground = (picture[:, 0] == BACKGROUND).all(axis=1)
     return int(np.argmin(is_ground[::-1])) if not is_ground.all() else len(is_ground)
 
 
@@ -114,7 +114,7 @@ def test_absence_is_told_and_names_take_rows():
     for place in nowhere:
         picture = comparison_picture(frame, place, {"a": place}, overlaps={"a": 0.0})
         assert (picture[:400] == 90).all()
-        assert (picture[400:] == FAINT).all(axis=2).sum() > 40
+        assert (picture[400:] == GREY).all(axis=2).sum() > 40
     one, many = (comparison_picture(frame, None, {"x" * 60 + str(n): None for n in range(k)}) for k in (1, 4))
     assert legend_height(many) > 2 * legend_height(one)
     words = comparison_picture(frame, None, {}, "a <b>\n" + 99 * "word ")
@@ -131,7 +131,7 @@ def test_images_of_a_workspace(tmp_path):
         assert (
             caption.startswith(("ball, frame ", "kite, frame ")) and f"{OTHER} 1.00, {TRACKER} 0." in caption
         )
-        assert picture.shape[1] == SMALLEST
+        assert picture.shape[1] == MIN_SIDE
     second = look(1, 15 + 3, (OTHER, TRACKER))  # the fourth frame of the second prompt
     assert (second.frame_index, second.expression) == (3, PROMPTS[1])
     assert (second.truth is not None and second.truth.any()) == (second.results[OTHER] is not None)

@@ -124,7 +124,7 @@ def test_tables_hold_what_sorts_and_what_is_marked():
         "ascending",
     ]
     assert ["class" in head for head in heads[:4]] == [False, True, True, True]
-    assert "Delay (frames, less is better)" in [words for words, _ in found.cells]
+    assert "Delay (frames, lower is better)" in [words for words, _ in found.cells]
 
 
 def test_the_page_tells_protocol_formula_source_notes_and_comparison():

@@ -9,7 +9,7 @@ import pytest
 from evaluation_miniature import FAIR, GOOD, MEASURES, POOR, evaluation, tracker
 from matplotlib.axes import Axes
 
-from evaluation.report.compare import NAMED, compare, delta_figure
+from evaluation.report.compare import MAX_NAMED, compare, delta_figure
 from evaluation.report.plot_style import label, line_style, plot_settings, save
 from evaluation.report.plots import attribute_figure, curve_figure, radar_figure, write_plots
 
@@ -127,8 +127,8 @@ def test_few_bars_have_names_and_many_have_none():
     with plot_settings():
         few = delta_figure(found)
     assert [text.get_text() for text in few.axes[0].get_yticklabels()] == list(found.sequences)
-    names = tuple(map(str, range(NAMED + 1)))
-    deltas = np.linspace(5, -5, NAMED + 1)
+    names = tuple(map(str, range(MAX_NAMED + 1)))
+    deltas = np.linspace(5, -5, MAX_NAMED + 1)
     with plot_settings():
         many = delta_figure(dataclasses.replace(found, sequences=names, deltas=deltas))
     assert len(many.axes[0].get_yticklabels()) < 20

@@ -27,8 +27,9 @@ from configs.terminal import (
     shortened,
 )
 from data_prep.console import PrintableConsole, one_line
-from evaluation.report.table_formats import csv_text, print_sheet
-from evaluation.report.tables import Column, Sheet
+from evaluation.report.table_formats import csv_text
+from evaluation.report.table_formats import print_table as print_report_table
+from evaluation.report.tables import Column, Table
 from infer.runs.progress import RunProgress
 from infer.runs.summary import RunSummary, TrackOutcome
 from infer.runs.summary_table import print_table
@@ -156,7 +157,7 @@ def test_tables_and_bars_are_printable_and_short(terminal: bool) -> None:
     ]
     print_table(RunSummary(outcomes, 3, 1.0, [expression]), {NASTY: NASTY}, console)
     columns = (Column("name", NASTY), Column("score", "score"))
-    print_sheet(Sheet(NASTY, columns, ((expression, 1.0),), ((NASTY, expression),)), console)
+    print_report_table(Table(NASTY, columns, ((expression, 1.0),), ((NASTY, expression),)), console)
     if not terminal:  # rich moves the cursor of a bar
         with RunProgress(3, 1, console) as progress:
             progress.sequence(NASTY, 1)
@@ -181,7 +182,7 @@ def test_no_cell_of_a_csv_is_a_formula_and_numbers_stay_numbers() -> None:
         "+3",
         "a=b",
     ]
-    sheet = Sheet(
+    sheet = Table(
         "t", (Column("=key", "k"), Column("x", "x")), tuple((each, -0.5) for each in words), (("@", "-x"),)
     )
     head, *rows = csv.reader(io.StringIO(csv_text(sheet)))

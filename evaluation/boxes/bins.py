@@ -1,7 +1,8 @@
-"""How many values are above, or within, each of many thresholds: by counting into bins, in one pass.
+"""Counting, for each of many thresholds, the values above it or within it, by a histogram in one pass.
 
-The counts are exactly those of comparing every value with every threshold, `value > t` or `value <= t`,
-also where a value equals a threshold to the last bit.
+The counts equal those of comparing every value with every threshold (`value > t` or `value <= t`) exactly,
+also where a value equals a threshold to the last bit. Comparing F values with T thresholds takes F·T steps;
+the histogram takes F, and a cumulative sum over its bins gives the counts.
 """
 
 import numpy as np
@@ -10,9 +11,9 @@ ULP = float(np.finfo(np.float64).eps)
 
 
 class Bins:
-    """Bins between T thresholds, float64 (T,), that rise evenly from 0, but for their rounding.
+    """The bins between T thresholds, float64 (T,), which rise evenly from 0 up to rounding.
 
-    A value's bin is the number of thresholds that are less than it: 0 to T.
+    The bin of a value is the number of thresholds that are less than it, from 0 to T.
     """
 
     def __init__(self, thresholds: np.ndarray) -> None:
@@ -21,40 +22,45 @@ class Bins:
         self._scale = _scale(self.thresholds)
 
     def above(self, values: np.ndarray) -> np.ndarray:
-        """Bins of values, int64 (N,): `value > t` holds for so many thresholds. NaN is above none."""
+        """The number of thresholds t with `value > t`, int64 (N,), for N values; 0 for NaN."""
+        # The truncated product is the right bin or the one below it (see `_scale`); one comparison decides.
         scaled = np.fmax(values, 0.0)
         scaled *= self._scale
         index = np.minimum(scaled, self.count - 1, out=scaled).astype(np.intp)
         return np.asarray(index + (values > self.thresholds.take(index)))
 
     def within(self, values: np.ndarray) -> np.ndarray:
-        """Bins of values, int64 (N,): `value <= t` holds from this threshold on. NaN is within none."""
+        """The index of the first threshold t with `value <= t`, int64 (N,), for N values; T for NaN."""
         scaled = np.fmin(values, self.thresholds[-1])
         scaled *= self._scale
         index = np.maximum(scaled, 0.0, out=scaled).astype(np.intp)
         return np.asarray(index + ~(values <= self.thresholds.take(index)))
 
     def count_above(self, bins: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
-        """How many of the values in each row are above each threshold, int64 (rows, T), from `above`.
+        """How many values of each row are above each threshold, int64 (rows, T).
 
-        `row` int64 (N,) says which row a value belongs to.
+        `bins` (N,) comes from `above`; `row` int64 (N,) is the number of each value's row.
         """
         return np.asarray(self._count(bins, row, rows)[:, :0:-1].cumsum(axis=1)[:, ::-1])
 
     def count_within(self, bins: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
-        """How many of the values in each row are within each threshold, int64 (rows, T), from `within`."""
+        """How many values of each row are within each threshold, int64 (rows, T); `bins` comes
+        from `within`.
+        """
         return np.asarray(self._count(bins, row, rows)[:, :-1].cumsum(axis=1))
 
     def _count(self, bins: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
+        """The histogram of each row, int64 (rows, T + 1)."""
         width = self.count + 1
         return np.bincount(bins + width * row, minlength=width * rows).reshape(rows, width)
 
 
 def _scale(thresholds: np.ndarray) -> float:
-    """A factor that takes no threshold below its own place, and none to the next one's.
+    """A factor with `floor(threshold[k] * factor) == k` for every k.
 
-    Multiplication rounds but keeps order: a value above threshold k is then taken to k or more, and one
-    below threshold k + 1 to k + 1 at most, so that a single comparison tells its bin.
+    Rounded multiplication is monotonic. So a value from threshold k up to threshold k + 1 is mapped to k, or
+    by rounding to k + 1, and a single comparison with a threshold decides its bin. The quotient of the last
+    index and the last threshold may be some units in the last place too small, hence the search.
     """
     places = np.arange(len(thresholds))
     near = (len(thresholds) - 1) / thresholds[-1]
@@ -62,4 +68,4 @@ def _scale(thresholds: np.ndarray) -> float:
         scale = float(near * (1 + ulps * ULP))
         if (np.floor(thresholds * scale) == places).all():
             return scale
-    raise ValueError("thresholds that do not rise evenly from 0")
+    raise ValueError("the thresholds must rise evenly from 0")

@@ -1,9 +1,17 @@
-"""One-pass evaluation (OPE): success, precision and normalised precision, as the family of toolkits that
-came from OTB's counts them.
+"""One-pass evaluation (OPE): success, precision and normalised precision, as OTB's toolkit and its successors
+compute them.
 
-All of them repeat the previous result where one is no box, put the true box into the first frame, and count
-in how many frames of a sequence the overlap exceeds each threshold, or the error of the centre is within
-it. They differ in what `OpeRules` holds. Frames are counted in stretches whose values stay in the cache.
+A tracker runs once through a sequence, from the ground-truth box of the first frame. For each frame there are
+three numbers: the overlap (IoU) of result and ground truth, the distance of their centres in pixels, and that
+distance divided by width and height of the true box. A curve is the share of frames whose overlap is above a
+threshold, or whose error is at most a threshold. All toolkits
+
+1. repeat the previous result where a result is not a valid box,
+2. replace the result of the first frame by the ground truth,
+3. count, for each sequence and each threshold, the frames that pass.
+
+They differ in the details that `OpeRules` holds. Frames are processed in chunks of whole sequences whose
+intermediate values fit into the cache of a processor.
 """
 
 from collections.abc import Callable
@@ -12,17 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from evaluation.boxes.bins import Bins
-from evaluation.boxes.overlaps import Inclusive, centre_error, inclusive_overlap, normalised_error
+from evaluation.boxes.overlaps import InclusiveBoxes, centre_error, inclusive_overlap, normalised_error
 from evaluation.boxes.ragged import BoxResults, BoxTruth, chunks
 
 
 def has_no_area_or_any_nan(boxes_xywh: np.ndarray) -> np.ndarray:
-    """Bool (N,): any of x, y, w, h is NaN, or w or h is not above 0 (LaSOT, TNL2K and TNLLT)."""
+    """Bool (N,): any of x, y, w, h is NaN, or w or h is 0 or less (LaSOT, TNL2K and TNLLT)."""
     return np.asarray(np.isnan(boxes_xywh).any(axis=0) | has_no_area(boxes_xywh))
 
 
 def has_no_area_or_all_nan(boxes_xywh: np.ndarray) -> np.ndarray:
-    """Bool (N,): all of x, y, w, h are NaN, or w or h is not above 0 (OTB)."""
+    """Bool (N,): all of x, y, w, h are NaN, or w or h is 0 or less (OTB)."""
     return np.asarray(np.isnan(boxes_xywh).all(axis=0) | has_no_area(boxes_xywh))
 
 
@@ -32,7 +40,9 @@ def has_no_area(boxes_xywh: np.ndarray) -> np.ndarray:
 
 
 def is_all_positive(boxes_xywh: np.ndarray) -> np.ndarray:
-    """Bool (N,): x, y, w and h are all above 0. A box at the left or upper border is not, with x or y 0."""
+    """Bool (N,): x, y, w and h are all above 0. A box at the left or upper border, with x
+    or y of 0, is not.
+    """
     return np.asarray((boxes_xywh > 0).all(axis=0))
 
 
@@ -42,22 +52,25 @@ def has_area(boxes_xywh: np.ndarray) -> np.ndarray:
 
 
 def repeat_previous(boxes_xywh: np.ndarray, invalid: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Boxes (4, F) in which an invalid one, bool (F,), is the last valid one before it in its sequence.
+    """Boxes (4, F) in which each invalid box is replaced by the last valid one before it in its sequence.
 
-    A sequence's first box is never replaced, and repeated even where it is invalid itself.
+    `invalid` is bool (F,). The first box of a sequence is never replaced, and is repeated even if it is
+    invalid itself. `starts` int64 (S + 1,) holds where sequences begin.
     """
     if not invalid.any():
         return boxes_xywh
+    # `source[i]` is the frame whose box frame `i` gets: the running maximum over the valid frames so far.
+    # First frames count as valid, so nothing is taken from the sequence before.
     source = np.where(invalid, 0, np.arange(len(invalid)))
     source[starts[:-1]] = starts[:-1]
     return boxes_xywh.take(np.maximum.accumulate(source), axis=1)
 
 
-# What `0:0.05:1` gives in Octave and NumPy. MATLAB builds a range from both ends, so that five of its values
-# differ by the last bit; of overlaps of whole-number boxes only one of exactly 13/20 falls otherwise.
+# The values of `0:0.05:1` in Octave and NumPy. MATLAB builds a range from both ends, so five of its values
+# differ in the last bit. Of the overlaps of boxes in whole pixels, only one of exactly 13/20 is affected.
 OVERLAPS = np.arange(21) * 0.05
-PIXELS = np.arange(51.0)
-SHARES = np.arange(51) / 100
+PIXEL_ERRORS = np.arange(51.0)
+NORM_ERRORS = np.arange(51) / 100
 EPS = float(np.finfo(np.float64).eps)
 SUCCESS, PRECISION, NORM_PRECISION = "success", "precision", "norm_precision"
 
@@ -66,104 +79,119 @@ Mask = np.ndarray
 
 @dataclass(frozen=True)
 class OpeRules:
-    """What differs between toolkits. Boxes are float64 (4, N), masks bool (N,).
-
-    `is_invalid(results)` says which results the previous one replaces; none does where the true box has a
-    NaN. `is_countable(truth)` says which true boxes can be compared with; in other frames the overlap is -1,
-    above no threshold, and the error -1 as well, within every threshold, or infinite with
-    `error_without_truth`. `drops_absent`: frames whose target is absent are in no numerator, though a curve
-    is divided by all frames. `leaves_out_zero`: a sequence whose whole curve is zero does not count.
-    `lifts_negatives`: negative numbers of a result become 0 first.
-    """
+    """The details in which toolkits differ. Boxes are float64 (4, N), masks bool (N,)."""
 
     is_invalid: Callable[[np.ndarray], Mask]
+    """Which results are replaced by the previous one. None is where the true box has a NaN."""
     is_countable: Callable[[np.ndarray], Mask]
+    """Which true boxes are valid. In other frames the overlap is -1, which is above no threshold."""
     overlaps: np.ndarray
+    """The thresholds of the success curve."""
     error_without_truth: float = -1.0
-    drops_absent: bool = False
-    leaves_out_zero: bool = True
+    """The centre error in frames without a valid true box. -1 is within every threshold: such frames count
+    as precise. The normalised error is -1 there in any case."""
+    excludes_absent: bool = False
+    """Whether frames in which the target is absent are in no numerator. Curves are divided by the number of
+    all frames all the same."""
+    skips_zero_curves: bool = True
+    """Whether a sequence whose curve is zero everywhere is left out of the mean."""
     normalised: bool = True
-    lifts_negatives: bool = False
+    """Whether there is a curve of normalised precision."""
+    clamps_negatives: bool = False
+    """Whether negative numbers of a result become 0 before anything else."""
 
 
 @dataclass(frozen=True, eq=False)
-class _Stretch:
-    """Whole sequences of a truth, and what is known of them before any result is."""
+class _Chunk:
+    """Consecutive sequences, and what can be computed of their ground truth once for all trackers."""
 
     sequences: slice
     frames: slice
     starts: np.ndarray
-    row: np.ndarray  # which of its sequences a frame belongs to
-    truth: Inclusive
-    has_nan: Mask | None  # true boxes with a NaN
-    not_countable: np.ndarray  # places
-    dropped: np.ndarray  # places
+    row: np.ndarray  # the number of a frame's sequence within the chunk
+    truth: InclusiveBoxes
+    has_nan: Mask | None  # which true boxes have a NaN; None: none
+    not_countable: np.ndarray  # indices of frames without a valid true box
+    dropped: np.ndarray  # indices of frames that are in no numerator
 
 
 class OpePass:
-    """Counts curves of trackers on one truth.
-
-    `rates(results)` gives the share of all frames by curve, float64 (S, T), and the overlap of each frame,
-    float32 (F,), NaN where a frame does not count.
-    """
+    """Computes the curves of trackers on one ground truth."""
 
     def __init__(self, truth: BoxTruth, rules: OpeRules) -> None:
         self.rules = rules
         self.lengths = truth.lengths
-        bins = {SUCCESS: Bins(rules.overlaps), PRECISION: Bins(PIXELS), NORM_PRECISION: Bins(SHARES)}
+        bins = {
+            SUCCESS: Bins(rules.overlaps),
+            PRECISION: Bins(PIXEL_ERRORS),
+            NORM_PRECISION: Bins(NORM_ERRORS),
+        }
         self.bins = bins if rules.normalised else {key: bins[key] for key in (SUCCESS, PRECISION)}
         with np.errstate(all="ignore"):  # infinite sides
-            self._stretches = [_stretch(truth, rules, *span) for span in chunks(truth.starts)]
+            self._chunks = [_make_chunk(truth, rules, *span) for span in chunks(truth.starts)]
 
     def rates(self, results: BoxResults) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """See the class."""
+        """The curves of one tracker, and its overlap in each frame.
+
+        A curve is float64 (S, T), the share of the frames of a sequence that pass a threshold, from 0 to 1.
+        The overlaps are float32 (F,), NaN where a frame does not count.
+        """
         counts = {key: np.empty((len(self.lengths), bins.count)) for key, bins in self.bins.items()}
         overlaps = np.empty(int(self.lengths.sum()), np.float32)
-        with np.errstate(all="ignore"):  # a frame without a true box gives 0/0, and is not counted
-            for stretch in self._stretches:
+        with np.errstate(all="ignore"):  # frames without a valid true box give 0/0; they are replaced by -1
+            for stretch in self._chunks:
                 self._count(stretch, results, counts, overlaps)
-        # The toolkits add eps to the length; it shows where a sequence has one frame.
+        # The toolkits add eps to the number of frames. It changes the result for sequences of one frame.
         return {key: count / (self.lengths[:, None] + EPS) for key, count in counts.items()}, overlaps
 
     def _count(
-        self, part: _Stretch, results: BoxResults, counts: dict[str, np.ndarray], overlaps: np.ndarray
+        self, part: _Chunk, results: BoxResults, counts: dict[str, np.ndarray], overlaps: np.ndarray
     ) -> None:
+        # 1. Frames that are in no numerator: those of absent targets and those that the result does not have.
         missing = None if results.missing is None else results.missing[part.frames]
-        out = part.dropped if missing is None else np.union1d(part.dropped, np.flatnonzero(missing))
-        boxes = Inclusive.of(self._mended(part, results.boxes_xywh[:, part.frames], missing))
+        left_out = part.dropped if missing is None else np.union1d(part.dropped, np.flatnonzero(missing))
+        boxes = InclusiveBoxes.of(self._repaired(part, results.boxes_xywh[:, part.frames], missing))
+        # 2. Overlaps. NaN is above no threshold and within none.
         overlap = inclusive_overlap(boxes, part.truth)
         overlap[part.not_countable] = -1.0
-        overlap[out] = np.nan
+        overlap[left_out] = np.nan
         self._add(counts[SUCCESS], SUCCESS, part, overlap)
-        shown = overlaps[part.frames]
-        shown[:] = overlap
-        shown[part.not_countable] = np.nan
+        overlaps_of_chunk = overlaps[part.frames]  # a view
+        overlaps_of_chunk[:] = overlap
+        overlaps_of_chunk[part.not_countable] = np.nan
+        # 3. Errors of the centre, in pixels and in sides of the true box.
         error = centre_error(boxes, part.truth)
         error[part.not_countable] = self.rules.error_without_truth
-        error[out] = np.nan
+        error[left_out] = np.nan
         self._add(counts[PRECISION], PRECISION, part, error)
         if self.rules.normalised:
             error = normalised_error(boxes, part.truth)
             error[part.not_countable] = -1.0
-            error[out] = np.nan
+            error[left_out] = np.nan
             self._add(counts[NORM_PRECISION], NORM_PRECISION, part, error)
 
-    def _mended(self, part: _Stretch, boxes_xywh: np.ndarray, missing: Mask | None) -> np.ndarray:
-        """Results with the previous one in place of an invalid one, *then* the truth in the first frame."""
-        own = self.rules.lifts_negatives
-        boxes_xywh = np.maximum(boxes_xywh, 0.0) if own else boxes_xywh
+    def _repaired(self, part: _Chunk, boxes_xywh: np.ndarray, missing: Mask | None) -> np.ndarray:
+        """Results in which invalid boxes repeat the previous one and, after that, the first box is the true
+        one.
+
+        The order matters: where the second result is invalid, it repeats the first *result*, not the ground
+        truth.
+        """
+        clamped = self.rules.clamps_negatives
+        boxes_xywh = np.maximum(boxes_xywh, 0.0) if clamped else boxes_xywh
         invalid = self.rules.is_invalid(boxes_xywh)
         if missing is not None:
             invalid |= missing
         if part.has_nan is not None:
             invalid &= ~part.has_nan
-        mended = repeat_previous(boxes_xywh, invalid, part.starts)
-        mended = mended.copy() if mended is boxes_xywh and not own else mended
+        repaired = repeat_previous(boxes_xywh, invalid, part.starts)
+        repaired = repaired.copy() if repaired is boxes_xywh and not clamped else repaired
         first = part.starts[:-1]
-        mended[:, first] = part.truth.boxes_xywh[:, first]
-        return mended
+        repaired[:, first] = part.truth.boxes_xywh[:, first]
+        return repaired
 
-    def _add(self, counts: np.ndarray, curve: str, part: _Stretch, values: np.ndarray) -> None:
+    def _add(self, counts: np.ndarray, curve: str, part: _Chunk, values: np.ndarray) -> None:
+        """Write the counts of a chunk's sequences into `counts` (S, T)."""
         bins, rows = self.bins[curve], len(part.starts) - 1
         if curve == SUCCESS:
             counts[part.sequences] = bins.count_above(bins.above(values), part.row, rows)
@@ -171,20 +199,20 @@ class OpePass:
             counts[part.sequences] = bins.count_within(bins.within(values), part.row, rows)
 
 
-def _stretch(truth: BoxTruth, rules: OpeRules, first: int, stop: int) -> _Stretch:
+def _make_chunk(truth: BoxTruth, rules: OpeRules, first: int, stop: int) -> _Chunk:
     frames = slice(int(truth.starts[first]), int(truth.starts[stop]))
     starts = truth.starts[first : stop + 1] - truth.starts[first]
     boxes = np.ascontiguousarray(truth.boxes_xywh[:, frames])
     has_nan = np.isnan(boxes).any(axis=0)
     dropped = np.zeros(0, np.intp)
-    if rules.drops_absent and truth.absent is not None:
+    if rules.excludes_absent and truth.absent is not None:
         dropped = np.flatnonzero(truth.absent[frames])
-    return _Stretch(
+    return _Chunk(
         slice(first, stop),
         frames,
         starts,
         np.repeat(np.arange(stop - first), np.diff(starts)),
-        Inclusive.of(boxes),
+        InclusiveBoxes.of(boxes),
         has_nan if has_nan.any() else None,
         np.flatnonzero(~rules.is_countable(boxes)),
         dropped,

@@ -1,8 +1,8 @@
-"""The boxes of S sequences with F frames in all, behind one another.
+"""The boxes of S sequences of different lengths with F frames in all, concatenated (a ragged array).
 
-A sequence's frames are those from its place in `starts`, int64 (S + 1,), up to the next. Boxes are float64
-(4, F), a row each for x, y, w and h in pixels of the frame as it lies on disk: sums over a row run through
-memory in order.
+The frames of sequence `i` are those from `starts[i]` up to `starts[i + 1]`; `starts` is int64 (S + 1,). Boxes
+are float64 (4, F): one row each for x, y, w and h, in pixels of the frame as it is on disk. In this layout an
+operation on one coordinate of all boxes reads memory in order.
 """
 
 from collections.abc import Iterator
@@ -11,16 +11,17 @@ from itertools import pairwise
 
 import numpy as np
 
-IN_CACHE = 8192  # frames whose intermediate values stay in a processor's cache
+IN_CACHE = 8192  # frames of a chunk: the intermediate values of so many fit into the cache of a processor
 
 
 @dataclass(frozen=True, eq=False)
 class BoxTruth:
-    """What a benchmark says: a box for every frame, and in which frames the target is absent.
+    """The ground truth of a benchmark: a box for every frame, and in which frames the target is absent.
 
-    `absent` bool (F,), None where the benchmark has no flags. `sizes` int (S, 2), width and height of the
-    frames, None where they are not known. `attributes` bool (S,) by name. `not_asked` are sequences of the
-    same benchmark that are not to be scored.
+    `absent` is bool (F,), or None where the benchmark has no flags of absence. `sizes` int (S, 2) are width
+    and height of the frames of each sequence, or None where they are not known. `attributes` holds bool (S,)
+    by name. `not_asked` are further sequences of the benchmark that are not scored; results of them are no
+    error.
     """
 
     name: str
@@ -34,20 +35,21 @@ class BoxTruth:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Frames of each sequence, int64 (S,)."""
+        """The number of frames of each sequence, int64 (S,)."""
         return np.diff(self.starts)
 
     @property
     def num_frames(self) -> int:
-        """Frames of all sequences."""
+        """The number of frames of all sequences together."""
         return int(self.starts[-1])
 
 
 @dataclass(frozen=True, eq=False)
 class BoxResults:
-    """What a tracker says of the same frames, before any protocol has mended it.
+    """The boxes of a tracker for the same frames as they are in its files, before a protocol repairs any.
 
-    `missing` bool (F,) marks the frames that its files do not have; their boxes are NaN. None: it has all.
+    `missing` bool (F,) marks frames that the files do not have; their boxes are NaN. None: all frames are
+    there.
     """
 
     tracker: str
@@ -56,7 +58,9 @@ class BoxResults:
 
 
 def chunks(starts: np.ndarray, most: int = IN_CACHE) -> Iterator[tuple[int, int]]:
-    """Stretches of whole sequences with about `most` frames each: the first sequence, and the one after."""
+    """Yield chunks of whole sequences with about `most` frames each, as (first sequence,
+    one after the last).
+    """
     count = len(starts) - 1
     cuts = np.searchsorted(starts, np.arange(0, int(starts[-1]), most), side="left")
     bounds = np.unique(np.concatenate([[0], cuts, [count]]))
@@ -64,6 +68,6 @@ def chunks(starts: np.ndarray, most: int = IN_CACHE) -> Iterator[tuple[int, int]
 
 
 def is_box(boxes_xywh: np.ndarray) -> np.ndarray:
-    """Where a box, (4, F), is one: no NaN, and an area above 0. A result that is none says *absent*."""
+    """Bool (F,): which boxes (4, F) have no NaN and an area above 0. Any other result means *absent*."""
     has_area = (boxes_xywh[2] > 0) & (boxes_xywh[3] > 0)
     return np.asarray(has_area & ~np.isnan(boxes_xywh[0]) & ~np.isnan(boxes_xywh[1]))

@@ -1,4 +1,4 @@
-"""Where the results of trackers lie: a folder each, with a file `<sequence>.txt` for every sequence."""
+"""Layouts of results over boxes: the folder of each tracker, which has a file `<sequence>.txt` a sequence."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -8,17 +8,18 @@ from pathlib import Path
 from configs.errors import UserError, did_you_mean
 from data_prep.files import is_file, real_path
 
-MASKS = "masks"
+MASK_FOLDER = "masks"
 SUFFIXES = ("_tracking_result", "_tracking_results")
-# What pytracking and those that came from it write beside a result: https://github.com/visionml/pytracking
-BESIDE = ("_time", "_all_boxes", "_all_scores", "_object_presence_scores", "_confidence", "_scores")
+# Suffixes of files that pytracking (https://github.com/visionml/pytracking) and its successors write beside
+# the file of a result.
+COMPANIONS = ("_time", "_all_boxes", "_all_scores", "_object_presence_scores", "_confidence", "_scores")
 
 
 @dataclass(frozen=True)
 class TrackerFolder:
-    """A tracker's name, its folder, and the names of the text files in it without their ending.
+    """The name of a tracker, its folder, and the names of the text files in it without their suffix.
 
-    `masks`: the files hold a mask line a frame, not a box.
+    With `masks` the files have a mask for each frame instead of a box.
     """
 
     tracker: str
@@ -27,29 +28,31 @@ class TrackerFolder:
     masks: bool = False
 
     def unknown(self, sequences: Iterable[str]) -> list[str]:
-        """Files of no sequence, by name; those that trackers write beside a result are not meant."""
+        """The sorted names of files of no sequence, without those that trackers write beside a result."""
         known = set(sequences)
-        beside = {name for name in self.files for end in BESIDE if name.removesuffix(end) in known}
-        return sorted(self.files - known - beside)
+        companions = {name for name in self.files for end in COMPANIONS if name.removesuffix(end) in known}
+        return sorted(self.files - known - companions)
 
 
 def toolkit_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
-    """`<tracker>_tracking_result/<seq>.txt`, as the toolkits of LaSOT and its kin have them."""
+    """`<tracker>_tracking_result/<seq>.txt`, the layout of the MATLAB toolkits (LaSOT, TNL2K, TNLLT)."""
     inner = results / "tracking_results"
-    found = _below(inner if inner.is_dir() else results, 1, sequences)
+    found = _folders_below(inner if inner.is_dir() else results, 1, sequences)
     return [TrackerFolder(_without_suffix(each.tracker), each.folder, each.files) for each in found]
 
 
 def plain_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
-    """`<tracker>/<seq>.txt`, as `python -m infer data=…` writes them."""
-    return _below(results, 1, sequences)
+    """`<tracker>/<seq>.txt`, the layout that `python -m infer data=…` writes."""
+    return _folders_below(results, 1, sequences)
 
 
 def mask_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
-    """`<tracker>/masks/<seq>.txt`, which lie beside those boxes: their own boxes are scored."""
+    """`<tracker>/masks/<seq>.txt`, which `python -m infer data=…` writes too: the boxes around the masks
+    count.
+    """
     found = []
-    for each in _below(results, 2, sequences):
-        if each.folder.name == MASKS:
+    for each in _folders_below(results, 2, sequences):
+        if each.folder.name == MASK_FOLDER:
             tracker = each.folder.parent.name
             found.append(TrackerFolder(tracker, each.folder, each.files, masks=True))
     if not found:
@@ -58,20 +61,20 @@ def mask_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]
 
 
 def pytracking_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
-    """`<tracker>/<parameter>[_<run>]/<seq>.txt`; a tracker's name is both, as in pytracking's tables."""
-    return _below(results, 2, sequences)
+    """`<tracker>/<parameter>[_<run>]/<seq>.txt`; the name of a tracker is `<tracker>_<parameter>`."""
+    return _folders_below(results, 2, sequences)
 
 
 def sutrack_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
     """`<tracker>/<parameter>/<data set>/<seq>.txt`, or without the data set for some.
 
-    `lib/test/evaluation/running.py` of https://github.com/chenxin-dlut/SUTrack. Of several data sets' folders
-    the one is taken that has most of the sequences.
+    This is the layout of `lib/test/evaluation/running.py` of https://github.com/chenxin-dlut/SUTrack. Where a
+    tracker has folders of several data sets, the one with most of the sequences is used.
     """
     best: dict[str, tuple[int, TrackerFolder]] = {}
     for each in [
-        *_below(results, 3, sequences, optional=True),
-        *_below(results, 2, sequences, optional=True),
+        *_folders_below(results, 3, sequences, optional=True),
+        *_folders_below(results, 2, sequences, optional=True),
     ]:
         parts = each.folder.relative_to(results).parts
         name = "_".join(parts[:2])
@@ -92,32 +95,40 @@ FOLDERS: dict[str, Callable[[Path, Sequence[str]], list[TrackerFolder]]] = {
 }
 
 
-def chosen(found: list[TrackerFolder], names: Sequence[str]) -> list[TrackerFolder]:
-    """Those that are named, in this order; all where none is. Raises UserError for a name without results."""
+def select_trackers(found: list[TrackerFolder], names: Sequence[str]) -> list[TrackerFolder]:
+    """The named trackers in this order, or all if no name is given. Raises UserError for
+    one without results.
+    """
     by_name = {each.tracker: each for each in found}
     for name in names:
         if name not in by_name:
             known = ", ".join(by_name)
-            raise UserError(f"trackers: no results of {name!r}, but of {known}{did_you_mean(name, by_name)}")
+            raise UserError(
+                f"trackers: there are no results of {name!r}, only of {known}{did_you_mean(name, by_name)}"
+            )
     return [by_name[name] for name in dict.fromkeys(names)] if names else found
 
 
-def _below(
+def _folders_below(
     results: Path, depth: int, sequences: Sequence[str], optional: bool = False
 ) -> list[TrackerFolder]:
-    """Folders so many levels below `results` that hold text files, or `results` itself where it does."""
+    """The folders with text files `depth` levels below `results`.
+
+    If there are none and `results` itself has a result of one of the `sequences`, it is the folder of a
+    single tracker. Raises UserError where nothing is found, unless `optional`.
+    """
     if not results.is_dir():
         raise UserError(f"results={results}: no such folder; point results= at the trackers' results")
     level = [results]
     for _ in range(depth):
         level = [path for folder in level for path in _folders(folder)]
-    found = [(folder, _texts(folder)) for folder in level]
+    found = [(folder, _text_files(folder)) for folder in level]
     kept = [
         TrackerFolder("_".join(folder.relative_to(results).parts), folder, files)
         for folder, files in found
         if files
     ]
-    itself = _texts(results)
+    itself = _text_files(results)
     if not kept and itself.intersection(sequences):
         kept = [TrackerFolder(real_path(results).name, results, itself)]
     if not kept and not optional:
@@ -133,7 +144,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
 
 
-def _texts(folder: Path) -> frozenset[str]:
+def _text_files(folder: Path) -> frozenset[str]:
     with os.scandir(folder) as entries:
         return frozenset(entry.name[:-4] for entry in entries if _is_text(entry))
 

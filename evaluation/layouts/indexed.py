@@ -1,4 +1,4 @@
-"""The truth of a data set, from the index of a split (`python -m data_prep task=index`)."""
+"""The ground truth of a split of a data set, from its index (`python -m data_prep task=index`)."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ from data_prep.readers.reader import reader_of
 from data_prep.sequence import ABSENT, UNKNOWN
 from evaluation.boxes.ragged import BoxTruth
 
-DECIMALS = range(8)  # a float32 has no more that count
+DECIMALS = range(8)  # a float32 has no more significant decimals
 
 
 def read_indexed(
     data: str, split: str, indexes: Path, root: Path | None = None
 ) -> tuple[BoxTruth, list[str]]:
-    """The truth of a split, and what was noticed in reading it.
+    """The ground truth of a split, and notes on it.
 
-    With `root`, the data set's folder, its index is made first, unless it is there. Raises UserError where
-    there is no index, or the split has no truth.
+    With `root`, the folder of the data set, the index is built first if it is missing. Raises UserError where
+    there is no index, or where the split has no ground truth.
     """
     reader = reader_of(data, split)
     if root is not None:
@@ -30,9 +30,10 @@ def read_indexed(
     notes = [f"left out of the index: {left.name}: {left.reason}" for left in index.about.left_out]
     unknown = int(np.count_nonzero(index.present == UNKNOWN))
     if unknown == len(index.present) or (data != "otb99" and _has_first_boxes_only(index)):
-        raise UserError(f"{index.path}: {data} gives no truth for split={split}; score another split")
+        raise UserError(f"{index.path}: {data} has no ground truth for split={split}; score another split")
     if unknown:
-        notes.append(f"{index.path}: nobody says of {counted(unknown, 'frame')} whether the target is there")
+        frames = counted(unknown, "frame")
+        notes.append(f"{index.path}: it is not known for {frames} whether the target is present")
     names = tuple(index.rows["name"].to_pylist())
     boxes = as_written(index.boxes_xywh).T
     truth = BoxTruth(
@@ -47,16 +48,17 @@ def read_indexed(
 
 
 def _has_first_boxes_only(index: Index) -> bool:
-    """Whether no sequence has a box after its first frame."""
+    """Whether no sequence has a box after its first frame, as in test splits of box benchmarks."""
     later = np.ones(len(index.boxes_xywh), bool)
     later[index.starts[:-1]] = False
     return bool(later.any() and np.isnan(index.boxes_xywh[later]).all())
 
 
 def as_written(numbers: np.ndarray) -> np.ndarray:
-    """Float64 of the decimals that float32 numbers were read from: the fewest that round to the same.
+    """The decimal numbers, float64, that float32 numbers were parsed from.
 
-    An index keeps float32, in which 35.1 is 35.099998; the toolkits read 35.1 from the file.
+    An index stores float32, in which 35.1 is 35.099998, but the toolkits read 35.1 from the file. The number
+    with the fewest decimals that rounds to the same float32 is taken.
     """
     flat = numbers.ravel()
     exact = flat.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Boxes around masks: results of one mask line a frame, read as if they were boxes."""
+"""Boxes around masks: files with a mask on each line (as in VOTSr results), read as boxes."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,16 +15,16 @@ NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)
 
 
 def boxes_of_lines(lines: Iterable[str], size: Size) -> np.ndarray:
-    """The boxes, float64 (F, 4), of mask lines of frames of `size` (width, height); see `box_of_line`."""
+    """The boxes, float64 (F, 4), of the masks on F lines; `size` is (width, height) of the frames."""
     return np.array([box_of_line(line, size) for line in lines], np.float64).reshape(-1, 4)
 
 
 def box_of_line(line: str, size: Size) -> Box:
-    """The tight box, xywh in pixels of the frame, around the mask that the VOT toolkit sees in a line.
+    """The box, xywh in pixels of the frame, around the mask that the VOT toolkit reads from a line.
 
-    `NOWHERE` where the mask is empty, the line is no mask, or all of it lies outside the frame. Where the
-    window lies inside the frame the box is that of the runs, and no pixel is unpacked. Raises ValueError
-    where the line does not parse or its runs do not fit its window.
+    It is `NOWHERE` where the mask is empty or outside the frame, and where the line is no mask. Where the
+    window of the mask is inside the frame, the box follows from the run lengths without decoding any pixel.
+    Raises ValueError where the line cannot be parsed, or its runs do not fit its window.
     """
     runs = read_runs(line)
     if runs is None:
@@ -39,17 +39,20 @@ def box_of_line(line: str, size: Size) -> Box:
 
 
 def _box_of_runs(runs: Runs) -> Box:
-    """The box around every second run. One that goes on in the next row spans the window's width."""
-    ends = np.cumsum(runs.lengths)[1::2]
+    """The box around the runs of ones, which are every second run.
+
+    Runs are row by row. A run that continues in the next row spans the full width of the window.
+    """
+    end_pixels = np.cumsum(runs.lengths)[1::2]
     lengths = runs.lengths[1::2]
-    begins, ends = (ends - lengths)[lengths > 0], ends[lengths > 0]
-    if not ends.size:
+    first_pixels, end_pixels = (end_pixels - lengths)[lengths > 0], end_pixels[lengths > 0]
+    if not end_pixels.size:
         return NOWHERE
-    top, bottom = begins[0] // runs.width, (ends[-1] - 1) // runs.width
-    firsts, lasts = begins % runs.width, (ends - 1) % runs.width
-    goes_on = begins // runs.width != (ends - 1) // runs.width
-    left, right = np.where(goes_on, 0, firsts).min(), np.where(goes_on, runs.width - 1, lasts).max()
-    if right == 0:  # the toolkit takes a mask in the window's first column alone for an empty one
+    top, bottom = first_pixels[0] // runs.width, (end_pixels[-1] - 1) // runs.width
+    firsts, lasts = first_pixels % runs.width, (end_pixels - 1) % runs.width
+    continues = first_pixels // runs.width != (end_pixels - 1) // runs.width
+    left, right = np.where(continues, 0, firsts).min(), np.where(continues, runs.width - 1, lasts).max()
+    if right == 0:  # the toolkit reads a mask in the first column alone as an empty one
         return NOWHERE
     return (
         float(runs.left + left),
@@ -64,12 +67,14 @@ Wrong = tuple[tuple[int, str], ...]
 
 
 def read_mask_tables(paths: Sequence[str], sizes: np.ndarray | None) -> Tables:
-    """As `read_tables` with four numbers a line; `sizes` int (K, 2) are those of each file's frames.
+    """Read the masks of K files as `read_tables` reads boxes; `sizes` int (K, 2) are the sizes of frames.
 
-    Raises UserError where they are not known, or a file is there but is no text.
+    Raises UserError where sizes are not known, or where a file is not text.
     """
     if sizes is None:
-        raise UserError("layout=masks: frames' sizes are not known from annotations alone; give data=NAME")
+        raise UserError(
+            "layout=masks: needs the sizes of frames, which annotations do not have; give data=NAME"
+        )
     boxes: list[np.ndarray] = []
     missing, wrong = np.zeros(len(paths), bool), dict[int, Wrong]()
     for number, (path, (width, height)) in enumerate(zip(paths, sizes.tolist(), strict=True)):
@@ -84,7 +89,7 @@ def read_mask_tables(paths: Sequence[str], sizes: np.ndarray | None) -> Tables:
 
 
 def _boxes(lines: list[str], size: Size) -> tuple[list[Box], Wrong]:
-    """The box of each line, and the lines that are no masks, from 1 on, with the reason."""
+    """The box of each line, and (line from 1, reason) of the lines that are no masks."""
     boxes: list[Box] = []
     wrong: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):

@@ -1,10 +1,10 @@
-"""Results of trackers on mask data sets, as people have them, below `results/<tracker>`:
+"""Layouts of results on mask data sets, below `results/<tracker>`.
 
-- layout `expressions`: `<video>/<expression id>/<frame>.png` for every sentence of a video, as
-  Ref-YouTube-VOS and MeViS ask for them (https://github.com/henghuiding/MeViS): what is not zero is the
-  target. Or `<video>/<expression id>.txt`, a mask line a frame as in VOTSr results;
-- layout `data`: `masks/<sequence>.txt`, mask lines as `python -m infer data=…` writes them, one track for
-  each target.
+- Layout `expressions`: `<video>/<expression id>/<frame>.png` for every expression of a video, as
+  Ref-YouTube-VOS and MeViS define it (https://github.com/henghuiding/MeViS). The target is where the image is
+  not zero. Alternatively `<video>/<expression id>.txt`, with a mask on each line as in VOTSr results.
+- Layout `data`: `masks/<sequence>.txt`, with a mask on each line, as `python -m infer data=…` writes them:
+  one track for each target.
 """
 
 import os
@@ -25,38 +25,38 @@ from data_prep.votsr.regions import decode_mask, is_shape
 from data_prep.votsr.results import read_lines
 
 MODES = ("P", "L", "1")  # of PIL: any image of one channel
-MEND = "track this sentence again"
+REMEDY = "track this sentence again"
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is scored by itself: its name, and where its results lie below the folder of a tracker."""
+    """What is scored by itself: its name, and the path of its result below the folder of a tracker."""
 
     name: str
-    place: str
+    path: str
 
 
 def rows_of(entry: Entry, layout: str) -> list[Row]:
-    """The rows of a target: its sentences by number, or the target itself."""
+    """The rows of a target: in layout `expressions` one for each expression, in `data` the target itself."""
     if layout == "data":
         return [Row(entry.name, f"masks/{entry.name}")]
     facts = entry.facts["metadata"]
     places = [f"{facts['video']}/{number}" for number in filter(None, facts["expressions"].split(","))]
-    return [Row(place, place) for place in places]
+    return [Row(path, path) for path in places]
 
 
 def frame_names(entry: Entry) -> list[str]:
-    """The names, without endings, of a target's frames. Raises UserError where their folder is missing."""
+    """The names of a target's frames without suffix. Raises UserError where their folder is missing."""
     listed: list[str] | None = entry.facts["frames"]
     return [Path(name).stem for name in picture_names(entry.folder)] if listed is None else listed
 
 
-def lacks_of(root: Path, row: Row, names: list[str]) -> list[str]:
-    """What of a tracker's result for a row is missing, a line; nothing where all of it is there.
+def missing_of(root: Path, row: Row, names: list[str]) -> list[str]:
+    """What is missing of the result for a row, as at most one line of text.
 
-    `root` is the tracker's folder, `names` are those of the frames.
+    `root` is the folder of the tracker, `names` are the names of the frames.
     """
-    folder = inside(root, row.place)
+    folder = inside(root, row.path)
     lines = folder.with_name(f"{folder.name}.txt")
     if lines.is_file():
         count = len(read_lines(lines))
@@ -68,29 +68,29 @@ def lacks_of(root: Path, row: Row, names: list[str]) -> list[str]:
     if not folder.is_dir():
         return [f"{folder}: no such result, nor {lines.name}"]
     with os.scandir(folder) as found:
-        there = {entry.name for entry in found if is_file(entry)}
-    missing = [f"{name}.png" for name in names if f"{name}.png" not in there]
-    told = f"{len(missing)} of {len(names)} masks missing, the first {missing[0]}" if missing else ""
-    return [f"{folder}: {told}"] if missing else []
+        existing = {entry.name for entry in found if is_file(entry)}
+    missing = [f"{name}.png" for name in names if f"{name}.png" not in existing]
+    fault = f"{len(missing)} of {len(names)} masks missing, the first {missing[0]}" if missing else ""
+    return [f"{folder}: {fault}"] if missing else []
 
 
 def masks_of(root: Path, row: Row, names: list[str], size: Size) -> Iterator[np.ndarray | None]:
-    """A tracker's masks for a row, (height, width), not zero where the target is; None where one is missing.
+    """Yield the mask of each frame of a row, (height, width), not zero where the target is; None if missing.
 
-    Raises UserError, naming file and line, where one cannot be read or is of another size than `size`.
+    Raises UserError with file and line where a mask cannot be read or is not of `size` (width, height).
     """
-    folder = inside(root, row.place)
+    folder = inside(root, row.path)
     lines = folder.with_name(f"{folder.name}.txt")
     if lines.is_file():
         yield from _of_lines(lines, len(names), size)
         return
     for name in names:
         path = folder / f"{name}.png"
-        yield read_mask(path, size, MODES, MEND) if path.is_file() else None
+        yield read_mask(path, size, MODES, REMEDY) if path.is_file() else None
 
 
 def _of_lines(path: Path, count: int, size: Size) -> Iterator[np.ndarray | None]:
-    """The masks of a text file; a code (`0`) is absence."""
+    """Yield the masks of a text file; a code (`0`) is an empty mask."""
     lines = read_lines(path)
     for at in range(count):
         if at >= len(lines):
@@ -101,5 +101,5 @@ def _of_lines(path: Path, count: int, size: Size) -> Iterator[np.ndarray | None]
                 raise ValueError("the line is a box or a polygon, not a mask")
             mask = decode_mask(lines[at], size)
         except ValueError as fault:
-            raise UserError(f"{path}:{at + 1}: {fault}; {MEND}") from None
+            raise UserError(f"{path}:{at + 1}: {fault}; {REMEDY}") from None
         yield np.zeros((size[1], size[0]), bool) if mask is None else mask

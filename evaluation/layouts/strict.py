@@ -1,7 +1,7 @@
-"""Reading one text file of numbers line by line, to say which line is wrong.
+"""A slow parser for one text file of numbers, which says which lines are invalid and why.
 
-The separator, one for the whole file, is a comma, a tab, or blanks. What `float` takes is a number (NaN and
-infinity too), but for its underscores.
+A file has one separator: a comma, a tab, or spaces. A number is anything that Python's `float` accepts, with
+NaN and infinity but without underscores.
 """
 
 import re
@@ -15,30 +15,32 @@ SEPARATORS = {",": "commas", "\t": "tabs", " ": "blanks"}
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The N rows of a file, float64 (width, N), NaN where a line is wrong; and those lines, from 1 on."""
+    """The N rows of a file, float64 (width, N), NaN where a line is invalid, and those lines (from 1) with
+    reasons.
+    """
 
     values: np.ndarray
     wrong: tuple[tuple[int, str], ...] = ()
 
 
 def parse_strictly(data: bytes, width: int) -> Rows:
-    """The rows of a file of `width` numbers a line. Blank lines at the end are none."""
+    """Parse a file with `width` numbers on each line. Blank lines at the end are ignored."""
     # Bytes that are not UTF-8 become surrogates, so only the lines that hold them are wrong.
     text = data.decode("utf-8-sig", "surrogateescape").rstrip()
     lines = LINE_END.split(text) if text else []
     separator = _separator(lines, width)
     rows, wrong = np.full((len(lines), width), np.nan), []
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         numbers = _numbers(line, separator)
         if numbers is not None and len(numbers) == width:
-            rows[place] = numbers
+            rows[index] = numbers
         else:
-            wrong.append((place + 1, _reason(line, separator, width)))
+            wrong.append((index + 1, _reason(line, separator, width)))
     return Rows(rows.T, tuple(wrong))
 
 
 def _separator(lines: list[str], width: int) -> str:
-    """What separates the first line that can be read."""
+    """The separator of the first line that can be parsed; a comma if there is none."""
     for line in lines:
         for separator in SEPARATORS:
             numbers = _numbers(line, separator)
@@ -48,7 +50,7 @@ def _separator(lines: list[str], width: int) -> str:
 
 
 def _numbers(line: str, separator: str) -> list[float] | None:
-    """The numbers of a line; None where it holds anything else."""
+    """The numbers of a line; None where it contains anything else."""
     parts = line.split() if separator == " " else line.split(separator)
     try:
         return None if "_" in line else [float(part) for part in parts]
@@ -57,13 +59,13 @@ def _numbers(line: str, separator: str) -> list[float] | None:
 
 
 def _reason(line: str, separator: str, width: int) -> str:
-    """What is wrong with a line that could not be read."""
+    """Why a line could not be parsed."""
     if any("\udc80" <= letter <= "\udcff" for letter in line):
         return "is not UTF-8 text"
     kind = {1: "number", 4: "box of four numbers"}.get(width, f"row of {width} numbers")
-    told = f"is no {kind} ({line.strip()[:40]!r})"
+    fault = f"is no {kind} ({line.strip()[:40]!r})"
     for other, name in SEPARATORS.items():
         numbers = _numbers(line, other)
         if numbers is not None and len(numbers) == width:
-            return f"{told}: {name} where another line has {SEPARATORS[separator]}"
-    return told
+            return f"{fault}: {name} where another line has {SEPARATORS[separator]}"
+    return fault

@@ -22,14 +22,15 @@ from configs.errors import UserError
 from data_prep.files import LARGEST_TEXT, NONBLOCKING, check_mode
 from evaluation.layouts.strict import parse_strictly
 
-AHEAD = 64  # files open at once
+AHEAD = 64  # files that are open at the same time
 
 
 def opened(paths: Iterable[str]) -> Iterator[tuple[str, int | None]]:
-    """Each path in turn, with its descriptor, None where there is no such file; it is closed afterwards.
+    """Yield each path with a file descriptor, or None where there is no such file; descriptors are closed
+    here.
 
-    Cold files come some six times as fast as opened and read one by one. Raises UserError where a file is
-    there but cannot be opened.
+    The kernel is asked to read the next `AHEAD` files in the meantime. Files that are not in the page cache
+    are read about six times as fast as one after the other. Raises UserError where a file cannot be opened.
     """
     rest = iter(paths)
     waiting: deque[tuple[str, int | None]] = deque()
@@ -52,7 +53,7 @@ def _open(path: str) -> tuple[str, int | None]:
     except OSError as fault:
         raise UserError(f"{path}: cannot be read ({fault.strerror}); check its rights") from None
     if hasattr(os, "posix_fadvise"):
-        with suppress(OSError):  # a pipe, which its reader refuses
+        with suppress(OSError):  # of a pipe, which the reader refuses later
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
     return path, handle
 
@@ -63,16 +64,16 @@ def _close(each: tuple[str, int | None]) -> None:
 
 
 BUFFER = 1 << 20  # bytes
-SPACES = b" \t\r\n"
+WHITESPACE = b" \t\r\n"
 NEWLINE = ord("\n")
 
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """The rows of K files behind one another, float64 (width, N); `counts` int64 (K,) says how many of each.
+    """The rows of K files, concatenated: float64 (width, N). `counts` int64 (K,) are the rows of each file.
 
-    `missing` bool (K,): there is no such file. `wrong`: lines that could not be read, from 1 on, by the
-    file's number; their rows are NaN.
+    `missing` bool (K,): there is no such file. `wrong` lists, by the number of the file, the lines that could
+    not be parsed, from 1, with the reason; their rows are NaN.
     """
 
     values: np.ndarray
@@ -82,9 +83,9 @@ class Tables:
 
 
 def read_tables(paths: Sequence[str], width: int, rows: int = 0) -> Tables:
-    """Read files of `width` numbers a line; `rows` is how many they may have in all, if that is known.
+    """Read files with `width` numbers on each line; `rows` is the expected number of rows in all, if known.
 
-    Raises UserError where a file is there but cannot be read.
+    Raises UserError where a file exists but cannot be read.
     """
     reader = _Reader(len(paths), width, max(rows, 1))
     for number, (path, handle) in enumerate(opened(paths)):
@@ -94,8 +95,8 @@ def read_tables(paths: Sequence[str], width: int, rows: int = 0) -> Tables:
 
 
 @dataclass(frozen=True)
-class _Held:
-    """A file in the buffer: its number, its bytes from `start` to `stop`, and its separator."""
+class _BufferedFile:
+    """A file in the buffer: its number, its part of the buffer from `start` to `stop`, and its separator."""
 
     number: int
     start: int
@@ -105,7 +106,7 @@ class _Held:
 
 @dataclass(eq=False)
 class _Reader:
-    """The buffer, and what has been parsed so far."""
+    """The buffer, and the numbers that have been parsed so far."""
 
     files: int
     width: int
@@ -118,10 +119,12 @@ class _Reader:
         self.missing = np.zeros(self.files, bool)
         self.values = np.empty((self.width, self.rows))
         self.buffer = bytearray(BUFFER)
-        self.held: list[_Held] = []
+        self.buffered: list[_BufferedFile] = []
 
     def take(self, number: int, path: str, handle: int | None) -> None:
-        """Read a file behind those in the buffer; parse what is there first where it does not fit."""
+        """Read a file into the buffer after the others; if it does not fit, parse and empty the
+        buffer first.
+        """
         if handle is None:
             self.missing[number] = True
             return
@@ -131,50 +134,56 @@ class _Reader:
             raise UserError(f"{path}: cannot be read ({fault.strerror}); replace the file") from None
 
     def _read(self, number: int, path: str, handle: int) -> None:
-        told = os.fstat(handle)
-        check_mode(told.st_mode, path)
-        if told.st_size > LARGEST_TEXT:
-            raise OSError(errno.EFBIG, f"{told.st_size} bytes, more than {LARGEST_TEXT >> 20} MiB")
-        size = told.st_size + 1  # room for an end of line
-        start = self.held[-1].stop if self.held else 0
+        """Read an open file into the buffer. Raises OSError where it is too large or cannot be read."""
+        status = os.fstat(handle)
+        check_mode(status.st_mode, path)
+        if status.st_size > LARGEST_TEXT:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than {LARGEST_TEXT >> 20} MiB")
+        size = status.st_size + 1  # room for a newline
+        start = self.buffered[-1].stop if self.buffered else 0
         if start + size > len(self.buffer):
             self.parse()
             start = 0
             if size > len(self.buffer):
                 self.buffer = bytearray(size)
+        # `readv` fills part of the buffer in place. It may return less than asked, so it is repeated.
         with memoryview(self.buffer) as view:
             stop = start
             end = start + size - 1
             while stop < end and (got := os.readv(handle, [view[stop:end]])):
                 stop += got
-        self._hold(number, start, stop)
+        self._add(number, start, stop)
 
-    def _hold(self, number: int, start: int, stop: int) -> None:
-        while stop > start and self.buffer[stop - 1] in SPACES:
+    def _add(self, number: int, start: int, stop: int) -> None:
+        """Register the bytes of a file: end them by one newline, and find their separator in
+        the first line.
+        """
+        while stop > start and self.buffer[stop - 1] in WHITESPACE:
             stop -= 1
         self.buffer[stop] = NEWLINE
         end = self.buffer.find(b"\n", start, stop)
         first = self.buffer[start : stop if end < 0 else end]
         separator = next((mark for mark in (b",", b"\t") if mark in first), b" ")
-        held = _Held(number, start, stop + 1 if stop > start else stop, separator)
-        if self.held and self.held[-1].separator != separator:
-            # One call parses one separator. What is in the buffer goes first, this file to its beginning.
-            moved = self.buffer[start : held.stop]
+        file = _BufferedFile(number, start, stop + 1 if stop > start else stop, separator)
+        if self.buffered and self.buffered[-1].separator != separator:
+            # A call of the parser takes one separator. So the files before are parsed first, and this one is
+            # moved to the begin of the buffer.
+            moved = self.buffer[start : file.stop]
             self.parse()
             self.buffer[: len(moved)] = moved
-            held = _Held(number, 0, len(moved), separator)
-        self.held.append(held)
+            file = _BufferedFile(number, 0, len(moved), separator)
+        self.buffered.append(file)
 
     def parse(self) -> None:
         """Parse the files in the buffer, and empty it."""
-        if not self.held:
+        if not self.buffered:
             return
         data = np.frombuffer(self.buffer, np.uint8)
-        counts = [int(np.count_nonzero(data[file.start : file.stop] == NEWLINE)) for file in self.held]
+        counts = [int(np.count_nonzero(data[file.start : file.stop] == NEWLINE)) for file in self.buffered]
         del data
         columns = self._columns(sum(counts))
-        if columns is None:
-            for file in self.held:
+        if columns is None:  # some file is invalid, or valid only for Python's `float`
+            for file in self.buffered:
                 rows = parse_strictly(bytes(self.buffer[file.start : file.stop]), self.width)
                 self._append(rows.values)
                 self.counts[file.number] = rows.values.shape[1]
@@ -182,14 +191,16 @@ class _Reader:
                     self.wrong[file.number] = rows.wrong
         else:
             self._append(columns)
-            for file, count in zip(self.held, counts, strict=True):
+            for file, count in zip(self.buffered, counts, strict=True):
                 self.counts[file.number] = count
-        self.held = []
+        self.buffered = []
 
     def _columns(self, rows: int) -> list[np.ndarray] | None:
-        """The buffer as columns of numbers; None where it does not hold such rows and nothing else."""
-        stop = self.held[-1].stop
-        if stop == 0 or self.buffer.find(b"(", 0, stop) >= 0:  # the parser reads nan(…), `float` does not
+        """The buffer as columns of numbers; None where it contains anything but rows of `width` numbers."""
+        stop = self.buffered[-1].stop
+        if (
+            stop == 0 or self.buffer.find(b"(", 0, stop) >= 0
+        ):  # Arrow accepts nan(…), Python's `float` does not
             return None
         names = [f"f{place}" for place in range(self.width)]
         source = pa.BufferReader(pa.py_buffer(memoryview(self.buffer)[:stop]))
@@ -198,7 +209,7 @@ class _Reader:
                 source,
                 csv.ReadOptions(use_threads=False, column_names=names, block_size=stop + 1),
                 csv.ParseOptions(
-                    delimiter=self.held[-1].separator.decode(),
+                    delimiter=self.buffered[-1].separator.decode(),
                     quote_char=False,
                     escape_char=False,
                     ignore_empty_lines=False,
@@ -209,11 +220,12 @@ class _Reader:
             )
         except pa.ArrowInvalid:
             return None
-        if table.num_rows != rows:  # lines that end otherwise
+        if table.num_rows != rows:  # other characters end lines for Arrow, such as a lone \r
             return None
         return [_joined(column) for column in table.columns]
 
     def _append(self, columns: np.ndarray | list[np.ndarray]) -> None:
+        """Append rows to `values`, whose capacity is doubled where it is too small."""
         stop = self.filled + len(columns[0])
         if stop > self.values.shape[1]:
             more = np.empty((self.width, max(stop, 2 * self.values.shape[1])))
@@ -225,7 +237,10 @@ class _Reader:
 
 
 def _joined(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of float64 without nulls. (Its own `to_numpy` would import pandas, for a second.)"""
+    """A column as float64, without nulls.
+
+    The buffers are read directly, because `to_numpy` imports pandas, which takes a second.
+    """
     parts = [
         np.frombuffer(chunk.buffers()[1], np.float64, len(chunk), 8 * chunk.offset) for chunk in column.chunks
     ]

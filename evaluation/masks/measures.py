@@ -1,8 +1,9 @@
-"""Region similarity J and boundary measure F of masks, frame by frame, and what DAVIS says of a video.
+"""Region similarity J and boundary measure F of masks in single frames, and the statistics of a video.
 
-As the DAVIS benchmark has them (https://arxiv.org/abs/1704.00675) and its published code counts
-(https://github.com/davisvideochallenge/davis2017-evaluation), which the evaluations of Ref-DAVIS17 and
-MeViS use as well. Masks are (height, width), not zero where the target is. Void pixels count nowhere.
+They are those of DAVIS 2017 (https://arxiv.org/abs/1704.00675) as its published code computes them
+(https://github.com/davisvideochallenge/davis2017-evaluation); the evaluations of Ref-DAVIS17 and MeViS use
+the same code. Masks are arrays (height, width) that are not zero where the target is. Void pixels are
+ignored.
 """
 
 import math
@@ -13,14 +14,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-TOLERANCE = 0.008  # of the frame's diagonal: how far apart boundaries may lie and still match
-RECALLED = 0.5
-BINS = 4
+TOLERANCE = 0.008  # of the diagonal of the frame: pixels of two boundaries match up to this distance
+RECALL_THRESHOLD = 0.5
+BINS = 4  # decay compares the first and the last of so many parts of a video
 SQUARE = np.ones((2, 2), np.uint8)
 
 
 def region_similarity(truth: np.ndarray, result: np.ndarray, void: np.ndarray | None = None) -> float:
-    """J: pixels in both over pixels in either; 1 where both are empty."""
+    """J, the intersection over union of two masks; 1 where both are empty."""
     truth, result = _without(truth, void), _without(result, void)
     shared = cv2.countNonZero(truth & result)
     either = cv2.countNonZero(truth | result)
@@ -28,41 +29,49 @@ def region_similarity(truth: np.ndarray, result: np.ndarray, void: np.ndarray | 
 
 
 @dataclass(frozen=True, eq=False)
-class Outline:
-    """A mask's boundary: its pixels, uint8 (height, width), their number, and what lies close to them.
+class Boundary:
+    """The boundary of a mask: its pixels, uint8 (height, width), their number, and the area around them.
 
-    `close` is 1 within the tolerance of the boundary, in the part `window` of the frame; 0 elsewhere.
+    `nearby` is uint8, 1 within the tolerance of the boundary. It covers the part `window` of the frame; all
+    pixels outside the window are farther away.
     """
 
     pixels: np.ndarray
     count: int
     window: tuple[slice, slice]
-    close: np.ndarray
+    nearby: np.ndarray
 
 
-def outline_of(mask: np.ndarray, void: np.ndarray | None = None) -> Outline:
-    """The boundary of a mask: pixels that differ from the one to the right, below, or right below.
+def boundary_of(mask: np.ndarray, void: np.ndarray | None = None) -> Boundary:
+    """The boundary of a mask: the pixels that differ from their neighbour to the right, below, or diagonally
+    below.
 
-    Where the frame ends nothing differs, so a mask that fills the frame has no boundary. The tolerance is
-    the smallest whole number of pixels that is at least `TOLERANCE` of the frame's diagonal.
+    Pixels outside the frame count as equal, so a mask that fills the frame has no boundary. The tolerance is
+    `TOLERANCE` times the diagonal of the frame, rounded up to whole pixels.
     """
     cleared = _without(mask, void)
     height, width = cleared.shape
+    # 1. The morphological gradient with a 2x2 square anchored at its upper left is exactly these differences.
     pixels = cv2.morphologyEx(
         cleared, cv2.MORPH_GRADIENT, SQUARE, anchor=(0, 0), borderType=cv2.BORDER_REPLICATE
     )
+    # 2. Dilate the boundary by a disk. Only the bounding box of the result is computed: most masks are small.
     radius = math.ceil(TOLERANCE * math.hypot(height, width))
     left, top, box_width, box_height = cv2.boundingRect(pixels)
     window = (
         slice(max(top - radius, 0), top + box_height + radius),
         slice(max(left - radius, 0), left + box_width + radius),
     )
-    close = cv2.dilate(np.ascontiguousarray(pixels[window]), _disk(radius))
-    return Outline(pixels, cv2.countNonZero(pixels), window, close)
+    nearby = cv2.dilate(np.ascontiguousarray(pixels[window]), _disk(radius))
+    return Boundary(pixels, cv2.countNonZero(pixels), window, nearby)
 
 
-def boundary_measure(truth: Outline, result: Outline) -> float:
-    """F: the harmonic mean of boundary precision and recall; 1 where there is no boundary in either."""
+def boundary_measure(truth: Boundary, result: Boundary) -> float:
+    """F, the harmonic mean of the precision and recall of boundary pixels; 1 where neither mask has a
+    boundary.
+
+    The published code matches boundaries by dilation, which approximates a bipartite matching.
+    """
     if not truth.count or not result.count:
         return float(truth.count == result.count)
     precision = _matched(result, truth) / result.count
@@ -70,26 +79,27 @@ def boundary_measure(truth: Outline, result: Outline) -> float:
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def _matched(outline: Outline, other: Outline) -> int:
-    """How many pixels of an outline lie close to the other."""
-    return cv2.countNonZero(outline.pixels[other.window] & other.close)
+def _matched(boundary: Boundary, other: Boundary) -> int:
+    """The number of pixels of a boundary that are within the tolerance of another one."""
+    return cv2.countNonZero(boundary.pixels[other.window] & other.nearby)
 
 
 def _without(mask: np.ndarray, void: np.ndarray | None) -> np.ndarray:
-    """A mask as zeros and ones, uint8 and contiguous, less the void pixels."""
+    """A mask without its void pixels as zeros and ones, uint8 and contiguous, as OpenCV needs it."""
     kept = mask != 0 if void is None else (mask != 0) & (void == 0)
     return np.ascontiguousarray(kept).view(np.uint8)
 
 
 @lru_cache(maxsize=8)
 def _disk(radius: int) -> np.ndarray:
+    """A disk of ones, uint8 (2 * radius + 1, 2 * radius + 1)."""
     rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     disk: np.ndarray = (rows**2 + columns**2 <= radius**2).astype(np.uint8)
     return disk
 
 
 class Statistics(NamedTuple):
-    """Of the values of a video's frames: mean, share above one half, and how much they sink."""
+    """The statistics of the values of a video's frames: mean, share above one half, and decline over time."""
 
     mean: float
     recall: float
@@ -97,16 +107,16 @@ class Statistics(NamedTuple):
 
 
 def statistics(values: np.ndarray) -> Statistics:
-    """Mean, recall and decay of float64 (F,); NaN where there is no frame.
+    """Mean, recall and decay of values float64 (F,); NaN where there is no frame.
 
-    Decay is the mean of the first quarter of the frames less that of the last; the quarters share the
-    frames at which they meet. (The published code keeps the quarters' ends in eight bits, which turns
-    about in videos of more than 256 frames; here they do not.)
+    Decay is the mean of the first quarter of the frames minus that of the last quarter. Neighbouring quarters
+    share the frame between them. (The published code stores the ends of the quarters in eight bits, which
+    overflow in videos of more than 256 frames. This code does not reproduce that.)
     """
     if not values.size:
         return Statistics(math.nan, math.nan, math.nan)
     ends = (np.round(np.linspace(1, values.size, BINS + 1) + 1e-10) - 1).astype(np.int64)
     first, last = values[ends[0] : ends[1] + 1], values[ends[-2] : ends[-1] + 1]
     return Statistics(
-        float(values.mean()), float((values > RECALLED).mean()), float(first.mean() - last.mean())
+        float(values.mean()), float((values > RECALL_THRESHOLD).mean()), float(first.mean() - last.mean())
     )

@@ -1,8 +1,9 @@
-"""The referral challenge's pairs of a prompt and an annotated frame, scored one by one.
+"""Scores of the pairs of a prompt and an annotated frame, as the referral challenge defines them.
 
-Pixels of the ignore mask are dropped from truth and result first, as the VOT toolkit's
-`ReferralSequenceAccuracy` does; what is left decides whether the target is present and whether the result
-says so. A pair scores the IoU of the two masks, 1 where both are empty and 0 where one is.
+First the pixels of the ignore mask are removed from ground truth and result, as the VOT toolkit's
+`ReferralSequenceAccuracy` does it. The target is present if its mask has a pixel left, and the result is
+*absent* if it has none left. The score of a pair is the IoU of the two masks, 1 where both are empty, and 0
+where exactly one is.
 """
 
 from collections.abc import Sequence as Rows
@@ -17,7 +18,7 @@ from data_prep.votsr.truth import Truth
 
 @dataclass(frozen=True)
 class Result:
-    """The lines of one prompt's result and what errors call it; without lines it is missing."""
+    """The result of one prompt: its name in messages, and its lines; None where there is no result."""
 
     name: str
     lines: list[str] | None
@@ -25,33 +26,33 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The pairs of some results of one sequence, for the T lines of its truth.
+    """The pairs of R results of one sequence with the T lines of its ground truth.
 
-    `scores` float64 (R, T), NaN where the frame is not annotated; `said_absent` bool (R, T): the result is
-    empty; `absent` bool (T,): annotated, and the target has no pixel that counts.
+    `scores` is float64 (R, T), NaN where a frame is not annotated. `predicted_absent` bool (R, T): the result
+    is empty. `absent` bool (T,): the frame is annotated, and no pixel of the target counts.
     """
 
     scores: np.ndarray
-    said_absent: np.ndarray
+    predicted_absent: np.ndarray
     absent: np.ndarray
 
     @property
     def annotated(self) -> np.ndarray:
         """Which frames are annotated, bool (T,)."""
-        told: np.ndarray = ~np.isnan(self.scores).all(axis=0)
-        return told
+        annotated: np.ndarray = ~np.isnan(self.scores).all(axis=0)
+        return annotated
 
     def of(self, rows: slice) -> "Pairs":
-        """The pairs of some of the results."""
-        return Pairs(self.scores[rows], self.said_absent[rows], self.absent)
+        """The pairs of some of the R results."""
+        return Pairs(self.scores[rows], self.predicted_absent[rows], self.absent)
 
 
 def score_pairs(truth: Truth, results: Rows[Result]) -> Pairs:
-    """Score results of the sequence that the truth is of; each frame's truth is decoded once for all.
+    """Score the results of one sequence. The ground truth of each frame is decoded once for all of them.
 
-    Where a result has fewer lines than frames the rest is absent, as in the toolkit. Every pair of a
-    missing one scores 0, also where the target is absent, and says nothing of absence. Raises UserError
-    naming file and line where one does not parse.
+    Where a result has fewer lines than frames, the other frames are absent, as in the toolkit. Every pair of
+    a missing result scores 0, also where the target is absent, and is not counted as *absent*. Raises
+    UserError with file and line where a line cannot be parsed.
     """
     shape = len(results), len(truth.target)
     pairs = Pairs(np.full(shape, np.nan), np.zeros(shape, bool), np.zeros(shape[1], bool))
@@ -63,13 +64,14 @@ def score_pairs(truth: Truth, results: Rows[Result]) -> Pairs:
             pairs.scores[row, frame.index] = 0.0
             if result.lines is not None:
                 window = _window(result.name, result.lines, frame.index, truth)
-                score, num_said = _scored(window, visible, num_visible, frame.ignore)
+                score, num_predicted = _scored(window, visible, num_visible, frame.ignore)
                 pairs.scores[row, frame.index] = score
-                pairs.said_absent[row, frame.index] = num_said == 0
+                pairs.predicted_absent[row, frame.index] = num_predicted == 0
     return pairs
 
 
 def _window(name: str, lines: list[str], index: int, truth: Truth) -> Window:
+    """The mask of a frame, as the window around its pixels."""
     line = lines[index] if index < len(lines) else ABSENT
     try:
         return decode_window(line, truth.size) or EMPTY
@@ -80,12 +82,16 @@ def _window(name: str, lines: list[str], index: int, truth: Truth) -> Window:
 def _scored(
     window: Window, visible: np.ndarray, num_visible: int, ignore: np.ndarray | None
 ) -> tuple[float, int]:
-    """The score of a result's window against the true pixels that count, and how many of its own count."""
+    """The score of a result, and the number of its pixels that count.
+
+    `window` is the part of the frame outside of which the result is empty. `visible` (height, width) are the
+    true pixels that count, `num_visible` their number.
+    """
     height, width = window.pixels.shape
-    there = (slice(window.top, window.top + height), slice(window.left, window.left + width))
-    pixels = window.pixels if ignore is None else window.pixels & ~ignore[there]
-    num_said = int(np.count_nonzero(pixels))
+    inside = (slice(window.top, window.top + height), slice(window.left, window.left + width))
+    pixels = window.pixels if ignore is None else window.pixels & ~ignore[inside]
+    num_predicted = int(np.count_nonzero(pixels))
     if num_visible == 0:
-        return float(num_said == 0), num_said
-    shared = int(np.count_nonzero(pixels & visible[there]))
-    return shared / (num_visible + num_said - shared), num_said
+        return float(num_predicted == 0), num_predicted
+    shared = int(np.count_nonzero(pixels & visible[inside]))
+    return shared / (num_visible + num_predicted - shared), num_predicted

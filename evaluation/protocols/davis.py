@@ -1,14 +1,14 @@
 """Protocols `davis` and `davis_semi`: J, F and J&F of trackers on a mask data set.
 
-The measures are those of DAVIS 2017 (https://arxiv.org/abs/1704.00675; `evaluation.masks.measures`). A row
-is what the official figure is a mean over: in Ref-YouTube-VOS, Ref-DAVIS17 and MeViS a sentence. All frames
-of the video count in `davis`, as in the evaluations of MeViS (https://github.com/henghuiding/MeViS) and
-Ref-DAVIS17 (https://github.com/wjn922/ReferFormer); its first and last do not in `davis_semi`, DAVIS'
-semi-supervised measure, where the first mask is given.
+The measures are those of DAVIS 2017 (https://arxiv.org/abs/1704.00675; `evaluation.masks.measures`). The
+official figure is a mean over rows, and a row is an expression in Ref-YouTube-VOS, Ref-DAVIS17 and MeViS. In
+`davis` all frames of a video count, as in the evaluations of MeViS (https://github.com/henghuiding/MeViS) and
+Ref-DAVIS17 (https://github.com/wjn922/ReferFormer). In `davis_semi` the first and the last frame do not, as
+in DAVIS' semi-supervised task, where the first mask is given.
 
-ReferFormer's script for Ref-DAVIS17 takes the mean over four sets of sentences, each with one sentence an
-object, so it is the mean over all sentences. It also lets the objects of a set change places where that
-scores more, which cannot be done for single sentences and is not done here.
+ReferFormer's script for Ref-DAVIS17 takes the mean over four sets of expressions, each with one expression
+for each object; this equals the mean over all expressions. The script also lets the objects of a set exchange
+their results where that scores more. Single expressions cannot be exchanged, so this is not done here.
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from configs.errors import UserError
-from evaluation.absence import FOUND, WHILE
+from evaluation.absence import FOUND_IOU, MIN_LOSS_FRAMES
 from evaluation.absence import METRICS as ABSENCE
 from evaluation.config import EvaluationSettings
 from evaluation.protocols.registry import register_protocol
@@ -43,16 +43,18 @@ DAVIS = Measures(
     "davis",
     (*METRICS, *ABSENCE),
     (CURVE,),
-    "J: IoU of the masks, 1 where both are empty. F: the harmonic mean of boundary precision and recall, a "
-    "pixel being matched within 0.8 % of the frame's diagonal, rounded up; 1 where there is no boundary. Of "
-    "each row the mean over its frames, the share of them above 0.5 (recall), and the first quarter's mean "
-    "less the last one's (decay); over all, means of the rows. J&F is the mean of J and F. Absence is "
-    f"counted over all frames alike; a target is found from J {FOUND:g} on, and lost when it comes back "
-    f"after an absence or is not found for {WHILE} frames.",
+    "J: the IoU of the masks, 1 where both are empty. F: the harmonic mean of boundary precision and recall; "
+    "boundary pixels match within 0.8 % of the frame's diagonal, rounded up; 1 where there is no boundary. "
+    "For each row: the mean over frames, the share of frames above 0.5 (recall), and the mean of the first "
+    "quarter of frames minus that of the last (decay). Over all: means over rows. J&F is the mean of J and "
+    f"F. Absence is measured over all frames with equal weight. A target is found where J >= {FOUND_IOU:g}. "
+    f"It is lost when it returns after an absence or is not found for {MIN_LOSS_FRAMES} frames.",
     "https://github.com/davisvideochallenge/davis2017-evaluation, https://arxiv.org/abs/1704.00675",
 )
 DAVIS_SEMI = replace(
-    DAVIS, protocol="davis_semi", formula=f"{DAVIS.formula} A video's first and last frame are left out."
+    DAVIS,
+    protocol="davis_semi",
+    formula=f"{DAVIS.formula} The first and the last frame of a video are left out.",
 )
 
 
@@ -99,7 +101,7 @@ class MaskProtocol:
             )
         reader = reader_of(settings.data, settings.split)
         if reader.masks is None:
-            known = ", ".join(name for name, each in READERS.items() if each.masks is not None)
+            known = ", ".join(sorted(name for name, each in READERS.items() if each.masks is not None))
             raise UserError(f"data={settings.data}: has no masks; protocol={self.name} takes {known}")
         return reader, Path(settings.truth), settings.split, Path(settings.results)
 

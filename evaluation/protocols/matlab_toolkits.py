@@ -33,26 +33,29 @@ OTB_RULES = OpeRules(
     normalised=False,
 )
 OTB_FORMULA = (
-    "Pixels are inclusive (right = x + w - 1). A result of NaN alone, or with w or h not above 0, repeats "
-    "the one before; then the truth takes the first frame's place. Success: share of frames with overlap > t "
-    "for t = 0:0.05:1, reported as its mean; precision: centre error <= t pixels for t = 0:50, reported at "
-    "20. Where any of the true x, y, w, h is not above 0, overlap and error are -1: no success, but precise. "
-    "A mean over all sequences, without those whose whole curve is zero."
+    "Coordinates are inclusive (right = x + w - 1). A result of four NaN, or with w or h of 0 or less, "
+    "repeats the previous one. Then the first result is replaced by the ground truth. Success: the share of "
+    "frames with overlap > t for t = 0:0.05:1, reported as its mean. Precision: the share with a centre "
+    "error <= t pixels for t = 0:50, reported at 20. Where any of the true x, y, w, h is 0 or less, overlap "
+    "and error are -1, which counts as precise but not as a success. All are means over sequences, without "
+    "those whose curve is zero everywhere."
 )
 LASOT_RULES = OpeRules(
     is_invalid=has_no_area_or_any_nan,
     is_countable=is_all_positive,
     overlaps=OVERLAPS,
-    drops_absent=True,
+    excludes_absent=True,
 )
 LASOT_FORMULA = (
-    "Pixels are inclusive (right = x + w - 1). Results longer than the truth are cut; then one with NaN, or "
-    "w or h not above 0, repeats the one before; then the truth takes the first frame's place. Frames whose "
-    "flag is {flag} are absent and in no numerator, but curves are divided by all frames. Success: share of "
-    "frames with overlap > t for t = 0:0.05:1, reported as its mean; precision: centre error <= t pixels "
-    "for t = 0:50, reported at 20; normalised precision: the centres divided by the true w and h, "
-    "t = 0:0.01:0.5, reported at 0.2. Where any of the true x, y, w, h is not above 0, overlap and errors "
-    "are -1: no success, but precise. A mean over sequences, without those whose whole curve is zero."
+    "Coordinates are inclusive (right = x + w - 1). Results longer than the ground truth are cut. A result "
+    "with NaN, or with w or h of 0 or less, repeats the previous one. Then the first result is replaced by "
+    "the ground truth. In frames whose flag is {flag} the target is absent: they are in no numerator, but "
+    "curves are divided by the number of all frames. Success: the share of frames with overlap > t for "
+    "t = 0:0.05:1, reported as its mean. Precision: the share with a centre error <= t pixels for t = 0:50, "
+    "reported at 20. Normalised precision: the centres are divided by the true w and h, t = 0:0.01:0.5, "
+    "reported at 0.2. Where any of the true x, y, w, h is 0 or less, overlap and errors are -1, which counts "
+    "as precise but not as a success. All are means over sequences, without those whose curve is zero "
+    "everywhere."
 )
 
 

@@ -1,13 +1,14 @@
-"""Protocol `votsr`: trackers of a VOTSr workspace, as the referral challenge scores them.
+"""Protocol `votsr`: trackers on a VOTSr workspace, as the referral challenge scores them.
 
-The measure is the toolkit's `vot.analysis.referral` (https://github.com/votchallenge/toolkit, 0.9.0): the
-score of a pair of a prompt and an annotated frame is as `evaluation.masks.referral` says; a sequence's is
-the mean over its pairs; the challenge's the mean over sequences, weighted by their numbers of frames.
+The measure is `vot.analysis.referral` of the VOT toolkit (https://github.com/votchallenge/toolkit, 0.9.0).
+`evaluation.masks.referral` defines the score of a pair of a prompt and an annotated frame. The score of a
+sequence is the mean over its pairs. The score of the challenge is the mean over sequences, weighted by their
+numbers of frames.
 
-A row of the tables is a sequence, not one of its prompts: the official figure is a mean over sequences,
-all prompts of one mean one target in the same frames, and what is drawn again by a bootstrap must not
-hang together. A sequence's frames in `TrackerScores.frame_overlap` are those of its first prompt, then of
-the second, and so on: as many of each as its truth has lines.
+A row of the tables is a sequence and not one of its prompts. The official figure is a mean over sequences,
+and all prompts of a sequence mean the same target in the same frames. A bootstrap must resample independent
+units, which prompts are not. In `TrackerScores.frame_overlap` the frames of a sequence are those of its first
+prompt, then those of the second, and so on, as many of each as its ground truth has lines.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.files import real_path
-from evaluation.absence import FOUND, WHILE
+from evaluation.absence import FOUND_IOU, MIN_LOSS_FRAMES
 from evaluation.absence import METRICS as ABSENCE
 from evaluation.config import EvaluationSettings
 from evaluation.protocols.registry import register_protocol
@@ -30,13 +31,14 @@ MEASURES = Measures(
     "votsr",
     (SIMILARITY, TOOLKIT, Metric("iou_present", "IoU when present", pooled=True), *ABSENCE),
     (CURVE,),
-    "Over pairs of a prompt and an annotated frame, less the pixels of the ignore mask: the IoU of the "
-    "masks, 1 where both are empty, 0 where one is. A sequence scores the mean of its pairs, all of them "
-    "the mean weighted by their frames; beside it the toolkit's own number. The other figures are over the "
-    "pairs of all sequences alike. Absence precision: of the empty results, those where the target is "
-    "absent; absence recall: of the pairs where it is absent, those with an empty result. A target is found "
-    f"from IoU {FOUND:g} on, and lost when it comes back after an absence or is not found for {WHILE} "
-    "frames.",
+    "All measures are over pairs of a prompt and an annotated frame, without the pixels of the ignore mask. "
+    "The score of a pair is the IoU of the masks, 1 where both are empty, 0 where one is. Region similarity: "
+    "the mean over the pairs of a sequence; over all, the mean over sequences weighted by their numbers of "
+    "frames. The toolkit's own number is beside it. The other measures are over the pairs of all sequences "
+    "with equal weight. Absence precision: of the empty results, those where the target is absent. Absence "
+    "recall: of the pairs where it is absent, those with an empty result. A target is found where "
+    f"IoU >= {FOUND_IOU:g}. It is lost when it returns after an absence or is not found for "
+    f"{MIN_LOSS_FRAMES} frames.",
     "https://github.com/votchallenge/toolkit (0.9.0, vot.analysis.referral)",
 )
 

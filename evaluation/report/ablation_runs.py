@@ -1,4 +1,7 @@
-"""The runs of a sweep: where they lie, what they were told, and what came out."""
+"""The runs of a sweep: their folders, their settings, and their metrics.
+
+A run is an evaluation (`scores.json`), a tracking run (`summary.json`) or a training run (`metrics.jsonl`).
+"""
 
 import json
 import re
@@ -12,65 +15,71 @@ from data_prep.files import read_text, real_path
 from evaluation.report.ablation_settings import Settings, is_run, read_settings
 
 SCORES, SUMMARY, METRICS = "scores.json", "summary.json", "metrics.jsonl"
-SUMMARY_FIGURES = (
+SUMMARY_METRICS = (
     "referral_accuracy", "iou_when_present", "absent_precision", "absent_recall", "track_frames_per_second",
 )  # fmt: skip
-SHARED = ("worlds",)  # folders beside runs that hold what all of them share: here rendered training data
+SHARED_FOLDERS = ("worlds",)  # folders beside runs with data that all of them use: rendered training data
 EVAL_SET = "eval_set"
 RENAMED_COLUMNS = {"judged": EVAL_SET, "waited": "data_wait"}  # of metrics.jsonl of earlier versions
-MEND = "run it again, or remove its folder"
+REMEDY = "run it again, or remove its folder"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its folder's name, its settings, and its figures by tracker ("" where there is but one thing).
+    """One run: the name of its folder, its settings, and its metrics by tracker.
 
-    `unfinished` says why it has none; None where it has.
+    Tracking and training runs have their metrics under the name "". `unfinished` is None for a finished run,
+    and otherwise says how one can tell that the run did not finish.
     """
 
     name: str
     settings: Settings
-    figures: Mapping[str, Mapping[str, float]]
+    metrics: Mapping[str, Mapping[str, float]]
     unfinished: str | None = None
 
 
 class UnfinishedError(Exception):
-    """A run that did not come to its end; the message says how one can tell."""
+    """A run did not finish; the message says how one can tell."""
 
 
 def read_runs(folder: Path, out: Path) -> tuple[list[Run], list[str]]:
-    """The runs below a folder, in the natural order of their names; and folders that are no run's.
+    """The runs below a folder in the natural order of their names, and a line for each other folder.
 
-    `out`, where the table goes, may lie among them and is not one of them.
+    `out`, the folder that the table is written into, may be among them and is skipped.
 
     Raises UserError where there is no run, and for a file that cannot be read.
     """
     if not folder.is_dir():
         raise UserError(f"runs={folder}: no such folder; name the folder of a sweep")
-    found, strange = [], []
-    for each in sorted((path for path in folder.iterdir() if path.is_dir()), key=natural):
+    found, others = [], []
+    for each in sorted((path for path in folder.iterdir() if path.is_dir()), key=natural_order):
         if real_path(each) == real_path(out):
             continue
         below = list(_run_folders(each))
         found += below
-        if not below and each.name not in SHARED and not each.name.startswith("."):
-            strange.append(f"{each}: is no run's folder: it holds no record of settings")
+        if not below and each.name not in SHARED_FOLDERS and not each.name.startswith("."):
+            others.append(
+                f"{each}: holds no run: it has no record of settings (resolved.yaml or .hydra/config.yaml)"
+            )
     if not found:
         raise UserError(f"runs={folder}: holds no run (a folder with resolved.yaml or .hydra/config.yaml)")
-    return [_read(path, path.relative_to(folder).as_posix()) for path in found], strange
+    return [_read(path, path.relative_to(folder).as_posix()) for path in found], others
 
 
-def natural(path: Path) -> list[tuple[int, str]]:
-    """Numbers in names count as numbers: run 10 comes after run 9."""
+def natural_order(path: Path) -> list[tuple[int, str]]:
+    """A sort key that compares the numbers in names as numbers: run 10 comes after run 9."""
     return [(int(part or -1), text) for part, text in re.findall(r"(\d*)(\D*)", path.name)]
 
 
 def _run_folders(folder: Path) -> Iterator[Path]:
-    """The folder if it is a run's, else those below: names made of overrides may hold slashes."""
+    """The folders of runs: this folder, or those below it.
+
+    Hydra names the folder of a job by its overrides, and a value with a slash makes nested folders.
+    """
     if is_run(folder):
         yield folder
         return
-    for each in sorted((path for path in folder.iterdir() if path.is_dir()), key=natural):
+    for each in sorted((path for path in folder.iterdir() if path.is_dir()), key=natural_order):
         yield from _run_folders(each)
 
 
@@ -87,29 +96,30 @@ def _read(folder: Path, name: str) -> Run:
 
 
 def _scores(path: Path, _: Settings) -> dict[str, dict[str, float]]:
-    content = _json(path, read_text(path, MEND))
-    if not all(isinstance(figures, dict) for figures in content.values()):
-        raise UserError(f"{path}: must hold figures by tracker; {MEND}")
-    return {tracker: _numbers(figures) for tracker, figures in content.items()}
+    content = _json(path, read_text(path, REMEDY))
+    if not all(isinstance(values, dict) for values in content.values()):
+        raise UserError(f"{path}: must hold metrics by tracker; {REMEDY}")
+    return {tracker: _numbers(values) for tracker, values in content.items()}
 
 
 def _summary(path: Path, _: Settings) -> dict[str, dict[str, float]]:
-    content = _json(path, read_text(path, MEND))
+    content = _json(path, read_text(path, REMEDY))
     failed = content.get("failed") or []
     if not isinstance(failed, list):
-        raise UserError(f"{path}: failed must be a list; {MEND}")
+        raise UserError(f"{path}: failed must be a list; {REMEDY}")
     if failed:
         raise UnfinishedError(f"{len(failed)} of {content.get('tracks')} tracks failed")
-    return {"": _numbers({name: content.get(name) for name in SUMMARY_FIGURES})}
+    return {"": _numbers({name: content.get(name) for name in SUMMARY_METRICS})}
 
 
 def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
-    """The last value of every figure; those of the last row first, which is where evaluations stand.
+    """The last value of every column of metrics.jsonl, beginning with the columns of the last row.
 
-    A row with `eval_set` (in runs of earlier versions `judged`) is about the evaluation set of that name.
-    Where there are several sets, the names of metrics include it.
+    The last row usually is an evaluation, so its metrics come first. A row with `eval_set` (in runs of
+    earlier versions `judged`) is about the evaluation set of that name. Where there are several sets, the
+    names of metrics include it.
     """
-    text = read_text(path, MEND)
+    text = read_text(path, REMEDY)
     if not text.endswith("\n"):
         raise UnfinishedError(f"{METRICS} ends amid a line" if text else f"{METRICS} is empty")
     rows = [_renamed(_json(path, line, number)) for number, line in enumerate(text.splitlines(), 1)]
@@ -122,8 +132,8 @@ def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
     if wanted and isinstance(steps, int) and steps < wanted:
         raise UnfinishedError(f"stopped at step {steps} of {wanted}")
     first = dict.fromkeys(name for row in rows[-max(1, sets) :] for name in row)
-    figures = _numbers({**first, **latest})
-    return {"": {name: value for name, value in figures.items() if name != "step"}}
+    values = _numbers({**first, **latest})
+    return {"": {name: value for name, value in values.items() if name != "step"}}
 
 
 def _renamed(row: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +152,10 @@ def _by_set(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _steps(settings: Settings) -> int:
-    """How many steps a recipe has, of stages or of pairs; 0 where the settings do not say."""
+    """The number of steps of a training recipe; 0 where the settings do not determine it.
+
+    Recipes of fine-tuning have a number of pairs and a batch size, recipes from scratch a list of stages.
+    """
     pairs, batch = (settings.values.get(f"recipe.{name}") for name in ("pairs", "batch"))
     if isinstance(pairs, int) and isinstance(batch, int):
         return max(1, pairs // batch)
@@ -158,15 +171,15 @@ def _json(path: Path, text: str, line: int = 0) -> dict[str, Any]:
         content = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as fault:
         reason = fault.msg if isinstance(fault, json.JSONDecodeError) else "nested too deep"
-        raise UserError(f"{where}: no JSON ({reason}); {MEND}") from None
+        raise UserError(f"{where}: no JSON ({reason}); {REMEDY}") from None
     if not isinstance(content, dict):
-        raise UserError(f"{where}: must be a JSON object; {MEND}")
+        raise UserError(f"{where}: must be a JSON object; {REMEDY}")
     return content
 
 
-def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
-        for name, value in figures.items()
+        for name, value in values.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }

@@ -1,4 +1,4 @@
-"""What a run was told, from the record beside its results: Hydra's, or the one `configs.record` writes."""
+"""The settings of a run, from the record in its folder: the one of `configs.record`, or Hydra's own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,26 +16,27 @@ from configs.renamed_keys import current_name
 
 CONFIGS = ("resolved.yaml", ".hydra/config.yaml", "config.yaml")
 OVERRIDES = ("overrides.yaml", ".hydra/overrides.yaml")
-ABSENT = "–"  # of a key that a run does not have
+ABSENT = "–"  # stands for the value of a key that a run does not have
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings by dotted key, and those of them that the command line gave, in its words.
+    """All settings by dotted key (`values`), and those of the command line as they were written
+    (`overrides`).
 
-    A group that was chosen (`model=nano`) stands in `overrides` alone, its keys in `values`.
+    The option of a group (`model=nano`) is in `overrides` alone; the keys of the option are in `values`.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
 
-    def told(self, key: str) -> Any:
-        """What this run was told for a key; `ABSENT` where it has no such key."""
+    def value(self, key: str) -> Any:
+        """The value of a key or the option of a group; `ABSENT` where the run has no such key."""
         return self.values.get(key, self.overrides.get(key, ABSENT))
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds a record of settings."""
+    """Whether a folder has a record of settings, as every run does."""
     return any((folder / name).is_file() for name in CONFIGS)
 
 
@@ -44,7 +45,7 @@ def read_settings(folder: Path) -> Settings:
     path = next(folder / name for name in CONFIGS if (folder / name).is_file())
     content = OmegaConf.to_container(_load(path), resolve=False)
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no settings; it must be a mapping of keys")
+        raise UserError(f"{path}: is not a mapping of keys to values; repair or remove it")
     values = _flat(content, str(content.get("out") or ""))
     listed = next((folder / name for name in OVERRIDES if (folder / name).is_file()), None)
     overrides = {} if listed is None else _overrides(listed)
@@ -62,7 +63,11 @@ def _load(path: Path) -> Any:
 
 
 def _flat(content: Any, out: str, prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted key. A list of plain values is one value; the results folder differs anyway."""
+    """Nested settings by dotted key.
+
+    A list of plain values is one value. The path of the results folder `out` is replaced by `${out}`, because
+    it differs between all runs.
+    """
     if isinstance(content, list) and not any(isinstance(each, dict | list) for each in content):
         content = f"[{', '.join(map(str, content))}]"
     if isinstance(content, list):
@@ -85,17 +90,17 @@ def _overrides(path: Path) -> dict[str, str]:
         try:
             override = parser.parse_override(str(line))
         except HydraException:
-            raise UserError(f"{path}: {str(line)!r} is no override; repair or remove it") from None
+            raise UserError(f"{path}: {str(line)!r} is not an override; repair or remove it") from None
         value = "" if override.is_delete() else override.get_value_element_as_str()
         found[override.key_or_group] = value
     return found
 
 
-def differing(runs: Sequence[Settings]) -> list[str]:
-    """The keys that tell runs apart, in the order in which they are first met.
+def differing_keys(runs: Sequence[Settings]) -> list[str]:
+    """The keys whose values differ between runs, in the order of their first occurrence.
 
-    Those are keys that the command lines gave, where these differ: a group that was chosen changes many
-    settings, and is one key. Else they are the settings that differ.
+    Where command lines differ, these are keys of the command lines: the option of a group changes many
+    settings but is one key there. Otherwise these are all settings that differ.
     """
     by_line = [run.overrides for run in runs]
     return _differing(by_line) or _differing([run.values for run in runs])
@@ -103,10 +108,10 @@ def differing(runs: Sequence[Settings]) -> list[str]:
 
 def _differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(key for run in runs for key in run)
-    told = {key: {repr(run.get(key, ABSENT)) for run in runs} for key in keys if not _of_the_place(key)}
-    return [key for key, values in told.items() if len(values) > 1]
+    found = {key: {repr(run.get(key, ABSENT)) for run in runs} for key in keys if not _is_of_folder(key)}
+    return [key for key, values in found.items() if len(values) > 1]
 
 
-def _of_the_place(key: str) -> bool:
-    """Whether a key says where a run's results lie, or how Hydra was to make the folder."""
+def _is_of_folder(key: str) -> bool:
+    """Whether a key names the folder of the results, or says how Hydra makes it."""
     return key == "out" or key.startswith(("hydra.", "hydra/"))

@@ -1,4 +1,4 @@
-"""The table of a sweep: a row a run, and where seeds differ a row for each setting over its seeds."""
+"""The tables of a sweep: a row for each run, and a row for each combination of settings over its seeds."""
 
 import math
 from collections import defaultdict
@@ -9,136 +9,140 @@ from typing import Any
 import numpy as np
 
 from evaluation.report.ablation_runs import Run
-from evaluation.report.ablation_settings import differing
-from evaluation.report.tables import Cell, Column, Sheet
+from evaluation.report.ablation_settings import differing_keys
+from evaluation.report.tables import Cell, Column, Table
 
-TRACKER = "tracker"  # stands with the settings where runs scored several
-SIGNIFICANT = 4  # digits
-MAIN, SETTING, OTHER = 1, 2, 3  # priorities of columns in a narrow terminal, after the runs' names
+TRACKER = "tracker"  # a column beside the settings, where a run has scores of several trackers
+SIGNIFICANT_DIGITS = 4
+# Priorities of columns in a narrow terminal: after the names of runs (0) the first metric, then settings.
+MAIN, SETTING, OTHER = 1, 2, 3
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one run, or one tracker that it scored, was told where runs differ; and its figures."""
+    """One run, or one tracker that it scored: the settings that differ between runs, and the metrics."""
 
     run: str
-    told: Mapping[str, Any]
-    figures: Mapping[str, float]
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """The rows of a sweep, the keys that tell them apart, and the figures that at least one row has."""
+    """The rows of a sweep, the keys whose values differ, and the names of all metrics."""
 
     rows: tuple[Row, ...]
     keys: tuple[str, ...]
-    figures: tuple[str, ...]
+    metrics: tuple[str, ...]
 
     @property
     def seeds(self) -> tuple[str, ...]:
-        """Those of the keys that only draw anew."""
+        """The keys of random seeds."""
         return tuple(key for key in self.keys if key.rsplit(".", 1)[-1] == "seed")
 
     @property
-    def studied(self) -> tuple[str, ...]:
-        """The keys that change what is run."""
+    def varied(self) -> tuple[str, ...]:
+        """The keys that are compared: all but those of random seeds."""
         return tuple(key for key in self.keys if key not in self.seeds)
 
     def grouped(self) -> dict[tuple[Any, ...], list[Row]]:
-        """The rows that differ in their seeds alone, by the values of the keys studied."""
+        """Groups of rows that differ in their seeds alone, by the values of the keys in `varied`."""
         groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
         for row in self.rows:
-            groups[tuple(row.told[key] for key in self.studied)].append(row)
+            groups[tuple(row.settings[key] for key in self.varied)].append(row)
         return dict(groups)
 
 
 def ablation_of(runs: Sequence[Run]) -> Ablation:
-    """The finished runs side by side."""
+    """The finished runs as one table."""
     finished = [run for run in runs if run.unfinished is None]
-    keys = differing([run.settings for run in finished])
-    several = any(len(run.figures) > 1 for run in finished)
+    keys = differing_keys([run.settings for run in finished])
+    several = any(len(run.metrics) > 1 for run in finished)
     rows = tuple(
         Row(
             run.name,
-            {key: run.settings.told(key) for key in keys} | ({TRACKER: tracker} if several else {}),
-            figures,
+            {key: run.settings.value(key) for key in keys} | ({TRACKER: tracker} if several else {}),
+            metrics,
         )
         for run in finished
-        for tracker, figures in run.figures.items()
+        for tracker, metrics in run.metrics.items()
     )
-    names = dict.fromkeys(name for row in rows for name in row.figures)
+    names = dict.fromkeys(name for row in rows for name in row.metrics)
     return Ablation(rows, (*keys, TRACKER) if several else tuple(keys), tuple(names))
 
 
-def run_sheet(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Sheet:
-    """A row a run."""
+def run_table(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Table:
+    """A row for each run, or for each tracker that a run scored."""
     columns = [Column("run", "Run"), *(Column(key, key, priority=SETTING) for key in ablation.keys)]
-    for place, name in enumerate(ablation.figures):
-        columns.append(
-            _column(name, [_figure(row, name) for row in ablation.rows], priority=_priority(place))
-        )
+    for place, name in enumerate(ablation.metrics):
+        columns.append(_column(name, [_value(row, name) for row in ablation.rows], priority=_priority(place)))
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             row.run,
-            *(words_of(row.told[key]) for key in ablation.keys),
-            *(_figure(row, name) for name in ablation.figures),
+            *(format_setting(row.settings[key]) for key in ablation.keys),
+            *(_value(row, name) for name in ablation.metrics),
         )
         for row in ablation.rows
     )
-    return Sheet("Runs", tuple(columns), rows, about)
+    return Table("Runs", tuple(columns), rows, about)
 
 
-def seed_sheet(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Sheet:
-    """A row for each setting, of the runs that differ in their seeds alone: means and standard deviations."""
+def seed_table(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Table:
+    """Means and standard deviations over seeds: a row for each combination of the other settings."""
     columns = [
-        *(Column(key, key, priority=SETTING) for key in ablation.studied),
+        *(Column(key, key, priority=SETTING) for key in ablation.varied),
         Column("runs", "Runs", digits=0),
     ]
-    for place, name in enumerate(ablation.figures):
-        values, priority = [_figure(row, name) for row in ablation.rows], _priority(place)
+    for place, name in enumerate(ablation.metrics):
+        values, priority = [_value(row, name) for row in ablation.rows], _priority(place)
         columns += [
             _column(name, values, priority=priority),
             _column(name, values, "_std", " std", priority),
         ]
     rows: list[tuple[Cell, ...]] = []
-    for told, group in ablation.grouped().items():
-        figures = [spread([_figure(row, name) for row in group]) for name in ablation.figures]
-        flat = [value for pair in figures for value in pair]
-        rows.append((*map(words_of, told), float(len(group)), *flat))
-    return Sheet("Means over seeds", tuple(columns), tuple(rows), about)
+    for settings, group in ablation.grouped().items():
+        pairs = [mean_and_std([_value(row, name) for row in group]) for name in ablation.metrics]
+        flat = [value for pair in pairs for value in pair]
+        rows.append((*map(format_setting, settings), float(len(group)), *flat))
+    return Table("Means over seeds", tuple(columns), tuple(rows), about)
 
 
-def spread(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation of those that are there; NaN where there are too few."""
+def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (N - 1) of the values that are not NaN; NaN where
+    too few are left.
+    """
     known = [value for value in values if not math.isnan(value)]
     mean = float(np.mean(known)) if known else math.nan
     return mean, float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
 
 
-def words_of(value: Any) -> str:
-    """A setting as a command line would have it."""
+def format_setting(value: Any) -> str:
+    """The value of a setting as it is written on a command line."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value) or "''"
 
 
-def _figure(row: Row, name: str) -> float:
-    return row.figures.get(name, math.nan)
+def _value(row: Row, name: str) -> float:
+    return row.metrics.get(name, math.nan)
 
 
 def _priority(place: int) -> int:
-    """Of a figure by its place: the first one is shown before the settings, the others after them."""
+    """The priority of the metric at a place: the first one comes before the settings, the
+    others after them.
+    """
     return MAIN if place == 0 else OTHER
 
 
 def _column(
-    name: str, values: Sequence[float], ending: str = "", words: str = "", priority: int = 0
+    name: str, values: Sequence[float], key_suffix: str = "", title_suffix: str = "", priority: int = 0
 ) -> Column:
+    """The column of a metric, with digits that suit its largest value."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    return Column(name + ending, name + words, digits=digits_for(largest), priority=priority)
+    return Column(name + key_suffix, name + title_suffix, digits=digits_for(largest), priority=priority)
 
 
 def digits_for(largest: float) -> int:
-    """How many digits after the point show `SIGNIFICANT` of the largest value; at least one."""
+    """How many digits after the decimal point give the largest value `SIGNIFICANT_DIGITS`; at least one."""
     whole = math.floor(math.log10(largest)) + 1 if largest > 0 else 1
-    return max(1, SIGNIFICANT - whole)
+    return max(1, SIGNIFICANT_DIGITS - whole)

@@ -1,8 +1,9 @@
-"""Two trackers side by side: what each sequence says, and how sure the difference of their means is.
+"""The comparison of two trackers: their difference on each sequence, and a confidence interval of its mean.
 
 The interval is a paired percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap,
-1993, §13.3): sequences are drawn with replacement, both trackers' figures of a sequence together, since
-a sequence that is hard for one is mostly hard for the other.
+1993, §13.3). Sequences are resampled with replacement. The values of both trackers on a sequence are kept
+together, because a sequence that is hard for one tracker is usually hard for the other too: the interval of a
+paired difference is narrower than that of two independent means.
 """
 
 from dataclasses import dataclass
@@ -15,19 +16,20 @@ from matplotlib.patches import Patch
 from configs.errors import UserError, did_you_mean
 from configs.terminal import counted
 from evaluation.report.plot_style import BETTER, WORSE, label
-from evaluation.report.tables import DIGITS, Column, Sheet
-from evaluation.scores import Evaluation, Metric, TrackerScores, mean_over
+from evaluation.report.tables import DIGITS, Column, Table
+from evaluation.scores import Evaluation, Metric, TrackerScores, weighted_mean
 
 RESAMPLES, LEVEL, SEED = 10_000, 0.95, 0
-BLOCK = 1_000_000  # drawn sequence numbers held at a time
+BLOCK = 1_000_000  # resampled indices that are held in memory at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Tracker `a` against `b` by one metric, on the N sequences that count for both.
+    """Tracker `a` compared with `b` by one metric, on the N sequences that count for both.
 
-    `of_a`, `of_b` and `deltas` = a - b float64 (N,), sorted by falling delta as `sequences` are; `mean`
-    is the mean delta, `low` and `high` its interval, NaN where there are fewer than two sequences.
+    `sequences` are sorted by falling difference. `of_a`, `of_b` and `deltas` (a - b) are float64 (N,) in the
+    same order. `mean` is the mean difference, from `low` to `high` is its confidence interval. Both are NaN
+    where there are fewer than two sequences.
     """
 
     a: str
@@ -43,16 +45,16 @@ class Comparison:
 
     @property
     def unit(self) -> str:
-        """The unit of a difference: percent are points."""
+        """The unit of a difference: differences of percentages are percentage points."""
         return "points" if self.metric.unit == "%" else self.metric.unit
 
     @property
     def title(self) -> str:
-        """What is compared."""
+        """The names of both trackers and of the metric."""
         return f"{self.a} − {self.b}, {self.metric.title}"
 
-    def words(self) -> str:
-        """The comparison in one line."""
+    def summary(self) -> str:
+        """The comparison in one line of text."""
         ahead = self.deltas if self.metric.higher_is_better else -self.deltas
         counts = f"better on {(ahead > 0).sum()} sequences, worse on {(ahead < 0).sum()}, equal on "
         return (
@@ -62,18 +64,18 @@ class Comparison:
 
     @property
     def interval(self) -> str:
-        """The interval in words."""
+        """The confidence interval as text."""
         if np.isnan(self.low):
             return "no interval from one sequence"
         return f"{LEVEL:.0%} interval {signed(self.low)} to {signed(self.high)}"
 
     def _verdict(self) -> str:
         if np.isnan(self.low) or self.low <= 0 <= self.high:
-            return "Which is better cannot be told from these sequences."
+            return "The interval contains 0: these sequences do not show which tracker is better."
         return f"{self.a if (self.mean > 0) == self.metric.higher_is_better else self.b} is better."
 
-    def sheet(self, about: tuple[tuple[str, str], ...]) -> Sheet:
-        """A row a sequence, from where `a` is furthest above `b` to where it is furthest below."""
+    def table(self, about: tuple[tuple[str, str], ...]) -> Table:
+        """A row for each sequence, the one with the largest difference in favour of `a` first."""
         columns = (
             Column("sequence", "Sequence"),
             Column(self.a, self.a),
@@ -82,22 +84,22 @@ class Comparison:
         )
         figures = (self.of_a.tolist(), self.of_b.tolist(), self.deltas.tolist())
         rows = tuple(zip(self.sequences, *figures, strict=True))
-        return Sheet(self.title, columns, rows, (*about, ("metric", self.metric.key)))
+        return Table(self.title, columns, rows, (*about, ("metric", self.metric.key)))
 
 
 def signed(value: float) -> str:
-    """A difference as people read it, with its sign."""
-    words = f"{value:+.{DIGITS}f}"
-    return words[1:] if float(words) == 0 else words.replace("-", "−")
+    """A difference as text with its sign; zero has none."""
+    text = f"{value:+.{DIGITS}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def compare(evaluation: Evaluation, a: str, b: str) -> list[Comparison]:
-    """Compare two trackers by every metric that is a mean over sequences, where some count for both.
+    """Compare two trackers by every metric that is a mean over sequences and has values of both.
 
-    Raises UserError for a tracker that was not scored, and for one compared with itself.
+    Raises UserError for a tracker that was not scored, and for a tracker that is compared with itself.
     """
     if a == b:
-        raise UserError(f"compare=[{a},{b}]: is one tracker; name two")
+        raise UserError(f"compare=[{a},{b}]: names one tracker twice; name two trackers")
     ours, theirs = _named(evaluation, a), _named(evaluation, b)
     return [
         _by_metric(evaluation, ours, theirs, metric)
@@ -131,55 +133,58 @@ def _by_metric(
     shares = np.ones(len(order)) if weights is None else weights[order]
     low, high = bootstrap_interval(deltas, shares)
     names = tuple(evaluation.benchmark.sequences[i] for i in order)
-    mean = float(mean_over(deltas, shares))
+    mean = float(weighted_mean(deltas, shares))
     return Comparison(
         ours.tracker, theirs.tracker, metric, names, of_a[order], of_b[order], deltas, mean, low, high
     )
 
 
 def bootstrap_interval(deltas: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """The interval of the weighted mean of `deltas` (N,) under resampling; NaN for fewer than two.
+    """The confidence interval of the weighted mean of `deltas` (N,); NaN for fewer than two of them.
 
-    The same numbers give the same interval: the draws are seeded.
+    The same deltas give the same interval, because the random numbers are seeded.
     """
     count = len(deltas)
     if count < 2:
         return np.nan, np.nan
     random, means = np.random.default_rng(SEED), []
+    # 1. The means of all resamples, computed in blocks to bound the memory: (resamples of a block, N) ->
+    #    means.
     step = max(1, BLOCK // count)
     for start in range(0, RESAMPLES, step):
         drawn = random.integers(count, size=(min(step, RESAMPLES - start), count))
         means.append((deltas * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
+    # 2. The percentile interval: quantiles of the resampled means, without a bias correction.
     low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-NAMED = 40  # sequences up to which every bar has its name
+MAX_NAMED = 40  # sequences; with more of them the bars have no names
 
 
 def delta_figure(comparison: Comparison) -> Figure:
-    """A bar a sequence, the mean as a line and its interval as a band."""
+    """A bar for each sequence, the mean as a dashed line, and its confidence interval as a band."""
     count = len(comparison.deltas)
-    named = count <= NAMED
+    named = count <= MAX_NAMED
     size = (6.4, 1.6 + 0.17 * count) if named else (7.6, 3.6)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(label(comparison.title, 80), fontsize=10)
-    words = [f"{label(comparison.a)} better", f"{label(comparison.b)} better"]
-    words.append(f"mean {signed(comparison.mean)}, {comparison.interval}")
+    texts = [f"{label(comparison.a)} better", f"{label(comparison.b)} better"]
+    texts.append(f"mean {signed(comparison.mean)}, {comparison.interval}")
     ahead = comparison.deltas if comparison.metric.higher_is_better else -comparison.deltas
     colours = np.where(ahead >= 0, BETTER, WORSE)
     (_named_bars if named else _bars)(axes, comparison, colours)
     figure.legend(
         [Patch(color=BETTER), Patch(color=WORSE), Patch(color="#bbbbbb")],
-        words,
+        texts,
         loc="outside lower center", ncols=3, fontsize=8.5,
     )  # fmt: skip
     return figure
 
 
 def _named_bars(axes: Axes, comparison: Comparison, colours: np.ndarray) -> None:
-    """Lying bars with names, the best at the top."""
+    """Horizontal bars with the names of the sequences, the largest difference at the top."""
     places = np.arange(len(comparison.deltas))
     axes.barh(places, comparison.deltas, color=colours, height=0.75)
     axes.set_yticks(places, [label(name, 40) for name in comparison.sequences], fontsize=7)
@@ -193,9 +198,9 @@ def _named_bars(axes: Axes, comparison: Comparison, colours: np.ndarray) -> None
 
 
 def _bars(axes: Axes, comparison: Comparison, colours: np.ndarray) -> None:
-    """Standing bars without names, for many sequences."""
+    """Vertical bars without names, for many sequences."""
     count = len(comparison.deltas)
-    # Edges of the same colour: neighbours would else be parted by hair lines of the ground.
+    # Edges have the colour of the bar. Without them a thin line of background shows between two bars.
     axes.bar(np.arange(1, count + 1), comparison.deltas, 1.0, color=colours, edgecolor=colours, linewidth=0.4)
     axes.set_xlim(0, count + 1)
     axes.grid(axis="x", visible=False)

@@ -1,4 +1,4 @@
-"""The frames in which two trackers differ most, and pictures of them for a report."""
+"""The selection of the frames in which two trackers differ most, and their pictures for a report."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +12,7 @@ from evaluation.scores import Evaluation, FrameSource
 
 @dataclass(frozen=True)
 class Difference:
-    """A frame of a sequence, both counted from 0, and the overlap that each of two trackers has there."""
+    """The numbers of a sequence and of a frame in it, from 0, and the overlaps of two trackers there."""
 
     sequence: int
     frame: int
@@ -21,16 +21,19 @@ class Difference:
 
 
 def most_different(starts: np.ndarray, first: np.ndarray, second: np.ndarray, count: int) -> list[Difference]:
-    """At most `count` frames in which two trackers differ, one a sequence at most, the most first.
+    """At most `count` frames in which the overlaps of two trackers differ, the largest difference first.
 
-    `starts` int64 (S + 1,), `first` and `second` float (F,) are as in `evaluation.scores`; frames where one
-    is NaN do not count. Half of them are frames in which the first is better and half in which the second
-    is, as far as there are any. Of a stretch of equal differences the middle is taken.
+    `starts` int64 (S + 1,), `first` and `second` float (F,) are as in `evaluation.scores`. Frames where one
+    of the overlaps is NaN do not count. At most one frame of a sequence is chosen. The first tracker is
+    better in one half of the frames and the second in the other half, as far as there are such frames. Of
+    consecutive frames with equal differences the middle one is taken.
     """
     if not first.size or not second.size:
         return []
+    # 1. For each of the two trackers: the best frame of each sequence in which it is better.
     gain = np.nan_to_num(first.astype(np.float64) - second)
     sides = [_best(starts, sign * gain) for sign in (1, -1)]
+    # 2. Take frames from both lists in turn. `sides` is reversed when a frame was taken.
     chosen: dict[int, tuple[float, int]] = {}
     while len(chosen) < count and any(sides):
         side = sides[0] if sides[0] else sides[1]
@@ -46,7 +49,7 @@ def most_different(starts: np.ndarray, first: np.ndarray, second: np.ndarray, co
 
 
 def _best(starts: np.ndarray, gain: np.ndarray) -> list[tuple[int, int, float]]:
-    """Of each sequence with a gain the number, the frame with the largest and how large; largest first."""
+    """(sequence, frame, gain) of the largest gain of each sequence that has one; the largest first."""
     found = []
     for number, (start, stop) in enumerate(pairwise(starts)):
         part = gain[start:stop]
@@ -58,30 +61,33 @@ def _best(starts: np.ndarray, gain: np.ndarray) -> list[tuple[int, int, float]]:
 
 
 def _middle(places: np.ndarray) -> int:
-    """The middle of the longest run of rising whole numbers, the first of the longest."""
+    """The middle of the longest run of consecutive numbers in `places`; of equally long runs the first."""
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
     longest = max(runs, key=len)
     return int(longest[(len(longest) - 1) // 2])
 
 
 class PictureSource(Protocol):
-    """Knows the frames of a benchmark and how to draw results on them."""
+    """Draws frames of a benchmark with the results of trackers."""
 
     def pictures(self, a: str, b: str) -> list[tuple[str, np.ndarray]]:
-        """Where `a` and `b` differ most: captions and RGB uint8 (height, width, 3), the most first."""
+        """Pictures of frames in which trackers `a` and `b` differ most, the largest difference first.
+
+        Each is a pair of a caption and an image, RGB uint8 (height, width, 3).
+        """
         ...
 
 
 @dataclass(frozen=True)
 class FramePictures:
-    """The `PictureSource` of a report: one frame each of at most `count` sequences."""
+    """The `PictureSource` of a report: at most `count` frames, each of another sequence."""
 
     evaluation: Evaluation
     source: FrameSource
     count: int = 6
 
     def pictures(self, a: str, b: str) -> list[tuple[str, np.ndarray]]:
-        """Where `a` and `b` differ most: captions and RGB uint8 (height, width, 3), the most first."""
+        """See `PictureSource`."""
         benchmark = self.evaluation.benchmark
         overlaps = {each.tracker: each.frame_overlap for each in self.evaluation.trackers}
         found = most_different(benchmark.starts, overlaps[a], overlaps[b], self.count)

@@ -26,32 +26,38 @@ from evaluation.votsr import truths_of
 
 
 class WorkspaceFrames:
-    """Frames of a VOTSr workspace, in the order of `evaluation.protocols.votsr`."""
+    """Frames of a VOTSr workspace; sequences are numbered as in `evaluation.protocols.votsr`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._truths = truths_of(read_workspace(root, check_frames=False))[0]
 
     def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> FrameView:
-        """Frame `frame` of sequence `number`: of the first prompt's, the second prompt's and so on."""
+        """One frame of sequence `number`. `frame` counts the frames of the first prompt, then
+        the second, …
+        """
         sequence, truth = self._truths[number]
         at, index = divmod(frame, len(truth.target))
         prompt, frames = sequence.expressions[at], sequence.frames
         assert isinstance(frames, ImageFrames), "a workspace has image files"
-        known = truth.frame(index)
+        truth_frame = truth.frame(index)
         results: dict[str, Region] = {}
         for tracker in trackers:
             path = result_path(self._root, tracker, sequence.name, prompt)
             lines = read_lines(path) if path.is_file() else []
             results[tracker] = decode_mask(lines[index], truth.size) if index < len(lines) else None
-        shown = min(index, len(frames) - 1)  # a truth may have more lines than there are frames
+        frame_index = min(index, len(frames) - 1)  # a truth may have more lines than there are frames
         return FrameView(
-            shown, frames.read(frames.paths[shown]), known.mask if known else None, results, prompt
+            frame_index,
+            frames.read(frames.paths[frame_index]),
+            truth_frame.mask if truth_frame else None,
+            results,
+            prompt,
         )
 
 
 class MaskSetFrames:
-    """Frames of a split of a mask data set, in the order of `evaluation.protocols.davis`."""
+    """Frames of a split of a mask data set; rows are numbered as in `evaluation.protocols.davis`."""
 
     def __init__(self, reader: Reader, truth: Path, split: str, results: Path, layout: str) -> None:
         self._reader, self._results = reader, results
@@ -62,8 +68,8 @@ class MaskSetFrames:
         ]
 
     def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> FrameView:
-        """Frame `frame` of row `number`."""
-        entry, sentence, row = self._rows[number]
+        """One frame of row `number`."""
+        entry, expression_number, row = self._rows[number]
         assert self._reader.masks is not None, "it was scored by masks"
         truth = self._reader.masks(entry)
         _, frames = frames_in(entry)
@@ -72,12 +78,12 @@ class MaskSetFrames:
             masks = masks_of(self._results / tracker, row, truth.names, truth.size)
             results[tracker] = next(islice(masks, frame, None))
         mask = next(islice(truth.masks, frame, None))
-        words = entry.facts["expressions"][sentence] if entry.facts["expressions"] else ""
-        return FrameView(frame, frames.read(frames.paths[frame]), mask, results, words)
+        expressions = entry.facts["expressions"][expression_number] if entry.facts["expressions"] else ""
+        return FrameView(frame, frames.read(frames.paths[frame]), mask, results, expressions)
 
 
 class IndexFrames:
-    """Frames of an index, in its order, with the boxes that trackers' files have."""
+    """Frames of an indexed data set, in the order of the index, with the boxes in the files of trackers."""
 
     def __init__(self, index: Index, folders: list[TrackerFolder]) -> None:
         self._index = index
@@ -85,30 +91,30 @@ class IndexFrames:
 
     @staticmethod
     def of(settings: EvaluationSettings) -> "IndexFrames":
-        """Of the data set and the results that the settings name."""
+        """The frames of the data set, and the results, that the settings name."""
         assert settings.data is not None
         index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
         return IndexFrames(index, folders_of(settings, tuple(index.rows["name"].to_pylist())))
 
     def __call__(self, number: int, frame: int, trackers: tuple[str, ...]) -> FrameView:
-        """Frame `frame` of sequence `number`."""
+        """One frame of sequence `number`."""
         sequence = self._index.sequence(number)
         frames, truth = sequence.frames, sequence.truth
         assert isinstance(frames, ImageFrames) and truth is not None, "an index has them"
         results = {name: _box(self._folders[name], sequence, frame) for name in trackers}
         true_box = _as_box([float(side) for side in truth.boxes_xywh[frame]])
         spans = sequence.spans or ((0, len(frames)),) * len(sequence.expressions)
-        words = [
+        expressions = [
             prompt
             for prompt, (start, stop) in zip(sequence.expressions, spans, strict=True)
             if start <= frame < stop
         ]
-        picture = frames.read(frames.paths[frame])
-        return FrameView(frame, picture, true_box, results, words[0] if words else "")
+        image = frames.read(frames.paths[frame])
+        return FrameView(frame, image, true_box, results, expressions[0] if expressions else "")
 
 
 def _box(folder: TrackerFolder, sequence: Sequence, frame: int) -> Box | None:
-    """The box of a frame in a tracker's file; None where it has none there."""
+    """The box of a frame in the file of a tracker; None where the file has no box there."""
     paths = [f"{folder.folder}/{sequence.name}.txt"]
     sizes = np.array([sequence.frames.size])
     values = (read_mask_tables(paths, sizes) if folder.masks else read_tables(paths, 4)).values

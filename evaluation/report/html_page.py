@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no file beside it."""
+"""The report as one HTML file, which needs neither a network nor other files."""
 
 import base64
 import io
@@ -16,12 +16,12 @@ from evaluation.report.compare import RESAMPLES, Comparison
 from evaluation.report.plots import ATTRIBUTE_CURVES, CURVES, DELTAS, RADAR, Plot
 from evaluation.report.tables import (
     Cell,
-    Sheet,
+    Table,
     about,
-    attribute_sheet,
-    marked,
-    overall_sheet,
-    side_by_side_sheet,
+    attribute_table,
+    marked_cells,
+    overall_table,
+    side_by_side_table,
 )
 from evaluation.scores import Evaluation, attributes_of
 
@@ -35,10 +35,10 @@ def page(
     comparisons: Sequence[Comparison] = (),
     pictures: Sequence[tuple[str, np.ndarray]] = (),
 ) -> str:
-    """The page. `pictures` are captions and RGB uint8 (height, width, 3)."""
+    """The text of the page. `pictures` are pairs of a caption and an image, RGB uint8 (height, width, 3)."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
-        autoescape=True,  # names come from folders, and may hold markup
+        autoescape=True,  # names of trackers and sequences come from folders and may contain markup
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -51,13 +51,13 @@ def page(
         "formula": evaluation.measures.formula,
         "source": evaluation.measures.source,
         "num_sequences": len(evaluation.benchmark.sequences),
-        "overall": _table(overall_sheet(evaluation)),
-        "attributes": _table(attribute_sheet(evaluation, first)) if has_attributes else None,
-        "comparison_lines": [one_line(each.words()) for each in comparisons],
-        "compared": _table(comparisons[0].sheet(about(evaluation))) if comparisons else None,
+        "overall": _table(overall_table(evaluation)),
+        "attributes": _table(attribute_table(evaluation, first)) if has_attributes else None,
+        "comparison_lines": [one_line(each.summary()) for each in comparisons],
+        "compared": _table(comparisons[0].table(about(evaluation))) if comparisons else None,
         "resamples": RESAMPLES,
         "pictures": [{"title": one_line(caption), "uri": _jpeg(image)} for caption, image in pictures],
-        "by_sequence": _table(side_by_side_sheet(evaluation, first)),
+        "by_sequence": _table(side_by_side_table(evaluation, first)),
         "notes": [one_line(note) for note in evaluation.notes],
         **{group: _embedded(plots, group) for group in (CURVES, RADAR, ATTRIBUTE_CURVES, DELTAS)},
     }
@@ -66,7 +66,7 @@ def page(
 
 
 def _sections(content: dict[str, Any]) -> list[str]:
-    """The sections that have something in them, in order."""
+    """The titles of the sections that are not empty, in order."""
     needs = {
         "Overall": "overall", "Plots": CURVES, "Attributes": "attributes", "Comparison": "compared",
         "Frames": "pictures", "Sequences": "by_sequence", "Notes": "notes",
@@ -74,22 +74,22 @@ def _sections(content: dict[str, Any]) -> list[str]:
     return [section for section, need in needs.items() if content[need]]
 
 
-def _table(sheet: Sheet) -> dict[str, Any]:
-    """A table as the template reads it. A column's first click shows its best figures first."""
+def _table(table: Table) -> dict[str, Any]:
+    """A table as the template reads it. The first click on a heading sorts the best values to the top."""
     columns = []
-    for number, column in enumerate(sheet.columns):
-        numeric = sheet.numeric(number)
+    for number, column in enumerate(table.columns):
+        numeric = table.numeric(number)
         falls = numeric and column.higher_is_better is not False
         first = "descending" if falls else "ascending"
-        columns.append({"heading": one_line(column.wordy_heading), "numeric": numeric, "first": first})
+        columns.append({"heading": one_line(column.plain_heading), "numeric": numeric, "first": first})
     rows = [
         [
-            {"words": words, "mark": mark, "value": _value(cell)}
-            for (words, mark), cell in zip(cells, row, strict=True)
+            {"text": text, "mark": mark, "value": _value(cell)}
+            for (text, mark), cell in zip(cells, row, strict=True)
         ]
-        for cells, row in zip(marked(sheet), sheet.rows, strict=True)
+        for cells, row in zip(marked_cells(table), table.rows, strict=True)
     ]
-    return {"title": one_line(sheet.title), "columns": columns, "rows": rows}
+    return {"title": one_line(table.title), "columns": columns, "rows": rows}
 
 
 def _value(cell: Cell) -> float | None:

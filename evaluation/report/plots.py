@@ -15,16 +15,26 @@ from matplotlib.projections.polar import PolarAxes
 from evaluation.report.compare import Comparison, delta_figure
 from evaluation.report.plot_style import label, line_style, plot_settings, save
 from evaluation.report.tables import DIGITS
-from evaluation.scores import Curve, Evaluation, Metric, attributes_of, curve_of, figure_of, metric_of, ranked
+from evaluation.scores import (
+    Curve,
+    Evaluation,
+    Metric,
+    attributes_of,
+    mean_curve,
+    metric_of,
+    metric_value,
+    ranked,
+)
 
-COLUMNS = 3  # of a grid of attributes
-# All lengths are inches. Places are fixed: a legend beside a plot must not squeeze it.
+COLUMNS = 3  # of the grid of attributes
+# Sizes in inches (width, height). They are fixed, because a layout by matplotlib would narrow the axes to
+# make room for the legend beside them, and plots of one report would differ in size.
 PLOT = (3.9, 3.3)
-SMALL_PLOT, CELL = (2.15, 1.8), (4.35, 2.6)  # a cell holds a plot, its legend, and titles
+SMALL_PLOT, CELL = (2.15, 1.8), (4.35, 2.6)  # a cell holds axes, legend and titles
 
 
 def curve_figure(evaluation: Evaluation, curve: Curve) -> Figure:
-    """A curve of every tracker over all sequences, ranked in the legend by the figure in brackets."""
+    """One curve of all trackers over all sequences; the legend ranks trackers by the value in brackets."""
     figure = Figure(figsize=PLOT)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_title(label(_title(evaluation, curve.title), 60), fontsize=10)
@@ -33,7 +43,7 @@ def curve_figure(evaluation: Evaluation, curve: Curve) -> Figure:
 
 
 def attribute_figure(evaluation: Evaluation, curve: Curve) -> Figure | None:
-    """A grid of such plots, one an attribute; None where sequences have no attributes."""
+    """A grid of such plots, one for each attribute; None where sequences have no attributes."""
     attributes = attributes_of(evaluation)
     if not attributes:
         return None
@@ -57,13 +67,15 @@ def _title(evaluation: Evaluation, what: str) -> str:
 def _draw(
     axes: Axes, evaluation: Evaluation, curve: Curve, chosen: np.ndarray | None = None, small: bool = False
 ) -> None:
-    """Curves and legend; a tracker without this curve is in neither."""
+    """Draw curves and legend over the `chosen` sequences, bool (S,); trackers without this curve are left
+    out.
+    """
     metric = metric_of(evaluation, curve.metric)
     drawn = [(i, scores) for i, scores in enumerate(evaluation.trackers) if curve.key in scores.curves]
-    figures = [figure_of(scores, curve.metric, evaluation.benchmark, chosen) for _, scores in drawn]
+    figures = [metric_value(scores, curve.metric, evaluation.benchmark, chosen) for _, scores in drawn]
     lines = [
         axes.plot(
-            curve.thresholds, curve_of(scores, curve, evaluation.benchmark, chosen), **line_style(number)
+            curve.thresholds, mean_curve(scores, curve, evaluation.benchmark, chosen), **line_style(number)
         )[0]
         for number, scores in drawn
     ]  # fmt: skip
@@ -80,9 +92,9 @@ def _draw(
 
 
 def _legend(axes: Axes, lines: Sequence[Line2D], names: Sequence[str], title: str, small: bool) -> None:
-    """A legend beside the plot, where it hides no curve; many names are written smaller."""
-    largest, most = (6.5, 13) if small else (8.5, 20)
-    size = max(3.5, min(largest, largest * most / max(1, len(names))))
+    """A legend beside the axes, where it hides no curve. The more names, the smaller the font."""
+    largest, fitting = (6.5, 13) if small else (8.5, 20)  # font size, and how many names fit at that size
+    size = max(3.5, min(largest, largest * fitting / max(1, len(names))))
     axes.legend(
         lines, names, title=label(f"[{title}]", 40), title_fontsize=size, alignment="left", fontsize=size,
         loc="upper left", bbox_to_anchor=(1.03, 1.0), borderaxespad=0, handlelength=2.6,
@@ -90,21 +102,22 @@ def _legend(axes: Axes, lines: Sequence[Line2D], names: Sequence[str], title: st
     )  # fmt: skip
 
 
-FEWEST = 3  # spokes
-STEP = 10.0  # between rings
+MIN_SPOKES = 3
+RING_STEP = 10.0  # distance of rings
 
 
 def radar_figure(evaluation: Evaluation, metric: Metric) -> Figure | None:
-    """The figures of every tracker by attribute, all spokes on one scale; None for under three attributes.
+    """A radar chart of a metric by attribute: a spoke for each attribute, a line for each tracker.
 
-    Beside an attribute stand the lowest and the highest figure of any tracker.
+    All spokes have one scale. Below the name of an attribute are the lowest and the highest value of all
+    trackers. None where there are fewer than three attributes, or no values.
     """
     attributes = attributes_of(evaluation)
     figures = np.array([
-        [figure_of(scores, metric.key, evaluation.benchmark, has) for has in attributes.values()]
+        [metric_value(scores, metric.key, evaluation.benchmark, has) for has in attributes.values()]
         for scores in evaluation.trackers
     ])  # fmt: skip
-    if len(attributes) < FEWEST or not np.isfinite(figures).any():
+    if len(attributes) < MIN_SPOKES or not np.isfinite(figures).any():
         return None
     figure = Figure(figsize=(5.6, 5.6))
     axes = figure.add_subplot(projection="polar")
@@ -128,14 +141,16 @@ def _spoke(name: str, figures: np.ndarray) -> str:
 
 
 def _scale(axes: PolarAxes, figures: np.ndarray) -> None:
-    """Rings a round number apart, from below the lowest figure to above the highest."""
-    low = STEP * np.floor(np.nanmin(figures) / STEP - 0.5)
-    high = STEP * np.ceil(np.nanmax(figures) / STEP)
+    """Rings at multiples of `RING_STEP`, from below the lowest value to above the highest."""
+    low = RING_STEP * np.floor(np.nanmin(figures) / RING_STEP - 0.5)
+    high = RING_STEP * np.ceil(np.nanmax(figures) / RING_STEP)
     low = max(low, 0.0) if np.nanmin(figures) >= 0 else low
-    axes.set_ylim(low, max(high, low + STEP))
-    rings = np.arange(low, high + 1, STEP if high - low <= 6 * STEP else 2 * STEP)
+    axes.set_ylim(low, max(high, low + RING_STEP))
+    rings = np.arange(low, high + 1, RING_STEP if high - low <= 6 * RING_STEP else 2 * RING_STEP)
     axes.set_rgrids(rings.tolist(), [""] * len(rings))
-    between = np.pi / figures.shape[1]  # two spokes: fewest lines bend there
+    between = (
+        np.pi / figures.shape[1]
+    )  # half-way between the first two spokes, where the lines have no corners
     for ring in rings:
         axes.text(
             between, ring, f"{ring:g}", fontsize=7, color="#444444", ha="center", va="center", zorder=4,
@@ -144,7 +159,7 @@ def _scale(axes: PolarAxes, figures: np.ndarray) -> None:
 
 
 def _spokes(axes: PolarAxes, angles: np.ndarray, names: list[str]) -> None:
-    """Names outside the circle, turned away from it so that none lies on the plot."""
+    """Names outside the circle, aligned away from it so that none covers the plot."""
     axes.set_theta_offset(np.pi / 2)
     axes.set_theta_direction(-1)
     axes.set_xticks(angles, [])
@@ -162,7 +177,7 @@ CURVES, RADAR, ATTRIBUTE_CURVES, DELTAS = "curves", "radar", "attribute_curves",
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot that lies in files, one a format; `group` is where it stands in the page."""
+    """A plot that was written: its files, one for each format, and the section of the page (`group`)."""
 
     group: str
     title: str
@@ -170,12 +185,12 @@ class Plot:
 
     @property
     def svg(self) -> Path:
-        """The file that the page shows."""
+        """The file that is embedded in the page."""
         return next(path for path in self.files if path.suffix == ".svg")
 
 
 def write_plots(evaluation: Evaluation, comparisons: list[Comparison], folder: Path) -> list[Plot]:
-    """Draw and write everything that can be drawn of an evaluation."""
+    """Draw and write all plots of an evaluation."""
     written = []
     with plot_settings():
         for group, name, title, figure in _figures(evaluation, comparisons):
@@ -187,7 +202,7 @@ def write_plots(evaluation: Evaluation, comparisons: list[Comparison], folder: P
 def _figures(
     evaluation: Evaluation, comparisons: list[Comparison]
 ) -> Iterator[tuple[str, str, str, Figure | None]]:
-    """Group, name of the files, title, and the plot: None where there is nothing to draw."""
+    """Yield group, name of the files, title and figure of each plot; the figure is None if it has no data."""
     first = evaluation.measures.metrics[0]
     for curve in evaluation.measures.curves:
         yield CURVES, curve.key, curve.title, curve_figure(evaluation, curve)

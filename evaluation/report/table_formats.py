@@ -8,49 +8,64 @@ from math import isnan
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
 from configs.terminal import LONGEST, printable, shortened
 from data_prep.console import make_console, one_line
-from evaluation.report.tables import BEST, SECOND, Cell, Sheet, marked, marks
+from evaluation.report.tables import BEST, SECOND, Cell, Table, marked_cells, rank_marks
 
-FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")  # blanks are passed over, wide letters read as plain ones
+# ---- CSV ------------------------------------------------------------------------------------------
+
+# A spreadsheet program takes a cell that begins like this for a formula. It skips blanks, and treats the
+# full-width forms of the characters like the plain ones.
+FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-def csv_text(sheet: Sheet) -> str:
-    """The table with a line of column names; what it is about comes first, as columns of their own."""
+def csv_text(table: Table) -> str:
+    """The table as CSV, with a line of column names.
+
+    Numbers are written with every digit, and a missing value is an empty field. Each row begins with the
+    values of `table.about`, such as the protocol, so that rows of several files can be put together.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [*(name for name, _ in sheet.about), *(column.key for column in sheet.columns)]
-    writer.writerow(map(_field, names))
-    about = [_field(words) for _, words in sheet.about]
-    writer.writerows([*about, *map(_field, row)] for row in sheet.rows)
+    names = [*(name for name, _ in table.about), *(column.key for column in table.columns)]
+    writer.writerow(map(_csv_field, names))
+    about = [_csv_field(value) for _, value in table.about]
+    writer.writerows([*about, *map(_csv_field, row)] for row in table.rows)
     return text.getvalue()
 
 
-def _field(cell: Cell) -> str:
-    """A cell's text. Words that a spreadsheet would take for a formula, as `=1+1`, get a quote in front."""
+def _csv_field(cell: Cell) -> str:
+    """The text of a cell. One that a spreadsheet would take for a formula, as `=1+1`, gets
+    a leading quote.
+    """
     if not isinstance(cell, str):
         return "" if isnan(cell) else repr(float(cell))
-    words = printable(cell)
-    return f"'{words}" if FORMULA.match(words) and not NUMBER.fullmatch(words) else words
+    text = printable(cell)
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 
+
+# ---- LaTeX ----------------------------------------------------------------------------------------
 
 LATEX_MARKS = {BEST: r"\textbf{{{}}}", SECOND: r"\underline{{{}}}", "": "{}"}
-SPECIAL = {
+LATEX_SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%",
     "_": r"\_", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}", "↓": r"$\downarrow$", "–": "--",
 }  # fmt: skip
-LETTERS = re.compile("|".join(map(re.escape, SPECIAL)))
+LATEX_SPECIAL_PATTERN = re.compile("|".join(map(re.escape, LATEX_SPECIAL)))
 
 
-def latex_text(sheet: Sheet) -> str:
-    r"""A `table` float, to be used with `\usepackage{booktabs}`."""
-    columns = "".join("r" if sheet.numeric(i) else "l" for i in range(len(sheet.columns)))
-    caption = sheet.caption + ". Best in bold, second underlined" * bool(marks(sheet))
+def latex_text(table: Table) -> str:
+    r"""The table as a LaTeX `table` float for the package booktabs.
+
+    The best value of a column is bold, the second best underlined.
+    """
+    columns = "".join("r" if table.numeric(i) else "l" for i in range(len(table.columns)))
+    caption = table.caption + ". Best in bold, second underlined" * bool(rank_marks(table))
     lines = [
         r"% needs \usepackage[T1]{fontenc} and \usepackage{booktabs}",
         r"\begin{table}[t]",
@@ -58,11 +73,11 @@ def latex_text(sheet: Sheet) -> str:
         rf"\caption{{{latex_escaped(caption)}.}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _latex_row([latex_escaped(column.heading) for column in sheet.columns]),
+        _latex_row([latex_escaped(column.heading) for column in table.columns]),
         r"\midrule",
         *(
-            _latex_row([LATEX_MARKS[mark].format(latex_escaped(words)) for words, mark in row])
-            for row in marked(sheet)
+            _latex_row([LATEX_MARKS[mark].format(latex_escaped(text)) for text, mark in row])
+            for row in marked_cells(table)
         ),
         r"\bottomrule",
         r"\end{tabular}",
@@ -71,121 +86,139 @@ def latex_text(sheet: Sheet) -> str:
     return "\n".join(lines) + "\n"
 
 
-def latex_escaped(words: str) -> str:
-    """Words in which no letter means anything to LaTeX, in one line."""
-    return LETTERS.sub(lambda found: SPECIAL[found[0]], one_line(words))
+def latex_escaped(text: str) -> str:
+    """A text in one line, with every character that is special in LaTeX escaped."""
+    return LATEX_SPECIAL_PATTERN.sub(lambda found: LATEX_SPECIAL[found[0]], one_line(text))
 
 
 def _latex_row(cells: list[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
+# ---- Markdown -------------------------------------------------------------------------------------
+
 MARKDOWN_MARKS = {BEST: "**{}**", SECOND: "*{}*", "": "{}"}
 
 
-def markdown_text(sheet: Sheet) -> str:
-    """A heading, the table, and a line on what it is about."""
-    numeric = [sheet.numeric(i) for i in range(len(sheet.columns))]
+def markdown_text(table: Table) -> str:
+    """The table as Markdown: a heading, the rows, and a line with `table.about`.
+
+    The best value of a column is bold, the second best in italics.
+    """
+    numeric = [table.numeric(i) for i in range(len(table.columns))]
     lines = [
-        f"## {markdown_escaped(sheet.title)}",
+        f"## {markdown_escaped(table.title)}",
         "",
-        _markdown_row([markdown_escaped(column.heading) for column in sheet.columns]),
+        _markdown_row([markdown_escaped(column.heading) for column in table.columns]),
         _markdown_row(["---:" if right else "---" for right in numeric]),
     ]
     lines += [
-        _markdown_row([MARKDOWN_MARKS[mark].format(markdown_escaped(words)) for words, mark in row])
-        for row in marked(sheet)
+        _markdown_row([MARKDOWN_MARKS[mark].format(markdown_escaped(text)) for text, mark in row])
+        for row in marked_cells(table)
     ]
-    about = about_text(sheet.about) + " Best bold, second in italics." * bool(marks(sheet))
+    about = about_text(table.about) + " Best bold, second in italics." * bool(rank_marks(table))
     return "\n".join([*lines, "", about]) + "\n"
 
 
 def about_text(about: tuple[tuple[str, str], ...]) -> str:
-    """What a table is about, in a line."""
+    """The pairs of `Table.about` as one line of Markdown."""
     return " ".join(
-        f"{markdown_escaped(name.capitalize())}: {markdown_escaped(words)}." for name, words in about
+        f"{markdown_escaped(name.capitalize())}: {markdown_escaped(value)}." for name, value in about
     )
 
 
-def markdown_escaped(words: str) -> str:
-    """Words in which nothing is markup, in one line."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", one_line(words))
+def markdown_escaped(text: str) -> str:
+    """A text in one line, with every character that is special in Markdown escaped."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~!&$])", r"\\\1", one_line(text))
 
 
 def _markdown_row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-HEADING = 15  # letters of a line of a column's heading
-WORDS = 40  # letters of a column of words; longer ones take several lines
+# ---- the terminal ---------------------------------------------------------------------------------
+
+HEADING_WIDTH = 15  # characters in a line of a heading
+TEXT_WIDTH = 40  # characters of a column of texts; longer ones are wrapped
+LONGEST_CELL = 200  # characters; longer ones are cut
+UNBOUNDED = 100_000
 DOTTED = re.compile(r"[^.]*\.+|[^.]+")
 UNDERSCORED = re.compile(r"[^_]*_+|[^_]+")
-CELL = 200  # letters of a cell
-UNBOUNDED = 100_000
 STYLES = {BEST: "bold green", SECOND: "underline", "": ""}
 
 
-def print_sheet(sheet: Sheet, console: Console | None = None) -> None:
-    """Print a table, its title above it and what it is about below.
+def print_table(table: Table, console: Console | None = None) -> None:
+    """Print a table, with its title above and `table.about` below.
 
-    Columns that a terminal is too narrow for are left out by their priority, from the last one on, and named;
-    a file takes every width.
+    In a terminal that is too narrow, columns are left out and named below the table: those with the highest
+    `priority` first, and of equal ones the last. A file gets all columns.
     """
     console = console or make_console()
-    print_lines([sheet.title], console, "bold")
-    order = sorted(range(len(sheet.columns)), key=lambda number: (sheet.columns[number].priority, number))
+    print_lines([table.title], console, "bold")
+    # 1. Leave out one column after the other until the rest fits.
+    order = sorted(range(len(table.columns)), key=lambda number: (table.columns[number].priority, number))
     count = len(order)
-    while console.is_terminal and count > 2 and _width(_table(sheet, order[:count]), console) > console.width:
+    while (
+        console.is_terminal
+        and count > 2
+        and _width(_rich_table(table, order[:count]), console) > console.width
+    ):
         count -= 1
-    table = _table(sheet, order[:count])
+    printed = _rich_table(table, order[:count])
+    # 2. In a file there is no width to fit into, but rich assumes one of 80 characters.
     if not console.is_terminal:
-        console.width = max(console.width, _width(table, console))
-    console.print(table)
-    left_out = [sheet.columns[number].title for number in sorted(order[count:])]
+        console.width = max(console.width, _width(printed, console))
+    console.print(printed)
+    # 3. Name what was left out.
+    left_out = [table.columns[number].title for number in sorted(order[count:])]
     plural = "s" * (len(left_out) > 1)
     more = [f"{len(left_out)} more column{plural} in the files: {', '.join(left_out)}"] * bool(left_out)
-    print_lines([*more, *(f"{name}: {words}" for name, words in sheet.about)], console)
+    print_lines([*more, *(f"{name}: {value}" for name, value in table.about)], console)
 
 
-def _width(table: Table, console: Console) -> int:
-    """Letters that a table takes where nothing narrows it."""
+def _width(table: RichTable, console: Console) -> int:
+    """The number of characters that a table is wide when nothing narrows it."""
     return console.measure(table, options=console.options.update_width(UNBOUNDED)).maximum
 
 
-def _heading(words: str) -> list[str]:
-    """The lines of a heading. A setting's key is broken behind dots, or else underscores, never in a word."""
+def _heading_lines(heading: str) -> list[str]:
+    """A heading broken into lines.
+
+    The key of a setting is broken behind dots, or where a part is still too long behind underscores, but
+    never within a word.
+    """
     parts: list[str] = []
-    for word in words.split():
+    for word in heading.split():
         for chunk in DOTTED.findall(word):
-            parts += [chunk] if len(chunk) <= HEADING else UNDERSCORED.findall(chunk)
+            parts += [chunk] if len(chunk) <= HEADING_WIDTH else UNDERSCORED.findall(chunk)
         parts.append(" ")
     lines = [""]
     for part in parts:
-        if len(lines[-1] + part.rstrip()) > HEADING and lines[-1].strip():
+        if len(lines[-1] + part.rstrip()) > HEADING_WIDTH and lines[-1].strip():
             lines.append("")
         lines[-1] += part
     return [line.strip() for line in lines if line.strip()]
 
 
-def _table(sheet: Sheet, numbers: Iterable[int]) -> Table:
-    """The columns of these numbers, in the order of the sheet."""
+def _rich_table(table: Table, numbers: Iterable[int]) -> RichTable:
+    """The columns with these numbers, in the order of the table, as rich prints them."""
     kept = sorted(numbers)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    printed = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for number in kept:
-        lines = _heading(one_line(sheet.columns[number].heading))
-        if sheet.numeric(number):
-            table.add_column(Text("\n".join(lines)), justify="right", no_wrap=True)
+        lines = _heading_lines(one_line(table.columns[number].heading))
+        if table.numeric(number):
+            printed.add_column(Text("\n".join(lines)), justify="right", no_wrap=True)
         else:
-            table.add_column(Text("\n".join(lines)), max_width=WORDS, overflow="fold")
-    for row in marked(sheet):
-        table.add_row(
-            *(Text(shortened(words, CELL), STYLES[mark]) for words, mark in (row[at] for at in kept))
+            printed.add_column(Text("\n".join(lines)), max_width=TEXT_WIDTH, overflow="fold")
+    for row in marked_cells(table):
+        printed.add_row(
+            *(Text(shortened(text, LONGEST_CELL), STYLES[mark]) for text, mark in (row[at] for at in kept))
         )
-    return table
+    return printed
 
 
 def print_lines(lines: Iterable[str], console: Console | None = None, style: str = "") -> None:
-    """Lines that are never cut nor broken by us: a terminal wraps them, a file keeps them whole."""
+    """Print lines without breaking them: a terminal wraps them itself, and a file gets whole lines."""
     console = console or make_console()
     for line in lines:
         console.print(Text(one_line(line, LONGEST), style), soft_wrap=True)

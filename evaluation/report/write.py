@@ -1,4 +1,4 @@
-"""Everything that is written of an evaluation: scores.json, tables, plots, a comparison, the HTML page."""
+"""Writing the results of an evaluation: scores.json, tables, plots, a comparison, and the HTML page."""
 
 import json
 import math
@@ -18,9 +18,9 @@ from evaluation.report.table_formats import (
     markdown_escaped,
     markdown_text,
     print_lines,
-    print_sheet,
+    print_table,
 )
-from evaluation.report.tables import Sheet, about, attribute_sheet, overall_sheet, sequence_sheet
+from evaluation.report.tables import Table, about, attribute_table, overall_table, sequence_table
 from evaluation.scores import Evaluation, attributes_of
 
 PAGE, PLOTS = "report.html", "plots"
@@ -33,37 +33,38 @@ def write_report(
     compare: tuple[str, str] | None = None,
     pictures: PictureSource | None = None,
 ) -> list[Path]:
-    """Write tables (CSV, LaTeX, Markdown), plots and `report.html` into `out`; the files, the page first.
+    """Write tables (CSV, LaTeX, Markdown), plots and `report.html` into `out`.
 
-    `compare` names two trackers; without, the best two are compared. Raises UserError for a name that is
-    no tracker's, and where a file cannot be written.
+    Returns the paths of all files, the page first. `compare` names two trackers; by default the best two are
+    compared. Files of an earlier report that this one does not have are removed. Raises UserError for a name
+    of no tracker, and where a file cannot be written.
     """
     pair = compare or _best_two(evaluation)
     comparisons = compare_trackers(evaluation, *pair) if pair else []
-    written = _write_sheet(out, "table", overall_sheet(evaluation))
+    written = _write_table(out, "table", overall_table(evaluation))
     if attributes_of(evaluation):
-        sheet = attribute_sheet(evaluation, evaluation.measures.metrics[0])
-        written += _write_sheet(out, "attributes", sheet)
-    written.append(_write(out / "sequences.csv", csv_text(sequence_sheet(evaluation))))
+        table = attribute_table(evaluation, evaluation.measures.metrics[0])
+        written += _write_table(out, "attributes", table)
+    written.append(_write(out / "sequences.csv", csv_text(sequence_table(evaluation))))
     if comparisons:
-        sheet = comparisons[0].sheet(about(evaluation))
-        written.append(_write(out / "comparison.csv", csv_text(sheet)))
+        table = comparisons[0].table(about(evaluation))
+        written.append(_write(out / "comparison.csv", csv_text(table)))
         written.append(_write(out / "comparison.md", _comparison_text(evaluation, comparisons)))
     plots = write_plots(evaluation, comparisons, out / PLOTS)
     written += [file for plot in plots for file in plot.files]
     frames = pictures.pictures(*pair) if pictures and pair else []
     written.insert(0, _write(out / PAGE, page(evaluation, plots, comparisons, frames)))
     for old in {path for pattern in OWN for path in out.glob(pattern)} - set(written):
-        old.unlink()  # of an earlier report, which had more trackers or other metrics
+        old.unlink()  # an earlier report had more trackers or other metrics
     return written
 
 
 def print_report(evaluation: Evaluation, compare: tuple[str, str] | None = None) -> None:
-    """Print the table of all trackers, and how two of them compare by the figure that ranks them."""
-    print_sheet(overall_sheet(evaluation))
+    """Print the table of all trackers, and the comparison of two of them by the first metric."""
+    print_table(overall_table(evaluation))
     pair = compare or _best_two(evaluation)
     if pair:
-        print_lines(["", *(each.words() for each in compare_trackers(evaluation, *pair)[:1])])
+        print_lines(["", *(each.summary() for each in compare_trackers(evaluation, *pair)[:1])])
 
 
 def _best_two(evaluation: Evaluation) -> tuple[str, str] | None:
@@ -71,16 +72,16 @@ def _best_two(evaluation: Evaluation) -> tuple[str, str] | None:
     return (names[0], names[1]) if len(names) > 1 else None
 
 
-def _write_sheet(out: Path, name: str, sheet: Sheet) -> list[Path]:
-    """A table in every format."""
+def _write_table(out: Path, name: str, table: Table) -> list[Path]:
+    """Write a table in every format; returns the paths."""
     texts = {"csv": csv_text, "tex": latex_text, "md": markdown_text}
-    return [_write(out / f"{name}.{kind}", text(sheet)) for kind, text in texts.items()]
+    return [_write(out / f"{name}.{kind}", text(table)) for kind, text in texts.items()]
 
 
 def _comparison_text(evaluation: Evaluation, comparisons: list[Comparison]) -> str:
-    """A line a metric, as Markdown."""
+    """The comparisons as Markdown, one line for each metric."""
     title = f"## {markdown_escaped(comparisons[0].a)} against {markdown_escaped(comparisons[0].b)}\n\n"
-    lines = "".join(f"- {markdown_escaped(each.words())}\n" for each in comparisons)
+    lines = "".join(f"- {markdown_escaped(each.summary())}\n" for each in comparisons)
     return f"{title}{lines}\n{about_text(about(evaluation))}\n"
 
 
@@ -93,12 +94,12 @@ SCORES = "scores.json"
 
 
 def write_scores(path: Path, evaluation: Evaluation) -> None:
-    """Write `{tracker: {figure: value}}`, best first, in percent (or the figure's unit), in full precision.
+    """Write `{tracker: {metric: value}}`, the best tracker first, in the metric's unit and with all digits.
 
-    A figure that there is none of, as precision where nothing was said, is null. Raises UserError where it
-    cannot be written.
+    A metric without a value is null, such as the precision of absence where no result is absent. Raises
+    UserError where the file cannot be written.
     """
-    told = {
+    values = {
         each.tracker: {
             metric.key: _number(each.overall[metric.key])
             for metric in evaluation.measures.metrics
@@ -106,9 +107,9 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
         }
         for each in evaluation.trackers
     }
-    write_whole(path, json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """A value for JSON, which has neither NaN nor infinity."""
     return float(value) if math.isfinite(value) else None

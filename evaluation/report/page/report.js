@@ -1,5 +1,5 @@
 "use strict";
-// Rows without a figure stay last, whichever way a column is sorted.
+// Rows without a value come last in both orders of sorting.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0], heads = [...table.tHead.rows[0].cells];
   const value = (row, column) => {
