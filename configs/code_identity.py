@@ -35,6 +35,7 @@ def hash_of_modules(
 ) -> str:
     """What `code_identity` returns, for the plugins that are named. The sources are read once."""
     digest = hashlib.sha256()
+    # The syntax tree is hashed and not the text, so that comments and formatting do not count.
     for path in plugins:
         digest.update(
             f"{path.stem}\n{ast.dump(_without_docstrings(ast.parse(path.read_bytes())))}\n".encode()
@@ -60,6 +61,7 @@ def _closure(entries: Sequence[str], left_out: Collection[str], root: Path) -> d
         if name in trees or name in left_out or path is None:
             continue
         trees[name] = tree = ast.parse(path.read_bytes(), str(path))
+        # Importing a module also runs the `__init__.py` of its package.
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         open_names += [package, *_imported(tree, package)]
         # A package that lists itself imports modules by names that the source does not contain.
@@ -74,6 +76,7 @@ def _path_of(name: str, root: Path) -> Path | None:
     if parts[0] not in PACKAGES or parts[-1].endswith(SETTINGS):
         return None
     path = root.joinpath(*parts)
+    # `from data_prep.files import read_text` names a function too, for which there is no file.
     found = (path.with_name(f"{path.name}.py"), path / "__init__.py")
     return next((each for each in found if each.is_file()), None)
 

@@ -140,6 +140,7 @@ def one_line(fault: Exception, overrides: Sequence[str] = ()) -> str:
     """The message of an error of Hydra or OmegaConf, as one line that names the override or key at fault."""
     # The first line of Hydra's message names the override. The cause of the exception says what is wrong.
     cause = fault.__cause__ or fault
+    # Hydra appends the override in one of two forms, depending on the kind of the error.
     ends = {one: (f"override {one}", f"override '{key_of(one)}'.") for one in overrides}
     first = str(fault).splitlines()[0] if str(fault) else ""
     culprit = next((one for one in overrides if first.endswith(ends[one])), None)
@@ -154,6 +155,7 @@ def one_line(fault: Exception, overrides: Sequence[str] = ()) -> str:
 
 def _check_option(group: str, value: str, options: list[str]) -> None:
     if value not in options:
+        # Hydra names the launchers of plugins that are not installed in its documentation, so users try them.
         if group == "hydra/launcher" and value.startswith("submitit"):
             raise UserError(f"{group}={value}: is not installed; pip install hydra-submitit-launcher")
         hint = did_you_mean(value, options)

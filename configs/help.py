@@ -21,6 +21,7 @@ def help_text(command: str, doc: str, config: DictConfig, composer: Composer, fo
     `doc` describes the command. The description of a group is that of the key with the same name. If there is
     no such key, it is the comment beside the group in `<folder>/<command>.yaml`.
     """
+    # The description of a key of the same name takes precedence over the comment in the YAML file.
     words = {**_group_comments(folder / f"{command}.yaml"), **dict(sections_of(config))}
     blocks = [
         f"python -m {command} [key=value ...]",
@@ -72,7 +73,7 @@ def _entry(left: str, words: str) -> str:
     """One entry: `left` with the description beside it, or on the lines below where `left` is long."""
     lines = textwrap.wrap(words.strip(), WIDTH - COLUMN, break_on_hyphens=False)
     indented = [" " * COLUMN + line for line in lines]
-    if len(left) + 4 > COLUMN:
+    if len(left) + 4 > COLUMN:  # indented by 2, and at least 2 blanks before the description
         return "\n".join([f"  {left}", *indented])
     return "\n".join([f"  {left}".ljust(COLUMN) + lines[0], *indented[1:]])
 

@@ -25,8 +25,11 @@ def leave_working_folder() -> None:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     if spec is None or spec.name.partition(".")[0] not in PACKAGES:
         return  # another program, a test, an interpreter: its import path is not ours to change
+    # 1. Entries of PYTHONPATH that mean the working folder: relative ones, and an empty one.
     dropped = {str(Path(entry).absolute()) for entry in _named(os.environ) if not _stays(entry)}
-    path = sys.path if sys.flags.safe_path else sys.path[1:]  # `python -m` puts the working folder first
+    # 2. `python -m` puts the working folder first, unless PYTHONSAFEPATH is set.
+    path = sys.path if sys.flags.safe_path else sys.path[1:]
+    # 3. The checkout comes first, so that an installed version of these packages is not imported instead.
     sys.path[:] = [str(ROOT), *(entry for entry in path if str(Path(entry).absolute()) not in dropped)]
     os.environ.update(safe_path_variables(os.environ))
 
@@ -49,6 +52,7 @@ def _stays(entry: str) -> bool:
 
 def check_one_checkout() -> None:
     """Raise UserError where packages of ours were imported from elsewhere, as from another `configs/`."""
+    # A package may have several folders (a namespace package), of which one must be ours.
     for name in PACKAGES:
         module = sys.modules.get(name)
         places = [Path(place).resolve() for place in module.__path__] if module else [ROOT / name]

@@ -87,6 +87,7 @@ class _PluginFinder(importlib.abc.MetaPathFinder):
     ) -> importlib.machinery.ModuleSpec | None:
         """See `importlib.abc.MetaPathFinder`."""
         if fullname == PACKAGE:
+            # A namespace package: it has no file, and only its name is needed.
             return importlib.machinery.ModuleSpec(PACKAGE, None, is_package=True)
         package, _, name = fullname.rpartition(".")
         file = _by_name().get(name) if package == PACKAGE else None
@@ -113,13 +114,16 @@ def _load(path: Path) -> None:
         raise UserError(f"{KEY}: {path}: is no Python file that can be imported; name it like my_tracker.py")
     if not path.is_file():
         raise UserError(f"{KEY}: {path}: no such file")
+    # 1. The name of the file becomes the name of the module, so two plugins cannot share it.
     name = f"{PACKAGE}.{path.stem}"
     other = _by_name().get(path.stem) or getattr(sys.modules.get(name), "__file__", None) or path
     if Path(other) != path:
         raise UserError(f"{KEY}: {path}: {other} has the same name; rename one of them")
+    # 2. Let the finder know the path, in this process and in those that it starts.
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(map(str, (*loaded_plugins(), path))))
     install_finder()
+    # 3. Import it. The author of a plugin needs the line of an error more than our frames of a traceback.
     try:
         importlib.import_module(name)
     except BaseException as fault:

@@ -26,6 +26,7 @@ def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()
     `overrides` are those of the command line; in a sweep they distinguish one job from another. In a
     distributed run only the process of rank 0 writes. Raises UserError where the folder cannot be written.
     """
+    # All processes of a distributed run have the same `out`. RANK is set by the launcher.
     if os.environ.get("RANK", "0") != "0":
         return
     texts = {
@@ -45,6 +46,7 @@ def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()
 
 def _replace(path: Path, text: str) -> None:
     """Write a file completely or not at all. Where `path` is a link, the link is replaced, not its target."""
+    # Not `data_prep.files.whole_file`: this package is the lowest layer, and imports none of the others.
     temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
     temporary.unlink(missing_ok=True)
     try:
@@ -66,6 +68,7 @@ def versions() -> dict[str, str | bool | None]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = None
+    # Untracked files are left out: results and data in the checkout do not make the code another one.
     revision = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {**found, "git_revision": revision, "git_dirty": None if status is None else bool(status)}

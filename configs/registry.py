@@ -36,6 +36,7 @@ def known_to_hydra(command: str) -> Iterator[None]:
     The store is global, and two commands may have a group of the same name with other options.
     """
     schema, groups, flat = _registered[command]
+    # 1. Store the schema and the options under the names that the command's YAML refers to.
     store = ConfigStore.instance()
     store.store(name=f"{command}_schema", node=_writable(schema))
     for group, options in groups.items():
@@ -45,6 +46,7 @@ def known_to_hydra(command: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # 2. Remove them. ConfigStore has no public method for that; `repo` is its dictionary of nodes.
         for name in [f"{command}_schema.yaml", *groups]:
             del store.repo[name]
 
@@ -60,9 +62,10 @@ def _writable(settings: Any) -> DictConfig:
 
 
 def _thaw(node: DictConfig | ListConfig) -> None:
-    OmegaConf.set_readonly(node, None)
+    OmegaConf.set_readonly(node, None)  # None: inherit from the parent, whose flag is cleared as well
     names: Iterable[Any] = range(len(node)) if isinstance(node, ListConfig) else list(node)
     for name in names:
+        # Reading a missing value or an interpolation would raise an error, and neither is a container.
         if not OmegaConf.is_missing(node, name) and not OmegaConf.is_interpolation(node, name):
             child = node[name]
             if isinstance(child, DictConfig | ListConfig):

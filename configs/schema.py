@@ -37,6 +37,7 @@ def key(
     A default that is a `list`, `dict` or dataclass instance is copied for each new object, as dataclasses
     require. With `omegaconf.MISSING` as default the user must give a value.
     """
+    # The metadata of the field carry everything; dataclasses themselves ignore them.
     metadata = {"doc": doc, "choices": choices, "minimum": minimum, "maximum": maximum}
     if isinstance(default, list | dict):  # they cannot be hashed, so the hash of settings leaves them out
         return dataclasses.field(default_factory=_copier(default), metadata=metadata, hash=False)
@@ -124,6 +125,7 @@ def keys_of(config: DictConfig, prefix: str = "") -> Iterator[Key]:
     Raises an error of OmegaConf where a value refers to a key that does not exist.
     """
     for name, field, kind in _fields(config):
+        # A field that holds dataclasses is a section: its own keys are listed instead of the field.
         sections = dict(_sections(config, name))
         for path, section in sections.items():
             yield from keys_of(section, f"{prefix}{path}.")
@@ -143,6 +145,7 @@ def _fields(config: DictConfig) -> Iterator[tuple[str, dataclasses.Field[Any], A
     """The name, field and type of each field of the dataclass that `config` was made from."""
     schema = OmegaConf.get_type(config)
     assert schema is not None and dataclasses.is_dataclass(schema), "a configuration without a schema"
+    # `field.type` is a string in modules with postponed annotations; `get_type_hints` resolves it.
     hints = typing.get_type_hints(schema)
     return ((field.name, field, hints[field.name]) for field in dataclasses.fields(schema))
 
@@ -164,6 +167,7 @@ def _declared(field: dataclasses.Field[Any]) -> dict[str, Any]:
     """The arguments of `key` for a field. They are empty for a field that was declared without it."""
     blank = {"doc": "", "choices": (), "minimum": None, "maximum": None}
     declared = {name: field.metadata.get(name, empty) for name, empty in blank.items()}
+    # Choices that are a function are computed now, after plugins have registered theirs.
     choices: Choices = declared["choices"]
     return declared | {"choices": tuple(choices()) if callable(choices) else choices}
 

@@ -94,9 +94,11 @@ def prepare_terminal() -> None:
     Characters that the encoding of the terminal lacks are written as escapes from then on. Without this they
     raise UnicodeEncodeError.
     """
+    # The streams may have been replaced by objects without `reconfigure`, by pytest for example.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Warnings and log records may quote a name from a file, for example that of a checkpoint's folder.
     warnings.formatwarning = _warning
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(PrintableFormatter("%(message)s"))

@@ -68,7 +68,7 @@ def test_packages_of_two_places_are_refused(tmp_path: Path, monkeypatch: pytest.
     foreign = ModuleType("models")
     foreign.__path__ = [str(tmp_path / "models")]
     monkeypatch.setitem(sys.modules, "models", foreign)
-    with pytest.raises(UserError, match=r"models: was imported in place of .*models; start the command in"):
+    with pytest.raises(UserError, match=r"models: was imported instead of .*models; start the command in"):
         check_one_checkout()
 
 
