@@ -2,28 +2,29 @@
 
 import dataclasses
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from configs.app import FOLDER
+from configs.app import FOLDER, run_command
 from configs.code_identity import modules_of
 from configs.command_line import read_command_line
 from configs.compose import as_settings, composer
 from configs.errors import UserError
+from configs.plugins import PACKAGE, VARIABLE
 from configs.schema import key
 from data_prep.contract.contract import BUILT_IN, Contract
+from infer.__main__ import main
 from infer.config import InferSettings
 from infer.trackers import registry
 from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.registry import TRACKERS, build_tracker, register_tracker
 from infer.trackers.requests import Report, State, Track, Tracker
 from tests.scripted import ScriptedWorld, drive, frame
+from tests.votsr_miniature import make_workspace
 
 CONTRACT = BUILT_IN["short"]
-ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = '''
 from dataclasses import dataclass
 
@@ -123,24 +124,23 @@ def test_the_code_of_one_tracker_is_not_that_of_another() -> None:
     assert "infer.trackers.per_frame" not in modules_of(("infer.trackers.referral",))
 
 
-def test_a_file_outside_the_packages_tracks_from_the_command_line(tmp_path: Path) -> None:
-    """A whole process: what a plugin registers must not stay in this one."""
+@pytest.mark.usefixtures("own_registry")
+def test_a_file_outside_the_packages_tracks_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "centre.py").write_text(PLUGIN)
-    render = ["task=render", "preset=val", "sequences=1", "frames=3", "workers=1", "out=ws", "expressions=1"]
-    for package, arguments in (
-        ("data_prep", render),
-        ("infer", ["plugins=[centre.py]", "tracker=centre", "workspace=ws", "overlay=false", "pack=false"]),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", package, *arguments, *(["out=out"] if package == "infer" else [])],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-    (track,) = json.loads((tmp_path / "out" / "tracks.json").read_text())["tracks"]
-    assert track["states"] == ["track"] * 3
-    fingerprint = json.loads((tmp_path / "ws" / "results" / "refertrack" / "fingerprint.json").read_text())
-    assert fingerprint["tracker"] == {"kind": "CentreConfig", "share": 0.5}
+    monkeypatch.setenv(VARIABLE, "")
+    root = make_workspace(tmp_path / "ws", names=["ball"])
+    arguments = [
+        f"plugins=[{tmp_path / 'centre.py'}]",
+        "tracker=centre",
+        "tracker.share=0.25",
+        f"workspace={root}",
+    ]
+    more = ["overlay=false", "pack=false", f"out={tmp_path / 'out'}"]
+    assert run_command("infer", main, "Track.", [*arguments, *more]) == 0
+    del sys.modules[f"{PACKAGE}.centre"]
+    tracks = json.loads((tmp_path / "out" / "tracks.json").read_text())["tracks"]
+    assert tracks and all(set(track["states"]) == {"track"} for track in tracks)
+    fingerprint = json.loads((root / "results" / "refertrack" / "fingerprint.json").read_text())
+    assert fingerprint["tracker"] == {"kind": "CentreConfig", "share": 0.25}
