@@ -23,8 +23,7 @@ from models.checkpoint import choose_device
 from models.grounder.grounder import Grounder
 from models.mask_head.registry import load_mask_head
 
-# Results depend on the code of these modules, of the modules of tracker and mask head, and of all that they
-# import.
+# Modules that make results with every tracker and mask head.
 CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.video.frames")
 REPORTS = ("models.identity",)  # imported by them, but without effect on results
 PACKAGES = ("torch", "transformers")  # their versions are part of the fingerprint, for information
@@ -64,13 +63,19 @@ def open_session(settings: InferSettings) -> Session:
         "device": device.type,
         "dtypes": [grounding["dtype"], masking["dtype"]],
         "box_floor": grounding["box_floor"],
-        # The class of the settings is defined in the tracker's module. `code_identity` adds plugins itself.
-        "code": code_identity(
-            (*CODE, type(settings.tracker).__module__, type(mask_head).__module__), REPORTS
-        ),
+        "code": code_identity(code_modules(settings.tracker, mask_head), REPORTS),
         "packages": {name: version(name) for name in PACKAGES},
     }
     return Session(Engine(grounder, mask_head), tracker, fingerprint)
+
+
+def code_modules(tracker: Any, mask_head: Any) -> tuple[str, ...]:
+    """The modules whose code, with that of all modules that they import, results depend on.
+
+    `tracker` are the settings of a tracker; their class is defined in the tracker's module. Plugins are not
+    among the modules, because `code_identity` adds them itself.
+    """
+    return (*CODE, type(tracker).__module__, type(mask_head).__module__)
 
 
 def settings_identity(settings: Any) -> Fingerprint:
