@@ -1,57 +1,24 @@
 """A tracker is one file that registers itself, in the package or outside, as an option of `tracker=`."""
 
 import dataclasses
-import json
-import sys
-from pathlib import Path
 
 import pytest
 
-from configs.app import FOLDER, run_command
+from configs.app import FOLDER
 from configs.code_identity import modules_of
 from configs.command_line import read_command_line
 from configs.compose import as_settings, composer
 from configs.errors import UserError
-from configs.plugins import PACKAGE, VARIABLE
 from configs.schema import key
 from data_prep.contract.contract import BUILT_IN, Contract
-from infer.__main__ import main
 from infer.config import InferSettings
 from infer.trackers import registry
 from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.registry import TRACKERS, build_tracker, register_tracker
 from infer.trackers.requests import Report, State, Track, Tracker
 from tests.scripted import ScriptedWorld, drive, frame
-from tests.votsr_miniature import make_workspace
 
 CONTRACT = BUILT_IN["short"]
-PLUGIN = '''
-from dataclasses import dataclass
-
-from configs.schema import key
-from infer.trackers.registry import register_tracker
-from infer.trackers.requests import Report, Segment, State
-
-
-@dataclass(frozen=True)
-class CentreConfig:
-    """The target is in the middle of every frame."""
-
-    share: float = key(0.5, "side of the box as a share of the frame's", minimum=0.0, maximum=1.0)
-
-
-@register_tracker(centre=CentreConfig())
-def centre_tracker(config, contract):
-    def start(expression, frame, box_xyxy=None):
-        while True:
-            height, width = frame.shape[:2]
-            low, high = (1 - config.share) / 2, (1 + config.share) / 2
-            box = (low * width, low * height, high * width, high * height)
-            result = yield Segment(box)
-            frame = yield Report(State.TRACK, result.mask, box, 1.0)
-
-    return start
-'''
 
 
 @pytest.fixture
@@ -122,25 +89,3 @@ def test_settings_without_a_tracker_are_refused() -> None:
 
 def test_the_code_of_one_tracker_is_not_that_of_another() -> None:
     assert "infer.trackers.per_frame" not in modules_of(("infer.trackers.referral",))
-
-
-@pytest.mark.usefixtures("own_registry")
-def test_a_file_outside_the_packages_tracks_from_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "centre.py").write_text(PLUGIN)
-    monkeypatch.setenv(VARIABLE, "")
-    root = make_workspace(tmp_path / "ws", names=["ball"])
-    arguments = [
-        f"plugins=[{tmp_path / 'centre.py'}]",
-        "tracker=centre",
-        "tracker.share=0.25",
-        f"workspace={root}",
-    ]
-    more = ["overlay=false", "pack=false", f"out={tmp_path / 'out'}"]
-    assert run_command("infer", main, "Track.", [*arguments, *more]) == 0
-    del sys.modules[f"{PACKAGE}.centre"]
-    tracks = json.loads((tmp_path / "out" / "tracks.json").read_text())["tracks"]
-    assert tracks and all(set(track["states"]) == {"track"} for track in tracks)
-    fingerprint = json.loads((root / "results" / "refertrack" / "fingerprint.json").read_text())
-    assert fingerprint["tracker"] == {"kind": "CentreConfig", "share": 0.25}
