@@ -1,6 +1,5 @@
-"""Names and texts from files as people may be shown them.
-
-The terminal as every module writes tables and bars to it.
+"""Text on the terminal: names and texts from files on one line, and the console for tables and
+progress bars.
 """
 
 from collections.abc import Iterator
@@ -13,26 +12,26 @@ from configs.terminal import UNPRINTABLE, printable, shortened
 
 
 def one_line(words: str, longest: int | None = None) -> str:
-    """A text for people to read in one line: blanks run together, control characters are left out.
+    """A text as one line: runs of blanks become one, and control characters are removed.
 
-    A prompt file may hold anything, also codes that a terminal would obey. Of a text of more than `longest`
-    letters the middle is left out.
+    A file of prompts may contain anything, including codes that control a terminal. A text of more than
+    `longest` characters is shortened in the middle.
     """
     line = " ".join(UNPRINTABLE.sub(" ", words).split())
     return line if longest is None else shortened(line, longest)
 
 
 class PrintableConsole(Console):
-    """A rich console that takes texts as they are and lets none of them control the terminal.
+    """A rich console that prints texts unchanged and does not let them control the terminal.
 
-    A prompt such as `[red] :cup:` is no markup. Where the file is no terminal there are no colour codes.
+    A prompt such as `[red] :cup:` is not markup. If the output is not a terminal, there are no colour codes.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False, **options})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """The segments of a text or table: colours and movements are rich's own, letters are printable."""
+        """The segments of a text or table: control codes are rich's own, and all characters are printable."""
         for segment in super().render(renderable, options):
             if segment.control or not UNPRINTABLE.search(segment.text):
                 yield segment

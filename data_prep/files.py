@@ -1,4 +1,4 @@
-"""Reading texts, writing files whole or not at all, and keeping names inside their folder."""
+"""Reading texts, writing files completely or not at all, and keeping names inside their folder."""
 
 import errno
 import os
@@ -12,18 +12,21 @@ from typing import BinaryIO
 
 from configs.errors import UserError
 
-LARGEST_TEXT = 64 << 20  # bytes: a million lines of 64
-NONBLOCKING = getattr(os, "O_NONBLOCK", 0)  # opening a pipe then does not wait
+LARGEST_TEXT = 64 << 20  # bytes: a million lines of 64 characters
+NONBLOCKING = getattr(os, "O_NONBLOCK", 0)  # with it, opening a pipe does not wait for a writer
 
 
 @contextmanager
 def whole_file(path: Path, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it replaces `path`, else it is removed.
 
-    The temporary name ends as `path` does, since writers choose a format by it. The data are on disk
-    before the name changes, so after a crash `path` is either the old file or the whole new one. Files
-    that are not `durable` are whole after a crash of the program, and not for sure after one of the
-    machine: for the many small files that something durable, written last, makes count.
+    The temporary name has the same ending as `path`, since writers choose a format by it. The data are on
+    the disk before the file is renamed, so after a crash `path` is either the old file or the complete new
+    one.
+
+    Files that are not `durable` are complete after a crash of the program, but perhaps not after one of the
+    machine. This is much faster for many small files, if a durable file that is written last says that they
+    are valid.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
@@ -74,19 +77,18 @@ def _remedy(path: Path, fault: OSError) -> str:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn a failure to read a file or a folder, which it names, into a UserError."""
+    """Turn a failure to read a file or a folder into a UserError that names it."""
     try:
         yield
     except OSError as fault:
-        raise UserError(f"{fault.filename}: cannot be read ({fault.strerror}); mend that") from None
+        raise UserError(f"{fault.filename}: cannot be read ({fault.strerror}); correct that") from None
 
 
 def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
-    """Write a text (UTF-8, line ends as they are) or bytes to `path`, whole or not at all.
+    """Write a text (UTF-8, with its line ends unchanged) or bytes to `path`, completely or not at all.
 
-    Not `durable` spares the wait for the disk; see `whole_file`.
-
-    Raises UserError where the disk is full or the folder cannot be written: `path` is then as it was.
+    See `whole_file` for `durable`. Raises UserError where the disk is full or the folder cannot be written;
+    `path` is then unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     with writing(path), whole_file(path, durable) as temporary:
@@ -94,9 +96,9 @@ def write_whole(path: Path, content: str | bytes, durable: bool = True) -> None:
 
 
 def append_text(path: Path, text: str) -> None:
-    """Add to the end of a file, made where it is not there. Raises UserError where `path` cannot be written.
+    """Append to a file, which is made if it does not exist. Raises UserError where `path` cannot be written.
 
-    A link is refused: whoever made it may have had another file in mind.
+    A link is refused, because it might lead to a file outside of the folder of the run.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     with writing(path), os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
@@ -104,7 +106,7 @@ def append_text(path: Path, text: str) -> None:
 
 
 def copy_whole(source: Path, path: Path) -> None:
-    """Copy a file to `path`, whole or not at all. Raises UserError as `write_whole` does."""
+    """Copy a file to `path`, completely or not at all. Raises UserError as `write_whole` does."""
     with writing(path), whole_file(path) as temporary:
         shutil.copyfile(source, temporary)
 
@@ -134,7 +136,9 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def check_regular(path: Path) -> None:
-    """Raise OSError where a path is no regular file: whoever opens a pipe waits for somebody to write."""
+    """Raise OSError where a path is not a regular file. Opening a pipe, for example, would wait for
+    a writer.
+    """
     check_mode(path.stat().st_mode, path)
 
 
@@ -150,7 +154,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def check_mode(mode: int, path: Path | str) -> None:
-    """Raise OSError where a mode, as `os.stat` tells it, is not that of a regular file."""
+    """Raise OSError where a mode from `os.stat` is not that of a regular file."""
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
@@ -189,7 +193,7 @@ def read_text(path: Path, mend: str, limit: int = LARGEST_TEXT) -> str:
 
 
 def check_utf8(path: Path) -> None:
-    """Raise UserError where a path is not UTF-8 text, as names from another system's archive may be."""
+    """Raise UserError where a path is not UTF-8, which happens with archives from other systems."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

@@ -1,4 +1,6 @@
-"""Folders written whole or not at all, as `data_prep.files` does it with files, and by one run at a time."""
+"""Folders that are written completely or not at all, and by one run at a time (see
+`data_prep.files` for files).
+"""
 
 import fcntl
 import logging
@@ -13,7 +15,7 @@ from data_prep.files import writing
 
 PART, OLD = ".part-", ".old-"
 LOCK = ".lock"
-LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a link may lead anywhere
+LOCK_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # a link could lead anywhere
 log = logging.getLogger(__name__)
 
 
@@ -31,19 +33,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def part_of(path: Path) -> Path:
-    """Where a folder is written before it has its name."""
+    """The temporary folder in which the content of a folder is written."""
     return path.with_name(PART + path.name)
 
 
 def put(temporary: Path, path: Path) -> None:
-    """Give a written folder its name when all of it is on the disk; one of that name goes.
+    """Rename a written folder to `path` when all of it is on the disk; an existing folder is replaced.
 
-    After a crash in between `tidy` brings the old one back.
+    If the process is killed in between, `tidy` restores the old folder.
     """
     for written in sorted(temporary.rglob("*")):
         if written.is_file():
             _sync(written)
     _sync(temporary)
+    # A folder cannot be replaced by a single operation, so the old one is moved aside first.
     old = path.with_name(OLD + path.name)
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -55,10 +58,11 @@ def put(temporary: Path, path: Path) -> None:
 
 @contextmanager
 def alone_in(folder: Path, does: str) -> Iterator[None]:
-    """Hold a folder, made where it is not there, for this process; `does` is what it does there ("trains").
+    """Lock a folder, which is made if it does not exist, for this process; `does` is what it does there
+    ("trains").
 
-    Raises UserError where another one holds it, or where it cannot be made. Some shared file systems know
-    no locks: there a warning must do.
+    Raises UserError where another process holds the lock, or the folder cannot be made. Some shared file
+    systems have no locks; there a warning is logged.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +80,7 @@ def alone_in(folder: Path, does: str) -> Iterator[None]:
 
 
 def tidy(folder: Path) -> None:
-    """Clear away what killed processes left in a folder: unfinished files and folders, and replaced ones."""
+    """Remove what killed processes left in a folder: unfinished files and folders, and replaced folders."""
     for old in folder.glob(f"{OLD}*"):
         kept = old.with_name(old.name.removeprefix(OLD))
         if kept.exists() or old.is_symlink():  # `put` makes no links, so a link is not an earlier state

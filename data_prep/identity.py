@@ -1,10 +1,10 @@
-"""What pictures and annotations are, in a short text, for the identity of what follows from them.
+"""Short hashes that identify images and annotations, to recognise whether results were made from them.
 
-A file is identified by its name, its size and the beginning and end of its content, and not by its time. So
-a data set that was copied or moved keeps its identity. Pictures that were mirrored, encoded anew or exchanged
-get another one. A file costs 30 to 50 microseconds where it is in the system's cache (its size and time alone
-would cost 2 to 5, its header 50 to 100), which is little beside tracking it. Data sets of a training may have
-millions of frames, of which `FRAMES` are looked at.
+A file is identified by its name, its size, and the beginning and end of its content, but not by its time. So
+a data set that was copied or moved keeps its identity, and images that were mirrored, encoded again or
+exchanged get another one. A file in the system's cache costs 30 to 50 microseconds (its size and time alone
+would cost 2 to 5, its header 50 to 100), which is little compared with tracking it. For training, data sets
+have millions of frames, of which `FRAMES` are examined.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from data_prep.video.frames import AnimationFrames, Frames, ImageFrames, VideoFr
 from data_prep.video.inputs import FrameRange
 
 SAMPLE = 4096  # bytes at the beginning and at the end of a file
-LARGE = 1 << 20  # bytes of a file of which more is read, as of a video
-SAMPLES = 16  # of a large file, evenly spread
-FRAMES = 1000  # of an index, spread evenly
+LARGE = 1 << 20  # bytes; of a larger file, such as a video, more samples are read
+SAMPLES = 16  # samples of a large file, evenly spread
+FRAMES = 1000  # frames of an index that are examined, evenly spread
 DIGEST = 8  # bytes
 
 
@@ -49,7 +49,7 @@ def _sample(path: Path) -> bytes:
 
 
 def frames_identity(frames: Frames) -> str:
-    """The identity of a sequence's pictures: of all image files, or of the video file and the part of it."""
+    """The identity of a sequence's frames: of all image files, or of the video file and the part of it."""
     if isinstance(frames, ImageFrames):
         return files_identity(frames.paths)
     if isinstance(frames, FrameRange):
@@ -59,9 +59,10 @@ def frames_identity(frames: Frames) -> str:
 
 
 def annotations_identity(index: Index) -> str:
-    """The identity of what an index says: names, frames, sizes, boxes, presences and texts.
+    """The identity of the annotations in an index: names, frames, sizes, boxes, presence and expressions.
 
-    Where the data lie does not count, and neither do the times of their files (which `About.state` has).
+    The place of the data does not count, and neither do the times of their files (which are in
+    `About.state`).
     """
     digest = hashlib.blake2b(f"{index.about.data} {index.about.split}".encode(), digest_size=DIGEST)
     for name, column in zip(index.rows.schema.names, index.rows.columns, strict=True):
@@ -72,7 +73,7 @@ def annotations_identity(index: Index) -> str:
 
 
 def index_frames_identity(index: Index) -> str:
-    """The identity of the pictures of an index: of `FRAMES` of them, or of all where there are fewer."""
+    """The identity of the images of an index: of `FRAMES` of them, or of all where there are fewer."""
     count = int(index.starts[-1])
     chosen = np.unique(np.linspace(0, count - 1, min(count, FRAMES)).astype(np.int64))
     sequences = np.searchsorted(index.starts, chosen, side="right") - 1

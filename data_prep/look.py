@@ -1,6 +1,5 @@
-"""Plots of what is drawn: sizes of boxes, gaps, presence, and lengths of texts.
-
-A contact sheet of drawn pairs as the model will see them.
+"""Images of what is drawn from data sets, to be looked at before a long training: statistics and a
+sheet of pairs.
 """
 
 import textwrap
@@ -24,11 +23,11 @@ from data_prep.sampling.pairs import Pair, PairSampler
 from data_prep.sampling.source import Source
 from data_prep.sequence import ABSENT, PRESENT
 
-DRAWN = 20_000  # pairs whose gaps are counted
+DRAWN = 20_000  # pairs that are drawn for the histogram of gaps
 
 
 def write_plots(path: Path, sampler: PairSampler) -> None:
-    """Write a PNG of four histograms, a line a data set."""
+    """Write a PNG of four histograms, with a line for each data set."""
     figure, ((sizes, gaps), (presence, texts)) = plt.subplots(2, 2, figsize=(11, 7))
     for source in sampler.sources:
         index, name = source.index, source.index.about.data
@@ -52,13 +51,13 @@ def write_plots(path: Path, sampler: PairSampler) -> None:
 
 
 def _whole_bins(reach: int) -> np.ndarray:
-    """Borders of at most some sixty bins that hold equally many whole numbers from -reach to reach."""
+    """The edges of about sixty bins with equally many whole numbers, from -reach to reach."""
     step = -(-(2 * reach + 1) // 60)
     return np.arange(-reach - 0.5, reach + step + 0.5, step)
 
 
 def _box_sides(source: Source) -> np.ndarray:
-    """Side of a square as large as the box over that of one as large as the frame; a number a shown frame."""
+    """The square root of the box's share of the frame, for every frame that shows the target."""
     index = source.index
     frames = source.frames[PRESENT]
     sizes = index.sizes[np.searchsorted(index.starts, frames, side="right") - 1]
@@ -68,7 +67,7 @@ def _box_sides(source: Source) -> np.ndarray:
 
 
 def _gaps(sampler: PairSampler, source: Source) -> np.ndarray:
-    """Frames from template to search frame, of pairs that show one video; negative: the template is later."""
+    """Frames from template to search frame, of pairs of one video; negative: the template is later."""
     random = np.random.default_rng(sampler.seed).random((DRAWN, NUMBERS))
     draws = draw(source, random, sampler.settings)
     gaps: np.ndarray = (draws.search - draws.template)[~draws.negative]
@@ -76,7 +75,7 @@ def _gaps(sampler: PairSampler, source: Source) -> np.ndarray:
 
 
 def _present_shares(index: Index) -> np.ndarray:
-    """Of the frames of which it is known, the share that shows the target; a number a sequence."""
+    """The share of annotated frames that show the target, for each sequence with such frames."""
     counts = [
         np.diff(np.concatenate([[0], np.cumsum(index.present == kind)])[index.starts])
         for kind in (PRESENT, ABSENT)
@@ -99,8 +98,9 @@ WIDTH = 52  # letters of a line
 def write_samples(path: Path, plan: PairPlan, contract: Contract, first: int) -> int:
     """Write a PNG of the pairs from `first` on; returns how many of them could not be read.
 
-    Of each: the template as large as the model gets it beside the search frame with its rectangle; the
-    target's box in green, which the model is not shown; the words; and what they should be answered with.
+    Each tile shows the template in the size that the model receives, beside the search image with its
+    rectangle; the target's box in green, which is not in the model's image; the expression; and the expected
+    answer.
     """
     figure, axes = plt.subplots(ROWS, COLUMNS, figsize=(COLUMNS * INCHES[0], ROWS * INCHES[1]))
     failed = 0
@@ -132,8 +132,8 @@ def _show(place: Axes, pair: Pair, contract: Contract) -> None:
         place.add_patch(
             Rectangle(corner, right - left, bottom - top, fill=False, color=TARGET, linewidth=1.2)
         )
-    answer = "visible" if pair.visible else "another video's words" if pair.negative else "absent"
-    words = textwrap.shorten(pair.expression, 2 * WIDTH, placeholder=" …") or "(no words)"
+    answer = "visible" if pair.visible else "another video's target" if pair.negative else "absent"
+    text = textwrap.shorten(pair.expression, 2 * WIDTH, placeholder=" …") or "(no expression)"
     place.set_title(
-        f"{textwrap.fill(words, WIDTH)}\n{pair.data} {pair.sequence} #{pair.number}: {answer}", fontsize=7
+        f"{textwrap.fill(text, WIDTH)}\n{pair.data} {pair.sequence} #{pair.number}: {answer}", fontsize=7
     )

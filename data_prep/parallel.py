@@ -1,4 +1,4 @@
-"""The same work on many items, in several processes, and a bar that shows how far it is."""
+"""The same work on many items in several processes, and a progress bar."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,19 +17,19 @@ Result = TypeVar("Result")
 
 
 def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """What `work` gives for each item, in order, as it comes; `workers` is the number of processes.
+    """The results of `work` for each item, in order, as they arrive; `workers` is the number of processes.
 
-    1: in this process; 0: one a core. `work` must be importable, since the processes are started afresh.
+    1: in this process; 0: one for each core. `work` must be importable, because new processes are started.
     Raises UserError where one of them was killed.
     """
     if workers == 1:
         yield from map(work, items)
         return
     count = workers or len(os.sched_getaffinity(0))
-    # Not forks: one of a process in which threads live (OpenCV's, torch's) may hang.
+    # Processes are not forked: a fork of a process with threads (of OpenCV, torch) may hang.
     with ProcessPoolExecutor(count, get_context("spawn"), _begin) as processes:
         try:
-            with stop_signals_blocked():  # here the processes are started
+            with stop_signals_blocked():  # the processes are started in here
                 results = processes.map(work, items)
             yield from results
         except BrokenProcessPool:
@@ -39,9 +39,10 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers:
 
 
 def _begin() -> None:
-    """Leave signals, which go to all processes of a command, to the one that started this; end with that one.
+    """Prepare a worker: import plugins, leave stop signals to the parent process, and end when it ends.
 
-    Else a command that is killed (not stopped) would leave its processes waiting for ever.
+    Signals of a terminal go to all processes of a command; the parent decides what happens. Without the last
+    part, a command that is killed would leave its workers waiting forever.
     """
     import_inherited_plugins()
     stop_by_parent_only()
@@ -56,7 +57,7 @@ def _end_with_parent() -> None:
 
 
 def with_bar(results: Iterable[Result], label: str, total: int) -> Iterable[Result]:
-    """The results as they come; a terminal, and nothing else, is shown how many of `total` there are."""
+    """The results as they arrive. On a terminal a progress bar shows how many of `total` there are."""
     from rich.progress import track
 
     from data_prep.console import make_console

@@ -322,7 +322,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(root: Path, monkeypatch: pytes
         patch.setattr(Path, "iterdir", lambda path: refuse(path) if path.name == "car-1" else real(path))
         assert only(found(root, "train")).kind == "unlisted", "what cannot be looked into may be a sequence"
         patch.setattr(Path, "is_dir", refuse)
-        with pytest.raises(UserError, match=r"set: cannot be read \(Permission denied\); mend that"):
+        with pytest.raises(UserError, match=r"set: cannot be read \(Permission denied\); correct that"):
             found(root)
     reader = dataclasses.replace(TNLLT, read=lambda entry: refuse(entry.folder))
     told = check_split(reader, root, "train", workers=1).findings

@@ -1,1 +1,1 @@
-"""The rendered world: drawn videos with pixel truth and words, to learn from and to be judged in."""
+"""The rendered world: drawn videos with ground-truth masks and expressions, for training and evaluation."""

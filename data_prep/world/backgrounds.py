@@ -41,7 +41,7 @@ def _bytes(picture: np.ndarray) -> np.ndarray:
 
 
 def _tamed(picture: np.ndarray, saturation: float) -> np.ndarray:
-    """Less colour, and a brightness that leaves room for black and white things."""
+    """Reduce the saturation, and move the brightness to where black and white things remain visible."""
     grey = picture.mean(axis=2, keepdims=True)
     middle = float(grey.mean())
     spread = float(grey.std()) + 1e-3

@@ -1,6 +1,5 @@
-"""What the camera adds to a picture: vignette, light that changes, a tint, softness, and noise.
-
-Painting a scene: one frame and the visible mask of each thing.
+"""Rendering a frame of a scene: background, things, occluders and camera effects; and the visible
+mask of each thing.
 """
 
 from dataclasses import dataclass
@@ -16,23 +15,29 @@ from data_prep.world.scene import Occluder, Scene
 from data_prep.world.sprites import Patch, occluder_sprite, thing_patch
 from data_prep.world.styles import Style, style_of, styled_background
 
-NOISE_MARGIN = 64  # the noise of a scene is this much larger than the picture, and shifted every frame
+NOISE_MARGIN = (
+    64  # pixels by which the noise of a scene exceeds the image, so that it can be shifted in each frame
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Finish:
-    """The camera of one scene. `vignette` uint8 (height, width, 3), `noise` int16, larger by the margin."""
+    """The effects of the camera of one scene.
+
+    `vignette` uint8 (height, width, 3) is a factor of 255; `noise` int16 is larger than the image by the
+    margin.
+    """
 
     seed: int
     vignette: np.ndarray | None
     noise: np.ndarray
     gain: Wave
     tint: tuple[float, float, float]
-    blur: float  # deviation in pixels; 0: none
+    blur: float  # standard deviation in pixels; 0: none
 
 
 def finish_of(seed: int, preset: WorldPreset) -> Finish:
-    """The camera of the scene of this seed."""
+    """The camera effects of the scene of this seed."""
     rng = np.random.default_rng((seed, 2))
     width, height = preset.size
     plain, strong, varied = (preset.look == look for look in ("plain", "other", "varied"))
@@ -52,7 +57,11 @@ def finish_of(seed: int, preset: WorldPreset) -> Finish:
 
 
 def finished(picture: np.ndarray, finish: Finish, t: int) -> np.ndarray:
-    """The picture as the camera gives it at frame `t`; RGB uint8 (height, width, 3)."""
+    """The image of the camera at frame `t`, RGB uint8 (height, width, 3).
+
+    In the order of a real camera: the lens blurs and darkens the corners, exposure and white balance change
+    the brightness, and the sensor adds noise.
+    """
     height, width = picture.shape[:2]
     if finish.blur:
         picture = cv2.GaussianBlur(picture, (5, 5), finish.blur)
@@ -61,23 +70,24 @@ def finished(picture: np.ndarray, finish: Finish, t: int) -> np.ndarray:
         gains = (1.0 + finish.gain.at(t)) * np.array(finish.tint)
         table = np.clip(np.arange(256)[:, None] * gains, 0, 255).astype(np.uint8)
         picture = cv2.LUT(picture, table[None])
-    # A hash of the frame's number: the same in any process and for any order of frames.
+    # The shift of the noise follows from the frame's number, so frames may be drawn in any order and process.
     left, top = (t * 29 + finish.seed) % NOISE_MARGIN, (t * 37 + finish.seed // 7) % NOISE_MARGIN
     noise = finish.noise[top : top + height, left : left + width]
     return cv2.add(picture, noise, dtype=cv2.CV_8U)
 
 
-SOLID = 127  # coverage above which a pixel belongs to a thing
-SMOKE_SOLID = 102
+SOLID = 127  # coverage (0 to 255) above which a pixel belongs to a thing
+SMOKE_SOLID = 102  # the same for smoke, whose edge is wide
 
 
 def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Paint frame `t` of a scene.
+    """Draw frame `t` of a scene.
 
-    Returns the picture, RGB uint8 (height, width, 3), and for each thing the mask of what is
-    seen of it, bool (height, width): what later things and occluders hide is left out.
+    Returns the image, RGB uint8 (height, width, 3), and the visible mask of each thing, bool (height, width),
+    without what later things and occluders hide.
     """
     _without_threads()
+    # 1. The background, as the camera sees it.
     width, height = scene.preset.size
     view, style = scene.camera.at(t), _style(scene.seed, scene.preset)
     _, origin = canvas_size(scene.preset)
@@ -88,12 +98,14 @@ def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT_101,
     )
+    # 2. The things, back to front. Each one is removed from the masks of those behind it.
     masks = [np.zeros((height, width), bool) for _ in scene.things]
     for index, thing in enumerate(scene.things):
         x, y, radius = scene.place(index, t)
         patch = thing_patch(thing, t, (x, y), radius, scene.light, style)
         solid = SMOKE_SOLID if thing.shape == "smoke" else SOLID
         _paint(picture, patch, masks[:index], masks[index], solid)
+    # 3. The occluders, in front of all things, and the effects of the camera.
     for occluder in scene.occluders:
         _paint(picture, _occluder_patch(occluder, view, style), masks, None, SOLID)
     return finished(picture, _finish(scene.seed, scene.preset), t), masks
@@ -101,13 +113,13 @@ def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
 
 @lru_cache(maxsize=1)
 def _without_threads() -> None:
-    """Keep OpenCV to one thread: pictures are small, and a fork of a process with its threads may hang."""
+    """Keep OpenCV to one thread: images are small, and forking a process with OpenCV's threads may hang."""
     cv2.setNumThreads(1)
 
 
 @lru_cache(maxsize=8)
 def background(seed: int, preset: WorldPreset) -> np.ndarray:
-    """The empty world of a scene, RGB uint8, larger than the picture: see `canvas_size`."""
+    """The background of a scene, RGB uint8, larger than the image (see `canvas_size`)."""
     return styled_background(paint_background(seed, preset), _style(seed, preset))
 
 
@@ -138,21 +150,24 @@ def _occluder_patch(occluder: Occluder, view: View, style: Style) -> Patch:
 def _paint(
     picture: np.ndarray, patch: Patch, below: list[np.ndarray], mask: np.ndarray | None, solid: int
 ) -> None:
-    """Blend a patch into the picture, write its mask, and take it out of the masks below; all in place."""
+    """Blend a patch into the image, write its mask, and remove it from the masks below; all in place."""
     rows, high = patch.cover.shape[0], picture.shape[0]
     columns, wide = patch.cover.shape[1], picture.shape[1]
     top, bottom = max(0, patch.top), min(high, patch.top + rows)
     left, right = max(0, patch.left), min(wide, patch.left + columns)
     if left >= right or top >= bottom:
         return
+    # 1. The part of the patch inside the image: `window` in the image, `inner` in the patch.
     window = slice(top, bottom), slice(left, right)
     inner = slice(top - patch.top, bottom - patch.top), slice(left - patch.left, right - patch.left)
+    # 2. Alpha blending. The shadow darkens what is below before the patch covers it.
     alpha = patch.cover[inner].astype(np.float32)[..., None] * (1 / 255)
     under = picture[window].astype(np.float32)
     if patch.shadow is not None:
         under *= patch.shadow[inner][..., None]
     under += (patch.colour[inner] - under) * alpha
     picture[window] = np.clip(under, 0, 255).astype(np.uint8)
+    # 3. The masks.
     seen = patch.region[inner] > solid
     for other in below:
         other[window] &= ~seen

@@ -1,4 +1,4 @@
-"""What people say for a thing of a scene: true, and of nothing else that the scene holds."""
+"""Referring expressions for things of a scene: true of the thing, and of no other thing in the scene."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ KINDS: dict[str, float] = {
     "size": 0.09,
     "motion": 0.08,
 }
-"""Kinds of expression, and how often each is drawn where it can be."""
+"""The kinds of expressions, and how often each is drawn where it is possible."""
 
 ATTRIBUTE = ("the {colour} {shape}", "{colour} {shape}", "the {shape} that is {colour}")
 PATTERNED = ("the {pattern} {colour} {shape}", "{colour} {pattern} {shape}")
@@ -53,12 +53,12 @@ MOTIONS = {
 }
 HEADING = ("left", "right", "up", "down")
 SHARED = {"colour": 0.4, "shape": 0.1, "both": 0.35, "nothing": 0.15}
-"""What an absent look has in common with things that are present; both: with two different ones."""
+"""What an absent look shares with the things that are present; both: with two different things."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A text, and what it says of the thing that is meant: None where it does not say."""
+    """An expression: its text, its kind, and the colour and shape that it names (None: it does not)."""
 
     text: str
     kind: str
@@ -67,7 +67,7 @@ class Expression:
 
 
 class HasLook(Protocol):
-    """A thing, as far as words for what is absent need to know it."""
+    """What expressions for absent targets need to know of a thing."""
 
     @property
     def colour(self) -> str:
@@ -80,16 +80,16 @@ class HasLook(Protocol):
         ...
 
 
-Meant = tuple[Scene, int] | None  # the thing that words are for; None: something that is absent
+Meant = tuple[Scene, int] | None  # the thing to refer to; None: something that is absent
 
 
 def plainly(colour: str, shape: str) -> str:
-    """The plainest way to refer to a thing: the commonest words, always in the same place."""
+    """The simplest expression for a thing: the most common words, always in the same order."""
     return ATTRIBUTE[0].format(colour=COLOUR_WORDS[colour][0], shape=SHAPES[shape][0])
 
 
 def refer(rng: np.random.Generator, scene: Scene, index: int) -> Expression:
-    """Draw a way to refer to a thing that is true and fits no other thing of the scene."""
+    """Draw an expression for thing number `index` that is true and fits no other thing of the scene."""
     thing = scene.things[index]
     while True:
         kind = _draw_kind(rng)
@@ -101,10 +101,10 @@ def refer(rng: np.random.Generator, scene: Scene, index: int) -> Expression:
 def absent(
     rng: np.random.Generator, things: Sequence[HasLook], look: Look | None = None, kind: str | None = None
 ) -> Expression:
-    """Words, drawn as `refer` draws them, for a colour and shape that none of the things has.
+    """Draw an expression for a colour and shape that none of the things has, as `refer` does for a thing.
 
-    Without `look`, most have something in common with what is there (`SHARED`). `kind` is one of `KINDS`;
-    without it, one drawn by its share.
+    Without `look`, most expressions share something with the things that are there (`SHARED`), so that both
+    the colour and the shape must be compared. `kind` is one of `KINDS`; None: drawn by its share.
     """
     look = look or absent_look(rng, things)
     while True:
@@ -114,7 +114,7 @@ def absent(
 
 
 def absent_look(rng: np.random.Generator, things: Sequence[HasLook]) -> Look:
-    """Draw a colour and shape that no thing has together; `SHARED` says what of it other things have."""
+    """Draw a colour and shape that no thing has together; `SHARED` says what they share with the things."""
     looks = {(thing.colour, thing.shape) for thing in things}
     colours, shapes = ([look[part] for look in sorted(looks)] for part in (0, 1))
     while True:
@@ -134,7 +134,7 @@ def expression_texts(scene: Scene, count: int) -> tuple[str, ...]:
 def expressions_for(scene: Scene, count: int) -> tuple[Expression, ...]:
     """`count` different expressions for the scene's target: an attribute first, then one of each other kind.
 
-    The same for the same scene, and the first of many are the same as few.
+    They depend on the scene alone, and do not change with `count`: the first two of four are the two of two.
     """
     rng = np.random.default_rng((scene.seed, 4))
     thing = scene.things[scene.target]
@@ -151,7 +151,7 @@ def expressions_for(scene: Scene, count: int) -> tuple[Expression, ...]:
 
 
 def corpus() -> list[str]:
-    """Expressions that hold every word and every template, for a tokenizer to learn from."""
+    """Expressions that contain every word and every template, for training a tokenizer."""
     looks = list(product(COLOURS, SHAPES))
     colours = [word for words in COLOUR_WORDS.values() for word in words]
     shapes = [word for words in SHAPES.values() for word in words]
@@ -185,11 +185,10 @@ def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str
 def _said(
     rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, kind: str, look: Look
 ) -> Expression | None:
-    """An expression of a kind, among things, for the one that is meant or for a look that is absent.
+    """An expression of a kind for the thing that is meant, or for a look that is absent.
 
-    None where no such expression is true.
-
-    Of what is absent everything may be said, in the same words, so that the kind of words tells nothing.
+    None where no expression of this kind is true. For an absent look every detail may be claimed, with the
+    same words and templates, so that the kind of an expression does not reveal whether its target exists.
     """
     if kind == "colloquial":
         return _colloquial(rng, things, meant, look)
@@ -211,12 +210,12 @@ def _said(
 
 
 def _usual(rng: np.random.Generator, words: tuple[str, ...]) -> str:
-    """Mostly the commonest word."""
+    """Usually the most common word."""
     return words[0] if rng.random() < 0.7 else _pick(rng, words)
 
 
 def _pattern(rng: np.random.Generator, meant: Meant) -> str:
-    """The word for a thing's pattern; empty where there is none."""
+    """A word for a thing's pattern; empty where it has none."""
     if meant is None:
         pattern = str(rng.choice(list(PATTERNS), p=(0.6, 0.2, 0.2)))
     else:
@@ -226,7 +225,7 @@ def _pattern(rng: np.random.Generator, meant: Meant) -> str:
 
 
 def _synonym(rng: np.random.Generator, look: Look) -> str | None:
-    """Words of which at least one is not the commonest; None where there are no others."""
+    """An expression in which at least one word is not the most common one; None where there are no others."""
     colours, shapes = COLOUR_WORDS[look[0]], SHAPES[look[1]]
     pairs = [(colour, shape) for colour in colours for shape in shapes][1:]
     if not pairs:
@@ -238,7 +237,7 @@ def _synonym(rng: np.random.Generator, look: Look) -> str | None:
 def _colloquial(
     rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, look: Look
 ) -> Expression | None:
-    """Casual words, which may leave out the shape or the colour where the other decides."""
+    """A casual expression, which may leave out the shape or the colour where the other one is unique."""
     others = [thing for number, thing in enumerate(things) if meant is None or number != meant[1]]
     colour_decides = all(thing.colour != look[0] for thing in others)
     shape_decides = all(thing.shape != look[1] for thing in others)

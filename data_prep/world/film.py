@@ -1,6 +1,5 @@
-"""A clip: consecutive frames of one scene with the masks of all its things.
-
-A film: one scene as a sequence of a data set, frame after frame, with its truth.
+"""Rendered sequences: `Clip`, frames with the masks of all things, and `Film`, one scene as a
+sequence of a data set.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from data_prep.world.scene import Scene, Thing, make_scene
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames, RGB uint8 (height, width, 3), and masks: `masks[t][i]` is what is seen of thing `i`, bool."""
+    """Frames, RGB uint8 (height, width, 3), and visible masks: `masks[t][i]` is that of thing `i`, bool."""
 
     scene: Scene
     images: list[np.ndarray]
@@ -24,19 +23,19 @@ class Clip:
 
 
 def render_clip(seed: int, preset: WorldPreset, frames: int = 0, start: int = 0) -> Clip:
-    """Render `frames` frames from frame `start` on of the scene of `seed`; 0 or too many: all there are."""
+    """Render `frames` frames of the scene of `seed`, beginning at frame `start`; 0: all of them."""
     scene = make_scene(seed, preset)
     stop = min(scene.frames, start + frames) if frames else scene.frames
     drawn = [draw_frame(scene, t) for t in range(start, stop)]
     return Clip(scene, [image for image, _ in drawn], [masks for _, masks in drawn])
 
 
-SLIVER = 12  # pixels; where the target shows fewer, nobody can say that it is there: it counts as absent
+SLIVER = 12  # pixels; a target with fewer visible pixels cannot be recognised, so it counts as absent
 
 
 @dataclass(frozen=True)
 class Film:
-    """What is written as one sequence: `frames` frames of a scene, and expressions that mean its target."""
+    """One sequence of a data set: the first `frames` frames of a scene, and expressions for its target."""
 
     name: str
     scene: Scene
@@ -51,7 +50,11 @@ class Film:
 
 
 def make_film(preset: WorldPreset, index: int, expressions: int = 0, frames: int = 0) -> Film:
-    """The film of the `index`-th scene of a preset; `frames` is the most it has; 0 is the preset's own."""
+    """The film of scene number `index` of a preset.
+
+    `expressions` is the number of expressions and `frames` the largest number of frames; 0: those of the
+    preset.
+    """
     scene = make_scene(preset.first_seed + index, preset)
     length = min(scene.frames, frames) if frames else scene.frames
     texts = expressions_for(scene, expressions or preset.expressions)
@@ -59,12 +62,14 @@ def make_film(preset: WorldPreset, index: int, expressions: int = 0, frames: int
 
 
 def seen(mask: np.ndarray) -> np.ndarray | None:
-    """A mask, bool (height, width), or None where it holds less than a sliver."""
+    """A mask, bool (height, width), or None where it has fewer than `SLIVER` pixels."""
     return mask if np.count_nonzero(mask) >= SLIVER else None
 
 
 def attributes(film: Film, areas: list[int]) -> dict[str, object]:
-    """What figures may be broken down by; `areas` is the target's area in each frame in pixels, 0: absent."""
+    """Attributes by which results can be grouped. `areas` is the target's area in each frame in
+    pixels; 0: absent.
+    """
     scene = film.scene
     width, height = scene.preset.size
     shown = [area / (width * height) for area in areas if area]

@@ -1,6 +1,5 @@
-"""Figures of a preset, measured on its rendered scenes.
-
-A contact sheet of a preset: one frame of each of its first scenes, the target boxed, expressions below.
+"""An overview of a preset: statistics of its rendered scenes, and a contact sheet with a frame of
+each of the first.
 """
 
 import time
@@ -21,17 +20,17 @@ from data_prep.world.film import SLIVER, seen
 from data_prep.world.presets import WorldPreset
 from data_prep.world.scene import Scene, make_scene
 
-HIDDEN = 0.35  # of a target that shows less than this share of its usual area, most is hidden
+HIDDEN = 0.35  # a target with less than this share of its median area counts as mostly hidden
 
 
 @dataclass(frozen=True)
 class PresetFigures:
-    """Means over scenes of a preset, all frames of which count the same."""
+    """Statistics of the scenes of a preset, in which all frames count equally."""
 
     preset: str
     scenes: int
-    frames: float  # a scene
-    things: float  # a scene
+    frames: float  # mean per scene
+    things: float  # mean per scene
     present: float  # share of frames that show the target
     hidden: float  # share of frames in which it is absent or mostly hidden
     area: float  # median share of the frame that the target covers where it is present
@@ -39,7 +38,7 @@ class PresetFigures:
     same_shape: float  # other things of its shape
     fewest_alike: int  # look-alikes in the scene that has fewest
     others_seen: float  # share of the other things that are seen
-    milliseconds: float  # of one core a frame, median
+    milliseconds: float  # of one core for a frame, median
     absences: dict[str, int]  # scenes of each kind
 
     def __str__(self) -> str:
@@ -53,7 +52,7 @@ class PresetFigures:
 
 
 def measure(preset: WorldPreset, scenes: int, every: int = 5) -> PresetFigures:
-    """Figures of the first scenes of a preset, from every `every`-th of their frames."""
+    """Statistics of the first `scenes` scenes of a preset, from every `every`-th of their frames."""
     drawn = [make_scene(preset.first_seed + index, preset) for index in range(scenes)]
     looked = [_look_at(scene, every) for scene in drawn]
     areas = np.concatenate([areas for areas, _, _ in looked])
@@ -77,7 +76,9 @@ def measure(preset: WorldPreset, scenes: int, every: int = 5) -> PresetFigures:
 
 
 def _look_at(scene: Scene, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each frame looked at: the target's area in pixels, the share of others seen, seconds to draw."""
+    """For each examined frame: the target's area in pixels, the visible share of the others,
+    seconds to draw.
+    """
     areas, others, seconds = [], [], []
     for t in range(0, scene.frames, every):
         started = time.process_time()
@@ -97,7 +98,7 @@ def _median(areas: Sequence[int] | np.ndarray) -> float:
 
 
 def _look_alikes(scene: Scene) -> tuple[int, int]:
-    """How many other things have the target's colour, and its shape."""
+    """The number of other things with the target's colour, and with its shape."""
     target = scene.things[scene.target]
     same_colour = sum(thing.colour == target.colour for thing in scene.things) - 1
     return same_colour, sum(thing.shape == target.shape for thing in scene.things) - 1
@@ -106,7 +107,7 @@ def _look_alikes(scene: Scene) -> tuple[int, int]:
 COLUMNS, ROWS = 4, 3
 LINE = 15  # pixels from one line of text to the next
 TILE = 320  # width of a tile in pixels
-PALETTE = 256  # colours of the file, which keep it small
+PALETTE = 256  # colours of the file, which keeps it small
 VIVID = 70  # difference between the largest and the smallest of red, green and blue
 
 
@@ -119,7 +120,7 @@ def write_sheet(path: Path, preset: WorldPreset) -> None:
 
 
 def _with_palette(picture: np.ndarray) -> Image.Image:
-    """The picture in `PALETTE` colours, half of them for the vivid pixels, which are few but matter."""
+    """The image in `PALETTE` colours, half of them for the vivid pixels, which are few but important."""
     flat = picture.reshape(-1, 3)
     vivid = np.ptp(flat, axis=1) > VIVID
     palettes = [
@@ -132,7 +133,7 @@ def _with_palette(picture: np.ndarray) -> Image.Image:
 
 
 def _colours_of(pixels: np.ndarray, method: Image.Quantize) -> np.ndarray:
-    """Half a palette that stands for pixels (N, 3): uint8 (PALETTE / 2, 3)."""
+    """Half a palette for pixels (N, 3): uint8 (PALETTE / 2, 3)."""
     image = Image.fromarray(pixels[None]).quantize(PALETTE // 2, method=method)
     found = np.array(image.getpalette(), np.uint8).reshape(-1, 3)[: PALETTE // 2]
     return np.resize(found, (PALETTE // 2, 3))

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 Point = tuple[float, float]  # x, y in pixels
-EXIT_FRAMES = 10  # how long a thing takes to its place of absence, and back
+EXIT_FRAMES = 10  # frames that a thing takes to its place of absence, and back
 
 
 @dataclass(frozen=True)
 class Wave:
-    """`reach * sin(rate * t + phase)`: a number that swings."""
+    """A sine over time: `reach * sin(rate * t + phase)`."""
 
     reach: float
     rate: float  # radians a frame
     phase: float
 
     def at(self, t: float) -> float:
-        """Its value at frame `t`, between `-reach` and `reach`."""
+        """The value at frame `t`, between `-reach` and `reach`."""
         return self.reach * math.sin(self.rate * t + self.phase)
 
 
@@ -26,13 +26,13 @@ STILL = Wave(0.0, 0.0, 0.0)
 
 
 def draw_wave(rng: np.random.Generator, reach: float, rates: tuple[float, float]) -> Wave:
-    """A wave with a rate out of `rates`, radians a frame, and any phase."""
+    """A wave with a random phase and a random rate between the two `rates`, in radians per frame."""
     return Wave(reach, float(rng.uniform(*rates)), float(rng.uniform(0, 2 * math.pi)))
 
 
 @dataclass(frozen=True)
 class Path:
-    """A way from `start` to `stop` (over `frames` frames) with a swing added to each coordinate."""
+    """A straight way from `start` to `stop` over `frames` frames, with a wave added to each coordinate."""
 
     start: Point
     stop: Point
@@ -51,7 +51,10 @@ class Path:
 
 @dataclass(frozen=True)
 class Absence:
-    """Frames [start, stop) on the way to `out`, there, and on the way from `back`; pixels of the world."""
+    """An absence from frame `start` to `stop`: the thing moves to `out`, stays away, and returns from `back`.
+
+    Points are in pixels of the world.
+    """
 
     start: int
     stop: int
@@ -59,38 +62,38 @@ class Absence:
     back: Point
 
     def moved(self, t: float, place: Point) -> Point:
-        """Where a thing is that would be at `place` at frame `t`."""
+        """The position at frame `t` of a thing that would be at `place` without the absence."""
         if not self.start < t < self.stop:
             return place
         leaving, returning = t - self.start, self.stop - t
         gone = min(1.0, leaving / EXIT_FRAMES, returning / EXIT_FRAMES)
-        weight = gone * gone * (3 - 2 * gone)
+        weight = gone * gone * (3 - 2 * gone)  # smoothstep: starts and stops without a jerk
         aim = self.out if leaving < returning else self.back
         return place[0] + (aim[0] - place[0]) * weight, place[1] + (aim[1] - place[1]) * weight
 
 
 @dataclass(frozen=True)
 class View:
-    """The camera at one frame: a point of the world at `zoom * (point - middle) + middle + shift`."""
+    """The camera at one frame. It maps a point of the world to `zoom * (point - middle) + middle + shift`."""
 
     zoom: float
     shift: Point
     middle: Point
 
     def seen(self, point: Point) -> Point:
-        """A point of the world in pixels of the picture."""
+        """A point of the world in pixels of the image."""
         x, y = (self.zoom * (p - m) + m + s for p, m, s in zip(point, self.middle, self.shift, strict=True))
         return x, y
 
     def matrix(self, origin: Point = (0.0, 0.0)) -> np.ndarray:
-        """The same for OpenCV, float64 (2, 3), for an image whose pixel (0, 0) lies at `origin`."""
+        """The same as a matrix for OpenCV, float64 (2, 3), for an image whose pixel (0, 0) is at `origin`."""
         x, y = self.seen(origin)
         return np.array([[self.zoom, 0, x], [0, self.zoom, y]], np.float64)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Slow pan and zoom, and a fast small shake."""
+    """A slow pan and zoom, and a fast, small shake."""
 
     middle: Point
     pan: tuple[Wave, Wave]

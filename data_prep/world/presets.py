@@ -1,28 +1,29 @@
-"""Named settings of the rendered world. Seeds of two presets are never shared.
+"""Named settings of the rendered world. No two presets share seeds.
 
-A preset does not change once figures rest on it: what was measured in it would mean something else.
+A preset must not be changed once results have been published with it, since they could not be compared any
+more.
 """
 
 from dataclasses import dataclass, replace
 
 from data_prep.geometry import Size
 
-TRAINING_SEEDS = 200_000_000  # training draws from so many first ones of a preset's seeds, no others
+TRAINING_SEEDS = 200_000_000  # training uses this many of the first seeds of a preset, and no others
 
 
 @dataclass(frozen=True)
 class AbsenceShares:
-    """How a preset's targets are away: shares of its scenes; the rest see their target all the time."""
+    """How targets are absent, as shares of a preset's scenes. In the other scenes they are always visible."""
 
-    leaves: float = 0.0  # goes out of the picture and comes back elsewhere
-    late: float = 0.0  # comes in only later
+    leaves: float = 0.0  # leaves the image and comes back in another place
+    late: float = 0.0  # enters the image later
     hides: float = 0.0  # stays behind an occluder for a while
-    never: float = 0.0  # is not in the picture in any frame
+    never: float = 0.0  # is in no frame
 
 
 @dataclass(frozen=True)
 class WorldPreset:
-    """What a scene is made of. Lengths are shares of the frame's height unless said otherwise."""
+    """What a scene is made of. Lengths are shares of the frame's height, unless stated otherwise."""
 
     name: str
     first_seed: int  # scene seeds are first_seed, first_seed + 1, …
@@ -30,17 +31,17 @@ class WorldPreset:
     frames: tuple[int, int]  # fewest and most frames of a scene
     things: tuple[int, int]  # fewest and most things in a scene, the target among them
     radius: tuple[float, float]  # smallest and largest radius of a thing
-    look_alikes: int  # things that share the target's colour or its shape, at least
+    look_alikes: int  # fewest things that share the target's colour or its shape
     reach: tuple[float, float]  # how far things wander to each side
     absences: AbsenceShares
     away: tuple[float, float]  # shortest and longest absence, as a share of a stretch of the video
     occluders: tuple[int, int]  # fewest and most standing things in front, the hiding place not counted
-    camera: float  # 0: stands still; 1: pans, zooms and shakes
+    camera: float  # 0: static; 1: pans, zooms and shakes
     crossing: float = 0.35  # share of things that go from one side to the other
-    skew: float = 1.0  # above 1: short scenes are commoner than long ones
-    stretch: int = 200  # a scene has an absence for every so many frames, and one at least
-    sequences: int = 20  # how many are rendered where nobody says
-    expressions: int = 4  # texts a target gets where nobody says
+    skew: float = 1.0  # above 1: short scenes are more frequent than long ones
+    stretch: int = 200  # frames for each absence; a scene has at least one
+    sequences: int = 20  # number of sequences to render by default
+    expressions: int = 4  # number of expressions for a target by default
     size: Size = (480, 320)  # width, height of a frame in pixels
 
 

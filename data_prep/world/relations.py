@@ -1,4 +1,7 @@
-"""What is true of a thing over a scene's video: its size among the others, its motion, who is beside it."""
+"""What is true of a thing in a scene: its size compared with the others, its motion, its place beside others.
+
+Expressions use only what clearly holds, by the thresholds below.
+"""
 
 import math
 from functools import lru_cache
@@ -8,13 +11,13 @@ import numpy as np
 from data_prep.world.scene import FAST_SPIN, Scene
 from data_prep.world.vocabulary import AMORPHOUS, SPINNABLE
 
-LOOKED_AT = 24  # frames of a video that are looked at
-MOSTLY = 0.85  # share of them in which a relation holds
-CLEARLY = 1.25  # a big thing is at least this many times as big as the others on average
+NUM_SAMPLES = 24  # frames of a video that are examined
+MOSTLY = 0.85  # smallest share of them in which a relation must hold
+CLEARLY = 1.25  # a big thing is at least this many times as big as the mean of the others
 
 
 def size_of(scene: Scene, index: int) -> str | None:
-    """`big` or `small` where a thing is in the biggest or smallest third, and clearly so; else None."""
+    """`big` or `small` where a thing is in the biggest or smallest third and clearly differs; else None."""
     radii = np.array([thing.radius for thing in scene.things])
     rank, third = int((radii > radii[index]).sum()), len(radii) / 3
     others = float(np.delete(radii, index).mean())
@@ -26,12 +29,14 @@ def size_of(scene: Scene, index: int) -> str | None:
 
 
 def relations_of(scene: Scene, index: int) -> list[tuple[int, str]]:
-    """(other thing, left, right, above, below or near) that holds in most frames that show both."""
+    """Pairs of another thing and a relation (left, right, above, below, near) that holds in most
+    frames with both.
+    """
     places, shown = _trajectories(scene)
     true = []
     for other in range(len(scene.things)):
         both = shown[:, index] & shown[:, other]
-        if other == index or both.sum() < LOOKED_AT / 4:
+        if other == index or both.sum() < NUM_SAMPLES / 4:
             continue
         x, y, _ = (places[both, index] - places[both, other]).T
         reach = places[both, index, 2] + places[both, other, 2]
@@ -48,10 +53,10 @@ def relations_of(scene: Scene, index: int) -> list[tuple[int, str]]:
 
 
 def motions_of(scene: Scene, index: int) -> list[str]:
-    """What a thing does: heads left, right, up or down, spins, or drifts (what has no outline)."""
+    """The motions of a thing: left, right, up or down; spins; drifts (only things without an outline)."""
     places, shown = _trajectories(scene)
     track = places[shown[:, index], index]
-    if len(track) < LOOKED_AT * 0.65:  # too long away for anybody to speak of where it goes
+    if len(track) < NUM_SAMPLES * 0.65:  # it is absent too long to describe where it goes
         return []
     third = len(track) // 3
     dx, dy, _ = (track[-third:].mean(axis=0) - track[:third].mean(axis=0)) / scene.preset.size[1]
@@ -70,9 +75,11 @@ def motions_of(scene: Scene, index: int) -> list[str]:
 
 @lru_cache(maxsize=16)
 def _trajectories(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Places (frames, things, 3: x, y, radius in pixels) and whether each is in the picture and not away."""
+    """Places (frames, things, 3: x, y, radius in pixels), and whether each thing is in the image
+    and not absent.
+    """
     width, height = scene.preset.size
-    times = [math.floor(t) for t in np.linspace(0, scene.frames - 1, LOOKED_AT)]
+    times = [math.floor(t) for t in np.linspace(0, scene.frames - 1, NUM_SAMPLES)]
     places = np.array(
         [[scene.place(index, t) for index in range(len(scene.things))] for t in times], np.float64
     )

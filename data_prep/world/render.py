@@ -1,9 +1,7 @@
-"""Writing a film in the layout of a data set: a VOTSr workspace's sequence, TNL2K's or TNLLT's.
+"""Writing films as a data set: a VOTSr workspace, or the files of TNL2K or TNLLT; and a whole preset in
+parallel.
 
-Beside the frames of each sequence lies `attributes.json` (see `film.attributes`).
-
-
-Writing a preset of the rendered world as a data set, on all cores.
+The folder of each sequence also has `attributes.json` (see `film.attributes`).
 """
 
 import io
@@ -23,12 +21,12 @@ from data_prep.world.film import Film, attributes, make_film
 from data_prep.world.presets import WorldPreset
 
 FPS = 12.0
-JPEG_QUALITY = (60, 95)  # lowest and highest; each sequence has its own
-PNG_LEVEL = 1  # the least work: noise hardly gets smaller
+JPEG_QUALITY = (60, 95)  # lowest and highest; drawn for each sequence
+PNG_LEVEL = 1  # the fastest level: images with noise hardly get smaller
 
 
 def write_votsr(root: Path, film: Film) -> None:
-    """Write a sequence of a VOTSr workspace, its truth as masks of every frame."""
+    """Write a sequence of a VOTSr workspace, with the target's mask in every frame."""
     folder = sequence_folder(root, film.name)
     masks = _write_frames(film, folder / "color", "{:08d}.jpg", _quality(film))
     write_sequence(folder, [expression.text for expression in film.expressions], FPS)
@@ -37,14 +35,14 @@ def write_votsr(root: Path, film: Film) -> None:
 
 
 def write_tnl2k(root: Path, film: Film) -> None:
-    """Write `<name>/` as TNL2K has it: `absent_label.txt` says 1 where the target is absent."""
+    """Write `<name>/` in the layout of TNL2K, in which 1 in `absent_label.txt` means absent."""
     folder = inside(root, film.name)
     masks = _write_frames(film, folder / "imgs", "{:05d}.jpg", _quality(film))
     _write_boxes(folder, film, masks, absent=1)
 
 
 def write_tnllt(root: Path, film: Film) -> None:
-    """Write `<name>/` as TNLLT has it: `absent_label.txt` says 0 where the target is absent."""
+    """Write `<name>/` in the layout of TNLLT, in which 0 in `absent_label.txt` means absent."""
     folder = inside(root, film.name)
     masks = _write_frames(film, folder / "imgs", "{:05d}.png", None)
     _write_boxes(folder, film, masks, absent=0)
@@ -58,17 +56,21 @@ LAYOUTS: dict[str, Callable[[Path, Film], None]] = {
 
 
 def _write_frames(film: Film, folder: Path, pattern: str, quality: int | None) -> list[np.ndarray | None]:
-    """Write the frames, numbered from 1, as JPEG of a quality or as PNG; returns the target's masks."""
+    """Write the frames, numbered from 1, as JPEG of this quality or (None) as PNG; returns the
+    target's masks.
+    """
     masks = []
     for number, (image, mask) in enumerate(film.shots(), start=1):
-        # The truth, written after the frames, is what waits for the disk.
+        # Frames need not be on the disk yet: the truth, which is written after them, waits for that.
         write_whole(folder / pattern.format(number), _encoded(image, quality), durable=False)
         masks.append(mask)
     return masks
 
 
 def _write_boxes(folder: Path, film: Film, masks: list[np.ndarray | None], absent: int) -> None:
-    """Boxes as x,y,w,h, one a line, 0,0,0,0 where the target is absent; the label of that; one text."""
+    """Write boxes (x,y,w,h; 0,0,0,0 where the target is absent), flags of absence, and the first
+    expression.
+    """
     write_whole(folder / "groundtruth.txt", "".join(f"{_box_line(mask)}\n" for mask in masks))
     labels = [absent if mask is None else 1 - absent for mask in masks]
     write_whole(folder / "absent_label.txt", "".join(f"{label}\n" for label in labels))

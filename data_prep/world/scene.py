@@ -1,4 +1,4 @@
-"""A scene: its things, how each moves, and when its target is away. Everything follows from one seed."""
+"""A scene: its things, how each moves, and when the target is absent. Everything follows from one seed."""
 
 import math
 from dataclasses import dataclass, replace
@@ -11,13 +11,15 @@ from data_prep.world.vocabulary import AMORPHOUS, PATTERNS, SPINNABLE, Look, dra
 
 ALWAYS, LEAVES, LATE, HIDES, NEVER = "always", "leaves", "late", "hides", "never"
 FOREVER = 1_000_000  # frames; longer than any video
-COVER = 1.75  # no part of a thing is farther from its middle than this many of its radii
-FAST_SPIN = 0.07  # radians a frame from which a thing is said to spin
+COVER = 1.75  # radius, in radii of a thing, of a circle that contains all of it
+FAST_SPIN = 0.07  # radians per frame from which expressions say that a thing spins
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawn thing. `radius` in pixels, `spin` in radians a frame; `seed` is of its looks' details."""
+    """One drawn thing. `radius` is in pixels, `spin` in radians per frame; `seed` decides details
+    of its look.
+    """
 
     colour: str
     shape: str
@@ -32,20 +34,20 @@ class Thing:
     absences: tuple[Absence, ...] = ()
 
     def at(self, t: float) -> Point:
-        """Middle in pixels of the world at frame `t`."""
+        """Its centre at frame `t`, in pixels of the world."""
         place = self.path.at(t)
         for absence in self.absences:
             place = absence.moved(t, place)
         return place
 
     def scale(self, t: float) -> float:
-        """How much larger it is than its radius says at frame `t`."""
+        """The factor on its radius at frame `t`."""
         return math.exp(self.growth.at(t))
 
 
 @dataclass(frozen=True)
 class Occluder:
-    """Something that stands in front of all things: a post, wall or bush; pixels of the world."""
+    """A post, wall or bush in front of all things, in pixels of the world."""
 
     kind: str
     middle: Point
@@ -55,27 +57,33 @@ class Occluder:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things in painting order, occluders over all of them; `target` is the index of the thing meant."""
+    """The content of a video: things in drawing order, occluders in front of them; `target` is the
+    target's index.
+    """
 
     preset: WorldPreset
     seed: int
     frames: int
     things: tuple[Thing, ...]
     target: int
-    absence: str  # how the target is away: always (there), leaves, late, hides or never
+    absence: str  # how the target is absent: always (visible), leaves, late, hides or never
     occluders: tuple[Occluder, ...]
     camera: Camera
     light: float  # direction that light comes from, radians
 
     def place(self, index: int, t: float) -> tuple[float, float, float]:
-        """Middle and radius of a thing in pixels of the picture at frame `t`, seen or not."""
+        """Centre and radius of a thing at frame `t`, in pixels of the image, whether visible or not."""
         view, thing = self.camera.at(t), self.things[index]
         x, y = view.seen(thing.at(t))
         return x, y, thing.radius * thing.scale(t) * view.zoom
 
 
 def make_scene(seed: int, preset: WorldPreset) -> Scene:
-    """Draw a scene from a seed. No two things share both colour and shape, so words decide."""
+    """Draw a scene from a seed. No two things share both colour and shape, so an expression can
+    identify one.
+    """
+    # The order of the draws is part of the format: another order would change every scene of a seed.
+    # 1. How many frames and things, what they look like, and where they are.
     rng = np.random.default_rng(seed)
     fewest, most = preset.frames
     frames = fewest + int((most - fewest + 1) * rng.random() ** preset.skew)
@@ -84,12 +92,14 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     looks = draw_looks(rng, count, target, preset.look_alikes)
     middles = _spread(rng, count, preset)
     radii = rng.uniform(*preset.radius, count) * preset.size[1]
+    # 2. How the target is absent, and what stands in front. To hide, it needs an occluder of its size.
     absence = _absence_kind(rng, preset)
     occluders = [_occluder(rng, preset) for _ in range(int(rng.integers(*_upto(preset.occluders))))]
     hiding = None
     if absence == HIDES:
         occluder, hiding = _hiding_place(rng, preset, float(radii[target]))
         occluders.append(occluder)
+    # 3. The things with their motion, the absences of the target, camera and light.
     things = tuple(
         _thing(rng, preset, frames, look, middle, float(radius))
         for look, middle, radius in zip(looks, middles, radii, strict=True)
@@ -107,7 +117,7 @@ def _upto(bounds: tuple[int, int]) -> tuple[int, int]:
 
 
 def _spread(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[Point]:
-    """Middles that keep apart where they can: the best of several draws for each."""
+    """Centres that keep apart where there is room: for each, the best of several draws."""
     width, height = preset.size
     margin = preset.radius[1] * height * 1.1
     middles: list[Point] = []
@@ -142,7 +152,7 @@ def _thing(
 
 
 def _path(rng: np.random.Generator, preset: WorldPreset, frames: int, middle: Point, radius: float) -> Path:
-    """Wandering about a middle, or crossing the picture; either way mostly inside it."""
+    """A path around a centre, or across the image; both are mostly inside the image."""
     room = [(radius, side - radius) for side in preset.size]
     start, stop = list(middle), list(middle)
     if rng.random() < preset.crossing:
@@ -175,7 +185,7 @@ def _absences(
     target: Thing,
     hiding: Point | None,
 ) -> tuple[Absence, ...]:
-    """When and where the target is away: once in each stretch of the video."""
+    """When and where the target is absent: once in each part of `stretch` frames of the video."""
     if kind == ALWAYS:
         return ()
     if kind == NEVER:
@@ -201,7 +211,7 @@ def _absences(
 
 
 def _beyond(rng: np.random.Generator, preset: WorldPreset, thing: Thing, t: int | None) -> Point:
-    """A point out of the picture: beyond the side nearest at frame `t`, or any where that is None."""
+    """A point outside the image: beyond the side nearest to the thing at frame `t`, or any side (None)."""
     width, height = preset.size
     far = COVER * thing.radius + 0.12 * width * preset.camera
     x, y = float(rng.uniform(0.15, 0.85)) * width, float(rng.uniform(0.15, 0.85)) * height
@@ -226,7 +236,7 @@ def _occluder(rng: np.random.Generator, preset: WorldPreset) -> Occluder:
 
 
 def _hiding_place(rng: np.random.Generator, preset: WorldPreset, radius: float) -> tuple[Occluder, Point]:
-    """A wall or bush just large enough to hide a thing of this radius wholly, and where it then is."""
+    """A wall or bush just large enough to hide a thing of this radius completely, and the point behind it."""
     width, height = preset.size
     wall = rng.random() < 0.6
     half = radius * (1.65 if wall else 2.0)

@@ -1,4 +1,8 @@
-"""Things and occluders as patches of colour and coverage."""
+"""Things and occluders as patches of colour and coverage, ready to be blended into an image.
+
+The own colours of a thing (its sprite) are drawn once and cached. For each frame the sprite is rotated,
+scaled, lit and given a shadow.
+"""
 
 import math
 from dataclasses import dataclass
@@ -13,17 +17,17 @@ from data_prep.world.styles import Style
 from data_prep.world.textures import fractal, muted
 from data_prep.world.vocabulary import AMORPHOUS, COLOURS
 
-SHADE = 0.2  # how much darker or lighter than its middle a thing's sides are
-ENLARGED = 1.1  # sprites are kept at this scale, since things grow
+SHADE = 0.2  # how much darker or lighter than its centre the sides of a thing are
+ENLARGED = 1.1  # scale of the sprites, so that growing things stay sharp
 FLOWING = {"blob": shapes.blob, "smoke": shapes.smoke}
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """What is painted with its first pixel at (left, top) of the picture, S pixels a side.
+    """A square of S by S pixels, to be drawn with its first pixel at (left, top) of the image.
 
-    `colour` float32 (S, S, 3); `cover` uint8 (S, S); `region` uint8 (S, S), from which the mask is
-    taken; `shadow` float32 (S, S), a factor on what lies below, or None.
+    `colour` float32 (S, S, 3); `cover` uint8 (S, S), the opacity; `region` uint8 (S, S), from which the mask
+    is made; `shadow` float32 (S, S), a factor on the image below, or None.
     """
 
     left: int
@@ -37,7 +41,10 @@ class Patch:
 def thing_patch(
     thing: Thing, t: int, middle: tuple[float, float], radius: float, light: float, style: Style
 ) -> Patch:
-    """A thing at frame `t`, with its middle and radius in pixels of the picture."""
+    """A thing at frame `t`, with its centre and radius in pixels of the image.
+
+    `light` is the direction of the light in radians.
+    """
     half = math.ceil(radius * COVER) + 3
     side = 2 * half + 1
     left, top = math.floor(middle[0]) - half, math.floor(middle[1]) - half
@@ -56,7 +63,7 @@ def thing_patch(
 def _turned(
     sprite: np.ndarray, thing: Thing, t: int, middle: tuple[float, float], radius: float, side: int
 ) -> np.ndarray:
-    """The sprite turned, scaled and stretched; uint8 (side, side, 4)."""
+    """The sprite rotated, scaled and stretched around `middle`; uint8 (side, side, 4)."""
     angle, wide = thing.angle + thing.spin * t, math.exp(thing.stretch.at(t))
     scale = radius / (thing.radius * ENLARGED)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
@@ -85,7 +92,7 @@ def _flowing(
 def _shade(
     colour: np.ndarray, thing: Thing, middle: tuple[float, float], radius: float, light: float
 ) -> None:
-    """Light a patch from one side, in place; balls and blobs get a highlight."""
+    """Light a patch from one side, in place; balls and blobs also get a highlight."""
     side = colour.shape[0]
     x = (np.arange(side, dtype=np.float32) - middle[0]) / radius
     y = (np.arange(side, dtype=np.float32) - middle[1]) / radius
@@ -99,7 +106,7 @@ def _shade(
 
 
 def _shadow(cover: np.ndarray, thing: Thing, radius: float, light: float) -> np.ndarray | None:
-    """What a thing's shadow leaves of the light, float32; none under what floats in the air."""
+    """The factor by which a thing's shadow darkens, float32 (side, side); None for things in the air."""
     if thing.shape in ("smoke", "flock"):
         return None
     far = 0.16 * radius
@@ -112,10 +119,11 @@ def _shadow(cover: np.ndarray, thing: Thing, radius: float, light: float) -> np.
 
 @lru_cache(maxsize=128)
 def _body(thing: Thing, style: Style) -> np.ndarray:
-    """A thing's own colours: RGBA uint8 for a fixed outline, RGB float32 for a flowing one; square."""
+    """The sprite of a thing, square: RGBA uint8 for a fixed outline, RGB float32 for a flowing one."""
+    # 1. Its colour: near the prototype, changed by the style.
     rng = np.random.default_rng((thing.seed, 0))
     colour = np.array(COLOURS[thing.colour], np.float32) * rng.uniform(0.94, 1.04)
-    # Black and white stay grey: any hue of theirs would be another colour.
+    # Black and white must stay without hue, or they would become another colour.
     astray = 2 if thing.colour in ("black", "white") else style.astray
     colour = np.clip(colour + rng.uniform(-astray, astray, 3), 10, 250) * style.glow
     colour += (255 - colour) * style.wash
@@ -123,6 +131,7 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
         side = math.ceil(2.8 * COVER * thing.radius) + 8  # enough at the largest scale and zoom
         grain = fractal(rng, (side, side), (6, 14))
         return (colour * (1 + 0.05 * grain[..., None])).astype(np.float32)
+    # 2. Its outline, filled with a pattern and some noise, inside a rim.
     radius = thing.radius * ENLARGED
     side = 2 * math.ceil(radius * 1.45) + 1
     cover = shapes.outlined(thing.shape, radius, side)
@@ -135,6 +144,7 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
     rim = np.clip(colour * style.edge if style.edge < 1 else colour + 45, 0, 255).astype(np.float32)
     picture = rim + (picture * style.inside + (paper - rim)) * inner
     picture = np.clip(picture, 0, 255).astype(np.uint8)
+    # 3. Additions of the varied style: a letter, and thickness.
     if style.marks and rng.random() < style.marks:
         _mark(rng, picture, thing, radius, colour)
     sprite = cv2.merge([*cv2.split(picture), cover])
@@ -144,7 +154,7 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
 def _mark(
     rng: np.random.Generator, picture: np.ndarray, thing: Thing, radius: float, colour: np.ndarray
 ) -> None:
-    """Write a letter on a thing, perhaps on a panel of paper as toy blocks have it; in place."""
+    """Write a letter on a thing, sometimes on a panel of paper as on toy blocks; in place."""
     side = picture.shape[0]
     paper = np.array((238, 230, 212), np.float32) * float(rng.uniform(0.85, 1.0))
     panel = thing.colour != "white" and rng.random() < 0.5
@@ -163,7 +173,10 @@ def _mark(
 
 
 def _thick(rng: np.random.Generator, sprite: np.ndarray, depth: float) -> np.ndarray:
-    """A sprite, RGBA uint8, with the sides of a solid body below it; larger by `depth` on each side."""
+    """A sprite, RGBA uint8, with the sides of a solid body below it; larger by `depth` pixels on each side.
+
+    The sides are the silhouette of the sprite, shifted step by step in one direction.
+    """
     room = math.ceil(depth)
     sprite = cv2.copyMakeBorder(sprite, room, room, room, room, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
     around = float(rng.uniform(0, 2 * math.pi))
@@ -180,7 +193,7 @@ def _thick(rng: np.random.Generator, sprite: np.ndarray, depth: float) -> np.nda
 
 
 def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:
-    """Factor on the colour, float32 (side, side): another tone of it in stripes or dots."""
+    """A factor on the colour, float32 (side, side): stripes or dots in another tone of it."""
     tone = 3.2 if thing.colour == "black" else 0.6
     axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / radius
     turn = float(rng.uniform(0, math.pi))

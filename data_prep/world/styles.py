@@ -1,7 +1,7 @@
-"""The ways a scene may be drawn: as a photograph, plainly, in another look, or varied beyond all of them.
+"""The styles of drawing: like a photograph, plain, one of three other looks, or varied.
 
-The varied look is for training alone: what has learned in worlds that differ enough takes the real one
-for another of them (domain randomisation, Tobin et al. 2017, https://arxiv.org/abs/1703.06907).
+The varied look is for training. A model that is trained in sufficiently different worlds treats the real one
+as another of them (domain randomisation, Tobin et al. 2017, https://arxiv.org/abs/1703.06907).
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ OTHER = ("night", "pastel", "lines")
 
 @dataclass(frozen=True)
 class Style:
-    """How colours of things are shown."""
+    """How the colours and outlines of things are drawn."""
 
     name: str
     edge: float = 0.55  # brightness of the rim, as a share of the colour's
     rim: float = 0.045  # width of the rim in radii
-    inside: float = 1.0  # share of the inside's colour; the rest is paper
+    inside: float = 1.0  # share of the thing's colour inside its rim; the rest is the colour of paper
     wash: float = 0.0  # share of white mixed into colours
     glow: float = 1.0  # factor on colours
-    astray: float = 10.0  # how far each channel of a thing's colour may lie from its prototype
-    marks: float = 0.0  # share of things that bear a letter
-    depth: float = 0.0  # how thick things of a fixed outline are drawn, in radii
+    astray: float = 10.0  # largest difference of each channel from the prototype of the colour
+    marks: float = 0.0  # share of things with a letter on them
+    depth: float = 0.0  # thickness of things with a fixed outline, in radii
 
 
 def style_of(seed: int, preset: WorldPreset) -> Style:
@@ -57,7 +57,7 @@ def _varied(rng: np.random.Generator) -> Style:
 
 
 def styled_background(picture: np.ndarray, style: Style) -> np.ndarray:
-    """A background, RGB uint8, as the style shows it."""
+    """A background, RGB uint8, in this style."""
     if style.name == "night":
         return (picture * np.array([0.38, 0.4, 0.5])).astype(np.uint8)
     if style.name == "pastel":

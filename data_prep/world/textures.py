@@ -1,6 +1,5 @@
-"""Noise and other greys that backgrounds and things are made of.
-
-Backgrounds of the `varied` look, of any brightness: lines, stripes, bare tables, sharp pieces, print.
+"""Noise and plain textures that backgrounds and things are made of; and the backgrounds of the
+`varied` look.
 """
 
 from collections.abc import Callable
@@ -12,9 +11,10 @@ from data_prep.geometry import Size
 
 
 def noise(rng: np.random.Generator, size: Size, cells: int, tall: float = 1.0) -> np.ndarray:
-    """Smooth noise of deviation about 1, float32 (height, width), with `cells` bumps from top to bottom.
+    """Smooth noise with a standard deviation of about 1, float32 (height, width).
 
-    `tall` above 1 makes the bumps that much taller than wide.
+    It has `cells` bumps from top to bottom, which are `tall` times as tall as wide. It is random noise on a
+    coarse grid, interpolated.
     """
     width, height = size
     across = max(2, round(cells * tall * width / height))
@@ -23,7 +23,9 @@ def noise(rng: np.random.Generator, size: Size, cells: int, tall: float = 1.0) -
 
 
 def fractal(rng: np.random.Generator, size: Size, cells: tuple[int, ...], fall: float = 0.6) -> np.ndarray:
-    """Noise at many scales, each `fall` times as strong as the one before; float32 (height, width)."""
+    """Fractal noise: a sum of noise at several scales (`cells`), each `fall` times as strong as the
+    one before.
+    """
     total = np.zeros((size[1], size[0]), np.float32)
     for octave, count in enumerate(cells):
         total += fall**octave * noise(rng, size, count)
@@ -31,7 +33,7 @@ def fractal(rng: np.random.Generator, size: Size, cells: tuple[int, ...], fall: 
 
 
 def coloured(grey: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """A colour (3,) with a grey added to each channel; float32 (height, width, 3)."""
+    """A colour (3,) with a grey image added to each channel; float32 (height, width, 3)."""
     return grey[..., None] + colour.astype(np.float32)
 
 
@@ -41,7 +43,7 @@ def muted(rng: np.random.Generator, low: float = 80, high: float = 165, chroma: 
 
 
 def varied_light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """The picture made dark or bright, flat or harsh, pale or colourful at random; float32."""
+    """The image with a random brightness, contrast and saturation; float32."""
     grey = picture.mean(axis=2, keepdims=True)
     contrast = float(rng.uniform(6, 70)) / (float(grey.std()) + 1e-3)
     level = float(rng.uniform(30, 215))

@@ -1,6 +1,5 @@
-"""What things of the rendered world look like, and what people call them.
-
-Which colours and shapes the things of a scene have.
+"""Colours, shapes and patterns of the rendered world, the words for them, and the looks of a
+scene's things.
 """
 
 import numpy as np
@@ -17,7 +16,7 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (243, 243, 240),
     "black": (24, 24, 28),
 }
-"""Colour to its prototype, RGB; each thing's own colour lies near it."""
+"""The prototype of each colour, RGB. The colour of a thing is near that of its name."""
 
 COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "red": ("red", "crimson", "scarlet"),
@@ -31,7 +30,7 @@ COLOUR_WORDS: dict[str, tuple[str, ...]] = {
     "white": ("white", "snowy"),
     "black": ("black", "ebony"),
 }
-"""Colour to the words for it, the commonest first."""
+"""The words for each colour, the most common first."""
 
 SHAPES: dict[str, tuple[str, ...]] = {
     "ball": ("ball", "disc", "orb"),
@@ -46,27 +45,28 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "flock": ("flock", "swarm", "flock of birds"),
     "blob": ("blob", "puddle", "splash"),
 }
-"""Shape to the words for it, the commonest first."""
+"""The words for each shape, the most common first."""
 
 AMORPHOUS = ("smoke", "flock", "blob")
 """Shapes without a fixed outline."""
 
 SPINNABLE = ("box", "triangle", "star", "cross", "heart", "moon")
-"""Shapes whose turning can be seen."""
+"""Shapes whose rotation is visible."""
 
 PATTERNS: dict[str, tuple[str, ...]] = {"plain": (), "striped": ("striped",), "dotted": ("dotted",)}
-"""Pattern to the words for it; a plain thing's pattern is not spoken of."""
+"""The words for each pattern. The pattern of a plain thing is not mentioned."""
 
 
 Look = tuple[str, str]  # colour and shape
 AMORPHOUS_SHARE = 0.13
-ALIKE = 0.4  # share of the other things that are drawn as look-alikes of an earlier one
+ALIKE = 0.4  # share of the other things that look like an earlier one in colour or shape
 
 
 def draw_looks(rng: np.random.Generator, count: int, target: int, look_alikes: int) -> list[Look]:
-    """Distinct looks. Of the `look_alikes` first drawn for the target, every other shares its colour.
+    """Distinct looks for `count` things, that of the target at index `target`.
 
-    The rest share the target's shape, so that two look-alikes make one of each.
+    `look_alikes` of the others share the target's colour or its shape in turn, so two of them are one of
+    each.
     """
     meant = draw_look(rng)
     others: list[Look] = []
@@ -84,7 +84,7 @@ def draw_looks(rng: np.random.Generator, count: int, target: int, look_alikes: i
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """Any colour and shape; shapes without an outline are rarer."""
+    """A random colour and shape. Shapes without a fixed outline are less frequent."""
     fixed = [shape for shape in SHAPES if shape not in AMORPHOUS]
     shapes = AMORPHOUS if rng.random() < AMORPHOUS_SHARE else fixed
     return str(rng.choice(list(COLOURS))), str(rng.choice(shapes))
