@@ -138,7 +138,7 @@ def _evaluation(out: Path) -> None:
     def score(name: str, *given: str) -> None:
         _command(out, "evaluation", *given, f"out=scores/{name}")
 
-    _invent_boxes(out)
+    _generate_boxes(out)
     for protocol in BOX_PROTOCOLS:
         score(protocol, f"protocol={protocol}", "truth=annos", "results=invented")
     score("faulty", "truth=annos", "results=faulty", "missing=count")
@@ -160,7 +160,7 @@ def _evaluation(out: Path) -> None:
                 score(f"{protocol}_{layout}", f"protocol={protocol}", *given)
 
 
-def _invent_boxes(out: Path) -> None:
+def _generate_boxes(out: Path) -> None:
     """Truth with absent frames, and the results of two trackers, in the folders of TNLLT's toolkit."""
     rng = np.random.default_rng(0)
     (out / "annos" / "absent").mkdir(parents=True)

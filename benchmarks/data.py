@@ -44,13 +44,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks data", description=__doc__)
     parser.add_argument("--pairs", type=int, default=1_000_000, help="pairs that ours draws")
     parser.add_argument("--plain", type=int, default=3_000, help="pairs that the plain way draws")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    # 1. Generate the annotations, and index them.
     with tempfile.TemporaryDirectory() as folder:
         root, path = Path(folder) / "set", Path(folder) / "tnllt-all.arrow"
-        _invent(root)
+        _generate(root)
         _index(root, path)
-        rates = _measure(root, path, asked.pairs, asked.plain)
-        memory = _peak(path, asked.pairs // 4)
+        # 2. Measure the speed, and in a process of its own the memory.
+        rates = _measure(root, path, options.pairs, options.plain)
+        memory = _peak(path, options.pairs // 4)
     for name in ("plain", "drawn", "lines", "worker"):
         print(f"{name:<8}{rates[name]:>12,.0f} pairs a second{rates[name] / rates['plain']:>10.1f}")
     print(f"opened in {1000 * rates['open']:.1f} ms; peak {memory:.0f} MB; checksums agree")
@@ -64,14 +66,14 @@ def main(arguments: Sequence[str]) -> int:
         "worker_ratio": round(rates["worker"] / rates["plain"], 1),
         "open_seconds": round(rates["open"], 4),
         "peak_mb": round(memory),
-        "pairs": asked.pairs,
+        "pairs": options.pairs,
         "machine": machine(),
     }
     print(json.dumps(report))
     return 0
 
 
-def _invent(root: Path) -> None:
+def _generate(root: Path) -> None:
     """Write the annotations of all videos."""
     rng = np.random.default_rng(0)
     for number in range(VIDEOS):
@@ -79,7 +81,7 @@ def _invent(root: Path) -> None:
         folder.mkdir(parents=True)
         boxes = np.concatenate([rng.integers(0, 600, (FRAMES, 2)), rng.integers(8, 120, (FRAMES, 2))], axis=1)
         present = rng.random(FRAMES) < 0.9
-        boxes[~present] = 0
+        boxes[~present] = 0  # TNLLT has a box of zeros where the target is absent
         (folder / "groundtruth.txt").write_text(
             "".join("{},{},{},{}\n".format(*box) for box in boxes.tolist())
         )
@@ -107,12 +109,15 @@ def _measure(root: Path, path: Path, count: int, plain: int) -> dict[str, float]
     index = Index(path)
     opened = time.perf_counter() - started
     sampler = PairSampler([index], plan.settings, plan.seed)
+    # 1. The plain way takes as long as all the others together, so it draws fewer pairs. The pairs are drawn
+    #    beforehand, so its time is that of reading and parsing alone.
     first = list(sampler.pairs(range(plain)))
     rates = {"open": opened}
     rates["plain"], theirs = _timed(_plain(root, pair) for pair in first)
     _, ours = _timed(first)
     if ours != theirs:
         raise SystemExit(f"checksums differ: {ours} from the index, {theirs} from the files")
+    # 2. Pairs in this process, pairs as JSON lines, and pairs from a worker process.
     rates["drawn"] = _rate(sampler.pairs(range(count)), count)
     started = time.perf_counter()
     write_pairs(path.with_suffix(".jsonl"), plan, range(count // 4), workers=1)
@@ -124,10 +129,8 @@ def _measure(root: Path, path: Path, count: int, plain: int) -> dict[str, float]
 
 def _worker(plan: PairPlan, count: int) -> Iterable[list[Pair]]:
     """Pairs from a worker process, as training receives them. The process starts with the first pair."""
-    from torch.utils.data import (
-        DataLoader,
-        IterableDataset,
-    )  # here, so that the measurement of memory does not include torch
+    # Imported here, so that the measurement of memory does not include torch.
+    from torch.utils.data import DataLoader, IterableDataset
 
     class Stream(IterableDataset[list[Pair]]):
         def __iter__(self) -> Iterator[list[Pair]]:
@@ -156,7 +159,7 @@ def _drawn_in(plan: PairPlan, count: int) -> float:
 def _rate(pairs: Iterable[Pair], count: int) -> float:
     started = time.perf_counter()
     drawn = sum(1 for _ in pairs)
-    assert drawn == count, "every pair asked for comes"
+    assert drawn == count, "every pair options for comes"
     return count / (time.perf_counter() - started)
 
 
@@ -174,6 +177,7 @@ def _plain(root: Path, pair: Pair) -> Pair:
     """The values of a pair, for which the annotation files of its videos are parsed again."""
     template, search = (Path(path).relative_to(root) for path in (pair.template, pair.search))
     boxes, present, expression = _parsed(root / search.parts[0])
+    # A negative pair has the template and the expression of another video.
     shown = boxes
     if pair.negative:
         shown, _, expression = _parsed(root / template.parts[0])

@@ -45,15 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sequences", type=int, default=700)
     parser.add_argument("--frames", type=int, default=700)
     parser.add_argument("--trackers", type=int, default=10)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        _invent(root, asked.sequences, asked.frames, asked.trackers)
+        _generate(root, options.sequences, options.frames, options.trackers)
         taken = _measure(root)
     ratios = {}
     for part, (ours, theirs) in taken.items():
-        rates = [asked.sequences / side.wall for side in (ours, theirs)]
+        rates = [options.sequences / side.wall for side in (ours, theirs)]
         ratios[part] = theirs.wall / ours.wall, theirs.processor / ours.processor
         told = f"{rates[0]:>10,.0f}{rates[1]:>10,.0f} sequences a second"
         print(f"{part:<16}{told}{ratios[part][0]:>8.1f} (of processor time {ratios[part][1]:.1f})")
@@ -61,28 +61,29 @@ def main(arguments: Sequence[str]) -> int:
     report = {
         "benchmark": "evaluation",
         "ratio": round(ratios["read and scored"][0], 2),
-        "ours": round(asked.sequences / ours.wall),
-        "theirs": round(asked.sequences / theirs.wall),
+        "ours": round(options.sequences / ours.wall),
+        "theirs": round(options.sequences / theirs.wall),
         "unit": "sequences read cold and scored a second, one thread",
         "scoring_ratio": round(ratios["scored"][0], 2),
         "processor_ratio": round(ratios["read and scored"][1], 2),
         "processor_scoring_ratio": round(ratios["scored"][1], 2),
-        "sequences": asked.sequences,
-        "frames": asked.frames,
-        "trackers": asked.trackers,
+        "sequences": options.sequences,
+        "frames": options.frames,
+        "trackers": options.trackers,
         "machine": machine(),
     }
     print(json.dumps(report))
     return 0
 
 
-def _invent(root: Path, sequences: int, frames: int, trackers: int) -> None:
+def _generate(root: Path, sequences: int, frames: int, trackers: int) -> None:
     """Write ground truth as integers, and results with two decimals. Each tracker is worse than the last."""
     rng = np.random.default_rng(0)
     folders = [root / "tracking_results" / f"t{number}_tracking_result" for number in range(trackers)]
     for folder in (root / "annos", *folders):
         folder.mkdir(parents=True)
     for number in range(sequences):
+        # A random walk of the target, which is absent in 5 % of the frames.
         steps = rng.normal(0, 3, (frames, 2)).cumsum(axis=0)
         truth = np.concatenate([400 + steps, 50 + 30 * rng.random((frames, 2))], axis=1).round()
         truth[1:][rng.random(frames - 1) < 0.05] = 0
@@ -99,6 +100,7 @@ def _lines(form: str, boxes_xywh: np.ndarray) -> str:
 
 def _measure(root: Path) -> dict[str, tuple["Seconds", "Seconds"]]:
     """The median times of both sides for one tracker, by part of the work."""
+    # The ground truth is prepared before, on both sides: it is read once for all trackers.
     truth, _ = read_annos(root / "annos")
     parts_of_truth = np.split(truth.boxes_xywh, truth.starts[1:-1], axis=1)
     plain_truth = [torch.tensor(part.T.copy()) for part in parts_of_truth]
@@ -106,6 +108,7 @@ def _measure(root: Path) -> dict[str, tuple["Seconds", "Seconds"]]:
     score = PROTOCOL.scorer(truth)
     _ours(folders[0], truth, score)  # a warm-up, which includes imports at first use
     taken: dict[str, tuple[list[Seconds], list[Seconds]]] = {part: ([], []) for part in PARTS}
+    # Both sides score one tracker after the other, so that a disturbance of the machine affects both.
     for folder in folders:
         done = [_ours(folder, truth, score), _theirs(folder, truth, plain_truth)]
         for side, (figures, read, scored) in enumerate(done):
@@ -172,6 +175,7 @@ def _theirs(
 
 
 def _loaded(path: Path) -> np.ndarray:
+    # pytracking tries tabs before commas, and finds out by an exception.
     for separator in ("\t", ","):
         try:
             return np.loadtxt(path, delimiter=separator, dtype=np.float64)
@@ -212,5 +216,6 @@ def _forget(folder: Path) -> None:
     """Drop the files of a folder from the page cache, on systems with `posix_fadvise`."""
     for path in folder.iterdir() if hasattr(os, "posix_fadvise") else ():
         with path.open("rb") as file:
+            # Pages that are not written yet cannot be dropped.
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

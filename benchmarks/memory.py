@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         render_workspace(source, PRESETS["demo"], sequences=1, expressions=1, frames=CYCLE)
         ours = [_child("ours", str(_repeated(source, Path(folder) / str(n), n))) for n in (short, long)]
     theirs = [_child("theirs", str(n)) for n in (short, long)]
+    # The growth per frame: the model and its libraries, which need most of the memory, cancel out.
     our_slope = (ours[1] - ours[0]) / (long - short)
     their_slope = (theirs[1] - theirs[0]) / (long - short)
     print(f"{'':<28}{'frames':>8}{'peak MB':>10}{'KB a frame':>12}")
@@ -71,6 +72,7 @@ def _repeated(source: Path, root: Path, num_frames: int) -> Path:
     (folder / "color").mkdir(parents=True)
     frames = sorted((source / "sequences").glob("*/color/*.jpg"))
     for index in range(num_frames):
+        # Links, since 3,000 copies of frames would take longer than tracking them.
         (folder / "color" / f"{index + 1:08d}.jpg").symlink_to(frames[index % len(frames)])
     scene = render_clip(PRESETS["demo"].first_seed, PRESETS["demo"], 1).scene
     target = scene.things[scene.target]
@@ -118,6 +120,7 @@ def _stream(num_frames: int) -> None:
     torch.set_num_threads(1)
     checkpoint = MASK_HEADS["nano"].checkpoint
     model = Sam2VideoModel.from_pretrained(checkpoint, dtype=torch.float32, trust_remote_code=False)
+    # Without a video the session streams: frames are passed to the model one by one.
     session = Sam2VideoInferenceSession(
         video=None, video_height=270, video_width=480, inference_device="cpu", dtype=torch.float32
     )
@@ -125,6 +128,7 @@ def _stream(num_frames: int) -> None:
     pixels = processor(np.zeros((270, 480, 3), np.uint8), return_tensors="pt")["pixel_values"][0]
     side = pixels.shape[-1]
     index = session.obj_id_to_idx(1)
+    # A box is given as its two corners, with the labels 2 and 3.
     box = torch.tensor([[[side * 0.4, side * 0.4], [side * 0.6, side * 0.6]]])[None]
     session.add_point_inputs(index, 0, {"point_coords": box, "point_labels": torch.tensor([[[2, 3]]])})
     session.obj_with_new_inputs = [1]

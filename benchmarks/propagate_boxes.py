@@ -39,24 +39,24 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--box", type=_box, action="append", required=True, dest="boxes")
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint)
-    asked = parser.parse_args(arguments)
-    video = VideoFrames.open(asked.video)
-    count = min(asked.frames, len(video))
-    if count < SHOWN or len(asked.boxes) > len(COLOURS):
+    options = parser.parse_args(arguments)
+    video = VideoFrames.open(options.video)
+    count = min(options.frames, len(video))
+    if count < SHOWN or len(options.boxes) > len(COLOURS):
         parser.error(f"give {SHOWN} frames or more, and at most {len(COLOURS)} boxes")
     torch.set_num_threads(1)
-    mask_head = MaskHead.load(asked.mask_head, torch.device("cpu"))
-    tiles, present = _carry(mask_head, video, count, asked.boxes)
+    mask_head = MaskHead.load(options.mask_head, torch.device("cpu"))
+    tiles, present = _propagate(mask_head, video, count, options.boxes)
     columns = SHOWN // 2
     sheet = np.vstack([np.hstack(tiles[:columns]), np.hstack(tiles[columns:])])
-    with whole_file(asked.picture) as temporary:
+    with whole_file(options.picture) as temporary:
         Image.fromarray(sheet).save(temporary)
     report = {"benchmark": "propagate_boxes", "frames": count, "frames_with_mask": present}
     print(json.dumps({**report, "machine": machine()}))
     return 0
 
 
-def _carry(
+def _propagate(
     mask_head: MaskHead, video: VideoFrames, count: int, boxes: Sequence[Box]
 ) -> tuple[list[np.ndarray], list[int]]:
     """`SHOWN` of the first `count` frames with masks, and the number of frames with a mask of each target."""
@@ -64,6 +64,7 @@ def _carry(
     tiles, present = [], np.zeros(len(boxes), int)
     results: list[MaskResult] = []
     for index, frame in enumerate(islice(video, count)):
+        # The features of a frame are shared by all targets.
         features = mask_head.encode(frame)
         if not results:
             results = [mask_head.segment(features, box) for box in boxes]
@@ -85,6 +86,7 @@ def _tile(frame: np.ndarray, results: Sequence[MaskResult], boxes: Sequence[Box]
     painted = frame.copy()
     for result, colour in zip(results, COLOURS, strict=False):
         if result.mask is not None:
+            # The colour covers the frame by 60 %, so that the object stays visible.
             painted[result.mask] = (0.4 * painted[result.mask] + 0.6 * np.array(colour)).astype(np.uint8)
     for box, colour in zip(boxes, COLOURS, strict=False):
         left, top, right, bottom = (round(side) for side in box)

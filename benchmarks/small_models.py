@@ -44,7 +44,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--grounder", default=GROUNDERS["nano"].checkpoint, help="folder of its weights")
     parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint, help="folder of its weights")
     parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
-    parser.add_argument("--scenes", type=int, default=60, help="for masks from boxes; a quarter are carried")
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        default=60,
+        help="scenes of the mask head",
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the models")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
@@ -64,12 +69,14 @@ def main(arguments: Sequence[str]) -> int:
 def _grounder_figures(checkpoint: str, count: int) -> dict[str, dict[str, float]]:
     """The figures of each kind of question on the first `count` scenes of the preset."""
     grounder = Grounder.load(
-        dataclasses.replace(GROUNDERS["nano"], checkpoint=checkpoint, box_floor=0.0), CPU
+        dataclasses.replace(GROUNDERS["nano"], checkpoint=checkpoint, box_floor=0.0),  # always decode a box
+        CPU,
     )
     size = grounder.encoder.resized_size(PRESETS[PRESET].size)
     with tempfile.TemporaryDirectory() as folder:
         pool = open_pool(Path(folder), PoolSpec(PRESET, grounder.contract, size), 0, count, workers=0)
         shots = [pool[index] for index in range(count)]
+    # The same scenes and the same random numbers for each kind of question.
     found = {
         name: evaluate_grounder(grounder, sample_questions(np.random.default_rng(0), shots, 1, mix))
         for name, mix in KINDS.items()

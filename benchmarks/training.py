@@ -1,48 +1,57 @@
-"""How fast is fine-tuning, against TRL's SFTTrainer? `python -m benchmarks training [--steps 8] [--rounds 3]`
+"""Speed of fine-tuning compared with TRL's SFTTrainer: `python -m benchmarks training [--steps 8]`
 
-Both fine-tune the shipped small grounder on a CPU, one thread: LoRA of one rank on the same maps, AdamW, the
-same precision, batch, checkpointing flag and number of workers (all printed), on the same pairs in the same
-order. Theirs gets each pair's pictures and texts through a dataset that reads them with our own code, when
-a worker asks; it pads, since it refuses packed and padding-free rows for pictures. The losses of the first
-step must agree. Sides take turns; told are pairs a second by the median step, of time that passed (`ratio`)
-and of the training process's processor time, which others at work on the machine disturb less. Then each part
-of ours is taken away alone. How evenly pairs fall on several processes is told first.
+Both sides fine-tune the shipped small grounder on a CPU with one thread: LoRA of the same rank on the same
+layers, AdamW, the same precision, batch size and number of workers (all are printed), on the same pairs in
+the same order. TRL reads the images and texts of a pair with our code, in a worker. It pads rows, because it
+refuses packed and padding-free rows for data with images. The losses of the first step must agree.
 
-Where an NVIDIA GPU is there, also a published size with random weights in bfloat16, with pairs a second,
-peak memory, and the share of the device's peak arithmetic that the model's own takes (MFU).
+The sides take turns. The results are pairs per second of the median step, in wall-clock time (`ratio`) and
+in processor time, which other processes on the machine disturb less. Then the gain of each of our
+optimizations is measured. The balance of pairs over several processes is printed first.
+
+On an NVIDIA GPU, a published size with random weights in bfloat16 is measured too: pairs per second, peak
+memory, and model FLOPs utilization (MFU).
 """
 
 import argparse
 import json
 import logging
+import random
 import tempfile
 from collections.abc import Sequence
 from math import inf
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.training_balance import PROCESSES, balance
 from benchmarks.training_parts import gains
 from benchmarks.training_sides import ours, theirs
 from benchmarks.training_work import Run, Work, published_work, small_work
+from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.images import search_size
+from train.sft.batch_sampler import balanced_groups
 from train.sft.flops import peak_flops
 
-TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}  # relative, of the first step's loss
+# Common video sizes, for the balance of pairs over processes.
+SIZES = (
+    (320, 240), (480, 270), (480, 360), (640, 360), (640, 480), (854, 480), (1280, 720), (1920, 1080),
+)  # fmt: skip
+PROCESSES, PAIRS, STEPS = 8, 16, 200
+TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}  # relative difference of the losses of the first step
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print tables, and one JSON object as the last line."""
+    """Measure, and print tables and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks training", description=__doc__)
-    parser.add_argument("--steps", type=int, default=8, help="optimizer steps of a run; two are not timed")
+    parser.add_argument("--steps", type=int, default=8, help="steps of a run; the first two are not timed")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each side")
-    parser.add_argument("--batch", type=int, default=32, help="pairs of a step")
-    parser.add_argument("--workers", type=int, default=1, help="processes that read pictures, on both sides")
-    parser.add_argument("--published", default="qwen2_5_vl_3b", help="the size for a GPU")
-    parser.add_argument("--micro-batch", type=int, default=8, help="pairs taken forward at once on a GPU")
+    parser.add_argument("--batch", type=int, default=32, help="pairs in a step")
+    parser.add_argument("--workers", type=int, default=1, help="workers that read images, on both sides")
+    parser.add_argument("--published", default="qwen2_5_vl_3b", help="the published size to measure on a GPU")
+    parser.add_argument("--micro-batch", type=int, default=8, help="pairs in a micro-batch on a GPU")
     parser.add_argument("--gpu-workers", type=int, default=8, help="as --workers, on a GPU")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations, on a GPU")
     asked = parser.parse_args(arguments)
@@ -74,7 +83,7 @@ def _told(shares: dict[str, float]) -> dict[str, float]:
 
 
 def compare(work: Work, rounds: int) -> dict[str, Any]:
-    """Both sides in turn, then what each part of ours earns; figures for the last line."""
+    """Measure both sides in turn, then the gain of each optimization; the figures of the last line."""
     print("  ".join(f"{name}={value}" for name, value in work.flags().items()))
     runs = [(ours(work), theirs(work)) for _ in range(rounds)]
     difference = _agree(work, *runs[0])
@@ -108,14 +117,32 @@ def compare(work: Work, rounds: int) -> dict[str, Any]:
 
 
 def _rates(runs: Sequence[Run], work: Work) -> tuple[float, float]:
-    """Pairs a second, of time that passed and of processor time: the medians of all runs' steps."""
+    """Pairs per second of wall-clock time and of processor time: the medians over runs."""
     both = [run.timed(work.recipe.batch) for run in runs]
     return median(wall for wall, _ in both), median(processor for _, processor in both)
 
 
 def _agree(work: Work, mine: Run, other: Run) -> float:
-    """The relative difference of the first losses. Raises SystemExit where it is none of rounding."""
+    """The relative difference of the first losses. Raises SystemExit if it is more than rounding."""
     difference = abs(mine.losses[0] / other.losses[0] - 1)
     if difference > TOLERANCE[work.dtype]:
         raise SystemExit(f"first losses differ: {mine.losses[0]} is ours, {other.losses[0]} TRL's")
     return difference
+
+
+def balance() -> dict[str, float]:
+    """The largest number of tokens of a process divided by the mean one, averaged over steps."""
+    # All processes of a step wait for the one with most image tokens. Nothing is trained here: the numbers of
+    # tokens follow from the sizes of frames and the contract.
+    contract = BUILT_IN["qwen"]
+    token = contract.side_multiple**2
+    kinds = [width * height // token for width, height in (search_size(contract, size) for size in SIZES)]
+    rng = random.Random(0)
+    found: dict[str, list[float]] = {"in turn": [], "shared out": []}
+    for _ in range(STEPS):
+        tokens = rng.choices(kinds, k=PROCESSES * PAIRS)
+        by_turn = [list(range(rank, len(tokens), PROCESSES)) for rank in range(PROCESSES)]
+        for name, groups in (("in turn", by_turn), ("shared out", balanced_groups(tokens, PROCESSES, PAIRS))):
+            sums = [sum(tokens[place] for place in group) for group in groups]
+            found[name].append(max(sums) / fmean(sums))
+    return {name: fmean(each) for name, each in found.items()}

@@ -1,7 +1,7 @@
-"""What each part of ours earns in `python -m benchmarks training`: steps with it and without, turn by turn.
+"""The gain of each optimization in `python -m benchmarks training`: steps with it and without it in turn.
 
-All steps are of one training and on the same kinds of batches, so that whatever else the machine does
-disturbs each of them alike; told are medians of processor time.
+All steps belong to one run and have similar batches, so that other processes on the machine disturb all of
+them alike. The results are medians of processor time.
 """
 
 import time
@@ -35,14 +35,14 @@ Without = Callable[[SftTraining], AbstractContextManager[None]]
 
 @contextmanager
 def padded(training: SftTraining) -> Iterator[None]:
-    """Rows of one length, filled up with padding."""
+    """Padded rows of one length, instead of packed rows."""
     with patch.object(training.model, "packed", False):
         yield
 
 
 @contextmanager
 def all_logits(_: SftTraining) -> Iterator[None]:
-    """Logits of every token, of which those before answers are then taken."""
+    """Logits of all tokens, instead of those of the answer tokens alone."""
     with patch.object(GrounderForTraining, "_predictions", _all_predictions):
         yield
 
@@ -60,14 +60,14 @@ def _all_predictions(
 
 @contextmanager
 def tower_with_gradients(training: SftTraining) -> Iterator[None]:
-    """The frozen vision tower runs as if it learned."""
+    """The frozen vision tower runs with gradients, as if it were trained."""
     with patch.object(training.model, "trains_vision", True):
         yield
 
 
 @contextmanager
 def plain_tower(_: SftTraining) -> Iterator[None]:
-    """The library's own vision tower."""
+    """The vision tower of transformers, without our kernels."""
     pairs: list[tuple[Any, Any]] = [
         (qwen2_5_vl.WindowAttention, library.Qwen2_5_VLVisionAttention),
         (qwen2_5_vl.LinearPatchEmbed, library.Qwen2_5_VisionPatchEmbed),
@@ -82,14 +82,14 @@ def plain_tower(_: SftTraining) -> Iterator[None]:
 
 @contextmanager
 def plain_adapters(_: SftTraining) -> Iterator[None]:
-    """The adapters as peft applies them."""
+    """The adapters as peft applies them, without our fused layers."""
     with patch.object(FusedLoraLinear, "forward", Linear.forward):
         yield
 
 
 @contextmanager
 def pictures_apart(_: SftTraining) -> Iterator[None]:
-    """Every picture is prepared and seen for each question anew."""
+    """Images are prepared and encoded again for each question, instead of being shared."""
     keys = count()
     known = QuestionEncoder._parts
 
@@ -112,9 +112,9 @@ DECODED = "pictures decoded in workers ahead"
 
 
 def gains(work: Work, steps: int) -> dict[str, float]:
-    """How many times as long a step takes without each part.
+    """The time of a step without each optimization, divided by the time with all of them.
 
-    The last is a step that reads its pictures itself, as against one that finds them read.
+    The last entry compares a step that reads its images itself with one whose images were read by a worker.
     """
     recipe = replace(work.recipe, workers=0, pairs=work.recipe.batch * (steps + 1) * (len(PARTS) + 1))
     model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
@@ -143,7 +143,7 @@ def _whole(_: SftTraining) -> Iterator[None]:
 
 
 def _step(training: SftTraining, batches: Iterator[list[MicroBatch]], part: Without) -> tuple[float, float]:
-    """Seconds that reading a step's pairs took, and the step itself."""
+    """The seconds for reading the pairs of a step, and for the step itself."""
     stamps = [_now()]
     with part(training):
         batch = next(batches)
@@ -154,7 +154,7 @@ def _step(training: SftTraining, batches: Iterator[list[MicroBatch]], part: With
 
 
 def _now() -> float:
-    """Processor time; on a GPU, time that passed, when all that was asked of it is done."""
+    """Processor time. On a GPU, wall-clock time after all kernels have finished."""
     if not torch.cuda.is_available():
         return time.process_time()
     torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""One run of each side of `python -m benchmarks training`: ours (train/sft), and TRL's SFTTrainer."""
+"""One run of each side of `python -m benchmarks training`: ours (`train/sft`) and TRL's SFTTrainer."""
 
 import gc
 import shutil
@@ -27,7 +27,7 @@ from train.sft.engine import SftTraining
 
 
 class Stamps(Metrics):
-    """The figures of a run, and when each step ended."""
+    """The metrics of a run, and the time at which each step ended."""
 
     def __init__(self, out: Path) -> None:
         super().__init__(out, writes=False)
@@ -37,19 +37,19 @@ class Stamps(Metrics):
         self.pending = 0.0
 
     def add(self, **figures: float) -> None:
-        """The end of a step."""
+        """Called at the end of a step."""
         super().add(**figures)
         self.flops.append(figures["flops"])
         self.stamp(figures["loss"])
 
     def stamp(self, loss: float) -> None:
-        """A step ended with this loss."""
+        """Record the times and the loss at the end of a step."""
         self.walls.append(time.perf_counter())
         self.processor.append(time.process_time())
         self.losses.append(loss)
 
     def run(self) -> Run:
-        """What was seen."""
+        """The measurements of the run."""
         peak = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
         times = _between(self.walls), _between(self.processor)
         return Run(*times, tuple(self.losses), peak, tuple(self.flops))
@@ -72,7 +72,8 @@ def ours(work: Work) -> Run:
 
 
 def theirs(work: Work) -> Run:
-    """Fine-tune by TRL's SFTTrainer, with the same pairs in the same order."""
+    """Fine-tune with TRL's SFTTrainer, on the same pairs in the same order."""
+    # A data set of numbers: the pair of a number is read when a worker asks for the row.
     _fresh(work)
     recipe, processor = work.recipe, AutoProcessor.from_pretrained(work.checkpoint, trust_remote_code=False)
     rows = Dataset.from_dict({"number": list(range(recipe.pairs))})
@@ -99,7 +100,7 @@ def theirs(work: Work) -> Run:
 
 
 def trl_settings(work: Work) -> SFTConfig:
-    """The settings of `work` in TRL's words. Packing and padding-free rows it refuses for pictures."""
+    """The settings of `work` for TRL, which refuses packing and padding-free rows for data with images."""
     recipe = work.recipe
     return SFTConfig(
         output_dir=str(work.root / "theirs"),
@@ -131,14 +132,14 @@ def trl_settings(work: Work) -> SFTConfig:
 
 
 class Rows:
-    """Pairs in the form that SFTTrainer takes: prompt, completion and pictures, read when asked for."""
+    """Pairs as SFTTrainer reads them: prompt, completion and images. A pair is read when it is needed."""
 
     def __init__(self, work: Work, processor: Any) -> None:
         self.pairs, self.contract = PairQuestions(work.plan(), work.contract), work.contract
         self.processor = processor
 
     def __call__(self, columns: dict[str, list[int]]) -> dict[str, list[Any]]:
-        """The rows of some numbers, by columns."""
+        """The rows of these numbers, as columns."""
         asked = [self.pairs[number] for number in columns["number"]]
         rows = [self._row(each) for each in asked if isinstance(each, PairSample)]
         return {name: [row[name] for row in rows] for name in ("prompt", "completion", "images")}
@@ -156,21 +157,21 @@ class Rows:
 
 
 class Stamped(SFTTrainer):
-    """SFTTrainer that tells the loss of every micro-batch, which it has divided by the step's tokens."""
+    """An SFTTrainer that records the losses of micro-batches, which it divides by the tokens of the step."""
 
     def __init__(self, stamps: Stamps, **named: Any) -> None:
         super().__init__(callbacks=[StepEnds(stamps)], **named)
         self.stamps = stamps
 
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
-        """Forward and backward of one micro-batch."""
+        """Forward and backward pass of one micro-batch."""
         loss: torch.Tensor = super().training_step(*arguments, **named)
         self.stamps.pending += float(loss)
         return loss
 
 
 class StepEnds(TrainerCallback):
-    """Stamps the end of every optimizer step."""
+    """Records the end of every optimizer step."""
 
     def __init__(self, stamps: Stamps) -> None:
         self.stamps = stamps
@@ -187,10 +188,10 @@ def _family(work: Work) -> str:
 
 
 def _fresh(work: Work) -> None:
-    """No trace of an earlier run, on the disk or in the figures of memory."""
+    """Remove the traces of an earlier run from the disk and from the statistics of memory."""
     for side in ("ours", "theirs"):
         shutil.rmtree(work.root / side, ignore_errors=True)
     if torch.cuda.is_available():
-        gc.collect()  # an earlier model may still hang in a circle of references
+        gc.collect()  # an earlier model may be kept by a reference cycle
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -1,6 +1,6 @@
-"""The work that both sides of `python -m benchmarks training` are given: a model, pairs, and how to learn.
+"""The work of both sides of `python -m benchmarks training`: a model, training pairs, and settings.
 
-Pairs are those of a seeded plan (data_prep/sampling), number 0 first.
+The pairs are those of a seeded plan (`data_prep/sampling`), beginning with number 0.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from models.grounder.nano import build_processor
 from train.sft.config import PairSource, SftRecipe, TuneSettings
 from train.sft.sources import pair_plan
 
-WARM = 2  # first steps, not timed: threads start, memory is taken, kernels are chosen
-VIDEOS = 40  # of the rendered world
+WARM = 2  # first steps, which are not timed: threads start, memory is allocated, kernels are chosen
+VIDEOS = 40  # videos of the rendered world
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is learned, from which pairs, in what way; `root` is a folder for what the sides write."""
+    """A model, its training pairs and settings. `root` is a folder for the files of both sides."""
 
     root: Path
     checkpoint: Path
@@ -42,7 +42,7 @@ class Work:
 
     @property
     def mixed(self) -> str:
-        """Accelerate's name of the precision."""
+        """The precision, as accelerate names it."""
         return "bf16" if self.dtype == "bfloat16" else "no"
 
     def plan(self) -> PairPlan:
@@ -50,7 +50,7 @@ class Work:
         return pair_plan(self.recipe.train_data, self.recipe.seed, self.root / "worlds")
 
     def flags(self) -> dict[str, object]:
-        """What a reader must know to be the same on both sides."""
+        """The settings that must be the same on both sides."""
         recipe = self.recipe
         return {
             "model": self.checkpoint.name,
@@ -67,9 +67,9 @@ class Work:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What one run took: per step, seconds that passed, of processor time, and the loss; memory in GiB.
+    """The measurements of one run: for each step the wall-clock time, processor time and loss; peak memory.
 
-    `flops` of each step are counted by ours only: they are the model's, and so the same for both.
+    `flops` of each step are counted on our side only. They are those of the model, so they are the same.
     """
 
     seconds: tuple[float, ...]
@@ -79,7 +79,7 @@ class Run:
     flops: tuple[float, ...] = ()
 
     def timed(self, batch: int) -> tuple[float, float]:
-        """Pairs a second, and pairs a second of processor time: by the median step, the first left out."""
+        """Pairs per second of wall-clock time and of processor time, from the median step after warm-up."""
         return batch / median(self.seconds[WARM:]), batch / median(self.processor[WARM:])
 
 
@@ -95,9 +95,9 @@ def small_work(root: Path, steps: int, batch: int, workers: int) -> Work:
 def published_work(
     root: Path, name: str, steps: int, batch: int, micro_batch: int, workers: int, checkpointing: bool
 ) -> Work:
-    """A published size with random weights on a GPU in bfloat16; frames as large as its contract allows.
+    """A published size with random weights on a GPU in bfloat16, with images as large as the contract allows.
 
-    Its tokenizer is the small grounder's, whose tokens are all within the published vocabulary.
+    The tokenizer is that of the small grounder. All of its tokens are within the published vocabulary.
     """
     checkpoint = root / name
     wide = BUILT_IN[FAMILIES[PUBLISHED_SIZES[name].model_type].contract]
@@ -134,7 +134,7 @@ def _recipe(steps: int, batch: int, micro_batch: int, workers: int, checkpointin
         gradient_checkpointing=checkpointing,
         workers=workers,
         micro_tokens=None,
-        soft_label_std=0.0,  # TRL's labels are tokens
+        soft_label_std=0.0,  # TRL's labels are tokens, without soft labels
         log_every=steps,
         checkpoint_every=steps,
     )
