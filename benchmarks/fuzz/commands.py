@@ -105,8 +105,11 @@ def checkpoint(task: str, source: str) -> Commands:
 
 
 def _data(place: Place, task: str, data: str, split: str, *more: str) -> Command:
-    keys = (f"task={task}", f"data=[{data}]", f"split={split}", "workers=1")
-    return "data_prep", (*keys, f"indexes={place.out / 'indexes'}", f"out={place.out / task}", *more)
+    """A task of data_prep. `check` reads no index, and `look` works in one process."""
+    keys = (f"task={task}", f"data=[{data}]", f"split={split}", f"out={place.out / task}", *more)
+    indexes = () if task == "check" else (f"indexes={place.out / 'indexes'}",)
+    workers = () if task == "look" else ("workers=1",)
+    return "data_prep", (*keys, *indexes, *workers)
 
 
 def data_set(data: str, split: str, tasks: tuple[str, ...]) -> Commands:
@@ -132,8 +135,9 @@ def tracked_data(place: Place) -> list[Command]:
 
 def from_index(place: Place) -> list[Command]:
     """Draw pairs from a mutated index."""
-    keys = ("data=[tnl2k]", "split=test", f"indexes={place.input / 'indexes'}", "workers=1", "n=20")
-    return [("data_prep", (f"task={task}", *keys, f"out={place.out / task}")) for task in ("sample", "look")]
+    keys = ("data=[tnl2k]", "split=test", f"indexes={place.input / 'indexes'}")
+    more = {"sample": ("workers=1", "n=20"), "look": ()}
+    return [("data_prep", (f"task={task}", *keys, f"out={place.out / task}", *more[task])) for task in more]
 
 
 def unpacked(place: Place) -> list[Command]:

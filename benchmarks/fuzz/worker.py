@@ -37,6 +37,9 @@ FILE_SIZE = 256 << 20
 KILLED = -9  # status of commands that ran out of time
 COMMANDS = ("infer", "evaluation", "data_prep", "train")
 PACKAGES = ("configs", "models", *COMMANDS)
+# Libraries import these when they are used. Otherwise the first child of a target would import them, and then
+# this process would do it once more.
+LAZY = ("matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "pandas")
 TOOLKIT = ("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace")
 Command = tuple[str, tuple[str, ...]]  # name of the package and its arguments
 
@@ -61,7 +64,7 @@ class CommandResult:
 def import_all() -> None:
     """Import everything that the commands import, for all processes that are forked later."""
     found = [module for package in PACKAGES for module in _modules(import_module(package))]
-    for name in (*found, *TOOLKIT):
+    for name in (*found, *TOOLKIT, *LAZY):
         import_module(name)
 
 
