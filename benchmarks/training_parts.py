@@ -25,23 +25,25 @@ from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from models.kernels import qwen2_5_vl
 from models.kernels.fused import FusedLoraLinear
+from train.loop.strategies import DDPStrategy
+from train.loop.trainer import Trainer
 from train.pairs import IGNORED
-from train.sft.batches import MicroBatch, load_steps
-from train.sft.engine import SftTraining
+from train.sft.batches import MicroBatch
 from train.sft.model import GrounderForTraining
+from train.sft.objective import SftObjective, sft_trainer
 
-Without = Callable[[SftTraining], AbstractContextManager[None]]
+Without = Callable[[Trainer[SftObjective]], AbstractContextManager[None]]
 
 
 @contextmanager
-def padded(training: SftTraining) -> Iterator[None]:
+def padded(training: Trainer[SftObjective]) -> Iterator[None]:
     """Padded rows of one length, instead of packed rows."""
-    with patch.object(training.model, "packed", False):
+    with patch.object(training.strategy.model, "packed", False):
         yield
 
 
 @contextmanager
-def all_logits(_: SftTraining) -> Iterator[None]:
+def all_logits(_: Trainer[SftObjective]) -> Iterator[None]:
     """Logits of all tokens, instead of those of the answer tokens alone."""
     with patch.object(GrounderForTraining, "_predictions", _all_predictions):
         yield
@@ -59,14 +61,14 @@ def _all_predictions(
 
 
 @contextmanager
-def tower_with_gradients(training: SftTraining) -> Iterator[None]:
+def tower_with_gradients(training: Trainer[SftObjective]) -> Iterator[None]:
     """The frozen vision tower runs with gradients, as if it were trained."""
-    with patch.object(training.model, "trains_vision", True):
+    with patch.object(training.strategy.model, "trains_vision", True):
         yield
 
 
 @contextmanager
-def plain_tower(_: SftTraining) -> Iterator[None]:
+def plain_tower(_: Trainer[SftObjective]) -> Iterator[None]:
     """The vision tower of transformers, without our kernels."""
     pairs: list[tuple[Any, Any]] = [
         (qwen2_5_vl.WindowAttention, library.Qwen2_5_VLVisionAttention),
@@ -81,14 +83,14 @@ def plain_tower(_: SftTraining) -> Iterator[None]:
 
 
 @contextmanager
-def plain_adapters(_: SftTraining) -> Iterator[None]:
+def plain_adapters(_: Trainer[SftObjective]) -> Iterator[None]:
     """The adapters as peft applies them, without our fused layers."""
     with patch.object(FusedLoraLinear, "forward", Linear.forward):
         yield
 
 
 @contextmanager
-def pictures_apart(_: SftTraining) -> Iterator[None]:
+def pictures_apart(_: Trainer[SftObjective]) -> Iterator[None]:
     """Images are prepared and encoded again for each question, instead of being shared."""
     keys = count()
     known = QuestionEncoder._parts
@@ -119,10 +121,8 @@ def gains(work: Work, steps: int) -> dict[str, float]:
     recipe = replace(work.recipe, workers=0, pairs=work.recipe.batch * (steps + 1) * (len(PARTS) + 1))
     model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
     accelerator = Accelerator(cpu=work.device.type == "cpu", mixed_precision=work.mixed)
-    training = SftTraining(recipe, model, work.root / "parts", accelerator)
-    training.model.train()
-    encoder, rest = training.grounder.encoder, range(training.steps)
-    batches = load_steps(training.plan, encoder, training.sampler, rest, 0)
+    training = sft_trainer(recipe, model, work.root / "parts", DDPStrategy(accelerator))
+    batches = training.objective.batches(range(training.objective.steps))
     whole: list[float] = []
     reading: list[float] = []
     without: dict[str, list[float]] = {name: [] for name in PARTS}
@@ -138,17 +138,19 @@ def gains(work: Work, steps: int) -> dict[str, float]:
 
 
 @contextmanager
-def _whole(_: SftTraining) -> Iterator[None]:
+def _whole(_: Trainer[SftObjective]) -> Iterator[None]:
     yield
 
 
-def _step(training: SftTraining, batches: Iterator[list[MicroBatch]], part: Without) -> tuple[float, float]:
+def _step(
+    training: Trainer[SftObjective], batches: Iterator[list[MicroBatch]], part: Without
+) -> tuple[float, float]:
     """The seconds for reading the pairs of a step, and for the step itself."""
     stamps = [_now()]
     with part(training):
         batch = next(batches)
         stamps.append(_now())
-        training._take_step(batch)
+        training.take_step(batch)
         stamps.append(_now())
     return stamps[1] - stamps[0], stamps[2] - stamps[1]
 

@@ -21,9 +21,11 @@ from data_prep.sampling.images import size_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
 from train.loop.metrics import Metrics
+from train.loop.objective import StepMetrics
+from train.loop.strategies import DDPStrategy
 from train.pairs import PairQuestions, PairSample
 from train.sft.batches import PREFETCH
-from train.sft.engine import SftTraining
+from train.sft.objective import sft_trainer
 
 
 class Stamps(Metrics):
@@ -36,11 +38,11 @@ class Stamps(Metrics):
         self.flops: list[float] = []
         self.pending = 0.0
 
-    def add(self, **figures: float) -> None:
+    def add(self, metrics: StepMetrics, seconds: float) -> None:
         """Called at the end of a step."""
-        super().add(**figures)
-        self.flops.append(figures["flops"])
-        self.stamp(figures["loss"])
+        super().add(metrics, seconds)
+        self.flops.append(metrics.flops or 0.0)
+        self.stamp(metrics.losses["loss"])
 
     def stamp(self, loss: float) -> None:
         """Record the times and the loss at the end of a step."""
@@ -64,7 +66,7 @@ def ours(work: Work) -> Run:
     _fresh(work)
     model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
     accelerator = Accelerator(cpu=work.device.type == "cpu", mixed_precision=work.mixed)
-    training = SftTraining(work.recipe, model, work.root / "ours", accelerator)
+    training = sft_trainer(work.recipe, model, work.root / "ours", DDPStrategy(accelerator))
     stamps = Stamps(work.root / "ours")
     training.metrics = stamps
     training.run()

@@ -11,9 +11,10 @@ from models.config import GrounderConfig
 from train.config import LaunchSettings
 from train.launch import deepspeed_path
 from train.loop.process_group import create_strategy, destroy_process_group
+from train.loop.trainer import Trainer
 from train.sft.batches import load_steps
 from train.sft.config import ContractSettings, PairSource, SftRecipe, TuneSettings
-from train.sft.engine import SftTraining
+from train.sft.objective import SftObjective, sft_trainer
 
 
 def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
@@ -41,12 +42,12 @@ def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
 
 def training_of(
     folder: Path, out: Path, strategy: str, recipe: SftRecipe, dtype: str = "float32"
-) -> SftTraining:
+) -> Trainer[SftObjective]:
     """A training on the CPU, by one process or what a launcher has started."""
     deepspeed = deepspeed_path(LaunchSettings(strategy=strategy))
     held = create_strategy(recipe, strategy, deepspeed, torch.device("cpu"), DTYPES[dtype])
     model = GrounderConfig(str(folder / "model"), dtype=dtype)
-    return SftTraining(recipe, model, out, held.accelerator, held)
+    return sft_trainer(recipe, model, out, held)
 
 
 def train_by(strategies: list[str], folder: Path, out: Path) -> None:
@@ -80,12 +81,16 @@ def answer_and_save(folder: Path, out: Path) -> None:
     recipe = recipe_of(folder)
     recipe = replace(recipe, evaluate_pairs=1, tune=replace(recipe.tune, parts=["projector"]))
     run = training_of(folder, out, "fsdp", recipe, "bfloat16")
-    run.model.train()
-    (batches,) = load_steps(run.plan, run.grounder.encoder, run.sampler, range(1), 0)
+    run.strategy.model.train()
+    (batches,) = load_steps(
+        run.objective.plan, run.objective.grounder.encoder, run.objective.sampler, range(1), 0
+    )
     with run.strategy.accumulate(is_last=False):
-        run.strategy.backward(run.model(batches[0]))
-    assert all(weight.grad is not None for weight in run.parameters.values()), "gradients are sharded"
-    run.weights_writer.save(out / "before", 0, 1)
-    run.evaluator.evaluate(0)
-    run.weights_writer.save(out / "after", 0, 1)
+        run.strategy.backward(run.strategy.model(batches[0]))
+    assert all(weight.grad is not None for weight in run.strategy.parameters.values()), (
+        "gradients are sharded"
+    )
+    run.objective.save_weights(out / "before", 0, {})
+    run.objective.evaluator.evaluate(0)
+    run.objective.save_weights(out / "after", 0, {})
     destroy_process_group()

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed.checkpoint as sharded
-from accelerate import Accelerator
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -28,14 +27,14 @@ from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
+from tests.objectives import cpu_strategy
 from tests.sft_work import answer_and_save, recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.loop.checkpoints import Checkpoints
 from train.loop.deepspeed import deepspeed_config
 from train.loop.metrics import Metrics
-from train.loop.strategies import DDPStrategy
-from train.sft.engine import SftTraining
+from train.sft.objective import sft_trainer
 
 # One worker of pytest-xdist runs this file: its trainings of two processes take minutes, and each worker that
 # runs a test of it would make them anew.
@@ -139,11 +138,11 @@ def newest(out: Path) -> Path:
 
 
 def test_other_processes_cannot_go_on_from_shares(folder: Path, runs: Path) -> None:
-    strategy = DDPStrategy(Accelerator(cpu=True))
+    strategy = cpu_strategy()
     with pytest.raises(
         UserError, match=r"with launch.strategy=zero2 by 2 processes and cannot be .*=ddp by 1;"
     ):
-        Checkpoints(runs / "zero2-lora" / "checkpoints", 2).newest(strategy, 1)
+        Checkpoints(runs / "zero2-lora" / "checkpoints", 2).newest(strategy)
 
 
 def test_a_deepspeed_file_leaves_to_the_recipe_what_it_says(folder: Path, tmp_path: Path) -> None:
@@ -261,7 +260,7 @@ def test_rows_of_steps_that_are_taken_again_are_forgotten(tmp_path: Path) -> Non
 def test_a_run_that_could_not_begin_does_not_take_its_folder(folder: Path, tmp_path: Path) -> None:
     for checkpoint in ("/nowhere", "model"):
         model = GrounderConfig(str(folder / checkpoint), dtype="float32")
-        begin = partial(SftTraining, recipe_of(folder), model, tmp_path, Accelerator(cpu=True))
+        begin = partial(sft_trainer, recipe_of(folder), model, tmp_path, cpu_strategy())
         if checkpoint == "model":
             begin()
         else:

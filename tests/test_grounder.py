@@ -27,10 +27,11 @@ from models.families import FAMILIES
 from models.grounder.grounder import MAX_BOX_TOKENS, Grounder
 from models.interfaces import Answer, Question
 from models.kernels.qwen2_5_vl import WindowAttention
+from tests.objectives import built
 from tests.tiny_models import TINY, save_grounder
 from train.scratch.config import GrounderRecipe, GrounderStage
 from train.scratch.frame_pool import read_frame, render_frame
-from train.scratch.grounder import GrounderTraining
+from train.scratch.grounder import GrounderObjective
 from train.scratch.questions import QuestionMix, Sample, sample_questions
 
 JSON = ANSWER_FORMATS["json"]
@@ -87,17 +88,14 @@ def taught_folder(family: str, samples: list[Sample], tmp_path_factory: pytest.T
         patch.setattr("train.scratch.grounder.build_processor", TINY[family].build_processor)
         patch.setattr("train.scratch.grounder.build_grounder", TINY[family].build_grounder)
         patch.setattr("train.scratch.grounder.BUILT_IN", {recipe.contract: contract_of(family)})
-        training = GrounderTraining(recipe, folder, CPU)
+        training = built(GrounderObjective, recipe, folder)
     training.model.train()
     steps, warmup, peak = 130, 20, 4e-3
     for step in range(steps):
-        for group in training.optimizer.param_groups:
-            group["lr"] = peak * min(1.0, (step + 1) / warmup) * (1 - 0.9 * step / steps)
-        training.optimizer.zero_grad()
-        sum(training.losses(samples).values(), torch.zeros(())).backward()
-        torch.nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
-        training.optimizer.step()
-    training.save_weights(folder / "model")
+        rate = peak * min(1.0, (step + 1) / warmup) * (1 - 0.9 * step / steps)
+        loss = sum(training.losses(samples).values(), torch.zeros(()))
+        training.update(loss, rate, 1.0, training.model.parameters())
+    training.save_weights(folder / "model", 0, {})
     return folder / "model"
 
 

@@ -14,9 +14,12 @@ from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import MaskDecoderOutput
 from models.mask_head.sam2_model import build_processor, nano_config
+from tests.objectives import built, cpu_strategy
+from train.loop.checkpoints import Checkpoints
+from train.loop.trainer import Trainer
 from train.scratch import mask_head
 from train.scratch.config import MaskHeadRecipe, MaskHeadStage
-from train.scratch.mask_head import UNUSED, MaskHeadTraining, run
+from train.scratch.mask_head import UNUSED, MaskHeadObjective, train_mask_head
 from train.scratch.mask_head_data import sample_clips, sample_stills
 from train.scratch.mask_head_losses import dice_loss, mask_losses, mean_losses, soft_iou
 from train.scratch.mask_head_metrics import evaluate_mask_head, mask_iou
@@ -135,10 +138,10 @@ def test_an_absent_target_teaches_the_score_alone() -> None:
 
 def test_a_mask_learns_although_the_score_says_absent() -> None:
     """Transformers' own step hides such a mask, and with it the gradient."""
-    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
+    training = built(MaskHeadObjective, RECIPE)
     with torch.no_grad():
         training.model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(-9.0)
-    batch = sample_stills(np.random.default_rng(0), 2, RECIPE, training.processor)
+    batch = sample_stills(np.random.default_rng(0), 2, RECIPE, training._processor(64))
     losses = training.still_losses(batch)
     assert float(losses.right) < 0.5
     losses.dice.backward()
@@ -151,10 +154,10 @@ def test_a_mask_learns_although_the_score_says_absent() -> None:
 
 def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
     recipe = dataclasses.replace(RECIPE, still_boxes=2)
-    training = MaskHeadTraining(recipe, Path("unused"), CPU)
+    training = built(MaskHeadObjective, recipe)
     rng = np.random.default_rng(0)
-    stills = sample_stills(rng, 2, recipe, training.processor)
-    clips = sample_clips(rng, 1, recipe, training.processor)
+    stills = sample_stills(rng, 2, recipe, training._processor(64))
+    clips = sample_clips(rng, 1, recipe, training._processor(64))
 
     def losses() -> list[torch.Tensor]:
         kinds = training.still_losses(stills), training.clip_losses(clips, [True] * 3)
@@ -162,28 +165,28 @@ def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
 
     before = [float(loss.detach()) for loss in losses()]
     for _ in range(8):
-        training.update(torch.stack(losses()).sum(), 1.0)
+        training.update(torch.stack(losses()).sum(), 1e-3, 1.0)
     after = [float(loss.detach()) for loss in losses()]
     assert after[0] < before[0] - 0.1 and after[1] < before[1] - 0.1
 
 
 def test_every_trained_weight_moves_and_the_unused_stay() -> None:
-    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
+    training = built(MaskHeadObjective, RECIPE)
     before = {name: weight.clone() for name, weight in training.model.state_dict().items()}
-    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
+    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training._processor(64))
     training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(0.5)
     for score in (0.5, -0.5):  # believed present, and absent, so that both ways of remembering are learned
         training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(score)
         for _ in range(2):  # what a zero weight multiplies moves a step after it
-            training.update(training.clip_losses(clips, [True] * 3).total(RECIPE), 1.0)
+            training.update(training.clip_losses(clips, [True] * 3).total(RECIPE), 1e-3, 1.0)
     after = training.model.state_dict()
     still = {name for name, _ in training.model.named_parameters() if torch.equal(before[name], after[name])}
     assert still == {name for name, _ in training.model.named_parameters() if name.startswith(UNUSED)}
 
 
 def test_gradients_flow_through_the_memory() -> None:
-    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
-    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training.processor)
+    training = built(MaskHeadObjective, RECIPE)
+    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training._processor(64))
     training.clip_losses(clips, [True] * 3).total(RECIPE).backward()
     weight = training.model.memory_encoder.projection.weight
     assert weight.grad is not None and float(weight.grad.abs().sum()) > 0
@@ -196,16 +199,16 @@ def test_frames_that_are_not_written_are_not_remembered(monkeypatch: pytest.Monk
         mask_head, "condition_on_memory", lambda *args: (seen.append(args[2]), condition_on_memory(*args))[1]
     )
     recipe = dataclasses.replace(RECIPE, clip_frames=4)
-    training = MaskHeadTraining(recipe, Path("unused"), CPU)
-    clips = sample_clips(np.random.default_rng(0), 1, recipe, training.processor)
+    training = built(MaskHeadObjective, recipe)
+    clips = sample_clips(np.random.default_rng(0), 1, recipe, training._processor(64))
     training.clip_losses(clips, [False, True, False, True])
     assert [memory.clock for memory in seen] == [0, 1, 2]
     assert [[time for time, _ in memory.recent_frames] for memory in seen] == [[], [1], [1]]
 
 
 def test_clips_in_a_batch_do_not_touch_each_other() -> None:
-    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
-    batch = sample_clips(np.random.default_rng(5), 3, RECIPE, training.processor)
+    training = built(MaskHeadObjective, RECIPE)
+    batch = sample_clips(np.random.default_rng(5), 3, RECIPE, training._processor(64))
     alone = []
     for index in range(3):
         part = slice(index, index + 1)
@@ -224,14 +227,21 @@ def test_clips_in_a_batch_do_not_touch_each_other() -> None:
         assert float(vars(together)[name].detach()) == pytest.approx(float(value.detach()), abs=1e-5), name
 
 
+def trainer_of(out: Path, recipe: MaskHeadRecipe = RECIPE) -> Trainer[MaskHeadObjective]:
+    return Trainer(MaskHeadObjective(recipe, out, cpu_strategy()), recipe, out)
+
+
 def test_a_run_that_was_cut_ends_with_the_same_bits(tmp_path: Path) -> None:
-    run(RECIPE, tmp_path / "whole", CPU)
+    train_mask_head(RECIPE, tmp_path / "whole", CPU)
     for stop in (1, 3, 4):  # in the first stage, between the two, and in the second
-        run(RECIPE, tmp_path / "cut", CPU, stop=stop)
+        trainer_of(tmp_path / "cut").run(stop_after=stop)
         assert not (tmp_path / "cut" / "model").exists()
-    run(RECIPE, tmp_path / "cut", CPU)
+    train_mask_head(RECIPE, tmp_path / "cut", CPU)
     whole, cut = (
-        torch.load(tmp_path / name / "state.pt", weights_only=True)["model"] for name in ("whole", "cut")
+        torch.load(Checkpoints(tmp_path / name / "checkpoints", 2).path(6) / "state.pt", weights_only=True)[
+            "weights"
+        ]
+        for name in ("whole", "cut")
     )
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     lines = [json.loads(line) for line in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()]
@@ -243,32 +253,30 @@ def test_a_run_that_was_cut_ends_with_the_same_bits(tmp_path: Path) -> None:
 
 
 def test_weights_and_optimizer_go_along_to_the_next_image_size() -> None:
-    training = MaskHeadTraining(RECIPE, Path("unused"), CPU)
-    for _ in range(3):
-        training.take_step()
-    weights, moments = training.model.state_dict(), training.optimizer.state_dict()["state"]
+    training = built(MaskHeadObjective, RECIPE)
+    for step, batch in enumerate(training.batches(range(3))):
+        training.take_step(batch, step)
+    weights, moments = training.model.state_dict(), training.strategy.optimizer.state_dict()["state"]
     training._resize(96)
-    assert training.model.image_size == 96 and training.processor.size["height"] == 96
+    assert training.model.image_size == 96
     assert all(torch.equal(weights[name], after) for name, after in training.model.state_dict().items())
-    kept = training.optimizer.state_dict()["state"]
+    kept = training.strategy.optimizer.state_dict()["state"]
     assert kept.keys() == moments.keys() and len(kept) > 100
     assert all(torch.equal(moments[index]["exp_avg"], kept[index]["exp_avg"]) for index in kept)
 
 
 def test_training_can_start_from_weights(tmp_path: Path) -> None:
-    first = MaskHeadTraining(dataclasses.replace(RECIPE, seed=1), Path("unused"), CPU)
-    first.save_weights(tmp_path / "model")
-    second = MaskHeadTraining(
-        dataclasses.replace(RECIPE, initial=str(tmp_path / "model")), Path("unused"), CPU
-    )
+    first = built(MaskHeadObjective, dataclasses.replace(RECIPE, seed=1))
+    first.save_weights(tmp_path / "model", 0, {})
+    second = built(MaskHeadObjective, dataclasses.replace(RECIPE, initial=str(tmp_path / "model")))
     given, taken = first.model.state_dict(), second.model.state_dict()
     assert all(torch.equal(given[name].half().float(), taken[name]) for name in given)
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
-    run(RECIPE, tmp_path, CPU, stop=1)
+    trainer_of(tmp_path).run(stop_after=1)
     with pytest.raises(UserError, match=r"other settings .recipe\.jitter.; take another out="):
-        run(dataclasses.replace(RECIPE, jitter=0.2), tmp_path, CPU)
+        train_mask_head(dataclasses.replace(RECIPE, jitter=0.2), tmp_path, CPU)
 
 
 # ---- figures -------------------------------------------------------------------------------------

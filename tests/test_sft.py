@@ -33,15 +33,18 @@ from models.families import FAMILIES, part_of
 from models.grounder.forward import encode_images, forward
 from models.grounder.grounder import Grounder
 from models.kernels.attention import use_packed_attention
+from tests.objectives import cpu_strategy
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
-from train.loop.strategies import trainable_parameters
+from train.loop.objective import Evaluation
+from train.loop.strategies import DDPStrategy, trainable_parameters
+from train.loop.trainer import Trainer
 from train.pairs import IGNORED, PairQuestions
 from train.sft.batch_sampler import ImageTokens, MicroBatchSampler, balanced_groups
 from train.sft.batches import MicroBatch, collate, load_steps, num_workers
 from train.sft.config import PairSource, SftRecipe, TuneSettings
-from train.sft.engine import SftTraining
 from train.sft.model import GrounderForTraining, set_trainable
+from train.sft.objective import SftObjective, sft_trainer
 
 CPU = torch.device("cpu")
 SIZES = {"wide": (192, 108), "tall": (80, 160)}
@@ -87,9 +90,9 @@ def recipe_of(folder: Path, **changes: Any) -> SftRecipe:
     return dataclasses.replace(recipe, **changes)
 
 
-def training(folder: Path, out: Path, **changes: Any) -> SftTraining:
+def training(folder: Path, out: Path, **changes: Any) -> Trainer[SftObjective]:
     model = GrounderConfig(str(folder / "model"), dtype="float32")
-    return SftTraining(recipe_of(folder, **changes), model, out, Accelerator(cpu=True))
+    return sft_trainer(recipe_of(folder, **changes), model, out, cpu_strategy())
 
 
 def part(name: str) -> str:
@@ -111,14 +114,14 @@ def test_what_learns_moves_and_all_else_keeps_every_bit(
     folder: Path, tmp_path: Path, parts: list[str], method: str
 ) -> None:
     run = training(folder, tmp_path, tune=TuneSettings(method=method, parts=parts, rank=2), weight_decay=0.01)
-    before = {name: weight.detach().clone() for name, weight in run.model.named_parameters()}
-    assert set(run.parameters) and all(part(name) in parts for name in run.parameters)
+    before = {name: weight.detach().clone() for name, weight in run.strategy.model.named_parameters()}
+    assert set(run.strategy.parameters) and all(part(name) in parts for name in run.strategy.parameters)
     if method == "full":
-        assert {part(name) for name in run.parameters} == set(parts)
-        assert all((part(name) in parts) == (name in run.parameters) for name in before)
+        assert {part(name) for name in run.strategy.parameters} == set(parts)
+        assert all((part(name) in parts) == (name in run.strategy.parameters) for name in before)
     run.run()
-    for name, weight in run.model.named_parameters():
-        assert torch.equal(weight, before[name]) == (name not in run.parameters), name
+    for name, weight in run.strategy.model.named_parameters():
+        assert torch.equal(weight, before[name]) == (name not in run.strategy.parameters), name
 
 
 def test_a_packed_row_has_the_loss_of_its_samples_apart(folder: Path) -> None:
@@ -250,11 +253,11 @@ def test_small_steps_of_weights_in_bfloat16_are_not_lost(
     recipe = recipe_of(
         folder, tune=TuneSettings("full"), learning_rate=1e-6, schedule="constant", pairs=40, packing=packed
     )
-    run = SftTraining(recipe, model, tmp_path, in_half)
-    before = {name: weight.detach().clone() for name, weight in run.parameters.items()}
+    run = sft_trainer(recipe, model, tmp_path, DDPStrategy(in_half))
+    before = {name: weight.detach().clone() for name, weight in run.strategy.parameters.items()}
     assert run.run()
-    moved = [(weight - before[name]).abs().max() for name, weight in run.parameters.items()]
-    assert all(weight.dtype == torch.float32 for weight in run.parameters.values())
+    moved = [(weight - before[name]).abs().max() for name, weight in run.strategy.parameters.items()]
+    assert all(weight.dtype == torch.float32 for weight in run.strategy.parameters.values())
     assert all(0 < float(each) <= 1.2e-5 for each in moved)
     saved = load_file(tmp_path / "final" / "model.safetensors")
     assert {weight.dtype for weight in saved.values()} == {torch.bfloat16}
@@ -312,12 +315,12 @@ def test_a_picture_that_cannot_be_shown_is_counted_until_it_is_told(
 def test_a_run_that_was_stopped_ends_as_an_unbroken_one(folder: Path, tmp_path: Path) -> None:
     whole = training(folder, tmp_path / "whole")
     assert whole.run()
-    assert not training(folder, tmp_path / "broken").run(stop=3)
+    assert not training(folder, tmp_path / "broken").run(stop_after=3)
     again = training(folder, tmp_path / "broken")
     assert again.run() and again.step == 6
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
-    for name, weight in whole.parameters.items():
-        assert torch.equal(weight, again.parameters[name]), name
+    for name, weight in whole.strategy.parameters.items():
+        assert torch.equal(weight, again.strategy.parameters[name]), name
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -325,14 +328,14 @@ def test_a_signal_saves_and_a_later_run_goes_on(
     folder: Path, tmp_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = training(folder, tmp_path)
-    take = run._take_step
+    take = run.take_step
 
     def stopped(batches: Any) -> None:
         take(batches)
         if run.step == 3:
             signal.raise_signal(number)
 
-    run._take_step = stopped  # type: ignore[method-assign]
+    run.take_step = stopped  # type: ignore[method-assign]
     before = signal.getsignal(number)
     assert not run.run() and run.step == 3 and signal.getsignal(number) == before
     assert run.checkpoints.steps() == [2, 3]
@@ -363,14 +366,14 @@ def test_a_signal_in_an_evaluation_ends_it_and_a_later_run_makes_it_again(
     folder: Path, tmp_path: Path
 ) -> None:
     run = training(folder, tmp_path / "broken", pairs=16)
-    evaluate = run.evaluator.evaluate
+    evaluate = run.objective.evaluator.evaluate
 
-    def stopped(step: int) -> bool:
+    def stopped(step: int) -> Evaluation:
         if step == 4:
             signal.raise_signal(signal.SIGTERM)
         return evaluate(step)
 
-    run.evaluator.evaluate = stopped  # type: ignore[method-assign]
+    run.objective.evaluator.evaluate = stopped  # type: ignore[method-assign]
     with pytest.raises(Stopped) as told:
         run.run()
     assert told.value.status == 0 and run.checkpoints.steps() == [2, 4]
@@ -391,7 +394,7 @@ def test_a_finished_run_is_left_as_it_is(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_settings_is_refused(folder: Path, tmp_path: Path) -> None:
-    training(folder, tmp_path, pairs=8).run(stop=1)
+    training(folder, tmp_path, pairs=8).run(stop_after=1)
     with pytest.raises(UserError, match=r"other settings \(recipe.seed, recipe.tune.rank\)"):
         training(folder, tmp_path, pairs=8, seed=1, tune=TuneSettings(rank=2, alpha=8, dropout=0.1))
 
@@ -406,7 +409,7 @@ def test_adapters_merged_answer_as_adapters_attached(folder: Path, tmp_path: Pat
     merging = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
     batch = batch_of(folder)
     with torch.no_grad():
-        here = GrounderForTraining(run.grounder.model.eval(), False, False)(batch)
+        here = GrounderForTraining(run.objective.grounder.model.eval(), False, False)(batch)
         loaded = GrounderForTraining(attached.base_model.model.eval(), False, False)(batch)
         merged = GrounderForTraining(merging.model.eval(), False, False)(batch)
     untouched = GrounderForTraining(grounder(folder).model, False, False)(batch).detach()
@@ -422,7 +425,7 @@ def test_full_weights_load_again(folder: Path, tmp_path: Path) -> None:
     batch = batch_of(folder)
     with torch.no_grad():
         one, other = (
-            GrounderForTraining(g.model.eval(), False, False)(batch) for g in (run.grounder, loaded)
+            GrounderForTraining(g.model.eval(), False, False)(batch) for g in (run.objective.grounder, loaded)
         )
     torch.testing.assert_close(one, other)
 
@@ -437,8 +440,8 @@ def test_bad_pairs_are_counted_and_too_many_stop(tmp_path: Path, caplog: pytest.
     ):
         training(tmp_path, tmp_path / "few", max_unreadable_share=0.1).run()
     run = training(tmp_path, tmp_path / "many", max_unreadable_share=1.0)
-    assert run.run() and run.unreadable.count > 0
-    assert f"{run.unreadable.count} pairs could not be read and were left out" in caplog.messages
+    assert run.run() and run.objective.unreadable.count > 0
+    assert f"{run.objective.unreadable.count} pairs could not be read and were left out" in caplog.messages
 
 
 def test_a_micro_batch_without_a_readable_pair_has_no_loss(folder: Path) -> None:
@@ -488,4 +491,4 @@ def test_a_batch_that_processes_cannot_share_is_refused(folder: Path, tmp_path: 
         num_processes, process_index, is_main_process, device = 3, 0, True, CPU
 
     with pytest.raises(UserError, match="cannot be divided evenly among 3 processes"):
-        SftTraining(recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, Three())  # type: ignore[arg-type]
+        sft_trainer(recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, DDPStrategy(Three()))  # type: ignore[arg-type]

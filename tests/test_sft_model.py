@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from transformers import BitsAndBytesConfig
 
 from configs.errors import UserError
@@ -21,15 +20,17 @@ from models import checkpoint
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
 from models.kernels.attention import use_packed_attention
+from tests.objectives import cpu_strategy
 from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
+from train.loop.trainer import Trainer
 from train.pairs import PairQuestions
 from train.sft import model as model_module
 from train.sft.batches import collate
 from train.sft.config import ContractSettings, SftRecipe, TuneSettings
-from train.sft.engine import SftTraining
 from train.sft.model import GrounderForTraining, load_for_training, updated_contract
+from train.sft.objective import SftObjective, sft_trainer
 
 TAGGED = ContractSettings(wording="tagged", search_tokens=24, template_tokens=4)
 
@@ -46,9 +47,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def training(folder: Path, out: Path, family: str = "qwen2_5_vl", **changes: Any) -> SftTraining:
+def training(folder: Path, out: Path, family: str = "qwen2_5_vl", **changes: Any) -> Trainer[SftObjective]:
     model = GrounderConfig(str(folder / family), dtype="float32")
-    return SftTraining(recipe_of(folder, **{"pairs": 8, **changes}), model, out, Accelerator(cpu=True))
+    return sft_trainer(recipe_of(folder, **{"pairs": 8, **changes}), model, out, cpu_strategy())
 
 
 def asked(folder: Path, grounder: Grounder) -> list[Any]:
@@ -64,23 +65,24 @@ def test_new_tokens_learn_and_are_there_again_after_loading(
 ) -> None:
     tune = TuneSettings(method=method, rank=2, tokens=list(TOKENS))
     run = training(folder, tmp_path, family, tune=tune, contract=TAGGED)
-    tokenizer = run.grounder.tokenizer
+    tokenizer = run.objective.grounder.tokenizer
     ids = tokenizer.convert_tokens_to_ids(list(TOKENS))
     assert len(set(ids)) == len(TOKENS) and min(ids) == len(tokenizer) - len(TOKENS)
-    before = run.grounder.model.get_input_embeddings()(torch.tensor(range(len(tokenizer)))).detach().clone()
+    embed, every_token = run.objective.grounder.model.get_input_embeddings(), torch.arange(len(tokenizer))
+    before = embed(every_token).detach().clone()
     run.run()
-    after = run.grounder.model.get_input_embeddings()(torch.tensor(range(len(tokenizer)))).detach()
+    after = embed(every_token).detach()
     moved = (after != before).any(1)
     assert moved[ids].all()
     if method == "lora":
         assert int(moved.sum()) == len(TOKENS)  # and no other row
     loaded = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
-    assert loaded.contract == run.grounder.contract and loaded.contract.wording == "tagged"
+    assert loaded.contract == run.objective.grounder.contract and loaded.contract.wording == "tagged"
     assert loaded.tokenizer.convert_tokens_to_ids(list(TOKENS)) == ids
     torch.testing.assert_close(loaded.model.get_input_embeddings().weight[ids], after[ids])
     with torch.inference_mode():
-        run.grounder.model.eval()
-        for mine, theirs in zip(asked(folder, run.grounder), asked(folder, loaded), strict=True):
+        run.objective.grounder.model.eval()
+        for mine, theirs in zip(asked(folder, run.objective.grounder), asked(folder, loaded), strict=True):
             assert mine.visible == pytest.approx(theirs.visible, abs=1e-4)
 
 
@@ -88,11 +90,14 @@ def test_a_run_with_new_tokens_goes_on_as_an_unbroken_one(folder: Path, tmp_path
     changes = {"tune": TuneSettings(rank=2, tokens=["<ref>", "</ref>"]), "contract": TAGGED, "pairs": 16}
     whole = training(folder, tmp_path / "whole", **changes)
     whole.run()
-    training(folder, tmp_path / "broken", **changes).run(stop=2)
+    training(folder, tmp_path / "broken", **changes).run(stop_after=2)
     again = training(folder, tmp_path / "broken", **changes)
     again.run()
-    assert any("token" in name for name in whole.parameters)
-    assert all(torch.equal(weight, again.parameters[name]) for name, weight in whole.parameters.items())
+    assert any("token" in name for name in whole.strategy.parameters)
+    assert all(
+        torch.equal(weight, again.strategy.parameters[name])
+        for name, weight in whole.strategy.parameters.items()
+    )
 
 
 def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token_each(folder: Path) -> None:
@@ -193,7 +198,7 @@ def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
     monkeypatch.setattr(model_module, "four_bit", lambda dtype: made)
     monkeypatch.setattr(model_module.Grounder, "load", stand_in)
     run = training(folder, tmp_path, tune=TuneSettings(method="qlora", rank=2))
-    assert asked_for == [made] and run.adapters is not None
+    assert asked_for == [made] and run.objective.adapters is not None
     assert run.run()
     monkeypatch.undo()
     assert Grounder.load(GrounderConfig(str(tmp_path / "final")), CPU).contract == BUILT_IN["short"]

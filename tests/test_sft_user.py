@@ -28,6 +28,7 @@ from models.checkpoint_files import base_of
 from models.config import GROUNDERS, GrounderConfig
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
+from tests.objectives import cpu_strategy
 from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
@@ -36,13 +37,15 @@ from train.checkpoint_info import info_of, lines_of
 from train.config import TrainSettings
 from train.loop.identity import check_identity, note_identity
 from train.loop.metrics import Metrics, flatten, tracker_options
+from train.loop.objective import StepMetrics
 from train.loop.process_group import create_strategy
+from train.loop.strategies import DDPStrategy
 from train.pairs import PairSample
-from train.sft import engine
+from train.sft import objective
 from train.sft.batch_sampler import MicroBatchSampler
 from train.sft.config import PairSource, SftRecipe, TuneSettings
-from train.sft.engine import SftTraining
 from train.sft.evaluator import EvaluatedPair, compute_metrics, worst_pair
+from train.sft.objective import sft_trainer
 from train.sft.plots import write_pair, write_plot
 from train.sft.recipes import NANO_LORA
 from train.sft.sources import pair_plan
@@ -82,7 +85,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     accelerator = Accelerator(cpu=True, log_with=[tracker])
     accelerator.init_trackers("x")
     recipe = recipe_of(root, pairs=8, tune=TuneSettings(rank=2), evaluate_every=1)
-    run = SftTraining(recipe, GrounderConfig(str(root / "model"), dtype="float32"), root / "run", accelerator)
+    run = sft_trainer(
+        recipe, GrounderConfig(str(root / "model"), dtype="float32"), root / "run", DDPStrategy(accelerator)
+    )
     assert run.run()
     (root / "told.json").write_text(json.dumps(tracker.rows))
     return root
@@ -101,8 +106,8 @@ def test_weights_say_how_they_came_to_be(folder: Path) -> None:
     for name in ("best", "final"):
         told = json.loads((folder / "run" / name / "training.json").read_text())
         assert told["data"] == "tnllt all" and told["steps"] == 2 and "torch" in told["versions"]
-        assert 0 <= told["figures"]["tnllt all"]["iou"] <= 1 and told["recipe"]["tune"]["rank"] == 2
-    assert told["step"] == 2 and told["figures"]["tnllt all"]["step"] == 2
+        assert 0 <= told["metrics"]["tnllt all"]["iou"] <= 1 and told["recipe"]["tune"]["rank"] == 2
+    assert told["step"] == 2 and told["metrics"]["tnllt all"]["step"] == 2
 
 
 def test_a_model_card_tells_data_recipe_figures_contract_and_use(folder: Path) -> None:
@@ -120,7 +125,7 @@ def test_adapters_name_their_base_wherever_they_are_read_from(
     """Trained from a relative path, and read from another folder."""
     monkeypatch.chdir(folder)
     recipe = recipe_of(folder, pairs=4, evaluate=[], tune=TuneSettings(rank=2))
-    assert SftTraining(
+    assert sft_trainer(
         recipe, GrounderConfig("model", dtype="float32"), tmp_path, Accelerator(cpu=True)
     ).run()
     monkeypatch.chdir("/")
@@ -130,11 +135,11 @@ def test_adapters_name_their_base_wherever_they_are_read_from(
 def test_answers_that_are_nan_end_an_evaluation(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(folder, pairs=4, tune=TuneSettings(rank=2))
     model = GrounderConfig(str(folder / "model"), dtype="float32")
-    training = SftTraining(recipe, model, tmp_path, Accelerator(cpu=True))
+    training = sft_trainer(recipe, model, tmp_path, cpu_strategy())
     with torch.no_grad():
         next(iter(training.parameters.values())).fill_(torch.nan)
     with pytest.raises(UserError, match=r"step 3: the outputs of the model in training are not finite"):
-        training.evaluator.evaluate(3)
+        training.objective.evaluator.evaluate(3)
 
 
 def test_merged_weights_are_the_base_and_its_adapters(
@@ -215,7 +220,7 @@ def test_spoilt_facts_about_weights_are_one_line(folder: Path, tmp_path: Path, s
         info_of(str(final))
 
 
-@pytest.mark.parametrize("changes", [{"figures": 3}, {"figures": {"a": [1]}}, {"recipe": "x"}, {"merged": 1}])
+@pytest.mark.parametrize("changes", [{"metrics": 3}, {"figures": {"a": [1]}}, {"recipe": "x"}, {"merged": 1}])
 def test_facts_of_another_form_are_told(folder: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
     final = shutil.copytree(folder / "run" / "final", tmp_path / "final")
     about = json.loads((final / "training.json").read_text())
@@ -246,11 +251,11 @@ def test_every_row_is_reported(folder: Path) -> None:
 def test_a_line_tells_what_a_gpu_does_and_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    means = {"loss": 0.5, "norm": 1.0, "learning_rate": 1e-3, "pairs": 8, "answer_tokens": 90, "tokens": 900}
+    counts = {"pairs": 8, "answer_tokens": 90, "tokens": 900}
     metrics = Metrics(tmp_path, writes=True, peak_flops=1e12)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**29)
-    metrics.add(**means, flops=4e11, seconds=1.0)
+    metrics.add(StepMetrics({"loss": 0.5}, 1e-3, 1.0, counts, flops=4e11), seconds=1.0)
     with caplog.at_level("INFO"):
         metrics.log(30, 120, seconds_per_step=2.0)
     assert (
@@ -382,7 +387,7 @@ def test_pairs_that_are_not_there_are_one_line(
     recipe = recipe_of(folder)
     recipe = replace(recipe, train_data=replace(recipe.train_data, **changes["train_data"]))
     with pytest.raises(UserError, match=said) as fault:
-        SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
+        sft_trainer(recipe, GrounderConfig(str(folder / "model")), tmp_path, cpu_strategy())
     assert "\n" not in str(fault.value)
 
 
@@ -398,7 +403,7 @@ def test_what_cannot_be_trained_is_told_before_anything_is_read(folder: Path, tm
     recipe = SftRecipe(train_data=PairSource(data=["tnl2k"], indexes="nowhere"))
     for checkpoint in (folder / "data", folder / "gone"):
         with pytest.raises(UserError, match=re.escape(f"model.checkpoint={checkpoint}")):
-            SftTraining(recipe, GrounderConfig(str(checkpoint)), tmp_path / "out", Accelerator(cpu=True))
+            sft_trainer(recipe, GrounderConfig(str(checkpoint)), tmp_path / "out", cpu_strategy())
     assert not (tmp_path / "out").exists()
 
 
@@ -430,7 +435,7 @@ def test_a_batch_that_does_not_fit_is_one_line(
         with pytest.raises(UserError) as fault, out_of_memory_explained(MicroBatchSampler(8, count)):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
         assert words in str(fault.value) and "79.0 GiB were in use, the GPU has 80.0" in str(fault.value)
-    run = SftTraining(
+    run = sft_trainer(
         recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True)
     )
 
@@ -503,15 +508,15 @@ def test_the_accelerator_is_told_of_trackers(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("train.loop.metrics.find_spec", lambda name: object())
     monkeypatch.setattr("train.loop.process_group.Accelerator", accelerator)
     with pytest.raises(Stop):
-        engine.train_sft(SftRecipe(report_to=["tensorboard"]), GrounderConfig("x"), tmp_path, CPU)
+        objective.train_sft(SftRecipe(report_to=["tensorboard"]), GrounderConfig("x"), tmp_path, CPU)
     assert told["log_with"] == ["tensorboard"] and str(tmp_path) in told["project_config"].logging_dir
 
 
 def test_evaluation_pairs_are_drawn_as_training_pairs_where_that_is_set(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(folder, evaluate_sampling="train")
     recipe = replace(recipe, train_data=replace(recipe.train_data, pairs=PairSettings(worded=0.0)))
-    run = SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True))
-    assert [plan.settings for plan in run.evaluator.plans] == [recipe.train_data.pairs]
+    run = sft_trainer(recipe, GrounderConfig(str(folder / "model")), tmp_path, cpu_strategy())
+    assert [plan.settings for plan in run.objective.evaluator.plans] == [recipe.train_data.pairs]
 
 
 @pytest.mark.parametrize(

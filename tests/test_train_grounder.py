@@ -21,12 +21,15 @@ from models.config import GrounderConfig
 from models.grounder.forward import encode_images
 from models.grounder.grounder import Grounder
 from models.grounder.nano import build_processor
+from tests.objectives import built, cpu_strategy
+from train.loop.checkpoints import Checkpoints
 from train.loop.schedule import warmup_stable_decay
+from train.loop.trainer import Trainer
 from train.scratch import frame_pool
 from train.scratch import grounder as recipe_module
 from train.scratch.config import GrounderRecipe, GrounderStage
 from train.scratch.frame_pool import AnnotatedFrame, FramePool, PoolSpec, open_pool
-from train.scratch.grounder import GrounderTraining, question_mix, train_grounder
+from train.scratch.grounder import GrounderObjective, question_mix, train_grounder
 from train.scratch.grounder_losses import LookHead, search_tokens
 from train.scratch.questions import QuestionMix, Sample, sample_questions
 
@@ -82,9 +85,9 @@ def test_the_rate_rises_stays_and_falls() -> None:
     assert [warmup_stable_decay(step, 100, 10, decay=0.0) for step in (9, 10, 60, 99)] == [1.0] * 4
 
 
-def begin(**changes: Any) -> GrounderTraining:
+def begin(**changes: Any) -> GrounderObjective:
     """A training that writes nothing."""
-    return GrounderTraining(dataclasses.replace(RECIPE, **changes), Path("unused"), CPU)
+    return built(GrounderObjective, dataclasses.replace(RECIPE, **changes))
 
 
 def test_steps_belong_to_their_stages() -> None:
@@ -99,16 +102,15 @@ def test_steps_belong_to_their_stages() -> None:
 
 
 def test_the_rate_is_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, result in (("shots", []), ("losses", {}), ("update", None)):
-        monkeypatch.setattr(GrounderTraining, name, lambda *_, result=result: result)
+    monkeypatch.setattr(GrounderObjective, "losses", lambda *_: {})
+    monkeypatch.setattr(GrounderObjective, "update", lambda _self, _loss, rate, *_: rates.append(rate))
     falling = GrounderStage(steps=10, learning_rate=0.02, decay=0.5)
     training = begin(stages=[GrounderStage(steps=10, learning_rate=0.01), falling], warmup_steps=4)
-    rates = {}
-    for training.step in (0, 9, 10, 15, 19):
-        training.take_step()
-        rates[training.step] = training.optimizer.param_groups[0]["lr"]
-    expected = {0: 0.0025, 9: 0.01, 10: 0.005, 15: 0.02, 19: 0.02 * warmup_stable_decay(9, 10, 4, 0.5)}
-    assert rates == pytest.approx(expected) and rates[19] < 0.005
+    rates: list[float] = []
+    for step in (0, 9, 10, 15, 19):
+        assert training.take_step([], step).learning_rate == rates[-1]
+    expected = [0.0025, 0.01, 0.005, 0.02, 0.02 * warmup_stable_decay(9, 10, 4, 0.5)]
+    assert rates == pytest.approx(expected) and rates[-1] < 0.005
 
 
 def test_a_stage_says_what_is_asked() -> None:
@@ -128,24 +130,24 @@ def test_a_layer_that_the_model_has_not_is_refused(name: str, layer: int) -> Non
 
 
 def test_an_epoch_takes_each_picture_once_in_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GrounderTraining, "pool", lambda self, preset, first, count: range(first, count))
+    monkeypatch.setattr(GrounderObjective, "pool", lambda self, preset, first, count: range(first, count))
     stage, training = GrounderStage(images=9, batch=6), begin()
-    taken = [training.shots(stage, step) for step in range(6)]
+    taken = [training.frames(stage, step) for step in range(6)]
     epochs = np.array(taken).reshape(4, 9)
     assert np.array_equal(np.sort(epochs), [list(range(9))] * 4)
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
-    assert [training.shots(stage, step) for step in (5, 1, 0)] == [taken[5], taken[1], taken[0]]
+    assert [training.frames(stage, step) for step in (5, 1, 0)] == [taken[5], taken[1], taken[0]]
     training.recipe = dataclasses.replace(RECIPE, seed=1)
-    assert training.shots(stage, 5) != taken[5]
+    assert training.frames(stage, 5) != taken[5]
 
 
 def test_steps_take_their_worlds_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     first = {"train": 0, "varied": 100}
     monkeypatch.setattr(
-        GrounderTraining, "pool", lambda self, preset, _, count: np.arange(count) + first[preset]
+        GrounderObjective, "pool", lambda self, preset, _, count: np.arange(count) + first[preset]
     )
     stage, training = GrounderStage(presets=["train", "varied"], images=4, batch=2), begin()
-    taken = np.array([training.shots(stage, step) for step in range(4)])
+    taken = np.array([training.frames(stage, step) for step in range(4)])
     assert np.array_equal(np.sort(taken[[0, 2]].ravel()), range(4))
     assert np.array_equal(np.sort(taken[[1, 3]].ravel()), range(100, 104))
 
@@ -154,12 +156,12 @@ def test_steps_take_their_worlds_in_turn(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.fixture
-def training(runs: Path) -> GrounderTraining:
-    return GrounderTraining(RECIPE, runs / "step", CPU)
+def training(runs: Path) -> GrounderObjective:
+    return built(GrounderObjective, RECIPE, runs / "step")
 
 
 @pytest.fixture
-def samples(training: GrounderTraining) -> list[Sample]:
+def samples(training: GrounderObjective) -> list[Sample]:
     """Six questions about two pictures, with and without templates."""
     pool = training.pool("train", 0, 6)
     mix = QuestionMix(absent=0.3, template=0.5)
@@ -170,20 +172,19 @@ def samples(training: GrounderTraining) -> list[Sample]:
 
 
 def test_the_loss_falls_on_samples_seen_again_and_again(
-    training: GrounderTraining, samples: list[Sample]
+    training: GrounderObjective, samples: list[Sample]
 ) -> None:
-    training.set_rate(4e-3)
     rows = []
     for _ in range(25):
         losses = training.losses(samples)
-        training.update(sum(losses.values(), torch.zeros(())), 1.0)
+        training.update(sum(losses.values(), torch.zeros(())), 4e-3, 1.0)
         rows.append({name: float(loss.detach()) for name, loss in losses.items()})
     assert rows[0].keys() == {"look", "answer", "named", "match"}
     assert all(rows[-1][name] < 0.7 * rows[0][name] for name in rows[0]), rows[-1]
 
 
 @torch.no_grad()
-def test_losses_weigh_as_the_recipe_says(training: GrounderTraining, samples: list[Sample]) -> None:
+def test_losses_weigh_as_the_recipe_says(training: GrounderObjective, samples: list[Sample]) -> None:
     losses = training.losses(samples)
     training.recipe = dataclasses.replace(RECIPE, look_weight=2.0, match_weight=0.5, named_weight=3.0)
     weighed = training.losses(samples)
@@ -196,7 +197,7 @@ def test_losses_weigh_as_the_recipe_says(training: GrounderTraining, samples: li
 
 @torch.no_grad()
 def test_every_search_picture_is_looked_at_once_and_no_template_is(
-    training: GrounderTraining, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+    training: GrounderObjective, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[torch.Tensor, list[AnnotatedFrame]]] = []
 
@@ -207,7 +208,7 @@ def test_every_search_picture_is_looked_at_once_and_no_template_is(
     monkeypatch.setattr(recipe_module, "look_loss", record)
     training.losses(samples, language=False)
     ((features, shots),) = seen
-    assert [id(each) for each in shots] == [id(samples[0].shot), id(samples[3].shot)]
+    assert [id(each) for each in shots] == [id(samples[0].frame), id(samples[3].frame)]
     for index, sample in enumerate((samples[0], samples[3])):
         bare = dataclasses.replace(sample.question, template=None)
         inputs = training.encoder.encode([bare], "").inputs
@@ -220,7 +221,7 @@ def test_every_search_picture_is_looked_at_once_and_no_template_is(
 def test_the_search_pictures_tokens_are_asked_after_the_layer_of_the_recipe(
     loss: str,
     after: int,
-    training: GrounderTraining,
+    training: GrounderObjective,
     samples: list[Sample],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,34 +244,37 @@ def test_the_search_pictures_tokens_are_asked_after_the_layer_of_the_recipe(
     assert torch.equal(asked_of[0], expected)
 
 
-def weights_of(training: GrounderTraining) -> dict[str, torch.Tensor]:
+def weights_of(training: GrounderObjective) -> dict[str, torch.Tensor]:
     named = {
         f"{part}.{name}": weight
-        for part, learner in training.learners().items()
+        for part, learner in training.modules.items()
         for name, weight in learner.named_parameters()
     }
     assert all(weight.requires_grad for weight in named.values())
     return {name: weight.detach().clone() for name, weight in named.items()}
 
 
-def test_the_tower_learns_first_and_then_every_parameter(training: GrounderTraining) -> None:
+def test_the_tower_learns_first_and_then_every_parameter(training: GrounderObjective) -> None:
     start = weights_of(training)
-    assert training.take_step().keys() == {"look"}
-    training.take_step()  # what a zero multiplies at first moves a step later
+    batches = training.batches(range(4))
+    assert training.take_step(next(batches), 0).losses.keys() == {"look"}
+    training.take_step(next(batches), 1)  # what a zero multiplies at first moves a step later
     tower = weights_of(training)
     moved = {name for name in start if not torch.equal(start[name], tower[name])}
     assert moved == {name for name in start if name.startswith(("model.model.visual.", "look_head."))}
-    assert training.take_step().keys() == {"look", "answer", "named", "match"}
-    training.take_step()
+    assert training.take_step(next(batches), 2).losses.keys() == {"look", "answer", "named", "match"}
+    training.take_step(next(batches), 3)
     end = weights_of(training)
     assert [name for name in start if torch.equal(tower[name], end[name])] == []
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(training: GrounderTraining) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(runs: Path, tmp_path: Path) -> None:
+    trainer = Trainer(GrounderObjective(RECIPE, runs / "nan", cpu_strategy()), RECIPE, tmp_path)
     with torch.no_grad():
-        training.look_head.out.bias.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="step 0"):
-        training.take_step()
+        trainer.objective.look_head.out.bias.fill_(float("nan"))
+    with pytest.raises(UserError, match=r"look is nan at step 0; lower the learning_rate of its stage"):
+        trainer.run()
+    assert trainer.checkpoints.steps() == []
 
 
 # ---- the loop ------------------------------------------------------------------------------------
@@ -330,18 +334,23 @@ def test_held_out_scenes_belong_to_no_other_preset() -> None:
         assert not following or first + TRAINING_SEEDS + 1_000_000 < min(following)
 
 
+def weights_at_end(out: Path) -> dict[str, torch.Tensor]:
+    path = Checkpoints(out / "checkpoints", 2).path(4) / "state.pt"
+    return torch.load(path, weights_only=True)["weights"]
+
+
 def cut_after(steps: int, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is cut after some steps."""
-    take_step, taken = GrounderTraining.take_step, []
+    take_step, taken = GrounderObjective.take_step, []
 
-    def cut(self: GrounderTraining) -> Any:
+    def cut(self: GrounderObjective, batch: list[Sample], step: int) -> Any:
         if len(taken) == steps:
             raise KeyboardInterrupt
         taken.append(1)
-        return take_step(self)
+        return take_step(self, batch, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(GrounderTraining, "take_step", cut)
+        patch.setattr(GrounderObjective, "take_step", cut)
         with pytest.raises(KeyboardInterrupt):
             train_grounder(RECIPE, out, CPU)
 
@@ -351,15 +360,13 @@ def test_a_run_that_was_cut_ends_with_the_same_bits(
 ) -> None:
     cut = runs / "cut"
     cut_after(2, cut, monkeypatch)  # saved at the end of the first stage
-    assert torch.load(cut / "state.pt", weights_only=True)["step"] == 2 and not (cut / "model").exists()
+    assert Checkpoints(cut / "checkpoints", 2).steps()[-1] == 2 and not (cut / "model").exists()
     cut_after(1, cut, monkeypatch)  # saved for its evaluation
-    assert torch.load(cut / "state.pt", weights_only=True)["step"] == 3 and not (cut / "model").exists()
+    assert Checkpoints(cut / "checkpoints", 2).steps()[-1] == 3 and not (cut / "model").exists()
     train_grounder(RECIPE, cut, CPU)
-    states = [torch.load(folder / "state.pt", weights_only=True) for folder in (finished.folder, cut)]
-    for part in ("model", *HEADS):
-        one, two = (state[part] for state in states)
-        assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-    assert states[0]["step"] == states[1]["step"] == 4
+    one, two = (weights_at_end(folder) for folder in (finished.folder, cut))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert {name.split(".")[0] for name in one} == {"model", *HEADS}
 
 
 def test_losses_and_figures_are_written_down(finished: Finished) -> None:
@@ -372,8 +379,9 @@ def test_losses_and_figures_are_written_down(finished: Finished) -> None:
 def test_a_finished_run_leaves_a_grounder_without_the_heads(finished: Finished) -> None:
     grounder = Grounder.load(GrounderConfig(str(finished.folder / "model")), CPU)
     assert grounder.contract == BUILT_IN[RECIPE.contract]
-    state = torch.load(finished.folder / "state.pt", weights_only=True)["model"]
-    loaded = grounder.model.state_dict()
+    held = weights_at_end(finished.folder).items()
+    state = {name.removeprefix("model."): weight for name, weight in held if name.startswith("model.")}
+    loaded = dict(grounder.model.named_parameters())
     assert loaded.keys() == state.keys()
     assert all(torch.equal(weight.half(), loaded[name].half()) for name, weight in state.items())
     written = load_file(finished.folder / "model" / "model.safetensors")
@@ -383,19 +391,20 @@ def test_a_finished_run_leaves_a_grounder_without_the_heads(finished: Finished) 
 
 def test_a_run_starts_from_the_weights_of_another(finished: Finished) -> None:
     other = begin(initial=str(finished.folder / "model"), seed=7)
-    state = torch.load(finished.folder / "state.pt", weights_only=True)["model"]
-    assert all(torch.equal(w, state[name].half().float()) for name, w in other.model.state_dict().items())
+    held = weights_at_end(finished.folder)
+    for name, weight in other.model.named_parameters():
+        assert torch.equal(weight, held[f"model.{name}"].half().float())
     with pytest.raises(UserError, match=r"model: has other sizes; set recipe\.width"):
         begin(initial=str(finished.folder / "model"), layers=4)
     with pytest.raises(UserError, match=r"model: its contract\.json is not that of recipe\.contract"):
         begin(initial=str(finished.folder / "model"), contract="qwen")
 
 
-def test_the_state_of_another_recipe_is_refused(tmp_path: Path) -> None:
-    GrounderTraining(RECIPE, tmp_path, CPU).save_state()
-    for changes in ({"clip": 0.5}, {"stages": RECIPE.stages[:1]}, {"seed": 1}):
-        other = GrounderTraining(dataclasses.replace(RECIPE, **changes), tmp_path, CPU)
-        with pytest.raises(UserError, match=r"state\.pt: was trained by other settings") as refusal:
-            other.resume()
-        assert "\n" not in str(refusal.value)
-    GrounderTraining(RECIPE, tmp_path, CPU).resume()
+def test_the_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    Trainer(GrounderObjective(RECIPE, tmp_path, cpu_strategy()), RECIPE, tmp_path)
+    for changes in ({"max_grad_norm": 0.5}, {"stages": RECIPE.stages[:1]}, {"seed": 1}):
+        other = GrounderObjective(dataclasses.replace(RECIPE, **changes), tmp_path, cpu_strategy())
+        (name,) = changes
+        with pytest.raises(UserError, match=rf"holds a run of other settings \(recipe\.{name}\)"):
+            Trainer(other, other.recipe, tmp_path)
+    Trainer(GrounderObjective(RECIPE, tmp_path, cpu_strategy()), RECIPE, tmp_path)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate import Accelerator
 from PIL import Image
 
 from configs.errors import UserError
@@ -16,6 +15,7 @@ from data_prep.index.build import build_index, index_path
 from data_prep.index.store import Index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
+from tests.objectives import cpu_strategy
 from tests.test_export import write_video
 from tests.test_sft import recipe_of
 from tests.tiny_models import save_grounder
@@ -28,7 +28,7 @@ from train.loop.identity import (
     read_identity,
 )
 from train.scratch.config import MaskHeadRecipe
-from train.sft.engine import SftTraining
+from train.sft.objective import SftObjective, sft_trainer
 from train.sft.sources import identity_of_run
 
 
@@ -119,16 +119,16 @@ def test_a_training_itself_refuses_other_data_before_it_loads(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, out = GrounderConfig(str(folder / "model"), dtype="float32"), folder / "out"
-    SftTraining(recipe_of(folder), model, out, Accelerator(cpu=True))
+    sft_trainer(recipe_of(folder), model, out, cpu_strategy())
     before = read_identity(out)
     assert before is not None and before["data"] and before["checkpoint"] and before["code"]
     change_boxes(folder)
-    monkeypatch.setattr(SftTraining, "_make_model", lambda _: pytest.fail("loads"))
+    monkeypatch.setattr(SftObjective, "build", lambda _: pytest.fail("loads"))
     told = (
         r"annotations of tnllt-all \(recipe\.train_data\), annotations of tnllt-all \(recipe\.evaluate\.0\)"
     )
     with pytest.raises(UserError, match=told):
-        SftTraining(recipe_of(folder), model, out, Accelerator(cpu=True))
+        sft_trainer(recipe_of(folder), model, out, cpu_strategy())
     assert read_identity(out) == before
 
 

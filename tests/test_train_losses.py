@@ -254,7 +254,7 @@ def test_the_match_loss_by_hand() -> None:
             on_target = owner >= 0 and owner == sample.thing
             terms["target"].append(-3 * F.logsigmoid(target) if on_target else -F.logsigmoid(-target))
             if owner >= 0:
-                owning = sample.shot.things[owner]
+                owning = sample.frame.things[owner]
                 for name, logit in (("colour", colour), ("shape", shape)):
                     if named := getattr(sample.phrase, name):
                         sign = 1 if named == getattr(owning, name) else -1

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
 from matplotlib.figure import Figure
 from safetensors import SafetensorError
 
@@ -21,6 +20,7 @@ from data_prep.folders import alone_in
 from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
+from tests.objectives import cpu_strategy
 from tests.test_export import write_video
 from tests.test_sft import recipe_of, training
 from tests.tiny_models import save_grounder
@@ -29,8 +29,8 @@ from train.loop.checkpoints import RunState
 from train.loop.identity import note_identity
 from train.loop.state_files import saving
 from train.sft.config import PairSource, SftRecipe, TuneSettings
-from train.sft.engine import SftTraining
 from train.sft.model import check_model
+from train.sft.objective import sft_trainer
 from train.sft.plots import _plot_loss
 from train.sft.sources import pair_plan, world_index
 
@@ -54,7 +54,7 @@ def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
     folder: Path, tmp_path: Path, content: bytes | str | None
 ) -> None:
     changes: dict[str, Any] = {"pairs": 16, "evaluate": [], "checkpoint_every": 1}
-    training(folder, tmp_path, **changes).run(stop=2)
+    training(folder, tmp_path, **changes).run(stop_after=2)
     state = tmp_path / "checkpoints" / "step-00000002" / "state.pt"
     if isinstance(content, str):  # which torch.load would read as another weight
         whole = state.read_bytes()
@@ -75,7 +75,7 @@ def test_a_spoilt_checkpoint_says_how_the_run_goes_on(
 
 
 def test_the_only_checkpoint_spoilt_begins_anew(folder: Path, tmp_path: Path) -> None:
-    training(folder, tmp_path, evaluate=[]).run(stop=1)
+    training(folder, tmp_path, evaluate=[]).run(stop_after=1)
     run_state = tmp_path / "checkpoints" / "step-00000001" / "run_state.json"
     for content in ("{", "[1]", run_state.read_text().replace('"step": 1', '"step": 4')):
         run_state.write_text(content)
@@ -85,20 +85,20 @@ def test_the_only_checkpoint_spoilt_begins_anew(folder: Path, tmp_path: Path) ->
 
 def test_a_checkpoint_of_an_earlier_version_is_resumed(folder: Path, tmp_path: Path) -> None:
     run = training(folder, tmp_path, pairs=8, evaluate=[])
-    run.run(stop=1)
+    run.run(stop_after=1)
     path = tmp_path / "checkpoints" / "step-00000001"
     (path / "run_state.json").unlink()
     old = {"step": 1, "unread": 3, "best": 0.5, "judged": 1, "strategy": "ddp", "processes": 1}
     (path / "standing.json").write_text(json.dumps(old))
-    found = run.checkpoints.newest(run.strategy, 1)
-    assert found == RunState(step=1, unreadable=3, best_iou=0.5, evaluated=1, strategy="ddp", num_processes=1)
+    found = run.checkpoints.newest(run.strategy)
+    assert found == RunState(1, 1, 0.5, "ddp", 1, {"unreadable": 3})
     assert training(folder, tmp_path, pairs=8, evaluate=[]).run()
 
 
 def test_the_best_weights_are_kept_anew_where_they_are_gone(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    training(folder, tmp_path, pairs=8, evaluate_every=1).run(stop=1)
+    training(folder, tmp_path, pairs=8, evaluate_every=1).run(stop_after=1)
     shutil.rmtree(tmp_path / "best")
     assert training(folder, tmp_path, pairs=8, evaluate_every=1).run()
     assert any("best: is missing" in line for line in caplog.messages) and (tmp_path / "best").is_dir()
@@ -113,10 +113,10 @@ def test_what_is_no_number_ends_a_run_before_it_is_saved(
         monkeypatch.setattr(
             run.strategy, "all_reduce_sum", lambda value: torch.as_tensor(value) * float("nan")
         )
-        monkeypatch.setattr(run.unreadable, "add", lambda *_: None)
+        monkeypatch.setattr(run.objective.unreadable, "add", lambda *_: None)
     else:
         monkeypatch.setattr(run.strategy, "optimizer_step", lambda _: float("inf"))
-    with pytest.raises(UserError, match=rf"recipe.learning_rate=0.01: {what} is (nan|inf) at step 0; lower"):
+    with pytest.raises(UserError, match=rf"{what} is (nan|inf) at step 0; lower recipe.learning_rate=0.01,"):
         run.run()
     assert run.checkpoints.steps() == []
 
@@ -159,14 +159,14 @@ def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = training(folder, tmp_path, evaluate=[])
-    run.run(stop=1)
+    run.run(stop_after=1)
 
     def full(*_: Any) -> None:
         raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534")
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match=r"step-00000002: cannot be written"):
-        run.checkpoints.save(RunState(2, 0, 0.0, -1, "ddp", 1), run.strategy, run.accelerator)
+        run.checkpoints.save(RunState(2, -1, 0.0, "ddp", 1), run.strategy)
     assert run.checkpoints.steps() == [1]
 
 
@@ -174,7 +174,7 @@ def test_a_checkpoint_on_a_full_disk_is_one_line_and_leaves_the_older_one(
     ("recipe", "trainer"),
     [
         ("nano_grounder", "train.scratch.grounder.train_grounder"),
-        ("nano_mask_head", "train.scratch.mask_head.run"),
+        ("nano_mask_head", "train.scratch.mask_head.train_mask_head"),
         ("nano_lora", "train.launch.launch_sft"),
     ],
 )
@@ -241,7 +241,12 @@ def test_the_evaluation_set_is_named(folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(folder)
     recipe = replace(recipe, evaluate=[recipe.evaluate[0], PairSource(split="tset")])
     with pytest.raises(UserError, match=r"recipe\.evaluate\.1\.split=tset"):
-        SftTraining(recipe, GrounderConfig(str(folder / "model")), tmp_path / "run", Accelerator(cpu=True))
+        sft_trainer(
+            recipe,
+            GrounderConfig(str(folder / "model")),
+            tmp_path / "run",
+            cpu_strategy(),
+        )
 
 
 def test_a_rendered_video_that_cannot_be_read_is_told(

@@ -313,8 +313,8 @@ def test_questions_about_a_shot_stand_together_and_share_its_picture_and_its_mar
     shots: list[AnnotatedFrame],
 ) -> None:
     samples = ask(shots, 3, marked=0.5)
-    assert [sample.shot for sample in samples] == [shot for shot in shots for _ in range(3)]
-    assert all(sample.question.image is sample.shot.image for sample in samples)
+    assert [sample.frame for sample in samples] == [shot for shot in shots for _ in range(3)]
+    assert all(sample.question.image is sample.frame.image for sample in samples)
     boxes = [sample.question.last_box_xyxy for sample in samples]
     assert boxes[::3] == boxes[1::3] == boxes[2::3]
     assert 0 < boxes.count(None) < len(boxes)
@@ -324,7 +324,7 @@ def test_shares_of_the_mix_are_kept(shots: list[AnnotatedFrame]) -> None:
     samples = ask(shots * 25, 3, absent=0.3, template=0.6, marked=0.7)
     present = [sample for sample in samples if sample.thing is not None]
     assert len(present) / len(samples) == pytest.approx(0.7, abs=0.05)
-    could = [sample for sample in present if sample.shot.templates[sample.thing or 0] is not None]
+    could = [sample for sample in present if sample.frame.templates[sample.thing or 0] is not None]
     assert np.mean([s.question.template is not None for s in could]) == pytest.approx(0.6, abs=0.05)
     assert np.mean([s.question.last_box_xyxy is not None for s in samples]) == pytest.approx(0.7, abs=0.08)
 
@@ -335,14 +335,14 @@ def test_what_is_asked_after_is_clear_and_the_words_and_the_template_are_its_own
     samples = ask(shots * 3, 4, absent=0.0, template=0.5)
     for sample in samples:
         assert sample.thing is not None
-        thing = sample.shot.things[sample.thing]
+        thing = sample.frame.things[sample.thing]
         assert thing.clear and sample.box_resized == thing.box_resized
         assert sample.phrase in thing.phrases and sample.question.expression == sample.phrase.text
         assert (
             sample.question.template is None
-            or sample.question.template is sample.shot.templates[sample.thing]
+            or sample.question.template is sample.frame.templates[sample.thing]
         )
-        seen = [other.box_resized for other in sample.shot.things if other.box_resized]
+        seen = [other.box_resized for other in sample.frame.things if other.box_resized]
         assert sorted([*sample.others, thing.box_resized]) == sorted(seen)
     assert {sample.question.template is None for sample in samples} == {True, False}
 
@@ -362,8 +362,8 @@ def test_words_about_nothing_fit_nothing_that_can_be_seen(shots: list[AnnotatedF
     samples = ask(shots, 30, absent=1.0, template=0.5)
     for sample in samples:
         assert sample.thing is None and sample.box_resized is None
-        assert not any(fits(sample.phrase, thing) for thing in sample.shot.things if thing.box_resized)
-    hidden = [any(fits(sample.phrase, thing) for thing in sample.shot.things) for sample in samples]
+        assert not any(fits(sample.phrase, thing) for thing in sample.frame.things if thing.box_resized)
+    hidden = [any(fits(sample.phrase, thing) for thing in sample.frame.things) for sample in samples]
     assert 0 < np.mean(hidden) < 0.3, "some of it is there and out of sight"
 
 
@@ -377,10 +377,10 @@ def test_templates_of_strangers_are_of_other_shots_and_of_looks_that_are_not_in_
         shot, index = owner_of(sample.question.template, shots)
         thing = shot.things[index]
         assert fits(sample.phrase, thing), "words and template say the same"
-        if shot is sample.shot:
+        if shot is sample.frame:
             assert thing.box_resized is None
         else:
-            looks = [(other.colour, other.shape) for other in sample.shot.things]
+            looks = [(other.colour, other.shape) for other in sample.frame.things]
             assert (thing.colour, thing.shape) not in looks
             strangers += 1
             alike += any(thing.colour == colour for colour, _ in looks)
@@ -401,7 +401,7 @@ def test_the_kind_of_words_does_not_tell_what_is_absent(shots: list[AnnotatedFra
 def test_relations_of_what_is_absent_are_to_things_that_are_there(shots: list[AnnotatedFrame]) -> None:
     for sample in ask(shots, 100, absent=1.0, template=0.5):
         if sample.phrase.kind == "relation" and sample.thing is None:
-            here = [plainly(each.colour, each.shape).removeprefix("the ") for each in sample.shot.things]
+            here = [plainly(each.colour, each.shape).removeprefix("the ") for each in sample.frame.things]
             assert any(sample.phrase.text.endswith(other) for other in here), sample.phrase.text
 
 

@@ -73,13 +73,13 @@ def _run(settings: TrainSettings) -> int:
     from train.launch import launch_sft, refuse_several
     from train.merging import merge
     from train.scratch.grounder import train_grounder
-    from train.scratch.mask_head import run as train_mask_head
+    from train.scratch.mask_head import train_mask_head
 
     log_to_terminal(logging.INFO)
     out, device = Path(settings.out), choose_device(settings.device)
     if settings.task == "train" and isinstance(settings.recipe, SftRecipe):
         return launch_sft(settings.launch, settings.recipe, settings.model, out, device)
-    refuse_several(settings.launch)
+    refuse_several(settings.launch, os.environ)
     if settings.task == "info":
         print_info(settings.model.checkpoint, out)
     elif settings.task == "merge":

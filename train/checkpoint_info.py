@@ -166,9 +166,9 @@ def _training_lines(training: Told | None) -> Iterator[str]:
     if told := training.get("recipe"):
         words = [f"{name}={value}" for name, value in told.items() if isinstance(value, int | float | str)]
         yield f"recipe       {', '.join(words[:LISTED])}, …"
-    for title, figures in training.get("figures", {}).items():
+    for title, metrics in training.get("metrics", {}).items():
         yield f"evaluated on {title}: " + "  ".join(
-            f"{k} {v:.3g}" for k, v in figures.items() if v is not None
+            f"{k} {v:.3g}" for k, v in metrics.items() if v is not None
         )
     if merged := training.get("merged"):
         yield f"merged       {merged[1]} into {merged[0]}"

@@ -19,7 +19,7 @@ from configs.terminal import counted
 from models.config import GrounderConfig
 from train.config import LaunchSettings
 from train.sft.config import SftRecipe, TuneSettings
-from train.sft.engine import train_sft
+from train.sft.objective import train_sft
 
 
 def launch_sft(
@@ -53,8 +53,12 @@ def launch_sft(
     return 0
 
 
-def refuse_several(settings: LaunchSettings) -> None:
-    """Raise UserError if several processes are wanted for a recipe that trains in one."""
+def refuse_several(settings: LaunchSettings, environment: Mapping[str, str]) -> None:
+    """Raise UserError if several processes are wanted or were started for a recipe that trains in one."""
+    if process_variables(environment):
+        raise UserError(
+            "WORLD_SIZE: a launcher has started several processes, and this recipe trains in one; start one"
+        )
     if settings != LaunchSettings():
         raise UserError(
             "launch.*: this recipe trains in one process; leave these keys out, or take recipe=sft"

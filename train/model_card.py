@@ -23,7 +23,7 @@ def model_card(about: Mapping[str, Any], contract: Contract, adapters: bool) -> 
             *_what(about, base, adapters),
             *_use(adapters),
             *_training(about),
-            *_figures(about.get("figures") or {}),
+            *_metrics(about.get("metrics") or {}),
             f"## Contract\n\nWhat the weights read and say, as `{CONTRACT_FILE}` holds it:\n",
             *_json(contract_values(contract)),
             *_versions(about.get("versions") or {}),
@@ -72,16 +72,16 @@ def _training(about: Mapping[str, Any]) -> Iterator[str]:
     yield from _json(about.get("recipe") or {})
 
 
-def _figures(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """A table with a line for each set of pairs that was never learned from."""
     yield "## Figures\n"
-    if not figures:
+    if not metrics:
         yield "None were taken.\n"
         return
-    names = list(dict.fromkeys(name for row in figures.values() for name in row))
+    names = list(dict.fromkeys(name for row in metrics.values() for name in row))
     yield f"| held-out pairs | {' | '.join(name.replace('_', ' ') for name in names)} |"
     yield "|---" * (len(names) + 1) + "|"
-    for title, row in figures.items():
+    for title, row in metrics.items():
         yield f"| {title} | {' | '.join(_number(row.get(name)) for name in names)} |"
     yield ""
 

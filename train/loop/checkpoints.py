@@ -8,11 +8,9 @@ not in it: they are read from the base model again.
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-
-from accelerate import Accelerator
 
 from configs.errors import UserError
 from data_prep.files import write_whole, writing
@@ -24,11 +22,12 @@ NAME = re.compile(r"step-(\d{8})")
 RUN_STATE = "run_state.json"
 OLD_RUN_STATE = "standing.json"  # its name in checkpoints of earlier versions
 RENAMED_FIELDS = {
-    "unread": "unreadable",
-    "best": "best_iou",
+    "best": "best_score",
+    "best_iou": "best_score",
     "judged": "evaluated",
     "processes": "num_processes",
 }
+UNREADABLE = ("unread", "unreadable")  # fields of earlier versions that belong to the objective's state now
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,11 @@ class RunState:
     """The position of a run, and the strategy that wrote its checkpoint."""
 
     step: int
-    unreadable: int  # pairs that could not be read so far
-    best_iou: float  # mean IoU of the best weights
     evaluated: int  # step of the last evaluation; -1: none
+    best_score: float  # score of the best weights; -1: none
     strategy: str
     num_processes: int
+    objective: dict[str, Any] = field(default_factory=dict)  # `Objective.state`
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ class Checkpoints:
         """The folder of a step's checkpoint."""
         return self.folder / f"step-{step:08d}"
 
-    def save(self, run_state: RunState, strategy: Strategy, accelerator: Accelerator) -> None:
+    def save(self, run_state: RunState, strategy: Strategy) -> None:
         """Write a checkpoint, each process its part, and delete the oldest. All processes call it.
 
         Raises UserError where a process does not see the folder that the first process made.
         """
-        path = self.path(run_state.step)
+        path, accelerator = self.path(run_state.step), strategy.accelerator
         # 1. The first process makes a temporary folder.
         temporary = part_of(path)
         if accelerator.is_main_process:
@@ -97,17 +96,17 @@ class Checkpoints:
     def _write_run_state(self, path: Path, run_state: RunState) -> None:
         write_whole(path / RUN_STATE, json.dumps(asdict(run_state)) + "\n")
 
-    def newest(self, strategy: Strategy, num_processes: int) -> RunState | None:
+    def newest(self, strategy: Strategy) -> RunState | None:
         """The run state of the newest checkpoint, None where there is none.
 
         Raises UserError where it is damaged, or cannot be loaded by this strategy and number of processes.
         """
         if not (steps := self.steps()):
             return None
-        path = self.path(steps[-1])
+        path, num_processes = self.path(steps[-1]), strategy.accelerator.num_processes
         file = path / RUN_STATE if (path / RUN_STATE).is_file() else path / OLD_RUN_STATE
         try:
-            found = RunState(**_renamed(json.loads(file.read_text())))
+            found = _run_state(json.loads(file.read_text()))
             if found.step != steps[-1]:
                 raise ValueError(f"it is of step {found.step}")
         except (OSError, ValueError, TypeError, AttributeError, RecursionError) as fault:
@@ -137,6 +136,13 @@ class Checkpoints:
         return f": the run then resumes at step {older[-1]}" if older else ": the run then starts at step 0"
 
 
-def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a run state by their present names."""
-    return {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
+def _run_state(fields: dict[str, Any]) -> RunState:
+    """A run state from its file, which an earlier version may have written under other names."""
+    present = {RENAMED_FIELDS.get(name, name): value for name, value in fields.items()}
+    for name in UNREADABLE:
+        if name in present:
+            present["objective"] = {"unreadable": present.pop(name)}
+    found = RunState(**present)
+    if not isinstance(found.objective, dict):
+        raise TypeError("it holds no state of the objective")
+    return found

@@ -24,8 +24,8 @@ SETTINGS = "settings.json"
 DATA, CHECKPOINT, CODE, OTHER_CODE = "data", "checkpoint", "code", "other_code"
 IRRELEVANT_MODULES = (
     "data_prep.folders", "data_prep.identity", "models.identity", "train.loop.checkpoints",
-    "train.loop.identity", "train.loop.metrics", "configs.launch.signals", "train.loop.state_files",
-    "train.sft.sources", "train.sft.plots", "train.sft.saving", "train.sft.sources", "train.sft.validation",
+    "train.loop.identity", "train.loop.metrics", "train.loop.state_files", "train.sft.plots",
+    "train.sft.saving", "train.sft.sources", "train.sft.validation",
 )  # fmt: skip
 """Modules that training imports and that weights do not depend on: they store, report, or find the data."""
 Identity = dict[str, Any]

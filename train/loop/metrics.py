@@ -15,15 +15,17 @@ from accelerate.utils import ProjectConfiguration
 
 from configs.errors import UserError
 from data_prep.files import append_text
+from train.loop.objective import StepMetrics
 from train.loop.state_files import EVAL_SET, METRICS, eval_set_of, remove_rows
 
 PROJECT = "refertrack"
+SHOWN_RATES = {"pairs": ".1f", "tokens": ".0f"}  # of the counts of a step, in log lines; with their formats
 Report = Callable[[dict[str, float], int], None]
 log = logging.getLogger(__name__)
 
 
 class Metrics:
-    """Averages the values of steps and writes them; only the first process writes."""
+    """Averages the metrics of steps and writes them; only the first process writes."""
 
     def __init__(
         self, out: Path, writes: bool, peak_flops: float | None = None, report: Report | None = None
@@ -33,51 +35,62 @@ class Metrics:
         `report` is called with the values of each row and their step as well.
         """
         self.path, self._writes, self._peak_flops, self._report = out / METRICS, writes, peak_flops, report
-        self._recent: list[dict[str, float]] = []
+        self._recent: list[tuple[StepMetrics, float]] = []  # with the seconds that each step took
 
     def resume(self, step: int, is_evaluated: bool) -> None:
         """Remove the rows of steps that are repeated; `is_evaluated`: the evaluation at `step` is not."""
         if self._writes:
             remove_rows(self.path, step, is_evaluated)
 
-    def add(self, **values: float) -> None:
-        """Add the values of one step."""
-        self._recent.append(values)
+    def add(self, metrics: StepMetrics, seconds: float) -> None:
+        """Add the metrics of one step, which took `seconds` without waiting for its data."""
+        self._recent.append((metrics, seconds))
 
     def log(self, step: int, steps: int, seconds_per_step: float) -> None:
         """Write a line and a row of the mean of all steps since the last call.
 
         `seconds_per_step` is wall-clock time, with the time spent waiting for data.
         """
-        mean = {name: _mean([row[name] for row in self._recent]) for name in self._recent[0]}
-        self._recent.clear()
-        rates = {
-            name: mean[name] / seconds_per_step for name in ("pairs", "answer_tokens", "tokens", "flops")
+        recent, seconds = [each for each, _ in self._recent], [each for _, each in self._recent]
+        self._recent = []
+        # 1. Means over the steps. The parts of a loss may differ from stage to stage.
+        losses = {
+            name: _mean([each.losses[name] for each in recent if name in each.losses])
+            for name in recent[0].losses
         }
-        mfu = rates["flops"] / self._peak_flops if self._peak_flops else None
-        memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
-        self._write_row(
-            {
-                "step": step,
-                "loss": mean["loss"],
-                "norm": mean["norm"],
-                "lr": mean["learning_rate"],
-                "pairs_per_second": rates["pairs"],
-                "answer_tokens_per_second": rates["answer_tokens"],
-                "tokens_per_second": rates["tokens"],
-                "mfu": mfu,
-                "seconds_per_step": seconds_per_step,
-                "data_wait": max(0.0, 1 - mean["seconds"] / seconds_per_step),
-                "gpu_gib": memory,
-            }
-        )
+        norms = [each.grad_norm for each in recent if each.grad_norm is not None]
+        rates = {
+            name: _mean([each.counts[name] for each in recent]) / seconds_per_step
+            for name in recent[0].counts
+        }
+        learning_rate = recent[-1].learning_rate
+        # 2. The row.
+        row: dict[str, Any] = {"step": step, **losses}
+        if norms:
+            row["norm"] = _mean(norms)
+        row["lr"] = learning_rate
+        row |= {f"{name}_per_second": rate for name, rate in rates.items()}
+        row["seconds_per_step"] = seconds_per_step
+        row["data_wait"] = max(0.0, 1 - _mean(seconds) / seconds_per_step)
+        device = self._device_metrics(recent, seconds_per_step)
+        self._write_row(row | device)
+        # 3. The line.
         if self._writes:
-            on_gpu = ("" if mfu is None else f"  MFU {mfu:.1%}") + (f"  {memory:.1f} GiB" if memory else "")
             log.info(
-                "step %d/%d  loss %.4f  lr %.1e  %.1f pairs/s  %.0f tokens/s%s  %.0f ms/step  %.0f min left",
-                *(step, steps, mean["loss"], mean["learning_rate"], rates["pairs"], rates["tokens"]),
-                *(on_gpu, 1000 * seconds_per_step, (steps - step) * seconds_per_step / 60),
+                "step %d/%d  %s  lr %.1e%s  %.0f ms/step  %.0f min left",
+                *(step, steps, "  ".join(f"{name} {value:.4f}" for name, value in losses.items())),
+                *(learning_rate, _line_part(rates, device)),
+                *(1000 * seconds_per_step, (steps - step) * seconds_per_step / 60),
             )
+
+    def _device_metrics(self, recent: Sequence[StepMetrics], seconds_per_step: float) -> dict[str, Any]:
+        """MFU and peak memory, if the FLOPs of a step are known."""
+        flops = [each.flops for each in recent if each.flops is not None]
+        if not flops:
+            return {}
+        mfu = _mean(flops) / seconds_per_step / self._peak_flops if self._peak_flops else None
+        memory = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+        return {"mfu": mfu, "gpu_gib": memory}
 
     def log_evaluation(self, step: int, title: str, metrics: Mapping[str, Any]) -> None:
         """Write a row of the metrics of an evaluation set."""
@@ -103,6 +116,16 @@ class Metrics:
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _line_part(rates: Mapping[str, float], device: Mapping[str, Any]) -> str:
+    """Throughput, MFU and memory as they stand in a log line, each after two spaces."""
+    parts = [f"{rates[name]:{form}} {name}/s" for name, form in SHOWN_RATES.items() if name in rates]
+    if device.get("mfu") is not None:
+        parts.append(f"MFU {device['mfu']:.1%}")
+    if device.get("gpu_gib"):
+        parts.append(f"{device['gpu_gib']:.1f} GiB")
+    return "".join(f"  {part}" for part in parts)
 
 
 # ---- trackers ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ TIMEOUT = timedelta(hours=2)
 
 
 def create_strategy(
-    settings: StepSettings,
+    settings: StepSettings | None,
     name: str,
     deepspeed: Path | None,
     device: torch.device,
@@ -53,6 +53,7 @@ def create_strategy(
     )
     # 4. The strategy.
     if deepspeed is not None:
+        assert settings is not None, "DeepSpeed needs the settings of a step"
         config = deepspeed_config(deepspeed, settings, accelerator.num_processes, precision)
         return DeepSpeedStrategy(accelerator, name, config)
     if name == "fsdp":

@@ -20,7 +20,6 @@ from data_prep.files import write_whole, writing
 
 METRICS = "metrics.jsonl"
 EVAL_SET = ("eval_set", "judged")  # keys of the title in an evaluation's row: today's, and earlier versions'
-HELD_OUT = "held_out"  # key of an evaluation's row in a recipe with one evaluation set
 REMOVE_CHECKPOINT = "remove its folder"  # the remedy where one checkpoint of several is damaged
 TORCH_WRITER = "inline_container"  # the source file that is named in the errors of torch.save
 log = logging.getLogger(__name__)
@@ -99,5 +98,5 @@ def eval_set_of(row: Mapping[str, Any]) -> str | None:
 
 
 def _stays(row: Mapping[str, Any], step: int, is_evaluated: bool) -> bool:
-    is_evaluation = HELD_OUT in row or eval_set_of(row) is not None
+    is_evaluation = eval_set_of(row) is not None
     return bool(row["step"] < step or (row["step"] == step and (is_evaluated or not is_evaluation)))

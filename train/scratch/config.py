@@ -60,6 +60,7 @@ class GrounderRecipe:
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
     evaluate_samples: int = key(256, "questions in an evaluation")
     checkpoint_every: int = key(100, "steps between checkpoints")
+    keep_checkpoints: int = key(2, "number of newest checkpoints that are kept", minimum=1)
     threads: int = key(2, "CPU threads; 0: torch's default")
 
 
@@ -133,6 +134,7 @@ class MaskHeadRecipe:
 
     log_every: int = key(50, "steps between log lines")
     checkpoint_every: int = key(100, "steps between checkpoints")
+    keep_checkpoints: int = key(2, "number of newest checkpoints that are kept", minimum=1)
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
     evaluate_scenes: int = key(48, "held-out scenes for box to mask; a quarter as many clips are tracked")
     threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's default")

@@ -7,31 +7,36 @@ from the seed and n alone; the loop saves its whole state and goes on from it.
 """
 
 import copy
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from configs.errors import UserError
+from configs.launch.signals import StopSignal
 from data_prep.contract.chat import answer_text
 from data_prep.contract.contract import BUILT_IN, write_contract
+from data_prep.folders import whole_folder
 from data_prep.geometry import Size
 from data_prep.sampling.images import size_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
 from models.grounder.forward import VisionFeatures, encode_images, forward
 from models.grounder.grounder import Grounder
-from models.grounder.model import QwenVL, apply_fast_kernels
+from models.grounder.model import apply_fast_kernels
 from models.grounder.nano import build_grounder, build_processor
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
+from train.loop.objective import Evaluation, StepMetrics
 from train.loop.schedule import warmup_stable_decay
+from train.loop.state_files import saving
+from train.loop.strategies import Strategy
 from train.pairs import IGNORED, label_answers
 from train.scratch.config import GrounderRecipe, GrounderStage
-from train.scratch.curriculum import Curriculum
 from train.scratch.frame_pool import AnnotatedFrame, FramePool, PoolSpec, open_pool
 from train.scratch.grounder_losses import (
     LookHead,
@@ -46,119 +51,129 @@ from train.scratch.grounder_losses import (
     token_metrics,
     weighted_loss,
 )
-from train.scratch.grounder_metrics import GrounderMetrics, evaluate_grounder
+from train.scratch.grounder_metrics import evaluate_grounder
 from train.scratch.questions import QuestionMix, Sample, sample_questions
+from train.scratch.stages import EVAL_SET, StagedObjective, train_stages
 
-EVALUATE_BATCH = 32
+EVALUATION_BATCH = 32
 
 
-class GrounderTraining(Curriculum[QwenVL, GrounderStage]):
-    """The small grounder and where it stands in the curriculum."""
+class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
+    """The small grounder, with the auxiliary heads of its losses."""
 
-    def __init__(self, recipe: GrounderRecipe, out: Path, device: torch.device) -> None:
-        super().__init__(recipe, out, device)
+    def __init__(
+        self, recipe: GrounderRecipe, out: Path, strategy: Strategy, stop: StopSignal | None = None
+    ) -> None:
+        super().__init__(recipe, out, strategy, stop)
         _check_layers(recipe)
         self.contract = BUILT_IN[recipe.contract]
         self.processor = build_processor()
         self.encoder = QuestionEncoder(self.processor, self.contract)
+        self._pools: dict[tuple[str, int, int], FramePool] = {}
+
+    # ---- model -------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the model and the auxiliary heads, whose weights follow from the seed."""
+        recipe = self.recipe
         self.model = build_grounder(
             self.processor, recipe.width, recipe.layers, recipe.vision_layers, recipe.seed
         )
         if recipe.initial:
-            self._start_from(recipe.initial)
+            self._load_initial(recipe.initial)
         apply_fast_kernels(self.model)
-        self.model.to(device)  # type: ignore[arg-type]  # transformers loses the signature of `to`
         self.model.train()
         self.weights = TokenWeights(self.processor.tokenizer, self.contract.format, recipe.decision_weight)
-        self.look_head = LookHead(recipe.width).to(device)
-        self.match_head = MatchHead(recipe.width).to(device)
-        self.named_head = NamedHead(recipe.width).to(device)
-        self.optimizer = torch.optim.AdamW(
-            [weight for part in self.learners().values() for weight in part.parameters()],
-            lr=1e-3,
-            betas=(0.9, 0.95),
-            weight_decay=recipe.weight_decay,
+        self.look_head = LookHead(recipe.width)
+        self.match_head = MatchHead(recipe.width)
+        self.named_head = NamedHead(recipe.width)
+        # One module, so that checkpoints hold the heads too.
+        self.modules = nn.ModuleDict(
+            {
+                "model": self.model,
+                "look_head": self.look_head,
+                "match_head": self.match_head,
+                "named_head": self.named_head,
+            }
         )
-        self._pools: dict[tuple[str, int, int], FramePool] = {}
+        make_optimizer = partial(
+            torch.optim.AdamW, lr=1e-3, betas=(0.9, 0.95), weight_decay=recipe.weight_decay
+        )
+        self.strategy.prepare(self.modules, make_optimizer, [])
+        self.device = self.strategy.accelerator.device
 
-    def _start_from(self, folder: str) -> None:
-        """Take over the weights of an earlier grounder.
-
-        Raises UserError for one of other sizes or of another contract.
-        """
-        earlier = Grounder.load(GrounderConfig(folder, dtype="float32"), torch.device("cpu"))
-        if earlier.contract != self.contract:
+    def _load_initial(self, folder: str) -> None:
+        """Load the weights of another grounder. Raises UserError if its sizes or its contract differ."""
+        initial = Grounder.load(GrounderConfig(folder, dtype="float32"), torch.device("cpu"))
+        if initial.contract != self.contract:
             raise UserError(f"recipe.initial={folder}: its contract.json is not that of recipe.contract")
         try:
-            self.model.load_state_dict(earlier.model.state_dict())
+            self.model.load_state_dict(initial.model.state_dict())
         except RuntimeError:
             raise UserError(
                 f"recipe.initial={folder}: has other sizes; "
                 "set recipe.width, .layers and .vision_layers to its own"
             ) from None
 
-    def learners(self) -> dict[str, torch.nn.Module]:
-        """What has weights: the model, and the auxiliary heads that are thrown away at the end."""
-        return {
-            "model": self.model,
-            "look_head": self.look_head,
-            "match_head": self.match_head,
-            "named_head": self.named_head,
-        }
+    def save_weights(self, folder: Path, step: int, evaluations: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: ARG002
+        """Write the checkpoint that inference reads, in half precision to be small, without the heads."""
+        with saving(folder), whole_folder(folder) as temporary:
+            copy.deepcopy(self.model).half().save_pretrained(temporary)
+            # The tokenizer would save how the last batch was padded.
+            self.processor.tokenizer.backend_tokenizer.no_padding()
+            self.processor.save_pretrained(temporary)
+            write_contract(temporary, self.contract)
 
-    def parts(self) -> dict[str, Any]:
-        """Everything with a state: the learners and the optimizer."""
-        return {**super().parts(), **self.learners()}
+    # ---- data --------------------------------------------------------------------------------------
 
-    def save_weights(self, folder: Path) -> None:
-        """Write the checkpoint that inference reads, its weights in half precision to be small."""
-        copy.deepcopy(self.model).half().save_pretrained(folder)
-        self.processor.tokenizer.backend_tokenizer.no_padding()  # how a batch was padded is nobody's concern
-        self.processor.save_pretrained(folder)
-        write_contract(folder, self.contract)
+    def batches(self, steps: range) -> Iterator[list[Sample]]:
+        """The questions of each step; those about the same image stand together."""
+        for step in steps:
+            stage, index = self.stage_at(step)
+            rng = np.random.default_rng((self.recipe.seed, step))
+            frames = self.frames(stage, index)
+            yield sample_questions(rng, frames, stage.questions if stage.language else 1, question_mix(stage))
 
-    # ---- data --------------------------------------------------------------------------------
-
-    def pool(self, preset: str, first: int, count: int) -> FramePool:
-        """Shots `first` … of a preset; runs beside this one share what was drawn."""
-        key = preset, first, count
-        if key not in self._pools:
-            kind = PoolSpec(preset, self.contract, self.size(preset))
-            with self.stop.immediate():  # drawing takes many minutes, and nothing was learned meanwhile
-                pools = self.out.parent / "pools"
-                self._pools[key] = open_pool(pools, kind, first, count, self.recipe.workers)
-        return self._pools[key]
-
-    def size(self, preset: str) -> Size:
-        """Size (width, height) of a preset's frames after resizing."""
-        return self.encoder.resized_size(PRESETS[preset].size)
-
-    def shots(self, stage: GrounderStage, step: int) -> list[AnnotatedFrame]:
-        """The pictures of a step: every epoch takes each picture of a pool once, in another order."""
-        turn, place = divmod(step, len(stage.presets))
-        pool = self.pool(stage.presets[place], 0, stage.images)
+    def frames(self, stage: GrounderStage, step: int) -> list[AnnotatedFrame]:
+        """The frames of a stage's step. Every epoch takes each frame of a pool once, in another order."""
+        turn, number = divmod(step, len(stage.presets))  # steps take the presets in turn
+        pool = self.pool(stage.presets[number], 0, stage.images)
         count = len(pool)
         places = range(turn * stage.batch, (turn + 1) * stage.batch)
         return [pool[epoch_order(self.recipe.seed, at // count, count)[at % count]] for at in places]
 
-    # ---- one step ----------------------------------------------------------------------------
+    def pool(self, preset: str, first: int, count: int) -> FramePool:
+        """Frames `first` … of a preset. Runs with folders beside this one share what was rendered."""
+        key = preset, first, count
+        if key not in self._pools:
+            spec = PoolSpec(preset, self.contract, self.resized_size(preset))
+            with self.stop.immediate():  # rendering takes many minutes, and there is nothing to save
+                pools = self.out.parent / "pools"
+                self._pools[key] = open_pool(pools, spec, first, count, self.recipe.workers)
+        return self._pools[key]
 
-    def take_step(self) -> dict[str, float]:
-        """Draw, forward, backward, update; returns the losses."""
-        stage, index = self.stage_at(self.step)
-        share = warmup_stable_decay(index, stage.steps, self.recipe.warmup_steps, stage.decay)
-        self.set_rate(stage.learning_rate * share)
-        rng = np.random.default_rng((self.recipe.seed, self.step))
-        shots = self.shots(stage, index)
-        samples = sample_questions(rng, shots, stage.questions if stage.language else 1, question_mix(stage))
-        losses = self.losses(samples, stage.language)
-        self.update(sum(losses.values(), torch.zeros(())), self.recipe.max_grad_norm)
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+    def resized_size(self, preset: str) -> Size:
+        """Size (width, height) of a preset's frames after resizing."""
+        return self.encoder.resized_size(PRESETS[preset].size)
+
+    # ---- training step -----------------------------------------------------------------------------
+
+    def take_step(self, batch: list[Sample], step: int) -> StepMetrics:
+        """One optimizer step on the sum of the losses."""
+        stage, index = self.stage_at(step)
+        learning_rate = stage.learning_rate * warmup_stable_decay(
+            index, stage.steps, self.recipe.warmup_steps, stage.decay
+        )
+        losses = self.losses(batch, stage.language)
+        total = sum(losses.values(), torch.zeros(()))
+        # The heads are thrown away after training, so only the gradients of the model are clipped.
+        self.update(total, learning_rate, self.recipe.max_grad_norm, self.model.parameters())
+        return StepMetrics({name: float(loss.detach()) for name, loss in losses.items()}, learning_rate)
 
     def losses(self, samples: Sequence[Sample], language: bool = True) -> dict[str, torch.Tensor]:
         """Losses of a batch by name, weighted: what is seen, what is matched, what is answered."""
         answers = [
-            answer_text(self.contract, sample.box_resized, size_of(sample.shot.image)) for sample in samples
+            answer_text(self.contract, sample.box_resized, size_of(sample.frame.image)) for sample in samples
         ]
         encoded = self.encoder.encode([sample.question for sample in samples], answers).to(self.device)
         features = encode_images(self.model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
@@ -186,7 +201,7 @@ class GrounderTraining(Curriculum[QwenVL, GrounderStage]):
         self, samples: Sequence[Sample], encoded: Encoded, features: list[VisionFeatures]
     ) -> torch.Tensor:
         """Of every search picture once, however many questions share it."""
-        shots = {shown[-1]: sample.shot for shown, sample in zip(encoded.shown, samples, strict=True)}
+        shots = {shown[-1]: sample.frame for shown, sample in zip(encoded.shown, samples, strict=True)}
         looked_at = torch.stack([features[index].tokens for index in shots])
         return look_loss(self.look_head, looked_at, list(shots.values()))
 
@@ -197,32 +212,33 @@ class GrounderTraining(Curriculum[QwenVL, GrounderStage]):
         positions = search_tokens(encoded.inputs["input_ids"], self.model.config.image_token_id, count)
         return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
+    # ---- evaluation --------------------------------------------------------------------------------
+
     @torch.no_grad()
-    def evaluate(self) -> GrounderMetrics | TokenMetrics:
-        """Figures on held-out scenes of the current stage's first world: of what the stage teaches."""
-        stage, _ = self.stage_at(self.step - 1)
+    def evaluate(self, step: int) -> Evaluation:
+        """Metrics of what the current stage trains, on held-out scenes of its first preset."""
+        stage, _ = self.stage_at(step - 1)
         count = self.recipe.evaluate_samples
         pool = self.pool(stage.presets[0], TRAINING_SEEDS, count)
-        shots = [pool[index] for index in range(count)]
+        frames = [pool[index] for index in range(count)]
         if not stage.language:
-            return self._look_figures(shots)
-        samples = sample_questions(np.random.default_rng(0), shots, 1, question_mix(stage))
+            return Evaluation([(EVAL_SET, self._token_metrics(frames))])
+        samples = sample_questions(np.random.default_rng(0), frames, 1, question_mix(stage))
         self.model.eval()
-        figures = evaluate_grounder(
-            Grounder(self.model, self.processor, self.contract, batch=EVALUATE_BATCH), samples
-        )
+        grounder = Grounder(self.model, self.processor, self.contract, batch=EVALUATION_BATCH)
+        metrics = evaluate_grounder(grounder, samples)
         self.model.train()
-        return figures
+        return Evaluation([(EVAL_SET, metrics)])
 
-    def _look_figures(self, shots: Sequence[AnnotatedFrame]) -> TokenMetrics:
-        """What the vision tower tells of each token; `EVALUATE_BATCH` pictures at a time."""
-        features = []
-        for start in range(0, len(shots), EVALUATE_BATCH):
-            questions = [Question(shot.image, "") for shot in shots[start : start + EVALUATE_BATCH]]
+    def _token_metrics(self, frames: Sequence[AnnotatedFrame]) -> TokenMetrics:
+        """Metrics of the vision tower's classification of image tokens."""
+        tokens = []
+        for start in range(0, len(frames), EVALUATION_BATCH):
+            questions = [Question(frame.image, "") for frame in frames[start : start + EVALUATION_BATCH]]
             inputs = self.encoder.encode(questions, "").to(self.device).inputs
-            features += encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
-        looked_at = torch.stack([seen.tokens for seen in features])
-        return token_metrics(self.look_head, looked_at, shots)
+            features = encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+            tokens += [each.tokens for each in features]
+        return token_metrics(self.look_head, torch.stack(tokens), frames)
 
 
 def _check_layers(recipe: GrounderRecipe) -> None:
@@ -244,5 +260,5 @@ def question_mix(stage: GrounderStage) -> QuestionMix:
 
 
 def train_grounder(recipe: GrounderRecipe, out: Path, device: torch.device) -> None:
-    """Train to the end of the curriculum, or go on where an earlier run of it stopped."""
-    GrounderTraining(recipe, out, device).run()
+    """Train to the end of the last stage, or resume an earlier run. Raises Stopped if a signal ended it."""
+    train_stages(GrounderObjective, recipe, out, device)

@@ -164,7 +164,7 @@ def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample],
     `hidden` (batch, tokens, width) are the search image's tokens, `size` is the image's (width, height).
     """
     logits, boxes = head(hidden.float())
-    owners = torch.from_numpy(_stack([sample.shot for sample in samples])).flatten(1).to(hidden.device)
+    owners = torch.from_numpy(_stack([sample.frame for sample in samples])).flatten(1).to(hidden.device)
     same_colour = _matches(samples, owners, "colour")
     same_shape = _matches(samples, owners, "shape")
     targets = torch.tensor([NO_OBJECT if s.thing is None else s.thing for s in samples], device=owners.device)
@@ -191,7 +191,10 @@ def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample],
 def _matches(samples: Sequence[Sample], owners: torch.Tensor, attribute: str) -> torch.Tensor:
     """1 where a token's thing has the attribute that the words name, 0 where not, -1 where nobody asks."""
     tables = [
-        [_match(getattr(sample.phrase, attribute), getattr(thing, attribute)) for thing in sample.shot.things]
+        [
+            _match(getattr(sample.phrase, attribute), getattr(thing, attribute))
+            for thing in sample.frame.things
+        ]
         for sample in samples
     ]
     return _looked_up(tables, owners)

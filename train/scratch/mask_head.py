@@ -7,12 +7,17 @@ tracking takes. The loop saves its whole state and goes on from it; what step n 
 the seed and n alone.
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import Sam2VideoModel
+from transformers import Sam2ImageProcessor
 
+from data_prep.folders import whole_folder
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
@@ -33,81 +38,111 @@ from models.mask_head.sam2_model import (
     nano_config,
     save_sam2,
 )
+from train.loop.objective import Evaluation, StepMetrics
 from train.loop.schedule import warmed_cosine
+from train.loop.state_files import saving
 from train.scratch.config import MaskHeadRecipe, MaskHeadStage
-from train.scratch.curriculum import Curriculum
 from train.scratch.mask_head_data import MaskBatch, sample_clips, sample_stills
 from train.scratch.mask_head_losses import MaskLosses, mask_losses, mean_losses
-from train.scratch.mask_head_metrics import MaskHeadMetrics, evaluate_mask_head
+from train.scratch.mask_head_metrics import evaluate_mask_head
+from train.scratch.stages import EVAL_SET, StagedObjective, train_stages
 
 # Weights that only a mask prompt would use, and one that transformers' model never reads.
 UNUSED = ("mask_downsample.", "prompt_encoder.mask_embed.", "no_memory_positional_encoding")
 
 
-class MaskHeadTraining(Curriculum[Sam2VideoModel, MaskHeadStage]):
-    """The small mask head and where it stands in the curriculum."""
+@dataclass(frozen=True, eq=False)
+class MaskHeadBatch:
+    """The data of a step: single frames, or clips.
 
-    def __init__(self, recipe: MaskHeadRecipe, out: Path, device: torch.device) -> None:
-        super().__init__(recipe, out, device)
+    `encoded` says for each frame of a clip whether it is added to the memory; None for single frames.
+    """
+
+    masks: MaskBatch
+    encoded: list[bool] | None
+
+
+class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
+    """The small mask head. Its image size changes from stage to stage."""
+
+    checkpoint_key = "mask_head.checkpoint"
+
+    # ---- model -------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Make the model of the first stage, whose weights follow from the seed."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(recipe.seed)
-            self._build(recipe.stages[0].image_size)
-        if recipe.initial:
-            self.model.load_state_dict(load_sam2(recipe.initial, torch.float32)[0].state_dict())
+            torch.manual_seed(self.recipe.seed)
+            self._build(self.recipe.stages[0].image_size)
+        if self.recipe.initial:
+            self.model.load_state_dict(load_sam2(self.recipe.initial, torch.float32)[0].state_dict())
 
     def _build(self, image_size: int) -> None:
-        """A fresh model for an image size, its processor and its optimizer."""
-        config = nano_config(image_size)
-        self.processor = build_processor(config)
-        self.model = torch.nn.Module.to(build_model(config), self.device)
+        """Make a model for an image size, and its optimizer."""
+        self.model = build_model(nano_config(image_size))
         for name, weight in self.model.named_parameters():
             weight.requires_grad_(not name.startswith(UNUSED))
-        trained = [weight for weight in self.model.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, weight_decay=self.recipe.weight_decay)
+        make_optimizer = partial(torch.optim.AdamW, weight_decay=self.recipe.weight_decay)
+        self.strategy.prepare(self.model, make_optimizer, [])
+        self.device = self.strategy.accelerator.device
 
     def _resize(self, image_size: int) -> None:
-        """Go over to another image size; weights and the optimizer's state stay."""
+        """Change the image size of the model; weights and optimizer states do not depend on it."""
         if image_size == image_side(config_of(self.model)):
             return
-        weights, moments = self.model.state_dict(), self.optimizer.state_dict()
+        weights, optimizer_state = self.model.state_dict(), self.strategy.optimizer.state_dict()
         self._build(image_size)
         self.model.load_state_dict(weights)
-        self.optimizer.load_state_dict(moments)
+        self.strategy.optimizer.load_state_dict(optimizer_state)
 
-    def prepare(self) -> None:
-        """Shape the model for the image size of the stage a saved state comes from."""
-        self._resize(self.stage_at(max(0, self.step - 1))[0].image_size)
+    def prepare_resume(self, step: int) -> None:
+        """Give the model the image size of the stage in which the checkpoint was written."""
+        self._resize(self.stage_at(max(0, step - 1))[0].image_size)
 
-    def save_weights(self, folder: Path) -> None:
+    def save_weights(self, folder: Path, step: int, evaluations: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: ARG002
         """Write the checkpoint that `MaskHead.load` reads, in half precision to be small."""
-        half = build_model(config_of(self.model))
+        config = config_of(self.model)
+        half = build_model(config)
         half.load_state_dict(self.model.state_dict())
-        save_sam2(folder, half.half(), self.processor)
+        with saving(folder), whole_folder(folder) as temporary:
+            save_sam2(temporary, half.half(), self._processor(image_side(config)))
 
-    # ---- one step ----------------------------------------------------------------------------
+    def _processor(self, image_size: int) -> Sam2ImageProcessor:
+        return build_processor(nano_config(image_size))
 
-    def take_step(self) -> dict[str, float]:
-        """Draw, forward, backward, update; returns the losses before the update."""
-        recipe, (stage, index) = self.recipe, self.stage_at(self.step)
-        self._resize(stage.image_size)
-        rng = np.random.default_rng((recipe.seed, self.step))
-        if rng.random() < stage.still_share:
-            stills = sample_stills(rng, stage.still_batch, recipe, self.processor)
-            losses = self.still_losses(stills.to(self.device))
-        else:
-            clips = sample_clips(rng, stage.clip_batch, recipe, self.processor)
-            remembered = rng.random(recipe.clip_frames) >= recipe.memory_dropout
-            losses = self.clip_losses(clips.to(self.device), [bool(each) for each in remembered])
-        self.set_rate(stage.learning_rate * warmed_cosine(index, stage.steps, recipe.warmup_steps))
-        self.update(losses.total(recipe), recipe.max_grad_norm)
-        return {name: float(part.detach()) for name, part in vars(losses).items()}
+    # ---- data --------------------------------------------------------------------------------------
 
-    def evaluate(self) -> MaskHeadMetrics:
-        """Figures on held-out scenes."""
+    def batches(self, steps: range) -> Iterator[MaskHeadBatch]:
+        """Single frames or clips for each step, at random."""
         recipe = self.recipe
-        return evaluate_mask_head(
-            MaskHead(self.model, self.processor), recipe.held_out, recipe.evaluate_scenes
-        )
+        for step in steps:
+            stage, _ = self.stage_at(step)
+            processor = self._processor(stage.image_size)
+            rng = np.random.default_rng((recipe.seed, step))
+            if rng.random() < stage.still_share:
+                yield MaskHeadBatch(sample_stills(rng, stage.still_batch, recipe, processor), None)
+            else:
+                clips = sample_clips(rng, stage.clip_batch, recipe, processor)
+                encoded = rng.random(recipe.clip_frames) >= recipe.memory_dropout
+                yield MaskHeadBatch(clips, [bool(each) for each in encoded])
+
+    # ---- training step -----------------------------------------------------------------------------
+
+    def take_step(self, batch: MaskHeadBatch, step: int) -> StepMetrics:
+        """One optimizer step on the weighted sum of the losses."""
+        recipe, (stage, index) = self.recipe, self.stage_at(step)
+        self._resize(stage.image_size)
+        masks = batch.masks.to(self.device)
+        losses = self.still_losses(masks) if batch.encoded is None else self.clip_losses(masks, batch.encoded)
+        learning_rate = stage.learning_rate * warmed_cosine(index, stage.steps, recipe.warmup_steps)
+        self.update(losses.total(recipe), learning_rate, recipe.max_grad_norm)
+        return StepMetrics({name: float(part.detach()) for name, part in vars(losses).items()}, learning_rate)
+
+    def evaluate(self, step: int) -> Evaluation:  # noqa: ARG002
+        """Metrics on held-out scenes."""
+        recipe, side = self.recipe, image_side(config_of(self.model))
+        head = MaskHead(self.model, self._processor(side))
+        return Evaluation([(EVAL_SET, evaluate_mask_head(head, recipe.held_out, recipe.evaluate_scenes))])
 
     def still_losses(self, batch: MaskBatch) -> MaskLosses:
         """Losses of single frames, all boxes of a frame at once."""
@@ -152,6 +187,6 @@ def _frames(vision: VisionFeatures, count: int, targets: int) -> list[VisionFeat
     return [VisionFeatures(*parts).repeated(targets) for parts in zip(levels, positions, strict=True)]
 
 
-def run(settings: MaskHeadRecipe, out: Path, device: torch.device, stop: int | None = None) -> None:
-    """Train to the end of the recipe, or to step `stop`, or go on where an earlier run of it stopped."""
-    MaskHeadTraining(settings, out, device).run(stop)
+def train_mask_head(recipe: MaskHeadRecipe, out: Path, device: torch.device) -> None:
+    """Train to the end of the last stage, or resume an earlier run. Raises Stopped if a signal ended it."""
+    train_stages(MaskHeadObjective, recipe, out, device)

@@ -33,19 +33,19 @@ class Sample:
     """A question about a shot and its answer: the index of the thing meant, None where it is absent."""
 
     question: Question
-    shot: AnnotatedFrame
+    frame: AnnotatedFrame
     phrase: Expression
     thing: int | None
 
     @property
     def box_resized(self) -> Box | None:
         """The answer's box in pixels of the shot's image, None where the target is absent."""
-        return None if self.thing is None else self.shot.things[self.thing].box_resized
+        return None if self.thing is None else self.frame.things[self.thing].box_resized
 
     @property
     def others(self) -> tuple[Box, ...]:
         """Boxes of everything else that is seen, to tell which thing an answer is on."""
-        things = self.shot.things
+        things = self.frame.things
         return tuple(
             thing.box_resized
             for index, thing in enumerate(things)
@@ -74,7 +74,7 @@ class _Asker:
         shots: Sequence[AnnotatedFrame],
         mix: QuestionMix,
     ) -> None:
-        self.rng, self.shot, self.shots, self.mix = rng, shot, shots, mix
+        self.rng, self.frame, self.shots, self.mix = rng, shot, shots, mix
         self.clear = [index for index, thing in enumerate(shot.things) if thing.clear]
         self.focus = self._pick(self.clear) if self.clear and rng.random() < mix.marked else None
         self.last_box = None if self.focus is None else self._last_box(self.focus)
@@ -86,21 +86,21 @@ class _Asker:
         marked = self.focus is not None and self.rng.random() < self.mix.focus
         index = self.focus if marked else self._pick(self.clear)
         assert index is not None
-        template = self.shot.templates[index] if with_template else None
-        return self._sample(self._phrase(self.shot, index), template, index)
+        template = self.frame.templates[index] if with_template else None
+        return self._sample(self._phrase(self.frame, index), template, index)
 
     def _about_nothing(self, with_template: bool) -> Sample:
         """Words, and perhaps a template, of something that cannot be seen in the shot."""
-        hidden = [index for index, thing in enumerate(self.shot.things) if thing.box_resized is None]
+        hidden = [index for index, thing in enumerate(self.frame.things) if thing.box_resized is None]
         if hidden and self.rng.random() < OWN_MISS:
             index = self._pick(hidden)
-            template = self.shot.templates[index] if with_template else None
-            return self._sample(self._phrase(self.shot, index), template, None)
+            template = self.frame.templates[index] if with_template else None
+            return self._sample(self._phrase(self.frame, index), template, None)
         if with_template and (stranger := self._stranger()):
             shot, index = stranger
             thing = shot.things[index]
             return self._sample(self._missing((thing.colour, thing.shape)), shot.templates[index], None)
-        return self._sample(self._missing(absent_look(self.rng, self.shot.things)), None, None)
+        return self._sample(self._missing(absent_look(self.rng, self.frame.things)), None, None)
 
     def _missing(self, look: Look) -> Expression:
         """Words for a look that nothing here has, of a kind in which something here is spoken of.
@@ -109,15 +109,15 @@ class _Asker:
         """
         if self.mix.plain:
             return _plainest(*look)
-        like = self.shot.things[self._pick(range(len(self.shot.things)))]
-        return absent(self.rng, self.shot.things, look, self._pick_phrase(like.phrases).kind)
+        like = self.frame.things[self._pick(range(len(self.frame.things)))]
+        return absent(self.rng, self.frame.things, look, self._pick_phrase(like.phrases).kind)
 
     def _stranger(self) -> tuple[AnnotatedFrame, int] | None:
         """A thing of another shot, with a template, that this one has not.
 
         Mostly one of a colour that something here has: a thing of a strange colour is told at once.
         """
-        looks = {(thing.colour, thing.shape) for thing in self.shot.things}
+        looks = {(thing.colour, thing.shape) for thing in self.frame.things}
         colours = {colour for colour, _ in looks}
         any_will_do = self.rng.random() < STRANGE_COLOUR
         found = None
@@ -133,8 +133,8 @@ class _Asker:
         return found
 
     def _sample(self, phrase: Expression, template: np.ndarray | None, thing: int | None) -> Sample:
-        question = Question(self.shot.image, phrase.text, template, self.last_box)
-        return Sample(question, self.shot, phrase, thing)
+        question = Question(self.frame.image, phrase.text, template, self.last_box)
+        return Sample(question, self.frame, phrase, thing)
 
     def _phrase(self, shot: AnnotatedFrame, index: int) -> Expression:
         thing = shot.things[index]
@@ -144,9 +144,9 @@ class _Asker:
 
     def _last_box(self, index: int) -> Box:
         """Where a thing was a few frames ago, inexactly; sometimes somewhere else altogether."""
-        box = self.shot.things[index].box_resized
+        box = self.frame.things[index].box_resized
         assert box is not None, "a clear thing has a box"
-        height, width = self.shot.image.shape[:2]
+        height, width = self.frame.image.shape[:2]
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         if self.rng.random() < self.mix.missed:
             x, y = self.rng.uniform((0, 0), (width, height))

@@ -1,7 +1,5 @@
 """Evaluation by generation: the model answers held-out pairs as in inference, and boxes are compared."""
 
-import dataclasses
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +15,7 @@ from data_prep.sampling.lines import PairPlan
 from models.checkpoint import NotFiniteError
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Grounding
-from train.loop.metrics import Metrics
+from train.loop.objective import Evaluation
 from train.loop.strategies import Strategy
 from train.pairs import PairQuestions, PairSample
 from train.sft.config import SftRecipe
@@ -26,7 +24,6 @@ VISIBLE_THRESHOLD = 0.5  # probability from which an answer counts as "visible"
 SUCCESS_IOU = 0.5  # IoU from which a box counts as a success
 GENERATION_BATCH = 16  # questions answered at once
 EMPTY_IMAGE = np.zeros((0, 0, 3), np.uint8)
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,7 @@ class EvaluatedPair:
 
 
 class Evaluator:
-    """Evaluates a model in training on every evaluation set, and remembers the best result so far.
-
-    `best_iou` is the best mean IoU on the first set, -1 before the first evaluation; `evaluated_at` is the
-    step of the last evaluation, -1 before the first.
-    """
+    """Evaluates a model in training on every evaluation set of a recipe."""
 
     def __init__(
         self,
@@ -78,23 +71,14 @@ class Evaluator:
         plans: Sequence[PairPlan],
         grounder: Grounder,
         strategy: Strategy,
-        metrics: Metrics,
         out: Path,
     ) -> None:
         self.recipe, self.plans, self.grounder = recipe, plans, grounder
-        self.strategy, self.metrics, self.out = strategy, metrics, out
-        self.best_iou, self.evaluated_at = -1.0, -1
+        self.strategy, self.out = strategy, out
+        self._worst: list[EvaluatedPair] = []  # of the first set, in the last evaluation
 
-    def is_due(self, step: int, steps: int) -> bool:
-        """Whether there is an evaluation after `step` of `steps` optimizer steps."""
-        return step % self.recipe.evaluate_every == 0 or step == steps
-
-    def evaluate(self, step: int) -> bool:
-        """Log the metrics of every set; whether those of the first set are the best so far.
-
-        All processes call it. Raises UserError where the answers are not finite.
-        """
-        self.evaluated_at = step
+    def evaluate(self, step: int) -> Evaluation:
+        """The metrics of every set. All processes call it. Raises UserError if the answers are not finite."""
         # 1. Answer the questions, each process its share of them.
         self.grounder.model.eval()
         try:
@@ -107,20 +91,12 @@ class Evaluator:
         self.strategy.model.train()
         # 2. Gather the answers of all processes, and of the first set the worst one with its images.
         gathered = [self._gather([pair.without_images() for pair in pairs]) for pairs in local]
-        worst = self._gather([worst_pair(local[0])] if local and local[0] else [])
-        # 3. Compute and log the metrics of each set.
+        self._worst = self._gather([worst_pair(local[0])] if local and local[0] else [])
+        # 3. The metrics of each set.
         results = [compute_metrics(pairs) for pairs in gathered]
-        for source, result in zip(self.recipe.evaluate, results, strict=True):
-            log.info("step %d  %s: %s", step, source.title, result)
-            self.metrics.log_evaluation(step, source.title, dataclasses.asdict(result))
-        is_first_process = self.strategy.accelerator.is_main_process
-        if is_first_process:
-            self._draw(step, worst)
-        # 4. Compare with the best result so far.
-        is_best = bool(results) and results[0].iou > self.best_iou
-        self.best_iou = max([self.best_iou, *(result.iou for result in results[:1])])
-        # The first process decides for all: in sharded inference the last bits of the others may differ.
-        return bool(self.strategy.all_reduce_sum(int(is_best and is_first_process)))
+        titles = [source.title for source in self.recipe.evaluate]
+        score = results[0].iou if results else None
+        return Evaluation(list(zip(titles, results, strict=True)), score)
 
     def _evaluate_local(self) -> list[list[EvaluatedPair]]:
         """The pairs of each set that this process evaluates.
@@ -139,15 +115,15 @@ class Evaluator:
         gathered: list[EvaluatedPair] = gather_object(pairs)
         return sorted(gathered, key=lambda pair: pair.asked.number)
 
-    def _draw(self, step: int, worst: list[EvaluatedPair]) -> None:
-        """Draw the curves so far, and the worst answer of the first set."""
+    def draw(self, step: int, metrics_file: Path) -> None:
+        """Draw the curves so far, and the worst answer of the first set in the last evaluation."""
         from train.sft.plots import write_pair, write_plot  # matplotlib takes long to import
 
         with writing(self.out):
-            if self.metrics.path.is_file():  # there is none without steps and without evaluation sets
-                write_plot(self.metrics.path, self.out / "plot.png")
-            if worst:
-                write_pair(self.out / f"worst-{step}.png", worst_pair(worst))
+            if metrics_file.is_file():  # there is none without steps and without evaluation sets
+                write_plot(metrics_file, self.out / "plot.png")
+            if self._worst:
+                write_pair(self.out / f"worst-{step}.png", worst_pair(self._worst))
 
 
 def evaluate_pairs(

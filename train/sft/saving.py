@@ -14,13 +14,10 @@ from configs.record import versions
 from data_prep.contract.contract import write_contract
 from data_prep.files import read_text, write_whole
 from data_prep.folders import whole_folder
-from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
 from models.grounder.model import QwenVL
-from train.loop.metrics import Metrics
 from train.loop.state_files import saving
-from train.loop.strategies import Strategy
 from train.model_card import FILE, model_card
 from train.sft.config import SftRecipe
 
@@ -29,42 +26,27 @@ ABOUT = "training.json"
 LARGEST_ABOUT = 64 << 20  # bytes
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class WeightsWriter:
-    """Writes the weights of a run: its adapters, or the complete model."""
+def training_record(
+    recipe: SftRecipe,
+    model: GrounderConfig,
+    step: int,
+    steps: int,
+    evaluations: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The content of `training.json` for the weights after `step` of `steps` optimizer steps.
 
-    recipe: SftRecipe
-    model: GrounderConfig
-    grounder: Grounder
-    adapters: PeftModel | None
-    strategy: Strategy
-    metrics: Metrics
-
-    def save(self, folder: Path, step: int, steps: int) -> None:
-        """Write the weights of this step, completely or not at all. All processes call it."""
-        inner = dict(self.grounder.model.named_parameters())
-        if self.adapters is not None:
-            inner = {name: weight for name, weight in inner.items() if weight.requires_grad}
-        weights = self.strategy.gather_full_params(inner)
-        if self.adapters is None:  # trainable parameters are in float32; the checkpoint has the model's dtype
-            dtype = choose_dtype(self.model.dtype, self.strategy.accelerator.device)
-            weights = {name: weight.to(dtype) for name, weight in weights.items()}
-        if self.strategy.accelerator.is_main_process:
-            saved = self.adapters or self.grounder.model
-            save_weights(folder, saved, self.grounder, self._about(step, steps), weights)
-
-    def _about(self, step: int, steps: int) -> dict[str, Any]:
-        """The content of `training.json`."""
-        return {
-            "data": self.recipe.train_data.title,
-            "model": self.model.checkpoint,
-            "step": step,
-            "steps": steps,
-            "pairs": step * self.recipe.batch,
-            "figures": self.metrics.latest_evaluations(),
-            "recipe": dataclasses.asdict(self.recipe),
-            "versions": versions(),
-        }
+    `evaluations` are the latest metrics of each evaluation set.
+    """
+    return {
+        "data": recipe.train_data.title,
+        "model": model.checkpoint,
+        "step": step,
+        "steps": steps,
+        "pairs": step * recipe.batch,
+        "metrics": dict(evaluations),
+        "recipe": dataclasses.asdict(recipe),
+        "versions": versions(),
+    }
 
 
 def read_training_record(folder: Path) -> dict[str, Any] | None:
@@ -76,9 +58,12 @@ def read_training_record(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(read_text(path, mend, LARGEST_ABOUT), parse_constant=lambda _: None))
+        record = dict(json.loads(read_text(path, mend, LARGEST_ABOUT), parse_constant=lambda _: None))
     except (ValueError, TypeError, RecursionError) as fault:
         raise UserError(f"{path}: cannot be read ({fault}); {mend}") from None
+    if "figures" in record:  # the key of earlier versions
+        record["metrics"] = record.pop("figures")
+    return record
 
 
 def save_weights(

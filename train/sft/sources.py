@@ -18,7 +18,7 @@ from train.sft.config import WORLD_SPLITS, PairSource, SftRecipe
 WORLD_LAYOUT = "tnl2k"
 FRAMES = 24  # of a rendered video: many short videos have more variety than few long ones
 PROMPTS = 1  # of a rendered video
-MODULES = ("train.sft.engine", "train.loop.deepspeed", "train.loop.fsdp", "data_prep.video.frames")
+MODULES = ("train.sft.objective", "train.loop.deepspeed", "train.loop.fsdp", "data_prep.video.frames")
 """The modules that trained weights depend on, together with all that they import."""
 log = logging.getLogger(__name__)
 
