@@ -372,5 +372,5 @@ def test_figures_of_known_answers() -> None:
     assert figures.visible_accuracy == pytest.approx(4 / 6)
     assert figures.absent_precision == figures.absent_recall == 0.5
     assert figures.unread == pytest.approx(2 / 6)
-    strict = evaluate_grounder(Scripted(answers), truths, visible_above=0.65)
+    strict = evaluate_grounder(Scripted(answers), truths, visible_threshold=0.65)
     assert strict.absent_precision == pytest.approx(1 / 3) and strict.absent_recall == 0.5

@@ -5,57 +5,66 @@ from dataclasses import dataclass
 from configs.schema import key
 from data_prep.config import WORLDS
 
-# ---- grounder ----
+# ---- grounder ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class GrounderStage:
-    """A stage of a curriculum: rendered worlds, and the number of steps on them."""
+    """A stage of the curriculum: presets of the rendered world, and the number of steps on them."""
 
     presets: list[str] = key(
         ["train"],
-        "presets of the rendered world; steps take them in turn, evaluations take the first",
+        "presets of the rendered world; steps take them in turn, evaluations use the first one",
         choices=WORLDS,
     )
-    images: int = key(16_000, "images rendered of each preset; they are used repeatedly", minimum=1)
+    images: int = key(16_000, "images rendered from each preset; each epoch uses every image once", minimum=1)
     steps: int = key(1000, "optimizer steps")
     batch: int = key(16, "images per step")
     questions: int = key(4, "questions about each image of a step")
-    learning_rate: float = key(1e-3, "peak learning rate; it rises in a warm-up and falls by half a cosine")
-    decay: float = key(
-        0.0, "share of the steps, at the end, over which the learning rate falls", minimum=0.0, maximum=1.0
+    learning_rate: float = key(
+        1e-3, "peak learning rate; it rises in the warm-up, and falls by half a cosine at the end"
     )
-    language: bool = key(True, "ask questions; false: train only the vision tower, to classify image tokens")
+    decay: float = key(
+        0.0, "share of the steps, at the end, in which the learning rate falls", minimum=0.0, maximum=1.0
+    )
+    language: bool = key(
+        True, "train on questions; false: train only the vision tower, by the classification of image tokens"
+    )
     absent: float = key(0.4, "share of questions whose target is not in the image")
     template: float = key(0.4, "share of questions with a template crop")
-    marked: float = key(0.35, "share of images with a drawn rectangle")
-    plain: bool = key(False, "only the simplest expressions, with words in fixed places")
+    marked: float = key(0.35, "share of images with a visual prompt (a drawn rectangle)")
+    plain: bool = key(False, "use only the simplest expressions, in a fixed word order")
 
 
 @dataclass(frozen=True)
 class GrounderRecipe:
-    """Training the small grounder from scratch in the rendered world."""
+    """Training the small grounder from scratch in the rendered world, in stages."""
 
     name: str = key("nano_grounder", "name of the run and of its folder")
-    contract: str = key("short", "prompt contract to train", choices=("qwen", "short"))
+    contract: str = key("short", "prompt contract of the model", choices=("qwen", "short"))
     width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
     layers: int = key(5, "layers of the language model")
     vision_layers: int = key(4, "layers of the vision tower")
-    stages: list[GrounderStage] = key([], "the curriculum, in order")
-    initial: str = key("", "folder of weights to start from; empty: from scratch")
-    seed: int = key(0, "seed of the weights and of the order of the data")
+    stages: list[GrounderStage] = key([], "stages, in order")
+    initial: str = key("", "folder of initial weights; empty: random weights")
+    seed: int = key(0, "seed of the initial weights and of the order of the data")
     warmup_steps: int = key(50, "warm-up steps at the start of each stage")
     weight_decay: float = key(0.01, "weight decay of AdamW")
-    max_grad_norm: float = key(1.0, "largest norm of the gradient")
-    decision_weight: float = key(3.0, "loss weight of the token for visible or absent")
-    look_weight: float = key(1.0, "weight of the auxiliary loss: what image tokens show (vision tower)")
-    match_weight: float = key(1.0, "weight of the auxiliary loss: which image tokens match the expression")
-    named_weight: float = key(
-        0.5, "weight of the auxiliary loss: which colour and shape the expression names"
+    max_grad_norm: float = key(1.0, "norm to which gradients are clipped")
+    decision_weight: float = key(3.0, "loss weight of the token that says visible or absent")
+    look_weight: float = key(
+        1.0,
+        "weight of the auxiliary loss on vision tokens: colour, shape and box edges of what each one shows",
     )
-    named_layer: int = key(1, "layer of the language model at which the loss of named_weight is computed")
-    match_layer: int = key(3, "layer of the language model at which the loss of match_weight is computed")
-    workers: int = key(0, "processes that render images; 0: one for each core", minimum=0)
+    match_weight: float = key(
+        1.0, "weight of the auxiliary loss on image tokens: which of them match the expression"
+    )
+    named_weight: float = key(
+        0.5, "weight of the auxiliary loss on image tokens: which colour and shape the expression names"
+    )
+    named_layer: int = key(1, "layer of the language model whose hidden states the loss of named_weight uses")
+    match_layer: int = key(3, "layer of the language model whose hidden states the loss of match_weight uses")
+    workers: int = key(0, "processes that render images; 0: one per core", minimum=0)
     log_every: int = key(25, "steps between log lines")
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
     evaluate_samples: int = key(256, "questions in an evaluation")
@@ -73,19 +82,21 @@ NANO_GROUNDER = GrounderRecipe(
 )
 
 
-# ---- mask head ----
+# ---- mask head ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class MaskHeadStage:
-    """A stage of the curriculum: single frames (box to mask), clips (a box on the first frame), or both."""
+    """A stage: single frames (box to mask), clips (a box on the first frame), or both."""
 
     image_size: int = key(256, "side in pixels of the square image, a multiple of 32")
     steps: int = key(1000, "optimizer steps")
-    still_share: float = key(1.0, "share of the steps that take single frames; the others take clips")
+    still_share: float = key(1.0, "share of the steps on single frames; the other steps are on clips")
     still_batch: int = key(8, "single frames per step")
     clip_batch: int = key(3, "clips per step")
-    learning_rate: float = key(3e-4, "peak learning rate; after a warm-up it falls by a cosine to a tenth")
+    learning_rate: float = key(
+        3e-4, "peak learning rate; after the warm-up it falls by half a cosine to a tenth"
+    )
 
 
 STAGES = [
@@ -95,46 +106,48 @@ STAGES = [
         image_size=256, steps=4000, still_share=0.55, still_batch=12, clip_batch=2, learning_rate=5e-4
     ),
 ]
-"""From small images to large ones: weights do not depend on the image size."""
+"""From small images, whose steps are fast, to large ones. Weights do not depend on the image size."""
 
 
 @dataclass(frozen=True)
 class MaskHeadRecipe:
-    """Training the nano mask head in the rendered world: boxes to masks, then clips through the memory."""
+    """Training the small mask head from scratch in the rendered world: box to mask, then clips."""
 
     name: str = key("nano_mask_head", "name of the run and of its folder")
-    stages: list[MaskHeadStage] = key(STAGES, "the curriculum, in order")
-    initial: str = key("", "folder of weights to start from; empty: from scratch")
+    stages: list[MaskHeadStage] = key(STAGES, "stages, in order")
+    initial: str = key("", "folder of initial weights; empty: random weights")
     presets: list[str] = key(
-        ["train"], "presets of the rendered world to train on; each step takes one of them", choices=WORLDS
+        ["train"],
+        "presets of the rendered world to train on; each step takes one of them at random",
+        choices=WORLDS,
     )
     held_out: str = key("val", "preset of the rendered world to evaluate on", choices=WORLDS)
-    seed: int = key(0, "seed of the weights and of the order of the data")
+    seed: int = key(0, "seed of the initial weights and of the order of the data")
 
     still_boxes: int = key(5, "boxes on each single frame")
-    empty: float = key(
-        0.1, "share of the single frames' boxes without an object, for which the answer is absent"
-    )
-    jitter: float = key(0.12, "largest shift of each side of a box, as a share of its length")
+    empty: float = key(0.1, "share of the boxes of single frames that hold no object; their target is absent")
+    jitter: float = key(0.12, "largest shift of each side of a box, as a share of the side's length")
     clip_targets: int = key(2, "targets per clip")
     clip_frames: int = key(5, "frames per clip")
-    clip_reach: int = key(24, "largest number of video frames from which the frames of a clip are drawn")
+    clip_reach: int = key(24, "largest number of video frames that a clip spans")
     absence_share: float = key(
-        0.6, "share of clips that start where their target leaves the frame or is hidden"
+        0.6, "share of clips that start shortly before their target leaves the frame or is hidden"
     )
-    memory_dropout: float = key(0.2, "share of a clip's frames that are not added to the memory")
+    memory_dropout: float = key(0.2, "probability with which a frame of a clip is not added to the memory")
 
-    warmup_steps: int = key(200, "steps of rising learning rate at the start of each stage")
+    warmup_steps: int = key(200, "warm-up steps at the start of each stage")
     weight_decay: float = key(0.01, "weight decay of AdamW")
-    max_grad_norm: float = key(1.0, "largest norm of the gradient")
-    bce_weight: float = key(5.0, "loss weight of the mask's cross-entropy")
-    dice_weight: float = key(1.0, "loss weight of the mask's dice")
-    score_weight: float = key(1.0, "loss weight of the object score's cross-entropy")
-    iou_weight: float = key(1.0, "loss weight of the predicted IoU's distance to the true one")
+    max_grad_norm: float = key(1.0, "norm to which gradients are clipped")
+    bce_weight: float = key(5.0, "loss weight of the binary cross-entropy of the mask")
+    dice_weight: float = key(1.0, "loss weight of the dice loss of the mask")
+    score_weight: float = key(1.0, "loss weight of the binary cross-entropy of the object score")
+    iou_weight: float = key(1.0, "loss weight of the L1 distance between predicted and true IoU")
 
     log_every: int = key(50, "steps between log lines")
     checkpoint_every: int = key(100, "steps between checkpoints")
     keep_checkpoints: int = key(2, "number of newest checkpoints that are kept", minimum=1)
     evaluate_every: int = key(500, "steps between evaluations on held-out scenes")
-    evaluate_scenes: int = key(48, "held-out scenes for box to mask; a quarter as many clips are tracked")
+    evaluate_scenes: int = key(
+        48, "held-out scenes of an evaluation of box to mask; a quarter as many clips are tracked"
+    )
     threads: int = key(1, "CPU threads; small models are slower with more; 0: torch's default")

@@ -1,9 +1,8 @@
 """The recipe `nano_grounder`: the small Qwen2.5-VL, from scratch, in the rendered world.
 
-First the vision tower alone learns what every token shows; then language model and tower learn
-together which thing the words mean. Images come from pools rendered beforehand (`frame_pool`), and
-several questions share each picture, so it is seen once for all of them. What step n asks follows
-from the seed and n alone; the loop saves its whole state and goes on from it.
+The first stage trains the vision tower alone, by a classification of image tokens; later stages train the
+complete model on questions. Frames are rendered beforehand into pools (`frame_pool`). Several questions share
+a frame, so that the vision tower encodes it once. The data of step n follow from the seed and n.
 """
 
 import copy
@@ -171,7 +170,8 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         return StepMetrics({name: float(loss.detach()) for name, loss in losses.items()}, learning_rate)
 
     def losses(self, samples: Sequence[Sample], language: bool = True) -> dict[str, torch.Tensor]:
-        """Losses of a batch by name, weighted: what is seen, what is matched, what is answered."""
+        """The weighted losses of a batch, by name; only the first one if `language` is false."""
+        # 1. The vision tower, once for each distinct image, and the loss on its tokens.
         answers = [
             answer_text(self.contract, sample.box_resized, size_of(sample.frame.image)) for sample in samples
         ]
@@ -180,6 +180,7 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         losses = {"look": self.recipe.look_weight * self._look_loss(samples, encoded, features)}
         if not language:
             return losses
+        # 2. The language model. Logits are computed for the columns of answers only, which are the last ones.
         labels = label_answers(encoded.inputs["input_ids"].cpu(), answers, self.processor.tokenizer)
         kept = int((labels != IGNORED).sum(1).max()) + 1
         output = forward(
@@ -187,6 +188,7 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         )
         weights = self.weights(labels).to(self.device)
         losses["answer"] = weighted_loss(output.logits, labels.to(self.device), weights)
+        # 3. The auxiliary losses, on hidden states of the search frame's tokens.
         named, matched = (
             self._search_tokens(encoded, output.hidden_states[layer])
             for layer in (self.recipe.named_layer, self.recipe.match_layer)
@@ -200,13 +202,14 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     def _look_loss(
         self, samples: Sequence[Sample], encoded: Encoded, features: list[VisionFeatures]
     ) -> torch.Tensor:
-        """Of every search picture once, however many questions share it."""
-        shots = {shown[-1]: sample.frame for shown, sample in zip(encoded.shown, samples, strict=True)}
-        looked_at = torch.stack([features[index].tokens for index in shots])
-        return look_loss(self.look_head, looked_at, list(shots.values()))
+        """The loss on vision tokens of each search frame, once if several questions share it."""
+        # The last image of a question is its search frame.
+        frames = {shown[-1]: sample.frame for shown, sample in zip(encoded.shown, samples, strict=True)}
+        tokens = torch.stack([features[index].tokens for index in frames])
+        return look_loss(self.look_head, tokens, list(frames.values()))
 
     def _search_tokens(self, encoded: Encoded, hidden: torch.Tensor) -> torch.Tensor:
-        """The search images' part of hidden states: (batch, length, width) to (batch, tokens, width)."""
+        """Hidden states of the search frame's tokens: (batch, length, width) -> (batch, tokens, width)."""
         (width, height), side = encoded.resized[0], self.contract.side_multiple
         count = (width // side) * (height // side)
         positions = search_tokens(encoded.inputs["input_ids"], self.model.config.image_token_id, count)
@@ -242,7 +245,7 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
 
 
 def _check_layers(recipe: GrounderRecipe) -> None:
-    """Raises UserError where an auxiliary loss asks after a layer that the model has not."""
+    """Raise UserError if an auxiliary loss is on a layer that does not exist."""
     for name in ("named_layer", "match_layer"):
         if not 1 <= (layer := getattr(recipe, name)) <= recipe.layers:
             raise UserError(f"recipe.{name}={layer}: the model has layers 1 to {recipe.layers}")
@@ -250,12 +253,12 @@ def _check_layers(recipe: GrounderRecipe) -> None:
 
 @lru_cache(maxsize=2)  # a batch may reach over the end of an epoch
 def epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
-    """The order (count,) in which an epoch takes the pictures of a pool."""
+    """The order (count,) in which an epoch takes the frames of a pool."""
     return np.random.default_rng((seed, epoch, count)).permutation(count)
 
 
 def question_mix(stage: GrounderStage) -> QuestionMix:
-    """The kinds of question a stage asks."""
+    """The mix of questions of a stage."""
     return QuestionMix(stage.absent, stage.template, stage.marked, plain=stage.plain)
 
 

@@ -1,10 +1,14 @@
-"""Auxiliary losses on image tokens: what each shows, and whether that is what the words mean.
+"""Losses of the small grounder: of the answer tokens, and auxiliary losses on every image token.
 
-The answer's few digits teach slowly. Every token of the image can be asked instead: the vision
-tower's, which colour and shape it shows and how far the thing's edges are; and, half-way up the
-language model, where the words stand before the image, whether its colour and its shape are those
-named, whether it lies on the target, and where the target's box is. The heads are thrown away after
-training.
+An answer has a dozen digits, which is little supervision for an image. So three auxiliary losses supervise
+each image token. Their heads are thrown away after training.
+
+1. `look_loss`, on the output of the vision tower: the colour and the shape that a token shows, and the edges
+   of the object's box.
+2. `named_loss`, on hidden states of the language model: the colour and the shape that the expression names.
+   (The expression stands before the image, so that image tokens can attend to it.)
+3. `match_loss`, some layers later: whether a token's colour and shape are the named ones, whether it lies on
+   the target, and the target's box.
 """
 
 from collections.abc import Sequence
@@ -26,14 +30,14 @@ from train.scratch.questions import Sample
 
 COLOUR_INDEX = {name: index for index, name in enumerate(COLOURS)}
 SHAPE_INDEX = {name: index for index, name in enumerate(SHAPES)}
-DIGIT_WEIGHTS = (2.0, 1.5, 0.7)  # hundreds, tens, units: a wrong leading digit costs most of the box
-ON_TARGET_WEIGHT = 3.0  # a target covers few tokens: neither side should outweigh the other by far
+DIGIT_WEIGHTS = (2.0, 1.5, 0.7)  # hundreds, tens, units: a wrong hundreds digit moves the box farthest
+ON_TARGET_WEIGHT = 3.0  # weight of positive tokens, since a target covers few of them
 
 
 class LookHead(nn.Module):
-    """From a vision token to logits of colours and shapes (the last of each: nothing), and edges.
+    """Logits of colours and shapes (the last class of each: no object) and box edges for a vision token.
 
-    The edges are the distances to left, top, right and bottom of the thing's box, in tokens.
+    The edges are the distances to left, top, right and bottom of the object's box, in tokens.
     """
 
     def __init__(self, width: int) -> None:
@@ -47,9 +51,9 @@ class LookHead(nn.Module):
 
 
 class MatchHead(nn.Module):
-    """From a token's hidden state to logits of *named colour*, *named shape*, *on the target*, and a box.
+    """Logits of an image token: has the named colour, has the named shape, lies on the target; and a box.
 
-    The box is xyxy as shares of the image.
+    The box is the target's, xyxy, in shares of the image's sides.
     """
 
     def __init__(self, width: int) -> None:
@@ -64,10 +68,10 @@ class MatchHead(nn.Module):
 
 
 class NamedHead(nn.Module):
-    """From the hidden state of an image token to logits of the colour and the shape that the words name.
+    """Logits of the colour and the shape that the expression names, for an image token.
 
-    Whether a token shows what is named is an *and* of two things, and an *and* is learned only where both
-    are at hand: the token knows what it shows, and this head makes it know what is named.
+    Whether a token matches the expression depends on what it shows and on what is named. The vision tower
+    provides the first, and this head makes hidden states of image tokens hold the second.
     """
 
     def __init__(self, width: int) -> None:
@@ -82,7 +86,10 @@ class NamedHead(nn.Module):
 
 
 def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[AnnotatedFrame]) -> torch.Tensor:
-    """What the vision tower sees of each shot; `features` (shots, tokens, width), tokens row-major."""
+    """Classification of each vision token, and regression of box edges, without AMBIGUOUS tokens.
+
+    `features` (frames, tokens, width) are the output of the vision tower, with row-major tokens.
+    """
     owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
     colour, shape, edges = head(features.flatten(0, 1))
     known = (owners != AMBIGUOUS).flatten()
@@ -98,18 +105,18 @@ def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[AnnotatedF
 
 @dataclass(frozen=True)
 class TokenMetrics:
-    """What the vision tower tells of tokens that show a thing."""
+    """Metrics of the classification of vision tokens that show an object."""
 
-    colour: float  # share of tokens whose colour is told right
-    shape: float  # share of tokens whose shape is told right
-    edges: float  # mean distance in tokens between an edge of the thing's box and where it was told
+    colour: float  # accuracy
+    shape: float  # accuracy
+    edges: float  # mean absolute error of the box edges, in tokens
 
     def __str__(self) -> str:
         return f"colour {self.colour:.3f}  shape {self.shape:.3f}  edges off by {self.edges:.2f} tokens"
 
 
 def token_metrics(head: LookHead, features: torch.Tensor, shots: Sequence[AnnotatedFrame]) -> TokenMetrics:
-    """The head's figures on `features` (shots, tokens, width), tokens row-major."""
+    """The metrics of a head on `features` (frames, tokens, width), with row-major tokens."""
     owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
     owned = (owners >= 0).flatten()
     colour, shape, edges = (part[owned] for part in head(features.flatten(0, 1)))
@@ -120,7 +127,7 @@ def token_metrics(head: LookHead, features: torch.Tensor, shots: Sequence[Annota
 
 
 def _shown(shots: Sequence[AnnotatedFrame], owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices of the colour and of the shape that each token shows, (shots, tokens); the last is nothing."""
+    """Classes of the colour and of the shape that each token shows, (frames, tokens); the last: no object."""
     colours = _looked_up([[COLOUR_INDEX[thing.colour] for thing in shot.things] for shot in shots], owners)
     shapes = _looked_up([[SHAPE_INDEX[thing.shape] for thing in shot.things] for shot in shots], owners)
     colours[colours < 0], shapes[shapes < 0] = len(COLOURS), len(SHAPES)
@@ -132,7 +139,7 @@ def _stack(shots: Sequence[AnnotatedFrame]) -> np.ndarray:
 
 
 def _looked_up(tables: Sequence[Sequence[int]], owners: torch.Tensor) -> torch.Tensor:
-    """`tables[row][owner]` for each token (rows, tokens); -1 where no thing owns it."""
+    """`tables[row][owner]` for each token (rows, tokens); -1 where no object owns it."""
     most = max(map(len, tables))
     padded = torch.tensor([[*table, *[0] * (most - len(table))] for table in tables], device=owners.device)
     found = padded.gather(1, owners.clamp(min=0).long())
@@ -140,7 +147,7 @@ def _looked_up(tables: Sequence[Sequence[int]], owners: torch.Tensor) -> torch.T
 
 
 def _edges(shots: Sequence[AnnotatedFrame], owners: torch.Tensor) -> torch.Tensor:
-    """For each token the distances in tokens to the edges of its owner's box, (shots, tokens, 4)."""
+    """For each token the distances in tokens to the edges of its owner's box, (frames, tokens, 4)."""
     rows, columns = shots[0].owner.shape
     boxes = torch.zeros(*owners.shape, 4)
     for row, shot in enumerate(shots):
@@ -159,9 +166,10 @@ def search_tokens(input_ids: torch.Tensor, image_token: int, count: int) -> torc
 
 
 def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample], size: Size) -> torch.Tensor:
-    """What the language model says of each token of the search image.
+    """Binary classification of each token of the search frame, and L1 regression of the target's box.
 
-    `hidden` (batch, tokens, width) are the search image's tokens, `size` is the image's (width, height).
+    `hidden` (batch, tokens, width) are hidden states of the tokens of the search frame, `size` is its
+    (width, height). The box is regressed by the tokens that lie on the target.
     """
     logits, boxes = head(hidden.float())
     owners = torch.from_numpy(_stack([sample.frame for sample in samples])).flatten(1).to(hidden.device)
@@ -189,7 +197,7 @@ def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample],
 
 
 def _matches(samples: Sequence[Sample], owners: torch.Tensor, attribute: str) -> torch.Tensor:
-    """1 where a token's thing has the attribute that the words name, 0 where not, -1 where nobody asks."""
+    """1 where a token's object has the named attribute, 0 where it has not, -1 where none is named."""
     tables = [
         [
             _match(getattr(sample.phrase, attribute), getattr(thing, attribute))
@@ -205,7 +213,7 @@ def _match(named: str | None, shown: str) -> int:
 
 
 def named_loss(head: NamedHead, hidden: torch.Tensor, samples: Sequence[Sample]) -> torch.Tensor:
-    """What image tokens know of the words; `hidden` (batch, tokens, width) are the search image's."""
+    """Classification of the named colour and shape; `hidden` (batch, tokens, width) as in `match_loss`."""
     loss = hidden.new_zeros(())
     for logits, attribute, index in zip(
         head(hidden), ("colour", "shape"), (COLOUR_INDEX, SHAPE_INDEX), strict=True
@@ -224,7 +232,7 @@ def named_loss(head: NamedHead, hidden: torch.Tensor, samples: Sequence[Sample])
 
 
 class TokenWeights:
-    """The weight of each answer token in the loss."""
+    """The weight of each answer token in the loss: by its place in a number, and of visible or absent."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, answers: AnswerFormat, decision_weight: float
@@ -237,9 +245,10 @@ class TokenWeights:
         self.decision_weight = decision_weight
 
     def __call__(self, labels: torch.Tensor) -> torch.Tensor:
-        """Weights (batch, length) of labels: of visible or absent, and of digits by their place."""
+        """Weights (batch, length) of labels (batch, length); 0 where they are IGNORED."""
         weights = (labels != IGNORED).float()
         weights[torch.isin(labels, self.decisions)] = self.decision_weight
+        # Walk through the columns and count the digits since the last token that is none.
         place = torch.zeros(len(labels), dtype=torch.long)
         are_digits = torch.isin(labels, self.digits)
         table = torch.tensor(DIGIT_WEIGHTS)
@@ -253,8 +262,8 @@ class TokenWeights:
 def weighted_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Cross-entropy of the next token, averaged by weight.
 
-    `logits` (batch, kept, vocabulary) are those of the last `kept` positions; `labels` and
-    `weights` (batch, length) belong to the whole row.
+    `logits` (batch, kept, vocabulary) are those of the last `kept` positions of the row; `labels` and
+    `weights` are (batch, length). The logits at position i predict token i + 1.
     """
     kept = logits.shape[1]
     targets, shares = labels[:, -kept + 1 :], weights[:, -kept + 1 :]

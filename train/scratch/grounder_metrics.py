@@ -1,4 +1,4 @@
-"""How well a grounder answers drawn samples."""
+"""Metrics of a grounder's answers to questions about rendered frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from data_prep.geometry import iou
 from models.interfaces import Answer, Grounding
 from train.scratch.questions import Sample
 
-VISIBLE_ABOVE = 0.5  # probability from which a grounder is taken to see the target
+VISIBLE_THRESHOLD = 0.5  # probability from which an answer counts as visible
 
 
 @dataclass(frozen=True)
 class GrounderMetrics:
-    """Shares over a set of samples. Boxes are judged where the target is there, whatever was decided."""
+    """Metrics of samples. Boxes are compared wherever the target is visible, also if it is called absent."""
 
     iou: float  # mean box IoU with the target
     success: float  # share of boxes with IoU of at least 0.5
-    binding: float  # share of boxes nearer to the target than to any other thing
-    visible_accuracy: float  # share of right decisions
-    absent_precision: float  # of the targets called absent, the share that is (0 where none is called so)
-    absent_recall: float  # of the absent targets, the share called absent (0 where there is none)
+    binding: float  # share of boxes that overlap the target more than any other object
+    visible_accuracy: float  # share of right decisions between visible and absent
+    absent_precision: float  # share of the targets called absent that are absent; 0 if none is called absent
+    absent_recall: float  # share of the absent targets that are called absent; 0 if there are none
     unread: float  # share of answers that hold no box
 
     def __str__(self) -> str:
@@ -31,13 +31,13 @@ class GrounderMetrics:
 
 
 def evaluate_grounder(
-    grounder: Grounding, samples: Sequence[Sample], visible_above: float = VISIBLE_ABOVE
+    grounder: Grounding, samples: Sequence[Sample], visible_threshold: float = VISIBLE_THRESHOLD
 ) -> GrounderMetrics:
-    """Ask the grounder every sample's question and compare."""
+    """Let the grounder answer the question of each sample, and compare the answers with the truth."""
     answers = grounder.locate([sample.question for sample in samples])
     pairs = list(zip(samples, answers, strict=True))
     present = [(sample, answer) for sample, answer in pairs if sample.box_resized is not None]
-    absent = [(s.box_resized is None, a.visible < visible_above) for s, a in pairs]
+    absent = [(s.box_resized is None, a.visible < visible_threshold) for s, a in pairs]
     overlaps = [_overlap(sample, answer) for sample, answer in present]
     return GrounderMetrics(
         iou=_mean(overlaps),
@@ -57,7 +57,7 @@ def _overlap(sample: Sample, answer: Answer) -> float:
 
 
 def _is_bound(sample: Sample, answer: Answer) -> bool:
-    """Whether the box lies on the named thing rather than on another, or on none."""
+    """Whether the box overlaps the target, and no other object more."""
     if answer.box_xyxy is None:
         return False
     own = _overlap(sample, answer)

@@ -1,10 +1,9 @@
-"""The recipe `nano_mask_head`: the small SAM 2, from scratch, on rendered scenes.
+"""The recipe `nano_mask_head`: the small SAM 2, trained from scratch on rendered scenes.
 
-First single frames, where a box becomes a mask; then clips, where the mask is carried through the
-memory while the target is hidden, leaves and returns; first on small images, then on large ones.
-The net stays in evaluation mode: it has no dropout, and so it learns by the very steps that
-tracking takes. The loop saves its whole state and goes on from it; what step n sees follows from
-the seed and n alone.
+The first stages train on single frames (box to mask), the later ones on clips, in which the target is hidden,
+leaves or returns, and the mask is propagated by the memory; small images come before large ones. The model
+stays in evaluation mode: it has no dropout, and training runs the same functions as tracking
+(`models.mask_head.sam2_forward`). The data of step n follow from the seed and n.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,7 +46,7 @@ from train.scratch.mask_head_losses import MaskLosses, mask_losses, mean_losses
 from train.scratch.mask_head_metrics import evaluate_mask_head
 from train.scratch.stages import EVAL_SET, StagedObjective, train_stages
 
-# Weights that only a mask prompt would use, and one that transformers' model never reads.
+# Weights that only mask prompts use, and one that the model of transformers never uses.
 UNUSED = ("mask_downsample.", "prompt_encoder.mask_embed.", "no_memory_positional_encoding")
 
 
@@ -145,20 +144,23 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
         return Evaluation([(EVAL_SET, evaluate_mask_head(head, recipe.held_out, recipe.evaluate_scenes))])
 
     def still_losses(self, batch: MaskBatch) -> MaskLosses:
-        """Losses of single frames, all boxes of a frame at once."""
+        """Losses of single frames; all boxes of a frame are decoded at once."""
         vision = encode_images(self.model, batch.pixels[0])
         decoded = decode_masks(
             self.model, vision, add_no_memory_embedding(self.model, vision), batch.boxes_resized
         )
         return self._losses(batch, 0, decoded)
 
-    def clip_losses(self, batch: MaskBatch, remembered: list[bool]) -> MaskLosses:
-        """Losses of clips, the mean over frames; `remembered` says which frames are written to the memory.
+    def clip_losses(self, batch: MaskBatch, encoded: list[bool]) -> MaskLosses:
+        """Losses of clips, averaged over their frames; `encoded` says which frames are added to the memory.
 
-        The first frame always is. Gradients flow through the memory to the frames before.
+        The first frame always is. Gradients flow through the memory to earlier frames.
         """
         model, targets = self.model, batch.boxes_resized.shape[1]
+        # 1. All frames of all clips in one forward pass of the vision encoder. Afterwards every target is a
+        #    row of its own, since a memory belongs to one target: (T, B, 3, S, S) -> T times (B * P, C, h, w)
         frames = _frames(encode_images(model, batch.pixels.flatten(0, 1)), len(batch.pixels), targets)
+        # 2. The first frame: a box prompt, and no memory yet.
         decoded = decode_masks(
             model,
             frames[0],
@@ -166,22 +168,27 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
             batch.boxes_resized.flatten(0, 1)[:, None],
         )
         losses, memory = [self._losses(batch, 0, decoded)], start_memory(model, frames[0], decoded)
+        # 3. Each later frame: attend to the memory, decode without a prompt, add the result to the memory.
         for index, vision in enumerate(frames[1:], start=1):
             decoded = decode_masks(model, vision, condition_on_memory(model, vision, memory), None)
             losses.append(self._losses(batch, index, decoded))
-            if remembered[index]:
+            if encoded[index]:
                 memory = memory.with_frame(encode_memory(model, vision, decoded, had_box=False)[0])
             else:
                 memory = memory.skip_frame()
         return mean_losses(losses)
 
     def _losses(self, batch: MaskBatch, frame: int, decoded: MaskDecoderOutput) -> MaskLosses:
+        # (B, P, h, w) -> (B * P, h, w), (B, P) -> (B * P,)
         masks, present = batch.masks[frame].flatten(0, 1), batch.present[frame].flatten(0, 1)
         return mask_losses(decoded, masks, present, self.recipe)
 
 
 def _frames(vision: VisionFeatures, count: int, targets: int) -> list[VisionFeatures]:
-    """Features of (T·B) images, frame by frame, each image once for each of its targets."""
+    """Split the features of T * B images into T frames, and repeat each image for each of its targets.
+
+    `count` is T; a frame has B * `targets` rows.
+    """
     levels = zip(*(level.chunk(count, dim=1) for level in vision.levels), strict=True)
     positions = zip(*(code.chunk(count, dim=1) for code in vision.positions), strict=True)
     return [VisionFeatures(*parts).repeated(targets) for parts in zip(levels, positions, strict=True)]

@@ -1,4 +1,4 @@
-"""How good a mask head is on held-out scenes of the rendered world."""
+"""Metrics of a mask head on held-out scenes of the rendered world."""
 
 from dataclasses import dataclass
 
@@ -9,17 +9,17 @@ from data_prep.world.film import SLIVER, render_clip
 from data_prep.world.presets import PRESETS
 from models.mask_head.sam2 import MaskHead
 
-TIMES = 7  # box to mask is asked at frame (7·scene) mod length, so that scenes differ in time too
+FRAME_STRIDE = 7  # the frame of scene n is number 7 n modulo its length, so that scenes differ in time too
 
 
 @dataclass(frozen=True)
 class MaskHeadMetrics:
     """Means over held-out scenes.
 
-    `box_iou`: IoU of the mask from an imprecise box. `carried_iou`: IoU on later frames that show
-    the target, carried from one such box on the first. `presence`: share of later frames where
-    "there" or "absent" is right; `absent_silent`: share of frames without the target left without
-    a mask (1 where there are none).
+    `box_iou` is the IoU of the mask of an imprecise box. The others are of clips that start with such a box:
+    `carried_iou` is the IoU on later frames that show the target, `presence` the accuracy of visible or
+    absent on later frames, and `absent_silent` the share of frames without the target that get no mask (1 if
+    there are no such frames).
     """
 
     box_iou: float
@@ -34,7 +34,10 @@ class MaskHeadMetrics:
 def evaluate_mask_head(
     head: MaskHead, preset_name: str, scenes: int, frames: int = 31, jitter: float = 0.1
 ) -> MaskHeadMetrics:
-    """Judge by `scenes` single frames and a quarter as many clips of `frames` frames."""
+    """Evaluate on `scenes` single frames, and on a quarter as many clips of `frames` frames.
+
+    `jitter` is the largest shift of each side of a box, as a share of its length.
+    """
     boxes = [_box_iou(head, preset_name, index, jitter) for index in range(scenes)]
     carried = [_carried(head, preset_name, index, frames, jitter) for index in range(max(1, scenes // 4))]
     shown = np.concatenate([row[0] for row in carried])
@@ -49,16 +52,16 @@ def evaluate_mask_head(
 
 
 def mask_iou(found: np.ndarray | None, truth: np.ndarray) -> float:
-    """IoU of two masks, bool (height, width); None is an empty mask."""
+    """IoU of two masks, bool (height, width); None stands for an empty mask."""
     if found is None:
         return 0.0
     return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
 def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> float | None:
-    """IoU of box to mask for the target of one scene; None where its frame does not show it."""
+    """IoU of the mask of a box for the target of one scene; None if its frame does not show the target."""
     preset = PRESETS[preset_name]
-    clip = render_clip(preset.first_seed + index, preset, 1, start=TIMES * index % preset.frames[0])
+    clip = render_clip(preset.first_seed + index, preset, 1, start=FRAME_STRIDE * index % preset.frames[0])
     truth = clip.masks[0][clip.scene.target]
     box = box_of_mask(truth)
     if box is None or np.count_nonzero(truth) < SLIVER:
@@ -70,18 +73,18 @@ def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> flo
 def _carried(
     head: MaskHead, preset_name: str, index: int, frames: int, jitter: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Carry one scene's target.
+    """Track the target of one scene.
 
-    Returns (IoU, called present) for each later frame that shows it, (frames, 2), and for each that
-    does not 1.0 where no mask was given, (frames,).
+    Returns (IoU, whether there is a mask) for each later frame that shows it, (frames, 2), and for each frame
+    that does not show it, whether there is no mask, (frames,).
     """
     preset = PRESETS[preset_name]
     clip = render_clip(preset.first_seed + index, preset)
     truths = [masks[clip.scene.target] for masks in clip.masks]
     areas = np.array([np.count_nonzero(truth) for truth in truths])
-    first = int(np.argmax(areas >= areas.max() / 2))
+    first = int(np.argmax(areas >= areas.max() / 2))  # the first frame that shows the target clearly
     box = box_of_mask(truths[first])
-    if box is None:  # a target that never comes: there is nothing to carry
+    if box is None:  # the target is never visible
         return np.zeros((0, 2)), np.zeros(0)
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
     memory = head.segment(head.encode(clip.images[first]), box).memory
