@@ -1,8 +1,7 @@
-"""Shots: frames of the rendered world as the grounder sees them, with everything that may be asked of them.
+"""Pools of rendered frames: resized images, with annotations of every object.
 
-Drawing a frame costs as much as learning from it, so a pool of shots is drawn once, by all cores,
-into Arrow files that are mapped into memory; training reads its pictures again and again and asks
-something else each time.
+Rendering a frame takes as long as a training step on it. So all cores render a pool once, into Arrow files
+that are mapped into memory, and every epoch asks other questions about its frames.
 """
 
 import dataclasses
@@ -31,23 +30,25 @@ from data_prep.world.film import SLIVER, seen
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
 
-CLEAR_SHARE = 0.42  # of the squared radius: less of a thing is neither surely visible nor surely absent
-OWNED_SHARE, FREE_SHARE = 0.25, 0.06  # of a token: from here a thing's, below here nobody's
+CLEAR_SHARE = 0.42  # of an object's squared radius: objects that show less are neither visible nor absent
+# Shares of a token's area: from the first on it belongs to an object, below the second to none.
+OWNED_SHARE, FREE_SHARE = 0.25, 0.06
 NO_OBJECT, AMBIGUOUS = -1, -2
-PHRASES = 4  # texts drawn for each thing
-QUALITY = (60, 96)  # of JPEG, as of the written videos
-CHUNK = 250  # shots a file holds
-TELL_EVERY = 30.0  # seconds between lines while a pool is drawn
+PHRASES = 4  # expressions for each object
+QUALITY = (60, 96)  # range of the JPEG quality, as in rendered videos
+CHUNK = 250  # frames of a file
+LOG_EVERY = 30.0  # seconds between log lines while a pool is rendered
 log = logging.getLogger(__name__)
 SCHEMA = pa.schema([("picture", pa.binary()), ("templates", pa.binary()), ("facts", pa.string())])
 
 
 @dataclass(frozen=True)
 class FrameObject:
-    """A thing of a shot; `box_resized` is what can be seen of it, in pixels of the shot's image.
+    """An object of a frame; `box_resized` is the box of its visible part, in pixels of the frame's image.
 
-    `clear`: enough can be seen to call it visible. Without a box it is absent; between the two nobody
-    can tell. `phrases` are ways to refer to it, `has_template` says that the shot has a crop of it.
+    `clear` objects are visible, those without a box are absent, and the others are too ambiguous to be asked
+    about. `phrases` are expressions that refer to the object, `has_template` says whether there is a crop of
+    it.
     """
 
     colour: str
@@ -60,10 +61,10 @@ class FrameObject:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedFrame:
-    """One frame, resized as the contract says: RGB uint8 (height, width, 3).
+    """A frame, resized as the contract says: RGB uint8 (height, width, 3).
 
-    `owner` int8 (rows, columns): for every token of the image the index of the thing that fills it
-    best, `NO_OBJECT` or `AMBIGUOUS`. `templates` are crops from another frame.
+    `owner`, int8 (rows, columns), holds for each image token the index of the object that covers most of it,
+    NO_OBJECT or AMBIGUOUS. `templates` are crops of the objects from another frame.
     """
 
     image: np.ndarray
@@ -73,7 +74,7 @@ class AnnotatedFrame:
 
 
 def render_frame(seed: int, preset: WorldPreset, contract: Contract, size: Size) -> dict[str, Any]:
-    """Draw the shot that follows from `seed` (an offset into the preset's seeds), as a row of a pool."""
+    """Render the frame that follows from `seed` (an offset into the preset's seeds), as a row of a pool."""
     scene = make_scene(preset.first_seed + seed, preset)
     rng = np.random.default_rng((preset.first_seed + seed, 2))
     image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
@@ -101,14 +102,14 @@ def render_frame(seed: int, preset: WorldPreset, contract: Contract, size: Size)
 
 
 def _seen_box(mask: np.ndarray, size: Size) -> Box | None:
-    """The box of what is seen of a thing, in pixels of the resized image; None for a sliver."""
+    """The box of the visible part of an object, in pixels of the resized image; None for a sliver."""
     shown = seen(mask)
     box = None if shown is None else box_of_mask(shown)
     return None if box is None else rescale(box, (mask.shape[1], mask.shape[0]), size)
 
 
 def _templates(rng: np.random.Generator, scene: Scene, contract: Contract) -> list[np.ndarray | None]:
-    """A crop of each thing that another frame shows clearly, as inexact as a tracker's."""
+    """A crop of each object that another frame shows clearly, with a jittered box as a tracker has it."""
     image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
     crops: list[np.ndarray | None] = []
     for thing, mask in zip(scene.things, masks, strict=True):
@@ -118,7 +119,7 @@ def _templates(rng: np.random.Generator, scene: Scene, contract: Contract) -> li
 
 
 def _owner(masks: list[np.ndarray], size: Size, side: int) -> np.ndarray:
-    """Which thing fills each token of `side` by `side` pixels best, int8 (rows, columns)."""
+    """The object that covers most of each token of `side` by `side` pixels, int8 (rows, columns)."""
     grid = size[0] // side, size[1] // side
     shares = np.stack(
         [cv2.resize(mask.astype(np.float32), grid, interpolation=cv2.INTER_AREA) for mask in masks]
@@ -133,7 +134,7 @@ def _template_side(contract: Contract) -> int:
 
 
 def _strip(templates: list[np.ndarray | None], contract: Contract) -> np.ndarray:
-    """All templates side by side; grey where there is none."""
+    """All templates side by side in one image; grey for objects without one."""
     side = _template_side(contract)
     strip = np.full((side, side * len(templates), 3), 128, np.uint8)
     for index, template in enumerate(templates):
@@ -151,12 +152,12 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
 def _picture(data: pa.Scalar) -> np.ndarray:
     buffer = np.frombuffer(data.as_buffer(), np.uint8)
     picture = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
-    assert picture is not None, "a pool's files are written whole"
+    assert picture is not None, "files of a pool are written completely or not at all"
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def read_frame(row: dict[str, pa.Scalar], contract: Contract) -> AnnotatedFrame:
-    """A row of a pool as a shot."""
+    """The frame of a row of a pool."""
     facts = json.loads(row["facts"].as_py())
     things = tuple(_thing(values) for values in facts["things"])
     side, strip = _template_side(contract), _picture(row["templates"])
@@ -181,7 +182,7 @@ def _thing(values: dict[str, Any]) -> FrameObject:
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """What the pictures of a pool depend on; `size` is (width, height) of the resized frames."""
+    """What the frames of a pool depend on; `size` is the (width, height) to which they are resized."""
 
     preset: str
     contract: Contract
@@ -189,50 +190,50 @@ class PoolSpec:
 
     @property
     def name(self) -> str:
-        """The pool's folder, which ends in a hash of the settings, since runs share their pools.
+        """The name of the pool's folder. It ends with a hash of the settings, since runs share their pools.
 
-        A pool drawn with other settings lies in another folder and is left there.
+        A pool of other settings is in another folder.
         """
         width, height = self.size
         contract = self.contract.template_scale, self.contract.template_pixels, self.contract.side_multiple
-        shot = CLEAR_SHARE, OWNED_SHARE, FREE_SHARE, PHRASES, QUALITY
-        settings = hashlib.sha256(repr((PRESETS[self.preset], contract, shot, CHUNK)).encode())
+        frame = CLEAR_SHARE, OWNED_SHARE, FREE_SHARE, PHRASES, QUALITY
+        settings = hashlib.sha256(repr((PRESETS[self.preset], contract, frame, CHUNK)).encode())
         side = _template_side(self.contract)
         return f"{self.preset}-{width}x{height}-{side}-{settings.hexdigest()[:8]}"
 
 
-def open_pool(folder: Path, kind: PoolSpec, first: int, count: int, workers: int = 1) -> "FramePool":
-    """Shots `first`, `first + 1`, … of a preset. Those that no earlier run drew into `folder` are drawn.
+def open_pool(folder: Path, spec: PoolSpec, first: int, count: int, workers: int = 1) -> "FramePool":
+    """Frames `first`, `first + 1`, … of a preset; those that `folder` does not hold yet are rendered.
 
-    They lie in files of `CHUNK` shots, each written whole or not at all.
+    A file holds `CHUNK` frames and is written completely or not at all.
     """
     starts = range(first - first % CHUNK, first + count, CHUNK)
-    paths = [folder / kind.name / f"{start:010d}.arrow" for start in starts]
+    paths = [folder / spec.name / f"{start:010d}.arrow" for start in starts]
     chunks = zip(paths, (range(start, start + CHUNK) for start in starts), strict=True)
     missing = [(path, seeds) for path, seeds in chunks if not path.is_file()]
     if missing:
-        (folder / kind.name).mkdir(parents=True, exist_ok=True)
-        log.info("drawing %d pictures of %s into %s", len(missing) * CHUNK, kind.preset, folder / kind.name)
-        _draw(kind, missing, workers)
-    return FramePool(paths, first % CHUNK, count, kind.contract)
+        (folder / spec.name).mkdir(parents=True, exist_ok=True)
+        log.info("rendering %d frames of %s into %s", len(missing) * CHUNK, spec.preset, folder / spec.name)
+        _render(spec, missing, workers)
+    return FramePool(paths, first % CHUNK, count, spec.contract)
 
 
-def _draw(kind: PoolSpec, missing: Sequence[tuple[Path, range]], workers: int) -> None:
-    """Draw files of shots, and say now and then how far it is."""
-    started = told = time.monotonic()
-    for done, _ in enumerate(in_processes(partial(_draw_chunk, kind), missing, workers), start=1):
+def _render(spec: PoolSpec, missing: Sequence[tuple[Path, range]], workers: int) -> None:
+    """Render files of a pool, and log the progress."""
+    started = logged = time.monotonic()
+    for done, _ in enumerate(in_processes(partial(_render_chunk, spec), missing, workers), start=1):
         now = time.monotonic()
-        if now - told >= TELL_EVERY or done == len(missing):
+        if now - logged >= LOG_EVERY or done == len(missing):
             left = (now - started) / done * (len(missing) - done) / 60
-            log.info("drew %d of %d pictures  %.0f min left", done * CHUNK, len(missing) * CHUNK, left)
-            told = now
+            log.info("rendered %d of %d frames  %.0f min left", done * CHUNK, len(missing) * CHUNK, left)
+            logged = now
 
 
-def _draw_chunk(kind: PoolSpec, chunk: tuple[Path, range]) -> Path:
-    """Draw one file of shots, those of some seeds."""
+def _render_chunk(spec: PoolSpec, chunk: tuple[Path, range]) -> Path:
+    """Render one file of a pool: the frames of some seeds."""
     path, seeds = chunk
-    preset = PRESETS[kind.preset]
-    rows = [render_frame(seed, preset, kind.contract, kind.size) for seed in seeds]
+    preset = PRESETS[spec.preset]
+    rows = [render_frame(seed, preset, spec.contract, spec.size) for seed in seeds]
     with (
         whole_file(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
@@ -242,8 +243,8 @@ def _draw_chunk(kind: PoolSpec, chunk: tuple[Path, range]) -> Path:
     return path
 
 
-class FramePool(Sequence[AnnotatedFrame]):
-    """Drawn shots, mapped into memory: `count` of them, from `skip` on in the first file."""
+class FramePool:
+    """`count` rendered frames in memory-mapped files, from frame `skip` of the first file on."""
 
     def __init__(self, paths: Sequence[Path], skip: int, count: int, contract: Contract) -> None:
         self.contract, self._skip, self._count = contract, skip, count
@@ -252,7 +253,7 @@ class FramePool(Sequence[AnnotatedFrame]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> AnnotatedFrame:  # type: ignore[override]  # one shot, never a slice
+    def __getitem__(self, index: int) -> AnnotatedFrame:
         if not 0 <= index < self._count:
             raise IndexError(index)
         chunk, row = divmod(index + self._skip, CHUNK)

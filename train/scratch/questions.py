@@ -1,4 +1,8 @@
-"""Questions with known answers about shots of the rendered world."""
+"""Questions with known answers about frames of the rendered world.
+
+A question about an absent target must not be recognisable by its wording or its template: its expression is
+of a kind that could refer to an object of the frame, and it mostly names a colour that the frame shows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,26 +15,26 @@ from data_prep.world.vocabulary import Look
 from models.interfaces import Question
 from train.scratch.frame_pool import AnnotatedFrame
 
-OWN_MISS = 0.3  # of the questions about nothing: the thing exists and is out of sight, where one is
-STRANGER_TRIES = 12  # things of other shots looked at for one that shares a colour
-STRANGE_COLOUR = 0.2  # of the templates of strangers: of any colour
+HIDDEN_SHARE = 0.3  # share of absent targets that are an object of the scene which the frame does not show
+MAX_TRIES = 12  # objects of other frames that are examined for one with a colour of this frame
+ANY_COLOUR_SHARE = 0.2  # share of templates from other frames that may have any colour
 
 
 @dataclass(frozen=True)
 class QuestionMix:
-    """Shares of the kinds of question, each between 0 and 1."""
+    """Shares of the kinds of questions, each between 0 and 1."""
 
-    absent: float = 0.35  # the words name nothing that can be seen
-    template: float = 0.4
-    marked: float = 0.4  # of the pictures: a rectangle is drawn around where something was last seen
-    missed: float = 0.2  # of the marked: the rectangle is somewhere else
-    focus: float = 0.6  # of the questions about a marked picture: about the thing that was marked
-    plain: bool = False  # only the plainest words
+    absent: float = 0.35  # of questions: the target is not visible
+    template: float = 0.4  # of questions: with a template
+    marked: float = 0.4  # of frames: with a visual prompt around the last box of an object
+    missed: float = 0.2  # of visual prompts: somewhere else
+    focus: float = 0.6  # of questions with a visual prompt: about the object in it
+    plain: bool = False  # only the simplest expressions
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """A question about a shot and its answer: the index of the thing meant, None where it is absent."""
+    """A question about a frame, and its answer: the index of the target in `frame.things`, None if absent."""
 
     question: Question
     frame: AnnotatedFrame
@@ -39,12 +43,12 @@ class Sample:
 
     @property
     def box_resized(self) -> Box | None:
-        """The answer's box in pixels of the shot's image, None where the target is absent."""
+        """The target's box in pixels of the frame's image, None if the target is absent."""
         return None if self.thing is None else self.frame.things[self.thing].box_resized
 
     @property
     def others(self) -> tuple[Box, ...]:
-        """Boxes of everything else that is seen, to tell which thing an answer is on."""
+        """Boxes of all other visible objects."""
         things = self.frame.things
         return tuple(
             thing.box_resized
@@ -54,81 +58,86 @@ class Sample:
 
 
 def sample_questions(
-    rng: np.random.Generator, shots: Sequence[AnnotatedFrame], count: int, mix: QuestionMix
+    rng: np.random.Generator, frames: Sequence[AnnotatedFrame], count: int, mix: QuestionMix
 ) -> list[Sample]:
-    """`count` questions about each shot, those of a shot side by side. They share its picture."""
+    """Sample `count` questions about each frame, one frame after the other. They share its image."""
     samples = []
-    for shot in shots:
-        asker = _Asker(rng, shot, shots, mix)
-        samples += [asker.ask() for _ in range(count)]
+    for frame in frames:
+        sampler = _QuestionSampler(rng, frame, frames, mix)
+        samples += [sampler.sample() for _ in range(count)]
     return samples
 
 
-class _Asker:
-    """Questions about one shot among others; the others lend what is not in this one."""
+class _QuestionSampler:
+    """Samples questions about one frame; objects of the other frames serve as absent targets."""
 
     def __init__(
         self,
         rng: np.random.Generator,
-        shot: AnnotatedFrame,
-        shots: Sequence[AnnotatedFrame],
+        frame: AnnotatedFrame,
+        frames: Sequence[AnnotatedFrame],
         mix: QuestionMix,
     ) -> None:
-        self.rng, self.frame, self.shots, self.mix = rng, shot, shots, mix
-        self.clear = [index for index, thing in enumerate(shot.things) if thing.clear]
+        self.rng, self.frame, self.frames, self.mix = rng, frame, frames, mix
+        self.clear = [index for index, thing in enumerate(frame.things) if thing.clear]
         self.focus = self._pick(self.clear) if self.clear and rng.random() < mix.marked else None
         self.last_box = None if self.focus is None else self._last_box(self.focus)
 
-    def ask(self) -> Sample:
+    def sample(self) -> Sample:
         with_template = self.rng.random() < self.mix.template
         if not self.clear or self.rng.random() < self.mix.absent:
-            return self._about_nothing(with_template)
+            return self._absent_sample(with_template)
         marked = self.focus is not None and self.rng.random() < self.mix.focus
         index = self.focus if marked else self._pick(self.clear)
         assert index is not None
         template = self.frame.templates[index] if with_template else None
         return self._sample(self._phrase(self.frame, index), template, index)
 
-    def _about_nothing(self, with_template: bool) -> Sample:
-        """Words, and perhaps a template, of something that cannot be seen in the shot."""
+    def _absent_sample(self, with_template: bool) -> Sample:
+        """A question about a target that the frame does not show."""
+        # 1. An object of the same scene that is hidden or has left.
         hidden = [index for index, thing in enumerate(self.frame.things) if thing.box_resized is None]
-        if hidden and self.rng.random() < OWN_MISS:
+        if hidden and self.rng.random() < HIDDEN_SHARE:
             index = self._pick(hidden)
             template = self.frame.templates[index] if with_template else None
             return self._sample(self._phrase(self.frame, index), template, None)
-        if with_template and (stranger := self._stranger()):
-            shot, index = stranger
-            thing = shot.things[index]
-            return self._sample(self._missing((thing.colour, thing.shape)), shot.templates[index], None)
-        return self._sample(self._missing(absent_look(self.rng, self.frame.things)), None, None)
+        # 2. With a template: an object of another frame.
+        if with_template and (other := self._object_of_other_frame()):
+            frame, index = other
+            thing = frame.things[index]
+            return self._sample(
+                self._absent_phrase((thing.colour, thing.shape)), frame.templates[index], None
+            )
+        # 3. Without: a combination of colour and shape that no object has.
+        return self._sample(self._absent_phrase(absent_look(self.rng, self.frame.things)), None, None)
 
-    def _missing(self, look: Look) -> Expression:
-        """Words for a look that nothing here has, of a kind in which something here is spoken of.
+    def _absent_phrase(self, look: Look) -> Expression:
+        """An expression for a colour and shape that no object here has, of a kind that fits an object here.
 
-        Were kinds of words commoner for what is absent, they would tell that it is.
+        If some kind of expression were more common for absent targets, it would give the answer away.
         """
         if self.mix.plain:
             return _plainest(*look)
         like = self.frame.things[self._pick(range(len(self.frame.things)))]
         return absent(self.rng, self.frame.things, look, self._pick_phrase(like.phrases).kind)
 
-    def _stranger(self) -> tuple[AnnotatedFrame, int] | None:
-        """A thing of another shot, with a template, that this one has not.
+    def _object_of_other_frame(self) -> tuple[AnnotatedFrame, int] | None:
+        """An object of another frame, with a template, that looks like none of this frame.
 
-        Mostly one of a colour that something here has: a thing of a strange colour is told at once.
+        Mostly one with a colour that this frame shows: other colours would be too easy.
         """
         looks = {(thing.colour, thing.shape) for thing in self.frame.things}
         colours = {colour for colour, _ in looks}
-        any_will_do = self.rng.random() < STRANGE_COLOUR
+        any_colour = self.rng.random() < ANY_COLOUR_SHARE
         found = None
-        for _ in range(STRANGER_TRIES):
-            shot = self.shots[self._pick(range(len(self.shots)))]
-            index = self._pick(range(len(shot.things)))
-            thing = shot.things[index]
-            if shot.templates[index] is None or (thing.colour, thing.shape) in looks:
+        for _ in range(MAX_TRIES):
+            frame = self.frames[self._pick(range(len(self.frames)))]
+            index = self._pick(range(len(frame.things)))
+            thing = frame.things[index]
+            if frame.templates[index] is None or (thing.colour, thing.shape) in looks:
                 continue
-            found = shot, index
-            if any_will_do or thing.colour in colours:
+            found = frame, index
+            if any_colour or thing.colour in colours:
                 break
         return found
 
@@ -136,14 +145,14 @@ class _Asker:
         question = Question(self.frame.image, phrase.text, template, self.last_box)
         return Sample(question, self.frame, phrase, thing)
 
-    def _phrase(self, shot: AnnotatedFrame, index: int) -> Expression:
-        thing = shot.things[index]
+    def _phrase(self, frame: AnnotatedFrame, index: int) -> Expression:
+        thing = frame.things[index]
         if self.mix.plain:
             return _plainest(thing.colour, thing.shape)
         return self._pick_phrase(thing.phrases)
 
     def _last_box(self, index: int) -> Box:
-        """Where a thing was a few frames ago, inexactly; sometimes somewhere else altogether."""
+        """The last box of an object, imprecise; with the probability `mix.missed` somewhere else."""
         box = self.frame.things[index].box_resized
         assert box is not None, "a clear thing has a box"
         height, width = self.frame.image.shape[:2]
@@ -159,7 +168,7 @@ class _Asker:
         return int(indices[int(self.rng.integers(len(indices)))])
 
     def _pick_phrase(self, phrases: Sequence[Expression]) -> Expression:
-        """One of the phrases; all kinds among them alike, or the rare ones would be learned badly."""
+        """One of the expressions, each kind with the same probability, so that rare kinds are trained too."""
         kinds = sorted({phrase.kind for phrase in phrases})
         kind = kinds[self._pick(range(len(kinds)))]
         fitting = [phrase for phrase in phrases if phrase.kind == kind]
