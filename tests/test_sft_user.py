@@ -165,7 +165,7 @@ def test_merged_weights_are_the_base_and_its_adapters(
 
 @pytest.mark.parametrize(
     ("checkpoint", "out", "said"),
-    [("model", "out", "holds no adapters"), ("run/final", "run/final/x", "the adapters' own folder")],
+    [("model", "out", "holds no adapters"), ("run/final", "run/final/x", "the folder of the adapters")],
 )
 def test_what_cannot_be_merged_is_one_line(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], checkpoint: str, out: str, said: str
@@ -225,14 +225,14 @@ def test_facts_of_another_form_are_told(folder: Path, tmp_path: Path, changes: d
     final = shutil.copytree(folder / "run" / "final", tmp_path / "final")
     about = json.loads((final / "training.json").read_text())
     (final / "training.json").write_text(json.dumps({**about, **changes}))
-    assert "has not the form" in list(lines_of(info_of(str(final))))[-1]
+    assert "does not have the form" in list(lines_of(info_of(str(final))))[-1]
 
 
 @pytest.mark.parametrize(
     ("checkpoint", "said"),
     [
         ("nowhere/at/all", "no such folder"),
-        ("owner/never-fetched-x", "was not fetched yet"),
+        ("owner/never-fetched-x", "is not in the cache of the hub"),
         ("data", "config"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`task=info`: what a grounder's checkpoint is, from its files alone; no weight is loaded."""
+"""`task=info`: describe the checkpoint of a grounder from its files, without loading weights."""
 
 import json
 import math
@@ -28,42 +28,48 @@ from models.families import FAMILIES
 from models.grounder.grounder import KEY
 from train.sft.saving import ABOUT, read_training_record
 
-LISTED = 8  # settings of a recipe that are told on a line
-Told = dict[str, Any]
+LISTED = 8  # settings of a recipe that are printed
+Description = dict[str, Any]
 
 
 def print_info(checkpoint: str, out: Path) -> None:
-    """Print what a checkpoint is, and write it to `out/info.json`. Raises UserError as `info_of` does."""
-    told = info_of(checkpoint)
-    write_whole(out / "info.json", json.dumps(told, indent=1) + "\n")
-    for line in lines_of(told):
+    """Print the description of a checkpoint, and write it to `out/info.json`.
+
+    Raises UserError as `info_of` does.
+    """
+    described = info_of(checkpoint)
+    write_whole(out / "info.json", json.dumps(described, indent=1) + "\n")
+    for line in lines_of(described):
         echo(line)
 
 
-def info_of(checkpoint: str) -> Told:
-    """What a checkpoint is, in plain values; of a run's folder its best weights. Raises UserError."""
+def info_of(checkpoint: str) -> Description:
+    """The description of a checkpoint, in plain values; for the folder of a run, of its best weights.
+
+    Raises UserError if there is no checkpoint, or it is damaged.
+    """
     folder = _folder(checkpoint)
     if not any((folder / name).is_file() for name in (CONFIG, ADAPTER_CONFIG)):
         within = weights_within(folder)
         if within is not None:  # the folder of a run
             return info_of(str(within))
     base = base_of(KEY, checkpoint)
-    told: Told = {"checkpoint": checkpoint}
+    described: Description = {"checkpoint": checkpoint}
     if base is None:
         check_checkpoint(KEY, str(folder), tuple(FAMILIES))
-        told |= {"family": read_settings(KEY, folder / "config.json")["model_type"], **_size(folder)}
+        described |= {"family": read_settings(KEY, folder / "config.json")["model_type"], **_size(folder)}
     else:
-        told |= {"adapters": _adapters(folder), "base": base}
+        described |= {"adapters": _adapters(folder), "base": base}
     contract = read_contract(folder)
     name = published_contract(checkpoint) if contract is None else None
     contract = BUILT_IN[name] if name else contract
-    told["contract"] = None if contract is None else contract_values(contract)
-    told["training"] = read_training_record(folder)
-    return told
+    described["contract"] = None if contract is None else contract_values(contract)
+    described["training"] = read_training_record(folder)
+    return described
 
 
 def _folder(checkpoint: str) -> Path:
-    """The folder of a checkpoint: itself, or where the hub's were put when they were fetched."""
+    """The folder of a checkpoint; for a hub id, the folder in the cache to which it was downloaded."""
     if Path(checkpoint).exists() or checkpoint.count("/") != 1:
         check = Path(checkpoint)
         if not check.is_dir():
@@ -72,20 +78,18 @@ def _folder(checkpoint: str) -> Path:
     try:
         return Path(snapshot_download(checkpoint, local_files_only=True))
     except LocalEntryNotFoundError:
-        raise UserError(
-            f"{KEY}={checkpoint}: was not fetched yet, so there are no files to look at"
-        ) from None
+        raise UserError(f"{KEY}={checkpoint}: is not in the cache of the hub; download it first") from None
 
 
-def _size(folder: Path) -> Told:
-    """Numbers of parameters by their format, and bytes on the disk."""
+def _size(folder: Path) -> Description:
+    """Numbers of parameters by dtype, and bytes on the disk."""
     counts: Counter[str] = Counter()
     for _, shape, kind in _tensors(folder):
         counts[kind] += math.prod(shape)
     return {"parameters": sum(counts.values()), "formats": dict(counts), "bytes": _bytes(folder)}
 
 
-def _adapters(folder: Path) -> Told:
+def _adapters(folder: Path) -> Description:
     settings = read_settings(KEY, folder / ADAPTER_CONFIG)
     tensors, tokens = list(_tensors(folder)), settings.get("trainable_token_indices")
     return {
@@ -101,7 +105,7 @@ def _adapters(folder: Path) -> Told:
 
 
 def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
-    """Name, shape and number format of every weight. Raises UserError where none is, or one is spoilt."""
+    """Name, shape and dtype of every weight. Raises UserError if there are none, or a file is damaged."""
     paths = sorted(folder.glob("*.safetensors"))
     if not paths:
         raise UserError(f"{KEY}={folder}: holds no safetensors; name the folder with the weights")
@@ -112,36 +116,37 @@ def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
                     part = file.get_slice(name)
                     yield name, part.get_shape(), part.get_dtype()
         except (OSError, SafetensorError) as fault:
-            raise UserError(f"{path}: is spoilt ({fault}); restore it") from None
+            raise UserError(f"{path}: is damaged ({fault}); restore it") from None
 
 
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def lines_of(told: Told) -> Iterator[str]:
-    """What a checkpoint is, in lines to read."""
-    yield f"checkpoint   {told['checkpoint']}"
-    if held := told.get("adapters"):
+def lines_of(described: Description) -> Iterator[str]:
+    """The description of a checkpoint as lines of text."""
+    yield f"checkpoint   {described['checkpoint']}"
+    if held := described.get("adapters"):
         yield (
             f"adapters     {held['kind']}  rank {held['rank']}  alpha {held['alpha']}  on {held['maps']} maps"
             f"  {held['parameters'] / 1e6:.3g} M parameters  {held['bytes'] / 2**20:.3g} MiB"
         )
         if held["new_tokens"]:
             yield f"             and embeddings of {held['new_tokens']} new tokens"
-        yield f"base         {told['base']}"
+        yield f"base         {described['base']}"
     else:
-        formats = ", ".join(sorted(told["formats"]))
-        yield f"family       {told['family']}"
-        yield f"parameters   {told['parameters'] / 1e6:.4g} M  {formats}  {told['bytes'] / 2**20:.4g} MiB"
-    yield f"contract     {_contract_words(told['contract'])}"
+        formats = ", ".join(sorted(described["formats"]))
+        yield f"family       {described['family']}"
+        size = f"{described['parameters'] / 1e6:.4g} M  {formats}  {described['bytes'] / 2**20:.4g} MiB"
+        yield f"parameters   {size}"
+    yield f"contract     {_contract_line(described['contract'])}"
     try:
-        yield from list(_training_lines(told["training"]))
+        yield from list(_training_lines(described["training"]))
     except (LookupError, TypeError, ValueError, AttributeError):
-        yield f"training     {ABOUT} has not the form that training gives it"
+        yield f"training     {ABOUT} does not have the form that training writes"
 
 
-def _contract_words(contract: Told | None) -> str:
+def _contract_line(contract: Description | None) -> str:
     if contract is None:
         return "none; model.contract= must name one"
     token = contract["side_multiple"] ** 2
@@ -152,19 +157,21 @@ def _contract_words(contract: Told | None) -> str:
     )
 
 
-def _plain(contract: Told) -> Told:
-    plain: Told = json.loads(json.dumps(contract))
+def _plain(contract: Description) -> Description:
+    plain: Description = json.loads(json.dumps(contract))
     return plain
 
 
-def _training_lines(training: Told | None) -> Iterator[str]:
+def _training_lines(training: Description | None) -> Iterator[str]:
     if training is None:
         yield f"training     unknown: it has no {ABOUT}"
         return
     yield f"trained on   {training['data']}  step {training['step']} of {training['steps']}"
     yield f"from         {training['model']}"
-    if told := training.get("recipe"):
-        words = [f"{name}={value}" for name, value in told.items() if isinstance(value, int | float | str)]
+    if described := training.get("recipe"):
+        words = [
+            f"{name}={value}" for name, value in described.items() if isinstance(value, int | float | str)
+        ]
         yield f"recipe       {', '.join(words[:LISTED])}, …"
     for title, metrics in training.get("metrics", {}).items():
         yield f"evaluated on {title}: " + "  ".join(

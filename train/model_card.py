@@ -1,4 +1,4 @@
-"""The model card beside weights: `README.md`, in the place of the blank one that peft writes."""
+"""The model card of saved weights: `README.md`. It replaces the empty one that peft writes."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,8 +13,8 @@ PACKAGES = ("python", "torch", "transformers", "peft", "accelerate", "git_revisi
 def model_card(about: Mapping[str, Any], contract: Contract, adapters: bool) -> str:
     """The card in Markdown.
 
-    `about` is what `training.json` holds, of which everything may be missing (adapters of other trainers are
-    merged too); `adapters` tells a folder of adapters from whole weights.
+    `about` is the content of `training.json`; anything may be missing in it, since adapters of other trainers
+    can be merged too. `adapters`: the folder holds adapters, not complete weights.
     """
     base = (about.get("merged") or [about.get("model")])[0]
     return "\n".join(
@@ -24,7 +24,7 @@ def model_card(about: Mapping[str, Any], contract: Contract, adapters: bool) -> 
             *_use(adapters),
             *_training(about),
             *_metrics(about.get("metrics") or {}),
-            f"## Contract\n\nWhat the weights read and say, as `{CONTRACT_FILE}` holds it:\n",
+            f"## Contract\n\nForm of the model's inputs and outputs (`{CONTRACT_FILE}`):\n",
             *_json(contract_values(contract)),
             *_versions(about.get("versions") or {}),
         ]
@@ -32,7 +32,7 @@ def model_card(about: Mapping[str, Any], contract: Contract, adapters: bool) -> 
 
 
 def _front_matter(base: str | None, adapters: bool) -> Iterator[str]:
-    """What the hub reads."""
+    """The YAML front matter, which the hub reads."""
     yield "---"
     if base:
         yield f"base_model: {json.dumps(base)}"
@@ -58,7 +58,7 @@ def _use(adapters: bool) -> Iterator[str]:
     yield "bash infer.sh model.checkpoint=FOLDER workspace=WORKSPACE          # FOLDER: the one of this file"
     yield 'bash infer.sh model.checkpoint=FOLDER video=clip.mp4 prompt="the red car"'
     if adapters:
-        yield "bash train.sh task=merge model.checkpoint=FOLDER out=MERGED         # whole weights"
+        yield "bash train.sh task=merge model.checkpoint=FOLDER out=MERGED         # complete weights"
     yield "```\n"
 
 
@@ -73,10 +73,10 @@ def _training(about: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A table with a line for each set of pairs that was never learned from."""
-    yield "## Figures\n"
+    """A table with a row for each evaluation set."""
+    yield "## Metrics\n"
     if not metrics:
-        yield "None were taken.\n"
+        yield "Not evaluated.\n"
         return
     names = list(dict.fromkeys(name for row in metrics.values() for name in row))
     yield f"| held-out pairs | {' | '.join(name.replace('_', ' ') for name in names)} |"

@@ -1,7 +1,8 @@
-"""A map-style dataset of pairs of indexed data sets, as questions with answers.
+"""Pairs of indexed data sets as questions with answers, and the labels of the answers.
 
-A pair follows from the seed and its number, so a training takes ranges of numbers, and a stopped run resumes
-at its next number. Any number of DataLoader workers gives the same samples in the same order.
+`PairQuestions` is a map-style dataset. A pair follows from the seed and its number, so a run takes ranges of
+numbers, a stopped run resumes at its next number, and any number of DataLoader workers gives the same samples
+in the same order.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ IGNORED = -100  # the label of tokens that are not part of an answer, as in torc
 
 @dataclass(frozen=True, eq=False)
 class PairSample:
-    """A question and its answer: the target's box in pixels of the question's image; None: not visible."""
+    """A question with its answer: the target's box in pixels of the question's image; None: not visible."""
 
     number: int
     question: Question
@@ -40,7 +41,7 @@ class UnreadablePair:
 
 
 class PairQuestions(Dataset[PairSample | UnreadablePair]):
-    """The questions of a plan by the numbers of their pairs; images are resized as the contract says."""
+    """The questions of a plan, by the numbers of their pairs; images are resized as the contract says."""
 
     def __init__(self, plan: PairPlan, contract: Contract) -> None:
         self.plan, self.contract = plan, contract
@@ -50,9 +51,9 @@ class PairQuestions(Dataset[PairSample | UnreadablePair]):
         return self.plan.sampler()
 
     def __getitem__(self, number: int) -> PairSample | UnreadablePair:
-        """A pair as a question, `UnreadablePair` where a file is damaged.
+        """A pair as a question, or an `UnreadablePair` if a file is damaged.
 
-        It is returned and not raised, because one bad frame of a million must not end a run.
+        It is returned and not raised, because one damaged frame must not end a run.
         """
         (pair,) = self._sampler.pairs(range(number, number + 1))
         try:
@@ -66,7 +67,10 @@ class PairQuestions(Dataset[PairSample | UnreadablePair]):
 def label_answers(
     input_ids: torch.Tensor, answers: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> torch.Tensor:
-    """Labels (batch, length) of a left-padded batch that ends with its answers; IGNORED elsewhere."""
+    """Labels of a left-padded batch whose rows end with their answers; IGNORED elsewhere.
+
+    `input_ids` and the labels are (batch, length).
+    """
     labels = torch.full_like(input_ids, IGNORED)
     for row, answer in enumerate(answers):
         length = len(tokenizer(answer, add_special_tokens=False).input_ids)

@@ -1,4 +1,4 @@
-"""Batches of the rendered world for the mask head: frames, boxes on the first of them, masks on all."""
+"""Training batches for the mask head: rendered frames with masks, and boxes on the first of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from train.scratch.config import MaskHeadRecipe
 class MaskBatch:
     """T frames of B scenes with P targets each; S is the side of the square image.
 
-    `pixels` (T, B, 3, S, S) normalised; `boxes_resized` (B, P, 4) xyxy on the first frame, in
-    pixels of the square image; `masks` (T, B, P, S/4, S/4) share of each cell that is target;
-    `present` (T, B, P) 1.0 where the target can be seen, else 0.0.
+    `pixels` (T, B, 3, S, S) are normalised. `boxes_resized` (B, P, 4) are boxes xyxy on the first frame, in
+    pixels of the square image. `masks` (T, B, P, S/4, S/4) hold the share of each cell that the target
+    covers; `present` (T, B, P) is 1.0 where the target is visible, else 0.0.
     """
 
     pixels: torch.Tensor
@@ -37,9 +37,9 @@ class MaskBatch:
 
 @dataclass(frozen=True, eq=False)
 class RenderedClip:
-    """Frames of one scene: pictures, a box a target on the first, masks by frame and target."""
+    """Frames of a scene: their images, a box for each target on the first one, and masks[frame][target]."""
 
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     boxes_xyxy: list[Box]
     masks: list[list[np.ndarray]]
 
@@ -47,7 +47,7 @@ class RenderedClip:
 def sample_stills(
     rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
-    """`count` single frames (T = 1) with `still_boxes` boxes each, some of which hold nothing."""
+    """Sample `count` single frames (T = 1) with `still_boxes` boxes each, some of which hold no object."""
     preset = _preset(rng, recipe)
     return _batch([_still(rng, preset, recipe) for _ in range(count)], processor)
 
@@ -55,13 +55,13 @@ def sample_stills(
 def sample_clips(
     rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
-    """`count` clips of `clip_frames` frames with `clip_targets` targets that the first frame shows."""
+    """Sample `count` clips of `clip_frames` frames with `clip_targets` targets that the first frame shows."""
     preset = _preset(rng, recipe)
     return _batch([_clip(rng, preset, recipe) for _ in range(count)], processor)
 
 
 def _preset(rng: np.random.Generator, recipe: MaskHeadRecipe) -> WorldPreset:
-    """The world of one step: all frames of a batch have one size."""
+    """The preset of a step. All frames of a batch must have the same size, so it is one preset."""
     return PRESETS[str(rng.choice(recipe.presets))]
 
 
@@ -70,15 +70,15 @@ def _scene(rng: np.random.Generator, preset: WorldPreset) -> Scene:
 
 
 def _visible(masks: Sequence[np.ndarray]) -> list[int]:
-    """Indices of the things that show more than a sliver."""
+    """Indices of the objects that show more than a sliver."""
     return [index for index, mask in enumerate(masks) if np.count_nonzero(mask) >= SLIVER]
 
 
 def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
-    """One frame of some scene, at some time when it shows anything."""
+    """A frame of a random scene that shows at least one object."""
     while True:
         scene = _scene(rng, preset)
-        picture, masks = draw_frame(scene, int(rng.integers(scene.frames)))
+        image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
         if visible := _visible(masks):
             break
     boxes, chosen = [], []
@@ -86,24 +86,24 @@ def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe
         nowhere = _empty_box(rng, masks) if rng.random() < recipe.empty else None
         chosen.append(masks[index] if nowhere is None else np.zeros_like(masks[index]))
         boxes.append(nowhere or _prompt_box(rng, masks[index], recipe.jitter))
-    return RenderedClip([picture], boxes, [chosen])
+    return RenderedClip([image], boxes, [chosen])
 
 
 def _targets(rng: np.random.Generator, visible: list[int], count: int) -> list[int]:
-    """`count` of the visible things, each once before any comes twice."""
+    """`count` of the visible objects in random order; each comes once before any comes twice."""
     order = [int(index) for index in rng.permutation(visible)]
     return (order * count)[:count]
 
 
 def _prompt_box(rng: np.random.Generator, mask: np.ndarray, jitter: float) -> Box:
-    """The box of a mask, as imprecise as a grounder's."""
+    """The box of a mask, jittered, since the boxes of a grounder are imprecise."""
     box = box_of_mask(mask)
-    assert box is not None, "only visible things get a box"
+    assert box is not None, "only visible objects get a box"
     return clamp(jittered(rng, box, jitter), (mask.shape[1], mask.shape[0]))
 
 
 def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | None:
-    """A box in which almost nothing can be seen of any thing, or None if a few tries find none."""
+    """A box with almost no object in it; None if a few tries find none."""
     height, width = masks[0].shape
     seen = np.logical_or.reduce(masks)
     for _ in range(8):
@@ -115,8 +115,8 @@ def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | N
 
 
 def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
-    """Frames of one scene in order; the first shows its target, and things enough to be targets too."""
-    leaving = preset.absences.leaves + preset.absences.hides > 0  # else no scene of it would do
+    """Frames of a scene in order. The first one shows the scene's target and enough other objects."""
+    leaving = preset.absences.leaves + preset.absences.hides > 0  # otherwise the search below would not end
     passing = leaving and rng.random() < recipe.absence_share
     while True:
         scene = _scene(rng, preset)
@@ -137,13 +137,13 @@ def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe)
 
 
 def _departures(scene: Scene) -> list[int]:
-    """Frames at which the target begins to leave or to hide."""
+    """Frames at which the target starts to leave the image or to be hidden."""
     starts = (away.start for away in scene.things[scene.target].absences)
     return [start for start in starts if 0 < start < scene.frames]
 
 
 def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passing: bool) -> list[int]:
-    """Ascending frame numbers within `clip_reach`; passing ones begin before the target leaves."""
+    """Ascending frame numbers within `clip_reach`; with `passing` they start shortly before a departure."""
     reach = int(rng.integers(recipe.clip_frames, recipe.clip_reach + 1))
     start = int(rng.integers(scene.frames))
     if passing:
@@ -153,15 +153,15 @@ def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passi
     return [start, *(start + int(gap) for gap in np.sort(later))]
 
 
-def _batch(shots: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> MaskBatch:
-    frames, side = len(shots[0].pictures), processor.size["height"]
-    height, width = shots[0].pictures[0].shape[:2]
-    pictures = [shot.pictures[time] for time in range(frames) for shot in shots]
-    pixels = processor(pictures, return_tensors="pt")["pixel_values"]
-    boxes = [[rescale(box, (width, height), (side, side)) for box in shot.boxes_xyxy] for shot in shots]
-    masks = np.stack([[shot.masks[time] for shot in shots] for time in range(frames)])
+def _batch(clips: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> MaskBatch:
+    frames, side = len(clips[0].images), processor.size["height"]
+    height, width = clips[0].images[0].shape[:2]
+    images = [clip.images[time] for time in range(frames) for clip in clips]
+    pixels = processor(images, return_tensors="pt")["pixel_values"]
+    boxes = [[rescale(box, (width, height), (side, side)) for box in clip.boxes_xyxy] for clip in clips]
+    masks = np.stack([[clip.masks[time] for clip in clips] for time in range(frames)])
     return MaskBatch(
-        pixels=pixels.unflatten(0, (frames, len(shots))),
+        pixels=pixels.unflatten(0, (frames, len(clips))),
         boxes_resized=torch.tensor(boxes, dtype=torch.float32),
         masks=torch.from_numpy(_shares(masks, side // 4)),
         present=torch.from_numpy((np.count_nonzero(masks, axis=(-2, -1)) >= SLIVER).astype(np.float32)),
@@ -169,7 +169,7 @@ def _batch(shots: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> Mask
 
 
 def _shares(masks: np.ndarray, side: int) -> np.ndarray:
-    """Masks (…, height, width) as the share of each cell of a square grid that is set, float32."""
+    """Masks (…, height, width) -> (…, side, side): the share of each cell of a square grid that is set."""
     flat = masks.reshape(-1, *masks.shape[-2:]).astype(np.float32)
     cells = [cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in flat]
     return np.stack(cells).reshape(*masks.shape[:-2], side, side)
