@@ -19,57 +19,60 @@ class TuneSettings:
 
     method: str = key(
         "lora",
-        "lora: adapters; qlora: adapters on a model in four bits (needs bitsandbytes); full: the parameters "
-        "themselves",
+        "lora: adapters; qlora: adapters on a model in four bits (needs bitsandbytes); full: all weights of the "
+        "trained parts",
         choices=("lora", "qlora", "full"),
     )
     parts: list[str] = key(
         ["language_model"],
-        "trained parts of the model: language_model, projector (from image features to tokens), vision_tower",
+        "trained parts of the model: language_model, projector (image features to tokens), vision_tower",
         choices=PARTS,
     )
     rank: int = key(16, "method=lora: rank of the adapters", minimum=1)
     alpha: int = key(32, "method=lora: the adapters are scaled by alpha / rank", minimum=1)
     dropout: float = key(
-        0.0, "method=lora: dropout probability of an adapter's inputs", minimum=0.0, maximum=1.0
+        0.0, "method=lora: dropout probability of the inputs of adapters", minimum=0.0, maximum=1.0
     )
     tokens: list[str] = key(
         [],
-        "new special tokens, as ['<ref>','</ref>']; their embeddings are always trained. The wording "
-        "(recipe.contract.wording) must contain them",
+        "new special tokens, such as ['<ref>','</ref>']; their embeddings are always trained; "
+        "recipe.contract.wording must contain them",
     )
 
 
 @dataclass(frozen=True)
 class ContractSettings:
-    """Changes of the contract, which are saved with the weights; null: as in the checkpoint."""
+    """Changes of the contract, which is saved with the weights; null: as in the checkpoint."""
 
     wording: str | None = key(
         None, "wording of questions; tagged: with VPTracker's tokens", choices=tuple(WORDINGS)
     )
     coordinates: str | None = key(
         None,
-        "unit of a box's numbers: pixels of the resized image, or thousandths of its sides",
+        "unit of coordinates: pixels of the resized image, or thousandths of its sides",
         choices=("resized", "thousand"),
     )
     digits: int | None = key(
-        None, "number of digits to which numbers are padded with zeros; 0: no padding", minimum=0
+        None, "number of digits to which coordinates are padded with zeros; 0: no padding", minimum=0
     )
     search_tokens: int | None = key(None, "largest number of image tokens of the search frame", minimum=1)
     template_tokens: int | None = key(None, "number of image tokens of the template", minimum=1)
     template_scale: float | None = key(None, "side of the template crop, in sides of the target", minimum=1.0)
     prompt_scale: float | None = key(
-        None, "side of the rectangle that inference draws, in sides of the last box", minimum=1.0
+        None, "side of the visual prompt that inference draws, in sides of the last box", minimum=1.0
     )
-    prompt_colour: str | None = key(None, "colour of the rectangle, by name or as #rrggbb")
+    prompt_colour: str | None = key(None, "colour of the visual prompt, a name or #rrggbb")
     prompt_width: float | None = key(
-        None, "line width of the rectangle over the image's longer side", minimum=0.0, maximum=1.0
+        None,
+        "line width of the visual prompt, as a share of the image's longer side",
+        minimum=0.0,
+        maximum=1.0,
     )
 
 
 @dataclass(frozen=True)
 class PairSource:
-    """Where pairs are drawn from."""
+    """Where pairs are sampled from: indexed data sets, or the rendered world."""
 
     data: list[str] = key(
         [], "indexed data sets (python -m data_prep task=index); empty: the rendered world", choices=data_sets
@@ -82,7 +85,7 @@ class PairSource:
     indexes: str = key("outputs/indexes", "folder of all indexes")
     world: str = key("other_look", "data=[]: preset of the rendered world", choices=WORLDS)
     videos: int = key(400, "data=[]: number of rendered videos", minimum=1)
-    pairs: PairSettings = key(PairSettings(), "how pairs are drawn")
+    pairs: PairSettings = key(PairSettings(), "how pairs are sampled")
 
     @property
     def title(self) -> str:
@@ -104,13 +107,13 @@ class SftRecipe:
     )
     evaluate_sampling: str = key(
         "own",
-        "own: draw evaluation pairs by the settings of each set; train: by those of recipe.train_data",
+        "own: sample evaluation pairs by the settings of each set; train: by those of recipe.train_data",
         choices=("own", "train"),
     )
     pairs: int = key(16_000, "number of training pairs of the run", minimum=1)
     batch: int = key(32, "pairs of an optimizer step, over all processes", minimum=1)
     micro_batch: int = key(
-        32, "most pairs in a forward pass of a process; lower it when memory runs out", minimum=1
+        32, "most pairs in a forward pass of a process; lower it if memory runs out", minimum=1
     )
     micro_tokens: int | None = key(
         6144,
@@ -120,7 +123,7 @@ class SftRecipe:
     learning_rate: float = key(2e-4, "peak learning rate", minimum=0.0)
     soft_label_std: float = key(
         0.06,
-        "standard deviation of the soft labels of a box's numbers, in sides of the target; 0: hard labels",
+        "standard deviation of the soft labels of coordinates, in sides of the target; 0: hard labels",
         minimum=0.0,
         maximum=0.5,
     )
@@ -129,11 +132,9 @@ class SftRecipe:
         "learning rate after the warm-up: cosine (down to 0) or constant",
         choices=("cosine", "constant"),
     )
-    warmup_ratio: float = key(
-        0.03, "share of the steps in which the learning rate rises", minimum=0.0, maximum=1.0
-    )
+    warmup_ratio: float = key(0.03, "warm-up steps, as a share of all steps", minimum=0.0, maximum=1.0)
     weight_decay: float = key(0.0, "weight decay of AdamW", minimum=0.0)
-    max_grad_norm: float = key(1.0, "largest norm of the gradient; 0: no clipping", minimum=0.0)
+    max_grad_norm: float = key(1.0, "norm to which gradients are clipped; 0: no clipping", minimum=0.0)
     gradient_checkpointing: bool = key(
         False, "gradient checkpointing: recompute activations in the backward pass; slower, less memory"
     )
