@@ -19,8 +19,8 @@ class TuneSettings:
 
     method: str = key(
         "lora",
-        "lora: adapters; qlora: adapters on a model in four bits (needs bitsandbytes); full: all weights of the "
-        "trained parts",
+        "lora: adapters; qlora: adapters on a model in four bits (needs bitsandbytes); full: all weights of "
+        "the trained parts",
         choices=("lora", "qlora", "full"),
     )
     parts: list[str] = key(
