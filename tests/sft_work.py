@@ -12,7 +12,6 @@ from train.config import LaunchSettings
 from train.launch import deepspeed_path
 from train.loop.process_group import create_strategy, destroy_process_group
 from train.loop.trainer import Trainer
-from train.sft.batches import load_steps
 from train.sft.config import ContractSettings, PairSource, SftRecipe, TuneSettings
 from train.sft.objective import SftObjective, sft_trainer
 
@@ -61,11 +60,12 @@ def train_by(strategies: list[str], folder: Path, out: Path) -> None:
 
 
 def train_in_half(strategies: list[str], folder: Path, out: Path) -> None:
-    """LoRA and full tuning of a model in bfloat16."""
+    """LoRA and full tuning of a model in bfloat16, and `answer_and_save`: starting a process takes long."""
     for method in ("lora", "full"):
         for strategy in strategies:
-            recipe = replace(recipe_of(folder, method), learning_rate=1e-3)
+            recipe = replace(recipe_of(folder, method), learning_rate=1e-3, evaluate=[], pairs=24)
             training_of(folder, out / f"{strategy}-{method}", strategy, recipe, "bfloat16").run()
+    answer_and_save(folder, out / "answer")
     destroy_process_group()
 
 
@@ -82,9 +82,7 @@ def answer_and_save(folder: Path, out: Path) -> None:
     recipe = replace(recipe, evaluate_pairs=1, tune=replace(recipe.tune, parts=["projector"]))
     run = training_of(folder, out, "fsdp", recipe, "bfloat16")
     run.strategy.model.train()
-    (batches,) = load_steps(
-        run.objective.plan, run.objective.grounder.encoder, run.objective.sampler, range(1), 0
-    )
+    (batches,) = run.objective.batches(range(1))
     with run.strategy.accumulate(is_last=False):
         run.strategy.backward(run.strategy.model(batches[0]))
     assert all(weight.grad is not None for weight in run.strategy.parameters.values()), (
@@ -93,4 +91,3 @@ def answer_and_save(folder: Path, out: Path) -> None:
     run.objective.save_weights(out / "before", 0, {})
     run.objective.evaluator.evaluate(0)
     run.objective.save_weights(out / "after", 0, {})
-    destroy_process_group()

@@ -28,7 +28,7 @@ from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
 from tests.objectives import cpu_strategy
-from tests.sft_work import answer_and_save, recipe_of, train_by, train_in_half, training_of
+from tests.sft_work import recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.loop.checkpoints import Checkpoints
@@ -42,6 +42,7 @@ pytestmark = pytest.mark.xdist_group("distributed")
 
 ROOT = Path(__file__).resolve().parent.parent
 STRATEGIES = ["zero2", "zero3", "fsdp"]
+ALL_STRATEGIES = ["ddp", *STRATEGIES]
 FINAL = {"lora": "adapter_model.safetensors", "full": "model.safetensors"}
 
 
@@ -105,17 +106,22 @@ def test_checkpoints_are_without_frozen_weights(runs: Path, strategy: str) -> No
     assert len(names) >= 34 and all("lora_" in name for name in names)
 
 
-def test_models_in_bfloat16_learn_alike_by_each_strategy(folder: Path, tmp_path: Path) -> None:
-    strategies = ["ddp", "fsdp", "zero2", "zero3"]
-    assert (
-        launch_processes(train_in_half, (strategies, folder, tmp_path), Node().process_environments(1)) == 0
-    )
+@pytest.fixture(scope="module")
+def half_runs(folder: Path) -> Path:
+    """Runs in bfloat16 of one process, by each strategy."""
+    out = folder / "half"
+    arguments = (ALL_STRATEGIES, folder, out)
+    assert launch_processes(train_in_half, arguments, Node().process_environments(1)) == 0
+    return out
+
+
+def test_models_in_bfloat16_learn_alike_by_each_strategy(half_runs: Path) -> None:
     for method in FINAL:
-        wanted, *others = (figures(tmp_path / f"{strategy}-{method}", "loss") for strategy in strategies)
-        assert len(wanted) == 5
+        wanted, *others = (figures(half_runs / f"{each}-{method}", "loss") for each in ALL_STRATEGIES)
+        assert len(wanted) == 3
         assert all(losses == pytest.approx(wanted, rel=2e-2) for losses in others)
         first, *rest = (
-            load_file(tmp_path / f"{each}-{method}" / "final" / FINAL[method]) for each in strategies
+            load_file(half_runs / f"{each}-{method}" / "final" / FINAL[method]) for each in ALL_STRATEGIES
         )
         if method == "lora":  # ZeRO gathers adapters in bfloat16
             first, *rest = (
@@ -125,10 +131,9 @@ def test_models_in_bfloat16_learn_alike_by_each_strategy(folder: Path, tmp_path:
         assert all({name: weight.dtype for name, weight in each.items()} == kinds for each in rest)
 
 
-def test_sharded_weights_are_saved_alike_after_an_answer(folder: Path, tmp_path: Path) -> None:
+def test_sharded_weights_are_saved_alike_after_an_answer(half_runs: Path) -> None:
     """Some would else be those that were rounded to answer."""
-    assert launch_processes(answer_and_save, (folder, tmp_path), Node().process_environments(1)) == 0
-    before, after = (load_file(tmp_path / each / FINAL["lora"]) for each in ("before", "after"))
+    before, after = (load_file(half_runs / "answer" / each / FINAL["lora"]) for each in ("before", "after"))
     assert before and all(torch.equal(after[name], weight) for name, weight in before.items())
     assert {weight.dtype for weight in after.values()} == {torch.float32}
 
