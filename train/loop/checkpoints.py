@@ -90,6 +90,7 @@ class Checkpoints:
 
     def update_run_state(self, run_state: RunState) -> None:
         """Replace the run state in the checkpoint of this step, if it exists. The first process calls it."""
+        # At step 0 there is no checkpoint: a new run has evaluated its initial weights.
         if (path := self.path(run_state.step)).is_dir():
             self._write_run_state(path, run_state)
 
@@ -97,14 +98,15 @@ class Checkpoints:
         write_whole(path / RUN_STATE, json.dumps(asdict(run_state)) + "\n")
 
     def newest(self, strategy: Strategy) -> RunState | None:
-        """The run state of the newest checkpoint, None where there is none.
+        """The run state of the newest checkpoint, None if there is none.
 
-        Raises UserError where it is damaged, or cannot be loaded by this strategy and number of processes.
+        Raises UserError if it is damaged, or cannot be loaded by this strategy and number of processes.
         """
         if not (steps := self.steps()):
             return None
         path, num_processes = self.path(steps[-1]), strategy.accelerator.num_processes
         file = path / RUN_STATE if (path / RUN_STATE).is_file() else path / OLD_RUN_STATE
+        # The file is checked before the weights are loaded, which may take minutes.
         try:
             found = _run_state(json.loads(file.read_text()))
             if found.step != steps[-1]:
@@ -113,6 +115,8 @@ class Checkpoints:
             raise UserError(
                 f"{path / RUN_STATE}: cannot be read ({fault}); remove its folder{self._next_start()}"
             ) from None
+        # The formats of the strategies differ. ZeRO's shards also belong to a number of processes, while
+        # FSDP's can be resharded.
         if found.strategy != strategy.name or (
             strategy.fixed_world_size and found.num_processes != num_processes
         ):
@@ -124,14 +128,14 @@ class Checkpoints:
         return found
 
     def load(self, run_state: RunState, strategy: Strategy) -> None:
-        """Load the checkpoint of this run state. Raises UserError, which names the remedy, where damaged."""
+        """Load the checkpoint of a run state. Raises UserError, which names the remedy, if it is damaged."""
         try:
             strategy.load(self.path(run_state.step))
         except UserError as fault:
             raise UserError(f"{fault}{self._next_start()}") from None
 
     def _next_start(self) -> str:
-        """Where the run starts again when its newest checkpoint is removed."""
+        """The end of a message: from where the run resumes if its newest checkpoint is removed."""
         older = self.steps()[:-1]
         return f": the run then resumes at step {older[-1]}" if older else ": the run then starts at step 0"
 

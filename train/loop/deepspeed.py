@@ -70,6 +70,7 @@ class DeepSpeedStrategy(Strategy):
         self.model, self.optimizer, *_ = deepspeed.initialize(
             model=model, optimizer=make_optimizer(self.parameters.values()), config=self.config
         )
+        # The model is loaded now; other models (of an evaluation, of a test) must not be sharded.
         self._zero3_loading = None
         return self.model
 
@@ -81,12 +82,13 @@ class DeepSpeedStrategy(Strategy):
     def backward(self, loss: torch.Tensor) -> None:
         """As `Strategy.backward`."""
         # The engine counts micro-batches itself, but a step may have more of them than its configuration
-        # says (`recipe.micro_tokens`). So it is told which one is the last.
+        # says (`recipe.micro_tokens`). So it must be set which one is the last.
         self.model.set_gradient_accumulation_boundary(is_boundary=self._is_last)
         self.model.backward(loss)
 
     def optimizer_step(self, max_norm: float) -> float:  # noqa: ARG002  # it is in the engine's configuration
         """As `Strategy.optimizer_step`."""
+        # Clips, updates the parameters and zeroes the gradients. The norm is None until the first update.
         self.model.step()
         return float(self.model.get_global_grad_norm() or 0.0)
 
@@ -96,19 +98,21 @@ class DeepSpeedStrategy(Strategy):
 
     def load(self, folder: Path) -> None:
         """Each process reads its shard."""
+        # Not strict, since frozen parameters are not in the checkpoint.
         try:
             self.model.load_checkpoint(str(folder), tag=SHARDS, load_module_strict=False)
         except (OSError, RuntimeError, ValueError, EOFError, AssertionError) as fault:
             raise damaged(folder / SHARDS, fault) from None
 
     def gather_full_params(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
-        """One parameter at a time, so that the first process needs memory for one beside the result (CPU)."""
+        """Parameters are gathered one by one, since a GPU may not hold all; the result is on the CPU."""
         if not self.is_sharded:
             return {name: parameter.detach() for name, parameter in parameters.items()}
         import deepspeed
 
         gathered: dict[str, torch.Tensor] = {}
         for name, parameter in parameters.items():
+            # All processes take part; the complete parameter exists within the block only.
             with deepspeed.zero.GatheredParameters([parameter]):
                 if self.accelerator.is_main_process:
                     gathered[name] = parameter.detach().cpu().clone()

@@ -90,6 +90,7 @@ class FSDPStrategy(Strategy):
             raise damaged(folder / SHARDS, fault) from None
         except dcp.api.CheckpointException as faults:  # a BaseException with the fault of each process
             raise damaged(folder / SHARDS, next(iter(faults.failures.values()))[0]) from None
+        # The parameters were read in place; the states of the optimizer must be set.
         set_optimizer_state_dict(self.model, self.optimizer, state["optimizer"])
 
     def _state(self) -> dict[str, Any]:
@@ -98,9 +99,10 @@ class FSDPStrategy(Strategy):
         return {"weights": weights, "optimizer": get_optimizer_state_dict(self.model, self.optimizer)}
 
     def gather_full_params(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
-        """One parameter at a time, so that the first process needs memory for one beside the result (CPU)."""
+        """Parameters are gathered one by one, since a GPU may not hold all; the result is on the CPU."""
         gathered: dict[str, torch.Tensor] = {}
         for name, parameter in parameters.items():
+            # A collective operation: every process must call it for every parameter, in the same order.
             full = _full_tensor(parameter.detach()).cpu()
             if self.accelerator.is_main_process:
                 gathered[name] = full

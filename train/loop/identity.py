@@ -27,7 +27,10 @@ IRRELEVANT_MODULES = (
     "train.loop.identity", "train.loop.metrics", "train.loop.state_files", "train.sft.plots",
     "train.sft.saving", "train.sft.sources", "train.sft.validation",
 )  # fmt: skip
-"""Modules that training imports and that weights do not depend on: they store, report, or find the data."""
+"""Modules that training imports and that weights do not depend on: they store, report, or find the data.
+
+A change of them must not prevent a run from being resumed.
+"""
 Identity = dict[str, Any]
 
 
@@ -74,9 +77,12 @@ def check_identity(folder: Path, identity: Identity, accept_code: bool = False) 
     held, wanted = read_identity(folder), _as_read(identity)
     if held is None:
         return
+    # 1. Data and checkpoint are compared as far as they are known: videos may not be rendered yet, and the
+    #    commit of weights from the hub is known after loading.
     held_data = dict(held[DATA]) if isinstance(held.get(DATA), dict) else {}
     wanted[DATA] = {name: value for name, value in wanted.get(DATA, {}).items() if value is not None}
     differing, remedies = [], ["take another out="]
+    # 2. Collect what differs, with a remedy for each.
     if settings := sorted(_differing(_settings(held), _settings(wanted))):
         differing.append(f"other settings ({', '.join(settings)})")
     if data := [name for name in wanted[DATA] if held_data.get(name) != wanted[DATA][name]]:
@@ -86,14 +92,15 @@ def check_identity(folder: Path, identity: Identity, accept_code: bool = False) 
         differing.append("other initial weights (files of the checkpoint have changed)")
         remedies.append("put the old files back")
     if held.get(CODE) != wanted.get(CODE):
+        # `accept_code` is the user's statement that the change of the code does not matter.
         if accept_code and not differing:
             note_identity(folder, {**held, CODE: wanted[CODE], OTHER_CODE: _other_code(held)})
             return
         differing.append("other code")
         remedies.append("resume with this code by accept_code=true" if len(differing) == 1 else "")
     if differing:
-        told = ", or ".join(filter(None, remedies))
-        raise UserError(f"{folder}: holds a run of {' and '.join(differing)}; {told}")
+        remedy = ", or ".join(filter(None, remedies))
+        raise UserError(f"{folder}: holds a run of {' and '.join(differing)}; {remedy}")
 
 
 def check_noted(folder: Path, steps: Sequence[int]) -> None:
@@ -117,7 +124,7 @@ def noted(folder: Path, identity: Identity) -> Identity:
 
 
 def read_identity(folder: Path) -> Identity | None:
-    """The identity of the run that a folder holds, by the present names of keys; None where there is none.
+    """The identity of the run that a folder holds, by the present names of keys; None if it holds none.
 
     Raises UserError where it cannot be read.
     """

@@ -64,7 +64,7 @@ class Metrics:
             for name in recent[0].counts
         }
         learning_rate = recent[-1].learning_rate
-        # 2. The row.
+        # 2. The row. Rates and MFU are relative to wall-clock time, with checkpoints and evaluations.
         row: dict[str, Any] = {"step": step, **losses}
         if norms:
             row["norm"] = _mean(norms)
@@ -132,7 +132,7 @@ def _line_part(rates: Mapping[str, float], device: Mapping[str, Any]) -> str:
 
 
 def tracker_options(names: Sequence[str], out: Path) -> dict[str, Any]:
-    """The arguments by which an `Accelerator` reports to these trackers; their files lie in `out`.
+    """The arguments by which an `Accelerator` reports to these trackers; their files are written to `out`.
 
     Raises UserError for a tracker that is not installed.
     """

@@ -89,6 +89,7 @@ def _init_process_group(name: str, device: torch.device) -> None:
     if device.type == "cpu":
         # DeepSpeed would compile a kernel for shared memory, which gloo does not need.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # DeepSpeed's own function also prepares its communication layer.
     deepspeed.init_distributed(dist_backend=backend, timeout=TIMEOUT, verbose=False)
 
 

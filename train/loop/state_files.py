@@ -1,6 +1,6 @@
-"""The state and the metrics of a run on the disk. Damage is found when they are read.
+"""Reading and writing the state and the metrics of a run. Damage is found when they are read.
 
-Every fault is one line (`UserError`), whichever library was reading or writing.
+Every fault becomes one line (`UserError`), whichever library was reading or writing.
 """
 
 import json
@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError  # what torch.load says of a file that is none of its own
+from pickle import UnpicklingError  # torch.load raises it for other files
 from typing import Any
 
 import torch
@@ -19,7 +19,10 @@ from configs.errors import UserError
 from data_prep.files import write_whole, writing
 
 METRICS = "metrics.jsonl"
-EVAL_SET = ("eval_set", "judged")  # keys of the title in an evaluation's row: today's, and earlier versions'
+EVAL_SET = (
+    "eval_set",
+    "judged",
+)  # key of the title in a row of an evaluation; the second one is that of earlier versions
 REMOVE_CHECKPOINT = "remove its folder"  # the remedy where one checkpoint of several is damaged
 TORCH_WRITER = "inline_container"  # the source file that is named in the errors of torch.save
 log = logging.getLogger(__name__)
@@ -32,10 +35,14 @@ def saving(path: Path) -> Iterator[None]:
         with writing(path):
             yield
     except (RuntimeError, SafetensorError) as fault:
+        # Any other RuntimeError is a bug or a lack of memory, and not about the file.
         if isinstance(fault, RuntimeError) and TORCH_WRITER not in str(fault):
             raise
-        told = "is the disk full?" if isinstance(fault, RuntimeError) else str(fault).splitlines()[0]
-        raise UserError(f"{path}: cannot be written ({told}); free space or choose another folder") from None
+        # torch does not report the error of the operating system.
+        reason = "is the disk full?" if isinstance(fault, RuntimeError) else str(fault).splitlines()[0]
+        raise UserError(
+            f"{path}: cannot be written ({reason}); free space or choose another folder"
+        ) from None
 
 
 def read_state(
@@ -48,6 +55,7 @@ def read_state(
     takes less than a second per GB.
     """
     try:
+        # A file of `torch.save` is a zip archive. `testzip` names the first member with a wrong checksum.
         with zipfile.ZipFile(path) as parts:
             bad_part = parts.testzip()
         if bad_part is not None:
@@ -62,8 +70,8 @@ def read_state(
 
 def damaged(path: Path, fault: BaseException, remedy: str = REMOVE_CHECKPOINT) -> UserError:
     """The error for a checkpoint that cannot be read."""
-    told = (str(fault).splitlines() or [type(fault).__name__])[0]
-    return UserError(f"{path}: cannot be read ({told}); {remedy}")
+    reason = (str(fault).splitlines() or [type(fault).__name__])[0]
+    return UserError(f"{path}: cannot be read ({reason}); {remedy}")
 
 
 def remove_rows(path: Path, step: int, is_evaluated: bool) -> None:
@@ -74,11 +82,13 @@ def remove_rows(path: Path, step: int, is_evaluated: bool) -> None:
     """
     if not path.is_file():
         return
+    # A killed process may have written a part of the last line.
     rows = [_row(line) for line in path.read_text("utf-8", "replace").splitlines()]
     read = [row for row in rows if row is not None]
     if len(read) < len(rows):
         log.warning("%s: %d lines could not be read and are left out", path, len(rows) - len(read))
     kept = [row for row in read if _stays(row, step, is_evaluated)]
+    # The file is replaced as a whole, so that a kill at this point loses no rows.
     if len(kept) < len(rows):
         write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
 

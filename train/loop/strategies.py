@@ -114,6 +114,7 @@ class DDPStrategy(Strategy):
 
     def prepare(self, model: nn.Module, make_optimizer: MakeOptimizer, layers: Sequence[nn.Module]) -> Any:  # noqa: ARG002
         """As `Strategy.prepare`; `layers` are not needed."""
+        # The optimizer gets the parameters before they are wrapped: DDP wraps the same tensors.
         self.parameters = upcast_to_fp32(trainable_parameters(model))
         optimizer = make_optimizer(self.parameters.values())
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
@@ -129,6 +130,7 @@ class DDPStrategy(Strategy):
 
     def optimizer_step(self, max_norm: float) -> float:
         """As `Strategy.optimizer_step`."""
+        # An infinite norm does not clip, but still returns the norm, which is logged.
         norm = self.accelerator.clip_grad_norm_(list(self.parameters.values()), max_norm or float("inf"))
         self.optimizer.step()
         self.optimizer.zero_grad()

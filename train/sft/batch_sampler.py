@@ -62,6 +62,7 @@ class MicroBatchSampler:
 
     def of_step(self, step: int) -> list[list[int]]:
         """The numbers of the pairs in each of this rank's micro-batches."""
+        # Every rank computes the same groups from the same sizes, so no communication is needed.
         numbers = range(step * self.batch, (step + 1) * self.batch)
         tokens = self.tokens.of(numbers) if self.tokens is not None else [1] * self.batch
         # Take the least number of micro-batches with which all of them are within the limit of tokens. All

@@ -1,4 +1,4 @@
-"""Micro-batches: DataLoader workers read, draw and tokenize pairs ahead of the step that takes them."""
+"""Micro-batches: DataLoader workers read, render and tokenize pairs ahead of the step that takes them."""
 
 import os
 from collections import deque
@@ -29,9 +29,9 @@ BLANK_TOKENS = 8  # side of a blank image, in image tokens
 class MicroBatch:
     """Questions with their answers, left-padded; `labels` (batch, length) are IGNORED outside of the answers.
 
-    Where no pair could be read, it holds a blank question without labels: all processes must run the same
-    collective operations. `answer_tokens` is the number of labels. `soft` are the soft labels of the boxes'
-    digits, None where the labels are used as they are.
+    If no pair could be read, it holds a blank question without labels, because all processes must run the
+    same collective operations. `answer_tokens` is the number of labels. `soft` are the soft labels of the
+    digits of boxes, None for hard labels.
     """
 
     encoded: Encoded
@@ -57,6 +57,7 @@ def num_workers(setting: int | None, device: torch.device) -> int:
     """DataLoader workers of this process: `recipe.workers`; by device and number of cores if it is null."""
     if setting is not None:
         return setting
+    # On a CPU the model needs the cores, and one worker is fast enough for it.
     if device.type == "cpu":
         return 1
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -85,6 +86,7 @@ def load_steps(
             counts.append(len(micro))
             yield from micro
 
+    # 1. The batch sampler is a generator over all steps, so workers read ahead across the ends of steps.
     loader = DataLoader(
         PairQuestions(plan, encoder.contract),
         batch_sampler=micro_batches(),
@@ -95,8 +97,11 @@ def load_steps(
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=stop_by_parent_only,
     )
+    # 2. The workers start here. A Ctrl-C of the terminal must not end them: they are needed until the step
+    #    that is being taken is complete.
     with stop_signals_blocked():
         each = iter(loader)
+    # 3. Group the micro-batches by step.
     for _ in steps:
         # Asking for its first micro-batch makes the sampler append the count of the step.
         first = next(each)
@@ -110,15 +115,18 @@ def collate(
     dtype: torch.dtype = torch.float32,
 ) -> MicroBatch:
     """The micro-batch of some samples; those that could not be read are listed in it, and left out."""
+    # 1. Leave out what could not be read.
     unread = tuple(sample for sample in samples if isinstance(sample, UnreadablePair))
     asked = [sample for sample in samples if isinstance(sample, PairSample)]
     if not asked:
         return _blank(encoder, unread)
+    # 2. Questions and answers as one text, tokenized and left-padded: (batch, length).
     answers = [
         answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image)) for sample in asked
     ]
     encoded = encoder.encode([sample.question for sample in asked], answers)
     encoded.inputs["pixel_values"] = encoded.inputs["pixel_values"].to(dtype)
+    # 3. Labels of the answer tokens.
     tokenizer = encoder.processor.tokenizer
     labels = label_answers(encoded.inputs["input_ids"], answers, tokenizer)
     soft = soft_labels(labels, tokenizer, encoder.contract.digits, soft_label_std) if soft_label_std else None

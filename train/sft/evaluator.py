@@ -104,12 +104,14 @@ class Evaluator:
         With sharded parameters all processes answer all questions together.
         """
         accelerator = self.strategy.accelerator
+        # Pair n goes to process n modulo their number.
         share = slice(accelerator.process_index, None, accelerator.num_processes)
         numbers = range(self.recipe.evaluate_pairs)[slice(None) if self.strategy.is_sharded else share]
         return [evaluate_pairs(self.grounder, plan, numbers) for plan in self.plans]
 
     def _gather(self, pairs: list[EvaluatedPair]) -> list[EvaluatedPair]:
         """The pairs of all processes, by number."""
+        # With sharded parameters every process has answered all questions.
         if self.strategy.is_sharded or self.strategy.accelerator.num_processes == 1:
             return pairs
         gathered: list[EvaluatedPair] = gather_object(pairs)
@@ -167,7 +169,10 @@ def compute_metrics(pairs: Sequence[EvaluatedPair]) -> EvalMetrics:
 
 
 def worst_pair(pairs: Sequence[EvaluatedPair]) -> EvaluatedPair:
-    """The pair with the worst answer: the lowest IoU, or the highest "visible" for an absent target."""
+    """The pair with the worst answer: the lowest IoU, or the highest "visible" for an absent target.
+
+    Among equally bad answers, the one with the most confident box.
+    """
 
     def quality(pair: EvaluatedPair) -> float:
         return 1 - pair.answer.visible if pair.iou is None else pair.iou

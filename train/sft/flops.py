@@ -68,6 +68,7 @@ class FlopsFormula:
 
         A row of `grids` is (frames, rows, columns).
         """
+        # float64, since the squares of many tokens exceed the range in which float32 counts exactly.
         patches = grids.prod(1).double()
         tokens = lengths.double()
         total = self.text * tokens.sum() + self.causal_attention * tokens.square().sum()
@@ -130,6 +131,8 @@ def _sizes(model: QwenVL) -> dict[str, int]:
         (prefix + part for part in family_of(model).parts for prefix in ("", "adapters of ")), 0
     )
     for name, weight in model.named_parameters():
+        # Vectors (norms, biases) are no matrices, and embeddings are looked up, not multiplied. Under ZeRO-3
+        # the local shard has one dimension; `ds_shape` is the complete shape.
         if (
             len(getattr(weight, "ds_shape", weight.shape)) < 2
             or "embed_tokens" in name
@@ -137,6 +140,8 @@ def _sizes(model: QwenVL) -> dict[str, int]:
             or "pos_embed" in name
         ):
             continue
+        # peft renames an adapted matrix to `….base_layer.weight`, and its adapters to
+        # `….lora_A.default.weight`.
         plain = name.replace(".base_layer", "").split(".lora_")[0]
         part = part_of(family_of(model), plain if plain.endswith(".weight") else plain + ".weight")
         sizes["adapters of " + part if ".lora_" in name else part] += _numel(weight)

@@ -41,11 +41,13 @@ def load_for_training(
     Raises UserError as `check_model` and `Grounder.load` do, and for settings that exclude each other.
     """
     check_model(recipe, model)
+    # 1. Every box is decoded in evaluations (`box_floor=0`), also if the target is called absent.
     quantization = four_bit(choose_dtype(model.dtype, device)) if recipe.tune.method == "qlora" else None
     loaded = Grounder.load(dataclasses.replace(model, box_floor=0.0), device, quantization)
     contract = updated_contract(loaded.contract, recipe.contract)
     _check_tokens(recipe, contract)
     processor = loaded.encoder.processor
+    # 2. New tokens enlarge the embeddings, so they come before adapters and the optimizer.
     tokens = add_tokens(loaded.model, processor, recipe.tune.tokens) if recipe.tune.tokens else []
     grounder = Grounder(
         loaded.model, processor, contract, loaded.batch, loaded.box_floor, any_process=any_process
@@ -70,26 +72,28 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
         check_bitsandbytes()
 
 
-def updated_contract(contract: Contract, teach: ContractSettings) -> Contract:
+def updated_contract(contract: Contract, settings: ContractSettings) -> Contract:
     """A contract with the changes of `recipe.contract`.
 
-    Raises UserError for an unknown colour, and where the result is no valid contract.
+    Raises UserError for an unknown colour, and if the result is no valid contract.
     """
     pixels_per_token = contract.side_multiple**2
+    # 1. Settings with the name of a field of the contract replace it.
     changes: dict[str, Any] = {
-        name: value for name, value in vars(teach).items() if value is not None and hasattr(contract, name)
+        name: value for name, value in vars(settings).items() if value is not None and hasattr(contract, name)
     }
-    if teach.search_tokens is not None:
-        budget = teach.search_tokens * pixels_per_token
+    # 2. The others are converted: numbers of tokens to pixels, the name of a colour to RGB.
+    if settings.search_tokens is not None:
+        budget = settings.search_tokens * pixels_per_token
         changes |= {
             "max_pixels": budget,
             "min_pixels": min(contract.min_pixels, budget),
             "search_size": (0, 0),
         }
-    if teach.template_tokens is not None:
-        changes["template_pixels"] = teach.template_tokens * pixels_per_token
-    if teach.prompt_colour is not None:
-        changes["prompt_colour"] = _colour(teach.prompt_colour)
+    if settings.template_tokens is not None:
+        changes["template_pixels"] = settings.template_tokens * pixels_per_token
+    if settings.prompt_colour is not None:
+        changes["prompt_colour"] = _colour(settings.prompt_colour)
     updated = dataclasses.replace(contract, **changes)
     try:
         check_contract(updated)
@@ -139,6 +143,7 @@ def set_trainable(
         for name, weight in model.named_parameters():
             weight.requires_grad_(part_of(family, name) in tune.parts)
         return None
+    # The A matrices of LoRA start with random values.
     torch.manual_seed(seed)
     config = LoraConfig(
         r=tune.rank,
@@ -174,13 +179,14 @@ class GrounderForTraining(nn.Module):
         self.trains_vision, self.is_sharded = trains_vision, is_sharded
 
     def forward(self, batch: MicroBatch | Callable[[], Any]) -> Any:
-        """The loss of a micro-batch, summed over its answer tokens, float32; 0 where there are none.
+        """The loss of a micro-batch, summed over its answer tokens, float32; 0 if there are none.
 
         A function in place of a batch is called and its result returned (`Strategy.run_inference`).
         """
         if not isinstance(batch, MicroBatch):
             return batch()
         logits, targets = self._predictions(batch.encoded, batch.labels)
+        # A sum and not a mean: the caller divides by the answer tokens of all micro-batches and processes.
         if batch.soft is not None:
             return soft_loss(logits, targets, batch.soft.of_answers(batch.labels), batch.soft.tokens)
         return F.cross_entropy(logits.float(), targets, reduction="sum")
@@ -204,7 +210,8 @@ class GrounderForTraining(nn.Module):
             )
         # 2a. All samples in one row without padding. The logits at position i predict token i + 1.
         if self.packed:
-            row = labels[inputs["attention_mask"].bool()]  # (tokens of all samples,)
+            # (batch, length) -> (tokens of all samples,)
+            row = labels[inputs["attention_mask"].bool()]
             positions = (row[1:] != IGNORED).nonzero()[:, 0]
             packed: Any = forward_packed(self.model, encoded, features, logits_to_keep=positions)
             return packed.logits[0], row[positions + 1]

@@ -1,4 +1,4 @@
-"""Plots of a run: loss and metrics over the steps, and a picture of the worst answer of an evaluation."""
+"""Plots of a run: loss and metrics over the steps, and an image of the worst answer of an evaluation."""
 
 import json
 import textwrap
@@ -44,6 +44,7 @@ def _plot_loss(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.set(title="Loss per answer token", xlabel="step")
     if not len(steps):
         return
+    # A moving average, as differences of the cumulative sum.
     width = min(SMOOTHING, -(-len(losses) // 10))
     ends = np.cumsum(np.concatenate([[0.0], losses]))
     axes.plot(
@@ -74,6 +75,7 @@ def write_pair(path: Path, pair: EvaluatedPair) -> None:
     search_height = size_of(question.image)[1]
     shown = question.image
     left = 0
+    # The template stands on the left, half as high as the search frame, on white.
     if question.template is not None:
         width, height = size_of(question.template)
         crop = resize(question.template, (max(1, width * search_height // (2 * height)), search_height // 2))

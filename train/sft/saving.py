@@ -22,7 +22,7 @@ from train.model_card import FILE, model_card
 from train.sft.config import SftRecipe
 
 ABOUT = "training.json"
-"""Training data, recipe and metrics of the weights beside it."""
+"""Name of the file that records data, recipe and metrics of the weights in its folder."""
 LARGEST_ABOUT = 64 << 20  # bytes
 
 
@@ -50,17 +50,17 @@ def training_record(
 
 
 def read_training_record(folder: Path) -> dict[str, Any] | None:
-    """What is told beside weights of how they came to be; None where nothing is. NaN is read as None.
+    """The content of `training.json`, None if there is no such file. NaN is read as None.
 
-    Raises UserError where the file is damaged.
+    Raises UserError if the file is damaged.
     """
-    path, mend = folder / ABOUT, "restore it, or remove it"
+    path, remedy = folder / ABOUT, "restore it, or remove it"
     if not path.is_file():
         return None
     try:
-        record = dict(json.loads(read_text(path, mend, LARGEST_ABOUT), parse_constant=lambda _: None))
+        record = dict(json.loads(read_text(path, remedy, LARGEST_ABOUT), parse_constant=lambda _: None))
     except (ValueError, TypeError, RecursionError) as fault:
-        raise UserError(f"{path}: cannot be read ({fault}); {mend}") from None
+        raise UserError(f"{path}: cannot be read ({fault}); {remedy}") from None
     if "figures" in record:  # the key of earlier versions
         record["metrics"] = record.pop("figures")
     return record
@@ -76,10 +76,11 @@ def save_weights(
     """Write adapters or a complete model, with contract, processor and `about`; replaces the folder.
 
     `weights` are the unsharded weights to write, by their names in the grounder's model; None: those in the
-    model. Raises UserError where the folder cannot be written.
+    model. Raises UserError if the folder cannot be written.
     """
     options: dict[str, Any] = {}
     if weights is not None:
+        # peft's wrapper adds this prefix to the names of its parameters.
         prefix = "base_model.model." if isinstance(saved, PeftModel) else ""
         options["state_dict"] = {f"{prefix}{name}": weight for name, weight in weights.items()}
     if isinstance(saved, PeftModel):

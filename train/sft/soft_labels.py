@@ -1,8 +1,8 @@
 """Soft labels for the coordinates of a box: numbers close to the true one are partly right.
 
-With one digit as label, 099 is as wrong for 100 as 555 is, and a model that is unsure by a few pixels learns
-to combine digits of different numbers. Here the label of a number is a Gaussian around it (SimCC does so for
-coordinates, arXiv 2107.03332), and the label of a digit is the distribution that this Gaussian gives for it,
+With hard labels, 099 is as wrong for 100 as 555 is, and a model that is uncertain by a few pixels learns to
+combine digits of different numbers. With soft labels, the label of a number is a Gaussian around it (as in
+SimCC, arXiv 2107.03332), and the label of a digit is the distribution that this Gaussian gives for it,
 conditioned on the true digits before it.
 """
 
@@ -17,15 +17,15 @@ from transformers import PreTrainedTokenizerBase
 from models.grounder.model import DIGITS, digit_tokens
 from train.pairs import IGNORED
 
-REACH = 3  # standard deviations to either side that are counted
-MIN_SIDE = 1.0  # the side of smaller targets, in units of the numbers
+REACH = 3  # standard deviations on either side that are counted
+MIN_SIDE = 1.0  # smaller sides count as this long, in the unit of the coordinates
 
 
 @dataclass(frozen=True, eq=False)
 class SoftLabels:
     """Distributions over the ten digits for the last columns of a batch: `shares` (batch, columns, 10).
 
-    They sum to one where the label is a digit of a box, and are zero elsewhere. `tokens` (10,) are the token
+    They sum to one if the label is a digit of a box, and are zero elsewhere. `tokens` (10,) are the token
     ids of the digits.
     """
 
@@ -76,13 +76,14 @@ def soft_labels(
 def numbers_of(digits: Sequence[int | None]) -> list[tuple[int, list[int]]]:
     """The first column and the digits of each number of a box; `digits` holds None for other tokens.
 
-    The key of the box (`bbox_2d`) holds a digit too, so the last four numbers are taken. Empty where there
-    are fewer.
+    The key of the box (`bbox_2d`) holds a digit too, so the last four numbers are taken. Empty if there are
+    fewer.
     """
     found: list[tuple[int, list[int]]] = []
     for column, digit in enumerate(digits):
         if digit is None:
             continue
+        # A digit right behind the last one belongs to the same number.
         if found and column == found[-1][0] + len(found[-1][1]):
             found[-1][1].append(digit)
         else:
@@ -96,9 +97,10 @@ def digit_distributions(value: int, deviation: float, fill: int) -> tuple[tuple[
 
     Numbers around `value` have the weight of a Gaussian with this standard deviation, in units.
     """
-    deviation = max(deviation, 1e-3)
+    deviation = max(deviation, 1e-3)  # almost a hard label
     reach = math.ceil(REACH * deviation)
     true = str(value).zfill(fill)
+    # All numbers within reach, as the model would write them, with their weights.
     weighted = [
         (str(other).zfill(fill), math.exp(-0.5 * ((other - value) / deviation) ** 2))
         for other in range(max(0, value - reach), value + reach + 1)
@@ -120,7 +122,7 @@ def soft_loss(
     """The summed Kullback-Leibler divergence from the labels: cross-entropy minus the labels' entropy.
 
     `logits` (answer tokens, vocabulary), `targets` (answer tokens,), `shares` (answer tokens, 10) over the
-    token ids `digits` (10,). Where the shares are zero, the label is the target and the entropy is 0.
+    token ids `digits` (10,). If the shares are zero, the label is the target and the entropy is 0.
     """
     logits = logits.float()
     # Cross-entropy with a distribution q is logsumexp(logits) - sum(q * logits). q is one-hot at the target,

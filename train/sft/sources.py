@@ -1,4 +1,7 @@
-"""Where pairs come from: indexed data sets, or the rendered world, which is rendered and indexed first."""
+"""The data of a run: indexed data sets, or the rendered world, which is rendered and indexed first.
+
+The identity of a run, which covers its data, is computed here too.
+"""
 
 import logging
 from dataclasses import asdict
@@ -16,8 +19,8 @@ from train.loop.identity import Identity, data_identity, identity_of
 from train.sft.config import WORLD_SPLITS, PairSource, SftRecipe
 
 WORLD_LAYOUT = "tnl2k"
-FRAMES = 24  # of a rendered video: many short videos have more variety than few long ones
-PROMPTS = 1  # of a rendered video
+FRAMES = 24  # frames of a rendered video: many short videos have more variety than few long ones
+PROMPTS = 1  # expressions of a rendered video
 MODULES = ("train.sft.objective", "train.loop.deepspeed", "train.loop.fsdp", "data_prep.video.frames")
 """The modules that trained weights depend on, together with all that they import."""
 log = logging.getLogger(__name__)
@@ -26,7 +29,7 @@ log = logging.getLogger(__name__)
 def pair_plan(source: PairSource, seed: int, worlds: Path, key: str = "recipe.train_data") -> PairPlan:
     """The plan of a source; `key` is its configuration key, for messages.
 
-    Raises UserError where an index is missing or has no visible target, or settings exclude each other.
+    Raises UserError if an index is missing or has no visible target, or settings exclude each other.
     """
     if source.data:
         plan = PairPlan(index_paths(source, worlds), source.pairs, seed, tuple(source.weights))
@@ -39,12 +42,12 @@ def pair_plan(source: PairSource, seed: int, worlds: Path, key: str = "recipe.tr
         raise UserError(f"{key}.split={source.split}: the rendered world has {', '.join(WORLD_SPLITS)}")
     else:
         plan = PairPlan((world_index(source, worlds),), source.pairs, seed)
-    plan.sampler()
+    plan.sampler()  # reads the indexes, which raises the errors
     return plan
 
 
 def worlds_folder(out: Path) -> Path:
-    """The folder of rendered videos that the run in `out` shares with the runs beside it."""
+    """The folder of rendered videos, which runs with folders beside `out` share."""
     return out.parent / "worlds"
 
 
@@ -67,6 +70,7 @@ def world_index(source: PairSource, worlds: Path) -> Path:
     """
     first = 0 if source.split == "train" else TRAINING_SEEDS
     root = world_folder(source, worlds)
+    # The mark file is written last, so that a rendering which was killed is started again.
     if not (root / "drawn").is_file():
         log.info("rendering %d videos of %s in %s", source.videos, source.world, root)
         preset = PRESETS[source.world]

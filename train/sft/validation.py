@@ -1,4 +1,4 @@
-"""Checks of a run, reported in one line each: unusual settings, unreadable pairs, lack of GPU memory."""
+"""Checks of a run, each reported in one line: unusual settings, unreadable pairs, lack of GPU memory."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ def _videos(plan: PairPlan) -> set[Path]:
 
 
 def _warn_if_visual_prompts_differ(contract: Contract, source: PairSource) -> Iterator[str]:
-    """Inference draws rectangles as the contract says, so the training pairs should show such rectangles."""
+    """Inference draws visual prompts as the contract says, so the training pairs should show the same."""
     pairs = source.pairs
     if not pairs.marked:
         return
@@ -78,7 +78,7 @@ def _warn_if_visual_prompts_differ(contract: Contract, source: PairSource) -> It
 
 
 class UnreadablePairs:
-    """Counts the pairs that were left out, over all processes; too many of them end the run."""
+    """Counts the pairs of all processes that were left out; too many of them end the run."""
 
     def __init__(self, max_share: float, batch: int) -> None:
         self.max_share, self.batch, self.count = max_share, batch, 0
@@ -86,7 +86,7 @@ class UnreadablePairs:
     def add(self, batches: Sequence[MicroBatch], step: int, pairs: int, unreadable: int) -> None:
         """Count the pairs of a step, and log those of this process with their reasons.
 
-        `pairs` and `unreadable` are the numbers of all processes. Raises UserError where more than
+        `pairs` and `unreadable` are the numbers of all processes. Raises UserError if more than
         `recipe.max_unreadable_share` of the pairs so far cannot be read.
         """
         for batch in batches:
@@ -94,6 +94,7 @@ class UnreadablePairs:
                 log.warning("pair %d left out: %s", pair.number, pair.reason)
         self.count += unreadable
         total = step * self.batch + pairs + unreadable
+        # One unreadable pair is always allowed: early in a run it would be a large share.
         if unreadable and self.count > max(1.0, self.max_share * max(total, self.batch)):
             raise UserError(
                 f"{self.count} of {total} pairs cannot be read, more than "
