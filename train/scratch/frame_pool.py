@@ -75,9 +75,11 @@ class AnnotatedFrame:
 
 def render_frame(seed: int, preset: WorldPreset, contract: Contract, size: Size) -> dict[str, Any]:
     """Render the frame that follows from `seed` (an offset into the preset's seeds), as a row of a pool."""
+    # 1. A frame of the scene, at a random time.
     scene = make_scene(preset.first_seed + seed, preset)
     rng = np.random.default_rng((preset.first_seed + seed, 2))
     image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
+    # 2. Crops from another frame, and annotations of every object.
     templates = _templates(rng, scene, contract)
     things = [
         FrameObject(
@@ -94,6 +96,7 @@ def render_frame(seed: int, preset: WorldPreset, contract: Contract, size: Size)
         "things": [dataclasses.asdict(thing) for thing in things],
         "owner": _owner(masks, size, contract.side_multiple).tolist(),
     }
+    # 3. JPEG of random quality: the model must not depend on the artefacts of one.
     return {
         "picture": _jpeg(resize(image, size), int(rng.integers(*QUALITY))),
         "templates": _jpeg(_strip(templates, contract), int(rng.integers(*QUALITY))),
@@ -121,6 +124,7 @@ def _templates(rng: np.random.Generator, scene: Scene, contract: Contract) -> li
 def _owner(masks: list[np.ndarray], size: Size, side: int) -> np.ndarray:
     """The object that covers most of each token of `side` by `side` pixels, int8 (rows, columns)."""
     grid = size[0] // side, size[1] // side
+    # The mean of a mask over a token's area is the share that the object covers.
     shares = np.stack(
         [cv2.resize(mask.astype(np.float32), grid, interpolation=cv2.INTER_AREA) for mask in masks]
     )
@@ -150,6 +154,7 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def _picture(data: pa.Scalar) -> np.ndarray:
+    # Decoded from the mapped memory, without a copy of the compressed image.
     buffer = np.frombuffer(data.as_buffer(), np.uint8)
     picture = cv2.imdecode(buffer, cv2.IMREAD_COLOR)
     assert picture is not None, "files of a pool are written completely or not at all"
@@ -207,6 +212,7 @@ def open_pool(folder: Path, spec: PoolSpec, first: int, count: int, workers: int
 
     A file holds `CHUNK` frames and is written completely or not at all.
     """
+    # Whole files are rendered, from the one that holds frame `first` on.
     starts = range(first - first % CHUNK, first + count, CHUNK)
     paths = [folder / spec.name / f"{start:010d}.arrow" for start in starts]
     chunks = zip(paths, (range(start, start + CHUNK) for start in starts), strict=True)

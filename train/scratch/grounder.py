@@ -137,6 +137,7 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         """The frames of a stage's step. Every epoch takes each frame of a pool once, in another order."""
         turn, number = divmod(step, len(stage.presets))  # steps take the presets in turn
         pool = self.pool(stage.presets[number], 0, stage.images)
+        # Frame `at` of the run is number `at % count` of epoch `at // count`.
         count = len(pool)
         places = range(turn * stage.batch, (turn + 1) * stage.batch)
         return [pool[epoch_order(self.recipe.seed, at // count, count)[at % count]] for at in places]
@@ -212,6 +213,7 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         """Hidden states of the search frame's tokens: (batch, length, width) -> (batch, tokens, width)."""
         (width, height), side = encoded.resized[0], self.contract.side_multiple
         count = (width // side) * (height // side)
+        # A template comes before the search frame, so the last image tokens are the search frame's.
         positions = search_tokens(encoded.inputs["input_ids"], self.model.config.image_token_id, count)
         return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
 
@@ -222,10 +224,12 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         """Metrics of what the current stage trains, on held-out scenes of its first preset."""
         stage, _ = self.stage_at(step - 1)
         count = self.recipe.evaluate_samples
+        # Scenes from TRAINING_SEEDS on are never used for training.
         pool = self.pool(stage.presets[0], TRAINING_SEEDS, count)
         frames = [pool[index] for index in range(count)]
         if not stage.language:
             return Evaluation([(EVAL_SET, self._token_metrics(frames))])
+        # The same questions in every evaluation.
         samples = sample_questions(np.random.default_rng(0), frames, 1, question_mix(stage))
         self.model.eval()
         grounder = Grounder(self.model, self.processor, self.contract, batch=EVALUATION_BATCH)

@@ -85,21 +85,24 @@ class NamedHead(nn.Module):
         return self.out(self.norm(hidden)).split(self.parts, dim=-1)
 
 
-def look_loss(head: LookHead, features: torch.Tensor, shots: Sequence[AnnotatedFrame]) -> torch.Tensor:
+def look_loss(head: LookHead, features: torch.Tensor, frames: Sequence[AnnotatedFrame]) -> torch.Tensor:
     """Classification of each vision token, and regression of box edges, without AMBIGUOUS tokens.
 
     `features` (frames, tokens, width) are the output of the vision tower, with row-major tokens.
     """
-    owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
-    colour, shape, edges = head(features.flatten(0, 1))
+    # The object of each token: (frames, rows, columns) -> (frames, tokens)
+    owners = torch.from_numpy(_stack(frames)).flatten(1).to(features.device)
+    # 1. Classification of all tokens with a clear label, also of those that show no object.
+    colour, shape, edges = head(features.flatten(0, 1))  # each (frames * tokens, …)
     known = (owners != AMBIGUOUS).flatten()
-    colours, shapes = _shown(shots, owners)
+    colours, shapes = _shown(frames, owners)
     loss = F.cross_entropy(colour[known], colours.flatten()[known])
     loss = loss + F.cross_entropy(shape[known], shapes.flatten()[known])
+    # 2. Regression on the tokens that show an object.
     owned = (owners >= 0).flatten()
     if not owned.any():
         return loss
-    truth = _edges(shots, owners).flatten(0, 1)[owned]
+    truth = _edges(frames, owners).flatten(0, 1)[owned]
     return loss + F.smooth_l1_loss(edges[owned], truth, beta=0.1)
 
 
@@ -115,45 +118,48 @@ class TokenMetrics:
         return f"colour {self.colour:.3f}  shape {self.shape:.3f}  edges off by {self.edges:.2f} tokens"
 
 
-def token_metrics(head: LookHead, features: torch.Tensor, shots: Sequence[AnnotatedFrame]) -> TokenMetrics:
+def token_metrics(head: LookHead, features: torch.Tensor, frames: Sequence[AnnotatedFrame]) -> TokenMetrics:
     """The metrics of a head on `features` (frames, tokens, width), with row-major tokens."""
-    owners = torch.from_numpy(_stack(shots)).flatten(1).to(features.device)
+    owners = torch.from_numpy(_stack(frames)).flatten(1).to(features.device)
     owned = (owners >= 0).flatten()
     colour, shape, edges = (part[owned] for part in head(features.flatten(0, 1)))
-    colours, shapes = (truth.flatten()[owned] for truth in _shown(shots, owners))
-    off = (edges - _edges(shots, owners).flatten(0, 1)[owned]).abs()
-    right = [(told.argmax(-1) == truth).float() for told, truth in ((colour, colours), (shape, shapes))]
+    colours, shapes = (truth.flatten()[owned] for truth in _shown(frames, owners))
+    off = (edges - _edges(frames, owners).flatten(0, 1)[owned]).abs()
+    right = [(logits.argmax(-1) == truth).float() for logits, truth in ((colour, colours), (shape, shapes))]
     return TokenMetrics(*(part.mean().item() for part in (*right, off)))
 
 
-def _shown(shots: Sequence[AnnotatedFrame], owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _shown(frames: Sequence[AnnotatedFrame], owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Classes of the colour and of the shape that each token shows, (frames, tokens); the last: no object."""
-    colours = _looked_up([[COLOUR_INDEX[thing.colour] for thing in shot.things] for shot in shots], owners)
-    shapes = _looked_up([[SHAPE_INDEX[thing.shape] for thing in shot.things] for shot in shots], owners)
+    colours = _looked_up([[COLOUR_INDEX[thing.colour] for thing in frame.things] for frame in frames], owners)
+    shapes = _looked_up([[SHAPE_INDEX[thing.shape] for thing in frame.things] for frame in frames], owners)
+    # -1 (no object) becomes the last class.
     colours[colours < 0], shapes[shapes < 0] = len(COLOURS), len(SHAPES)
     return colours, shapes
 
 
-def _stack(shots: Sequence[AnnotatedFrame]) -> np.ndarray:
-    return np.stack([shot.owner for shot in shots])
+def _stack(frames: Sequence[AnnotatedFrame]) -> np.ndarray:
+    return np.stack([frame.owner for frame in frames])
 
 
 def _looked_up(tables: Sequence[Sequence[int]], owners: torch.Tensor) -> torch.Tensor:
     """`tables[row][owner]` for each token (rows, tokens); -1 where no object owns it."""
+    # Frames have different numbers of objects, so the tables are padded to the longest.
     most = max(map(len, tables))
     padded = torch.tensor([[*table, *[0] * (most - len(table))] for table in tables], device=owners.device)
     found = padded.gather(1, owners.clamp(min=0).long())
     return found.masked_fill(owners < 0, -1)
 
 
-def _edges(shots: Sequence[AnnotatedFrame], owners: torch.Tensor) -> torch.Tensor:
+def _edges(frames: Sequence[AnnotatedFrame], owners: torch.Tensor) -> torch.Tensor:
     """For each token the distances in tokens to the edges of its owner's box, (frames, tokens, 4)."""
-    rows, columns = shots[0].owner.shape
+    rows, columns = frames[0].owner.shape
     boxes = torch.zeros(*owners.shape, 4)
-    for row, shot in enumerate(shots):
-        table = torch.tensor([thing.box_resized or (0.0,) * 4 for thing in shot.things])
+    for row, frame in enumerate(frames):
+        table = torch.tensor([thing.box_resized or (0.0,) * 4 for thing in frame.things])
         boxes[row] = table[owners[row].clamp(min=0).long().cpu()]
-    side = shots[0].image.shape[1] / columns  # of a token, in pixels
+    side = frames[0].image.shape[1] / columns  # of a token, in pixels
+    # Distances from the middle of a token, positive towards the outside of the box.
     y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
     middle = torch.stack([x, y, x, y], dim=-1).flatten(0, 1)
     signs = torch.tensor([-1.0, -1.0, 1.0, 1.0])
@@ -171,11 +177,12 @@ def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample],
     `hidden` (batch, tokens, width) are hidden states of the tokens of the search frame, `size` is its
     (width, height). The box is regressed by the tokens that lie on the target.
     """
-    logits, boxes = head(hidden.float())
+    logits, boxes = head(hidden.float())  # (batch, tokens, 3), (batch, tokens, 4)
     owners = torch.from_numpy(_stack([sample.frame for sample in samples])).flatten(1).to(hidden.device)
     same_colour = _matches(samples, owners, "colour")
     same_shape = _matches(samples, owners, "shape")
     targets = torch.tensor([NO_OBJECT if s.thing is None else s.thing for s in samples], device=owners.device)
+    # 1. On the target or not. An absent target has no tokens: the index of no object is negative.
     on_target = (owners == targets[:, None]) & (owners >= 0)
     known = owners != AMBIGUOUS
     loss = F.binary_cross_entropy_with_logits(
@@ -183,11 +190,13 @@ def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample],
         on_target[known].float(),
         pos_weight=logits.new_tensor(ON_TARGET_WEIGHT),
     )
+    # 2. Colour and shape, if the expression names them, on the tokens of all objects.
     for index, matches in enumerate((same_colour, same_shape)):
         if (asked := matches >= 0).any():
             loss = loss + 0.5 * F.binary_cross_entropy_with_logits(
                 logits[..., index][asked], matches[asked].float()
             )
+    # 3. The box, on the tokens of the target, in shares of the image's sides.
     if not on_target.any():
         return loss
     scale = torch.tensor([*size, *size], device=boxes.device)
@@ -219,8 +228,10 @@ def named_loss(head: NamedHead, hidden: torch.Tensor, samples: Sequence[Sample])
         head(hidden), ("colour", "shape"), (COLOUR_INDEX, SHAPE_INDEX), strict=True
     ):
         named = [getattr(sample.phrase, attribute) for sample in samples]
+        # Expressions that name no colour or no shape have no label for it.
         rows = [row for row, name in enumerate(named) if name is not None]
         if rows:
+            # Every token of an image has the label of its expression.
             truth = torch.tensor([index[named[row]] for row in rows], device=hidden.device)
             loss = loss + F.cross_entropy(
                 logits[rows].flatten(0, 1), truth.repeat_interleave(hidden.shape[1])

@@ -70,6 +70,7 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
 
     def build(self) -> None:
         """Make the model of the first stage, whose weights follow from the seed."""
+        # Initialised from the recipe's seed, without changing the state of the global generator.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             self._build(self.recipe.stages[0].image_size)
@@ -79,6 +80,7 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
     def _build(self, image_size: int) -> None:
         """Make a model for an image size, and its optimizer."""
         self.model = build_model(nano_config(image_size))
+        # No loss reaches these weights. Frozen, they are neither in checkpoints nor in optimizer states.
         for name, weight in self.model.named_parameters():
             weight.requires_grad_(not name.startswith(UNUSED))
         make_optimizer = partial(torch.optim.AdamW, weight_decay=self.recipe.weight_decay)

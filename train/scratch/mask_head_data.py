@@ -76,11 +76,13 @@ def _visible(masks: Sequence[np.ndarray]) -> list[int]:
 
 def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
     """A frame of a random scene that shows at least one object."""
+    # 1. Try scenes until a frame shows an object.
     while True:
         scene = _scene(rng, preset)
         image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
         if visible := _visible(masks):
             break
+    # 2. A box for each target. An empty box has an empty mask as its label.
     boxes, chosen = [], []
     for index in _targets(rng, visible, recipe.still_boxes):
         nowhere = _empty_box(rng, masks) if rng.random() < recipe.empty else None
@@ -105,6 +107,7 @@ def _prompt_box(rng: np.random.Generator, mask: np.ndarray, jitter: float) -> Bo
 def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | None:
     """A box with almost no object in it; None if a few tries find none."""
     height, width = masks[0].shape
+    # Where any object is visible.
     seen = np.logical_or.reduce(masks)
     for _ in range(8):
         wide, high = (int(side) for side in rng.uniform(0.1, 0.3, 2) * height)
@@ -118,6 +121,7 @@ def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe)
     """Frames of a scene in order. The first one shows the scene's target and enough other objects."""
     leaving = preset.absences.leaves + preset.absences.hides > 0  # otherwise the search below would not end
     passing = leaving and rng.random() < recipe.absence_share
+    # 1. Try scenes until the first frame shows the scene's target and enough others.
     while True:
         scene = _scene(rng, preset)
         if passing and not _departures(scene):
@@ -127,6 +131,7 @@ def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe)
         visible = _visible(first[1])
         if scene.target in visible and len(visible) >= recipe.clip_targets:
             break
+    # 2. The scene's target comes first, since the clip was chosen for its departure.
     others = [index for index in _targets(rng, visible, len(visible)) if index != scene.target]
     chosen = [scene.target, *others][: recipe.clip_targets]
     frames = [first, *(draw_frame(scene, time) for time in times[1:])]
@@ -146,6 +151,7 @@ def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passi
     """Ascending frame numbers within `clip_reach`; with `passing` they start shortly before a departure."""
     reach = int(rng.integers(recipe.clip_frames, recipe.clip_reach + 1))
     start = int(rng.integers(scene.frames))
+    # One to four frames before a departure, so that the memory has seen the target.
     if passing:
         start = int(rng.choice(_departures(scene))) - int(rng.integers(1, 5))
     start = min(max(0, start), scene.frames - reach)
@@ -156,8 +162,10 @@ def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passi
 def _batch(clips: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> MaskBatch:
     frames, side = len(clips[0].images), processor.size["height"]
     height, width = clips[0].images[0].shape[:2]
+    # 1. All frames of all clips at once: (T * B, 3, S, S), with time as the slower index.
     images = [clip.images[time] for time in range(frames) for clip in clips]
     pixels = processor(images, return_tensors="pt")["pixel_values"]
+    # 2. Boxes in pixels of the square image; masks at the resolution of the decoder, a quarter of it.
     boxes = [[rescale(box, (width, height), (side, side)) for box in clip.boxes_xyxy] for clip in clips]
     masks = np.stack([[clip.masks[time] for clip in clips] for time in range(frames)])
     return MaskBatch(

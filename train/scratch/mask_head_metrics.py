@@ -88,6 +88,7 @@ def _carried(
         return np.zeros((0, 2)), np.zeros(0)
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
     memory = head.segment(head.encode(clip.images[first]), box).memory
+    # Frames that show only a sliver of the target count neither as visible nor as absent.
     shown, silent = [], []
     for image, truth, area in list(zip(clip.images, truths, areas, strict=True))[first + 1 : first + frames]:
         result = head.propagate(memory, head.encode(image))

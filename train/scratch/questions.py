@@ -79,6 +79,8 @@ class _QuestionSampler:
         mix: QuestionMix,
     ) -> None:
         self.rng, self.frame, self.frames, self.mix = rng, frame, frames, mix
+        # Only clear objects are asked about; the last box is the same for all questions about a frame, so
+        # that the image with its rectangle is encoded once.
         self.clear = [index for index, thing in enumerate(frame.things) if thing.clear]
         self.focus = self._pick(self.clear) if self.clear and rng.random() < mix.marked else None
         self.last_box = None if self.focus is None else self._last_box(self.focus)
@@ -87,6 +89,8 @@ class _QuestionSampler:
         with_template = self.rng.random() < self.mix.template
         if not self.clear or self.rng.random() < self.mix.absent:
             return self._absent_sample(with_template)
+        # Questions about a marked frame are mostly, but not always, about the object in the rectangle: the
+        # model must still read the expression.
         marked = self.focus is not None and self.rng.random() < self.mix.focus
         index = self.focus if marked else self._pick(self.clear)
         assert index is not None
@@ -159,6 +163,7 @@ class _QuestionSampler:
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         if self.rng.random() < self.mix.missed:
             x, y = self.rng.uniform((0, 0), (width, height))
+        # The box at the new centre, jittered, within the image and at least two pixels wide.
         half_width, half_height = (box[2] - box[0]) / 2, (box[3] - box[1]) / 2
         moved = (x - half_width, y - half_height, x + half_width, y + half_height)
         left, top, right, bottom = enlarge(jittered(self.rng, moved, 0.3), 1.0, (width, height))

@@ -91,6 +91,7 @@ class StagedObjective(Objective[BatchT], Generic[BatchT, StageT]):
         """Backward pass, clipping, optimizer step. `clipped` are the clipped parameters; None: all."""
         self.strategy.set_learning_rate(learning_rate)
         self.strategy.backward(loss)
+        # The strategy clips all parameters or none, and auxiliary heads are not clipped with the model.
         if clipped is not None:
             nn.utils.clip_grad_norm_(clipped, max_grad_norm)
             max_grad_norm = 0.0  # no further clipping
