@@ -21,9 +21,10 @@ DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapt
 def hold(settings: TrainSettings) -> Iterator[None]:
     """Lock the folder of a run for this process, before its record is written.
 
-    Of several processes only the first one locks it. Raises UserError where another run trains there, or
-    where the folder holds a run of another identity (`train.loop.identity`).
+    Of several processes only the first one locks it. Raises UserError if another run trains there, or if the
+    folder holds a run of another identity (`train.loop.identity`).
     """
+    # Imports inside functions keep `--help` fast: torch takes seconds to import.
     from configs.launch.nodes import is_first_process
     from data_prep.folders import alone_in
     from train.loop.identity import check_identity, read_identity
@@ -33,12 +34,14 @@ def hold(settings: TrainSettings) -> Iterator[None]:
         return
     out = Path(settings.out)
     with alone_in(out, "trains"):
+        # Before the record of this command replaces the one of the run.
         if read_identity(out) is not None:
             check_identity(out, _identity(settings, out), settings.accept_code)
         yield
 
 
 def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
+    """The identity of the run that the settings describe, as far as it is known without loading a model."""
     from train.loop.identity import identity_from_scratch
     from train.sft.sources import identity_of_run, worlds_folder
 
@@ -50,7 +53,7 @@ def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
 
 
 def main(settings: TrainSettings) -> int:
-    """Run the task of the settings. On a signal it ends by SystemExit."""
+    """Run the task of the settings; the exit status. After a signal it raises SystemExit."""
     from configs.launch.signals import Stopped, StopSignal
 
     try:
@@ -58,28 +61,30 @@ def main(settings: TrainSettings) -> int:
             return _run(settings)
     except Stopped as stopped:
         if not stopped.is_reported:
-            echo("stopped; run it again to go on", error=True)
-        raise SystemExit(stopped.status) from None  # the end of a sweep, too
+            echo("stopped; run the same command again to resume", error=True)
+        raise SystemExit(stopped.status) from None  # which ends a sweep, too
 
 
 def _run(settings: TrainSettings) -> int:
     from models.checkpoint_files import check_grounder_checkpoint
 
+    # 1. What can be checked before torch is imported.
     tunes = settings.task == "train" and isinstance(settings.recipe, SftRecipe)
     if tunes or settings.task == "merge":
         check_grounder_checkpoint(settings.model)
-    from models.checkpoint import choose_device  # takes many seconds: not before that is known to be right
+    from models.checkpoint import choose_device
     from train.checkpoint_info import print_info
     from train.launch import launch_sft, refuse_several
     from train.merging import merge
     from train.scratch.grounder import train_grounder
     from train.scratch.mask_head import train_mask_head
 
+    # 2. Fine-tuning may start several processes; everything else runs in this one.
     log_to_terminal(logging.INFO)
     out, device = Path(settings.out), choose_device(settings.device)
     if settings.task == "train" and isinstance(settings.recipe, SftRecipe):
         return launch_sft(settings.launch, settings.recipe, settings.model, out, device)
-    refuse_several(settings.launch, os.environ)
+    refuse_several(settings.launch, os.environ if settings.task == "train" else {})
     if settings.task == "info":
         print_info(settings.model.checkpoint, out)
     elif settings.task == "merge":

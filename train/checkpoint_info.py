@@ -55,6 +55,7 @@ def info_of(checkpoint: str) -> Description:
             return info_of(str(within))
     base = base_of(KEY, checkpoint)
     described: Description = {"checkpoint": checkpoint}
+    # Adapters are described by their own files and the name of their base, complete weights by config.json.
     if base is None:
         check_checkpoint(KEY, str(folder), tuple(FAMILIES))
         described |= {"family": read_settings(KEY, folder / "config.json")["model_type"], **_size(folder)}
@@ -140,6 +141,7 @@ def lines_of(described: Description) -> Iterator[str]:
         size = f"{described['parameters'] / 1e6:.4g} M  {formats}  {described['bytes'] / 2**20:.4g} MiB"
         yield f"parameters   {size}"
     yield f"contract     {_contract_line(described['contract'])}"
+    # The file may be of another program, so any form must be expected.
     try:
         yield from list(_training_lines(described["training"]))
     except (LookupError, TypeError, ValueError, AttributeError):
@@ -169,6 +171,7 @@ def _training_lines(training: Description | None) -> Iterator[str]:
     yield f"trained on   {training['data']}  step {training['step']} of {training['steps']}"
     yield f"from         {training['model']}"
     if described := training.get("recipe"):
+        # Nested settings and lists would fill the line; training.json holds them.
         words = [
             f"{name}={value}" for name, value in described.items() if isinstance(value, int | float | str)
         ]

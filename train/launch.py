@@ -36,6 +36,7 @@ def launch_sft(
         check_launched(settings, os.environ)
         check_batch(recipe.batch, int(variables["WORLD_SIZE"]))
         os.environ.update(variables)
+        # Every process logs to the same terminal.
         if variables["RANK"] != "0":
             logging.getLogger().setLevel(logging.WARNING)
         train_sft(*arguments)

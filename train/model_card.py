@@ -16,6 +16,7 @@ def model_card(about: Mapping[str, Any], contract: Contract, adapters: bool) -> 
     `about` is the content of `training.json`; anything may be missing in it, since adapters of other trainers
     can be merged too. `adapters`: the folder holds adapters, not complete weights.
     """
+    # Merged weights name the base of the adapters; others name the model that was fine-tuned.
     base = (about.get("merged") or [about.get("model")])[0]
     return "\n".join(
         [
@@ -35,7 +36,7 @@ def _front_matter(base: str | None, adapters: bool) -> Iterator[str]:
     """The YAML front matter, which the hub reads."""
     yield "---"
     if base:
-        yield f"base_model: {json.dumps(base)}"
+        yield f"base_model: {json.dumps(base)}"  # JSON strings are YAML strings
     yield f"library_name: {'peft' if adapters else 'transformers'}"
     yield "pipeline_tag: image-text-to-text"
     yield "---"
@@ -78,6 +79,7 @@ def _metrics(metrics: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     if not metrics:
         yield "Not evaluated.\n"
         return
+    # Sets may have different metrics, e.g. none about absent targets.
     names = list(dict.fromkeys(name for row in metrics.values() for name in row))
     yield f"| held-out pairs | {' | '.join(name.replace('_', ' ') for name in names)} |"
     yield "|---" * (len(names) + 1) + "|"
@@ -91,9 +93,9 @@ def _number(value: Any) -> str:
 
 
 def _versions(versions: Mapping[str, Any]) -> Iterator[str]:
-    told = [f"{name} {versions[name]}" for name in PACKAGES if versions.get(name)]
-    if told:
-        yield f"## Versions\n\n{', '.join(told)}.\n"
+    known = [f"{name} {versions[name]}" for name in PACKAGES if versions.get(name)]
+    if known:
+        yield f"## Versions\n\n{', '.join(known)}.\n"
 
 
 def _json(values: Mapping[str, Any]) -> Iterator[str]:

@@ -61,7 +61,7 @@ class Checkpoints:
     def save(self, run_state: RunState, strategy: Strategy) -> None:
         """Write a checkpoint, each process its part, and delete the oldest. All processes call it.
 
-        Raises UserError where a process does not see the folder that the first process made.
+        Raises UserError if a process does not see the folder that the first process made.
         """
         path, accelerator = self.path(run_state.step), strategy.accelerator
         # 1. The first process makes a temporary folder.

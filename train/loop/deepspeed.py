@@ -124,7 +124,7 @@ def deepspeed_config(
 ) -> dict[str, Any]:
     """The content of a DeepSpeed JSON, completed by the settings of a recipe; `precision` is bf16 or no.
 
-    Raises UserError where the file holds no JSON object, or sets a key that follows from the recipe.
+    Raises UserError if the file holds no JSON object, or sets a key that follows from the recipe.
     """
     try:
         config = dict(json.loads(path.read_text("utf-8")))

@@ -58,7 +58,7 @@ def identity_from_scratch(recipe: Any, module: str) -> Identity:
 def data_identity(indexes: Mapping[str, Path]) -> dict[str, str | None]:
     """Hashes of the annotations and images of indexes, by the name of each index.
 
-    They are None where an index does not exist yet. Raises UserError where one is damaged.
+    They are None where an index does not exist yet. Raises UserError if one is damaged.
     """
     found: dict[str, str | None] = {}
     for name, path in indexes.items():
@@ -104,7 +104,7 @@ def check_identity(folder: Path, identity: Identity, accept_code: bool = False) 
 
 
 def check_noted(folder: Path, steps: Sequence[int]) -> None:
-    """Raise UserError where a folder holds checkpoints (of `steps`), but no `settings.json`."""
+    """Raise UserError if a folder holds checkpoints (of `steps`), but no `settings.json`."""
     if steps and read_identity(folder) is None:
         raise UserError(
             f"{folder / SETTINGS}: is missing, and only it says of which run the checkpoints are; "
@@ -126,7 +126,7 @@ def noted(folder: Path, identity: Identity) -> Identity:
 def read_identity(folder: Path) -> Identity | None:
     """The identity of the run that a folder holds, by the present names of keys; None if it holds none.
 
-    Raises UserError where it cannot be read.
+    Raises UserError if it cannot be read.
     """
     path = folder / SETTINGS
     if not path.is_file():

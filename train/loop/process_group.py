@@ -39,6 +39,7 @@ def create_strategy(
     if device.type == "cuda":
         set_cuda_device(device)
     # 2. The process group. DeepSpeed and FSDP need one even for a single process.
+    #    A test or a notebook may have made one already.
     needs_group = int(os.environ.get("WORLD_SIZE", "1")) > 1 or name != "ddp"
     if needs_group and not distributed.is_initialized():
         _init_process_group(name, device)

@@ -76,7 +76,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote, in place. Raises UserError where it is damaged."""
+        """Read what `save` wrote, in place. Raises UserError if it is damaged."""
 
     @abstractmethod
     def gather_full_params(self, parameters: Mapping[str, nn.Parameter]) -> dict[str, torch.Tensor]:
@@ -173,6 +173,7 @@ def upcast_to_fp32(parameters: dict[str, nn.Parameter]) -> dict[str, nn.Paramete
 
     Most updates of a training are smaller than the resolution of bfloat16 and would be rounded away.
     """
+    # In place, so that references to the parameters (tied weights, wrappers) stay valid.
     for parameter in parameters.values():
         parameter.data = parameter.data.float()
     return parameters

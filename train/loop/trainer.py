@@ -70,6 +70,7 @@ class Trainer(Generic[ObjectiveT]):
             # A run that was stopped in an evaluation repeats it.
             if self._evaluation_is_due() and self.evaluated != self.step:
                 self._evaluate()
+            # A run that was killed after its last step still has to write the final weights.
             was_finished = self.step == steps
             with self.stop.deferred():
                 if not self._train_to(steps if stop_after is None else min(stop_after, steps)):

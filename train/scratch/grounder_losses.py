@@ -256,7 +256,7 @@ class TokenWeights:
         self.decision_weight = decision_weight
 
     def __call__(self, labels: torch.Tensor) -> torch.Tensor:
-        """Weights (batch, length) of labels (batch, length); 0 where they are IGNORED."""
+        """Weights (batch, length) of labels (batch, length); 0 if they are IGNORED."""
         weights = (labels != IGNORED).float()
         weights[torch.isin(labels, self.decisions)] = self.decision_weight
         # Walk through the columns and count the digits since the last token that is none.

@@ -107,5 +107,6 @@ def train_stages(
     """
     stop = StopSignal()
     with stop.handled():
+        # Float32 and a single process: the small models are trained on a CPU.
         strategy = create_strategy(None, "ddp", None, device, torch.float32)
         Trainer(objective(recipe, out, strategy, stop), recipe, out).run_to_end()

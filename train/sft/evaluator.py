@@ -80,6 +80,7 @@ class Evaluator:
     def evaluate(self, step: int) -> Evaluation:
         """The metrics of every set. All processes call it. Raises UserError if the answers are not finite."""
         # 1. Answer the questions, each process its share of them.
+        #    Dropout must be off, as in inference.
         self.grounder.model.eval()
         try:
             local = self.strategy.run_inference(self._evaluate_local)
@@ -154,6 +155,7 @@ def _iou(asked: PairSample, answer: Answer) -> float | None:
 
 def compute_metrics(pairs: Sequence[EvaluatedPair]) -> EvalMetrics:
     """The metrics of evaluated pairs; 0 for a mean over nothing."""
+    # An IoU exists where the target is visible, so `iou is None` means that it is absent.
     ious = [pair.iou for pair in pairs if pair.iou is not None]
     right = [(pair.answer.visible >= VISIBLE_THRESHOLD) == (pair.iou is not None) for pair in pairs]
     absent = [pair.answer.visible < VISIBLE_THRESHOLD for pair in pairs if pair.iou is None]

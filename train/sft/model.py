@@ -112,7 +112,7 @@ def _colour(name: str) -> tuple[int, int, int]:
 
 
 def _check_tokens(recipe: SftRecipe, contract: Contract) -> None:
-    """Raise UserError where a new token is in no question, or its embedding would not be trained."""
+    """Raise UserError if a new token is in no question, or its embedding would not be trained."""
     tokens, tune = recipe.tune.tokens, recipe.tune
     if tokens and tune.method == "full" and "language_model" not in tune.parts:
         raise UserError(

@@ -112,7 +112,8 @@ class SftObjective(Objective[list[MicroBatch]]):
         self.grounder, tokens = load_for_training(recipe, config, self.strategy.load_device, any_process)
         model = self.grounder.model
         self._commit: str | None = getattr(model.config, "_commit_hash", None)
-        # 2. Trainable parameters, and faster kernels.
+        # 2. Trainable parameters, and faster kernels. Kernels come after the adapters, since they replace
+        #    modules that peft has wrapped.
         self.adapters = set_trainable(model, recipe.tune, recipe.seed, tokens)
         if self.adapters is not None:
             named_base(self.adapters, self.model_config.checkpoint)
@@ -123,6 +124,7 @@ class SftObjective(Objective[list[MicroBatch]]):
             log.info("with Liger's fused kernels")
         self.flops = flops_formula(model, recipe.tune)
         if recipe.gradient_checkpointing:
+            # The reentrant variant needs inputs with gradients, which a frozen embedding does not give.
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # 3. The loss module, distributed.
         module = GrounderForTraining(
@@ -132,7 +134,7 @@ class SftObjective(Objective[list[MicroBatch]]):
             torch.optim.AdamW,
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
-            fused=self.accelerator.device.type == "cuda",
+            fused=self.accelerator.device.type == "cuda",  # one kernel for all parameters
         )
         self.model = self.strategy.prepare(module, make_optimizer, module.layers())
         self.model.train()
@@ -160,10 +162,12 @@ class SftObjective(Objective[list[MicroBatch]]):
 
     def save_weights(self, folder: Path, step: int, evaluations: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the adapters or the complete model, completely or not at all. All processes call it."""
+        # 1. The parameters to be written. Gathering them is a collective operation.
         parameters = dict(self.grounder.model.named_parameters())
         if self.adapters is not None:
             parameters = {name: each for name, each in parameters.items() if each.requires_grad}
         weights = self.strategy.gather_full_params(parameters)
+        # 2. Adapters stay in float32, which is small.
         if self.adapters is None:
             # Trainable parameters are in float32; the checkpoint has the dtype of the model.
             dtype = choose_dtype(self.model_config.dtype, self.accelerator.device)
@@ -228,12 +232,14 @@ class SftObjective(Objective[list[MicroBatch]]):
     def _learning_rate(self, step: int) -> float:
         """The learning rate of a step."""
         warmup_steps = max(1, round(self.recipe.warmup_ratio * self.steps))
+        # With a floor of 1, the part after the warm-up is constant.
         floor = 1.0 if self.recipe.schedule == "constant" else 0.0
         return self.recipe.learning_rate * warmed_cosine(step, self.steps, warmup_steps, floor)
 
     def _counts(self, batch: MicroBatch) -> list[int]:
         """Answer tokens, pairs, unreadable pairs, all tokens, and FLOPs of a micro-batch."""
         counts = [batch.answer_tokens, batch.pairs, len(batch.unread)]
+        # A blank micro-batch is computed, but is not part of the work of the step.
         if not batch.pairs:
             return [*counts, 0, 0]
         inputs = batch.encoded.inputs

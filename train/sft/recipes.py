@@ -21,7 +21,7 @@ NANO_LORA = SftRecipe(
     tune=TuneSettings(parts=list(PARTS)),
     pairs=8_000,
     learning_rate=1e-3,
-    threads=2,
+    threads=2,  # faster on two idle cores, see docs/training.md
 )
 """The small grounder in a rendered world of another look: ten minutes on two cores.
 

@@ -90,7 +90,7 @@ def identity_of_run(
 ) -> Identity:
     """The identity of a run, as far as it is known: rendered videos may not exist yet.
 
-    `commit` is that of weights from the hub, which is known when they are loaded. Raises UserError where an
+    `commit` is that of weights from the hub, which is known when they are loaded. Raises UserError if an
     index or a checkpoint is damaged.
     """
     sources = {"recipe.train_data": recipe.train_data}
