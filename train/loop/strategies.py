@@ -25,8 +25,8 @@ MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 class Strategy(ABC):
     """The part of a training loop that depends on where parameters, gradients and optimizer states are.
 
-    The loop calls `prepare` once, and for each optimizer step: `accumulate` and `backward` for each
-    micro-batch, then `optimizer_step`. Every process makes the same calls in the same order.
+    An objective calls `prepare` when it has built a model, and in each step `accumulate` and `backward` for
+    each micro-batch, then `optimizer_step`. Every process makes the same calls in the same order.
     """
 
     name: str  # as `launch.strategy` has it
