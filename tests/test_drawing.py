@@ -100,7 +100,7 @@ def test_letters_that_no_font_has_are_told_once_a_run(
 ) -> None:
     system_font("DejaVuSans")
     pictures = Overlays(tmp_path)
-    for expressions in (["the café"], [f"a {LACKING}"], [LACKING]):
+    for expressions in (["the café", "\ud800\n\x00"], [f"a {LACKING}"], [LACKING]):
         pictures.check_letters(expressions)
     (warning,) = pictures.warnings
     assert LACKING in warning and "install one that has" in warning

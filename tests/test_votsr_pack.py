@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+import shutil
 import zipfile
 
 import pytest
 import yaml
 
 from configs.errors import UserError
-from data_prep.votsr.pack import pack
+from data_prep.votsr.pack import _earlier_archive, _files, pack
 from data_prep.votsr.results import result_path, write_result
 from data_prep.votsr.shadow import _locked_folder
 from data_prep.votsr.workspace import read_workspace
@@ -157,6 +158,18 @@ def test_results_that_are_packed_already_are_not_packed_again(root):
     assert pack(root, TRACKER) == second and snapshot(root) == before
     second.write_bytes(second.read_bytes()[:-9])  # broken since
     assert pack(root, TRACKER) not in (first, second)
+
+
+def test_the_archive_of_another_tracker_with_equal_results_is_not_taken(root):
+    shutil.copytree(root / "results" / TRACKER, root / "results" / f"{TRACKER}_b")
+    other = pack(root, f"{TRACKER}_b")
+    os.utime(other, ns=(2**62, 2**62))  # newer than everything
+    assert _earlier_archive(root, TRACKER, _result_files(root)) is None
+    assert _earlier_archive(root, f"{TRACKER}_b", _result_files(root)) == other
+
+
+def _result_files(root):
+    return _files(read_workspace(root), TRACKER)
 
 
 def test_a_tracker_that_is_described_anew_is_packed_again(root):

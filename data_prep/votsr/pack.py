@@ -5,6 +5,7 @@ but without an archive when results are missing. Therefore results are checked b
 afterwards.
 """
 
+import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from data_prep.votsr.toolkit import check_tracker_id, last_words, run_toolkit
 from data_prep.votsr.workspace import Workspace, read_workspace
 
 MANIFEST = "manifest.yml"
+TIMESTAMP = r"\d{4}-\d\d-\d\dT[\d.+-]+"  # in the name of an archive
 NAMED = 5  # most unexpected files that a message names
 
 
@@ -69,7 +71,8 @@ def _earlier_archive(root: Path, tracker_id: str, files: dict[str, Path]) -> Pat
     """
     sources = [*files.values(), root / "trackers.ini", root / "config.yaml"]
     changed = max(path.stat().st_mtime_ns for path in sources if path.is_file())
-    archives = [path for path in root.glob("*.zip") if path.name.startswith(f"{tracker_id}_")]
+    name = re.compile(rf"{re.escape(tracker_id)}_{TIMESTAMP}\.zip")  # `Mine_b_2026-…` is not of `Mine`
+    archives = [path for path in root.glob("*.zip") if name.fullmatch(path.name)]
     for archive in sorted(archives, reverse=True):  # names end in the time
         with suppress(UserError, OSError, zipfile.BadZipFile):
             if archive.stat().st_mtime_ns > changed:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+from data_prep.console import one_line
 from data_prep.geometry import Size
 from data_prep.lettering import missing_letters
 from data_prep.sequence import Sequence
@@ -68,7 +69,7 @@ class Overlays:
 
     def check_letters(self, expressions: Iterable[str]) -> None:
         """Warn, once per run, of letters that no installed font has."""
-        missing = missing_letters("".join(expressions))
+        missing = missing_letters("".join(map(one_line, expressions)))
         if missing and not self._has_warned_of_letters:
             self._has_warned_of_letters = True
             self.warnings.append(
