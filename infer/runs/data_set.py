@@ -135,7 +135,7 @@ def true_box(sequence: Sequence) -> Box | None:
     truth = sequence.truth
     if truth is None or not len(truth.present) or truth.present[0] != PRESENT:
         return None
-    # Annotated boxes may reach beyond the frame. Of one that lies outside nothing can be tracked.
+    # Annotated boxes may reach beyond the frame. If nothing of the box is inside, there is nothing to track.
     x, y, width, height = map(float, truth.boxes_xywh[0])
     left, top, right, bottom = clamp(xywh_to_xyxy((x, y, width, height)), sequence.frames.size)
     return (left, top, right, bottom) if left < right and top < bottom else None

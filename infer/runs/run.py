@@ -98,7 +98,7 @@ def _write_overview(overlays: Overlays | None, tracking: TrackRun) -> dict[str, 
     """Write the contact sheet of the run. Returns the places of contact sheet and videos."""
     kept = {outcome.sequence for outcome in tracking.outcomes if outcome.kept}
     sheet = overlays.write_overview(tracking.frame_sizes, kept) if overlays else None
-    return {"pictures": sheet, "videos": overlays.out / "overlays" if overlays and sheet else None}
+    return {"contact sheet": sheet, "videos": overlays.out / "overlays" if overlays and sheet else None}
 
 
 def _advice(settings: InferSettings, outcomes: Sequence[TrackOutcome]) -> list[str]:

@@ -120,7 +120,7 @@ def summary_json(run: RunSummary) -> dict[str, Any]:
 
     Kept tracks count as written, but not for `track_frames` and the speed.
     """
-    # Other programs read this file: keys may be added, but not renamed without need.
+    # Other programs read this file, so keys may be added but should keep their names.
     return {
         "tracks": run.num_planned,
         "written": sum(outcome.failure is None for outcome in run.outcomes),

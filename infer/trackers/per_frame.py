@@ -23,7 +23,7 @@ class PerFrameConfig:
 
     activation_threshold: float = key(0.5, "visible probability from which the target counts as visible")
     repeat_last: bool = key(
-        False, "where the target is not visible, repeat the last box, as VPTracker does, not absence"
+        False, "where the target is not visible, report its last box, as VPTracker does, instead of absence"
     )
 
 
