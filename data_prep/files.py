@@ -37,6 +37,7 @@ def whole_file(path: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
+        # `mkstemp` makes files that only their owner may read; give them the usual mode.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -67,6 +68,7 @@ def _remedy(path: Path, fault: OSError) -> str:
     """What helps against a failure to write to `path`."""
     if fault.errno == errno.ENAMETOOLONG:
         return "choose a shorter name"
+    # The nearest existing path above: the reason may be a file where a folder is needed.
     blocking = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
     if fault.errno in (errno.ENOTDIR, errno.EEXIST) and not blocking.is_dir():
         return f"{blocking} is a file where a folder is needed; move it away"
@@ -206,6 +208,7 @@ def inside(folder: Path, name: str) -> Path:
 
     Raises UserError where the name would leave the folder (`../x`, an absolute path) or is empty.
     """
+    # NUL would end the name in system calls, so that another file would be opened.
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
         raise UserError(f"{folder}: the name {name!r} leaves its folder; rename it to a plain file name")

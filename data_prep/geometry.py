@@ -80,8 +80,10 @@ def round_box(box_xyxy: Box, size: Size) -> Box:
 
 
 def _round_side(start: float, stop: float, length: int) -> tuple[float, float]:
+    # The usual case: the rounded side has a length.
     if round(start) < round(stop):
         return float(round(start)), float(round(stop))
+    # Otherwise take the unit around the middle; a side at the far end of the grid gets the last unit.
     unit = min(math.floor((start + stop) / 2), length - 1)
     return float(unit), float(unit + 1)
 
@@ -111,6 +113,7 @@ def jittered(rng: np.random.Generator, box_xyxy: Box, share: float) -> Box:
     """A box with every side moved by up to `share` of the box's length; it may reach beyond its image."""
     left, top, right, bottom = box_xyxy
     lengths = right - left, bottom - top
+    # Left and right move by shares of the width, top and bottom by shares of the height.
     shift = rng.uniform(-share, share, 4) * (*lengths, *lengths)
     x0, y0, x1, y1 = (float(side + by) for side, by in zip(box_xyxy, shift, strict=True))
     return x0, y0, x1, y1
@@ -118,6 +121,7 @@ def jittered(rng: np.random.Generator, box_xyxy: Box, share: float) -> Box:
 
 def box_of_mask(mask: np.ndarray) -> Box | None:
     """The tight box (xyxy) around the true pixels of a mask (height, width); None where there are none."""
+    # Two passes over the mask: the rows with any pixel, then the columns.
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
         return None

@@ -38,6 +38,7 @@ def _sample(path: Path) -> bytes:
     try:
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
+            # Beginning and end of a small file; samples spread over a large one, such as a video.
             count = SAMPLES if size > LARGE else 2
             content = b""
             for number in range(count):
@@ -65,6 +66,7 @@ def annotations_identity(index: Index) -> str:
     `About.state`).
     """
     digest = hashlib.blake2b(f"{index.about.data} {index.about.split}".encode(), digest_size=DIGEST)
+    # The buffers of Arrow hold the complete content of a column, without converting it.
     for name, column in zip(index.rows.schema.names, index.rows.columns, strict=True):
         digest.update(name.encode())
         for buffer in column.buffers():

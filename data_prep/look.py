@@ -59,6 +59,7 @@ def _whole_bins(reach: int) -> np.ndarray:
 def _box_sides(source: Source) -> np.ndarray:
     """The square root of the box's share of the frame, for every frame that shows the target."""
     index = source.index
+    # The sequence of each frame, from the starts of the sequences, gives the size of the frame.
     frames = source.frames[PRESENT]
     sizes = index.sizes[np.searchsorted(index.starts, frames, side="right") - 1]
     areas = index.boxes_xywh[frames, 2:].prod(axis=1)
@@ -121,8 +122,10 @@ def write_samples(path: Path, plan: PairPlan, contract: Contract, first: int) ->
 def _show(place: Axes, pair: Pair, contract: Contract) -> None:
     pictures = images_of(pair, contract)
     tall, crop = pictures.resized[1], pictures.template
+    # A pair without template gets a white pixel in its place.
     crop = np.full((1, 1, 3), 255, np.uint8) if crop is None else crop
     room = np.full((tall, crop.shape[1] + 6, 3), 255, np.uint8)
+    # The template is shown in its real size, unless it is higher than the search image.
     crop = crop if crop.shape[0] <= tall else resize(crop, (crop.shape[1], tall))
     room[: crop.shape[0], : crop.shape[1]] = crop
     place.imshow(np.hstack([room, pictures.search]))

@@ -22,6 +22,7 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers:
     1: in this process; 0: one for each core. `work` must be importable, because new processes are started.
     Raises UserError where one of them was killed.
     """
+    # Without processes errors keep their traceback, and tests can replace functions.
     if workers == 1:
         yield from map(work, items)
         return

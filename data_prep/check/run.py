@@ -46,6 +46,7 @@ def check_split(
     unnamed = strays(lists, entries)
     # 2. Every sequence by itself, in parallel.
     task = _Task(reader, split, settings, tuple(folder.name for folder in unnamed))
+    # Only the findings and a short hash come back from the worker processes, no annotations.
     results = in_processes(partial(_examine, task), entries, workers)
     examined = list(with_bar(results, f"{reader.name} {split}", len(entries)))
     findings = _gathered([finding for found, _ in examined for finding in found], split, root, len(entries))
@@ -89,6 +90,7 @@ def _refused(task: _Task, entry: Entry, reason: str) -> Finding:
     """Why a sequence cannot be read. If its folder is missing, an unlisted folder may be the same
     name, misspelt.
     """
+    # The message of a reader begins with the path at fault; only a missing folder is handled specially.
     if entry.folder.exists() or not reason.startswith((f"{entry.folder}:", f"{entry.folder}{os.sep}")):
         return Finding(entry.name, "refused", reason)
     hint = did_you_mean(entry.folder.name, task.unnamed)

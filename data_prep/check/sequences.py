@@ -84,8 +84,10 @@ def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
     """A finding where the numbers in the file names skip their usual step: a frame may be missing there."""
     found = [NUMBER.search(path.stem) for path in frames.paths]
     numbers = [int(number[1]) for number in found if number]
+    # Not all names have numbers, or there are too few for a usual step.
     if len(numbers) < max(3, len(found)):
         return
+    # The usual step may be larger than 1, where only every n-th frame was extracted.
     steps = [after - before for before, after in pairwise(numbers)]
     ((usual, _),) = Counter(steps).most_common(1)
     jumps = [at for at, step in enumerate(steps) if step != usual]
@@ -185,6 +187,7 @@ def text_findings(sequence: Sequence) -> Iterator[Finding]:
         told = "has no expression; add one, or use it for training without expressions"
         yield Finding(sequence.name, "text_none", f"{sequence.folder}: {told}")
     empty = [at for at, text in enumerate(expressions) if not text.strip()]
+    # An expression is never true if its frames lie outside of the video.
     spans = sequence.spans or ((0, count),) * len(expressions)
     never = [at for at, (start, stop) in enumerate(spans) if max(start, 0) >= min(stop, count)]
     for kind, which, told in (
@@ -206,6 +209,7 @@ def fingerprint(sequence: Sequence) -> str:
     truth = sequence.truth
     if truth is None or (truth.present == PRESENT).sum() < 2:
         return ""
+    # Only boxes of frames that show the target count: others may differ without meaning.
     said = hashlib.blake2b(repr((sequence.frames.size, sequence.expressions)).encode(), digest_size=16)
     said.update(truth.present.astype(np.int8).tobytes())
     said.update(truth.boxes_xywh[truth.present == PRESENT].astype(np.float32).tobytes())

@@ -31,6 +31,7 @@ def read_lists(reader: Reader, root: Path, split: str, entries: list[Entry]) -> 
     TrackingNet).
     """
     # The name of an entry begins with its folder's: an object's `<video>_<object>`, a target's `Skating2-1`.
+    # Only where sequences have folders of their own can unlisted folders be found.
     if not any(entry.name.startswith(entry.folder.name) for entry in entries):
         return Lists({})
     found, missing = {}, []
@@ -49,6 +50,7 @@ def strays(lists: Lists, entries: list[Entry]) -> list[Path]:
     named = dict.fromkeys(entry.folder for each in lists.entries.values() for entry in each)
     parents = sorted({entry.folder.parent for entry in entries})
     examples = islice((folder for folder in named if folder.is_dir()), EXAMPLES)
+    # Learn from some sequences what their folders contain, to recognise folders of the same kind.
     alike = {UNREADABLE, *(mark for folder in examples for mark in _marks(folder))}
     return [
         folder

@@ -20,10 +20,13 @@ def messages(
     must be passed to the processor: the template (if there is one), the search image. `coordinates` is the
     unit in which the question asks for a box, a key of `COORDINATES`; None: that of the contract.
     """
+    # 1. The wording of the contract, with the unit in which the box is asked for.
     wording, numbers = WORDINGS[contract.wording], COORDINATES[coordinates or contract.coordinates]
     parts: list[dict[str, Any]] = [_text(wording.expression.format(expression=expression, numbers=numbers))]
+    # 2. The template, between the texts that introduce and end it.
     if has_template:
         parts += [_text(wording.template), {"type": "image"}, _text(wording.after_template)]
+    # 3. The search image. Another text introduces it if it contains a visual prompt.
     parts += [_text(wording.marked if is_marked else wording.search), {"type": "image"}]
     parts += [_text(wording.after_search)]
     return [{"role": "user", "content": [part for part in parts if part != _text("")]}]
@@ -69,6 +72,7 @@ def to_frame(contract: Contract, numbers: Box, resized: Size, frame: Size) -> Bo
     model may have learned to write them for a target that is narrower than a unit. Reversed numbers and a box
     outside the image give None.
     """
+    # The size of the image in the unit of the answer: rescaling from it to the frame converts the numbers.
     counted = counted_size(contract.coordinates, resized, frame)
     (left, right), (top, bottom) = (
         _at_least_a_unit(numbers[axis], numbers[axis + 2], counted[axis]) for axis in (0, 1)

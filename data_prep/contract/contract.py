@@ -114,11 +114,13 @@ def read_contract(folder: Path) -> Contract | None:
 
 def check_contract(contract: Contract) -> None:
     """Raise TypeError for a value of another type than its default, and ValueError for one out of range."""
+    # 1. Types. A whole number is accepted where a float is expected, but true and false are not numbers.
     for field in dataclasses.fields(Contract):
         value = getattr(contract, field.name)
         kind = (int, float) if isinstance(field.default, float) else type(field.default)
         if not isinstance(value, kind) or isinstance(value, bool):
             raise TypeError(f"{field.name} is {value!r}")
+    # 2. Ranges of the numbers, and rules about several of them.
     for name, (smallest, largest) in LIMITS.items():
         if not smallest <= (value := getattr(contract, name)) <= largest:  # NaN is within no limits
             raise ValueError(f"{name} is {value}, not {smallest} to {largest}")
@@ -128,6 +130,7 @@ def check_contract(contract: Contract) -> None:
     colour = contract.prompt_colour
     if len(colour) != 3 or any(type(value) is not int or not 0 <= value <= 255 for value in colour):
         raise ValueError(f"prompt_colour is {list(colour)}, not three numbers of 0 to 255")
+    # A digit, sign, dot or bracket in the separator would make the numbers of an answer ambiguous.
     if not re.fullmatch(r"[^\d\].-]{1,8}", contract.separator):
         raise ValueError(
             f"separator is {contract.separator[:20]!r}, not 1 to 8 characters that are no number's"

@@ -67,7 +67,9 @@ def budgeted(size: Size, min_pixels: int, max_pixels: int, multiple: int, rule: 
 def smart_size(size: Size, min_pixels: float, max_pixels: float, multiple: int) -> Size:
     """The size, in multiples of `multiple`, that Qwen resizes an image of `size` (width, height) to."""
     width, height = size
+    # 1. The nearest multiples, as long as their product lies within the budget.
     near = [max(multiple, round(side / multiple) * multiple) for side in size]
+    # 2. Else scale both sides by the same factor, and round down (too large) or up (too small).
     if near[0] * near[1] > max_pixels:
         shrink = math.sqrt(height * width / max_pixels)
         near = [math.floor(side / shrink / multiple) * multiple for side in size]
@@ -113,9 +115,11 @@ def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.nd
     longer = max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1])
     side = max(2, round(longer * contract.template_scale))
     left, top = round(x - side / 2), round(y - side / 2)
+    # 1. A square in the mean colour of the frame.
     crop = np.empty((side, side, 3), np.uint8)
     crop[:] = np.round(cv2.mean(frame)[:3]).astype(np.uint8)
     height, width = frame.shape[:2]
+    # 2. The part of the square that lies inside the frame is copied into it.
     x0, x1 = max(left, 0), min(left + side, width)
     y0, y1 = max(top, 0), min(top + side, height)
     if x0 < x1 and y0 < y1:
@@ -133,8 +137,10 @@ def draw_visual_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> 
     import cv2
 
     drawn = image.copy()
+    # The width of the line is relative to the image, so that it looks the same in every resolution.
     line = max(1, round(max(image.shape[:2]) * contract.prompt_width))
     left, top, right, bottom = (round(value) for value in box_xyxy)
+    # A corner on the right or bottom border would be drawn outside of the image.
     limits = image.shape[1] - 1, image.shape[0] - 1
     corners = (left, top), (min(right, limits[0]), min(bottom, limits[1]))
     cv2.rectangle(drawn, *corners, contract.prompt_colour, line)

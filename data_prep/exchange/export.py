@@ -46,6 +46,8 @@ def export(plan: ExportPlan, numbers: range, workers: int = 0) -> tuple[Path, in
     # 2. Draw and write, a part of the pairs at a time.
     cuts = [numbers[start : start + PART] for start in range(0, len(numbers), PART)]
     parts = in_processes(partial(_part, plan), cuts, workers if len(cuts) > 1 else 1)
+    # The records are written to a temporary file. It replaces the final one only if at least one pair was
+    # written.
     left_out: list[LeftOut] = []
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as sink:
         for part in with_bar(parts, plan.form, len(cuts)):

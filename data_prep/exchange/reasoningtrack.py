@@ -50,15 +50,18 @@ class Record:
 def record_of(number: int, row: Any) -> Record:
     """The record in a row of a file. Raises UserError with the reason where the row cannot be parsed."""
     instruction, query, output = (_text(row, key) for key in ("instruction", "input", "output"))
+    # 1. Two images, whose placeholders come first in the input, and no further placeholder anywhere.
     images = row.get("images")
     if not isinstance(images, list) or not all(isinstance(image, str) for image in images):
         raise UserError("its images are not a list of paths")
     tags = (instruction + query + output).count(IMAGE)
     if len(images) != IMAGES or tags != IMAGES or not query.startswith(IMAGE * IMAGES):
         raise UserError(f"has {len(images)} images and {tags} {IMAGE}; {IMAGES} of each, first in its input")
+    # 2. The description follows the placeholders.
     description = query.removeprefix(IMAGE * IMAGES)
     if not description.strip():
         raise UserError("its description is empty")
+    # 3. The three parts of the output.
     thought, changes, answer = parts_of(output)
     return Record(number, tuple(images), instruction, description, thought, changes, answer, output)
 
@@ -75,12 +78,15 @@ def parts_of(output: str) -> tuple[str, bool, str]:
 
     A thought may mention the tags, so the decision is searched for only after the last end of a thought.
     """
+    # 1. The thought: up to the last end tag, since thoughts quote tags.
     thought, end, rest = output.strip().rpartition(THOUGHT)
     if not end or not thought.startswith(THINK):
         raise UserError(f"does not begin with a thought between {THINK} and {THOUGHT}")
+    # 2. The decision directly after it.
     decision = DECISION.match(rest)
     if decision is None:
         raise UserError(f"has no <d>yes</d> or <d>no</d> behind {THOUGHT}")
+    # 3. The answer: exactly one, and nothing around it.
     said = rest[decision.end() :]
     for tag, count in ((ANSWER, said.count(ANSWER)), (ANSWERED, said.count(ANSWERED))):
         if count != 1:
@@ -174,6 +180,7 @@ def read_records(source: Path, roots: Roots) -> Imported:
             left_out.append((number, str(fault)))
     if not records:
         raise UserError(f"{source}: none of {len(rows)} records parses; record 0 {left_out[0][1]}")
+    # A misspelt data set in root_map= would leave its paths unchanged without a message.
     roots.check({data_of(sample_of(record)[0]) for record in records})
     missing = tuple(path for record in records for path in record.images if not Path(path).is_file())
     return Imported(tuple(records), tuple(left_out), missing)

@@ -57,6 +57,7 @@ def _record(plan: ExportPlan, pair: Pair) -> Record:
     # where that is visible, else around a box of our choice (`_around`).
     scale = int(np.random.default_rng((plan.pairs.seed, pair.number)).integers(SCALES[0], SCALES[1] + 1))
     answer_box, around = [0, 0, 0, 0], _around(pair.visual_prompt_xyxy, size, scale)
+    # A visible target: the answer has its box, and the rectangle is drawn around it.
     if pair.search_xywh is not None:
         box = xywh_to_xyxy(pair.search_xywh)
         answer_box = _whole(counted(box, size, size, plan.coordinates))
@@ -110,6 +111,7 @@ def _around(visual_prompt_xyxy: Box, size: Size, scale: int) -> list[int]:
     It is the pair's own rectangle, made `scale` times smaller. An empty box would tell that the target is
     absent, since VPTracker then draws no rectangle.
     """
+    # At least two pixels, so that the rectangle is visible whatever the scale is.
     x, y = center(visual_prompt_xyxy)
     width = max(2.0, (visual_prompt_xyxy[2] - visual_prompt_xyxy[0]) / scale)
     height = max(2.0, (visual_prompt_xyxy[3] - visual_prompt_xyxy[1]) / scale)

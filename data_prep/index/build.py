@@ -103,6 +103,7 @@ def _sorted_out(told: Iterable[Read]) -> tuple[list[dict[str, Any]], list[str], 
 
 def _unchanged(path: Path, root: Path, state: str) -> About | None:
     """The description of an existing index of the same files; None where the index must be made."""
+    # A damaged index or one of another version is logged, and made again.
     if not path.exists():
         return None
     try:
@@ -162,6 +163,7 @@ def split_off(entries: list[Entry], path: Path | None) -> tuple[list[Entry], lis
     if path is None:
         return entries, []
     text = read_text(path, "write it with task=check, or take leave_out= away")
+    # Counted, since a name may be listed several times; the message then says so.
     listed = Counter(filter(None, map(str.strip, text.splitlines())))
     names = {entry.name for entry in entries}
     unknown = [name for name in listed if name not in names]
@@ -194,6 +196,7 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
     for path in frames.paths:
         check_utf8(path)
     count = len(frames)
+    # Without spans every expression is true of all frames; the index always stores spans.
     spans = sequence.spans or ((0, count),) * len(sequence.expressions)
     return {
         "name": sequence.name,
@@ -235,6 +238,7 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     """A column. Lists are joined as arrays, without a Python object for each of their values."""
     if not pa.types.is_list(kind):
         return pa.array(values, kind)
+    # An Arrow list column is one flat array, and an offset for the beginning of each list.
     offsets = np.cumsum([0, *(len(value) for value in values)], dtype=np.int64)
     flat = pa.concat_arrays(
         [value if isinstance(value, pa.Array) else pa.array(value, kind.value_type) for value in values]

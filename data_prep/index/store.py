@@ -133,10 +133,12 @@ class Index:
             check_rows(self.rows, SCHEMA)
         except (pa.ArrowException, ValueError, OSError) as fault:
             raise _no_index(path, fault) from None
+        # Views of the mapped file. The offsets of a list column are the starts of the sequences.
         self.starts = self._offsets("present")
         self.boxes_xywh = self._values("boxes_xywh").reshape(-1, 4)
         self.present = self._values("present")
         self.sizes = np.stack([self.rows[side].to_numpy() for side in ("width", "height")], axis=1)
+        # The same for expressions, of which sequences have different numbers.
         self.expression_starts = self._offsets("expressions")
         self.expressions: pa.StringArray = self.rows["expressions"].values
         self.expression_spans = np.stack([self._values("starts"), self._values("stops")], axis=1)
@@ -187,9 +189,12 @@ def check_rows(rows: pa.RecordBatch, schema: pa.Schema) -> None:
     """
     if not rows.schema.equals(schema):
         raise ValueError("its columns are not those of an index")
+    # Arrow checks the sizes of buffers here, but not that offsets rise or stay inside of them.
     rows.validate()  # pa.ArrowInvalid is a ValueError
     for name in schema.names:
         _check_offsets(name, rows[name])
+    # Each sequence must have as many flags as frames, four numbers for each box, and a span for each
+    # expression.
     for one, other, times in (*SAME_LENGTHS, (*SPANS, 1)):
         if not np.array_equal(_offsets(rows[one]), times * _offsets(rows[other])):
             raise ValueError(f"{one} and {other} are of unequal lengths")
@@ -202,6 +207,7 @@ def _check_offsets(name: str, column: pa.Array) -> None:
         _check_rising(name, _offsets(column), len(column.values))
         _check_offsets(name, column.values)
     elif pa.types.is_string(column.type):
+        # A string column has three buffers: validity, offsets and characters.
         _, offsets, letters = column.buffers()
         numbers = np.frombuffer(offsets, np.int32) if offsets else np.zeros(1, np.int32)
         _check_rising(name, numbers[: len(column) + 1], letters.size if letters else 0)

@@ -28,6 +28,7 @@ def read_boxes(path: Path) -> np.ndarray:
     Blank lines at the end are ignored. Raises UserError where the file is missing or empty, or a line is not
     four numbers (NaN is a number).
     """
+    # All separators become blanks, since some data sets mix them even within a file.
     lines = read_text(path, MEND).rstrip().translate(SEPARATORS).splitlines()
     if not lines:
         raise UserError(f"{path}: holds no boxes; {MEND}")
@@ -64,6 +65,7 @@ def read_flags(path: Path) -> np.ndarray:
     """
     parts = read_text(path, MEND).translate(SEPARATORS).split()
     try:
+        # Some data sets write flags as 1.0 and 0.0.
         flags = np.array(parts, np.float64)
     except ValueError:
         flags = np.array([np.nan])  # refused below
@@ -79,6 +81,7 @@ def read_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Sp
     which every line is `<frame> <text>`, is read by `read_timed_expressions` instead. Raises UserError where
     the file is missing.
     """
+    # A single expression may be broken into several lines, and may begin with a number ("2 dogs").
     lines = [line.strip() for line in read_text(path, MEND).splitlines() if line.strip()]
     if lines and (lines[0].startswith("0 ") or (len(lines) > 1 and all(map(TIMED.fullmatch, lines)))):
         return read_timed_expressions(path, frames)
@@ -100,6 +103,7 @@ def read_timed_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tu
             pairs.append((int(match[1]), match[2]))
         elif line.strip():
             raise UserError(f"{path}: line {number} is not `<frame> <text>` ({line.strip()[:40]!r}); {MEND}")
+    # Lines need not be in order. Each expression ends where the next one begins, the last one with the video.
     pairs.sort()
     bounds = [min(start, frames) for start, _ in pairs] + [frames]
     return tuple(text for _, text in pairs), tuple(pairwise(bounds))
@@ -111,6 +115,7 @@ def truth_of(boxes_xywh: np.ndarray, visible: np.ndarray | None) -> Truth:
     Without flags the target is present where its box has an area. A frame that is flagged as visible but has
     no box is `UNKNOWN`.
     """
+    # A box of zeros, or with NaN, is how many data sets write that the target is absent.
     is_box = np.isfinite(boxes_xywh).all(axis=1) & (boxes_xywh[:, 2:] > 0).all(axis=1)
     if visible is None:
         return Truth(boxes_xywh, np.where(is_box, PRESENT, ABSENT).astype(np.int8))
@@ -140,9 +145,11 @@ def truth_of_test(
     are one for each frame, for users who have the complete ground truth. Raises UserError where there are
     fewer frames than boxes.
     """
+    # The complete ground truth, as the organisers of the benchmarks have it.
     if len(boxes_xywh) != 1:
         names, notes = fitted(folder, names, boxes_xywh)
         return names, truth_of(boxes_xywh, None), notes
+    # Only the first frame is annotated, and the target is visible in it.
     later = len(names) - 1
     first = truth_of(boxes_xywh, np.ones(1, bool))
     boxes = np.concatenate([first.boxes_xywh, np.full((later, 4), np.nan, np.float32)])

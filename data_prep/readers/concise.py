@@ -39,6 +39,7 @@ def read(entry: Entry, own: Reader) -> Sequence:
     """Read one sequence with the expressions of its file of texts."""
     if "concise" not in entry.facts:
         return own.read(entry)
+    # The file of texts is the last one; the reader of the data set gets its own files only.
     *files, texts = entry.files
     sequence = own.read(replace(entry, files=tuple(files)))
     expressions, spans = read_timed_expressions(texts, len(sequence.frames))
@@ -46,6 +47,7 @@ def read(entry: Entry, own: Reader) -> Sequence:
 
 
 def _reader(own: Reader, place: str) -> Reader:
+    # Texts exist for training sequences, so a split with both kinds would be inconsistent.
     splits = tuple(split for split in own.splits if split != "all")
     found, reading = partial(find, own=own, place=place), partial(read, own=own)
     return replace(own, name=f"{own.name}_concise", splits=splits, find=found, read=reading)

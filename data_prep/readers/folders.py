@@ -68,10 +68,12 @@ def picture_names(folder: Path) -> list[str]:
     pictures = [name for name in names if name.lower().endswith(ENDINGS) and name[0] != "."]
     if not pictures:
         raise UserError(f"{folder}: holds no pictures; unpack them there")
+    # The same frame in two formats would be read twice, and shift all boxes after it.
     stems = {_stem(name): name for name in pictures}
     if len(stems) < len(pictures):
         name = next(name for name in pictures if stems[_stem(name)] != name)
         raise UserError(f"{folder}: holds {name} and {stems[_stem(name)]}; remove the one that is no frame")
+    # By number and not by text: "10.jpg" comes after "9.jpg" where numbers are not padded.
     return sorted(pictures, key=_order)
 
 
@@ -95,6 +97,7 @@ def fitted(folder: Path, names: list[str], boxes: np.ndarray) -> tuple[list[str]
 
     Raises UserError where there are fewer frames than boxes, because it is unknown which frames are missing.
     """
+    # Too few frames: any of them may be the missing ones, so no box can be assigned to a frame.
     if len(names) < len(boxes):
         raise UserError(
             f"{folder}: {counted(len(names), 'frame')} for {counted(len(boxes), 'box')}; restore the missing "

@@ -32,7 +32,9 @@ FPS = 10.0  # of the published frames, unless meta_info.ini says otherwise
 def find(root: Path, split: str) -> list[Entry]:
     """The sequences of `list.txt`, or of a file of its line numbers."""
     part = "train" if split in NUMBERED else split
+    # 1. The official list of the split.
     names = read_names(root / part / "list.txt")
+    # 2. Of the training list only the lines that PyTracking chose.
     if split in NUMBERED:
         names = _numbered(root / NUMBERED[split], names)
     return [Entry(name, inside(root / part, name), {"test": part == "test"}) for name in names]
@@ -91,6 +93,7 @@ def _metadata(path: Path, optional: bool) -> tuple[dict[str, str], float]:
         found = {key: value.strip() for key, value in parser["METAINFO"].items()}
     except (IniError, KeyError):
         raise UserError(f"{path}: has no section [METAINFO] of `key: value` lines; {MEND}") from None
+    # The value has a unit behind it, such as `10Hz`.
     rate = re.match(r"\d+(\.\d+)?", found.get("anno_fps", ""))
     fps = float(rate[0]) if rate else FPS
     return {key: found[key] for key in KEPT if found.get(key)}, fps or FPS

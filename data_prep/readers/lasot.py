@@ -72,6 +72,7 @@ def read_lasotext(entry: Entry) -> Sequence:
 def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
     """Read one sequence. `wordless` is the note that there is no expression, or empty."""
     folder = entry.folder / "img"
+    # Boxes, frames and flags must agree in number, which `fitted` and `flags_of` check.
     boxes = read_boxes(entry.folder / "groundtruth.txt")
     names, notes = fitted(folder, picture_names(folder), boxes)
     expressions, spans = ((), None) if wordless else read_expressions(entry.folder / "nlp.txt", len(boxes))

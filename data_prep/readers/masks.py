@@ -89,6 +89,7 @@ def decode_rle(rle: Any, size: Size) -> np.ndarray:
     Raises ValueError where `rle` is no such mask, is of another size, or its runs do not fill it.
     """
     try:
+        # 1. Size and runs, from either form of `counts`.
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"]
         runs = unpack(counts) if isinstance(counts, str) else np.array(counts, np.int64)
@@ -96,9 +97,11 @@ def decode_rle(rle: Any, size: Size) -> np.ndarray:
         raise ValueError("there is no RLE mask with size and counts") from None
     if (width, height) != size:
         raise ValueError(f"the mask is {width}x{height}, but the frames are {size[0]}x{size[1]}")
+    # 2. The runs must fill the mask exactly, or the file is damaged.
     filled = (runs >= 0).all() and (runs <= width * height).all() and runs.sum() == width * height
     if runs.ndim != 1 or not filled:
         raise ValueError(f"the runs do not fill a mask of {width}x{height}")
+    # 3. Every second run is set. RLE goes down the columns, so the mask is transposed at the end.
     flat = np.repeat(np.arange(runs.size) % 2 == 1, runs)
     return flat.reshape(width, height).T
 

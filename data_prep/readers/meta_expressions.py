@@ -73,6 +73,8 @@ def entries_of(path: Path, videos: dict[str, Any], home: Path, key: str) -> list
         frames = part(record, "frames", list, path, owner)
         if not frames:
             raise UserError(f"{path}: {owner} lists no frames; {MEND}")
+        # 1. Group the sentences by the objects that they refer to; a sentence without published objects stays
+        #    alone.
         targets: dict[Objects | str, list[Sentence]] = {}
         told: dict[str, Any] = part(record, "expressions", dict, path, owner)
         for number in sorted(told, key=lambda text: _whole(text, path, owner)):
@@ -80,6 +82,7 @@ def entries_of(path: Path, videos: dict[str, Any], home: Path, key: str) -> list
             objects = _objects(told[number], key, path, sentence)
             text = part(told[number], "exp", str, path, sentence)
             targets.setdefault(number if objects is None else objects, []).append((number, text))
+        # 2. One entry for each group.
         for target, sentences in targets.items():
             known = None if isinstance(target, str) else target
             entries.append(entry_of(home / "JPEGImages", video, known, sentences, list(map(str, frames))))
@@ -100,6 +103,7 @@ def entry_of(
             f"{folder}: {video!r} is no plain name of a video; correct it in the data set's lists"
         )
     labels, texts = zip(*sentences, strict=True)
+    # Names must be unique within the video and stay short enough for a file name.
     named = "-".join(objects) if objects and len(objects) <= MANY else f"exp{labels[0]}"
     said = [(label, text.strip()) for label, text in zip(labels, texts, strict=True) if text.strip()]
     metadata = {"video": video, "expressions": ",".join(label for label, _ in said)}
@@ -140,6 +144,7 @@ def frames_in(entry: Entry) -> tuple[list[str], ImageFrames]:
 
     Raises UserError where one is missing.
     """
+    # The file lists names without endings.
     present = {Path(name).stem: name for name in picture_names(entry.folder)}
     listed = entry.facts["frames"]
     names: list[str] = list(present) if listed is None else listed

@@ -62,6 +62,8 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
     """
     try:
         with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            # Each list is at most as long as the distance to the next key. What follows the list is ignored
+            # when it is parsed.
             found = [(match[1].decode(), match.start(), match.end() - 1) for match in KEY.finditer(data)]
             stops = [start for _, start, _ in found[1:]] + [len(data)]
     except (OSError, ValueError) as fault:
@@ -92,6 +94,7 @@ def masks(entry: Entry) -> TrueMasks:
 def _target_masks(entry: Entry, count: int, size: Size) -> Iterator[np.ndarray]:
     """One mask for each frame: the union of the masks of the target's objects."""
     (path,) = entry.files
+    # The encoded masks of all objects are kept, but decoded only one frame at a time.
     numbered = zip(entry.facts["objects"], entry.facts["masks"], strict=True)
     objects = [_masks(path, number, place, count) for number, place in numbered]
     for at in range(count):
@@ -104,6 +107,7 @@ def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[
         file.seek(place[0])
         data = file.read(place[1] - place[0])
     try:
+        # Parses the list at the start of the text, and ignores what follows.
         masks, _ = json.JSONDecoder().raw_decode(data.decode("utf-8"))
     except ValueError as fault:
         raise UserError(f"{path}: the masks of {number} are not JSON ({fault}); {MEND}") from None

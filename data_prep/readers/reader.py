@@ -155,6 +155,7 @@ def list_split(reader: Reader, root: Path, split: str) -> Listing:
         if not root.is_dir():
             raise UserError(f"root={root}: no such folder; point root= at the data set")
         found = reader.find(real_path(root), split)
+    # The entry is the same only if name and folder are: two folders of one name are different sequences.
     places: dict[tuple[str, Path], list[int]] = defaultdict(list)
     for number, entry in enumerate(found):
         check_utf8(entry.folder)

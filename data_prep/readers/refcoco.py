@@ -53,6 +53,7 @@ def images_folder(root: Path) -> Path:
 
 def annotations_of(root: Path, split: str, dataset: str) -> Path:
     """The first conversion that exists. Raises UserError that names them all, or a pickle that was found."""
+    # 1. All places in which the projects have this split. Only SeqTR and UNINEXT have the splits of `google`.
     maker = "unc" if dataset != "refcocog" else "google" if split.startswith("google_") else "umd"
     sign = SIGNS.get(dataset, dataset)
     forms = FORMS[:4] if maker == "google" else FORMS  # the other forms are of one maker for each data set
@@ -63,6 +64,7 @@ def annotations_of(root: Path, split: str, dataset: str) -> Path:
     for name in names:
         if (root / name).is_file():
             return root / name
+    # 2. Nothing was found. If the original pickles are there, say why they are not read.
     folders = (root, root / sign, root / dataset, *((root / name).parent for name in names))
     for folder in filter(Path.is_dir, folders):
         pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLES)

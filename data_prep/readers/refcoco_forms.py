@@ -45,6 +45,7 @@ def read_references(path: Path, split: str) -> list[Reference]:
 
     Raises UserError where the file is missing, not JSON, of another format, or has a faulty record.
     """
+    # The form is recognised by the ending and the keys, not by the name of the file.
     if path.suffix == ".jsonl":
         lines = read_text(path, MEND).split(
             "\n"
@@ -111,6 +112,7 @@ def _of_coco(record: tuple[Any, Any]) -> Keyed:
     if annotation is None:
         raise ValueError("has no annotation")
     number, box = _number(image["file_name"]), annotation["bbox"]
+    # An entry of UNINEXT has all sentences of an object; one of MDETR a single sentence.
     if "expressions" in image:
         return ("entry", image["id"]), _reference(number, image, box, image["expressions"])
     return _key(number, box, annotation), _reference(number, image, box, [image["caption"]])
@@ -145,6 +147,7 @@ def _reference(number: Any, sized: Any, box: Any, expressions: Any) -> Reference
     if not isinstance(expressions, list) or not all(isinstance(text, str) for text in expressions):
         raise ValueError("expressions are not a list of texts")
     x, y, width, height = (float(value) for value in box)
+    # Some conversions contain empty sentences.
     texts = tuple(filter(None, (text.strip() for text in expressions)))
     size = int(sized["width"]), int(sized["height"])
     return Reference(int(number), size, (x, y, width, height), texts)

@@ -82,6 +82,7 @@ def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
                 raise UserError(f'{path}: line {count} is not <video> <object> "<sentence>"; restore it')
             if match is not None:
                 video, number, text = match.groups()
+                # Some names of videos are misspelt in the text files.
                 objects = said.setdefault(MISSPELT.get(video, video), {})
                 objects.setdefault(number, []).append((kind, text))
     return said

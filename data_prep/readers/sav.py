@@ -47,6 +47,7 @@ def find_train(home: Path, kind: str) -> list[Entry]:
         raise UserError(
             f"{home}: holds no <video>{ending}; check root=, and that the data are unpacked there"
         )
+    # Extracted frames are in a common folder, or beside the files of masks.
     together = (home / IMAGES).is_dir()
     entries = []
     for path in paths:
@@ -74,10 +75,12 @@ def read_train(entry: Entry) -> Sequence:
     record = read_json(path)
     lists = part(record, "masklet", list, path, "the file")
     numbers, frames = _frames(entry.folder, path, record)
+    # The last annotated frame must exist, or the frames are numbered differently from the video.
     if STEP * (len(lists) - 1) > numbers[-1]:
         told = f"masks up to frame {STEP * (len(lists) - 1)}, but frames up to {numbers[-1]}"
         raise UserError(f"{path}: {told}; restore the frames, under their numbers in the video")
     truth = truth_of_masks(_mask(path, lists, number, at, frames.size) for number in numbers)
+    # Where only every fourth frame was extracted, the frame rate is a quarter.
     rate = FPS / max(1, numbers[min(1, len(numbers) - 1)] - numbers[0])
     metadata = {name: entry.facts[name] for name in ("video", "object")}
     metadata["environment"] = str(record.get("video_environment", ""))
@@ -115,6 +118,7 @@ def _video(path: Path, count: float) -> VideoFrames:
 
 def _mask(path: Path, lists: list[Any], number: int, at: int, size: Size) -> np.ndarray | None:
     """The mask of object `at` in frame `number` of the video; None where it is not annotated."""
+    # Only frames whose number is a multiple of `STEP` are annotated.
     index, between = divmod(number, STEP)
     if between or index >= len(lists):
         return None
@@ -168,6 +172,7 @@ def read(entry: Entry) -> Sequence:
 
 def _masks(folder: Path, names: list[str], size: Size) -> Iterator[np.ndarray | None]:
     """One mask for each frame: empty where only other objects have a mask, None where no object has one."""
+    # A frame is annotated if any object of the video has a mask in it: SA-V writes no file for an empty mask.
     own = _annotated(folder)
     annotated = own.union(*(_annotated(other) for other in folders_of(folder.parent)))
     strays = sorted(annotated - set(names))
@@ -188,6 +193,7 @@ def _only_one(path: Path, size: Size) -> np.ndarray:
     """The mask, bool (height, width), of a file with a single object of any value."""
     values = read_mask(path, size, MODES)
     mask = values > 0
+    # Several values in one file mean that it is not in the layout of SA-V.
     if (values[mask] != values.max()).any():
         raise UserError(f"{path}: masks of several objects in one file; take those of SA-V, a file an object")
     return mask

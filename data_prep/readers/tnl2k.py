@@ -45,6 +45,7 @@ def find(root: Path, split: str) -> list[Entry]:
     if split != "all":
         return _find(root, split)
     train, test = _find(root, "train"), _find(root, "test")
+    # Results and indexes are stored by name, so names must be unique in `all`.
     taken = {entry.name for entry in train}
     return train + [
         replace(entry, name=f"{entry.name}_test") if entry.name in taken else entry for entry in test
@@ -52,12 +53,15 @@ def find(root: Path, split: str) -> list[Entry]:
 
 
 def _find(root: Path, split: str) -> list[Entry]:
+    # 1. The folders that exist, by their official names.
     places = _places(root, split)
     folders: dict[str, Path] = {}
     for folder in (folder for place in places for folder in _sequence_folders(place)):
         other = folders.setdefault(_official(folder.name), folder)
         if other != folder:
             raise UserError(f"{folder}: the same sequence as {other}; remove one of them")
+    # 2. The order of the official list, if it is there. A listed name without a folder is reported when it is
+    #    read.
     path = root / LISTS[split]
     names = [_official(name) for name in read_names(path)] if path.exists() else sorted(folders)
     found = [(name, folders.get(name, inside(places[0], name))) for name in names]

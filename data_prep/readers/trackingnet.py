@@ -38,6 +38,7 @@ def find(root: Path, split: str) -> list[Entry]:
         for chunk in chunks
         for name in _names(root / chunk)
     ]
+    # Results are stored by name, so a name may occur in only one chunk.
     name, count = Counter(entry.name for entry in entries).most_common(1)[0]
     if count > 1:
         raise UserError(f"{root}: {name} lies in {count} chunks; remove the copies")

@@ -43,6 +43,7 @@ def find(root: Path, split: str) -> list[Entry]:
         return _listed(base, read_names(path))
     if apart:
         return _all(base)
+    # Neither folders nor a list of training sequences: everything that is not in the test list.
     test = set(read_names(root / LISTS["test"]))
     return [entry for entry in _all(base) if entry.name not in test]
 

@@ -28,6 +28,8 @@ def find(root: Path, _split: str) -> list[Entry]:
     """Every sequence of `list.txt`. Faults of a sequence are reported when it is read."""
     workspace = read_workspace(root, check_frames=False)
     names, _ = read_list(root / str(read_config(root).get("sequences") or "sequences"))
+    # A sequence with a fault stays in the list, so that its fault is reported instead of the sequence
+    # disappearing.
     sound = {sequence.name: sequence for sequence in workspace.sequences}
     return [_entry(workspace, name, sound.get(name)) for name in names]
 
@@ -74,6 +76,7 @@ def _with_truth(sequence: Sequence, truth: votsr.Truth | None, count: int) -> Se
 
 def _masks(truth: votsr.Truth, count: int) -> Iterator[np.ndarray | None]:
     """One mask for each frame, None where it is not annotated."""
+    # `annotated` skips frames without annotation; yield None for each of them.
     done = 0
     for frame in truth.annotated():
         if frame.index >= count:

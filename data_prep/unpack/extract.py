@@ -97,9 +97,11 @@ class Extraction:
         stream = None
         try:
             with told(joined, self.work, lambda: self.name, self.tree):
+                # 1. Extract all members, then read to the end of the last part for the checksums.
                 stream = Decompressed(joined, self.limits.ratio)
                 strange = stream.drain(self._members(stream))
                 self.tree.sweep()
+            # 2. Only now the sums are known, and the archive is complete.
             md5, tar_md5 = joined.digest.hexdigest(), stream.digest.hexdigest()
             self.state = replace(self.state, md5=md5, tar_md5=tar_md5, tops=sorted(self.tree.tops))
         except BaseException:
@@ -119,6 +121,7 @@ class Extraction:
         archive = None
         while True:
             try:
+                # Opening an archive reads its first header, which may be broken like any other.
                 if archive is None:
                     file = cast(IO[bytes], stream)  # in stream mode tarfile only calls `read`
                     archive = tarfile.open(  # noqa: SIM115  # closes nothing of its own
@@ -127,6 +130,7 @@ class Extraction:
                 member = archive.next()
             except BROKEN as fault:
                 raise tarfile.ReadError(f"a header is broken: {fault}") from None
+            # Without a member the parts are no archive: tarfile accepts an empty file.
             if member is None and not self.name:
                 raise tarfile.ReadError("it holds nothing")
             if member is None:
@@ -140,6 +144,7 @@ class Extraction:
 
     def _take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """Write one member."""
+        # Everything is checked before anything is written.
         parts = checked(member, self.tree.root)
         if member.isdir():
             self.tree.folder(parts)
@@ -151,12 +156,14 @@ class Extraction:
             self._file(archive, member, parts)
 
     def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, parts: PartsOf) -> None:
+        # The size in the header counts, before any byte is read: a file cannot be larger than that.
         total = self.state.bytes + member.size
         if total > self.limits.bytes:
             size = f"{self.limits.bytes / 2**30:g} GiB"
             raise RefusedError(f"of {member.size} bytes makes more than {size} of files in all (max_gib)")
         content = archive.extractfile(member)
         assert content is not None, "a plain file"
+        # An earlier run has finished this member; if its size is right, its content is not compared.
         trusted = self.state.members < self._trusted
         self.written += self.tree.file(parts, member, content, trusted)
         self.state = replace(self.state, bytes=total)

@@ -43,6 +43,7 @@ def parts_of(name: str) -> PartsOf:
     takes.
     """
     _check_letters(name, "its name")
+    # `a//b` and `./a` are usual in archives; `..` is not.
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if ".." in parts:
         raise RefusedError("climbs out of its folder ('..')")
@@ -60,6 +61,7 @@ def check_target(parts: PartsOf, target: str) -> None:
     """
     _check_letters(target, "what it links to")
     steps = [step for step in target.split("/") if step not in ("", ".")]
+    # As many `..` as the link has folders above it lead to the root, one more out of it.
     climbs = next((at for at, step in enumerate(steps) if step != ".."), len(steps))
     if not target or climbs >= len(parts) or ".." in steps[climbs:]:
         raise RefusedError(f"links to {shown(target)}, outside the folder or by a way that cannot be told")
@@ -108,6 +110,7 @@ class StrictTarInfo(tarfile.TarInfo):
         try:
             member = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as fault:
+            # A block of zeros is the regular end. Anything else that is no header is damage.
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
                 raise
             reason = f"a header is broken: {fault}" if len(buf) else "its end mark is missing"
@@ -142,7 +145,9 @@ def checked(member: tarfile.TarInfo, root: Path) -> PartsOf:
     `root`, and for what tarfile's own filter refuses. Whether a member may replace another one is decided by
     `Tree`.
     """
+    # 1. The name.
     parts = parts_of(member.name)
+    # 2. The kind, and the size of what it would take.
     if member.issparse():
         raise RefusedError(SPARSE)
     if member.type not in TAKEN:
@@ -151,6 +156,7 @@ def checked(member: tarfile.TarInfo, root: Path) -> PartsOf:
         raise RefusedError("has a negative size")
     if not parts and not member.isdir():
         raise RefusedError("is no folder, but names the folder itself")
+    # 3. Where a link leads.
     if member.issym():
         check_target(parts, member.linkname)
     elif member.islnk():

@@ -42,12 +42,14 @@ def find_parts(pattern: str) -> list[Path]:
 
 def in_order(names: list[str], pattern: str) -> list[str]:
     """Names of parts in their order. Raises UserError where they are not a series or one is missing."""
+    # A single file is a complete archive, unless its name says that it is a part.
     if len(names) == 1:
         alone = ALONE.search(names[0])
         mark = next(filter(None, alone.groups())) if alone else ""
         series = {mark: names[0]} if mark else {}
         alphabet = digits if mark.isdigit() else small
     else:
+        # Several files must be a series in one alphabet: digits, small or capital letters.
         found = ((_series(names, letters), letters) for letters in (digits, small, large))
         series, alphabet = next(((one, letters) for one, letters in found if one), ({}, ""))
         if not series:
@@ -65,6 +67,7 @@ def _series(names: list[str], alphabet: str) -> dict[str, str]:
     """Names by their mark, the only part in which they differ, if all marks consist of `alphabet`;
     else empty.
     """
+    # The names share a beginning and an end; what differs between is the mark.
     common = _common_start(names)
     start = len(common.rstrip(alphabet))
     if alphabet != digits and not (start and not common[start - 1].isalnum()):

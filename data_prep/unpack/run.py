@@ -96,10 +96,12 @@ def _begun(work: Path, parts: list[list[Any]]) -> State:
     file is written.
     """
     state = read_state(work / "state.json")
+    # The folder belongs to another archive.
     if state is not None and state.parts[0][0] != parts[0][0]:
         raise UserError(
             f"{work}: contains the unfinished files of {state.parts[0][0]}; finish that first, or remove it"
         )
+    # A part was replaced: nothing of the earlier run is trusted, so every file is compared.
     if state is None or not state.is_of(parts):
         state = State(parts)
     elif state.parts != parts:
@@ -109,6 +111,7 @@ def _begun(work: Path, parts: list[list[Any]]) -> State:
 
 
 def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: Limits) -> Unpacked:
+    # At least as many bytes as the compressed parts are needed; how many more is unknown.
     total = sum(path.stat().st_size for path in paths)
     free, needed = shutil.disk_usage(work).free, total
     if free < needed:  # look at what an earlier run wrote only if it matters: there may be a million files

@@ -108,6 +108,7 @@ def check_md5(state: State, wanted: dict[str, str], where: Path) -> None:
     """
     found = {"md5": state.md5, "tar_md5": state.tar_md5}
     for key, value in wanted.items():
+        # A frequent mistake: the published sum is that of the other stream.
         other = "tar_md5" if key == "md5" else "md5"
         if value and value != found[key]:
             mend = "get the parts again and run again, only what differs is written"

@@ -70,6 +70,7 @@ class Digest:
 
     def update(self, data: bytes) -> None:
         """Add bytes."""
+        # One chunk at a time, in order: an MD5 cannot be computed in parallel.
         self._wait()
         self._pending = self._worker.submit(self._md5.update, data)
 
@@ -108,6 +109,7 @@ class Joined(io.RawIOBase):
         last file.
         """
         filled = 0
+        # A part may end anywhere, even within a block of the archive, so go on with the next one.
         while filled < len(buffer):
             data = self._file.read(len(buffer) - filled)
             if not data and not self._next():
@@ -153,6 +155,7 @@ class Decompressed:
         data = self._file.read(size)
         self.count += len(data)
         self.digest.update(data)
+        # Compare what came out with what went in, over the whole stream so far.
         if self.count > max(FREE_OF_RATIO, self._ratio * self._joined.count):
             raise RefusedError(f"decompresses to more than {self._ratio:g} times its bytes (max_ratio)")
         return data
@@ -164,6 +167,7 @@ class Decompressed:
         `rest` first returns what tarfile has read ahead, then this stream. Raises UserError where another
         archive follows, as it does when several archives were mistaken for parts of one.
         """
+        # 1. What tarfile has not read of the decompressed stream: zeros are padding.
         strange = 0
         while data := rest.read(CHUNK):
             if not strange and begins_archive(data):
@@ -172,6 +176,7 @@ class Decompressed:
                     "parts of one archive: unpack each of them into a folder of its own"
                 )
             strange += len(data) - data.count(0)
+        # 2. Bytes after the end of the compressed data.
         while data := self._buffered.read(CHUNK):
             strange += len(data) - data.count(0)
         return strange

@@ -17,6 +17,7 @@ LATEST = 1 << 33  # seconds since 1970; a file with a later time in the archive 
 
 def put(path: Path, member: tarfile.TarInfo, content: IO[bytes], trusted: bool) -> bool:
     """Write a file unless it exists already; returns whether it was written. See `Tree.file`."""
+    # A link or folder in its place is replaced, never written through.
     there = path.is_file() and not path.is_symlink() and path.stat().st_size == member.size
     if there and trusted:
         return False
@@ -125,6 +126,7 @@ class Tree:
         """Make a hard link to an earlier file; `spare` is a temporary name, from which it is moved
         into place.
         """
+        # The other name must be a file that is a member itself, and has been written before.
         source = "/".join(target)
         if self._kinds.get(source) not in ("file", SHARED) or target == parts:
             raise RefusedError(f"is a hard link to {shown(source)}, which is not an earlier file")
@@ -159,6 +161,7 @@ class Tree:
         """Record that `name` is a `kind`; returns whether it is new. Raises RefusedError where it
         is another kind.
         """
+        # 1. A new name: it must be free in the target folder, and within the limit of members.
         held = self._kinds.get(name)
         if held is None:
             path = self._published / name
@@ -169,6 +172,7 @@ class Tree:
             self._check_spelling(name)
             self._kinds[name] = kind
             self.tops += [] if "/" in name else [name]
+        # 2. A known name: only a member of the same kind may replace it.
         elif held != kind:
             raise RefusedError(f"makes {shown(name)} a {kind}, which is a {held} already")
         return held is None

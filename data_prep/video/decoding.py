@@ -63,6 +63,7 @@ def frames_in(path: Path) -> Iterator[np.ndarray]:
         try:
             for packet in container.demux(stream):
                 for frame in frames_of_packet(packet):
+                    # Each decoded frame has its own display matrix, which may change within a file.
                     yield upright(frame.to_ndarray(format="rgb24"), matrix_orientation(frame))
         except av.FFmpegError:
             return  # `scan_video` has reported that the file cannot be read beyond this
@@ -75,6 +76,7 @@ def opened_video(path: Path, strict: bool) -> Iterator[tuple[InputContainer, Vid
         number = _main_stream(container)
     with _container(path) as container:  # open it again: finding the main stream may have read packets
         stream = container.streams.video[number]
+        # FFmpeg may know the container but not the codec in it.
         if stream.codec_context is None:
             raise UserError(f"{path}: its video codec is not known to FFmpeg; convert it, to H.264 say")
         if strict:
@@ -104,6 +106,7 @@ def _container(path: Path) -> Iterator[InputContainer]:
     """Open a video file. Raises UserError where it is none or has no video stream."""
     try:
         # "file:" keeps names such as "concat:a.mp4" from being taken for a protocol.
+        # Text in the metadata may have any encoding; an error in it must not stop decoding.
         container = av.open(f"file:{os.fspath(path)}", options=OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as fault:
         reason = getattr(fault, "strerror", None) or str(fault)

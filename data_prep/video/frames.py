@@ -67,6 +67,7 @@ class ImageFrames:
         or has another size.
         """
         frame = read_image(path)
+        # A frame of another size would shift every box and mask, so it is refused instead of scaled.
         if (frame.shape[1], frame.shape[0]) != self.size:
             found, wanted = f"{frame.shape[1]}x{frame.shape[0]}", f"{self.size[0]}x{self.size[1]}"
             raise UserError(
@@ -130,12 +131,14 @@ class AnimationFrames:
         total, size, shown = 0, (0, 0), 0.0
         warnings: tuple[str, ...] = ()
         try:
+            # Every frame is decoded once, to count them and to find where a truncated file ends.
             for frame, milliseconds in _animation(path):
                 total, size, shown = total + 1, (frame.shape[1], frame.shape[0]), shown + milliseconds
         except UserError:
             if not total:
                 raise
             warnings = (f"{path}: cut short: nothing can be read after frame {total}; {WHOLE}",)
+        # The mean rate: frames of an animation may be shown for different times.
         fps = 1000 * total / shown if shown > 0 else DEFAULT_FPS
         return cls(path, size, total, fps, warnings)
 
@@ -167,6 +170,7 @@ def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
         total = None if image.format == "GIF" else _n_frames(image)
         for number in count() if total is None else range(total):
             try:
+                # Pillow composes partial frames with the earlier ones, so frames must be read in order.
                 image.seek(number)
             except EOFError:
                 break

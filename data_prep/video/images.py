@@ -62,6 +62,7 @@ def rgb_of(image: Image.Image) -> np.ndarray:
     white. Alpha is dropped, as by OpenCV. Raises ValueError for 32 bits per pixel, whose range is not
     defined.
     """
+    # 16 bits per pixel, grey.
     if image.mode.startswith("I;16"):
         return np.repeat((np.array(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
@@ -150,6 +151,7 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     """The image as it is shown, from the image as it is stored: any array (height, width, ...)."""
     if orientation == AS_STORED:
         return image
+    # The eight orientations are combinations of three steps, in this order.
     if orientation >= 5:  # 1. rows become columns
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):  # 2. the last row comes first
@@ -171,11 +173,13 @@ def exif_orientation(image: Image.Image) -> int:
     """
     if image.format not in EXIF_FORMATS:
         return AS_STORED
+    # Pillow knows the chunks of a PNG after the pixels only once these are decoded.
     if image.format == "PNG" and "exif" not in image.info and _exif_is_behind(image):
         image.load()
     data = image.info.get("exif")
     if not data:
         return AS_STORED
+    # `Image.getexif` would also look into XMP, which OpenCV ignores, so the EXIF data are parsed here.
     exif = Image.Exif()
     try:
         exif.load(data)
@@ -206,6 +210,8 @@ def matrix_orientation(frame: av.VideoFrame) -> int:
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, Buffer):
         return AS_STORED
+    # The matrix is 3 by 3 in fixed point; the entries 0, 1, 3 and 4 are its rotation.
     matrix = np.frombuffer(bytes(data), np.int32)[[0, 1, 3, 4]].astype(np.float64)
+    # Only the signs matter, after entries that are nearly zero have been set to zero.
     a, b, c, d = (int(sign) for sign in np.sign(matrix) * (abs(matrix) > SKEW * abs(matrix).max()))
     return MATRICES.get((a, b, c, d), AS_STORED)

@@ -57,6 +57,7 @@ def open_video(path: Path, first: int | None = None, last: int | None = None) ->
     """
     video = _open_folder(path) if path.is_dir() else _open_file(path)
     count = len(video.frames)
+    # Users count frames from 1 and include the last one; the code counts from 0 and excludes it.
     start, stop = (first or 1) - 1, last or count
     if stop > count or start >= stop:
         told = f"first={start + 1} last={stop}"
@@ -90,6 +91,7 @@ def _open_file(path: Path) -> VideoInput:
 def _open_folder(folder: Path) -> VideoInput:
     """The images in a folder, in the order of their numbers."""
     names = picture_names(folder)
+    # Files that are not used are named, since a frame with an unexpected ending would be missed silently.
     others = sorted(path.name for path in folder.iterdir() if path.name not in set(names))
     frames = same_size(tuple(folder / name for name in names), check_all=True)
     told = f"{len(names)} in the folder, {names[0]} to {names[-1]}"

@@ -62,8 +62,11 @@ class _Pass:
     @property
     def cut_short(self) -> bool:
         """Whether something is missing at the end."""
+        # A file that ends inside a packet, is shorter than its container says, or whose last packet cannot be
+        # decoded.
         if self.stopped or self.ends_early or (self.refused and self.refused[-1][0] == self.packets):
             return True
+        # Headers are rounded, and the last frame of a video with a variable rate may be shown for longer.
         slack = SLACK * max(1 / self.fps, self.longest_gap)
         return self.duration is not None and self.end < self.duration - slack
 
@@ -79,6 +82,7 @@ def scan_video(path: Path) -> Scan:
     missing, is no video, or holds no frame that can be decoded.
     """
     check_video(path)
+    # Most files are intact, so one strict pass is usually enough. The second pass is what readers will see.
     strict = _decode(path, strict=True)
     found = strict if strict.faultless else _decode(path, strict=False)
     if found.count == 0:
@@ -91,10 +95,13 @@ def _decode(path: Path, strict: bool) -> _Pass:
     """Decode a complete file, and note what is found."""
     found = _Pass(ends_early=ends_early(path))
     with opened_video(path, strict) as (container, stream):
+        # 1. What the header says.
         found.fps = frame_rate(stream)
         if container.duration and TELL_DURATION & set(container.format.name.split(",")):
             found.duration = container.duration / av.time_base
         try:
+            # 2. All packets, also those of sound: a film whose picture ends early may go on with its sound,
+            #    and the header gives the end of the longest stream.
             for packet in container.demux():
                 _note_end(packet, found)
                 if (
@@ -103,6 +110,8 @@ def _decode(path: Path, strict: bool) -> _Pass:
                     _note_packet(packet, found)
         except av.FFmpegError:
             found.stopped = True
+        # 3. The times of the frames. They are sorted, because frames are decoded in another order than they
+        #    are shown.
         times = np.sort(np.array(found.frame_times, np.int64))
         if len(times) > 1 and stream.time_base:
             found.fps = _checked_rate(found, times * float(stream.time_base))
@@ -161,6 +170,8 @@ def _checked_rate(found: _Pass, times: np.ndarray) -> float:
 def _damage(strict: _Pass, found: _Pass) -> Iterator[str]:
     """One line each for frames that are left out, frames that are damaged, and a missing end."""
     times = sorted(found.frame_times)
+    # What the lenient pass skipped is lost. What only the strict pass refused, or FFmpeg marked, is shown
+    # damaged.
     lost = _inside(found, [found.frame_of(*packet, times) for packet in found.refused])
     damaged = _inside(found, [found.frame_of(*packet, times) for packet in strict.refused])
     damaged = sorted({*damaged, *found.corrupt} - {*lost})
@@ -217,6 +228,7 @@ def _matroska_size(head: bytes) -> int:
     """The length of a Matroska file by its header; 0 where it is not given, as in a file that was
     streamed.
     """
+    # Skip the EBML header. The segment, which holds everything else, must follow.
     length, start = _ebml_number(head, len(EBML))
     segment = start + max(length, 0)
     if not head.startswith(SEGMENT, segment):
@@ -230,16 +242,19 @@ def _ebml_number(data: bytes, at: int) -> tuple[int, int]:
 
     The number of leading zero bits of its first byte is the number of bytes that follow.
     """
+    # The first byte begins with as many zero bits as bytes follow, then a one: that bit is subtracted below.
     first = data[at] if at < len(data) else 0
     length = 9 - first.bit_length()
     if length > 8 or at + length > len(data):
         return -1, at
     value = int.from_bytes(data[at : at + length]) - (1 << 7 * length)
+    # All bits set is the reserved value for an unknown length.
     return (-1 if value == (1 << 7 * length) - 1 else value), at + length
 
 
 def _repeats(head: bytes, step: int) -> bool:
     """Whether packets of a transport stream begin every `step` bytes."""
+    # Packets with a time stamp have four bytes in front of the sync byte.
     start = 4 if step == 192 else 0
     marks = head[start::step]
     return len(marks) > 3 and set(marks) == {SYNC}

@@ -27,11 +27,13 @@ def find_frames(folder: Path, properties: dict[str, str]) -> Found:
 
     Raises UserError where there are none, one is missing, or the channels differ in length.
     """
+    # A `sequence` file without channels means JPEG files in `color/`.
     given = {name: properties[f"channels.{name}"] for name in CHANNELS if f"channels.{name}" in properties}
     channels = given or {"color": f"color/{PLAIN_PATTERN}"}
     length = _whole_number(properties.get("length"))
     found = {name: _channel_frames(folder, name, source, length) for name, source in channels.items()}
     counts = {name: len(frames) for name, (frames, _) in found.items()}
+    # The toolkit would fail at the first frame that one channel lacks.
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise UserError(f"{folder / 'sequence'}: channels differ in frames ({told}); make them one length")
@@ -88,11 +90,13 @@ def _split_source(folder: Path, name: str, source: str) -> tuple[Path, str]:
     would not accept, or that leads out of the folder of the sequence.
     """
     told = f"{folder / 'sequence'}: channels.{name}={source}"
+    # Workspaces that were made on Windows have backslashes.
     path = PurePosixPath(source.replace("\\", "/"))
     if path.suffix == "" or source.endswith(("/", "\\")):
         path /= PLAIN_PATTERN
     base, pattern = path.parent, path.name
     try:
+        # The pattern must contain exactly one place for the number, and the folder none.
         numbered = pattern % 1 != pattern % 2 and "%" not in str(base)
     except (TypeError, ValueError):
         numbered = False

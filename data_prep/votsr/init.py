@@ -20,11 +20,13 @@ def votsr_init(workspace: Path, stack: str) -> None:
     An interrupted download continues with the next sequence. Raises UserError where the stack is unknown, the
     folder is a complete workspace or one of another stack, or the data cannot be downloaded.
     """
+    # 1. Find mistakes before anything is written: the stack, the folder, the network.
     url = _dataset_of(stack)
     listed = workspace / "sequences" / "list.txt"
     if listed.is_file():
         raise UserError(f"{workspace}: is a workspace with its sequences already; choose another folder")
     _check_reachable(url)
+    # 2. Make the workspace and download; the list is written last, so it shows that all is there.
     _begin(workspace, stack)
     _download(url, listed.parent)
     if not listed.is_file():

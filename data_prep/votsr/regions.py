@@ -57,6 +57,7 @@ def encode_mask(mask: np.ndarray | None) -> str:
     if mask is None:
         return ABSENT
     mask = mask.astype(bool, copy=False)
+    # 1. The tight window around the mask.
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
         return ABSENT
@@ -66,6 +67,7 @@ def encode_mask(mask: np.ndarray | None) -> str:
     pixels = mask[top:bottom, left:right]
     if right - left == 1:  # see the docstring of the module
         left, pixels = left - 1, np.pad(pixels, ((0, 0), (1, 0)))
+    # 2. The runs of its pixels.
     runs = ",".join(map(str, _run_lengths(pixels)))
     return f"m{left},{top},{right - left},{bottom - top},{runs}"
 
@@ -74,6 +76,7 @@ def _run_lengths(pixels: np.ndarray) -> list[int]:
     """Lengths of alternating runs, row by row, zeros first: the first length is 0 if the first
     pixel is set.
     """
+    # The places at which a pixel differs from the one before.
     flat = pixels.ravel()
     changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     lengths: list[int] = np.diff(changes, prepend=0, append=flat.size).tolist()
@@ -99,6 +102,7 @@ def decode_window(line: str, size: Size) -> Window | None:
     left, top, width, height, lengths = runs
     if width * height > max(MOST_FRAMES * size[0] * size[1], SMALL_WINDOW):
         raise ValueError(f"a window of {width}x{height} is far larger than a frame of {size[0]}x{size[1]}")
+    # Runs may end early: the rest of the window is empty.
     flat = np.zeros(width * height, bool)
     flat[: lengths.sum()] = np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
     pixels = flat.reshape(height, width)
@@ -111,6 +115,7 @@ def read_runs(line: str) -> Runs | None:
         _check_numbers(line)
         return None
     try:
+        # Python integers have no limit, so huge numbers are compared before any array is made.
         left, top, width, height, *lengths = map(int, line[1:].split(","))
     except ValueError:
         raise ValueError(f"{_shown(line)} is no mask: m, then left, top, width, height, runs") from None
@@ -162,6 +167,7 @@ def decode_truth(line: str, size: Size) -> np.ndarray | None:
 def _filled_rectangle(box_xywh: np.ndarray, size: Size) -> np.ndarray:
     """The pixels of a rectangle, rounded down: x of 10.4 with a width of 5.5 is the columns 10 to 14."""
     mask = np.zeros((size[1], size[0]), bool)
+    # In the precision of the toolkit: float32 for the corner, float64 for the far side.
     first, last = box_xywh[:2], (box_xywh[:2] + box_xywh[2:]).astype(np.float64) - 1
     if (first > np.subtract(size, 1)).any() or (last < 0).any():
         return mask
@@ -186,6 +192,7 @@ def _shown(line: str) -> str:
 
 def _clipped(window: Window, size: Size) -> Window:
     """The part of a window inside a frame of `size`."""
+    # Cut off what lies left of and above the frame, then what lies right of and below it.
     left, top = max(-window.left, 0), max(-window.top, 0)
     right, bottom = max(size[0] - window.left, left), max(size[1] - window.top, top)
     return Window(window.left + left, window.top + top, window.pixels[top:bottom, left:right])

@@ -90,6 +90,7 @@ def read_written(path: Path, num_frames: int) -> list[str]:
             runs = read_runs(line)
         except ValueError as fault:
             raise UserError(f"{path}:{number}: {fault}; track this prompt again") from None
+        # A line that was cut off at a comma is still a valid mask for the toolkit, but its runs end early.
         if runs is None or runs.lengths.sum() != runs.width * runs.height:
             raise UserError(f"{path}:{number}: an incomplete mask; track this prompt again")
     return lines

@@ -101,6 +101,7 @@ def _write_tracker(source: Path, target: Path, tracker_id: str) -> None:
     if source.exists():
         text = read_text(source, "restore it")
         held = sections(source, text).get(tracker_id, {})
+        # Values of several lines must be indented again.
         kept = {key: value for key, value in held.items() if key in KEPT}
         lines = "".join(f"{key} = {value.replace(chr(10), chr(10) + '  ')}\n" for key, value in kept.items())
         target.write_text(f"[{tracker_id}]\n{lines}", "utf-8")
@@ -116,6 +117,7 @@ def add_sequences(root: Path, sequences: Iterable[Sequence], every_prompt: bool)
     for sequence in sequences:
         names.append(sequence.name)
         prompts = sequence.expressions if every_prompt else tuple(dict.fromkeys(sequence.expressions))
+        # Size and length in the `sequence` file keep the toolkit from looking for frames.
         width, height = scored_size(sequence)
         length = len(sequence.frames)
         sizes = {"width": str(width), "height": str(height), "length": str(length)}

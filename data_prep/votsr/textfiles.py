@@ -91,6 +91,7 @@ def write_sequence(folder: Path, prompts: Sequence[str], fps: float, **propertie
     Keys with a dot are given as `**{"channels.color": "color/%08d.png"}`. A prompt that could not be read
     back (with a `;`, a line end, or a blank at the beginning or end of the line) is an AssertionError.
     """
+    # The keys that the toolkit writes itself.
     values = {
         "channels.color": "color/%08d.jpg",
         "format": "default",

@@ -31,6 +31,7 @@ def run_toolkit(folder: Path, *arguments: str, online: bool = False) -> list[str
     often exits with 0 although it has failed, so callers must check what it made. Raises UserError with the
     end of its output where the exit status is not 0.
     """
+    # -P keeps the current folder off the import path: a workspace may contain a `vot.py`.
     command = [sys.executable, "-P", "-m", "vot", *arguments]
     done = subprocess.run(
         command,
@@ -70,6 +71,7 @@ def stack_file(stack: str) -> Path | None:
     The toolkit itself also accepts files: those of a workspace, absolute paths, `../x`. Its YAML loader
     builds any Python object that a file names, so a stack file from elsewhere could run code.
     """
+    # The name is checked by a pattern before it becomes a path.
     path = _stacks() / f"{stack}.yaml"
     return path if STACK_NAME.fullmatch(stack) and path.is_file() else None
 
@@ -132,6 +134,7 @@ def ensure_tracker(path: Path, tracker_id: str, label: str | None = None) -> boo
     missing = {key: value for key, value in wanted.items() if key not in held.get(tracker_id, {})}
     if not missing and tracker_id in held:
         return False
+    # The line ends of the file are kept.
     new_line = "\r\n" if "\r\n" in before else "\n"
     lines = "".join(f"{key} = {value}{new_line}" for key, value in missing.items())
     after = _inserted(before, tracker_id, lines) if tracker_id in held else None
@@ -159,6 +162,7 @@ def _inserted(text: str, tracker_id: str, lines: str) -> str | None:
     match = header.search(text)
     if match is None:
         return None
+    # The header may be the last line of the file, without a line end.
     gap = "" if match[1] else "\n"
     return text[: match.end()] + gap + lines + text[match.end() :]
 

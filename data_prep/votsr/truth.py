@@ -66,6 +66,7 @@ class Truth:
         mask = self._decoded(self.files.target, index, self.target[index])
         if mask is None:
             return None
+        # The file of ignored pixels may be shorter than the truth.
         hidden = self.ignore[index] if index < len(self.ignore) else NOT_ANNOTATED
         return TrueFrame(index, mask, self._decoded(self.files.ignore, index, hidden))
 
@@ -142,6 +143,7 @@ def find_truth(sequence: Sequence) -> TruthFiles | None:
         )
     if objects:
         return TruthFiles(targets[0], objects.get(IGNORE)) if targets else None
+    # Without objects there may be a single file, whose name the `sequence` file can give.
     plain = inside(folder, sequence.metadata.get("groundtruth", "groundtruth.txt"))
     return TruthFiles(plain, None) if plain.is_file() else None
 

@@ -56,6 +56,7 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
     sequences: list[Sequence] = []
     problems: list[Problem] = []
     for name in names:
+        # Until its prompts are known, a fault concerns the whole sequence; afterwards each of its prompts.
         known: list[str | None] = [None]
         try:
             home = _home(folder, name)
@@ -115,6 +116,7 @@ def _read_sequence(
     except OSError as fault:
         raise UserError(f"{home}: cannot be read ({fault.strerror}); check the folder") from None
     problems = _clashes(path, name, every)
+    # Prompts with a problem are left out; the others can be tracked.
     bad = {problem.prompt for problem in problems}
     prompts = tuple(prompt for prompt in every if prompt not in bad)
     fps, doubts = _frame_rate(path, properties)

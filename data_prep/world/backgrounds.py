@@ -21,11 +21,15 @@ def canvas_size(preset: WorldPreset) -> tuple[Size, tuple[int, int]]:
 
 def paint_background(seed: int, preset: WorldPreset) -> np.ndarray:
     """The empty world of a scene, RGB uint8, of `canvas_size`."""
+    # Each part of a scene has its own random generator, so a change of one part leaves the others as they
+    # are.
     rng = np.random.default_rng((seed, 1))
     size, _ = canvas_size(preset)
+    # The plain look: one colour with a little noise.
     if preset.look == "plain":
         light = 3 * rng.standard_normal((size[1], size[0]), np.float32)
         return _bytes(coloured(light, muted(rng, 90, 150)))
+    # The varied look adds its own kinds of backgrounds, twice as often as the others.
     varied = preset.look == "varied"
     painters = PAINTERS + 2 * PATTERN_PAINTERS if varied else PAINTERS
     painter = painters[int(rng.integers(len(painters)))]
@@ -45,6 +49,7 @@ def _tamed(picture: np.ndarray, saturation: float) -> np.ndarray:
     grey = picture.mean(axis=2, keepdims=True)
     middle = float(grey.mean())
     spread = float(grey.std()) + 1e-3
+    # Medium brightness, and less contrast where there is much: things of all ten colours must stand out.
     level = min(max(middle, 102.0), 155.0) + np.clip((grey - middle) * min(1.0, 26.0 / spread), -50, 50)
     return level + (picture - grey) * saturation
 
@@ -52,12 +57,14 @@ def _tamed(picture: np.ndarray, saturation: float) -> np.ndarray:
 def _cast_shadows(rng: np.random.Generator, picture: np.ndarray) -> None:
     """Darken the picture softly here and there, in place."""
     height, width = picture.shape[:2]
+    # A coarse grid of factors, interpolated to the whole image.
     cells = rng.uniform(0.75, 1.1, (3, 4)).astype(np.float32)
     picture *= cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
 
 
 def _rough(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Noise at many scales, such as earth, cloth or concrete."""
+    # Brightness varies at six scales; a second, coarse noise shifts the colour.
     light = 30 * fractal(rng, size, (2, 5, 11, 27, 70, 140), float(rng.uniform(0.45, 0.7)))
     hue = 10 * noise(rng, size, 4)
     return coloured(light, muted(rng)) + hue[..., None] * rng.uniform(-1, 1, 3).astype(np.float32)
@@ -66,10 +73,12 @@ def _rough(rng: np.random.Generator, size: Size) -> np.ndarray:
 def _landscape(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A sky, hills, and grass in front."""
     width, height = size
+    # 1. The sky: lighter towards the horizon, with clouds.
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     top, low = np.array([125, 150, 185], np.float32), muted(rng, 150, 175, 10)
     picture = np.broadcast_to(top + (low - top) * np.minimum(1, rows * 2), (height, width, 3)).copy()
     picture += 9 * fractal(rng, size, (3, 7, 15))[..., None]
+    # 2. Layers of hills from back to front. The outline of each is a sum of waves, the steeper the nearer.
     horizon, columns = float(rng.uniform(0.3, 0.5)), np.arange(width)
     layers = int(rng.integers(2, 4))
     for layer in range(layers):
@@ -78,6 +87,7 @@ def _landscape(rng: np.random.Generator, size: Size) -> np.ndarray:
             turn = rng.uniform(0, 2 * np.pi)
             line += 0.05 * height / waves**0.7 * np.sin(columns * (2 * np.pi * waves / width) + turn)
         below = np.arange(height)[:, None] >= line[None]
+        # Nearer hills are greener and show more grass.
         near = (layer + 1) / layers
         green = np.array([118, 128, 112], np.float32) - near * np.array([18, 8, 40], np.float32)
         grass = near * (16 * noise(rng, size, 36, 3.0) + 12 * noise(rng, size, 12))
@@ -88,14 +98,17 @@ def _landscape(rng: np.random.Generator, size: Size) -> np.ndarray:
 def _room(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A wall with a few frames on it, and a floor of tiles or planks in perspective."""
     width, height = size
+    # 1. The wall, sometimes with striped wallpaper.
     picture = coloured(6 * fractal(rng, size, (3, 9, 60)), muted(rng, 110, 165))
     if rng.random() < 0.4:
         picture += 8 * np.sign(np.sin(np.arange(width) * rng.uniform(0.16, 0.6)))[None, :, None]
+    # 2. Framed pictures on it.
     for _ in range(int(rng.integers(1, 4))):
         x, y = int(rng.integers(width)), int(rng.integers(height // 2))
         w, h = int(rng.integers(20, 60)), int(rng.integers(20, 55))
         cv2.rectangle(picture, (x, y), (x + w, y + h), muted(rng, 70, 160).tolist(), -1)
         cv2.rectangle(picture, (x, y), (x + w, y + h), muted(rng, 60, 100).tolist(), 2)
+    # 3. The floor, and a baseboard along its edge.
     edge = int(height * rng.uniform(0.5, 0.7))
     picture[edge:] = _floor(rng, (width, height - edge))
     cv2.rectangle(picture, (0, edge - 3), (width, edge), muted(rng, 70, 150).tolist(), -1)
@@ -105,12 +118,14 @@ def _room(rng: np.random.Generator, size: Size) -> np.ndarray:
 def _floor(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A floor seen at a slant, float32 (height, width, 3)."""
     width, height = size
+    # 1. A flat floor of tiles or, with two rows, planks, with dark joints.
     side, rows = 240, 12 if rng.random() < 0.5 else 2
     shades = rng.uniform(-18, 18, (rows, 12)).astype(np.float32)
     tiles = cv2.resize(shades, (side, side), interpolation=cv2.INTER_NEAREST)
     tiles[:, :: side // 12] -= 25
     tiles[:: side // rows] -= 25
     tiles += 6 * noise(rng, (side, side), 24 if rows > 2 else 6, 1.0 if rows > 2 else 8.0)
+    # 2. The same in perspective: the far edge is narrower than the near one.
     shrink, slide = float(rng.uniform(0.2, 0.34)), float(rng.uniform(-0.1, 0.1)) * side
     source = np.array([[0, 0], [side, 0], [side, side], [0, side]], np.float32)
     reach = width * shrink / (1 - 2 * shrink) + 20
@@ -125,6 +140,7 @@ def _clutter(rng: np.random.Generator, size: Size) -> np.ndarray:
     width, height = size
     picture = coloured(14 * fractal(rng, size, (3, 8)), muted(rng))
     for _ in range(int(rng.integers(25, 60))):
+        # Each piece has a random place, size, colour and kind: ellipse, rectangle or line.
         middle = (int(rng.integers(width)), int(rng.integers(height)))
         w, h = (int(side) for side in rng.uniform(0.03, 0.2, 2) * width)
         colour = muted(rng, 70, 180, 22).tolist()
@@ -137,6 +153,7 @@ def _clutter(rng: np.random.Generator, size: Size) -> np.ndarray:
         else:
             end = (middle[0] + w, middle[1] + h - int(0.1 * width))
             cv2.line(picture, middle, end, colour, int(rng.integers(1, 4)))
+    # Blurred, as things that are out of focus.
     blur = float(rng.uniform(0.4, 2.0))
     return cv2.GaussianBlur(picture, (0, 0), blur) + 5 * fractal(rng, size, (30, 90))[..., None]
 
@@ -149,6 +166,7 @@ def _bokeh(rng: np.random.Generator, size: Size) -> np.ndarray:
     for _ in range(int(rng.integers(18, 36))):
         middle = (int(rng.integers(width)), int(rng.integers(height)))
         radius = int(rng.uniform(0.02, 0.09) * height)
+        # Discs of light are added to each other, since light out of focus overlaps.
         layer = rng.uniform(0.2, 0.6) * rng.uniform(30, 90) * (1 + rng.uniform(-0.2, 0.2, 3))
         one = np.zeros((2 * radius + 1, 2 * radius + 1, 3), np.float32)
         cv2.circle(one, (radius, radius), radius, layer.tolist(), -1, cv2.LINE_AA)

@@ -91,6 +91,7 @@ def plainly(colour: str, shape: str) -> str:
 def refer(rng: np.random.Generator, scene: Scene, index: int) -> Expression:
     """Draw an expression for thing number `index` that is true and fits no other thing of the scene."""
     thing = scene.things[index]
+    # Not every kind is possible for every thing, so kinds are drawn until one is.
     while True:
         kind = _draw_kind(rng)
         expression = _said(rng, scene.things, (scene, index), kind, (thing.colour, thing.shape))
@@ -115,6 +116,7 @@ def absent(
 
 def absent_look(rng: np.random.Generator, things: Sequence[HasLook]) -> Look:
     """Draw a colour and shape that no thing has together; `SHARED` says what they share with the things."""
+    # Colours and shapes of present things, in a fixed order: the order of a set differs between runs.
     looks = {(thing.colour, thing.shape) for thing in things}
     colours, shapes = ([look[part] for look in sorted(looks)] for part in (0, 1))
     while True:
@@ -138,12 +140,14 @@ def expressions_for(scene: Scene, count: int) -> tuple[Expression, ...]:
     """
     rng = np.random.default_rng((scene.seed, 4))
     thing = scene.things[scene.target]
+    # 1. One expression of each kind that is possible, an attribute first.
     others = [str(kind) for kind in rng.permutation([kind for kind in KINDS if kind != "attribute"])]
     expressions: dict[str, Expression] = {}
     for kind in ("attribute", *others):
         expression = _said(rng, scene.things, (scene, scene.target), kind, (thing.colour, thing.shape))
         if expression is not None:
             expressions.setdefault(expression.text, expression)
+    # 2. If these are not enough, any others, as long as their texts differ.
     while len(expressions) < count:
         expression = refer(rng, scene, scene.target)
         expressions.setdefault(expression.text, expression)
@@ -155,9 +159,11 @@ def corpus() -> list[str]:
     looks = list(product(COLOURS, SHAPES))
     colours = [word for words in COLOUR_WORDS.values() for word in words]
     shapes = [word for words in SHAPES.values() for word in words]
+    # 1. Every name of a colour with every name of a shape.
     names = list(product(colours, shapes))
     expressions = [ATTRIBUTE[0].format(colour=colour, shape=shape) for colour, shape in names]
     templates = (*ATTRIBUTE, *PATTERNED, *SIZED, *RELATED, *MOVING, *CALLING, *BY_COLOUR, *BY_SHAPE)
+    # 2. Every combination of details, with the templates in turn.
     details = product(_words(PATTERNS), _words(SIZES), _words(RELATIONS), _words(MOTIONS))
     for number, (pattern, size, relation, motion) in enumerate(details):
         template = templates[number % len(templates)]
@@ -165,6 +171,7 @@ def corpus() -> list[str]:
         other = plainly(*looks[number % len(looks)]).removeprefix("the ")
         words = {"pattern": pattern, "size": size, "relation": relation, "motion": motion, "other": other}
         expressions.append(template.format(colour=colour, shape=shape, **words))
+    # 3. Every detail by itself, so that each is also seen in another context.
     details_alone = (*_words(RELATIONS), *_words(MOTIONS), *_words(SIZES), *_words(PATTERNS))
     expressions += [f"the {detail} one" for detail in details_alone]
     return list(dict.fromkeys(expressions))
@@ -194,6 +201,7 @@ def _said(
         return _colloquial(rng, things, meant, look)
     colour, shape = look
     names = {"colour": COLOUR_WORDS[colour][0], "shape": SHAPES[shape][0]}
+    # Attributes use the most common words, and in half of the cases the pattern.
     if kind == "attribute":
         pattern = _pattern(rng, meant)
         attributes = PATTERNED if pattern and rng.random() < 0.5 else ATTRIBUTE
@@ -202,6 +210,7 @@ def _said(
         text = _synonym(rng, look)
         return None if text is None else Expression(text, kind, colour, shape)
     names = {"colour": _usual(rng, COLOUR_WORDS[colour]), "shape": _usual(rng, SHAPES[shape])}
+    # The other kinds add one detail, which must be true of the thing.
     detail = {"size": _size, "relation": _relation, "motion": _motion}[kind](rng, things, meant)
     if detail is None:
         return None
@@ -238,6 +247,7 @@ def _colloquial(
     rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, look: Look
 ) -> Expression | None:
     """A casual expression, which may leave out the shape or the colour where the other one is unique."""
+    # The colour alone identifies the target if no other thing has it; the same with the shape.
     others = [thing for number, thing in enumerate(things) if meant is None or number != meant[1]]
     colour_decides = all(thing.colour != look[0] for thing in others)
     shape_decides = all(thing.shape != look[1] for thing in others)

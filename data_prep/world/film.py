@@ -25,6 +25,7 @@ class Clip:
 def render_clip(seed: int, preset: WorldPreset, frames: int = 0, start: int = 0) -> Clip:
     """Render `frames` frames of the scene of `seed`, beginning at frame `start`; 0: all of them."""
     scene = make_scene(seed, preset)
+    # Asking for more frames than there are gives all of them.
     stop = min(scene.frames, start + frames) if frames else scene.frames
     drawn = [draw_frame(scene, t) for t in range(start, stop)]
     return Clip(scene, [image for image, _ in drawn], [masks for _, masks in drawn])

@@ -56,6 +56,7 @@ def measure(preset: WorldPreset, scenes: int, every: int = 5) -> PresetFigures:
     drawn = [make_scene(preset.first_seed + index, preset) for index in range(scenes)]
     looked = [_look_at(scene, every) for scene in drawn]
     areas = np.concatenate([areas for areas, _, _ in looked])
+    # A target is mostly hidden in comparison with its own median area in the video.
     usual = np.concatenate([np.full(len(areas), _median(areas)) for areas, _, _ in looked])
     alike = np.array([_look_alikes(scene) for scene in drawn])
     return PresetFigures(
@@ -81,6 +82,7 @@ def _look_at(scene: Scene, every: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     """
     areas, others, seconds = [], [], []
     for t in range(0, scene.frames, every):
+        # The time of the processor, which other processes do not affect.
         started = time.process_time()
         _, masks = draw_frame(scene, t)
         seconds.append(time.process_time() - started)
@@ -122,6 +124,7 @@ def write_sheet(path: Path, preset: WorldPreset) -> None:
 def _with_palette(picture: np.ndarray) -> Image.Image:
     """The image in `PALETTE` colours, half of them for the vivid pixels, which are few but important."""
     flat = picture.reshape(-1, 3)
+    # Colours of things are what the sheet is for. They are few pixels, so a common palette would lose them.
     vivid = np.ptp(flat, axis=1) > VIVID
     palettes = [
         _colours_of(flat[vivid], Image.Quantize.MAXCOVERAGE),

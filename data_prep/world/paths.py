@@ -41,6 +41,7 @@ class Path:
 
     def at(self, t: float) -> Point:
         """Position in pixels of the world at frame `t`."""
+        # Linear in time; a video of one frame stays at the start.
         share = t / max(1, self.frames - 1)
         x, y = (
             first + (last - first) * share + wave.at(t)
@@ -63,9 +64,11 @@ class Absence:
 
     def moved(self, t: float, place: Point) -> Point:
         """The position at frame `t` of a thing that would be at `place` without the absence."""
+        # Outside of the absence the thing follows its own path.
         if not self.start < t < self.stop:
             return place
         leaving, returning = t - self.start, self.stop - t
+        # How far it is away: it rises over the first frames of the absence and falls over the last.
         gone = min(1.0, leaving / EXIT_FRAMES, returning / EXIT_FRAMES)
         weight = gone * gone * (3 - 2 * gone)  # smoothstep: starts and stops without a jerk
         aim = self.out if leaving < returning else self.back

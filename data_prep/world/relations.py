@@ -19,6 +19,8 @@ CLEARLY = 1.25  # a big thing is at least this many times as big as the mean of 
 def size_of(scene: Scene, index: int) -> str | None:
     """`big` or `small` where a thing is in the biggest or smallest third and clearly differs; else None."""
     radii = np.array([thing.radius for thing in scene.things])
+    # Both conditions: among the biggest (or smallest) third, and clearly different from the mean of the
+    # others.
     rank, third = int((radii > radii[index]).sum()), len(radii) / 3
     others = float(np.delete(radii, index).mean())
     if rank < third and radii[index] > CLEARLY * others:
@@ -35,12 +37,14 @@ def relations_of(scene: Scene, index: int) -> list[tuple[int, str]]:
     places, shown = _trajectories(scene)
     true = []
     for other in range(len(scene.things)):
+        # Relations are judged in the frames with both things, of which there must be enough.
         both = shown[:, index] & shown[:, other]
         if other == index or both.sum() < NUM_SAMPLES / 4:
             continue
         x, y, _ = (places[both, index] - places[both, other]).T
         reach = places[both, index, 2] + places[both, other, 2]
         gap = np.hypot(x, y)
+        # Distances are compared with the sum of both radii, so that large things need more distance.
         holds = {
             "left": (x < -0.7 * reach) & (-x > 0.6 * abs(y)),
             "right": (x > 0.7 * reach) & (x > 0.6 * abs(y)),
@@ -58,10 +62,12 @@ def motions_of(scene: Scene, index: int) -> list[str]:
     track = places[shown[:, index], index]
     if len(track) < NUM_SAMPLES * 0.65:  # it is absent too long to describe where it goes
         return []
+    # Compare the mean positions in the first and the last third: single frames would be too noisy.
     third = len(track) // 3
     dx, dy, _ = (track[-third:].mean(axis=0) - track[:third].mean(axis=0)) / scene.preset.size[1]
     motions = []
     along, across, names = (dx, dy, ("left", "right")) if abs(dx) > abs(dy) else (dy, dx, ("up", "down"))
+    # The motion must be large, mostly along one axis, and in most steps in the same direction.
     steps = np.diff(track[:, 0 if abs(dx) > abs(dy) else 1]) * np.sign(along)
     if abs(along) > 0.3 and abs(along) > 2 * abs(across) and (steps > 0).mean() > 0.75:
         motions.append(names[int(along > 0)])

@@ -120,6 +120,7 @@ def render_workspace(
     same arguments give the same bytes, whatever the number of workers.
     """
     one = partial(_render_one, root, preset, expressions, frames, layout)
+    # Each scene follows from its seed, so the order of the processes does not matter.
     names = list(in_processes(one, range(first, first + (sequences or preset.sequences)), workers))
     if layout == "votsr":
         write_workspace(root, names)

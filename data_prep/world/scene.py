@@ -122,6 +122,7 @@ def _spread(rng: np.random.Generator, count: int, preset: WorldPreset) -> list[P
     margin = preset.radius[1] * height * 1.1
     middles: list[Point] = []
     for _ in range(count):
+        # Sixteen candidates; the one farthest from the earlier centres is taken.
         draws = rng.uniform((margin, margin), (width - margin, height - margin), (16, 2))
         gaps = [min((math.dist(draw, other) for other in middles), default=0.0) for draw in draws]
         x, y = draws[int(np.argmax(gaps))]
@@ -133,6 +134,7 @@ def _thing(
     rng: np.random.Generator, preset: WorldPreset, frames: int, look: Look, middle: Point, radius: float
 ) -> Thing:
     colour, shape = look
+    # Only shapes whose rotation is visible may spin fast, since expressions speak of it.
     fast = preset.camera > 0 and shape in SPINNABLE and rng.random() < 0.2
     spin = rng.uniform(FAST_SPIN, 2 * FAST_SPIN) if fast else rng.uniform(0, 0.012)
     pattern = str(rng.choice(list(PATTERNS), p=(0.6, 0.2, 0.2)))
@@ -153,14 +155,17 @@ def _thing(
 
 def _path(rng: np.random.Generator, preset: WorldPreset, frames: int, middle: Point, radius: float) -> Path:
     """A path around a centre, or across the image; both are mostly inside the image."""
+    # The part of the image in which the thing is completely visible.
     room = [(radius, side - radius) for side in preset.size]
     start, stop = list(middle), list(middle)
+    # Some things cross the image along one axis, most along the horizontal one.
     if rng.random() < preset.crossing:
         axis = int(rng.random() < 0.35)
         ends = [room[axis][0], room[axis][1]]
         start[axis], stop[axis] = ends if rng.random() < 0.5 else ends[::-1]
     swings = []
     for low, high, first, last in zip(*zip(*room, strict=True), start, stop, strict=True):
+        # The wave is as large as it can be without leaving the image, but not too small.
         inside = min(first - low, high - first, last - low, high - last)
         reach = float(rng.uniform(*preset.reach)) * preset.size[1]
         swings.append(draw_wave(rng, min(reach, max(inside, 0.3 * reach)), (0.03, 0.11)))
@@ -169,6 +174,7 @@ def _path(rng: np.random.Generator, preset: WorldPreset, frames: int, middle: Po
 
 def _absence_kind(rng: np.random.Generator, preset: WorldPreset) -> str:
     shares = preset.absences
+    # One random number chooses among the shares; what remains means always visible.
     draw = float(rng.random())
     for kind, share in vars(shares).items():
         if draw < share:
@@ -191,6 +197,7 @@ def _absences(
     if kind == NEVER:
         beyond = _beyond(rng, preset, target, None)
         return (Absence(-FOREVER, FOREVER, beyond, beyond),)
+    # Long videos have several absences, one in each part of equal length.
     count = max(1, round(frames / preset.stretch))
     absences = []
     for number in range(count):
@@ -199,8 +206,10 @@ def _absences(
         length = min(length, last - first - 4)
         start = first + int(rng.integers(4, max(5, last - first - length + 1)))
         stop = start + length
+        # A late target is absent from before the first frame.
         if kind == LATE and number == 0:
             start, stop = -FOREVER, int(frames / count * rng.uniform(*preset.away)) + EXIT_FRAMES // 2
+        # Hiding, it goes to the place behind its occluder; else it leaves the image and returns elsewhere.
         if hiding is not None:
             out = back = hiding
         else:
@@ -213,6 +222,7 @@ def _absences(
 def _beyond(rng: np.random.Generator, preset: WorldPreset, thing: Thing, t: int | None) -> Point:
     """A point outside the image: beyond the side nearest to the thing at frame `t`, or any side (None)."""
     width, height = preset.size
+    # Far enough that nothing of it is visible, even when the camera pans.
     far = COVER * thing.radius + 0.12 * width * preset.camera
     x, y = float(rng.uniform(0.15, 0.85)) * width, float(rng.uniform(0.15, 0.85)) * height
     side = int(rng.integers(4))
@@ -239,6 +249,7 @@ def _hiding_place(rng: np.random.Generator, preset: WorldPreset, radius: float) 
     """A wall or bush just large enough to hide a thing of this radius completely, and the point behind it."""
     width, height = preset.size
     wall = rng.random() < 0.6
+    # A bush is not a full rectangle, so it must be larger.
     half = radius * (1.65 if wall else 2.0)
     x = float(rng.uniform(half, width - half)) if half * 2 < width else width / 2
     y = float(rng.uniform(0.35, 0.75)) * height
@@ -257,6 +268,7 @@ def _hiding_place(rng: np.random.Generator, preset: WorldPreset, radius: float) 
 def _camera(rng: np.random.Generator, preset: WorldPreset) -> Camera:
     width, height = preset.size
     middle = width / 2, height / 2
+    # Some cameras stand still, some move a little, some fully.
     strength = preset.camera * float(rng.choice((0.0, 0.4, 1.0)))
     if not strength:
         return Camera(middle, (STILL, STILL), (STILL, STILL), STILL)

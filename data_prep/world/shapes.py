@@ -38,6 +38,7 @@ def outlined(shape: str, radius: float, side: int) -> np.ndarray:
 def blob(seed: int, t: float, middle: Point, radius: float, side: int) -> np.ndarray:
     """Coverage (side, side) of a puddle whose outline flows."""
     rng = np.random.default_rng((seed, 1))
+    # A circle whose radius varies with the angle. Each number of lobes swells and turns at its own rate.
     angles = np.arange(56) * (2 * math.pi / 56)
     distance = np.ones(56)
     for lobes in (2, 3, 4, 5):
@@ -50,12 +51,15 @@ def blob(seed: int, t: float, middle: Point, radius: float, side: int) -> np.nda
 def smoke(seed: int, t: float, middle: Point, radius: float, side: int) -> np.ndarray:
     """Coverage (side, side) of a few soft puffs; its edge is wide."""
     rng = np.random.default_rng((seed, 2))
+    # How much light passes: each puff is a soft disc that lets part of it through.
     through = np.ones((side, side), np.float32)
     axis = np.arange(side, dtype=np.float32)
     columns, rows = (axis - middle[0]) / radius, (axis - middle[1]) / radius
     for number in range(8):
+        # The first puff is in the centre, so that the smoke has no hole.
         far = 0.0 if number == 0 else rng.uniform(0.35, 0.7)
         around, wide, rate = rng.uniform(0, 2 * math.pi), rng.uniform(0.32, 0.5), rng.uniform(0.02, 0.07)
+        # Puffs drift around the centre and swell.
         around += 0.8 * math.sin(rate * t)
         x, y = far * math.cos(around), far * math.sin(around)
         wide *= 1 + 0.15 * math.sin(2 * rate * t + around)
@@ -71,12 +75,14 @@ def flock(seed: int, t: float, middle: Point, radius: float, side: int) -> tuple
     for number in range(int(rng.integers(13, 20))):
         # A sunflower's spiral fills the disc evenly.
         far, around = 0.95 * math.sqrt((number + 0.5) / 20), 2.4 * number + rng.uniform(-0.3, 0.3)
+        # Each bird wanders a little around its place, and flaps at its own phase.
         phase, rate = rng.uniform(0, 2 * math.pi), rng.uniform(0.03, 0.09)
         x = far * math.cos(around) + 0.1 * math.sin(rate * t + phase)
         y = far * math.sin(around) + 0.1 * math.cos(0.8 * rate * t + phase)
         flap = 0.12 + 0.09 * math.sin(0.9 * t + phase)
         wings.append(_bird(flap) * rng.uniform(0.95, 1.2) + (x, y))
     birds = _fill_all([wing * radius + middle for wing in wings], side)
+    # The mask of the flock covers the gaps between its birds, as a person would mark it.
     reach = max(3, round(0.3 * radius) | 1)
     closed = cv2.morphologyEx(
         birds, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
@@ -94,6 +100,7 @@ def _bird(flap: float) -> np.ndarray:
 def _fill_all(polygons: list[np.ndarray], side: int) -> np.ndarray:
     cover = np.zeros((side, side), np.uint8)
     for corners in polygons:
+        # OpenCV takes corners in fixed point, which avoids steps when a shape moves slowly.
         fixed = np.round(corners * (1 << SUBPIXEL_BITS)).astype(np.int32)
         cv2.fillPoly(cover, [fixed], 255, lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS)
     return cover
@@ -107,12 +114,14 @@ def _regular(corners: int, radius: float, turn: float = 0.0) -> np.ndarray:
 
 def _star() -> np.ndarray:
     points = _regular(10, 1.3, -math.pi / 2)
+    # Every second corner lies further inside.
     points[1::2] *= 0.5
     return points
 
 
 def _cross() -> np.ndarray:
     arm, half = 1.15, 0.4
+    # One arm; the others are the same, rotated by 90 degrees.
     quarter = np.array([(half, -arm), (half, -half), (arm, -half)], np.float32)
     turn = np.array([(0, 1), (-1, 0)], np.float32)
     return np.concatenate([quarter @ np.linalg.matrix_power(turn, times) for times in range(4)])
@@ -120,6 +129,7 @@ def _cross() -> np.ndarray:
 
 def _heart() -> np.ndarray:
     angles = np.arange(48) * (2 * math.pi / 48)
+    # The heart curve, a well-known parametric form.
     x = 16 * np.sin(angles) ** 3
     y = 13 * np.cos(angles) - 5 * np.cos(2 * angles) - 2 * np.cos(3 * angles) - np.cos(4 * angles)
     return np.stack([x / 14.5, -(y + 2.5) / 14.5], axis=1).astype(np.float32)

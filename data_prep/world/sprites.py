@@ -45,10 +45,12 @@ def thing_patch(
 
     `light` is the direction of the light in radians.
     """
+    # 1. A patch around the thing, with whole pixels as its corner and the fraction as an offset inside.
     half = math.ceil(radius * COVER) + 3
     side = 2 * half + 1
     left, top = math.floor(middle[0]) - half, math.floor(middle[1]) - half
     offset = middle[0] - left, middle[1] - top
+    # 2. Colour and coverage at this frame.
     body = _body(thing, style)
     if thing.shape in AMORPHOUS:
         colour, cover, region = _flowing(thing, t, offset, radius, side, body)
@@ -56,6 +58,7 @@ def thing_patch(
         warped = _turned(body, thing, t, offset, radius, side)
         colour, cover = warped[..., :3].astype(np.float32), warped[..., 3]
         region = cover
+    # 3. Light and shadow.
     _shade(colour, thing, offset, radius, light)
     return Patch(left, top, colour, cover, region, _shadow(cover, thing, radius, light))
 
@@ -64,11 +67,13 @@ def _turned(
     sprite: np.ndarray, thing: Thing, t: int, middle: tuple[float, float], radius: float, side: int
 ) -> np.ndarray:
     """The sprite rotated, scaled and stretched around `middle`; uint8 (side, side, 4)."""
+    # Rotation and scale in one matrix; stretching keeps the area: wider by a factor means lower by the same.
     angle, wide = thing.angle + thing.spin * t, math.exp(thing.stretch.at(t))
     scale = radius / (thing.radius * ENLARGED)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
     matrix = np.array([[cos * wide, -sin / wide, 0], [sin * wide, cos / wide, 0]])
     centre = (sprite.shape[0] - 1) / 2
+    # The centre of the sprite goes to the centre of the thing.
     matrix[:, 2] = np.array(middle) - matrix[:, :2] @ (centre, centre)
     return cv2.warpAffine(sprite, matrix, (side, side), flags=cv2.INTER_LINEAR)
 
@@ -84,6 +89,8 @@ def _flowing(
         region = cover
     colour = body[:side, :side].copy()
     if thing.shape != "smoke":
+        # A darker rim, one pixel wide, makes an outline visible where the thing has the colour of its
+        # background.
         rim = cv2.subtract(cover, cv2.erode(cover, np.ones((3, 3), np.uint8)))
         colour *= 1 - rim.astype(np.float32)[..., None] * (0.4 / 255)
     return colour, cover, region
@@ -109,6 +116,7 @@ def _shadow(cover: np.ndarray, thing: Thing, radius: float, light: float) -> np.
     """The factor by which a thing's shadow darkens, float32 (side, side); None for things in the air."""
     if thing.shape in ("smoke", "flock"):
         return None
+    # The shadow falls away from the light, blurred, and takes up to 40 % of the light.
     far = 0.16 * radius
     matrix = np.array([[1, 0, -far * math.cos(light)], [0, 1, -far * math.sin(light)]])
     side = cover.shape[0]
@@ -156,6 +164,7 @@ def _mark(
 ) -> None:
     """Write a letter on a thing, sometimes on a panel of paper as on toy blocks; in place."""
     side = picture.shape[0]
+    # A panel of paper, sometimes, and a letter in a colour that contrasts with what is below it.
     paper = np.array((238, 230, 212), np.float32) * float(rng.uniform(0.85, 1.0))
     panel = thing.colour != "white" and rng.random() < 0.5
     if panel:
@@ -194,7 +203,9 @@ def _thick(rng: np.random.Generator, sprite: np.ndarray, depth: float) -> np.nda
 
 def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:
     """A factor on the colour, float32 (side, side): stripes or dots in another tone of it."""
+    # Stripes and dots are darker than the colour; on black things they must be lighter.
     tone = 3.2 if thing.colour == "black" else 0.6
+    # Coordinates in radii, so that the pattern scales with the thing.
     axis = (np.arange(side, dtype=np.float32) - (side - 1) / 2) / radius
     turn = float(rng.uniform(0, math.pi))
     along = np.add.outer(axis * math.sin(turn), axis * math.cos(turn))
@@ -206,6 +217,7 @@ def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -
         wave = np.sin(along * rate) * np.sin(across * rate) * 2 - 0.75
     else:
         return np.ones((side, side), np.float32)
+    # A steep transition: sharp stripes without aliasing.
     share = np.clip(wave * 4 + 0.5, 0, 1)
     return (1 + (tone - 1) * share).astype(np.float32)
 
@@ -216,6 +228,7 @@ def occluder_sprite(occluder: Occluder, style: Style) -> np.ndarray:
     rng = np.random.default_rng((occluder.seed, 0))
     width, height = (max(4, round(2 * half)) for half in occluder.half)
     colour = muted(rng, 30, 220, 25) if style.name == "varied" else muted(rng, 75, 120, 12)
+    # Bushes have a leafy outline; posts and walls fill their rectangle.
     if occluder.kind == "bush":
         colour = np.array([88, 100, 70], np.float32) + rng.uniform(-12, 12, 3)
         cover = _bush(rng, width, height)
@@ -226,6 +239,7 @@ def occluder_sprite(occluder: Occluder, style: Style) -> np.ndarray:
         if occluder.kind == "wall":
             grain[:: max(8, height // 9)] -= 28
             grain[:, :: max(12, width // 5)] -= 18
+    # A post is round: lighter in the middle.
     round_light = 26 * np.sin(np.linspace(0, math.pi, width, dtype=np.float32))[None] - 14
     if occluder.kind == "post":
         grain = grain + round_light * 1.5

@@ -18,6 +18,7 @@ def noise(rng: np.random.Generator, size: Size, cells: int, tall: float = 1.0) -
     """
     width, height = size
     across = max(2, round(cells * tall * width / height))
+    # Noise on a coarse grid, interpolated to the full size.
     coarse = rng.standard_normal((max(2, cells), across), np.float32)
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -45,6 +46,7 @@ def muted(rng: np.random.Generator, low: float = 80, high: float = 165, chroma: 
 def varied_light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """The image with a random brightness, contrast and saturation; float32."""
     grey = picture.mean(axis=2, keepdims=True)
+    # Set the contrast to a random one, but amplify at most four times: more would show the noise.
     contrast = float(rng.uniform(6, 70)) / (float(grey.std()) + 1e-3)
     level = float(rng.uniform(30, 215))
     return level + (grey - grey.mean()) * min(contrast, 4.0) + (picture - grey) * float(rng.uniform(0.3, 1.5))
@@ -53,6 +55,7 @@ def varied_light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
 def _bare(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A bare surface, lit from one side."""
     width, height = size
+    # A linear slope of brightness in a random direction.
     slope = np.add.outer(
         np.linspace(-1, 1, height, dtype=np.float32) * rng.uniform(-1, 1),
         np.linspace(-1, 1, width, dtype=np.float32) * rng.uniform(-1, 1),
@@ -65,6 +68,7 @@ def _grid(rng: np.random.Generator, size: Size) -> np.ndarray:
     step, turn = float(rng.uniform(6, 30)), float(rng.uniform(-0.5, 0.5))
     picture = _bare(rng, size)
     ruled = np.zeros((size[1], size[0]), np.float32)
+    # Two sets of parallel lines at a right angle, and sometimes a third, wider one across.
     for angle in (turn, turn + np.pi / 2):
         ruled = np.maximum(ruled, _lines(rng, size, angle, step))
     if rng.random() < 0.4:
@@ -76,8 +80,10 @@ def _lines(rng: np.random.Generator, size: Size, angle: float, step: float) -> n
     """Parallel lines that may draw closer with distance, float32 (height, width), 0 to 1."""
     width, height = size
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    # The distance of the lines changes from top to bottom, as in perspective.
     far = 1 + float(rng.uniform(-0.4, 0.4)) * (y / height - 0.5)
     along = (x * np.cos(angle) + y * np.sin(angle)) / (step * far)
+    # The distance of each pixel from the nearest line, in pixels.
     off = np.abs(along - np.round(along)) * step
     return np.clip(float(rng.uniform(0.7, 1.6)) - off, 0, 1)
 
@@ -87,6 +93,7 @@ def _stripes(rng: np.random.Generator, size: Size) -> np.ndarray:
     width, height = size
     angle, step = float(rng.uniform(0, np.pi)), float(rng.uniform(6, 50))
     x, y = np.meshgrid(np.arange(width), np.arange(height))
+    # The number of the band that each pixel lies in.
     band = np.floor((x * np.cos(angle) + y * np.sin(angle)) / step).astype(int)
     colours = np.stack([_any_colour(rng) for _ in range(int(rng.integers(2, 6)))])
     return colours[band % len(colours)] + 6 * noise(rng, size, 30, 4.0)[..., None]

@@ -68,10 +68,12 @@ def draw_looks(rng: np.random.Generator, count: int, target: int, look_alikes: i
     `look_alikes` of the others share the target's colour or its shape in turn, so two of them are one of
     each.
     """
+    # 1. The look of the target, and others until there are enough; repeated looks are drawn again.
     meant = draw_look(rng)
     others: list[Look] = []
     while len(others) < count - 1:
         colour, shape = draw_look(rng)
+        # The required look-alikes come first; later ones appear by chance, also of other things.
         if len(others) < look_alikes:
             colour, shape = _alike(meant, (colour, shape), same_colour=len(others) % 2 == 0)
         elif look_alikes and rng.random() < ALIKE:
@@ -79,6 +81,7 @@ def draw_looks(rng: np.random.Generator, count: int, target: int, look_alikes: i
             colour, shape = _alike(like, (colour, shape), same_colour=rng.random() < 0.5)
         if (colour, shape) not in (meant, *others):
             others.append((colour, shape))
+    # 2. A random order, with the target at its index.
     order = [others[int(index)] for index in rng.permutation(count - 1)]
     return [*order[:target], meant, *order[target:]]
 
