@@ -69,7 +69,9 @@ def main(arguments: Sequence[str]) -> int:
 def _grounder_figures(checkpoint: str, count: int) -> dict[str, dict[str, float]]:
     """The figures of each kind of question on the first `count` scenes of the preset."""
     grounder = Grounder.load(
-        dataclasses.replace(GROUNDERS["nano"], checkpoint=checkpoint, box_floor=0.0),  # always decode a box
+        dataclasses.replace(
+            GROUNDERS["nano"], checkpoint=checkpoint, box_threshold=0.0
+        ),  # always decode a box
         CPU,
     )
     size = grounder.encoder.resized_size(PRESETS[PRESET].size)

@@ -30,6 +30,7 @@ RENAMED_KEYS = {
     "tracker.search_pause": "tracker.max_search_interval",
     "tracker.wake_change": "tracker.min_frame_change",
     "tracker.area_jump": "tracker.max_area_ratio",
+    "model.box_floor": "model.box_threshold",
     "prompts": "expressions",  # of data_prep task=render
 }
 

@@ -1,4 +1,4 @@
-"""Loading weights: devices, dtypes, quantization, and the errors of the library in one line."""
+"""Loading weights: devices, dtypes, quantization, errors of the library in one line, and finite outputs."""
 
 import math
 import warnings
@@ -16,15 +16,17 @@ from configs.errors import UserError
 from models.checkpoint_files import check_model_type, code_setting
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Given to every `from_pretrained`: no code of a checkpoint runs, and no attention of the hub that it names.
+# Arguments of every `from_pretrained`: no code of a checkpoint is executed, no kernel that it names is
+# downloaded from the hub, and no pickle is read.
 SAFE: dict[str, Any] = {"trust_remote_code": False, "attn_implementation": "sdpa", "use_safetensors": True}
-NOT_QUANTIZED = ["model.visual", "lm_head"]  # vision tower and output layer keep their precision
+NOT_QUANTIZED = ["model.visual", "lm_head"]  # the vision tower and the output layer keep their precision
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA GPU where there is one, else the CPU; `mps` is an Apple GPU.
+    """The device of a name: `auto` is the first CUDA GPU if there is one, else the CPU; `mps` is an Apple
+    GPU.
 
-    Raises UserError for a device that torch does not know or that is not there.
+    Raises UserError for a device that torch does not know or that this machine does not have.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,11 +34,11 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"device={name}: torch knows no such device; take auto, cpu, cuda or mps") from None
-    there: dict[str, Callable[[], bool]] = {
+    available: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
     }
-    if not there.get(device.type, lambda: True)():
+    if not available.get(device.type, lambda: True)():
         raise UserError(f"device={name}: this machine has no such GPU that torch can use; take device=auto")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device={name}: the last GPU is cuda:{torch.cuda.device_count() - 1}; take that")
@@ -44,7 +46,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The number format of the weights: `auto` is bfloat16 on a CUDA GPU and float32 elsewhere."""
+    """The dtype of the weights: `auto` is bfloat16 on a CUDA GPU and float32 elsewhere. Raises UserError."""
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in DTYPES:
@@ -61,7 +63,10 @@ def check_bitsandbytes() -> None:
 
 
 def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with quantized constants (QLoRA, arXiv 2305.14314), for training adapters; computes in `dtype`."""
+    """The settings of 4-bit weights for training adapters: NF4 with double quantization, as in QLoRA.
+
+    Computation is in `dtype` (arXiv 2305.14314).
+    """
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -73,10 +78,11 @@ def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
 
 @contextmanager
 def loading(key: str, checkpoint: str, base: str | None = None) -> Iterator[None]:
-    """Around the library's calls that load a checkpoint: whatever they raise becomes one line.
+    """A context for the library's calls that load a checkpoint: their exceptions become a UserError of one
+    line.
 
-    `base` names the weights that are loaded where `checkpoint` is a folder of adapters. The library's own
-    tables and progress bars are not shown. Raises UserError.
+    `base` names the weights that are loaded where `checkpoint` is a folder of adapters. The tables and
+    progress bars of the library are not printed.
     """
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -85,28 +91,30 @@ def loading(key: str, checkpoint: str, base: str | None = None) -> Iterator[None
         yield
     except UserError:
         raise
-    except Exception as fault:  # spoilt files raise nearly everything: KeyError, AttributeError
+    except Exception as fault:  # damaged files raise nearly any exception, such as KeyError or AttributeError
         raise not_loaded(key, checkpoint, base, fault) from fault
     finally:
         transformers_logging.set_verbosity(level)
 
 
 def not_loaded(key: str, checkpoint: str, base: str | None, fault: Exception) -> UserError:
-    """The one line for weights that could neither be read nor fetched."""
+    """The message for weights that could neither be read nor downloaded."""
     if "ignore_mismatched_sizes" in str(fault):
-        return UserError(f"{key}={checkpoint}: the weights have other sizes than config.json; restore it")
-    words = " ".join(str(fault).split())
-    said = f"{type(fault).__name__}: {words[:300]}" if words else type(fault).__name__
+        return UserError(
+            f"{key}={checkpoint}: the shapes of the weights do not agree with config.json; restore it"
+        )
+    reason = " ".join(str(fault).split())
+    error = f"{type(fault).__name__}: {reason[:300]}" if reason else type(fault).__name__
     if base is not None:
         return UserError(
-            f"{key}={checkpoint}: its base {base} cannot be loaded ({said}); without a network, download it "
+            f"{key}={checkpoint}: its base {base} cannot be loaded ({error}); without a network, download it "
             f"elsewhere and write its folder into the line base_model_name_or_path of "
             f"{checkpoint}/adapter_config.json"
         )
     remedy = "without a network, download them elsewhere and name the folder"
     if Path(checkpoint).is_dir():
         remedy = "restore the folder"
-    return UserError(f"{key}={checkpoint}: the weights cannot be loaded ({said}); {remedy}")
+    return UserError(f"{key}={checkpoint}: the weights cannot be loaded ({error}); {remedy}")
 
 
 def model_type_of(key: str, checkpoint: str, model_types: tuple[str, ...]) -> str:
@@ -116,30 +124,33 @@ def model_type_of(key: str, checkpoint: str, model_types: tuple[str, ...]) -> st
     """
     settings, _ = PreTrainedConfig.get_config_dict(checkpoint)
     check_model_type(key, checkpoint, settings.get("model_type"), model_types)
-    if asked := code_setting(settings):
-        raise UserError(f"{key}={checkpoint}: its config.json asks for code by {asked}, which is never run")
+    if setting := code_setting(settings):
+        raise UserError(f"{key}={checkpoint}: its config.json asks for code by {setting}, which is never run")
     return str(settings["model_type"])
 
 
 def check_weights(key: str, checkpoint: str, report: dict[str, set[str]]) -> None:
-    """Refuse lacking weights: transformers gives them random values and goes on.
+    """Raise UserError for missing weights, which transformers would initialise randomly; warn of unused ones.
 
-    `report` is what `from_pretrained` says with `output_loading_info`. Warns of weights without a use.
+    `report` is the loading info that `from_pretrained` returns with `output_loading_info`.
     """
     missing, unused = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
     if missing:
         raise UserError(
             f"{key}={checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}; "
-            "take a checkpoint that was saved whole"
+            "take a complete checkpoint"
         )
     if unused:
-        warnings.warn(f"{checkpoint}: {len(unused)} weights have no use, first {unused[0]}", stacklevel=3)
+        warnings.warn(
+            f"{checkpoint}: {len(unused)} weights are not used, the first is {unused[0]}", stacklevel=3
+        )
 
 
 def check_tied(key: str, checkpoint: str, model: PreTrainedModel) -> None:
-    """Refuse a model whose settings say that output and input embeddings are one, while they differ.
+    """Raise UserError where output and input embeddings differ, though the settings say that they are tied.
 
-    The library takes the weights as they lie, others take the settings: nobody can know which were meant.
+    transformers uses the weights as they are, other programs follow the settings. It cannot be known which of
+    them is right.
     """
     ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
     first, last = (layer.weight for layer in ends)
@@ -155,9 +166,9 @@ class NotFiniteError(UserError):
 
 
 def check_finite(key: str, checkpoint: str, dtype: torch.dtype, what: str, values: Iterable[float]) -> None:
-    """Raise NotFiniteError, which names the checkpoint and its number format, for NaN and infinity.
+    """Raise NotFiniteError, which names the checkpoint and its dtype, where a value is NaN or infinite.
 
-    `values` are on the host already, so that the check waits for no GPU; `what` says what they are.
+    `values` are numbers of Python, so the check does not synchronise with a GPU. `what` says what they are.
     """
     if all(map(math.isfinite, values)):
         return
@@ -165,7 +176,7 @@ def check_finite(key: str, checkpoint: str, dtype: torch.dtype, what: str, value
     remedy = (
         f"float16 overflows at 65504: take {group}.dtype=bfloat16 or {group}.dtype=float32"
         if dtype == torch.float16
-        else "its weights are spoilt, or hold NaN: restore them"
+        else "its weights are damaged or contain NaN: restore them"
     )
-    named = f"{key}={checkpoint}" if checkpoint else key  # weights in training have no name
-    raise NotFiniteError(f"{named}: in {name} its {what} is no finite number; {remedy}")
+    named = f"{key}={checkpoint}" if checkpoint else key  # weights in training have no checkpoint
+    raise NotFiniteError(f"{named}: in {name} its {what} is not a finite number; {remedy}")

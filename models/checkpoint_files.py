@@ -1,7 +1,7 @@
-"""What a look at a checkpoint's folder shows before any weight is loaded. Imports no torch.
+"""Checks of a checkpoint's folder before any weight is loaded. Imports no torch.
 
-The checks refuse, in one line, what is surely wrong: a folder that is none, another kind of model, settings
-that ask for code of their own, weights that are cut short, and a contract that cannot be found.
+They raise an error of one line for what is certainly wrong: a missing folder, another type of model, settings
+that ask for code of their own, truncated weights, and a missing contract.
 """
 
 import json
@@ -23,21 +23,21 @@ MASK_HEAD_MODEL_TYPE = "sam2_video"
 CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
 INTEGERS = ("I", "U", "BOOL")  # so begin the names of safetensors' types that are no floats
 INTEGER_BUFFERS = ("_ids", "_index", "num_batches_tracked")
-PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # of the newer and the older layout
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # the newer and the older layout
 BASE = "base_model_name_or_path"
-LARGEST_CONFIG = 16 << 20  # bytes; the published ones have some thousand
+LARGEST_CONFIG = 16 << 20  # bytes; published ones have some thousand
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-# Settings by which a library runs code that lies beside the weights, or imports what they name.
+# Settings by which a library executes code beside the weights, or imports modules that they name.
 CODE_SETTINGS = ("auto_map", "megatron_config", "use_kernels", "kernel_config")
 
 
-# ---- a grounder and a mask head as a whole --------------------------------------------------------
+# ---- checkpoints of a grounder and of a mask head -------------------------------------------------
 
 
 def check_grounder_checkpoint(config: GrounderConfig) -> None:
-    """Refuse what a look at the folders of a grounder shows; for adapters also at those of their base.
+    """Check the folder of a grounder, and for adapters also the folder of their base weights.
 
-    Of a hub id only its form and its contract are looked at; nothing is fetched. Raises UserError.
+    Of a hub id only the form and the contract are checked; nothing is downloaded. Raises UserError.
     """
     base = base_of(GROUNDER_KEY, config.checkpoint)
     if base is not None:
@@ -48,16 +48,16 @@ def check_grounder_checkpoint(config: GrounderConfig) -> None:
 
 
 def check_mask_head_checkpoint(config: MaskHeadConfig) -> None:
-    """Refuse what a look at the folder of a mask head shows. Raises UserError."""
+    """Check the folder of a SAM 2 checkpoint. Raises UserError."""
     check_checkpoint(MASK_HEAD_KEY, config.checkpoint, (MASK_HEAD_MODEL_TYPE,))
 
 
 def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) -> None:
-    """Refuse, in one line, what is surely not a checkpoint of the wanted kind.
+    """Check that a folder has a checkpoint of one of these types.
 
-    `key` is the configuration key to name. A name of the form `owner/name` with no such folder is
-    left to the hub. Raises UserError for a folder that does not exist, has no config.json that can be
-    read, holds a model of another type or settings that ask for code, or weights that are not whole.
+    `key` is the configuration key for messages. A name `owner/name` that is no folder is left to the hub.
+    Raises UserError for a folder that does not exist, has no readable config.json, has a model of another
+    type, settings that ask for code, or incomplete weights.
     """
     folder = Path(checkpoint)
     if not folder.exists():
@@ -65,8 +65,8 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
             raise UserError(f"{key}={checkpoint}: no such folder, nor a hub id of the form owner/name")
         return
     if not (folder / CONFIG).is_file():
-        held = weights_within(folder)
-        remedy = "name the folder with the weights" if held is None else f"its weights are {key}={held}"
+        found = weights_within(folder)
+        remedy = "name the folder with the weights" if found is None else f"its weights are {key}={found}"
         raise UserError(f"{key}={checkpoint}: the folder has no config.json; {remedy}")
     settings = read_settings(key, folder / CONFIG)
     check_model_type(key, checkpoint, settings.get("model_type"), model_types)
@@ -75,7 +75,7 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
 
 
 def check_model_type(key: str, checkpoint: str, found: Any, model_types: tuple[str, ...]) -> None:
-    """Raise UserError for a model of another type than those wanted."""
+    """Raise UserError for a model of another type than `model_types`."""
     if found not in model_types:
         raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {' or '.join(model_types)} is needed")
 
@@ -84,7 +84,9 @@ def check_model_type(key: str, checkpoint: str, found: Any, model_types: tuple[s
 
 
 def read_settings(key: str, path: Path) -> dict[str, Any]:
-    """The JSON object of a checkpoint's file. Raises UserError where it holds none, or is far too large."""
+    """The JSON object in a file of a checkpoint. Raises UserError where there is none, or
+    it is far too large.
+    """
     try:
         if (size := path.stat().st_size) > LARGEST_CONFIG:
             raise ValueError(f"{size} bytes")
@@ -94,29 +96,32 @@ def read_settings(key: str, path: Path) -> dict[str, Any]:
 
 
 def check_no_code(key: str, checkpoint: str) -> None:
-    """Raise UserError where a setting of a local folder asks for code, which is never run."""
+    """Raise UserError where a setting of a local folder asks for code, which is never executed."""
     for path in sorted(Path(checkpoint).glob("*config*.json")):
-        if asked := code_setting(read_settings(key, path)):
+        if setting := code_setting(read_settings(key, path)):
             raise UserError(
-                f"{key}={checkpoint}: its {path.name} asks for code by {asked}, which is never run; "
+                f"{key}={checkpoint}: its {path.name} asks for code by {setting}, which is never run; "
                 "take weights that need none, or remove that setting"
             )
 
 
 def code_setting(settings: dict[str, Any]) -> str | None:
-    """The first of `CODE_SETTINGS` that is set anywhere in nested settings, or an attention of the hub."""
-    waiting: list[Any] = [settings]
-    while waiting:
-        value = waiting.pop()
+    """The first setting anywhere in nested settings that makes a library execute code; None: there is none.
+
+    These are `CODE_SETTINGS`, and implementations of attention that are downloaded from the hub.
+    """
+    to_visit: list[Any] = [settings]
+    while to_visit:
+        value = to_visit.pop()
         if isinstance(value, list):
-            waiting += value
+            to_visit += value
         elif isinstance(value, dict):
-            for name, held in value.items():
-                if (name in CODE_SETTINGS and held) or (
-                    name.endswith("_implementation") and "/" in json.dumps(held)
+            for name, found in value.items():
+                if (name in CODE_SETTINGS and found) or (
+                    name.endswith("_implementation") and "/" in json.dumps(found)
                 ):
                     return str(name)
-                waiting.append(held)
+                to_visit.append(found)
     return None
 
 
@@ -124,7 +129,9 @@ def code_setting(settings: dict[str, Any]) -> str | None:
 
 
 def weights_within(folder: Path) -> Path | None:
-    """Where the weights of a run lie, given the run's own folder: in `best`, else `final` or `model`."""
+    """The folder of the weights in the folder of a training run: `best`, else `final`, else
+    `model`; or None.
+    """
     for name in ("best", "final", "model"):
         if any((folder / name / config).is_file() for config in (CONFIG, ADAPTER_CONFIG)):
             return folder / name
@@ -132,7 +139,7 @@ def weights_within(folder: Path) -> Path | None:
 
 
 def check_adapter_files(checkpoint: str) -> None:
-    """Raise UserError for adapters that are no LoRA, or whose weights are not there whole."""
+    """Raise UserError for adapters that are not LoRA, or whose weights are incomplete."""
     folder = Path(checkpoint)
     kind = read_settings(GROUNDER_KEY, folder / ADAPTER_CONFIG).get("peft_type")
     if kind != "LORA":
@@ -167,9 +174,9 @@ def _check_weight_files(key: str, folder: Path, is_quantized: bool = False) -> N
 
 
 def _shards(key: str, index: Path) -> Iterator[str]:
-    """The files that an index of weights names. Raises UserError for a name that is no file's own."""
-    held = read_settings(key, index).get("weight_map")
-    names = set(held.values()) if isinstance(held, dict) else set()
+    """The names of files in an index of weights. Raises UserError for a name with a path."""
+    found = read_settings(key, index).get("weight_map")
+    names = set(found.values()) if isinstance(found, dict) else set()
     for name in sorted(map(str, names)):
         if Path(name).name != name:
             raise UserError(f"{key}={index.parent}: {index.name} names {name!r}, which is no file beside it")
@@ -177,7 +184,7 @@ def _shards(key: str, index: Path) -> Iterator[str]:
 
 
 def _fault_of(path: Path) -> str | None:
-    """What keeps a file of weights from being read; None: nothing that a look at it shows."""
+    """Why a file of weights cannot be read; None where its header is valid."""
     try:
         with safe_open(path, framework="numpy"):
             return None
@@ -206,11 +213,11 @@ def _integer_weight(path: Path) -> str | None:
 
 
 def base_of(key: str, checkpoint: str) -> str | None:
-    """The checkpoint that adapters belong to; None for a checkpoint that is no folder of adapters.
+    """The checkpoint of the base weights of adapters; None for a checkpoint that is no folder of adapters.
 
-    A relative path is looked up from the folder of the adapters, then from the current folder. `key` is
-    the configuration key to name. Raises UserError where the folder does not say it, or names a folder
-    that is gone, or adapters again.
+    A relative path is looked up from the folder of the adapters, then from the current folder. `key` is the
+    configuration key for messages. Raises UserError where the folder does not name its base, or names a
+    folder that does not exist or that contains adapters again.
     """
     path = Path(checkpoint) / ADAPTER_CONFIG
     if not path.is_file():
@@ -231,12 +238,14 @@ def base_of(key: str, checkpoint: str) -> str | None:
 
 
 def key_of(checkpoint: str, base: str | None) -> str:
-    """What to name where the weights are wrong: the configuration key, or the line that names their base."""
+    """The key for messages about weights: the configuration key, or the line that names the
+    base of adapters.
+    """
     return GROUNDER_KEY if base is None else f"{Path(checkpoint) / ADAPTER_CONFIG}: {BASE}"
 
 
 def processor_folder(checkpoint: str, base: str | None) -> str:
-    """Where the processor of a checkpoint lies: adapters without one take their base's."""
+    """The folder of a checkpoint's processor. Adapters without a processor use that of their base."""
     own = any((Path(checkpoint) / name).is_file() for name in PROCESSOR_FILES)
     return checkpoint if own or base is None else base
 
@@ -245,15 +254,15 @@ def processor_folder(checkpoint: str, base: str | None) -> str:
 
 
 def published_contract(checkpoint: str) -> str | None:
-    """The name of the contract of weights on the hub; None for other checkpoints."""
+    """The name of the built-in contract of published weights on the hub; None for other checkpoints."""
     found = (family.contract for family in FAMILIES.values() if checkpoint.startswith(family.hub_prefix))
     return next(found, None)
 
 
 def find_contract(config: GrounderConfig) -> Contract:
-    """The contract a checkpoint carries, or the built-in one that `model.contract` names.
+    """The contract in a checkpoint's folder, or the built-in one that `model.contract` names.
 
-    Raises UserError where there is neither, where the name is unknown, or where the two disagree.
+    Raises UserError where there is neither, where the name is unknown, or where the two differ.
     """
     carried = read_contract(Path(config.checkpoint))
     if config.contract == "auto":

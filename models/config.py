@@ -29,7 +29,7 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 
 @dataclass(frozen=True)
 class GrounderConfig:
-    """The multimodal LLM that finds the target (`model=…`)."""
+    """The grounder: the multimodal LLM that finds the target (`model=…`)."""
 
     checkpoint: str = key(
         MISSING, "local folder of the weights, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct"
@@ -41,26 +41,33 @@ class GrounderConfig:
         choices=("auto", *BUILT_IN),
     )
     dtype: str = key(
-        "auto", "number format of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
+        "auto", "dtype of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
     )
-    batch: int = key(8, "most questions answered in one batch; lower it when memory runs out", minimum=1)
-    box_floor: float = key(0.05, "visible probability below which no box is decoded, to save time")
+    batch: int = key(
+        8, "number of questions that are answered in one batch; reduce it if memory runs out", minimum=1
+    )
+    box_threshold: float = key(
+        0.05, "no box is decoded for answers whose visible probability is lower; this saves time"
+    )
 
 
 @dataclass(frozen=True)
 class MaskHeadConfig:
-    """The SAM 2 that turns boxes into masks and carries them (`mask_head=…`)."""
+    """The mask head: SAM 2, which makes masks from boxes and propagates them (`mask_head=…`).
+
+    Settings of other mask heads are subclasses (`models.mask_head.registry`).
+    """
 
     checkpoint: str = key(
         MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large"
     )
     dtype: str = key(
-        "auto", "number format of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
+        "auto", "dtype of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
     )
 
 
 SHIPPED = Path(__file__).resolve().parent / "weights"
-"""Where the small checkpoints that come with the repository lie."""
+"""The folder of the small checkpoints that come with the repository."""
 
 
 class _GrounderOptions(Mapping[str, GrounderConfig]):

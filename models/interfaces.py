@@ -17,11 +17,13 @@ from data_prep.contract.contract import Contract
 from data_prep.geometry import Box
 
 FrameFeatures = Any
-"""What a mask head computes of a frame, once for all targets. Only the mask head looks into it."""
+"""What a mask head computes of a frame, once for all targets. Only the mask head knows its contents."""
 TargetMemory = Any
-"""What a mask head keeps of a target, as a value that no call changes. Only the mask head looks into it."""
+"""What a mask head remembers of a target, as a value that no call changes. Only the
+mask head knows its contents.
+"""
 Identity = Mapping[str, Any]
-"""What results of a model follow from, in values that JSON can hold."""
+"""What the results of a model depend on, in values that JSON can represent."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Question:
     """Where is the target of this expression in this image?
 
     `image` is the search frame; `template` is a crop of the target from an earlier frame, or None.
-    `last_box_xyxy` is where the target was last seen, in pixels of the search frame; None: search the whole
-    frame without a hint. `drawn`: the rectangle is in the image already, as in the images of training pairs.
+    `last_box_xyxy` is the last known box of the target, in pixels of the search frame; None: there is no
+    visual prompt. With `drawn` the visual prompt is in the image already, as in the images of training pairs.
     """
 
     image: np.ndarray
@@ -41,7 +43,7 @@ class Question:
 
     @property
     def marked(self) -> bool:
-        """Whether the search image shows a rectangle."""
+        """Whether the search image has a visual prompt."""
         return self.drawn or self.last_box_xyxy is not None
 
 
@@ -85,7 +87,7 @@ class Grounding(Protocol):
         ...
 
     def check_expression(self, expression: str) -> None:
-        """Raise UserError for an expression that no question may hold."""
+        """Raise UserError for an expression that cannot be asked for."""
         ...
 
     def locate(self, questions: Sequence[Question]) -> Sequence[Answer]:
@@ -93,7 +95,7 @@ class Grounding(Protocol):
         ...
 
     def identity(self) -> Identity:
-        """What the answers follow from: `checkpoint`, `dtype`, and settings of the backend."""
+        """What the answers depend on: `checkpoint`, `dtype`, and settings of the backend."""
         ...
 
 
@@ -119,5 +121,5 @@ class Masking(Protocol):
         ...
 
     def identity(self) -> Identity:
-        """What the masks follow from: `checkpoint` and `dtype`."""
+        """What the masks depend on: `checkpoint` and `dtype`."""
         ...

@@ -90,7 +90,7 @@ class ScriptedGrounding:
 
     def identity(self) -> Identity:
         """What the answers follow from."""
-        return {"checkpoint": "scripted", "dtype": "none", "box_floor": 0.0}
+        return {"checkpoint": "scripted", "dtype": "none", "box_threshold": 0.0}
 
 
 class ScriptedMasking:

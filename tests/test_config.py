@@ -170,7 +170,7 @@ KEYS = (
     "tracker",
     "tracker.stay",
     "tracker.find_above",
-    "model.box_floor",
+    "model.box_threshold",
     "first_box",
     "model.dtype",
     "mask_head.dtype",

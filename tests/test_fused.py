@@ -14,7 +14,7 @@ from torch import nn
 
 from models.grounder.nano import build_grounder, build_processor
 from models.kernels import fused
-from models.kernels.fused import FusedLoraLinear, fuse_lora_layers
+from models.kernels.fused import FusedLoraLinear, apply_fused_lora
 
 ROWS = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(0))
 
@@ -32,7 +32,7 @@ def adapted(**changes: object) -> PeftModel:
 def both(**changes: object) -> tuple[PeftModel, PeftModel]:
     plain = adapted(**changes)
     fast = copy.deepcopy(plain)
-    fuse_lora_layers(fast)
+    apply_fused_lora(fast)
     return fast, plain
 
 

@@ -101,7 +101,7 @@ def taught_folder(family: str, samples: list[Sample], tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def taught(taught_folder: Path) -> Grounder:
-    return Grounder.load(GrounderConfig(str(taught_folder), box_floor=0.0), CPU)
+    return Grounder.load(GrounderConfig(str(taught_folder), box_threshold=0.0), CPU)
 
 
 def noise(width: int, height: int) -> np.ndarray:
@@ -239,7 +239,7 @@ def test_no_box_is_decoded_where_surely_nothing_is_visible(
     taught: Grounder, questions: list[Question], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = taught.locate(questions)
-    monkeypatch.setattr(taught, "box_floor", 0.5)
+    monkeypatch.setattr(taught, "box_threshold", 0.5)
     spared = taught.locate(questions)
     assert 0 < sum(answer.visible < 0.5 for answer in whole) < len(questions)
     for before, after in zip(whole, spared, strict=True):
@@ -247,7 +247,7 @@ def test_no_box_is_decoded_where_surely_nothing_is_visible(
             assert dataclasses.replace(before, box_xyxy=None, box_confidence=0.0, text="") == after
         else:
             check_same(before, after)
-    monkeypatch.setattr(taught, "box_floor", 1.1)
+    monkeypatch.setattr(taught, "box_threshold", 1.1)
     assert all(answer.box_xyxy is None for answer in taught.locate(questions))
 
 
@@ -293,10 +293,10 @@ def load(checkpoint: Path | str, **settings: Any) -> Grounder:
 
 
 def test_a_folder_holds_all_that_is_needed(folder: Path, family: str) -> None:
-    grounder = load(folder, batch=3, box_floor=0.25)
+    grounder = load(folder, batch=3, box_threshold=0.25)
     assert grounder.contract == TINY[family].contract
     assert isinstance(grounder.model, FAMILIES[family].model_class())
-    assert (grounder.batch, grounder.box_floor) == (3, 0.25)
+    assert (grounder.batch, grounder.box_threshold) == (3, 0.25)
     assert not grounder.model.training and grounder.model.dtype == torch.float32
     assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
 
@@ -313,7 +313,7 @@ def test_only_loading_changes_a_model(family: str, folder: Path) -> None:
 
 
 def test_half_precision_answers(folder: Path) -> None:
-    (answer,) = load(folder, dtype="bfloat16", box_floor=0.0).locate([Question(noise(112, 112), "it")])
+    (answer,) = load(folder, dtype="bfloat16", box_threshold=0.0).locate([Question(noise(112, 112), "it")])
     assert 0 < answer.visible < 1
 
 
@@ -371,7 +371,10 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights that are a folder": (_only_a_folder, "model.safetensors is cut short or no safetensors"),
     "integers": (_integers, r"holds .*mlp\.up_proj\.weight as I32, but weights are floating-point"),
     "a weight lacking": (_lose_a_weight, r"1 weights are missing.*mlp\.up_proj\.weight"),
-    "weights of another size": (lambda path: _change_config(path, intermediate_size=64), "other sizes"),
+    "weights of another size": (
+        lambda path: _change_config(path, intermediate_size=64),
+        "the shapes of the weights",
+    ),
     "no tokenizer": (lambda path: (path / "tokenizer.json").unlink(), "tokenizer"),
     "no processor": (lambda path: (path / "processor_config.json").unlink(), "image processor"),
     "no chat template": (lambda path: (path / "chat_template.jinja").unlink(), "chat_template.jinja"),

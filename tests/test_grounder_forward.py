@@ -132,7 +132,7 @@ def librarys_inputs(setting: Setting) -> BatchFeature:
 
 def test_a_picture_that_questions_share_is_encoded_once(setting: Setting) -> None:
     encoded = setting.encode()
-    assert encoded.shown == [[0], [1, 0], [2], [1, 3], [0], [4]], (
+    assert encoded.image_indices == [[0], [1, 0], [2], [1, 3], [0], [4]], (
         "another rectangle or another array: another picture"
     )
     grids = encoded.inputs["image_grid_thw"].tolist()
@@ -142,14 +142,14 @@ def test_a_picture_that_questions_share_is_encoded_once(setting: Setting) -> Non
         assert torch.equal(encoded.inputs[name].long(), theirs[name].long()), name
     parts = encoded.inputs["pixel_values"].split([4 * tokens for tokens, _ in PICTURES])
     assert torch.equal(
-        torch.cat([parts[index] for row in encoded.shown for index in row]), theirs["pixel_values"]
+        torch.cat([parts[index] for row in encoded.image_indices for index in row]), theirs["pixel_values"]
     )
 
 
 def test_a_picture_shown_whole_and_as_a_template_is_two_pictures(setting: Setting) -> None:
     lying = setting.questions[0].image
     encoded = setting.encoder.encode([Question(lying, "it", lying)], "")
-    assert encoded.shown == [[0, 1]] and len(encoded.inputs["image_grid_thw"]) == 2
+    assert encoded.image_indices == [[0, 1]] and len(encoded.inputs["image_grid_thw"]) == 2
     assert encoded.inputs["image_grid_thw"][0].tolist() != encoded.inputs["image_grid_thw"][1].tolist()
 
 

@@ -329,7 +329,7 @@ def hub_folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_folder_with_the_hubs_files_is_a_grounder(hub_folder: Path) -> None:
     family = hub_folder.name
     contract = FAMILIES[family].contract
-    config = GrounderConfig(str(hub_folder), contract=contract, dtype="float32", box_floor=0.0)
+    config = GrounderConfig(str(hub_folder), contract=contract, dtype="float32", box_threshold=0.0)
     grounder = Grounder.load(config, CPU)
     assert grounder.contract == BUILT_IN[contract]
     assert isinstance(grounder.model, FAMILIES[family].model_class())

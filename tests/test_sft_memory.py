@@ -27,7 +27,7 @@ def test_every_tensor_is_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
         whole.labels.data_ptr(),
         *(values.data_ptr() for values in whole.encoded.inputs.values()),
     }
-    assert moved.encoded.shown == whole.encoded.shown and moved.answer_tokens == 4
+    assert moved.encoded.image_indices == whole.encoded.image_indices and moved.answer_tokens == 4
     assert torch.equal(moved.encoded.inputs["pixel_values"], whole.encoded.inputs["pixel_values"])
 
 

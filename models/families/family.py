@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PARTS = ("language_model", "projector", "vision_tower")
-"""The parts of a model that can be trained apart."""
+"""The parts of a model that can be trained or frozen separately."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class ModelPart:
 class PublishedSize:
     """A published checkpoint.
 
-    `config` holds the keyword arguments of the family's configuration class. A checkpoint carries its own
-    configuration; this one serves where there is none: for checks, memory estimates and benchmarks.
+    `config` holds the keyword arguments of the family's configuration class. A checkpoint has its own
+    configuration; this one is for checks, memory estimates and benchmarks, which have no checkpoint.
     """
 
     model_type: str

@@ -1,6 +1,7 @@
-"""LoRA adapters, as peft saves them: putting them into the weights that they belong to, without losing any.
+"""Merging LoRA adapters, as peft saves them, into the weights that they were trained on.
 
-peft's own loading only warns where the names of adapters do not fit the model, and goes on without them.
+Every adapter weight must find its place. The loading function of peft only warns where the names of adapters
+do not fit the model, and continues without them.
 """
 
 import re
@@ -23,7 +24,8 @@ from models.checkpoint_files import ADAPTER_WEIGHTS, GROUNDER_KEY
 from models.grounder.model import QwenVL
 
 PREFIX = "base_model.model."
-# Qwen2.5-VL's names before transformers 4.52, as patterns of what follows the prefix, and today's.
+# Names of Qwen2.5-VL's modules before transformers 4.52 (patterns of what follows the prefix), and present
+# ones.
 OLD_NAMES = (
     (re.compile(r"model\.(?=(layers|embed_tokens|norm)\.)"), "model.language_model."),
     (re.compile(r"visual\."), "model.visual."),
@@ -34,26 +36,32 @@ ADAPTER_NAME = re.compile(r"\.(lora_\w+|modules_to_save|trainable_tokens_delta)\
 def merged(model: QwenVL, folder: str) -> QwenVL:
     """The model with the adapters of a folder added to its weights.
 
-    Names as transformers < 4.52 had them, and those of a raw state dict, are taken for today's. Raises
-    UserError where an adapter is missing or has no place in the model, and whatever peft raises.
+    Names of transformers < 4.52 and names of a raw state dict are translated. Raises UserError where an
+    adapter weight is missing or has no place in the model, and the exceptions of peft.
     """
+    # 1. Read the weights, and translate their names to those that peft and transformers use now.
     found = load_file(Path(folder) / ADAPTER_WEIGHTS)
     weights = {_plain_name(name): weight for name, weight in found.items()}
     config: LoraConfig = LoraConfig.from_pretrained(folder)
     config.inference_mode = True
-    renamed = {_todays_name(name): weight for name, weight in weights.items()}
+    renamed = {_present_name(name): weight for name, weight in weights.items()}
     if renamed.keys() != weights.keys():
         config.target_modules = _targets(model, config, renamed)
+    # 2. Create empty adapters, and check that the names agree with those of the file.
     shapes = {f"{PREFIX}{name}": weight.shape for name, weight in model.named_parameters()}
     adapted = PeftModel(model, config)
     expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     _check_names(folder, expected.keys(), renamed, shapes)
+    # 3. Fill the adapters, and add them to the weights. `safe_merge` raises where the sum is not finite.
     set_peft_model_state_dict(adapted, renamed)
-    return adapted.merge_and_unload(safe_merge=True)  # which refuses what is not finite
+    return adapted.merge_and_unload(safe_merge=True)
 
 
 def named_base(adapters: PeftModel, checkpoint: str) -> None:
-    """Let saved adapters say which checkpoint they belong to, wherever they are read from."""
+    """Record the checkpoint of the base weights in adapters, as an absolute path if it is a folder.
+
+    A relative path would be looked up from the current folder of whoever loads the adapters.
+    """
     here = Path(checkpoint)
     adapters.peft_config["default"].base_model_name_or_path = (
         str(real_path(here)) if here.is_dir() else checkpoint
@@ -61,13 +69,13 @@ def named_base(adapters: PeftModel, checkpoint: str) -> None:
 
 
 def _plain_name(name: str) -> str:
-    """The name of an adapter's weight as peft saves it: without the adapter's own name, with the prefix."""
+    """The name of an adapter weight as peft saves it: with the prefix, without the name of the adapter."""
     name = ADAPTER_NAME.sub(r".\1", name)
     return name if name.startswith(PREFIX) else PREFIX + name
 
 
-def _todays_name(name: str) -> str:
-    """The name that transformers gives today to what follows the prefix."""
+def _present_name(name: str) -> str:
+    """The present name of a weight, whose name may be that of an earlier version of transformers."""
     inner = name.removeprefix(PREFIX)
     for pattern, new in OLD_NAMES:
         if pattern.match(inner):
@@ -76,14 +84,16 @@ def _todays_name(name: str) -> str:
 
 
 def _old_name(name: str) -> str:
-    """The name of a module before transformers 4.52."""
+    """The name that a module had before transformers 4.52."""
     return name.replace("model.language_model.", "model.", 1).replace("model.visual.", "visual.", 1)
 
 
 def _targets(model: QwenVL, config: LoraConfig, weights: Collection[str]) -> list[str]:
-    """The modules that the settings of old adapters mean, given the weights by today's names.
+    """The modules that the settings of old adapters refer to, given the weights by their present names.
 
-    A pattern written for the old names may match other modules by today's; but some patterns fit both.
+    A pattern that was written for the old names may match other modules by their present names. Some patterns
+    fit both. So a module is a target if its old name matches, and only if adapter weights are left over, also
+    if its present name does.
     """
     names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
     by_old_names = [name for name in names if check_target_module_exists(config, _old_name(name))]
@@ -99,9 +109,9 @@ def _check_names(
     found: Mapping[str, torch.Tensor],
     shapes: Mapping[str, torch.Size],
 ) -> None:
-    """Raise UserError where weights of adapters are missing, or have no place in the model.
+    """Raise UserError where adapter weights are missing, or have no place in the model.
 
-    `shapes` are those of the model's own weights: some trainers save whole embeddings beside the adapters.
+    Weights of the model itself are accepted if they have its `shapes`: some trainers save the embeddings too.
     """
     missing = sorted(set(expected) - found.keys())
     foreign = sorted(

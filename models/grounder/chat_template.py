@@ -1,6 +1,6 @@
-"""A check of a checkpoint's chat template, once when it is loaded: it is a program of somebody else.
+"""A check of a checkpoint's chat template when it is loaded. The template is a program by somebody else.
 
-transformers renders templates in a sandbox, which keeps them from everything but time.
+transformers renders templates in a sandbox, which prevents everything but loops that do not end.
 """
 
 import sys
@@ -14,12 +14,14 @@ from data_prep.contract.chat import messages
 from data_prep.contract.contract import Contract
 from models.grounder.model import QwenVLProcessor
 
-MOST_LINES = 200_000  # of Python that a template may run for one question; published ones run some hundred
+MAX_LINES = (
+    200_000  # of Python that a template may execute for one question; published ones need some hundred
+)
 EXPRESSION = "the target"
 
 
 class _TooLongError(Exception):
-    """A template that runs more lines than it may."""
+    """A template executed more lines of Python than allowed."""
 
 
 def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, contract: Contract) -> None:
@@ -33,13 +35,15 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
         raise UserError(f"{key}={checkpoint}: has no chat template; restore chat_template.jinja")
     chat = messages(contract, EXPRESSION, has_template=True, is_marked=True)
     try:
-        with _at_most(MOST_LINES):
+        with _limited_to(MAX_LINES):
             text: Any = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     except _TooLongError:
         raise UserError(f"{named} does not come to an end; restore it") from None
-    except Exception as fault:  # jinja2, its sandbox, and whatever an expression in it raises
-        words = " ".join(str(fault).split())[:200]
-        raise UserError(f"{named} cannot be rendered ({type(fault).__name__}: {words}); restore it") from None
+    except Exception as fault:  # of jinja2, its sandbox, or an expression in the template
+        reason = " ".join(str(fault).split())[:200]
+        raise UserError(
+            f"{named} cannot be rendered ({type(fault).__name__}: {reason}); restore it"
+        ) from None
     images = text.count(processor.image_token)
     if images != 2 or EXPRESSION not in text:
         raise UserError(
@@ -49,8 +53,8 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
 
 
 @contextmanager
-def _at_most(lines: int) -> Iterator[None]:
-    """Stop what runs in this thread after so many lines of Python, by raising _TooLongError."""
+def _limited_to(lines: int) -> Iterator[None]:
+    """A context that raises _TooLongError when this thread has executed so many lines of Python."""
     left = lines
 
     def count(_frame: FrameType, event: str, _argument: Any) -> Any:

@@ -1,4 +1,7 @@
-"""The forward pass of the grounder over encoded questions. The vision tower encodes every image once."""
+"""The forward pass of the grounder over encoded questions.
+
+The vision tower encodes every image of a batch once, also where several questions are about it.
+"""
 
 import math
 from dataclasses import dataclass
@@ -32,11 +35,13 @@ def encode_images(
     """The features of each image.
 
     `pixel_values` (patches, values of a patch) and `grids` (images, 3: frames, rows and columns of patches)
-    come from the image processor. `at_once`: all images in one call of the vision tower, as on a GPU in any
-    case. Without it, images of one size share a call, which is faster on a CPU. But processes that hold
-    shards of the tower's weights must call it equally often, whatever the sizes of their images are.
+    come from the image processor. With `at_once`, and always on a GPU, all images are encoded in one call of
+    the vision tower. Otherwise images of one size share a call, which is faster on a CPU. Processes that hold
+    shards of the tower's weights need `at_once`: they must call it equally often, whatever the sizes of their
+    images are.
     """
-    # 1. The patches of each image. `tolist` waits for a GPU, so it is called once.
+    # 1. The patches of each image: (patches of the image, values of a patch). `tolist` synchronises with the
+    #    GPU, so it is called once.
     sizes: list[list[int]] = grids.tolist()
     patches = [math.prod(size) for size in sizes]
     pixels = pixel_values.split(patches)
@@ -47,10 +52,10 @@ def encode_images(
     # 3. Encode each group, and put the features back into the order of the images.
     features: dict[int, VisionFeatures] = {}
     for group in groups.values():
-        is_whole = len(group) == len(sizes)  # then nothing needs to be copied
+        has_all = len(group) == len(sizes)  # then the tensors are used without a copy
         output = model.model.get_image_features(
-            pixel_values if is_whole else torch.cat([pixels[index] for index in group]),
-            grids if is_whole else grids[group],
+            pixel_values if has_all else torch.cat([pixels[index] for index in group]),
+            grids if has_all else grids[group],
             max_seqlen=max(patches[index] for index in group),
         )
         layers = getattr(output, "deepstack_features", ())
@@ -72,13 +77,13 @@ def forward(
     grids = inputs["image_grid_thw"]
     if features is None:
         features = encode_images(model, inputs["pixel_values"], grids)
-    shown = [index for row in encoded.shown for index in row]
+    image_indices = [index for row in encoded.image_indices for index in row]
     return model(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         mm_token_type_ids=inputs["mm_token_type_ids"],
-        image_grid_thw=grids[shown],
-        mm_encoder_outputs={"image": _encoder_output([features[index] for index in shown])},
+        image_grid_thw=grids[image_indices],
+        mm_encoder_outputs={"image": _encoder_output([features[index] for index in image_indices])},
         **kwargs,
     )
 
@@ -90,11 +95,12 @@ def forward_packed(model: QwenVL, encoded: Encoded, features: list[VisionFeature
     `models.kernels.attention.use_packed_attention` sets it.
     """
     inputs = encoded.inputs
-    # 1. Positions are computed of the padded batch (3, batch, length), where each row is one question.
+    # 1. Positions are computed for the padded batch, where each row is one question: (3, batch, length), with
+    #    time, height and width of each token.
     kept = inputs["attention_mask"].bool()
     lengths = kept.sum(1)
-    shown = [index for row in encoded.shown for index in row]
-    grids = inputs["image_grid_thw"][shown]
+    image_indices = [index for row in encoded.image_indices for index in row]
+    grids = inputs["image_grid_thw"][image_indices]
     positions, _ = model.model.get_rope_index(
         inputs["input_ids"],
         mm_token_type_ids=inputs["mm_token_type_ids"],
@@ -108,7 +114,7 @@ def forward_packed(model: QwenVL, encoded: Encoded, features: list[VisionFeature
         position_ids=positions[:, kept][:, None],
         mm_token_type_ids=inputs["mm_token_type_ids"][kept][None],
         image_grid_thw=grids,
-        mm_encoder_outputs={"image": _encoder_output([features[index] for index in shown])},
+        mm_encoder_outputs={"image": _encoder_output([features[index] for index in image_indices])},
         cu_seq_lens_q=F.pad(lengths.cumsum(0), (1, 0)).int(),
         max_length_q=int(lengths.max()),
         use_cache=False,

@@ -1,8 +1,10 @@
 """The grounder: a multimodal LLM that finds the target of an expression in an image.
 
-A forward pass reads the question with the beginning of an answer that holds a box. The probability that the
-target is visible is read from the logits of the token that decides it, before the forced text. The numbers of
-the box are then decoded greedily, for all questions of a batch together.
+The answer is a short text such as `{"visible": true, "bbox_2d": [12, 34, 56, 78]}`. It is not generated token
+by token. One forward pass reads the question together with a *forced prefix*: the begin of an answer that
+contains a box. The logits of the token before the prefix give the probability that the target is visible. The
+numbers of the box are then decoded greedily, for all questions of a batch together. So an answer takes one
+long forward pass, and one short one for each token of the box.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -44,15 +46,15 @@ from models.identity import checkpoint_identity
 from models.interfaces import Answer, Identity, Question
 
 KEY = GROUNDER_KEY
-MAX_BOX_TOKENS = 32  # four numbers of up to five digits, separators and the bracket
+MAX_BOX_TOKENS = 32  # four numbers of up to five digits, with separators and the closing bracket
 Decoded = tuple[str, torch.Tensor]  # the text of a box's numbers, the log-probabilities of their digits
 
 
 class Grounder:
     """A Qwen-VL model with its processor and its contract; implements `models.interfaces.Grounding`.
 
-    The model is used as it is: `load` puts it into evaluation mode with fast kernels, and so must whoever
-    makes a `Grounder` of another model.
+    The constructor does not change the model. `load` puts it into evaluation mode and applies the fast
+    kernels; code that constructs a `Grounder` of another model must do both if it wants them.
     """
 
     def __init__(
@@ -61,24 +63,25 @@ class Grounder:
         processor: QwenVLProcessor,
         contract: Contract,
         batch: int = 8,
-        box_floor: float = 0.0,
+        box_threshold: float = 0.0,
         checkpoint: str | None = None,
         any_process: Callable[[torch.Tensor], bool] | None = None,
     ) -> None:
-        """At most `batch` questions are answered at a time; no box is decoded below the visible probability
-        `box_floor`; `checkpoint` is the name of the weights in messages.
+        """At most `batch` questions are answered at a time. No box is decoded where the visible probability
+        is below `box_threshold`. `checkpoint` is the name of the weights in messages.
 
-        `any_process` is given where the weights are sharded over processes, which then decode together. It
-        tells whether a flag (a bool tensor of one element) is set on any of them. One that stopped alone
-        would leave the others waiting. Weights that are gathered while it works also learn, so it works under
-        `torch.no_grad`: tensors made under `torch.inference_mode` cannot be used for learning.
+        `any_process` is needed where the weights are sharded over processes. It returns whether a flag (a
+        bool tensor of one element) is set in any of them. Every forward pass gathers weights from all
+        processes, so all of them must decode until the last one is done. In this case decoding runs under
+        `torch.no_grad` and not `torch.inference_mode`, because the gathered weights are trained afterwards,
+        and tensors made in inference mode cannot be.
         """
         self.model = model
         self.checkpoint = checkpoint or model.name_or_path or ""
         self.tokenizer = processor.tokenizer
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
-        self.batch, self.box_floor = batch, box_floor
+        self.batch, self.box_threshold = batch, box_threshold
         self._any_process = any_process
         answers = contract.format
         self._visible, self._absent = self._single(answers.visible), self._single(answers.absent)
@@ -92,28 +95,28 @@ class Grounder:
     def load(
         cls, config: GrounderConfig, device: torch.device, quantization: BitsAndBytesConfig | None = None
     ) -> "Grounder":
-        """Load weights, processor and contract, for inference; adapters are merged into their base.
+        """Load weights, processor and contract for inference; adapters are merged into their base weights.
 
         With `quantization` the weights are quantized (`models.checkpoint.four_bit`), to train adapters on
         them.
 
-        Raises UserError where the checkpoint is missing, incomplete, of another kind of model, or has no
-        contract, or one of another family, and none that fits is named.
+        Raises UserError where the checkpoint is missing, incomplete, or of another type of model, and where
+        there is no contract that fits it.
         """
-        # 1. What can be refused from the files alone, before weights are read.
+        # 1. Check the files, before any weight is read.
         check_grounder_checkpoint(config)
         base = base_of(KEY, config.checkpoint)
         weights, types = base or config.checkpoint, tuple(FAMILIES)
         held: dict[str, Any] = {"dtype": choose_dtype(config.dtype, device)}
         if quantization is not None:
             held |= {"quantization_config": quantization, "device_map": {"": device}}
-        # 2. The weights, by the class of their family.
+        # 2. Load the weights with the class of their family.
         with loading(KEY, config.checkpoint, base):
             family = FAMILIES[model_type_of(key_of(config.checkpoint, base), weights, types)]
             model_class = family.model_class()
             loaded: Any = model_class.from_pretrained(weights, output_loading_info=True, **SAFE, **held)
-        # 3. The processor, and the adapters. Tokens that were added in training need rows of the embeddings
-        #    before adapters fit.
+        # 3. Load the processor, and merge adapters. Tokens that were added in training need rows in the
+        #    embeddings first, or the adapters would not fit.
         with loading(KEY, config.checkpoint):
             source = processor_folder(config.checkpoint, base)
             processor = family.processor_class().from_pretrained(source, trust_remote_code=False)
@@ -123,32 +126,35 @@ class Grounder:
             if base is not None:
                 widen(model, processor)
                 model = merged(model, config.checkpoint)
+        # 4. Check that the contract and the chat template fit, and prepare the model for inference.
         contract = find_contract(config)
         check_chat_template(KEY, source, processor, contract)
         if quantization is None:
             model.to(device)
         model.eval()
         apply_fast_kernels(model)
-        return cls(model, processor, contract, config.batch, config.box_floor, config.checkpoint)
+        return cls(model, processor, contract, config.batch, config.box_threshold, config.checkpoint)
 
     def _single(self, text: str) -> int:
-        """The one token that a decision is read from."""
+        """The id of a text that must be a single token, because a decision is read from its logit."""
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
         if len(tokens) != 1:
-            raise UserError(f"{KEY}: its tokenizer splits {text!r}, so no decision can be read from it")
+            raise UserError(
+                f"{KEY}: its tokenizer splits {text!r}, which must be one token; take another checkpoint"
+            )
         return tokens[0]
 
     def check_expression(self, expression: str) -> None:
-        """Raise UserError for an expression that no question may hold."""
+        """Raise UserError for an expression that cannot be asked for."""
         self.encoder.check_expression(expression)
 
     def identity(self) -> Identity:
-        """What the answers follow from: the weights (`checkpoint`), `dtype` and `box_floor`."""
+        """What the answers depend on: the weights (`checkpoint`), `dtype` and `box_threshold`."""
         commit = getattr(self.model.config, "_commit_hash", None)
         return {
             "checkpoint": checkpoint_identity(self.checkpoint, commit),
             "dtype": str(self.model.dtype),
-            "box_floor": self.box_floor,
+            "box_threshold": self.box_threshold,
         }
 
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
@@ -164,29 +170,33 @@ class Grounder:
 
     def _locate_batch(self, questions: Sequence[Question]) -> list[Answer]:
         """The answers to one batch, by one forward pass and the decoding of boxes."""
-        # 1. Read the questions with the forced beginning of an answer: " true", then the start of a box. Only
-        #    the last logits are computed: (batch, forced length + 1, vocabulary).
+        # 1. One forward pass over the questions with the forced prefix: " true", then the begin of a box. The
+        #    cache keeps keys and values for step 3. Only logits of the last tokens are computed: (batch,
+        #    forced length + 1, vocabulary).
         encoded = self.encoder.encode(questions, self.contract.format.forced_prefix)
         encoded = encoded.to(self.model.device)
         inputs = encoded.inputs
         cache = DynamicCache(config=self.model.config.get_text_config())
         kept = self._forced_length + 1
         output = forward(self.model, encoded, past_key_values=cache, use_cache=True, logits_to_keep=kept)
-        # 2. The first of them precede the forced text: there the model decides between true and false
-        #    (batch,).
+        # 2. The first of these logits are those before the prefix, where the model decides between true and
+        #    false. The softmax is over these two tokens alone: (batch, 2) -> (batch,).
         decision = output.logits[:, 0, [self._visible, self._absent]].float().softmax(-1)[:, 0]
         visible: list[float] = decision.tolist()
         self._check("visible probability", visible)
-        # 3. Decode boxes for the rows that are visible enough; the others leave the cache, to save time.
-        rows_asked = [row for row, probability in enumerate(visible) if probability >= self.box_floor]
+        # 3. Decode boxes for the rows whose target is likely visible. The other rows are removed from the
+        #    cache, which saves time.
+        visible_rows = [row for row, probability in enumerate(visible) if probability >= self.box_threshold]
         boxes: dict[int, Decoded] = {}
-        if rows_asked:
-            asked = torch.tensor(rows_asked, device=decision.device)
-            cache.batch_select_indices(asked)
-            deltas = self.model.model.rope_deltas[asked]
-            rows = self._decode(output.logits[asked, -1], inputs["attention_mask"][asked], deltas, cache)
-            boxes = dict(zip(rows_asked, rows, strict=True))
-        # 4. Convert numbers to boxes in pixels of each question's image.
+        if visible_rows:
+            selected = torch.tensor(visible_rows, device=decision.device)
+            cache.batch_select_indices(selected)
+            deltas = self.model.model.rope_deltas[selected]
+            rows = self._decode(
+                output.logits[selected, -1], inputs["attention_mask"][selected], deltas, cache
+            )
+            boxes = dict(zip(visible_rows, rows, strict=True))
+        # 4. Parse the numbers, and convert them to boxes in pixels of each question's image.
         return [
             self._answer(question, resized, probability, boxes.get(row))
             for row, (question, resized, probability) in enumerate(
@@ -195,30 +205,32 @@ class Grounder:
         ]
 
     def _check(self, what: str, values: Iterable[float]) -> None:
-        """Raise NotFiniteError for NaN and infinity."""
+        """Raise NotFiniteError where one of the values is NaN or infinite."""
         check_finite(KEY, self.checkpoint, self.model.dtype, what, values)
 
     def _decode(
         self, logits: torch.Tensor, mask: torch.Tensor, deltas: torch.Tensor, cache: DynamicCache
     ) -> list[Decoded]:
-        """Decode greedily until every row has closed its box; returns what each row holds before that.
+        """Decode greedily until every row has closed its box; returns what each row contains before that.
 
         `logits` (batch, vocabulary) are those of the first number's first token. `mask` (batch, length) and
         `deltas` (batch, 1) are the attention mask and the position offsets of what is in the cache.
         """
         tokens, scores = [], []  # (batch,) for each step
-        closing = self._closing.to(logits.device)  # training may have moved the model since
+        closing = self._closing.to(logits.device)  # training may move the model after construction
         open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
         for _ in range(MAX_BOX_TOKENS):
-            # 1. The best token of each row. Rows that are closed decode on; what they say is dropped below.
+            # 1. The most likely token of each row. Closed rows are decoded on with the others, because the
+            #    batch is one tensor. Their further tokens are dropped in `_before_closing`.
             best = logits.float().log_softmax(-1).max(-1)
             tokens.append(best.indices)
             scores.append(best.values)
             open_rows &= ~torch.isin(best.indices, closing)
             if not self._is_any_open(open_rows):
                 break
-            # 2. The next logits. An image takes fewer positions than tokens, hence the offsets; the position
-            #    of text is the same on all three axes: (3, batch, 1).
+            # 2. The next logits. With multimodal rotary embeddings an image takes fewer positions than
+            #    tokens, hence the offsets `deltas`. A text token has the same position on all three axes: (3,
+            #    batch, 1).
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             logits = self.model(
                 input_ids=best.indices[:, None],
@@ -227,8 +239,7 @@ class Grounder:
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
-        # 3. Check the scores of all tokens and not of digits alone: where a score is NaN the token means
-        #    nothing.
+        # 3. Check the scores of all tokens, not only of digits: where a score is NaN, the token is arbitrary.
         all_scores = torch.stack(scores, dim=1)  # (batch, steps)
         self._check("score of a box", [float(all_scores.sum())])
         return [
@@ -236,19 +247,22 @@ class Grounder:
         ]
 
     def _is_any_open(self, open_rows: torch.Tensor) -> bool:
-        """Whether a box of the batch, or of another process that decodes along, is still open."""
+        """Whether a box of this batch, or of a batch in another process, is still open."""
         is_open = open_rows.any()
         return bool(is_open) if self._any_process is None else self._any_process(is_open)
 
     def _before_closing(self, tokens: torch.Tensor, scores: torch.Tensor) -> Decoded:
-        """A row's numbers as text, and the log-probabilities of their digits."""
+        """The numbers of a row as text, and the log-probabilities of their digits.
+
+        `tokens` and `scores` are (steps,). A row without a closing token has all of its tokens.
+        """
         closed = torch.isin(tokens, self._closing.to(tokens.device)).nonzero()
         length = int(closed[0, 0]) if len(closed) else len(tokens)
         are_digits = torch.isin(tokens[:length], self._digits.to(tokens.device))
         return self.tokenizer.decode(tokens[:length]), scores[:length][are_digits]
 
     def _answer(self, question: Question, resized: Size, visible: float, box: Decoded | None) -> Answer:
-        """One decoded row as an answer in pixels of the question's image."""
+        """The answer of one decoded row, with the box in pixels of the question's image."""
         if box is None:
             return Answer(visible, None, 0.0, "")
         numbers, digit_scores = box

@@ -1,4 +1,4 @@
-"""The grounder's model and processor: their types, published sizes, and the tokens of digits and new ones."""
+"""The model and the processor of the grounder: their types, published sizes, tokens of digits, new tokens."""
 
 import copy
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from configs.errors import UserError
 from models.families import FAMILIES, PUBLISHED_SIZES, family_of
 
 QwenVL = Qwen2_5_VLForConditionalGeneration | Qwen3VLForConditionalGeneration
-"""What annotations call a grounder's model. Models of further families have the same methods."""
+"""The type of a grounder's model in annotations. Models of other families have the same methods."""
 QwenVLProcessor = Qwen2_5_VLProcessor | Qwen3VLProcessor
 
 
 def apply_fast_kernels(model: QwenVL) -> None:
-    """Replace modules of a model's vision tower by faster ones of its family, in place.
+    """Replace modules of a model's vision tower by the faster ones of its family, in place.
 
-    Weights and their names stay as they are, and results equal to rounding. Applying it twice changes
-    nothing.
+    Weights and their names do not change, and results are equal up to rounding. Applying it twice has the
+    same effect as once.
     """
     apply = family_of(model).apply_fast_kernels
     if apply is not None:
@@ -43,7 +43,7 @@ def published_config(name: str) -> Qwen2_5_VLConfig | Qwen3VLConfig:
 
 
 def build_empty(name: str) -> QwenVL:
-    """A model of a published size on the meta device: it has every module and shape, and takes no memory."""
+    """A model of a published size on the meta device: with all modules and shapes, but without memory."""
     with torch.device("meta"):
         model: QwenVL = FAMILIES[PUBLISHED_SIZES[name].model_type].model_class()(published_config(name))
     return model
@@ -53,18 +53,22 @@ DIGITS = "0123456789"
 
 
 def digit_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The ids of the ten digits; these tokenizers never join digits to longer tokens."""
+    """The token ids of the ten digits. The tokenizers of these models never merge digits
+    into longer tokens.
+    """
     return [tokenizer(digit, add_special_tokens=False).input_ids[-1] for digit in DIGITS]
 
 
 def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str]) -> list[int]:
     """Add special tokens to tokenizer and model, in place; returns the ids of all `tokens`.
 
-    The embedding of a new token is the mean of those before it. Tokens that are there already stay as they
-    are. Raises UserError for a token that is empty or holds a space.
+    The embedding of a new token is the mean of all earlier ones. Existing tokens do not change. Raises
+    UserError for a token that is empty or contains a space.
     """
-    if wrong := [token for token in tokens if not token or token != "".join(token.split())]:
-        raise UserError(f"recipe.tune.tokens: {wrong[0]!r} is no token; give one without spaces, as <ref>")
+    if invalid := [token for token in tokens if not token or token != "".join(token.split())]:
+        raise UserError(
+            f"recipe.tune.tokens: {invalid[0]!r} is not a token; give one without spaces, as <ref>"
+        )
     tokenizer: Any = processor.tokenizer
     known = len(tokenizer)
     tokenizer.add_tokens(list(tokens), special_tokens=True)
@@ -79,15 +83,16 @@ def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str])
 def widen(model: QwenVL, processor: QwenVLProcessor) -> None:
     """Enlarge the embeddings to the size of the vocabulary, in place, where they are too small.
 
-    The new rows are a function of the old ones, so that adapters fit the weights that they were trained on.
-    (Qwen's published weights have some hundred rows to spare.)
+    The new rows are the mean of the old ones. As a function of the old rows they are the same in each process
+    and when adapters are loaded, so adapters fit the weights that they were trained on. (The embeddings of
+    Qwen's published weights have some hundred rows more than the vocabulary.)
     """
     embeddings: Any = model.get_input_embeddings()
-    held = len(embeddings.weight)
-    if (wanted := len(processor.tokenizer)) <= held:
+    old_size = len(embeddings.weight)
+    if (new_size := len(processor.tokenizer)) <= old_size:
         return
-    model.resize_token_embeddings(wanted, mean_resizing=False)
+    model.resize_token_embeddings(new_size, mean_resizing=False)
     with torch.no_grad():
         layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
         for layer in layers:
-            layer.weight[held:] = layer.weight[:held].mean(0)
+            layer.weight[old_size:] = layer.weight[:old_size].mean(0)

@@ -1,7 +1,8 @@
 """The small grounder: the real Qwen2.5-VL classes at about two million parameters, made without a download.
 
-`rope_theta` is 5 and not the usual million: with heads this narrow a large theta turns so slowly
-from one image token to the next that the model cannot see where a token lies. Pixels are scaled to ±1.
+`rope_theta` is 5 and not a million as usual: with heads this narrow, a large theta makes the rotary embedding
+change so little from one image token to the next that the model cannot tell their positions apart. Pixels are
+scaled to ±1.
 """
 
 import torch
@@ -30,7 +31,7 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# Digits stand alone, as in Qwen's own tokenizer; a word takes its leading space along.
+# Each digit is a token of its own, as in Qwen's tokenizer; a word includes its leading space.
 SPLIT = Regex(r" ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{% for part in message.content %}"
@@ -40,7 +41,9 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(vocabulary: int = 1024) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer: any text can be written, and the world's words are one token each."""
+    """A byte-level BPE tokenizer for any text, in which the words of the rendered world are
+    one token each.
+    """
     tokenizer = Tokenizer(tokenizer_models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -66,18 +69,22 @@ def build_tokenizer(vocabulary: int = 1024) -> PreTrainedTokenizerFast:
 
 
 def _corpus() -> list[str]:
-    """Every phrase of the world, and the fixed texts of the contract."""
+    """The texts that the tokenizer is trained on: all phrases of the rendered world, and
+    those of the contract.
+    """
     phrases = corpus()
     short = WORDINGS["short"]
     fixed = [short.expression.format(expression="a"), short.template, short.marked, short.search]
     answer_format = BUILT_IN["short"].format
     answers = [answer_format.start + answer_format.render(numbers) for numbers in ("0", None)]
-    # Leading spaces are part of a word: after "find " each phrase stands as it does in a prompt.
+    # A leading space is part of a token, so each phrase follows "find ", as it does in a prompt.
     return [f"find {phrase}" for phrase in phrases] + (fixed + answers) * len(phrases)
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2_5_VLProcessor:
-    """Tokenizer and image processor of the small grounder, as `AutoProcessor` loads them again."""
+    """The processor of the small grounder: tokenizer and image processor, as
+    `AutoProcessor` can load them.
+    """
     image_processor = Qwen2VLImageProcessor(
         image_mean=[0.5] * 3, image_std=[0.5] * 3, patch_size=14, merge_size=2, temporal_patch_size=2
     )
@@ -92,7 +99,9 @@ def build_processor(tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2_5
 def build_grounder(
     processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 5, vision_layers: int = 4, seed: int = 0
 ) -> Qwen2_5_VLForConditionalGeneration:
-    """A freshly drawn small Qwen2.5-VL that fits the processor's tokens; `width` is a multiple of 32."""
+    """A small Qwen2.5-VL with random weights and the vocabulary of the processor; `width`
+    is a multiple of 32.
+    """
     torch.manual_seed(seed)
     tokens = processor.tokenizer.convert_tokens_to_ids
     heads = width // 32

@@ -31,8 +31,8 @@ from models.grounder.model import QwenVLProcessor
 from models.interfaces import Question
 
 MERGED_PATCHES = 4  # patches in one language token
-LONGEST_EXPRESSION = 20_000  # letters: time and memory of a question grow with the square of its length
-SHOWN = 120  # letters of a longer one in a message
+LONGEST_EXPRESSION = 20_000  # characters; time and memory of attention grow with the square of the length
+MAX_IN_MESSAGE = 120  # characters of an expression in a message
 
 ImageKey = tuple[str, int, Box | None]  # template or search, id of the array, rectangle to draw
 
@@ -43,12 +43,12 @@ class Encoded:
 
     `inputs` holds `input_ids`, `attention_mask` and `mm_token_type_ids` (batch, length), left-padded, and
     `pixel_values` (patches, values of a patch) with `image_grid_thw` (images, 3) of the images, each image
-    once. `shown` lists for each question which images stand at its placeholders, the search image last.
+    once. `image_indices` lists for each question the images at its placeholders, the search image last.
     `resized` is the size (width, height) of each question's search image.
     """
 
     inputs: BatchFeature
-    shown: list[list[int]]
+    image_indices: list[list[int]]
     resized: list[Size]
 
     def to(self, device: torch.device) -> "Encoded":
@@ -62,9 +62,9 @@ class Encoded:
 
 
 class QuestionEncoder:
-    """Encodes questions by a contract with a model's processor.
+    """Encodes questions by a contract, with the processor of a model.
 
-    Raises UserError for a contract of another family: sides of its images would not be whole tokens.
+    Raises UserError for a contract of another family, whose images would not have whole tokens.
     """
 
     def __init__(self, processor: QwenVLProcessor, contract: Contract) -> None:
@@ -79,14 +79,14 @@ class QuestionEncoder:
         self._control_tokens = sorted(processor.tokenizer.get_added_vocab())
 
     def resized_size(self, size: Size) -> Size:
-        """The size (width, height) a search frame of `size` is resized to."""
+        """The size (width, height) that a search frame of `size` is resized to."""
         return search_size(self.contract, size, _smart_resize)
 
     def check_expression(self, expression: str) -> None:
         """Raise UserError for a very long expression, or one with a control token such as `<|image_pad|>`."""
         if len(expression) > LONGEST_EXPRESSION:
-            told = f"the prompt has {len(expression)} letters, more than {LONGEST_EXPRESSION}"
-            raise UserError(f"{told}; say it in fewer words")
+            fault = f"the prompt has {len(expression)} letters, more than {LONGEST_EXPRESSION}"
+            raise UserError(f"{fault}; say it in fewer words")
         for token in self._control_tokens:
             if token in expression:
                 raise UserError(f"{token} steers the model; leave it out of the prompt")
@@ -97,21 +97,21 @@ class QuestionEncoder:
         Questions about the same array with the same rectangle share one encoded image.
         Raises UserError where an expression holds a control token such as `<|image_pad|>`.
         """
-        # 1. The images, each once: resized, with their rectangles drawn, cut into patches.
+        # 1. The distinct images: resized, with their visual prompts drawn, and cut into patches.
         answers = [answers] * len(questions) if isinstance(answers, str) else answers
-        images, shown = self._images(questions)
+        images, image_indices = self._images(questions)
         vision = self.processor.image_processor(
             images=[image for image, _ in images], return_tensors="pt", do_resize=False
         )
-        # 2. The texts, in which each image takes as many placeholder tokens as the vision tower returns for
-        #    it.
+        # 2. The texts. An image has as many placeholder tokens as the vision tower returns features for it:
+        #    one for each 2x2 patches.
         image_tokens = [int(grid.prod()) // MERGED_PATCHES for grid in vision["image_grid_thw"]]
         start = self.contract.format.start
         texts = [
             self._chat(question, [image_tokens[index] for index in row]) + start + answer
-            for question, row, answer in zip(questions, shown, answers, strict=True)
+            for question, row, answer in zip(questions, image_indices, answers, strict=True)
         ]
-        # 3. The tokens, padded on the left so that all answers end in the last column.
+        # 3. The tokens, padded on the left: so the last column is the next token of every answer.
         tokenized = self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
         image_token = self.processor.image_token_id
         inputs = {
@@ -120,17 +120,23 @@ class QuestionEncoder:
             "mm_token_type_ids": (tokenized["input_ids"] == image_token).int(),
             **vision,
         }
-        return Encoded(BatchFeature(inputs), shown, [images[row[-1]][1] for row in shown])
+        return Encoded(BatchFeature(inputs), image_indices, [images[row[-1]][1] for row in image_indices])
 
     def images(self, question: Question) -> list[np.ndarray]:
-        """The images that the model gets: the template (if any) and the marked search image, both resized."""
+        """The resized images of a question: the template, if there is one, and the search image
+        with its prompt.
+        """
         return [render() for _, render in self._parts(question)]
 
     def _images(self, questions: Sequence[Question]) -> tuple[list[tuple[np.ndarray, Size]], list[list[int]]]:
-        """The distinct images of a batch with their sizes, and the indices of each question's images."""
+        """The distinct images of a batch with their sizes (width, height), and the indices of each question's
+        images.
+
+        Images are compared by identity: the engine asks several questions about one array.
+        """
         images: list[tuple[np.ndarray, Size]] = []
         known: dict[ImageKey, int] = {}
-        shown = []
+        image_indices = []
         for question in questions:
             row = []
             for key, render in self._parts(question):
@@ -139,15 +145,15 @@ class QuestionEncoder:
                     image = render()
                     images.append((image, (image.shape[1], image.shape[0])))
                 row.append(known[key])
-            shown.append(row)
-        return images, shown
+            image_indices.append(row)
+        return images, image_indices
 
     def _chat(self, question: Question, image_tokens: Sequence[int]) -> str:
-        """The text of a question, in which an image's placeholder stands as often as the image has tokens."""
+        """The text of a question, with as many placeholders of an image as the image has tokens."""
         try:
             self.check_expression(question.expression)
         except UserError as fault:  # the caller asks many questions: the message names the one that is wrong
-            shown = shortened(question.expression, SHOWN)
+            shown = shortened(question.expression, MAX_IN_MESSAGE)
             raise UserError(f"prompt {shown!r}: {fault}") from None
         chat = messages(self.contract, question.expression, question.template is not None, question.marked)
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
@@ -157,7 +163,7 @@ class QuestionEncoder:
         return "".join(filled) + parts[-1]
 
     def _parts(self, question: Question) -> list[tuple[ImageKey, Callable[[], np.ndarray]]]:
-        """The template (if any) and the marked search image: the key and a render function of each."""
+        """The key and a render function of the template, if there is one, and of the search image."""
         search = ("search", id(question.image), question.last_box_xyxy), lambda: self._search(question)
         template = question.template
         if template is None:
@@ -165,7 +171,7 @@ class QuestionEncoder:
         return [(("template", id(template), None), lambda: self._template(template)), search]
 
     def _search(self, question: Question) -> np.ndarray:
-        """The resized search image, with the rectangle around the last box, if there is one."""
+        """The resized search image, with a visual prompt around the last box if there is one."""
         size = (question.image.shape[1], question.image.shape[0])
         resized = self.resized_size(size)
         search = resize(question.image, resized)
@@ -182,7 +188,7 @@ class QuestionEncoder:
 
 def _smart_resize(size: Size, min_pixels: float, max_pixels: float, multiple: int) -> Size:
     """`smart_resize` of Qwen's own package, with sizes as (width, height)."""
-    # It is annotated for whole numbers of pixels, and takes any.
+    # It is annotated for whole numbers of pixels, but accepts any.
     limits: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     height, width = smart_resize(size[1], size[0], factor=multiple, **limits)
     return width, height

@@ -1,8 +1,9 @@
-"""Attention inside the sequences of one row, for packed samples and for the windows of images.
+"""Attention within the sequences of one row (variable-length attention), for packed samples and image
+windows.
 
-A packed row holds samples one after the other without padding. Attention is told where they begin
-(`cu_seq_lens_q`, as for flash-attention's variable-length kernels) and works inside each sample. Everything
-else in the language model works token by token, so it does not need to know.
+A packed row contains samples one after the other without padding. Attention gets the indices at which they
+begin (`cu_seq_lens_q`, as the variable-length kernels of flash-attention) and stays within each sample. All
+other operations of the language model work on single tokens, so they do not depend on the samples.
 """
 
 import inspect
@@ -33,13 +34,14 @@ def attend_varlen(
 ) -> torch.Tensor:
     """Attention of each token to the tokens of its own sequence.
 
-    `query` (tokens, heads, width); `key` and `value` (tokens, key heads, width). `cu_seqlens` int32
-    (sequences + 1,) holds where sequences begin, and the end of the last. `longest` is the most tokens of one
-    sequence, where it is known: finding it out waits for the GPU. Returns (tokens, heads, width).
+    `query` is (tokens, heads, width); `key` and `value` are (tokens, key heads, width). `cu_seqlens` int32
+    (sequences + 1,) are the indices of the first token of each sequence, and the end of the last one.
+    `longest` is the length of the longest sequence, if it is known: computing it synchronises with the GPU.
+    Returns (tokens, heads, width).
 
     On a GPU in half precision this is one call of PyTorch's flash-attention kernel for sequences of different
-    lengths. Elsewhere sequences of one length form a batch, and others are attended one by one: to group them
-    by length took longer than it saved (on a CPU 10 against 8 ms for 32 samples of 140 tokens).
+    lengths. Elsewhere, sequences of equal length form a batch, and others are processed one by one. Grouping
+    them by length takes longer than it saves (on a CPU 10 instead of 8 ms for 32 samples of 140 tokens).
     """
     if query.is_cuda and not dropout and query.dtype in HALF:
         longest = longest or int(torch.diff(cu_seqlens).max())
@@ -70,15 +72,16 @@ def _flash(
     scale: float | None,
     causal: bool,
 ) -> torch.Tensor:
-    """`attend_varlen` by PyTorch's kernel, which some versions lack; so it is imported here."""
+    """`attend_varlen` by PyTorch's kernel, which is imported here because some versions do not have it."""
     from torch.nn.attention.varlen import varlen_attn
 
     groups = query.shape[1] // key.shape[1]
     grouped: dict[str, Any] = {}
     if groups > 1 and "enable_gqa" in inspect.signature(varlen_attn).parameters:
         grouped = {"enable_gqa": True}
-    elif groups > 1:  # an older PyTorch, which needs as many key heads as query heads
+    elif groups > 1:  # older versions of PyTorch need as many key heads as query heads
         key, value = (states.repeat_interleave(groups, dim=1) for states in (key, value))
+    # (tokens before, tokens after) that a token attends to; -1: all of its sequence
     window = (-1, 0) if causal else (-1, -1)
     attended = varlen_attn(
         query,
@@ -107,14 +110,16 @@ def packed_attention(
     max_length_q: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Causal attention inside each sample of a packed row, as transformers calls an attention.
+    """Causal attention within each sample of a packed row, with the signature of attention in transformers.
 
-    `query` (1, heads, tokens, width), `key` and `value` (1, key heads, tokens, width). Without
-    `cu_seq_lens_q`, as in generation, it is transformers' own attention. Returns (1, tokens, heads, width).
+    `query` is (1, heads, tokens, width); `key` and `value` are (1, key heads, tokens, width). Returns (1,
+    tokens, heads, width). Without `cu_seq_lens_q`, as in generation, transformers' own attention is used.
     """
     if cu_seq_lens_q is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    # Rotary embeddings make queries and keys float32 where hidden states are; under autocast values are not.
+    # (1, heads, tokens, width) -> (tokens, heads, width). Rotary embeddings turn queries and keys into
+    # float32 where hidden states are float32. Under autocast values are in half precision, and all three need
+    # one dtype.
     query, key, value = (states[0].transpose(0, 1).to(value.dtype) for states in (query, key, value))
     dropout = kwargs.get("dropout", 0.0)
     attended = attend_varlen(
@@ -128,5 +133,7 @@ AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Let a model's language model take packed rows, in place; its results for other inputs do not change."""
+    """Make the language model of a model accept packed rows, in place; results for other
+    inputs do not change.
+    """
     model.set_attn_implementation({"text_config": PACKED})

@@ -22,18 +22,22 @@ LIGER_KERNELS = {
 class FusedLoraLinear(Linear):
     """peft's linear layer with one adapter: `x Wᵀ + s (x Aᵀ) Bᵀ` (arXiv 2106.09685).
 
-    peft multiplies the adapter's product by the scale and adds it to the output of the frozen layer: two more
-    passes over tensors of the output's size, forward and backward. Here the matrix product itself scales and
-    adds. Weights and names stay as they are, results are equal to rounding, and every other case is left to
-    peft.
+    peft multiplies the product of the adapter by the scale and adds it to the output of the frozen layer.
+    These are two more passes over tensors of the size of the output, forward and backward. Here the matrix
+    product (`addmm`) scales and adds in the same pass. Weights and their names do not change, and results are
+    equal up to rounding. All other cases are left to peft.
     """
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """`x` (…, inputs) to (…, outputs)."""
+        # 1. Leave to peft: several adapters, variants such as DoRA, merged or disabled adapters, sharded
+        #    weights.
         (adapter,) = self.active_adapters[:1] or [None]
-        plain = adapter in self.lora_A and len(self.active_adapters) == 1 and adapter not in self.lora_variant
+        is_standard = (
+            adapter in self.lora_A and len(self.active_adapters) == 1 and adapter not in self.lora_variant
+        )
         if (
-            not plain
+            not is_standard
             or self.disable_adapters
             or self.merged
             or args
@@ -45,23 +49,26 @@ class FusedLoraLinear(Linear):
         lora_a: Any = self.lora_A[adapter]
         dropout: Any = self.lora_dropout[adapter]
         weight_b: Any = self.lora_B[adapter].weight
-        # Autocast casts by itself. A cast to float32 here would keep a copy of `x` for the backward pass.
+        # 2. The product with A: (…, rank). Autocast casts `x` itself; a cast to float32 here would keep a
+        #    copy of `x` for the backward pass.
         cast = (
             x if torch.is_autocast_enabled(x.device.type) else self._cast_input_dtype(x, lora_a.weight.dtype)
         )
         low = lora_a(dropout(cast))
+        # 3. The product with B, scaled and added to the output of the base layer.
         rows, low = base.flatten(0, -2), low.flatten(0, -2)  # (rows, outputs), (rows, rank)
-        # Under autocast all three become one type; without it they are cast here.
-        added = torch.addmm(
+        # `addmm` needs one dtype for all three: autocast sees to it, and without autocast they are cast here.
+        output = torch.addmm(
             rows, low.to(rows.dtype), weight_b.t().to(rows.dtype), alpha=self.scaling[adapter]
         )
-        return added.view(base.shape)
+        return output.view(base.shape)
 
 
-def fuse_lora_layers(model: nn.Module) -> None:
-    """Make the LoRA layers of a model `FusedLoraLinear`, in place.
+def apply_fused_lora(model: nn.Module) -> None:
+    """Turn the LoRA layers of a model into `FusedLoraLinear`, in place.
 
-    Layers with biases in their adapters, and convolutions, stay as they are.
+    A layer gets another class and keeps its weights, its hooks and its name, so checkpoints and DeepSpeed see
+    no difference. Layers with biases in their adapters, and convolutions, do not change.
     """
     for module in model.modules():
         if type(module) is Linear and all(layer.bias is None for layer in module.lora_B.values()):

@@ -1,9 +1,10 @@
-"""Qwen2.5-VL's vision tower in fewer and larger operations.
+"""Faster modules for the vision tower of Qwen2.5-VL, with fewer and larger operations.
 
-transformers attends window by window in a Python loop, and embeds patches by a 3-D convolution whose kernel
-is the whole patch. Here all windows are one call (`attend_varlen`), the convolution is a matrix product, and
-norms, rotary embeddings and gates pass over memory fewer times. Weights and names stay as they are, and
-results are equal to rounding. On a CPU a step of fine-tuning takes 1.2 times as long without these modules.
+transformers computes attention window by window in a Python loop, and embeds patches by a 3-D convolution
+whose kernel covers the whole patch. Here attention in all windows is one call (`attend_varlen`), the
+convolution is a matrix product, and norms, rotary embeddings and gates need fewer passes over memory. Weights
+and their names do not change, and results are equal up to rounding. On a CPU a step of fine-tuning takes 1.2
+times as long without these modules.
 """
 
 from typing import Any
@@ -22,10 +23,10 @@ from models.kernels.attention import attend_varlen
 
 
 class WindowAttention(Qwen2_5_VLVisionAttention):
-    """Attention inside windows, or inside whole images, as one call."""
+    """Attention within windows, or within whole images, as one call for all of them."""
 
     max_window: int | None = None
-    """The most patches of a window; None: this block attends to whole images."""
+    """The largest number of patches in a window; None: this block attends to whole images."""
 
     def forward(  # type: ignore[override]  # the library's keyword arguments beyond these do not concern it
         self,
@@ -37,12 +38,14 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
     ) -> torch.Tensor:
         """Hidden states (patches, width) to the same shape.
 
-        `cu_seqlens` int32 (windows + 1,) holds where windows begin, and the end of the last.
+        `cu_seqlens` int32 (windows + 1,) are the indices of the first patch of each window, and the end of
+        the last window.
         """
         # One projection for all three, so that queries and keys can be rotated in one pass.
         states = self.qkv(hidden_states).view(len(hidden_states), 3, self.num_heads, -1)
         queries, keys = apply_rotary(states[:, :2], *position_embeddings).unbind(1)  # (patches, heads, width)
-        # On a GPU the kernel needs the longest window; finding it out would wait for the GPU.
+        # On a GPU the kernel needs the length of the longest window. Computing it would synchronise with the
+        # GPU.
         longest = self.max_window or max_seqlen
         attended = attend_varlen(queries, keys, states[:, 2], cu_seqlens, longest, scale=self.scaling)
         return self.proj(attended.reshape(len(hidden_states), -1))
@@ -53,6 +56,7 @@ def apply_rotary(states: torch.Tensor, cosines: torch.Tensor, sines: torch.Tenso
 
     `states` (patches, 2, heads, width); `cosines` and `sines` (patches, width), whose halves are equal.
     """
+    # The rotation of each pair (first, second) of components; `addcmul` saves one pass over memory each.
     half = cosines.shape[-1] // 2
     cosine, sine = (values[:, None, None, :half].float() for values in (cosines, sines))
     first, second = states.float().split(half, dim=-1)
@@ -64,7 +68,7 @@ def apply_rotary(states: torch.Tensor, cosines: torch.Tensor, sines: torch.Tenso
 
 
 class InPlaceMLP(Qwen2_5_VLMLP):
-    """The gated MLP; without gradients it allocates one tensor of the intermediate size less."""
+    """The gated MLP. Without gradients it allocates one tensor of the intermediate size less."""
 
     def forward(self, hidden_state: torch.Tensor) -> torch.Tensor:
         """Hidden states (patches, width) to the same shape."""
@@ -74,7 +78,9 @@ class InPlaceMLP(Qwen2_5_VLMLP):
 
 
 class FewPassNorm(Qwen2_5_VLRMSNorm):
-    """RMSNorm in half as many passes over memory, for float32 without gradients; else the library's own."""
+    """RMSNorm in half as many passes over memory for float32 without gradients; otherwise
+    the library's own.
+    """
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Hidden states (patches, width) to the same shape."""
@@ -97,10 +103,10 @@ class LinearPatchEmbed(Qwen2_5_VisionPatchEmbed):
 
 
 def apply_fast_kernels(visual: Qwen2_5_VisionTransformerPretrainedModel) -> None:
-    """Replace the modules of a vision tower by those of this module, in place; `state_dict` does not change.
+    """Turn the modules of a vision tower into those of this file, in place; `state_dict` does not change.
 
-    A module gets another class instead of being replaced by another module: it keeps its weights, its hooks
-    and its name, so that checkpoints, peft and DeepSpeed see no difference.
+    A module gets another class and is not replaced by a new module. So it keeps its weights, its hooks and
+    its name, and checkpoints, peft and DeepSpeed see no difference.
     """
     visual.patch_embed.__class__ = LinearPatchEmbed
     block: Any

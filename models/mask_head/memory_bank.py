@@ -1,10 +1,11 @@
 """SAM 2's memory of one target as a value: no method changes a memory bank, each returns a new one.
 
-A memory bank has a clock of its own that starts at 0 at the first frame with a box. Only differences of
-clock readings reach the model, so a track may start at any frame of a video, or run backwards.
+A memory bank has a clock that is 0 at the first frame with a box and counts frames. The model uses only
+differences of clock readings, so a track may begin at any frame of a video, or run backwards.
 
-Frames that the model can no longer attend to (`MemoryLimits`) are dropped. The memory therefore does not grow
-with the length of the video, and a track equals one through an unpruned session of transformers bit for bit.
+Frames that the model can no longer attend to (`MemoryLimits`) are removed, so the memory does not grow with
+the length of the video. A track is bit-identical to one through a session of transformers that removes
+nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -51,7 +52,8 @@ FrameMemories = tuple[tuple[int, FrameMemory], ...]
 
 @dataclass(frozen=True, eq=False)
 class MemoryBank:
-    """Frame memories with their clock readings, oldest first; `clock` is the reading at the newest frame.
+    """Memories of frames with their clock readings, the oldest first; `clock` is the reading at the newest
+    frame.
 
     `position` (height·width, B, channels) is the position encoding of a memory map, the same for all frames.
     """
@@ -81,8 +83,8 @@ class MemoryBank:
     def with_conditioning_frame(self, frame_memory: FrameMemory) -> "MemoryBank":
         """The memory bank one frame later, where that frame had a box of its own."""
         now = self.clock + 1
-        # The first conditioning frame is the most reliable one, and the newest show how the target looks now.
-        # So the first always stays and the oldest of the others makes room.
+        # The first conditioning frame is the most reliable one, and the newest ones show the present look of
+        # the target. So the first is always kept, and the oldest of the others is removed.
         num_others = self.limits.conditioning_frames - 2
         others = self.conditioning_frames[1:][-num_others:] if num_others > 0 else ()
         return replace(
@@ -96,14 +98,18 @@ class MemoryBank:
         """The part of `frames` that the model can still attend to at frame `now + 1` or later."""
         reach = max(self.limits.spatial, self.limits.pointers)
         return tuple(
-            # A pointer reaches further back than a map, and the map is what takes the memory.
+            # Pointers are attended to over more frames than maps. A map is large, so it is removed as soon as
+            # it is out of reach, while the pointer is kept.
             (time, each if now - time < self.limits.spatial else replace(each, features=None))
             for time, each in frames
             if now - time < reach
         )
 
     def session(self) -> Sam2VideoInferenceSession:
-        """The memory bank as an inference session of transformers with one object, whose index is 0."""
+        """The memory bank as an inference session of transformers with a single object, whose index is 0.
+
+        Only the parts of a session that memory attention reads are filled.
+        """
         session = Sam2VideoInferenceSession()
         outputs = session.output_dict_per_obj[session.obj_id_to_idx(0)]
         outputs["cond_frame_outputs"].update(self._as_outputs(self.conditioning_frames))

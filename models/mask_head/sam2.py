@@ -30,7 +30,7 @@ from models.mask_head.sam2_model import KEY, config_of, image_side, load_sam2
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the mask head sees in one frame; `frame_size` is the frame's (width, height) in pixels."""
+    """The image features of one frame; `frame_size` is (width, height) of the frame in pixels."""
 
     vision: VisionFeatures
     frame_size: Size
@@ -54,7 +54,7 @@ class MaskHead:
         return cls(torch.nn.Module.to(model, device), processor, checkpoint)
 
     def identity(self) -> Identity:
-        """What the masks follow from: the weights (`checkpoint`) and `dtype`."""
+        """What the masks depend on: the weights (`checkpoint`) and `dtype`."""
         commit = getattr(self.model.config, "_commit_hash", None)
         return {"checkpoint": checkpoint_identity(self.checkpoint, commit), "dtype": str(self.model.dtype)}
 
@@ -70,8 +70,8 @@ class MaskHead:
     def segment(self, features: Features, box_xyxy: Box, memory: MemoryBank | None = None) -> MaskResult:
         """The mask of the target in a box (pixels of the frame).
 
-        Without `memory` the result's memory is a new one. With the memory of the frames before, this frame
-        becomes a further conditioning frame of it. The mask itself depends on frame and box alone.
+        Without `memory` the memory of the result is a new one. With the memory of earlier frames, this frame
+        becomes one more conditioning frame of it. The mask itself depends on the frame and the box alone.
         """
         vision = features.vision
         coarse = add_no_memory_embedding(self.model, vision)
@@ -85,9 +85,9 @@ class MaskHead:
     def propagate(self, memory: MemoryBank, features: Features) -> MaskResult:
         """Propagate a target to the next frame; the result's memory includes that frame.
 
-        A caller that does not want the frame in the memory goes on with `memory.skip_frame()`, or with
-        `memory` itself: then its clock stands still and the newest memories stay in reach, however long the
-        target is absent.
+        A caller that does not want this frame in the memory uses `memory.skip_frame()` for the next frame, or
+        `memory` itself. With `memory` itself the clock does not advance, so the newest memories stay within
+        reach however long the target is absent.
         """
         vision = features.vision
         coarse = condition_on_memory(self.model, vision, memory)
@@ -105,17 +105,20 @@ class MaskHead:
         return box * box.new_tensor([width, height, width, height])
 
     def _result(self, features: Features, decoded: MaskDecoderOutput, memory: MemoryBank) -> MaskResult:
+        """The result of one target. Raises NotFiniteError where the model returned NaN or infinity."""
         best, iou, _ = decoded.best()
-        # One transfer for all that is asked here, and the one check of what the model returns.
+        # Transfer all numbers from the GPU at once, and check them. The sum of the mask logits is finite only
+        # if all of them are.
         score = decoded.score[0].float()
         numbers = torch.stack([score, score.sigmoid(), iou[0].float(), best.float().sum()])
-        logit, object_score, predicted_iou, whole = numbers.tolist()
-        for what, value in (("object score", logit), ("IoU", predicted_iou), ("mask", whole)):
+        logit, object_score, predicted_iou, mask_sum = numbers.tolist()
+        for what, value in (("object score", logit), ("IoU", predicted_iou), ("mask", mask_sum)):
             check_finite(KEY, self.model.name_or_path or "", self.model.dtype, what, [value])
         mask = self._mask(features, decoded) if logit > 0 else None
         return MaskResult(mask, object_score, predicted_iou, memory)
 
     def _mask(self, features: Features, decoded: MaskDecoderOutput) -> np.ndarray | None:
+        """The mask at the size of the frame, bool (height, width); None where no pixel is set."""
         width, height = features.frame_size
         logits = decoded.gated()[None].float()
         mask = self.processor.post_process_masks([logits], [[height, width]])[0][0, 0].cpu().numpy()

@@ -1,12 +1,12 @@
-"""SAM 2's forward pass in parts: image encoder, memory attention, mask decoder, memory encoder.
+"""The parts of SAM 2's forward pass: image encoder, memory attention, mask decoder, memory encoder.
 
-Tracking and training call the same functions, so a model is trained on what it does when it tracks. They
-are composed of the modules of transformers' `Sam2VideoModel`. The library's own forward pass serves one
-target at a time and overwrites the mask logits of a target that it takes for absent, which stops their
-gradient. For one target the results are the same bit for bit.
+Tracking and training call the same functions, so a model is trained on the computation that tracks. They are
+composed of the modules of transformers' `Sam2VideoModel`. The library's own forward pass processes one target
+at a time, and overwrites the mask logits of a target that it predicts to be absent, which stops their
+gradient. For one target the results are bit-identical.
 
-Legend of shapes: B images or targets in a batch, P boxes an image, M masks a box, C channels,
-S the side of the square image in pixels, L tokens of a feature map (row-major).
+Shapes: B images or targets in a batch, P boxes in an image, M masks for a box, C channels, S the side of the
+square image in pixels, L tokens of a feature map (row-major).
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ from transformers import Sam2VideoModel
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.sam2_model import config_of, image_side
 
-ABSENT_LOGIT = -1024.0  # what SAM 2 writes into the mask of an absent target
-BOX_CORNERS = (2, 3)  # SAM 2's point labels of a box's left top and right bottom corner
-NO_POINT = -1
+ABSENT_LOGIT = -1024.0  # SAM 2 fills the mask of an absent target with it (`NO_OBJ_SCORE` in Meta's code)
+BOX_CORNERS = (2, 3)  # SAM 2's point labels of the upper left and the lower right corner of a box
+NO_POINT = -1  # label of a padding point
 
 
 @dataclass(frozen=True, eq=False)
 class VisionFeatures:
-    """Features of B images, finest level first: `levels` and their position encodings, (L, B, C) each."""
+    """Features of B images, the finest level first: `levels` and their position encodings, (L, B, C) each."""
 
     levels: tuple[torch.Tensor, ...]
     positions: tuple[torch.Tensor, ...]
 
     def repeated(self, times: int) -> "VisionFeatures":
-        """Each image `times` times in a row, for that many targets in it."""
+        """The features with each image repeated, for `times` targets in it: (L, B, C) -> (L, B·times, C)."""
         levels, positions = (
             tuple(level.repeat_interleave(times, dim=1) for level in group)
             for group in (self.levels, self.positions)
@@ -42,10 +42,11 @@ class VisionFeatures:
 
 @dataclass(frozen=True, eq=False)
 class MaskDecoderOutput:
-    """The output of the mask decoder for N = B·P targets, before absent targets lose their masks.
+    """The output of the mask decoder for N = B·P targets, before masks of absent targets are removed.
 
-    `logits` (N, M, S/4, S/4) of the masks; `ious` (N, M) predicted IoU of each mask; `score` (N,) object
-    score logit; `tokens` (N, M or 1, C) mask tokens, one for each mask or one for all.
+    `logits` (N, M, S/4, S/4) are mask logits, `ious` (N, M) the predicted IoU of each mask, `score` (N,) the
+    logit of the object score, and `tokens` (N, M or 1, C) the mask tokens, one for each mask or one for all
+    of them.
     """
 
     logits: torch.Tensor
@@ -54,14 +55,18 @@ class MaskDecoderOutput:
     tokens: torch.Tensor
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The mask of highest predicted IoU of each target: logits (N, S/4, S/4), iou (N,), token (N, C)."""
+        """The mask with the highest predicted IoU of each target: logits (N, S/4, S/4), IoU
+        (N,), token (N, C).
+        """
         best = self.ious.argmax(dim=-1)
         rows = torch.arange(len(best), device=best.device)
         token = self.tokens[rows, best] if self.tokens.shape[1] > 1 else self.tokens[:, 0]
         return self.logits[rows, best], self.ious[rows, best], token
 
     def gated(self) -> torch.Tensor:
-        """The best masks' logits (N, S/4, S/4), `ABSENT_LOGIT` where the object score says absent."""
+        """The logits of the best masks, (N, S/4, S/4); `ABSENT_LOGIT` where the object score
+        says *absent*.
+        """
         return torch.where((self.score > 0)[:, None, None], self.best()[0], ABSENT_LOGIT)
 
 
@@ -72,24 +77,30 @@ def encode_images(model: Sam2VideoModel, pixels: torch.Tensor) -> VisionFeatures
 
 
 def add_no_memory_embedding(model: Sam2VideoModel, vision: VisionFeatures) -> torch.Tensor:
-    """The coarsest features as SAM 2 gives them to the decoder on a frame with a box: (B, C, S/16, S/16)."""
+    """The coarsest features with the embedding of an empty memory, for frames with a box:
+    (B, C, S/16, S/16).
+    """
     return _as_map(model, vision.levels[-1] + model.no_memory_embedding, level=-1)
 
 
 def condition_on_memory(model: Sam2VideoModel, vision: VisionFeatures, memory: MemoryBank) -> torch.Tensor:
-    """The coarsest features after memory attention, for the frame after the memory's: (B, C, S/16, S/16)."""
+    """The coarsest features after attention to the memory: (B, C, S/16, S/16).
+
+    The features are those of the frame after the newest one of `memory`.
+    """
     current, now = vision.levels[-1], memory.clock + 1  # current: (L, B, C)
     session, device = memory.session(), current.device
-    # 1. Memory maps of the conditioning frames and of the recent frames, with position encodings that
-    #    include how many frames ago each one was.
+    # 1. The memory maps of conditioning frames and of recent frames: (L, B, C) each. Their position encodings
+    #    include how many frames ago each of them was.
     frames = model._gather_memory_frame_outputs(session, 0, now)
     maps, map_positions = model._build_memory_attention_inputs(frames, device)
-    # 2. Object pointers, which reach further back than the maps, as tokens of the memory's width.
+    # 2. The object pointers, which reach further back than the maps. Each is split into tokens with as many
+    #    channels as a memory map has.
     offsets, pointers, most = model._get_object_pointers(session, 0, now, 0, device, streaming=True)
     tokens, token_positions = model._process_object_pointers(
         offsets, pointers, most, current.shape[1], model.hidden_dim, device
     )
-    # 3. The current frame attends to all of them. (`posision` is how transformers spells it.)
+    # 3. The current frame attends to all of them. (transformers spells `memory_posision_embeddings` so.)
     conditioned = model.memory_attention(
         current_vision_features=current,
         current_vision_position_embeddings=vision.positions[-1],
@@ -105,12 +116,14 @@ def decode_masks(
 ) -> MaskDecoderOutput:
     """Run the prompt encoder and the mask decoder.
 
-    `coarse` (B, C, S/16, S/16) comes from `add_no_memory_embedding` or `condition_on_memory`.
-    `boxes_resized` (B, P, 4) are xyxy in pixels of the square image. None asks for the target that the memory
-    holds (P = 1).
+    `coarse` (B, C, S/16, S/16) comes from `add_no_memory_embedding` or `condition_on_memory`. `boxes_resized`
+    (B, P, 4) are xyxy in pixels of the square image. None: the mask of the target that the memory describes
+    (P = 1).
     """
+    # 1. Encode the boxes as two labelled points each: sparse (B, P, 2, C), dense (B, C, S/16, S/16).
     points, labels = _box_points(boxes_resized, coarse)
     sparse, dense = model.prompt_encoder(points, labels, None, None)
+    # 2. Decode. The finer levels of features are added where the decoder upsamples.
     prompt = None if boxes_resized is None else {"point_labels": labels}
     fine = [_as_map(model, level, index) for index, level in enumerate(vision.levels[:-1])]
     logits, ious, tokens, score = model.mask_decoder(
@@ -127,12 +140,13 @@ def decode_masks(
 def encode_memory(
     model: Sam2VideoModel, vision: VisionFeatures, decoded: MaskDecoderOutput, had_box: bool
 ) -> tuple[FrameMemory, torch.Tensor]:
-    """The memory of a frame for B targets (one an image), and the position encoding of its memory map.
+    """The memory of a frame for B targets (one in each image), and the position encoding of its memory map.
 
-    An absent target is encoded too, as SAM 2 does it: an empty mask, the learned embedding of absence on the
-    map, and the learned pointer of no object.
+    An absent target is encoded as in SAM 2: with an empty mask, the learned embedding of absence added to the
+    map, and the learned pointer for no object.
     """
-    gated = decoded.gated()  # (B, S/4, S/4)
+    # The memory encoder takes masks at the resolution of the image: (B, S/4, S/4) -> (B, 1, S, S).
+    gated = decoded.gated()
     side = image_side(config_of(model))
     mask = F.interpolate(gated[:, None].float(), (side, side), mode="bilinear", align_corners=False)
     encoded: Any = model._encode_new_memory(
@@ -152,14 +166,14 @@ def start_memory(model: Sam2VideoModel, vision: VisionFeatures, decoded: MaskDec
 
 
 def _object_pointer(model: Sam2VideoModel, decoded: MaskDecoderOutput) -> torch.Tensor:
-    """The target's token for later frames, (B, 1, C)."""
+    """The object pointer: the token that stands for the target in later frames, (B, 1, C)."""
     pointer = model.object_pointer_proj(decoded.best()[2])
     present = (decoded.score > 0).to(pointer.dtype)[:, None]
     return (present * pointer + (1 - present) * model.no_object_pointer)[:, None]
 
 
 def _box_points(boxes: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (B, P, 2, 2) and labels of boxes; without boxes one point (B, 1, 1, 2) that is none."""
+    """The corners of boxes as points (B, P, 2, 2) with labels (B, P, 2); without boxes one padding point."""
     if boxes is None:
         points = torch.zeros(len(like), 1, 1, 2, dtype=like.dtype, device=like.device)
         return points, torch.full(points.shape[:3], NO_POINT, dtype=torch.int32, device=like.device)
@@ -168,5 +182,5 @@ def _box_points(boxes: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.T
 
 
 def _as_map(model: Sam2VideoModel, tokens: torch.Tensor, level: int) -> torch.Tensor:
-    """(L, B, C) to (B, C, height, width)."""
+    """Tokens of a level as a feature map: (L, B, C) -> (B, C, height, width)."""
     return tokens.permute(1, 2, 0).unflatten(-1, tuple(model.backbone_feature_sizes[level]))

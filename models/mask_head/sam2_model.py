@@ -1,9 +1,10 @@
 """SAM 2 models: the four published sizes, a nano one that a single CPU core can train, and their checkpoints.
 
-The published figures are those of Meta's own files (`sam2/configs/sam2.1/sam2.1_hiera_{t,s,b+,l}.yaml`
-of https://github.com/facebookresearch/sam2), written in the words of transformers' `Sam2VideoConfig`.
-A checkpoint carries its own configuration: the table builds a size without weights. The names are
-those of `mask_head=`. Checkpoints have transformers' layout, with safetensors only and no remote code.
+The published figures are those of Meta's own files (`sam2/configs/sam2.1/sam2.1_hiera_{t,s,b+,l}.yaml` of
+https://github.com/facebookresearch/sam2), by the names of transformers' `Sam2VideoConfig`. A checkpoint has
+its own configuration; the table serves to build a size without weights. Its names are the options of
+`mask_head=`. Checkpoints are in transformers' layout: safetensors only, and no code of a checkpoint is
+executed.
 """
 
 from dataclasses import dataclass
@@ -24,15 +25,16 @@ from configs.errors import UserError
 from models.checkpoint import SAFE, check_weights, loading, model_type_of
 from models.checkpoint_files import MASK_HEAD_KEY, MASK_HEAD_MODEL_TYPE, check_checkpoint
 
-NANO_HIDDEN = 128  # memory attention wants a multiple of its 64 memory channels, and more than 64
+NANO_HIDDEN = 128  # memory attention needs a multiple of its 64 memory channels that is above 64
 
 
 @dataclass(frozen=True)
 class Hiera:
-    """One size of the image encoder; tuples hold one value for each of its four stages.
+    """One size of the image encoder Hiera; tuples have one value for each of its four stages.
 
-    `windows` are sides in tokens; `global_blocks` count all blocks from 0 and attend to the whole
-    image; `background` is the side in tokens of the learned coarse position map.
+    `windows` are the sides of attention windows in tokens. `global_blocks` are the numbers, over all stages
+    and from 0, of the blocks that attend to the whole image. `background` is the side in tokens of the
+    learned coarse map of position embeddings.
     """
 
     widths: tuple[int, int, int, int]
@@ -45,7 +47,7 @@ class Hiera:
 
 @dataclass(frozen=True)
 class PublishedSize:
-    """A published SAM 2.1: its parameters in millions as Meta counts them, and its encoder."""
+    """A published SAM 2.1: its parameters in millions, as Meta states them, and its image encoder."""
 
     millions: float
     hiera: Hiera
@@ -80,10 +82,10 @@ def published_config(name: str) -> Sam2VideoConfig:
 
 
 def nano_config(image_size: int = 256) -> Sam2VideoConfig:
-    """The nano size: 1.7 M parameters, every part of SAM 2 there, one mask a prompt instead of three.
+    """The nano size: 1.7 M parameters, all parts of SAM 2, but one mask for a prompt instead of three.
 
-    `image_size` is the side in pixels of the square that a frame is resized to, a multiple of 32;
-    the weights of one image size fit every other. No dropout: the same net learns and tracks.
+    `image_size` is the side in pixels of the square that a frame is resized to, a multiple of 32. Weights do
+    not depend on it. There is no dropout, so the same computation is trained and used for tracking.
     """
     decoder = {
         "hidden_size": NANO_HIDDEN,
@@ -133,10 +135,11 @@ def _vision_config(hiera: Hiera, image_size: int, hidden: int) -> Sam2VisionConf
 
 
 def build_model(config: Sam2VideoConfig) -> Sam2VideoModel:
-    """A model with fresh random weights (from torch's generator), in evaluation mode.
+    """A model with random weights (from torch's generator), in evaluation mode.
 
-    Points and image tokens share one random position code, as in Meta's model: transformers draws
-    two, and a net trained from scratch could then not tell where in the image a box lies.
+    Points and image tokens share one random position encoding, as in Meta's model. transformers initialises
+    two different ones, with which a model that is trained from scratch could not learn where in the image a
+    box is.
     """
     model = Sam2VideoModel(config).eval()
     with torch.no_grad():
@@ -146,7 +149,7 @@ def build_model(config: Sam2VideoConfig) -> Sam2VideoModel:
 
 
 def build_processor(config: Sam2VideoConfig) -> Sam2ImageProcessor:
-    """SAM 2's image processor (resize to a square, normalise) for a configuration's image size."""
+    """SAM 2's image processor (resize to a square, normalise) for the image size of a configuration."""
     side = image_side(config)
     mask_side = side // 4
     return Sam2ImageProcessor(
@@ -155,7 +158,7 @@ def build_processor(config: Sam2VideoConfig) -> Sam2ImageProcessor:
 
 
 def config_of(model: Sam2VideoModel) -> Sam2VideoConfig:
-    """A model's configuration, by the type that transformers leaves open."""
+    """The configuration of a model, with the type that transformers does not annotate."""
     assert isinstance(model.config, Sam2VideoConfig)
     return model.config
 

@@ -205,7 +205,9 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     ) -> torch.Tensor:
         """The loss on vision tokens of each search frame, once if several questions share it."""
         # The last image of a question is its search frame.
-        frames = {shown[-1]: sample.frame for shown, sample in zip(encoded.shown, samples, strict=True)}
+        frames = {
+            shown[-1]: sample.frame for shown, sample in zip(encoded.image_indices, samples, strict=True)
+        }
         tokens = torch.stack([features[index].tokens for index in frames])
         return look_loss(self.look_head, tokens, list(frames.values()))
 

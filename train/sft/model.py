@@ -41,16 +41,16 @@ def load_for_training(
     Raises UserError as `check_model` and `Grounder.load` do, and for settings that exclude each other.
     """
     check_model(recipe, model)
-    # 1. Every box is decoded in evaluations (`box_floor=0`), also if the target is called absent.
+    # 1. Every box is decoded in evaluations (`box_threshold=0`), also if the target is called absent.
     quantization = four_bit(choose_dtype(model.dtype, device)) if recipe.tune.method == "qlora" else None
-    loaded = Grounder.load(dataclasses.replace(model, box_floor=0.0), device, quantization)
+    loaded = Grounder.load(dataclasses.replace(model, box_threshold=0.0), device, quantization)
     contract = updated_contract(loaded.contract, recipe.contract)
     _check_tokens(recipe, contract)
     processor = loaded.encoder.processor
     # 2. New tokens enlarge the embeddings, so they come before adapters and the optimizer.
     tokens = add_tokens(loaded.model, processor, recipe.tune.tokens) if recipe.tune.tokens else []
     grounder = Grounder(
-        loaded.model, processor, contract, loaded.batch, loaded.box_floor, any_process=any_process
+        loaded.model, processor, contract, loaded.batch, loaded.box_threshold, any_process=any_process
     )
     return grounder, tokens
 

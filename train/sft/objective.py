@@ -15,7 +15,7 @@ from models.config import GrounderConfig
 from models.grounder.adapters import named_base
 from models.identity import checkpoint_identity
 from models.kernels.attention import use_packed_attention
-from models.kernels.fused import apply_liger, fuse_lora_layers
+from models.kernels.fused import apply_fused_lora, apply_liger
 from train.loop.identity import CHECKPOINT, Identity
 from train.loop.metrics import init_trackers, tracker_options
 from train.loop.objective import Evaluation, Objective, StepMetrics
@@ -117,7 +117,7 @@ class SftObjective(Objective[list[MicroBatch]]):
         self.adapters = set_trainable(model, recipe.tune, recipe.seed, tokens)
         if self.adapters is not None:
             named_base(self.adapters, self.model_config.checkpoint)
-        fuse_lora_layers(model)
+        apply_fused_lora(model)
         if recipe.packing:
             use_packed_attention(model)
         if recipe.use_liger_kernel and apply_liger(model, self.accelerator.device):
