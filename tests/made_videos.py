@@ -39,9 +39,11 @@ def write_film(
     the frames in units of 1 / `rate` seconds; 0, 1, 2 and so on if not given.
     """
     with av.open(str(path), "w", format=form, options=options or {}) as container:
-        stream = container.add_stream(codec, rate=rate, options={"threads": "1", "crf": "16", "bf": "2"})
+        still = codec == "mjpeg"  # has no B-frames, and another range of values
+        more = {} if still else {"crf": "16", "bf": "2"}
+        stream = container.add_stream(codec, rate=rate, options={"threads": "1", **more})
         stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = "yuvj420p" if still else "yuv420p"
         if shown is not None:
             stream.set_display_rotation(shown[0], hflip=shown[1])
         for i, picture in enumerate(pictures):

@@ -1,5 +1,6 @@
 """Video files: upright, whole or told, and nothing else is opened for them."""
 
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -70,6 +71,21 @@ def test_a_file_that_is_cut_short_is_read_as_far_as_it_goes_and_told(
         assert 0 < len(cut) == len(found) and len(by_opencv(path)) <= len(cut) <= 20
         assert f"{path}: cut short: nothing can be read after frame {len(cut)};" in cut.warnings[-1]
         assert all(np.array_equal(a, b) for a, b in zip(found[:-4], frames, strict=False))
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4"])
+def test_whole_frames_that_are_missing_within_an_avi_are_told(tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "a.avi"
+    data = write_film(path, PICTURES, codec)
+    frames = re.compile(b"00dc").finditer(data, data.index(b"movi"), data.index(b"idx1"))
+    starts = [match.start() for match in frames]
+    assert len(starts) == 20
+    path.write_bytes(data[: starts[8]] + data[starts[11] :])
+    cut = VideoFrames.open(path)
+    assert len(list(cut)) == len(cut) < 20
+    assert len(cut.warnings) >= 1
+    if codec == "mjpeg":  # every frame of which is complete in itself, so nothing else shows it
+        assert f"holds {len(cut)} of the 20 frames that its header names" in cut.warnings[-1]
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])

@@ -20,6 +20,7 @@ from data_prep.video.decoding import DEFAULT_FPS, WHOLE, check_video, frame_rate
 
 WRONG_RATE = 0.1  # a header's frame rate further than this share from the frames' times is not used
 TELL_DURATION = {"mov", "matroska", "flv", "asf"}  # have it in their headers; for others it is an estimate
+TELL_COUNT = {"avi"}  # have the number of frames in their headers
 SLACK = 1.5  # frame intervals by which a file may end before the time in its header
 
 
@@ -46,7 +47,9 @@ class _Pass:
     refused: list[tuple[int, int | None]] = field(
         default_factory=list
     )  # packets that cannot be decoded: number and time
-    packets: int = 0
+    packets: int = 0  # those with data; an AVI repeats a frame by an empty one
+    empty_packets: int = 0
+    declared: int = 0  # frames, by the header; 0: it does not tell
     ends_early: bool = False  # the container says that the file is longer
     stopped: bool = False  # reading ended with an error or inside a packet
     end: float = 0.0  # seconds: the end of the last packet of any stream
@@ -99,6 +102,8 @@ def _decode(path: Path, strict: bool) -> _Pass:
         found.fps = frame_rate(stream)
         if container.duration and TELL_DURATION & set(container.format.name.split(",")):
             found.duration = container.duration / av.time_base
+        if TELL_COUNT & set(container.format.name.split(",")):
+            found.declared = stream.frames
         try:
             # 2. All packets, also those of sound: a film whose picture ends early may go on with its sound,
             #    and the header gives the end of the longest stream.
@@ -131,6 +136,7 @@ def _note_packet(packet: av.Packet, found: _Pass) -> None:
     still buffered.
     """
     found.packets += bool(packet.size)
+    found.empty_packets += not packet.size and packet.pts is not None
     if packet.size:
         found.stopped = packet.is_corrupt  # on the last packet it means that the file ends inside it
     try:
@@ -182,6 +188,9 @@ def _damage(strict: _Pass, found: _Pass) -> Iterator[str]:
     if strict.cut_short or found.cut_short:
         told = f"{found.shown:.2f} of {found.duration:.2f} s; " if found.shown and found.duration else ""
         yield f"cut short: nothing can be read after frame {found.count}; {told}{WHOLE}"
+    elif found.packets + found.empty_packets < found.declared:
+        # A piece is missing, and neither the frames around it nor the end of the file show that.
+        yield f"holds {found.packets} of the {found.declared} frames that its header names; {WHOLE}"
 
 
 def _inside(found: _Pass, numbers: list[int]) -> list[int]:
