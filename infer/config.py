@@ -26,6 +26,7 @@ class InferSettings:
         None,
         "video file, animated image or folder of frames to track; prompt= describes the target",
     )
+    # "prompt" is what VOTSr calls an expression.
     prompt: str | None = key(
         None,
         "video=: description of the target; several descriptions, separated by ';', are tracked separately",

@@ -14,6 +14,7 @@ from data_prep.contract.contract import BUILT_IN, Contract
 from infer.config import InferSettings
 from infer.trackers import registry
 from infer.trackers.per_frame import PerFrameConfig
+from infer.trackers.referral import ReferralConfig
 from infer.trackers.registry import TRACKERS, build_tracker, register_tracker
 from infer.trackers.requests import Report, State, Track, Tracker
 from tests.scripted import ScriptedWorld, drive, frame
@@ -89,3 +90,30 @@ def test_settings_without_a_tracker_are_refused() -> None:
 
 def test_the_code_of_one_tracker_is_not_that_of_another() -> None:
     assert "infer.trackers.per_frame" not in modules_of(("infer.trackers.referral",))
+
+
+RENAMED = {
+    "find_above": "activation_threshold",
+    "sure_above": "min_object_score",
+    "verify_every": "verify_interval",
+    "lean": "logit_bias",
+    "trust": "logit_scale",
+    "stay": "stay_probability",
+    "agree_iou": "min_agreement_iou",
+    "move_above": "min_box_confidence",
+    "search_pause": "max_search_interval",
+    "wake_change": "min_frame_change",
+    "area_jump": "max_area_ratio",
+}
+
+
+def test_an_old_key_is_answered_with_its_new_name() -> None:
+    assert set(RENAMED.values()) <= {field.name for field in dataclasses.fields(ReferralConfig)}
+    with composer("infer", FOLDER) as composing:
+        for tracker, old, new in (
+            *(("referral", *pair) for pair in RENAMED.items()),
+            ("per_frame", "visible_above", "activation_threshold"),
+        ):
+            line = read_command_line([f"tracker={tracker}", f"tracker.{old}=1"])
+            with pytest.raises(UserError, match=rf"tracker\.{old}: has a new name; write tracker\.{new}="):
+                composing.jobs(line)

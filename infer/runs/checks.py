@@ -78,6 +78,7 @@ def _check_no_video_keys(settings: InferSettings) -> None:
 
 def _check_workspace(root: Path, pack: bool) -> None:
     """Raise UserError for a workspace that cannot be read, or whose results could not be packed."""
+    # The toolkit runs code that a stack file names, so only the names of its own stacks are accepted.
     stack = read_config(root).get("stack")
     if pack and isinstance(stack, str):
         check_referral_stack(root / "config.yaml", stack)

@@ -80,6 +80,7 @@ class MaskStore:
 
     def expressions(self, sequence: Sequence) -> list[str]:
         """Each expression once. Only empty ones can occur twice, and they share one result file."""
+        # dict.fromkeys keeps the order of the file.
         return list(dict.fromkeys(sequence.expressions))
 
     def asked_expressions(self, sequence: Sequence, expression: str) -> list[str]:  # noqa: ARG002

@@ -137,6 +137,7 @@ class _Speed(ProgressColumn):
     """Track-frames per second over the last half minute."""
 
     def render(self, task: Task) -> Text:
+        # None until rich has seen two updates.
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f} track-frames/s")
 

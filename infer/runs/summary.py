@@ -56,6 +56,7 @@ class Figures:
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> "Figures":
         """From the figures that `evaluation.votsr` computes for a workspace, a sequence or an expression."""
+        # In `evaluation.votsr` the referral accuracy is `accuracy`.
         return cls(
             figures["accuracy"],
             figures["iou_when_present"],

@@ -32,6 +32,7 @@ def video_plan(settings: InferSettings, out: Path) -> RunPlan:
     def open_store(session: Session) -> MaskStore:
         return MaskStore(session, path_of, box_xyxy)
 
+    # A video is one sequence; each expression is a track of it.
     return RunPlan(
         [Sequence(video.name, video.frames, expressions, video.fps)],
         masks,

@@ -57,5 +57,6 @@ def _with_valid_expression(
 
 def empty_track(expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:  # noqa: ARG001
     """The track of an empty expression: the target is absent in every frame."""
+    # The toolkit expects a result file for an empty expression too.
     while True:
         yield Report(State.EMPTY)

@@ -78,6 +78,7 @@ def register_tracker(**options: Config) -> Callable[[BuilderOf[Config]], Builder
 
 def load_trackers() -> None:
     """Import every module of `infer.trackers`, which registers its trackers."""
+    # The package is listed, so that a new tracker needs no entry in another file.
     for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
         importlib.import_module(module.name)
 
