@@ -9,7 +9,14 @@ import torch
 from configs.errors import UserError
 from configs.launch.nodes import Node, first_slurm_host, node_of, process_variables
 from train.config import LaunchSettings
-from train.launch import check_batch, check_launched, check_tune, deepspeed_path, num_local_processes
+from train.launch import (
+    check_batch,
+    check_launched,
+    check_tune,
+    deepspeed_path,
+    num_local_processes,
+    refuse_several,
+)
 from train.loop.process_group import set_cuda_device
 from train.sft.config import TuneSettings
 
@@ -104,6 +111,15 @@ def test_one_process_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         num_local_processes(LaunchSettings(processes=5), CUDA)
     with pytest.raises(UserError, match="device=cuda:1: is one GPU"):
         num_local_processes(LaunchSettings(processes=2), torch.device("cuda:1"))
+
+
+def test_a_recipe_of_one_process_is_refused_under_a_launcher() -> None:
+    refuse_several(LaunchSettings(), {})
+    refuse_several(LaunchSettings(), {"WORLD_SIZE": "1", "RANK": "0"})
+    with pytest.raises(UserError, match="started several processes, and this recipe trains in one"):
+        refuse_several(LaunchSettings(), GROUP)
+    with pytest.raises(UserError, match=r"launch\.\*: this recipe trains in one process"):
+        refuse_several(LaunchSettings(processes=2), {})
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

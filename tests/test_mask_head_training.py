@@ -279,6 +279,13 @@ def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
         train_mask_head(dataclasses.replace(RECIPE, jitter=0.2), tmp_path, CPU)
 
 
+def test_the_state_of_an_earlier_version_is_not_started_over(tmp_path: Path) -> None:
+    (tmp_path / "state.pt").touch()
+    with pytest.raises(UserError, match=r"state\.pt: is of an earlier version and cannot be resumed"):
+        train_mask_head(RECIPE, tmp_path, CPU)
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+
+
 # ---- figures -------------------------------------------------------------------------------------
 
 

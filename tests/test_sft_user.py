@@ -228,6 +228,14 @@ def test_facts_of_another_form_are_told(folder: Path, tmp_path: Path, changes: d
     assert "does not have the form" in list(lines_of(info_of(str(final))))[-1]
 
 
+def test_metrics_of_earlier_versions_are_described(folder: Path, tmp_path: Path) -> None:
+    final = shutil.copytree(folder / "run" / "final", tmp_path / "final")
+    about = json.loads((final / "training.json").read_text())
+    about["figures"] = about.pop("metrics")
+    (final / "training.json").write_text(json.dumps(about))
+    assert any("evaluated on tnllt all" in line for line in lines_of(info_of(str(final))))
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "said"),
     [

@@ -71,6 +71,7 @@ def info_of(checkpoint: str) -> Description:
 
 def _folder(checkpoint: str) -> Path:
     """The folder of a checkpoint; for a hub id, the folder in the cache to which it was downloaded."""
+    # A name with one slash may be a relative path or a hub id; an existing path wins.
     if Path(checkpoint).exists() or checkpoint.count("/") != 1:
         check = Path(checkpoint)
         if not check.is_dir():
@@ -114,6 +115,7 @@ def _tensors(folder: Path) -> Iterator[tuple[str, list[int], str]]:
         try:
             with safe_open(path, framework="numpy") as file:
                 for name in file.keys():  # noqa: SIM118  # it is no mapping
+                    # A slice reads the header only, not the weights.
                     part = file.get_slice(name)
                     yield name, part.get_shape(), part.get_dtype()
         except (OSError, SafetensorError) as fault:
@@ -151,6 +153,7 @@ def lines_of(described: Description) -> Iterator[str]:
 def _contract_line(contract: Description | None) -> str:
     if contract is None:
         return "none; model.contract= must name one"
+    # Contracts are compared by value, since a checkpoint does not store the name of its contract.
     token = contract["side_multiple"] ** 2
     named = [name for name, built in BUILT_IN.items() if _plain(contract_values(built)) == _plain(contract)]
     return (

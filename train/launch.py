@@ -85,6 +85,7 @@ def num_local_processes(settings: LaunchSettings, device: torch.device) -> int:
 
 def check_launched(settings: LaunchSettings, environment: Mapping[str, str]) -> None:
     """Raise UserError if a launcher has started another number of processes than the settings name."""
+    # SLURM and torchrun set the variable; other launchers may not, and are then trusted.
     started = environment.get("LOCAL_WORLD_SIZE", str(settings.processes))
     if settings.processes and int(started) != settings.processes:
         raise UserError(

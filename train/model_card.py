@@ -66,6 +66,7 @@ def _use(adapters: bool) -> Iterator[str]:
 def _training(about: Mapping[str, Any]) -> Iterator[str]:
     yield "## Training\n"
     if "data" not in about:
+        # Adapters of other trainers have no record.
         yield "Not recorded.\n"
         return
     done = f"Step {about['step']} of {about['steps']}, {about['pairs']} pairs."

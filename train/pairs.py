@@ -46,6 +46,7 @@ class PairQuestions(Dataset[PairSample | UnreadablePair]):
     def __init__(self, plan: PairPlan, contract: Contract) -> None:
         self.plan, self.contract = plan, contract
 
+    # Made in the process that reads: the indexes are memory-mapped, and each worker maps them itself.
     @cached_property
     def _sampler(self) -> PairSampler:
         return self.plan.sampler()
@@ -60,6 +61,7 @@ class PairQuestions(Dataset[PairSample | UnreadablePair]):
             pictures = images_of(pair, self.contract)
         except UserError as fault:
             return UnreadablePair(number, f"{pair.data} {pair.sequence}: {fault}")
+        # The image already shows the rectangle, if the pair has one.
         question = Question(pictures.search, pair.expression, pictures.template, drawn=pair.marked)
         return PairSample(number, question, pictures.box_resized)
 
@@ -73,6 +75,7 @@ def label_answers(
     """
     labels = torch.full_like(input_ids, IGNORED)
     for row, answer in enumerate(answers):
+        # Padding is on the left, so the last tokens of the row are the answer's.
         length = len(tokenizer(answer, add_special_tokens=False).input_ids)
         labels[row, -length:] = input_ids[row, -length:]
     return labels

@@ -60,6 +60,7 @@ def data_identity(indexes: Mapping[str, Path]) -> dict[str, str | None]:
 
     They are None where an index does not exist yet. Raises UserError if one is damaged.
     """
+    # Annotations and images have hashes of their own, so that a message can name which of them differ.
     found: dict[str, str | None] = {}
     for name, path in indexes.items():
         index = Index(path) if path.is_file() else None
@@ -142,6 +143,7 @@ def read_identity(folder: Path) -> Identity | None:
 
 def _with_current_names(identity: Identity) -> Identity:
     """An identity that an earlier version wrote, by the present names of keys."""
+    # A renamed key must not make a run of an earlier version look like another run.
     renamed = dict(identity)
     if isinstance(recipe := identity.get("recipe"), dict):
         renamed["recipe"] = {
@@ -171,6 +173,7 @@ def _other_code(held: Identity) -> list[str]:
 
 def _as_read(identity: Identity) -> Identity:
     """An identity as it is read from JSON: with lists in place of tuples."""
+    # The held identity was read from JSON, which has no tuples and no keys but texts.
     return dict(json.loads(json.dumps(identity)))
 
 

@@ -106,6 +106,7 @@ class Metrics:
         """The last metrics of each evaluation set, by its title, with their step."""
         if not self.path.is_file():
             return {}
+        # Later rows of a set replace earlier ones.
         rows = [json.loads(line) for line in self.path.read_text().splitlines()]
         return {
             title: {name: value for name, value in row.items() if name not in EVAL_SET}
@@ -151,6 +152,7 @@ def tracker_options(names: Sequence[str], out: Path) -> dict[str, Any]:
 
 def init_trackers(accelerator: Accelerator, name: str, out: Path, settings: Mapping[str, Any]) -> None:
     """Open the trackers of an accelerator, if there are any, with the settings of the run."""
+    # Each tracker has its own name for the folder and the title of a run.
     options = {"wandb": {"name": name, "dir": str(out)}, "trackio": {"name": name}}
     accelerator.init_trackers(PROJECT, config=flatten(settings), init_kwargs=options)
 

@@ -81,9 +81,11 @@ class Objective(ABC, Generic[BatchT]):
     The constructor checks settings and finds the data, which takes seconds; `build` loads the model.
     """
 
+    # What the trainer's messages and folders are called.
     final_folder = "final"  # of the weights after the last step
     checkpoint_key = "model.checkpoint"  # key by which inference uses them
     score_name = "score"
+    # False if the initial weights are random, and an evaluation of them says nothing.
     evaluates_initial_weights = True
     learning_rate_remedy = "lower the learning rate"  # if a loss is not finite
     peak_flops: float | None = None  # of a device, FLOP/s; None: unknown, and no MFU is logged

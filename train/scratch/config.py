@@ -51,6 +51,7 @@ class GrounderRecipe:
     warmup_steps: int = key(50, "warm-up steps at the start of each stage")
     weight_decay: float = key(0.01, "weight decay of AdamW")
     max_grad_norm: float = key(1.0, "norm to which gradients are clipped")
+    # Weights of the losses, see `train.scratch.grounder_losses`.
     decision_weight: float = key(3.0, "loss weight of the token that says visible or absent")
     look_weight: float = key(
         1.0,
@@ -62,6 +63,7 @@ class GrounderRecipe:
     named_weight: float = key(
         0.5, "weight of the auxiliary loss on image tokens: which colour and shape the expression names"
     )
+    # The comparison needs the result of the copying, so it is on a later layer.
     named_layer: int = key(1, "layer of the language model whose hidden states the loss of named_weight uses")
     match_layer: int = key(3, "layer of the language model whose hidden states the loss of match_weight uses")
     workers: int = key(0, "processes that render images; 0: one per core", minimum=0)
@@ -124,6 +126,7 @@ class MaskHeadRecipe:
     held_out: str = key("val", "preset of the rendered world to evaluate on", choices=WORLDS)
     seed: int = key(0, "seed of the initial weights and of the order of the data")
 
+    # Data of a step.
     still_boxes: int = key(5, "boxes on each single frame")
     empty: float = key(0.1, "share of the boxes of single frames that hold no object; their target is absent")
     jitter: float = key(0.12, "largest shift of each side of a box, as a share of the side's length")
@@ -138,6 +141,7 @@ class MaskHeadRecipe:
     warmup_steps: int = key(200, "warm-up steps at the start of each stage")
     weight_decay: float = key(0.01, "weight decay of AdamW")
     max_grad_norm: float = key(1.0, "norm to which gradients are clipped")
+    # Weights of the losses. SAM 2 weighs its focal loss 20 times as much as its dice loss.
     bce_weight: float = key(5.0, "loss weight of the binary cross-entropy of the mask")
     dice_weight: float = key(1.0, "loss weight of the dice loss of the mask")
     score_weight: float = key(1.0, "loss weight of the binary cross-entropy of the object score")

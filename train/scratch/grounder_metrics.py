@@ -34,9 +34,12 @@ def evaluate_grounder(
     grounder: Grounding, samples: Sequence[Sample], visible_threshold: float = VISIBLE_THRESHOLD
 ) -> GrounderMetrics:
     """Let the grounder answer the question of each sample, and compare the answers with the truth."""
+    # 1. Answer all questions; the grounder batches them itself.
     answers = grounder.locate([sample.question for sample in samples])
     pairs = list(zip(samples, answers, strict=True))
+    # 2. Box metrics are over visible targets, whatever the answer says about visibility.
     present = [(sample, answer) for sample, answer in pairs if sample.box_resized is not None]
+    # 3. Decisions: (whether the target is absent, whether the answer says so).
     absent = [(s.box_resized is None, a.visible < visible_threshold) for s, a in pairs]
     overlaps = [_overlap(sample, answer) for sample, answer in present]
     return GrounderMetrics(

@@ -61,6 +61,7 @@ def mask_losses(
     def over_present(values: torch.Tensor) -> torch.Tensor:
         return (values.squeeze(1) * present).sum() / present.sum().clamp(min=1)
 
+    # 3. Absent targets have no mask, so these means are over visible ones; 0 if there are none.
     return MaskLosses(
         bce=over_present(bce.gather(1, best)),
         dice=over_present(dice.gather(1, best)),

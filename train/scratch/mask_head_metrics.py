@@ -38,6 +38,7 @@ def evaluate_mask_head(
 
     `jitter` is the largest shift of each side of a box, as a share of its length.
     """
+    # Scenes of the preset in their order, so that every evaluation uses the same ones.
     boxes = [_box_iou(head, preset_name, index, jitter) for index in range(scenes)]
     carried = [_carried(head, preset_name, index, frames, jitter) for index in range(max(1, scenes // 4))]
     shown = np.concatenate([row[0] for row in carried])
@@ -66,6 +67,7 @@ def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> flo
     box = box_of_mask(truth)
     if box is None or np.count_nonzero(truth) < SLIVER:
         return None
+    # The jitter follows from the number of the scene.
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
     return mask_iou(head.segment(head.encode(clip.images[0]), box).mask, truth)
 

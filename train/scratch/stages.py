@@ -15,6 +15,7 @@ from train.loop.process_group import create_strategy
 from train.loop.strategies import Strategy
 from train.loop.trainer import Trainer
 
+OLD_STATE = "state.pt"  # of runs of earlier versions
 EVAL_SET = "held out"  # title of the evaluation set: scenes that are never trained on
 
 
@@ -105,6 +106,12 @@ def train_stages(
 
     Raises Stopped if a signal ended the run, and UserError if the folder holds another one.
     """
+    # Runs of earlier versions have one file instead of `checkpoints/`. Without this check, such a run would
+    # start again at step 0, with `accept_code=true`.
+    if (out / OLD_STATE).is_file():
+        raise UserError(
+            f"{out / OLD_STATE}: is of an earlier version and cannot be resumed; take another out="
+        )
     stop = StopSignal()
     with stop.handled():
         # Float32 and a single process: the small models are trained on a CPU.

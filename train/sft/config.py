@@ -110,8 +110,10 @@ class SftRecipe:
         "own: sample evaluation pairs by the settings of each set; train: by those of recipe.train_data",
         choices=("own", "train"),
     )
+    # ---- optimization. The size of a step does not depend on the number of processes or micro-batches.
     pairs: int = key(16_000, "number of training pairs of the run", minimum=1)
     batch: int = key(32, "pairs of an optimizer step, over all processes", minimum=1)
+    # A micro-batch is limited in both ways: pairs for small images, image tokens for large ones.
     micro_batch: int = key(
         32, "most pairs in a forward pass of a process; lower it if memory runs out", minimum=1
     )
@@ -135,6 +137,7 @@ class SftRecipe:
     warmup_ratio: float = key(0.03, "warm-up steps, as a share of all steps", minimum=0.0, maximum=1.0)
     weight_decay: float = key(0.0, "weight decay of AdamW", minimum=0.0)
     max_grad_norm: float = key(1.0, "norm to which gradients are clipped; 0: no clipping", minimum=0.0)
+    # ---- memory and speed. The next three keys change the result only by rounding.
     gradient_checkpointing: bool = key(
         False, "gradient checkpointing: recompute activations in the backward pass; slower, less memory"
     )
@@ -150,6 +153,7 @@ class SftRecipe:
     max_unreadable_share: float = key(
         0.01, "share of unreadable pairs above which the run stops", minimum=0.0, maximum=1.0
     )
+    # ---- logging, evaluation, checkpoints. The numbers are optimizer steps.
     log_every: int = key(10, "steps between log lines", minimum=1)
     report_to: list[str] = key(
         [],

@@ -27,6 +27,7 @@ SMOOTHING = 20  # rows over which the loss is averaged
 def write_plot(metrics: Path, path: Path) -> None:
     """Write a PNG of the loss, and of IoU and visible accuracy of each set, from `metrics.jsonl`."""
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    # A figure without pyplot: pyplot keeps global state and may open a window.
     with plot_settings():
         figure = Figure(figsize=(11, 3.4), layout="constrained")
         loss, overlap, visible = figure.subplots(1, 3)
@@ -104,6 +105,7 @@ def _caption(pair: EvaluatedPair) -> str:
     answer, expression = pair.answer, pair.asked.question.expression
     truth = "absent" if pair.iou is None else f"visible (green), IoU with the answer {pair.iou:.2f}"
     said = f"visible {answer.visible:.2f}, box [{answer.text}] (orange)"
+    # `$` would start a formula of matplotlib.
     text = textwrap.shorten(expression, 2 * LINE_LENGTH, placeholder=" …") or "(no expression)"
     text = textwrap.fill(text, LINE_LENGTH).replace("$", r"\$")
     return f"{text}\nPair {pair.asked.number}: {truth}. Answer: {said}"

@@ -8,12 +8,12 @@ from data_prep.sampling.settings import PairSettings
 from train.sft.config import PARTS, ContractSettings, PairSource, SftRecipe, TuneSettings
 
 VPTRACKER_PAIRS = PairSettings(
-    negative=0.0,
-    gap=1_000_000,
+    negative=0.0,  # template and expression are always those of the video
+    gap=1_000_000,  # any two frames of a video
     prompt_jitter=0.0,
     prompt_scale_from=2.0,
     prompt_scale_to=8.0,
-    prompt_miss=0.25,
+    prompt_miss=0.25,  # so that the model does not rely on the rectangle
 )
 
 NANO_LORA = SftRecipe(
@@ -60,6 +60,7 @@ REASONINGTRACK_SFT = SftRecipe(
     train_data=PairSource(data=["tnllt", "otb99", "got10k", "tnl2k", "lasot"]),
     evaluate=[PairSource(data=["tnl2k"], split="test"), PairSource(data=["tnllt"], split="test")],
     pairs=3 * 997,
+    # Eight records for each process: with several processes, `recipe.batch` must be raised.
     batch=8,
     micro_batch=1,
     learning_rate=5e-5,

@@ -88,10 +88,12 @@ def save_weights(
         # vocabulary with that of the base model on the hub.
         options["save_embedding_layers"] = False
     with saving(folder), whole_folder(folder) as part:
+        # 1. The weights.
         saved.save_pretrained(str(part), **options)
         if weights is not None and not isinstance(saved, PeftModel):
             saved.config.dtype = next(iter(weights.values())).dtype  # not float32, in which they were trained
             saved.config.save_pretrained(part)
+        # 2. What inference needs beside them, and what documents them.
         of.encoder.processor.save_pretrained(part)
         write_contract(part, of.contract)
         write_whole(part / ABOUT, json.dumps(about, indent=1) + "\n")

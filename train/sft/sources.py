@@ -68,6 +68,7 @@ def world_index(source: PairSource, worlds: Path) -> Path:
 
     Scenes of `split=train` have seeds below TRAINING_SEEDS, all others above.
     """
+    # Ranges of seeds that never overlap keep evaluation scenes out of the training set.
     first = 0 if source.split == "train" else TRAINING_SEEDS
     root = world_folder(source, worlds)
     # The mark file is written last, so that a rendering which was killed is started again.
@@ -93,6 +94,7 @@ def identity_of_run(
     `commit` is that of weights from the hub, which is known when they are loaded. Raises UserError if an
     index or a checkpoint is damaged.
     """
+    # 1. The indexes of all data sets, named so that a message can point to the configuration key.
     sources = {"recipe.train_data": recipe.train_data}
     sources |= {f"recipe.evaluate.{number}": source for number, source in enumerate(recipe.evaluate)}
     indexes = {
@@ -100,6 +102,7 @@ def identity_of_run(
         for key, source in sources.items()
         for path in index_paths(source, worlds)
     }
+    # 2. The initial weights; those of the hub are unknown until their commit is.
     checkpoint = checkpoint_identity(model.checkpoint, commit)
     return identity_of(
         {"recipe": asdict(recipe), "model": asdict(model)},
