@@ -14,7 +14,7 @@ from train.config import TrainSettings
 from train.scratch.config import GrounderRecipe
 from train.sft.config import SftRecipe
 
-DOC = "Fine-tune a grounder, or train the small models from scratch; merge adapters; describe a checkpoint."
+DOC = "Fine-tune a grounder, train the small models from scratch, merge adapters, or describe a checkpoint."
 
 
 @contextmanager

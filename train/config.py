@@ -41,29 +41,29 @@ class TrainSettings:
 
     task: str = key(
         "train",
-        "train: train the recipe; merge: merge the adapters of model.checkpoint into their base model; info: "
-        "describe model.checkpoint",
+        "train: train a model by the recipe; merge: merge the adapters of model.checkpoint into their base "
+        "model; info: describe model.checkpoint",
         choices=TASKS,
     )
-    recipe: Any = key(MISSING, "the recipe: what is trained, on which data, with which optimizer")
+    recipe: Any = key(MISSING, "what is trained, on which data, with which optimizer")
     model: GrounderConfig = key(
         GROUNDERS["nano"],
-        "the grounder that is fine-tuned; task=merge, info: the checkpoint to merge or describe",
+        "the grounder to fine-tune; task=merge, info: the checkpoint to merge or describe",
     )
     device: str = key(
         "auto",
-        "device of the models; auto: CUDA GPUs if there are any, else the CPU; cuda:N: GPU number N",
+        "device of the model; auto: CUDA GPUs if there are any, else the CPU; cuda:N: GPU number N",
         choices=DEVICES,
     )
-    launch: LaunchSettings = key(LaunchSettings(), "fine-tuning only: the training processes")
+    launch: LaunchSettings = key(LaunchSettings(), "fine-tuning only: processes and distribution strategy")
     accept_code: bool = key(
         False,
-        "resume a run although the code has changed; settings.json then holds the hashes of both versions",
+        "resume a run even if the code has changed; settings.json then holds the hashes of both versions",
     )
     plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/${task}/${recipe.name}",
-        "folder of the run, which is resumed if it exists; task=merge: of the merged weights",
+        "folder of the run, which is resumed if it exists; task=merge: folder of the merged weights",
     )
 
 

@@ -146,18 +146,18 @@ class SftRecipe:
     seed: int = key(0, "seed of adapters, dropout and pairs")
     workers: int | None = key(
         None,
-        "DataLoader workers of each training process; 0: none; null: 1 on a CPU, and on a GPU its share of "
-        "the cores, at most 8",
+        "DataLoader workers of each training process; 0: none; null: 1 on a CPU; on a GPU its share of the "
+        "cores, at most 8",
         minimum=0,
     )
     max_unreadable_share: float = key(
-        0.01, "share of unreadable pairs above which the run stops", minimum=0.0, maximum=1.0
+        0.01, "share of unreadable pairs above which the run ends with an error", minimum=0.0, maximum=1.0
     )
     # ---- logging, evaluation, checkpoints. The numbers are optimizer steps.
     log_every: int = key(10, "steps between log lines", minimum=1)
     report_to: list[str] = key(
         [],
-        "trackers beside metrics.jsonl: tensorboard, wandb, trackio; must be installed",
+        "experiment trackers in addition to metrics.jsonl; their packages must be installed",
         choices=TRACKERS,
     )
     evaluate_every: int = key(250, "steps between evaluations", minimum=1)
