@@ -68,8 +68,11 @@ def _remedy(path: Path, fault: OSError) -> str:
     """What helps against a failure to write to `path`."""
     if fault.errno == errno.ENAMETOOLONG:
         return "choose a shorter name"
+    # The system names what it failed at, which may lie inside `path`; of a renamed file, the second name.
+    named = next((name for name in (fault.filename2, fault.filename) if isinstance(name, str)), None)
+    failed = Path(named) if named is not None else path
     # The nearest existing path above: the reason may be a file where a folder is needed.
-    blocking = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+    blocking = next((each for each in (failed, *failed.parents) if os.path.lexists(each)), failed)
     if fault.errno in (errno.ENOTDIR, errno.EEXIST) and not blocking.is_dir():
         return f"{blocking} is a file where a folder is needed; move it away"
     if fault.errno == errno.EISDIR:

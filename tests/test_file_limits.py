@@ -15,6 +15,7 @@ import pytest
 from configs.errors import UserError
 from data_prep import files
 from data_prep.files import LARGEST_TEXT, read_text, write_whole
+from data_prep.folders import LOCK, alone_in
 from data_prep.readers import meta_expressions
 from data_prep.readers.annotations import read_boxes
 from data_prep.readers.masks import read_mask
@@ -75,6 +76,13 @@ def test_a_failure_to_write_names_what_helps(
         write_whole(tmp_path / name, "x")
     assert str(told.value).startswith(f"{tmp_path / name}: ") and str(told.value).endswith(remedy)
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_in_place_of_a_lock_is_named_and_not_the_folder_around_it(tmp_path: Path) -> None:
+    (tmp_path / "run" / LOCK).mkdir(parents=True)
+    with pytest.raises(UserError) as told, alone_in(tmp_path / "run", "trains"):
+        pass
+    assert f"{LOCK} is a folder where a file is needed; move it away" in str(told.value)
 
 
 def png_header(path: Path, width: int, height: int) -> Path:
