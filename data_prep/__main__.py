@@ -53,6 +53,7 @@ def _check(settings: CheckTask) -> int:
 
     if len(settings.data) != 1 or not settings.root:
         raise UserError("task=check: name one data set and its folder, as data=[tnllt] root=/data/TNLLT")
+    # The reader is looked up first: a wrong split is reported before any work.
     reader, how = reader_of(settings.data[0], settings.split), CheckSettings(settings.decode, settings.margin)
     started, out = time.monotonic(), Path(settings.out)
     checked = check_split(reader, Path(settings.root), settings.split, how, settings.workers)
@@ -74,8 +75,10 @@ def _unpack(settings: UnpackTask) -> None:
 
     if not settings.archive:
         raise UserError("task=unpack: name the parts, as archive='TNLLT_part_*' out=/data/TNLLT")
+    # The keys count GiB, the limits bytes.
     limits = Limits(settings.max_gib * GIB, settings.max_members, settings.max_ratio)
     done = unpack(settings.archive, Path(settings.out), settings.md5, settings.tar_md5, limits)
+    # Notes first, so that the summary is the last line.
     for line in done.notes:
         echo(line)
     state, compared = done.state, "as wanted" if settings.md5 or settings.tar_md5 else "not compared"
@@ -94,11 +97,13 @@ def _index(settings: IndexTask) -> None:
         raise UserError("task=index: name one data set and its folder, as data=[tnllt] root=/data/TNLLT")
     reader, folder = reader_of(settings.data[0], settings.split), Path(settings.indexes)
     started = time.monotonic()
+    # Notes and sequences that were left out are printed from the index, so also where it was made earlier.
     unread = Path(settings.leave_out) if settings.leave_out else None
     about, now = build_index(reader, Path(settings.root), settings.split, folder, settings.workers, unread)
     for line in (*about.notes, *(f"left out: {left.name}: {left.reason}" for left in about.left_out)):
         echo(line)
     path = index_path(folder, reader.name, settings.split)
+    # An index of unchanged data is not made again.
     done = f"made in {time.monotonic() - started:.0f} s" if now else "the data have not changed"
     echo(f"index: {path} ({counted(about.sequences, 'sequence')}, {len(about.left_out)} left out; {done})")
 
@@ -115,12 +120,14 @@ def _sample(settings: SampleTask) -> None:
 def _look(settings: LookTask) -> None:
     import matplotlib
 
+    # No window is opened: the command also runs on a machine without a screen.
     matplotlib.use("Agg")  # before pyplot: there need be no screen
     from data_prep.exchange.exporter import contract_of
     from data_prep.look import write_plots, write_samples
 
     plan, out = _pair_plan(settings), Path(settings.out)
     contract = contract_of(settings.contract)
+    # Plots need the indexes only; samples also read the images.
     write_plots(out / "plots.png", plan.sampler())
     failed = write_samples(out / "samples.png", plan, contract, settings.first)
     if failed:
@@ -135,6 +142,7 @@ def _pair_plan(settings: PairTask) -> "PairPlan":
     if not settings.data:
         task = settings.task
         raise UserError(f"task={task}: name data sets that were indexed, as data=[tnl2k,tnllt] weights=[7,3]")
+    # One split for all data sets, or one for each.
     indexes = indexes_of(Path(settings.indexes), settings.data, settings.splits or [settings.split])
     return PairPlan(indexes, settings.pairs, settings.seed, tuple(settings.weights))
 
@@ -150,7 +158,9 @@ def _export(settings: ExportTask) -> None:
 
     if settings.format is None:
         raise UserError(f"task=export: give the format of the records, format={'|'.join(export_formats())}")
+    # The pixel budgets of the contract are brought within the limits of the trainers.
     contract = safe(contract_of(settings.contract))
+    # The path is absolute, since records refer to images by it.
     plan = ExportPlan(
         _pair_plan(settings),
         settings.format,
@@ -161,6 +171,7 @@ def _export(settings: ExportTask) -> None:
     )
     started = time.monotonic()
     path, count, left_out = export(plan, _numbers(settings), settings.workers)
+    # All reasons are in export.json; the terminal shows the first ones.
     for number, reason in left_out[:SHOWN]:
         echo(f"left out: pair {number}: {reason}")
     if len(left_out) > SHOWN:
@@ -174,6 +185,7 @@ def _import_reasoningtrack(settings: ImportReasoningTrackTask) -> None:
 
     if not settings.source:
         raise UserError("task=import_reasoningtrack: name a file of records, as source=sft_lasot.json")
+    # Records that cannot be parsed are reported one by one, and the others are imported.
     imported = read_records(Path(settings.source), Roots(settings.root_map))
     paths = write_records(Path(settings.out), imported.records, settings.format)
     for number, reason in imported.left_out:
@@ -191,11 +203,13 @@ def _render(settings: RenderTask) -> None:
 
     out = Path(settings.out)
     _check_place(out, settings.layout)
+    # The layouts of boxes have one file of text for each video.
     if settings.layout != "votsr" and settings.expressions > 1:
         raise UserError(
             f"expressions={settings.expressions}: layout={settings.layout} holds one text a video"
         )
     started = time.monotonic()
+    # The videos are written in parallel; only their names come back.
     names = render_workspace(
         out,
         PRESETS[settings.preset],
@@ -212,6 +226,7 @@ def _render(settings: RenderTask) -> None:
 
 def _check_place(out: Path, layout: str) -> None:
     """Raise UserError where rendering would mix videos: no list says which are of one set."""
+    # Results in the workspace belong to other videos of the same names.
     if (out / "results").exists():
         raise UserError(f"out={out}: holds results; name another folder or remove it")
     others = sorted(path.name for path in out.iterdir() if path.name not in RECORD) if out.is_dir() else []

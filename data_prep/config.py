@@ -45,6 +45,7 @@ class DataSettings:
 class OneDataSet(DataSettings):
     """Keys of the tasks that read a split of a data set from its files."""
 
+    # A list, as in the tasks that draw from several data sets, so that the key has one form everywhere.
     data: list[str] = key([], "name of the data set, as [tnllt]", choices=data_sets)
     root: str = key("", "folder of the data set")
     split: str = key("train", "split to read: train, test, val or another name that the data set uses")
@@ -62,6 +63,7 @@ class CheckTask(OneDataSet):
     margin: float = key(
         2.0, "pixels by which a box may reach beyond its image before that is reported", minimum=0.0
     )
+    # Reports of different splits do not overwrite each other.
     out: str = key("outputs/data_prep/${task_folder:${task},${data},${split},[]}", "folder of the report")
 
 
@@ -224,6 +226,7 @@ class MeasureTask(DataSettings):
 
 
 TASKS: dict[str, DataSettings] = {
+    # By name, for the options of `task=`. The order is that of the messages.
     settings.task: settings
     for settings in (
         CheckTask(),

@@ -29,6 +29,7 @@ def whole_file(path: Path, durable: bool = True) -> Iterator[Path]:
     are valid.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since only within a file system renaming is atomic.
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -105,6 +106,7 @@ def append_text(path: Path, text: str) -> None:
 
     A link is refused, because it might lead to a file outside of the folder of the run.
     """
+    # O_NOFOLLOW refuses a link; O_APPEND keeps simultaneous writers from overwriting each other.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     with writing(path), os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
         file.write(text)
@@ -173,6 +175,7 @@ def read_bytes(path: Path, mend: str, limit: int = LARGEST_TEXT) -> bytes:
     """
     try:
         with open_regular(path) as file:
+            # The size is checked on the open file, which cannot be exchanged in between.
             size = os.fstat(file.fileno()).st_size
             if size > limit:
                 told = f"{size} bytes, more than the {limit >> 20} MiB that such a file may have"

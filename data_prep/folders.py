@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; on success it replaces `path`, else it is removed."""
+    # The name is fixed, so that leftovers of a killed process are found and removed.
     temporary = part_of(path)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -49,6 +50,7 @@ def put(temporary: Path, path: Path) -> None:
     # A folder cannot be replaced by a single operation, so the old one is moved aside first.
     old = path.with_name(OLD + path.name)
     shutil.rmtree(old, ignore_errors=True)
+    # A reader sees either the old folder, no folder for a moment, or the new one.
     if path.exists():
         path.rename(old)
     temporary.rename(path)
@@ -64,8 +66,10 @@ def alone_in(folder: Path, does: str) -> Iterator[None]:
     Raises UserError where another process holds the lock, or the folder cannot be made. Some shared file
     systems have no locks; there a warning is logged.
     """
+    # The lock is a file in the folder, which works across processes of all programs.
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        # The lock ends with the process, however it ends; the file itself stays.
         lock = os.fdopen(os.open(folder / LOCK, LOCK_FLAGS, 0o666), "w")
     with lock:
         try:
@@ -82,6 +86,7 @@ def alone_in(folder: Path, does: str) -> Iterator[None]:
 def tidy(folder: Path) -> None:
     """Remove what killed processes left in a folder: unfinished files and folders, and replaced folders."""
     for old in folder.glob(f"{OLD}*"):
+        # A replaced folder is only needed if the new one did not get its name.
         kept = old.with_name(old.name.removeprefix(OLD))
         if kept.exists() or old.is_symlink():  # `put` makes no links, so a link is not an earlier state
             _remove(old)

@@ -43,6 +43,7 @@ def center(box_xyxy: Box) -> tuple[float, float]:
 
 def iou(first_xyxy: Box, second_xyxy: Box) -> float:
     """Intersection over union of two boxes; 0 where both are empty."""
+    # The overlap of two boxes has the larger of their left and top sides and the smaller of the others.
     overlap = (
         max(first_xyxy[0], second_xyxy[0]),
         max(first_xyxy[1], second_xyxy[1]),
@@ -95,6 +96,7 @@ def is_inside(box_xyxy: Box, size: Size) -> bool:
 
 def rescale(box_xyxy: Box, from_size: Size, to_size: Size) -> Box:
     """The same place in the same image after it is resized from `from_size` to `to_size` (width, height)."""
+    # Each axis by its own ratio, since resizing may change the shape of an image.
     x_ratio, y_ratio = to_size[0] / from_size[0], to_size[1] / from_size[1]
     left, top, right, bottom = box_xyxy
     return left * x_ratio, top * y_ratio, right * x_ratio, bottom * y_ratio

@@ -53,6 +53,7 @@ def frames_identity(frames: Frames) -> str:
     """The identity of a sequence's frames: of all image files, or of the video file and the part of it."""
     if isinstance(frames, ImageFrames):
         return files_identity(frames.paths)
+    # A part of a video is another input than the whole.
     if isinstance(frames, FrameRange):
         return f"{frames_identity(frames.frames)} {frames.start}-{frames.stop}"
     assert isinstance(frames, VideoFrames | AnimationFrames), "there are no others"
@@ -77,6 +78,7 @@ def annotations_identity(index: Index) -> str:
 def index_frames_identity(index: Index) -> str:
     """The identity of the images of an index: of `FRAMES` of them, or of all where there are fewer."""
     count = int(index.starts[-1])
+    # Evenly spread over all frames, so that every part of the data set is covered.
     chosen = np.unique(np.linspace(0, count - 1, min(count, FRAMES)).astype(np.int64))
     sequences = np.searchsorted(index.starts, chosen, side="right") - 1
     root = Path(index.about.root)

@@ -44,6 +44,7 @@ def _face(words: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
 
 def _lacking(words: str, face: ImageFont.FreeTypeFont) -> str:
     """The letters of a text that a font lacks, each once: it paints them as an unassigned code point."""
+    # Pillow does not say whether a font has a letter, so the drawn pixels are compared.
     unknown = bytes(face.getmask(UNASSIGNED))
     letters = dict.fromkeys(letter for letter in words if not letter.isascii())
     return "".join(letter for letter in letters if bytes(face.getmask(letter)) == unknown)
@@ -76,6 +77,7 @@ def shortened(words: str, size: int, max_width: int, bold: bool = False) -> str:
     face = _face(words, size, bold)
     if face.getlength(words) <= max_width:
         return words
+    # Binary search for the longest beginning that fits together with the ellipsis.
     fits, too_long = 0, len(words)
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
@@ -110,9 +112,11 @@ def put_text(
         return 0
     alpha = text_alpha(words, size, bold)
     left, top = left_top
+    # 1. The part of the text inside the image.
     cut_left, cut_top = max(0, -left), max(0, -top)
     under = image[top + cut_top : top + alpha.shape[0], left + cut_left : left + alpha.shape[1]]
     if under.size:
+        # 2. Blend the colour by the coverage of each pixel.
         share = alpha[cut_top : cut_top + under.shape[0], cut_left : cut_left + under.shape[1], None]
         mixed = under + (np.asarray(colour, np.float32) - under) * (share / np.float32(255))
         under[:] = np.round(mixed)

@@ -125,7 +125,7 @@ def test_classes_come_from_meta_json_where_it_is_kept(root: Path) -> None:
     dog, car = map(REFYTVOS.read, REFYTVOS.find(root, "train"))
     assert car.metadata["class"] == "sedan" and "class" not in dog.metadata
     write_json(path, {"videos": []})
-    with pytest.raises(UserError, match=r"meta\.json: does not tell"):
+    with pytest.raises(UserError, match=r"meta\.json: does not hold"):
         REFYTVOS.find(root, "train")
 
 

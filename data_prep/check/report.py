@@ -34,12 +34,14 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
+    # The sequence as a whole, and its frames.
     "refused": Kind(BROKEN, "its annotations or counts cannot be read"),
     "no_data": Kind(BROKEN, "the split names it, but it does not exist"),
     "frame_missing": Kind(BROKEN, "a frame does not exist"),
     "frame_unreadable": Kind(BROKEN, "a frame is no image, or a damaged one"),
     "frame_size": Kind(BROKEN, "a frame has another size than the first"),
     "frame_turned": Kind(DOUBTFUL, "a frame has another EXIF orientation than the first"),
+    # Its boxes. Frames with a faulty box are never drawn for training, so most of these are only doubtful.
     "boxes_away": Kind(BROKEN, "most boxes lie outside the image; they may belong to another video or size"),
     "box_away": Kind(
         DOUBTFUL, "the box of a visible target lies outside the image; the frame is never drawn for training"
@@ -55,12 +57,15 @@ KINDS: dict[str, Kind] = {
     "never_shown": Kind(
         DOUBTFUL, "the target is absent in every annotated frame; the sequence is never drawn for training"
     ),
+    # Its expressions.
     "text_none": Kind(DOUBTFUL, "it has no expression"),
     "text_empty": Kind(DOUBTFUL, "an expression is empty"),
     "text_never": Kind(DOUBTFUL, "an expression is true of no frame"),
+    # Its names and files.
     "frame_gap": Kind(DOUBTFUL, "the numbers of its frames jump"),
     "video_file": Kind(DOUBTFUL, "its frames are in a video file, which an index cannot hold"),
     "mended": Kind(DOUBTFUL, "the reader corrected something"),
+    # The split as a whole: lists, names, and sequences that exist twice.
     "listed_twice": Kind(DOUBTFUL, "a list names it more than once"),
     "same_name": Kind(DOUBTFUL, "two sequences of the split have the same name"),
     "same_annotations": Kind(DOUBTFUL, "another sequence has the same boxes and expressions"),
@@ -154,6 +159,7 @@ def report_of(checked: Checked) -> dict[str, Any]:
 
 def _by_kind(checked: Checked) -> dict[str, list[Finding]]:
     """The findings of each kind that was found, in the order of `KINDS`."""
+    # Grouped in the order of `KINDS`.
     found: dict[str, list[Finding]] = defaultdict(list)
     for finding in checked.findings:
         found[finding.kind].append(finding)
@@ -169,6 +175,7 @@ def print_report(checked: Checked, console: Console | None = None) -> None:
             f"{checked.data} {checked.split}: nothing found in {counted(checked.sequences, 'sequence')}"
         )
         return
+    # 1. A table of all kinds that were found.
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in ("found", "", "kind", "meaning"):
         table.add_column(column, justify="right" if column == "found" else "left")
@@ -180,6 +187,7 @@ def print_report(checked: Checked, console: Console | None = None) -> None:
     console.print(table)
     for kind, found in by_kind.items():
         console.line()
+        # 2. The first findings of each kind; a split may have thousands.
         for finding in found[:SHOWN]:
             _line(console, f"{kind}: {finding.sequence or 'the whole split'}: {finding.line}{_more(finding)}")
         if len(found) > SHOWN:

@@ -73,6 +73,7 @@ def _examine(task: _Task, entry: Entry) -> tuple[list[Finding], str]:
 
 def _check_names(frames: Frames) -> None:
     """Raise UserError where the name of a frame could not be stored in an index."""
+    # Only names of image files are stored in an index.
     for path in frames.paths if isinstance(frames, ImageFrames) else ():
         check_utf8(path)
 
@@ -106,5 +107,6 @@ def _gathered(findings: list[Finding], split: str, root: Path, sequences: int) -
         return findings
     what = f"no expressions in any of {read} sequences of {split}"
     told = f"{root}: {what}; add them, or train without expressions"
+    # Other findings keep their order.
     rest = [finding for finding in findings if finding.kind != "text_none"]
     return [*rest, Finding("", "text_none", told, read)]

@@ -31,6 +31,7 @@ def frame_findings(sequence: Sequence, decode: bool) -> Iterator[Finding]:
     frames = sequence.frames
     if isinstance(frames, ImageFrames):
         faults: dict[str, list[str]] = defaultdict(list)
+        # Orientations are compared with that of the first frame.
         turned: int | None = None  # as the first frame is stored
         for path in frames.paths:
             found = _header(path, frames.size, decode)
@@ -62,6 +63,7 @@ class _Header:
 def _header(path: Path, size: Size, decode: bool) -> _Header:
     """The header of an image file that should have the size `size`."""
     try:
+        # Both read the orientation as well, so the size is that of the upright image.
         found, orientation = decoded_header(path) if decode else image_header(path)
     except UserError as fault:
         return _Header(None, "frame_unreadable" if path.exists() else "frame_missing", str(fault))

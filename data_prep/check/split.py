@@ -34,6 +34,7 @@ def read_lists(reader: Reader, root: Path, split: str, entries: list[Entry]) -> 
     # Only where sequences have folders of their own can unlisted folders be found.
     if not any(entry.name.startswith(entry.folder.name) for entry in entries):
         return Lists({})
+    # A split whose list is missing is reported beside unlisted folders, which may belong to it.
     found, missing = {}, []
     for each in [name for name in reader.splits if name != "all"] or reader.splits:
         try:
@@ -75,6 +76,7 @@ def list_findings(lists: Lists, entries: list[Entry], unnamed: list[Path]) -> It
     for folder in unnamed:
         told = f"no list names it, of {known}; add its name to one, or remove it"
         yield Finding(folder.name, "unlisted", f"{folder}: {told}")
+    # A sequence in both splits would be trained on and then evaluated.
     training = {entry.folder for entry in lists.entries.get(TRAINING, ())}
     for split in EVALUATION:
         both = training & {entry.folder for entry in lists.entries.get(split, ())}

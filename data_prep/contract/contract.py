@@ -97,11 +97,13 @@ def read_contract(folder: Path) -> Contract | None:
     if not path.is_file():
         return None
     try:
+        # The file may come from anywhere, so its size is checked before it is read.
         if (size := path.stat().st_size) > LARGEST_CONTRACT:
             raise ValueError(f"{size} bytes")
         values: Any = json.loads(path.read_text("utf-8"))
         if not isinstance(values, dict):
             raise TypeError(f"a JSON object is expected, not a {type(values).__name__}")
+        # JSON has lists; the contract must be hashable.
         values["prompt_colour"] = tuple(values["prompt_colour"])
         # Contracts written before there was a fixed size do not have it.
         values["search_size"] = tuple(values.get("search_size", Contract.search_size))
@@ -148,6 +150,7 @@ def _check_names(contract: Contract) -> None:
 
 
 def _check_search_size(contract: Contract) -> None:
+    # The fixed size must consist of whole tokens.
     multiple, size = contract.side_multiple, contract.search_size
     if len(size) != 2 or any(type(side) is not int or side % multiple or side < 0 for side in size):
         raise ValueError(f"search_size is {list(size)}, not two multiples of {multiple}")

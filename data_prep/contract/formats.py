@@ -51,6 +51,7 @@ class AnswerFormat:
 
     def parse(self, text: str) -> Box | None:
         """The four numbers of a box in the text decoded after `forced_prefix`; None for any other text."""
+        # Text after the closing character is not part of the box.
         found: Sequence[str] = NUMBER.findall(text.split(self.closing)[0])
         if len(found) != 4:
             return None
@@ -62,6 +63,7 @@ DEFAULT_FORMAT = "json"
 ANSWER_FORMATS: dict[str, AnswerFormat] = {
     # One line: {"visible": true, "bbox_2d": [x1, y1, x2, y2]} or {"visible": false}
     DEFAULT_FORMAT: AnswerFormat(
+        # The text is split where tokens of Qwen's tokenizers begin: a blank belongs to the word after it.
         start='{"visible":',
         visible=" true",
         absent=" false",

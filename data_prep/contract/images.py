@@ -34,6 +34,7 @@ def search_size(contract: Contract, size: Size, rule: Rule | None = None) -> Siz
     A contract with a `search_size` stretches every frame to it, because a small model that was trained on one
     grid of tokens finds nothing on another. Otherwise the result is that of `budgeted`, also in its errors.
     """
+    # Two zeros mean that the size follows from the budget.
     if all(contract.search_size):
         return contract.search_size
     return budgeted(size, contract.min_pixels, contract.max_pixels, contract.side_multiple, rule)
@@ -85,6 +86,7 @@ def resize(image: np.ndarray, size: Size) -> np.ndarray:
         return image
     import cv2  # imported where it is used: trackers import this module, and --help imports the trackers
 
+    # Averaging over areas keeps thin lines when an image shrinks; bicubic is sharper when it grows.
     shrinks = image.shape[1] * image.shape[0] > size[0] * size[1]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 

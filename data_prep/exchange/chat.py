@@ -42,6 +42,7 @@ class Turn:
     @property
     def messages(self) -> list[dict[str, str]]:
         """The question and its answer as a chat."""
+        # Both parts belong to the question of the user; trainers join them in the same way.
         question = "\n".join(filter(None, (self.instruction, self.query)))
         return [{"role": "user", "content": question}, {"role": "assistant", "content": self.answer}]
 
@@ -82,12 +83,14 @@ def record_of_turn(plan: ExportPlan, pair: Pair, row_of: RowOf, relative: bool) 
 
 def question_text(plan: ExportPlan, expression: str, templated: bool = True, marked: bool = True) -> str:
     """The question as one text, with a placeholder for each image."""
+    # The same function makes the questions of inference; its image parts become placeholders.
     (message,) = messages(plan.contract, expression, templated, marked, plan.coordinates)
     return "".join(part.get("text", IMAGE) for part in message["content"])
 
 
 def _answer(plan: ExportPlan, numbers: Box | None) -> str:
     answers = plan.contract.format
+    # The trainer replaces the placeholder by the box of `objects`, in its own coordinates.
     if numbers is not None and plan.fill:
         return answers.start + answers.render_placeholder(FILLED_IN)
     return answers.start + answer_of(plan.contract, numbers)

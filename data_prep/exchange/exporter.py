@@ -115,6 +115,7 @@ def register_exporter(exporter: Exporter) -> Exporter:
     The same file may be imported twice (its later exporter counts). The same name in two files is a
     ValueError.
     """
+    # A second file with the same name would silently replace the first one.
     held = _exporters.get(exporter.name)
     if held is not None and held.record.__module__ != exporter.record.__module__:
         raise ValueError(
@@ -127,6 +128,7 @@ def register_exporter(exporter: Exporter) -> Exporter:
 
 def load_exporters() -> None:
     """Import every module of `data_prep.exchange`, so that its exporters are registered."""
+    # Modules that define no exporter are imported too; they are few and light.
     for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
         importlib.import_module(module.name)
 
@@ -145,6 +147,7 @@ def contract_of(name: str) -> Contract:
 
     Raises UserError where there is neither.
     """
+    # Built-in names have priority over folders.
     contract = BUILT_IN.get(name) or read_contract(Path(name))
     if contract is None:
         raise UserError(f"contract={name}: give {', '.join(BUILT_IN)}, or a folder with a contract.json")
@@ -160,6 +163,7 @@ def safe(contract: Contract) -> Contract:
     Raises UserError for a contract with a fixed `search_size` outside these limits (its model knows no other
     size), and for one whose sides suit neither Qwen2.5-VL nor Qwen3-VL.
     """
+    # 1. The family of the model, by the divisor of the sides.
     width, height = contract.search_size
     least = LEAST_PIXELS.get(contract.side_multiple)
     if least is None:
@@ -167,11 +171,13 @@ def safe(contract: Contract) -> Contract:
             f"contract=: its side_multiple of {contract.side_multiple} is no model's; "
             f"give one of {', '.join(map(str, LEAST_PIXELS))}"
         )
+    # 2. A fixed size cannot be changed, so it must lie within the limits.
     if width and not least <= width * height <= MOST_PIXELS:
         raise UserError(
             f"contract=: its search_size of {width}x{height} is one that trainers resize again; give one of "
             f"{least} to {MOST_PIXELS} pixels"
         )
+    # 3. Budgets of pixels are moved to the nearest limit.
     search, most, template = (
         min(max(pixels, least), MOST_PIXELS)
         for pixels in (contract.min_pixels, contract.max_pixels, contract.template_pixels)
@@ -186,6 +192,7 @@ def counted(box_xyxy: Box, frame: Size, resized: Size, coordinates: str) -> Box:
     and `coordinates` a key of `contract.formats.COORDINATES`. As in `answer_text`, the result is at least one
     unit wide and high. Raises UserError where no part of the box is inside the frame.
     """
+    # A box outside of the frame would become the nearest unit, which is wrong.
     if not is_inside(box_xyxy, frame):
         raise UserError("its box lies outside the frame")
     size = counted_size(coordinates, resized, frame)

@@ -52,6 +52,7 @@ def alpaca_row(turn: Turn) -> dict[str, Any]:
 
 def dataset_info(form: str, file_name: str) -> dict[str, str]:
     """`dataset_info.json` (its name and text) for a file of records; the data set has the file's name."""
+    # The key is the name of the data set in LLaMA-Factory's `dataset=`.
     declared = {file_name.split(".")[0]: {"file_name": file_name, **INFO[form]}}
     return {DATASET_INFO: json.dumps(declared, indent=2) + "\n"}
 

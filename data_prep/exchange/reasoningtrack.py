@@ -129,6 +129,7 @@ class Roots:
 
     def path(self, image: str) -> str:
         """The path of an image here. Raises UserError for a path that would leave its root."""
+        # A path without the placeholder, or of a data set without a root, stays as it is.
         rest = image.removeprefix(PLACEHOLDER)
         root = self.folders.get(data_of(rest.split("/")[0]), "")
         if rest == image or not root:
@@ -171,6 +172,7 @@ def read_records(source: Path, roots: Roots) -> Imported:
         raise UserError(f"{source}: not a list of records; give source= a file of ReasoningTrack's records")
     records: list[Record] = []
     left_out: list[LeftOut] = []
+    # A faulty record is left out with its number and reason, and the others are read.
     for number, row in enumerate(rows):
         try:
             record = record_of(number, row)
@@ -197,6 +199,7 @@ def write_records(out: Path, records: tuple[Record, ...], form: str | None = Non
         row_of_turn = exporter.row_of_turn
         if row_of_turn is None:
             raise UserError(f"format={form}: ReasoningTrack's records hold no boxes; give another or none")
+        # The records in the form of a trainer, with the files that the trainer needs beside them.
         texts[out / TRAINING] = _lines_of(row_of_turn(_turn(record)) for record in records)
         texts |= {out / name: text for name, text in exporter.side_files(TRAINING).items()}
     for path, text in texts.items():

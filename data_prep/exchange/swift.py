@@ -27,6 +27,7 @@ def _objects(ref: str, box_xyxy: Box | None, image: int) -> dict[str, Any]:
     The box is in pixels of image number `image`. The number must be given: without `image_id` ms-swift scales
     the box by the size of the first image, which is the template here.
     """
+    # An absent target has no box, and then no `ref` either.
     boxes = [] if box_xyxy is None else [list(box_xyxy)]
     return {
         "ref": [ref] * len(boxes),

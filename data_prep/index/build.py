@@ -92,6 +92,7 @@ def _sorted_out(told: Iterable[Read]) -> tuple[list[dict[str, Any]], list[str], 
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     left_out: list[LeftOut] = []
+    # Results arrive in the order of the entries, so the rows have the order of the list.
     for each in told:
         if isinstance(each, LeftOut):
             left_out.append(each)
@@ -165,6 +166,7 @@ def split_off(entries: list[Entry], path: Path | None) -> tuple[list[Entry], lis
     text = read_text(path, "write it with task=check, or take leave_out= away")
     # Counted, since a name may be listed several times; the message then says so.
     listed = Counter(filter(None, map(str.strip, text.splitlines())))
+    # A name that the split does not have is an error: the list may belong to another split.
     names = {entry.name for entry in entries}
     unknown = [name for name in listed if name not in names]
     if unknown:
@@ -193,6 +195,7 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
     assert truth is not None, "every reader sets it"
     if not isinstance(frames, ImageFrames):
         raise UserError(f"{sequence.name}: its frames lie in a video file; extract them into images first")
+    # Arrow stores UTF-8 only.
     for path in frames.paths:
         check_utf8(path)
     count = len(frames)
@@ -218,6 +221,7 @@ def row_of(sequence: Sequence, root: Path) -> dict[str, Any]:
 def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
     """Write an index, completely or not at all. Raises UserError where it cannot be written."""
     columns = [_column([row[field.name] for row in rows], field.type) for field in SCHEMA]
+    # The description goes into the metadata of the schema, where it is read without the rows.
     told = {
         "version": VERSION,
         **vars(about),

@@ -92,6 +92,7 @@ def _how_to_make(path: Path) -> str:
     """The command that makes a missing index, and the splits of its data set that have one in the
     same folder.
     """
+    # The name of the file is `<data set>-<split>`.
     data, _, split = path.stem.partition("-")  # as `build.index_path` calls it
     asked = [f"data=[{data}]", f"split={split}", "root=FOLDER", f"indexes={path.parent}"]
     there = sorted(other.stem.partition("-")[2] for other in path.parent.glob(f"{data}-*{ENDING}"))
@@ -101,6 +102,7 @@ def _how_to_make(path: Path) -> str:
 
 def _about(path: Path, schema: pa.Schema) -> About:
     try:
+        # The description is stored as JSON in the metadata of the Arrow schema.
         told = json.loads((schema.metadata or {}).get(b"about", b"{}"))
         if told.pop("version", None) != VERSION:
             raise UserError(f"{path}: was made by another version of this project; run task=index again")
@@ -162,6 +164,7 @@ class Index:
         except UnicodeDecodeError as fault:
             raise _no_index(self.path, fault) from None
         folder = Path(self.about.root) / row["folder"]
+        # The slices of the arrays over all frames and all expressions.
         frames = slice(self.starts[number], self.starts[number + 1])
         expressions = slice(self.expression_starts[number], self.expression_starts[number + 1])
         return Sequence(

@@ -47,6 +47,7 @@ def read_boxes(path: Path) -> np.ndarray:
 
 def _faulty_line(path: Path, lines: list[str]) -> str:
     """The message about the first line that is not a box."""
+    # Only called where some line is at fault.
     for number, line in enumerate(lines, start=1):
         parts = line.split()
         try:
@@ -168,6 +169,7 @@ def attributes(path: Path, codes: str) -> dict[str, str]:
     """
     if not path.exists():
         return {}
+    # The codes are in the order of the flags in the file.
     flags, names = read_flags(path), codes.split()
     if len(flags) != len(names):
         raise UserError(

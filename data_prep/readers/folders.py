@@ -28,6 +28,7 @@ def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
         raise UserError(f"{root}: no such folder; {mend}") from None
     except OSError as fault:
         raise UserError(f"{root}: cannot be listed ({fault.strerror}); {mend}") from None
+    # Folders of archivers and file systems are no sequences.
     names = [name for name in names if name not in FOREIGN and name not in skip]
     if not names:
         raise UserError(f"{root}: holds no sequences; {mend}")
@@ -44,6 +45,7 @@ def read_names(path: Path) -> list[str]:
 
     Raises UserError where the file is missing or empty.
     """
+    # Lists may have blank lines and end without a line end.
     names = [line.strip() for line in read_text(path, "restore the list of the split").splitlines()]
     names = [name for name in names if name]
     if not names:

@@ -73,7 +73,9 @@ def read(entry: Entry) -> Sequence:
 
 def _truth(folder: Path, boxes: np.ndarray) -> tuple[Truth, tuple[str, ...]]:
     """The truth: a target is present where it is not absent and some share of it is visible."""
+    # 1. Not absent.
     seen = flags_of(folder / "absence.label", boxes) == 0
+    # 2. And visible to some share.
     path = folder / "cover.label"
     cover = flags_of(path, boxes)
     if cover.any() or not seen.any():
@@ -87,6 +89,7 @@ def _metadata(path: Path, optional: bool) -> tuple[dict[str, str], float]:
     """The classes of the ini file, and the frames per second."""
     if optional and not path.exists():
         return {}, FPS
+    # Values contain colons and percent signs, and keys may be repeated.
     parser = ConfigParser(delimiters=(":",), interpolation=None, strict=False)
     try:
         parser.read_string(read_text(path, MEND))

@@ -50,11 +50,14 @@ def find_lasotext(root: Path, split: str) -> list[Entry]:  # noqa: ARG001 -- bot
 
 
 def _every(root: Path) -> list[Entry]:
+    # Folders of classes, and in each of them the folders of its sequences.
     groups = folders_of(root, skip=BESIDE)
     return [_entry(root, folder.name) for group in groups for folder in sequences_of(group)]
 
 
 def _entry(root: Path, name: str) -> Entry:
+    # The file of attributes is outside of the folder, so it is part of the entry: an index notices its
+    # changes.
     return Entry(name, folder_of(root, name), {}, (root / FOLDER / "att" / f"{name}.txt",))
 
 
@@ -85,6 +88,7 @@ def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
 
 def _visible(folder: Path, boxes: np.ndarray) -> np.ndarray:
     """Where the target is neither fully occluded nor out of view, bool (F,), for boxes (F, 4)."""
+    # Both flags mean absent for evaluation: a target that is fully occluded cannot be seen either.
     hidden, outside = (flags_of(folder / name, boxes) for name in ("full_occlusion.txt", "out_of_view.txt"))
     return (hidden == 0) & (outside == 0)
 

@@ -32,6 +32,7 @@ def truth_of_masks(masks: Iterable[np.ndarray | None]) -> Truth:
     """
     boxes, present = [], []
     for mask in masks:
+        # No mask: not annotated. A mask without pixels: absent.
         box_xyxy = None if mask is None else box_of_mask(mask)
         boxes.append(NOWHERE if box_xyxy is None else xyxy_to_xywh(box_xyxy))
         present.append(UNKNOWN if mask is None else ABSENT if box_xyxy is None else PRESENT)

@@ -37,6 +37,7 @@ def part(record: Any, key: str, kind: type[Kind], path: Path, owner: str) -> Kin
 
     Raises UserError, which names the `owner` of the record, where the value is missing or of another type.
     """
+    # Ref-YouTube-VOS has one id as a text, MeViS a list of numbers.
     value = record.get(key) if isinstance(record, dict) else None
     if not isinstance(value, kind):
         raise UserError(f"{path}: {owner} has no {key!r} as the data set has it; {MEND}")
@@ -102,6 +103,7 @@ def entry_of(
         raise UserError(
             f"{folder}: {video!r} is no plain name of a video; correct it in the data set's lists"
         )
+    # Empty sentences are left out, but the name of the entry does not depend on that.
     labels, texts = zip(*sentences, strict=True)
     # Names must be unique within the video and stay short enough for a file name.
     named = "-".join(objects) if objects and len(objects) <= MANY else f"exp{labels[0]}"

@@ -37,6 +37,7 @@ MASKS = "mask_dict.json"
 
 def find(root: Path, split: str) -> list[Entry]:
     """One entry for each target; for `valid`, whose objects are not public, one for each sentence."""
+    # The files of the second version come first.
     path = first_there(root / split, *FILES)
     videos = read_videos(path, f"put it or the split's {FILES[-1]} there (meta_valid.json has no sentences)")
     entries = entries_of(path, videos, root / split, "anno_id")
@@ -119,6 +120,7 @@ def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[
 
 def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray:
     """The union of masks, bool (height, width); null is an empty mask."""
+    # Starts empty: a target without objects is absent.
     whole = np.zeros((size[1], size[0]), bool)
     try:
         for mask in masks:

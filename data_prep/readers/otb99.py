@@ -25,6 +25,7 @@ def find(root: Path, split: str) -> list[Entry]:
     queries: dict[str, Path] = {}
     for part in ("train", "test") if split == "all" else (split,):
         for query in _queries(root / f"OTB_query_{part}"):
+            # In `all`, a target must not be in both splits.
             other = queries.setdefault(query.stem, query)
             if other != query:
                 raise UserError(f"{query}: the same target as {other}; remove one of them")
@@ -56,6 +57,7 @@ def read(entry: Entry) -> Sequence:
     """Read one target. An empty box means absent."""
     folder = entry.folder / "img"
     boxes, pictures = read_boxes(_boxes_path(entry)), picture_names(folder)
+    # Only where the frames before the first box exist.
     late = LATE.get(entry.name, 0) if len(pictures) > len(boxes) else 0
     names, notes = fitted(folder, pictures[late:], boxes)
     if late:
@@ -68,6 +70,7 @@ def read(entry: Entry) -> Sequence:
 def _boxes_path(entry: Entry) -> Path:
     """The file of a target's boxes. Raises UserError where no file certainly belongs to it."""
     video, number = _target(entry.name)
+    # The numbered file has priority, since it certainly belongs to this target.
     names = [f"groundtruth_rect.{number}.txt"] if number else []
     shared = entry.folder.name != entry.name and video != SECOND_ALONE
     if not (shared and number == "2"):  # in a shared folder the file without a number is that of target 1

@@ -125,6 +125,7 @@ def reader_of(name: str, split: str) -> Reader:
 
 def _module_of(reader: Reader) -> str:
     """The module that defines how a reader finds its sequences."""
+    # Readers of several data sets are partial functions of a common one.
     find = reader.find
     while isinstance(find, functools.partial):
         find = find.func
@@ -152,6 +153,7 @@ def list_split(reader: Reader, root: Path, split: str) -> Listing:
     UTF-8, because neither an index nor a report could store it.
     """
     with reading():
+        # A missing root gets a message that names the key.
         if not root.is_dir():
             raise UserError(f"root={root}: no such folder; point root= at the data set")
         found = reader.find(real_path(root), split)

@@ -77,6 +77,7 @@ def annotations_of(root: Path, split: str, dataset: str) -> Path:
 def find(root: Path, split: str, dataset: str) -> list[Entry]:
     """The references of a split, in the order of its file, named after the image and numbered in it."""
     path, folder = annotations_of(root, split, dataset), images_folder(root)
+    # Several references may be in one image.
     counts: dict[int, int] = {}
     entries = []
     for reference in read_references(path, split.removeprefix("google_")):
@@ -100,6 +101,7 @@ def read(entry: Entry) -> Sequence:
     """Read one reference. Raises UserError where its image is missing or has another size than annotated."""
     path = entry.folder / entry.facts["picture"]
     size, wanted = image_size(path), tuple(entry.facts["size"])
+    # Another size means that the boxes belong to another version of the image.
     if size != wanted:
         raise UserError(
             f"{path}: is {size[0]}x{size[1]} but its annotations are of {wanted[0]}x{wanted[1]}; "

@@ -77,6 +77,7 @@ def _each(path: Path, records: Iterable[Any], of: Callable[[Any], Keyed]) -> lis
 
 def _gathered(found: list[Keyed]) -> list[Reference]:
     """One reference for each object, with the expressions of all its sentences, in the order of the first."""
+    # In the order in which the objects first appear.
     first: dict[object, Reference] = {}
     expressions: dict[object, list[str]] = {}
     for key, reference in found:

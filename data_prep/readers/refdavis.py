@@ -50,6 +50,7 @@ def find(root: Path, split: str) -> list[Entry]:
     names = read_names(davis / "ImageSets" / "2017" / f"{split}.txt")
     texts = root / "davis_text_annotations"
     said = _sentences(texts)
+    # Every video of the list must have sentences, or a file is incomplete.
     silent = [video for video in names if video not in said]
     if silent:
         raise UserError(f"{texts}: no sentence of {', '.join(silent)}; restore the four files")
@@ -77,6 +78,7 @@ def _sentences(folder: Path) -> dict[str, dict[str, list[Sentence]]]:
     for kind in TEXTS:
         path = folder / f"Davis17_{kind}.txt"
         for count, line in enumerate(_lines(path), start=1):
+            # The quotes around the sentence are optional.
             match = LINE.fullmatch(line.strip())
             if match is None and line.strip():
                 raise UserError(f'{path}: line {count} is not <video> <object> "<sentence>"; restore it')

@@ -35,11 +35,14 @@ def find(root: Path, split: str) -> list[Entry]:
     """One entry for each target; where the objects are not public, as in `valid`, one for each sentence."""
     path = root / "meta_expressions" / split.removesuffix("_and_test") / FILE
     videos = read_videos(path, f"put the split's {FILE} there")
+    # 1. The sentences. The published file of `valid` includes the test set.
     if split == "valid":
         videos = _without_test(root, path, videos)
+    # 2. The frames. If a split has none of its own, they are in the folder `valid`.
     home = root / split
     if split != "train" and not (home / "JPEGImages").is_dir():
         home = root / "valid"
+    # 3. The targets; only in training their objects are known, and so their masks.
     entries = entries_of(path, videos, home, "obj_id")
     if split != "train":
         return entries
@@ -52,6 +55,7 @@ def with_masks(entries: list[Entry], path: Path, annotations: Path) -> list[Entr
     Raises UserError where a sentence does not refer to one object of the masks.
     """
     for entry in entries:
+        # A pixel of a palette mask has one id, so a target must be a single object.
         if len(entry.facts["objects"] or ()) != 1:
             raise UserError(
                 f"{path}: {entry.name}: a sentence without one obj_id; restore it from the data set"
@@ -63,6 +67,7 @@ def _without_test(root: Path, path: Path, videos: dict[str, Any]) -> dict[str, A
     """The videos that are not of the test set."""
     tests = root / "meta_expressions" / "test" / FILE
     if not tests.exists():
+        # A file without the videos of the test set: nothing has to be removed.
         if len(videos) <= NUM_VALID:
             return videos
         raise UserError(

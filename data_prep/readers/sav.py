@@ -64,6 +64,7 @@ def _num_objects(path: Path) -> int:
     thousands.
     """
     with reading(), open_regular(path) as file:
+        # The number of objects stands at the end of the file; if it is not there, the whole file is parsed.
         file.seek(max(file.seek(0, 2) - TAIL, 0))
         told = COUNT.search(file.read())
     return int(told[1]) if told else part(read_json(path), "masklet_num", int, path, "the file")
@@ -72,6 +73,7 @@ def _num_objects(path: Path) -> int:
 def read_train(entry: Entry) -> Sequence:
     """Read one object of one video."""
     (path,), at = entry.files, int(entry.facts["object"])
+    # Each entry parses the file again: it holds all objects, but entries are read by different processes.
     record = read_json(path)
     lists = part(record, "masklet", list, path, "the file")
     numbers, frames = _frames(entry.folder, path, record)
@@ -138,6 +140,7 @@ MODES = ("P", "L", "1")  # modes of PIL with one channel
 def find(root: Path, split: str) -> list[Entry]:
     """One entry for each object: in `train` those drawn by people, in `train_auto` those found by a model."""
     folder = f"sav_{split.removesuffix('_auto')}"
+    # The root may be the folder of the split itself.
     home = root / folder if (root / folder).is_dir() else root
     if split.startswith("train"):
         return find_train(home, "auto" if split == "train_auto" else "manual")
@@ -153,6 +156,7 @@ def _objects(annotations: Path, video: str) -> list[Path]:
     """The folders of a video's objects. For a video without any, a name whose reading reports the
     missing folder.
     """
+    # Names come from a list, so they must stay inside of the folder.
     folder = inside(annotations, video)
     return folders_of(folder) if folder.is_dir() else [folder / "000"]
 

@@ -70,6 +70,7 @@ def _find(root: Path, split: str) -> list[Entry]:
 
 def _places(root: Path, split: str) -> list[Path]:
     """The folder of a split by any of its names, or the folders of its parts."""
+    # Capital letters differ between archives.
     there = {folder.name.lower(): folder for folder in folders_of(root)}
     for name in (split, f"tnl2k_{split}", f"tnl2k_{split}_subset"):
         if name in there:
@@ -83,6 +84,7 @@ def _places(root: Path, split: str) -> list[Path]:
 def _sequence_folders(place: Path) -> Iterator[Path]:
     """The folders of sequences in `place`, or in its folders that are parts (`TNL2k_train_subset_p9`)."""
     for folder in folders_of(place, skip=BESIDE):
+        # A folder with other folders but without a sequence's files is a part.
         is_sequence = (folder / "imgs").is_dir() or (folder / "groundtruth.txt").exists()
         if is_sequence or not any(path.is_dir() for path in folder.iterdir()):
             yield folder
@@ -122,6 +124,7 @@ def read(entry: Entry) -> Sequence:
 
 def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Where the target is visible, bool (frames,), and notes; None where there is no file of flags."""
+    # Flags beside the sequence, as in the rendered world, or those of the kit.
     path = next(filter(Path.exists, (entry.folder / "absent_label.txt", *entry.files[:1])), None)
     if path is None:
         return None, ()

@@ -28,8 +28,10 @@ def read(entry: Entry) -> Sequence:
     """Read one sequence. Without `absent_label.txt` an empty box means absent."""
     boxes = read_boxes(entry.folder / "groundtruth.txt")
     folder = entry.folder / "imgs"
+    # More images than boxes give a note, fewer an error.
     names, notes = fitted(folder, picture_names(folder), boxes)
     path = entry.folder / "absent_label.txt"
+    # The flags say 1 where the target is visible, so they can be used as they are.
     visible = flags_of(path, boxes) if path.exists() else None
     expressions, spans = read_expressions(entry.folder / "language.txt", len(boxes))
     truth = truth_of(boxes, visible)

@@ -26,6 +26,7 @@ FPS = 30.0  # one box per second was drawn by hand, which is every thirtieth
 
 def find(root: Path, split: str) -> list[Entry]:
     """The sequences of a split's chunks, chunk by chunk, by name."""
+    # A training split of some chunks is usual, so missing chunks are no error.
     there = {folder.name for folder in folders_of(root)}
     chunks = [chunk for chunk in CHUNKS[split] if chunk in there]
     if not chunks:
@@ -80,6 +81,7 @@ def read(entry: Entry) -> Sequence:
     """Read one sequence. The target is present where its box has an area."""
     chunk, class_name, (path, folder) = entry.folder, entry.facts["class"], entry.files
     names, boxes = picture_names(folder), read_boxes(path)
+    # In test sequences only the first frame has a box.
     if chunk.name == TEST:
         names, truth, notes = truth_of_test(folder, names, boxes)
     else:

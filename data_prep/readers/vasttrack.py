@@ -38,6 +38,7 @@ def find(root: Path, split: str) -> list[Entry]:
     if split == "all":
         bases = [root / part for part in apart] or [root]
         return sorted((entry for base in bases for entry in _all(base)), key=lambda entry: entry.name)
+    # With a list, the list decides, also about the order.
     base, path = root / split if apart else root, root / LISTS[split]
     if path.exists() or (split == "test" and not apart):
         return _listed(base, read_names(path))
@@ -58,11 +59,13 @@ def _apart(root: Path) -> list[str]:
 
 def _listed(base: Path, names: list[str]) -> list[Entry]:
     """The sequences of a list, in any of the parts."""
+    # A class may be split over several parts.
     homes: dict[str, list[Path]] = {}
     for group in _groups(base):
         homes.setdefault(group.name, []).append(group.parent)
     entries = []
     for name in names:
+        # Where no part has it, the name stays, and reading it reports the missing folder.
         places = [folder_of(home, name) for home in homes.get(class_of(name), ())]
         entries.append(Entry(name, next(filter(Path.is_dir, places), folder_of(base, name))))
     return entries
@@ -75,6 +78,7 @@ def _all(base: Path) -> list[Entry]:
 def _groups(base: Path) -> Iterator[Path]:
     """The folders of classes in `base`, and in folders named after archives (`part-1`)."""
     for folder in folders_of(base, skip=(FOLDER,)):
+        # A folder named after an archive contains folders of classes.
         if PART.fullmatch(folder.name):
             yield from folders_of(folder)
         else:

@@ -39,6 +39,7 @@ def _entry(workspace: Workspace, name: str, sequence: Sequence | None) -> Entry:
     faults = [problem.reason for problem in workspace.problems if problem.sequence == name]
     if sequence is None or sequence.folder is None or not isinstance(sequence.frames, ImageFrames):
         return Entry(name, workspace.root, {"fault": faults[0]})
+    # Of the warnings those that name a file of this sequence.
     warnings = [text for text in workspace.warnings if text.startswith(f"{sequence.folder}{os.sep}")]
     facts = {
         "paths": [str(path) for path in sequence.frames.paths],
@@ -67,6 +68,7 @@ def read(entry: Entry) -> Sequence:
 def _with_truth(sequence: Sequence, truth: votsr.Truth | None, count: int) -> Sequence:
     if truth is None:
         return dataclasses.replace(sequence, truth=unknown(count))
+    # A truth with fewer lines than frames is usable: the remaining frames are unknown.
     notes, lines = sequence.notes + truth.notes, len(truth.target)
     if lines < count:
         told = f"{counted(lines, 'line')} for {counted(count, 'frame')}; nothing is known of the last"

@@ -132,6 +132,7 @@ def _search_frames(
 
     `share` of the frames show it, where a sequence has frames of both kinds. `kind` and `which` are random.
     """
+    # A sequence in which the target is never absent has only frames that show it.
     first, stop = source.range_of(ABSENT, sequence)
     shown = (kind < share) | (first == stop)
     frames = _any_shown(source, sequence, which)
@@ -186,6 +187,7 @@ def _others(source: Source, sequence: np.ndarray, which: np.ndarray) -> np.ndarr
     """Another sequence for each, chosen evenly among all others; the same one where there is no other."""
     count = len(source.usable)
     own = np.searchsorted(source.usable, sequence)
+    # Going round the list of usable sequences by 1 to count - 1 places never ends at the same one.
     step = 1 + _below(which, max(count - 1, 1)) if count > 1 else np.zeros_like(own)
     return source.usable[(own + step) % count]
 
@@ -224,6 +226,7 @@ def _says_another_thing(source: Source, target: _Target, sequence: np.ndarray) -
     another = (expression != NO_EXPRESSION) & (target.sequence != sequence)
     if not len(codes):
         return another
+    # Compare with each expression of the sequence in turn, for all pairs at once.
     said = codes[np.maximum(expression, 0)]
     for turn in range(int((stop - first).max(initial=0))):
         own = codes[np.minimum(first + turn, len(codes) - 1)]
@@ -258,6 +261,7 @@ def _rectangles(
     too_near = (np.abs(away - target) < half).all(axis=1)
     away = np.where(too_near[:, None], (away + size / 2) % size, away)
     middle = np.where(missed[:, None], away, middle)
+    # 4. Clip to the frame. The centre may lie near the border, so that only a part remains.
     low, high = np.clip(middle - half, 0, size), np.clip(middle + half, 0, size)
     return np.concatenate([low, high], axis=1)
 

@@ -52,6 +52,7 @@ def images_of(pair: Pair, contract: Contract) -> PairImages:
     """
     frame = read_image(Path(pair.search))
     size = size_of(frame)
+    # The box is clipped to the frame: some data sets have boxes that exceed it.
     box = None if pair.search_xywh is None else inside_frame(pair.search_xywh, size)
     # The rectangle is drawn after resizing, as in inference: so its line is equally wide in every image.
     resized = search_size(contract, size)
@@ -65,6 +66,7 @@ def images_of(pair: Pair, contract: Contract) -> PairImages:
 
 def _template(pair: Pair, contract: Contract) -> np.ndarray:
     frame = read_image(Path(pair.template))
+    # The crop is made in the resolution of the frame, and resized afterwards.
     crop = crop_template(frame, inside_frame(pair.template_xywh, size_of(frame)), contract)
     return resize(crop, template_size(contract, size_of(crop)))
 

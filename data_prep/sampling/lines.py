@@ -34,6 +34,7 @@ class PairPlan:
 def pair_lines(plan: PairPlan, numbers: range, workers: int = 1) -> Iterator[bytes]:
     """The lines of pairs, a block at a time; `workers` processes draw them (0: one for each core)."""
     # Whole blocks, so that no two processes draw the random numbers of the same block.
+    # The first and the last block may be incomplete.
     cuts = range(numbers.start - numbers.start % BLOCK, numbers.stop, BLOCK)
     blocks = [range(max(numbers.start, cut), min(numbers.stop, cut + BLOCK)) for cut in cuts]
     yield from in_processes(partial(_lines, plan), blocks, workers if len(blocks) > 1 else 1)

@@ -93,6 +93,7 @@ class PairSampler:
         Raises UserError where there are not as many weights as indexes, no weight is above 0, a colour is not
         known, or no sequence of an index shows its target.
         """
+        # Weights become bounds in the interval from 0 to 1, in which a random number finds its index.
         shares = np.array(weights or [1.0] * len(indexes), np.float64)
         if len(shares) != len(indexes) or not len(shares) or (shares < 0).any() or shares.sum() <= 0:
             raise UserError(
@@ -121,6 +122,7 @@ class PairSampler:
         """
         for block, wanted in _by_block(numbers):
             random = self._random(block, wanted)
+            # The same random numbers as in `pairs`, but only those for the index and the sequence.
             sizes = np.empty((len(wanted), 2), np.int64)
             for source, places in self._of_sources(random):
                 sizes[places] = source.index.sizes[draw_sequences(source, random[places])]
@@ -144,6 +146,7 @@ class PairSampler:
 
     def _of_sources(self, random: np.ndarray) -> Iterator[tuple[Source, np.ndarray]]:
         """Each source with the places of the pairs that are drawn from it, unless there are none."""
+        # The random number behind those of `draw` chooses the index.
         chosen = np.searchsorted(self._bounds, random[:, NUMBERS], side="right")
         for which, source in enumerate(self.sources):
             places = np.flatnonzero(chosen == which)
@@ -181,6 +184,7 @@ def _by_block(numbers: range) -> Iterator[tuple[int, np.ndarray]]:
     """Rising numbers, grouped by block: the number of each block and an array of the numbers in it."""
     for block in range(numbers.start // BLOCK, -(-numbers.stop // BLOCK) if len(numbers) else 0):
         first = block * BLOCK
+        # All numbers of the block that lie in the range, and on its step.
         wanted = np.arange(first, first + BLOCK)
         wanted = wanted[(wanted >= numbers.start) & (wanted < numbers.stop)]
         yield block, wanted[(wanted - numbers.start) % numbers.step == 0]
@@ -193,6 +197,7 @@ def _random_block(seed: int, block: int) -> np.ndarray:
 
     They are cached because a training asks for pairs one by one, and drawing a block takes a millisecond.
     """
+    # A generator for each block: any block can be drawn without those before it.
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, block))))
     # The second part was added later; drawn after the first, it left the pairs of earlier seeds unchanged.
     random = np.concatenate([rng.random((BLOCK, NUMBERS + 1)), rng.random((BLOCK, SHOWN))], axis=1)
@@ -216,6 +221,7 @@ def _boxes(boxes: np.ndarray) -> Iterator[Box]:
 def _paths(index: Index, sequences: np.ndarray, frames: np.ndarray) -> list[str]:
     """The paths of frames, which are numbered through the index."""
     folders = index.folders.take(pa.array(sequences))
+    # Arrow joins the paths of thousands of pairs at once, without a Python object for each part.
     joined = pc.binary_join_element_wise(index.about.root, folders, index.frames.take(pa.array(frames)), "/")
     return joined.to_pylist()
 

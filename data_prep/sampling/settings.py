@@ -9,6 +9,7 @@ from configs.schema import key
 class PairSettings:
     """How pairs are drawn: a template of the target, an expression for it, and a frame to search."""
 
+    # Which target, and which frames.
     visible: float = key(
         0.85,
         "share of pairs whose search frame shows the target, in videos that have frames with and without it",
@@ -23,6 +24,7 @@ class PairSettings:
     )
     gap: int = key(200, "most frames between the template and the search frame", minimum=1)
     gap_power: int = key(1, "1: all gaps equally often; higher: short ones more often", minimum=1)
+    # The visual prompt, the rectangle drawn on the search frame.
     prompt_scale_from: float = key(
         2.0, "smallest side of the drawn rectangle, as a multiple of the target's side", minimum=1.0
     )
@@ -55,6 +57,7 @@ class PairSettings:
     prompt_width_to: float = key(
         1.0, "thickest line of the rectangle, as a multiple of the contract's line width", minimum=0.1
     )
+    # What a pair shows.
     template: float = key(1.0, "share of pairs that show the template", minimum=0.0, maximum=1.0)
     marked: float = key(1.0, "share of pairs that show the rectangle", minimum=0.0, maximum=1.0)
     worded: float = key(

@@ -22,9 +22,11 @@ class Source:
     def __init__(self, index: Index) -> None:
         """Build the tables. Raises UserError where no sequence of the index shows its target."""
         self.index = index
+        # 1. The frames of each kind, and how many of them lie before each frame.
         chosen = {PRESENT: (index.present == PRESENT) & _in_picture(index), ABSENT: index.present == ABSENT}
         self.frames = {kind: np.flatnonzero(mask).astype(np.int32) for kind, mask in chosen.items()}
         self.before = {kind: _counted(mask) for kind, mask in chosen.items()}
+        # 2. The sequences with at least one frame that shows the target.
         shown = np.diff(self.before[PRESENT][index.starts])
         self.usable = np.flatnonzero(shown > 0).astype(np.int32)
         if not len(self.usable):
@@ -41,6 +43,7 @@ class Source:
 
 def _in_picture(index: Index) -> np.ndarray:
     """Whether each frame has a box of which some part lies inside the image, bool (F,)."""
+    # For each axis: a positive side, and an interval that overlaps the image.
     lengths, boxes = np.diff(index.starts), index.boxes_xywh
     inside = np.ones(len(boxes), bool)
     for axis in (0, 1):

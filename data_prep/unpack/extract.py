@@ -96,6 +96,7 @@ class Extraction:
         """
         stream = None
         try:
+            # Every fault in here becomes one line that names the member and the part.
             with told(joined, self.work, lambda: self.name, self.tree):
                 # 1. Extract all members, then read to the end of the last part for the checksums.
                 stream = Decompressed(joined, self.limits.ratio)
@@ -146,6 +147,7 @@ class Extraction:
         """Write one member."""
         # Everything is checked before anything is written.
         parts = checked(member, self.tree.root)
+        # The four kinds that are extracted; all others have been refused.
         if member.isdir():
             self.tree.folder(parts)
         elif member.issym():

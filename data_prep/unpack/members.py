@@ -59,7 +59,9 @@ def check_target(parts: PartsOf, target: str) -> None:
     `..` is only allowed at the beginning. There it leaves real folders, since links are never used as
     folders. After a name it could start from wherever that name, if it is a link, leads.
     """
+    # 1. The same rules as for names.
     _check_letters(target, "what it links to")
+    # 2. How many folders the link climbs, counted from its own.
     steps = [step for step in target.split("/") if step not in ("", ".")]
     # As many `..` as the link has folders above it lead to the root, one more out of it.
     climbs = next((at for at, step in enumerate(steps) if step != ".."), len(steps))

@@ -91,6 +91,7 @@ def _check_gaps(marks: list[str], series: dict[str, str], alphabet: str) -> None
     first = marks[0]
     if not (int(first) in (0, 1) if alphabet == digits else set(first) == {alphabet[0]}):
         raise UserError(f"{series[first]}: is the first part found, and parts before it are missing; {AGAIN}")
+    # Each mark must be a successor of the one before.
     for mark, after in pairwise(marks):
         wanted = _successors(mark, alphabet)
         if after not in wanted:
@@ -102,6 +103,7 @@ def _check_gaps(marks: list[str], series: dict[str, str], alphabet: str) -> None
 def _successors(mark: str, alphabet: str) -> tuple[str, ...]:
     """The marks that may follow a mark: the next one, padded or not, and the next longer one of `split`."""
     low, high = alphabet[0], alphabet[-1]
+    # Add one: the last letter that is not the highest is raised, and those behind it start again.
     kept = mark.rstrip(high)
     if not kept:
         return ("1" + "0" * len(mark) if alphabet == digits else low * (len(mark) + 1),)

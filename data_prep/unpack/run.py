@@ -66,6 +66,7 @@ def unpack(
     paths = find_parts(archive)
     wanted = {"md5": read_md5("md5", md5), "tar_md5": read_md5("tar_md5", tar_md5)}
     parts, work = parts_as_told(paths), out / WORK
+    # The same parts again: compare the sums, and do nothing else.
     done = read_record(out).get(paths[0].name)
     if done is not None and done.parts == parts and all(os.path.lexists(out / top) for top in done.tops):
         check_md5(done, wanted, out)
@@ -121,6 +122,7 @@ def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: L
             f"{out}: {free / GIB:.1f} GiB are free and at least {needed / GIB:.1f} needed; "
             "free space or choose another folder as out="
         )
+    # The progress bar counts the bytes of the parts, whose number is known.
     extraction = Extraction(work, out, state, limits)
     with _shown(total) as told, Joined(paths, told) as joined:
         strange = extraction.run(joined)

@@ -77,6 +77,7 @@ def publish(work: Path, out: Path, state: State) -> None:
         if os.path.lexists(out / path.name):
             raise UserError(f"{out / path.name}: exists already; remove it and run again")
         path.rename(out / path.name)
+    # Archives that were unpacked into the same folder before keep their records.
     record = {**read_record(out), state.parts[0][0]: state}
     told = {name: asdict(each) for name, each in record.items()}
     write_whole(out / RECORD, json.dumps(told, indent=1) + "\n")
@@ -91,10 +92,12 @@ def read_md5(key: str, value: str) -> str:
 
     Empty for an empty value. Raises UserError where there is no MD5.
     """
+    # The sum itself.
     if not value or MD5.fullmatch(value):
         return value.lower()
     if not Path(value).is_file():
         raise UserError(f"{key}={value}: neither 32 digits and letters a to f nor a file that holds them")
+    # A file as `md5sum` writes it: one sum, with the name of the file behind it.
     found = set(MD5.findall(read_text(Path(value), "check the name")))
     if len(found) != 1:
         raise UserError(f"{value}: holds {len(found)} md5 sums where one is wanted; give it as {key}=")
@@ -108,7 +111,7 @@ def check_md5(state: State, wanted: dict[str, str], where: Path) -> None:
     """
     found = {"md5": state.md5, "tar_md5": state.tar_md5}
     for key, value in wanted.items():
-        # A frequent mistake: the published sum is that of the other stream.
+        # The published sum may be that of the other stream.
         other = "tar_md5" if key == "md5" else "md5"
         if value and value != found[key]:
             mend = "get the parts again and run again, only what differs is written"

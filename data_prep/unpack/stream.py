@@ -35,6 +35,7 @@ def opened(file: "io.BufferedReader[Any]", path: Path) -> IO[bytes]:
 
     Raises UserError, which calls the file `path`, where it is a format that cannot be unpacked here.
     """
+    # `peek` leaves the bytes in the stream.
     start = file.peek()
     for mark, told in OTHERS.items():
         if start[: len(mark)].lower() == mark.lower():

@@ -95,6 +95,7 @@ class Tree:
 
     def folder(self, parts: PartsOf) -> None:
         """Make a folder and its parents; a link in their place is replaced by a real folder."""
+        # From the top down. A folder that was made in this run is known to be real.
         for depth in range(1, len(parts) + 1):
             if self._claim("/".join(parts[:depth]), "folder"):
                 path = self.root.joinpath(*parts[:depth])
@@ -143,6 +144,7 @@ class Tree:
         """Remove everything that is not a member, left by an interrupted run or by parts that were
         replaced.
         """
+        # `os.walk` does not follow links, so nothing outside is touched.
         for folder, folders, files in os.walk(self.root):
             for name in (*folders, *files):
                 path = Path(folder, name)

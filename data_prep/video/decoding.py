@@ -48,6 +48,7 @@ def first_frame(path: Path) -> tuple[Size, int]:
     """
     check_video(path)
     with opened_video(path, strict=False) as (container, stream):
+        # A packet may complete no frame or several, since frames are reordered.
         for packet in container.demux(stream):
             for frame in frames_of_packet(packet):
                 return frame_size(frame), stream.frames
@@ -91,9 +92,11 @@ def _main_stream(container: InputContainer) -> int:
     OpenCV takes the first stream. Programs that download videos put a cover image in front, which is not
     always marked as such; it has a single packet.
     """
+    # Most files have one video stream.
     streams = container.streams.video
     if len(streams) == 1:
         return 0
+    # Count the packets of each stream at the beginning of the file.
     places, packets = {stream.index: place for place, stream in enumerate(streams)}, Counter[int]()
     with suppress(av.FFmpegError):
         for packet in islice(container.demux(streams), PROBED):

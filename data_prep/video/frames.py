@@ -100,6 +100,7 @@ class VideoFrames:
         return self.count
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        # Some files change their size in the middle; their frames are scaled to the first one.
         for frame in frames_in(self.path):
             yield resize(frame, self.size)
 
@@ -179,6 +180,7 @@ def _animation(path: Path) -> Iterator[tuple[np.ndarray, float]]:
             yield upright(rgb_of(image), orientation), image.info.get("duration", 0)
         else:
             return
+        # Fewer frames than the header says, or a GIF without its end mark.
         if total is not None or ends_early(path):
             raise OSError("the file is cut short")
 

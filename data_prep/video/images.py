@@ -51,6 +51,7 @@ def read_image(path: Path) -> np.ndarray:
 
     Raises UserError where it cannot be read.
     """
+    # Pixels are decoded as stored and rotated afterwards.
     with opened_image(path) as image:
         return upright(rgb_of(image), exif_orientation(image))
 
@@ -108,6 +109,7 @@ def opened_image(path: Path, formats: tuple[str, ...] | None = None) -> Iterator
     An error while it is open becomes a UserError that names the file.
     """
     try:
+        # Opening a pipe would wait forever.
         check_regular(path)
         with Image.open(path, formats=formats) as image:
             yield image
@@ -197,6 +199,7 @@ def _exif_is_behind(image: Image.Image) -> bool:
     file = image.fp if isinstance(image, ImageFile) else None
     if file is None:  # decoded already, so all chunks have been read
         return False
+    # The position in the file belongs to Pillow and must be restored.
     place = file.tell()
     size = file.seek(0, 2)
     file.seek(max(place, size - PNG_TAIL))

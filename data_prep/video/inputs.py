@@ -77,6 +77,7 @@ def check_video_path(path: Path) -> None:
 
 def _part(frames: Frames, start: int, stop: int) -> Frames:
     """A part of frames. Of image files the earlier ones need not be decoded, so they are left out."""
+    # Image files can be opened directly; a video must be decoded from its beginning.
     if isinstance(frames, ImageFrames):
         return ImageFrames(frames.paths[start:stop], frames.size)
     return FrameRange(frames, start, stop)

@@ -75,6 +75,7 @@ class _Pass:
 
     def frame_of(self, packet: int, time: int | None, frame_times: list[int]) -> int:
         """The frame that a packet belongs to: by its time, or by its place where it has none."""
+        # Frames are numbered by their times. Without times the number of the packet is the best guess.
         return packet if time is None or not frame_times else bisect_left(frame_times, time) + 1
 
 
@@ -88,6 +89,7 @@ def scan_video(path: Path) -> Scan:
     # Most files are intact, so one strict pass is usually enough. The second pass is what readers will see.
     strict = _decode(path, strict=True)
     found = strict if strict.faultless else _decode(path, strict=False)
+    # Nothing could be decoded, so there is no video to work with.
     if found.count == 0:
         raise UserError(f"{path}: holds no frame that can be decoded; it is damaged or empty")
     told = [*_damage(strict, found), *_size_changes(found)]
@@ -135,11 +137,13 @@ def _note_packet(packet: av.Packet, found: _Pass) -> None:
     """Decode a packet of the main stream. The last one is empty and returns the frames that are
     still buffered.
     """
+    # 1. Count the packet. The empty one at the end is not counted.
     found.packets += bool(packet.size)
     found.empty_packets += not packet.size and packet.pts is not None
     if packet.size:
         found.stopped = packet.is_corrupt  # on the last packet it means that the file ends inside it
     try:
+        # 2. Decode it. A packet that fails is noted with its time, by which its frame is found later.
         frames = packet.decode()
     except (av.FFmpegError, ValueError):
         found.refused.append((found.packets, packet.pts))
@@ -151,11 +155,13 @@ def _note_packet(packet: av.Packet, found: _Pass) -> None:
 
 def _note_frame(frame: av.VideoFrame, found: _Pass) -> None:
     found.count += 1
+    # FFmpeg conceals damage in a frame but marks it.
     if frame.is_corrupt:
         found.corrupt.append(found.count)
     if frame.pts is not None:
         found.frame_times.append(frame.pts)
     size = frame_size(frame)
+    # Only changes of the size are kept.
     if not found.sizes or found.sizes[-1][1] != size:
         found.sizes.append((found.count, size))
 
@@ -166,6 +172,7 @@ def _checked_rate(found: _Pass, times: np.ndarray) -> float:
     Of a variable frame rate a header may tell the shortest interval, or a mean of wrong durations. Small
     differences come from times that are rounded to the container's unit; the header's rate is then exact.
     """
+    # The mean is only reliable if every frame has a time and none is missing.
     span = float(times[-1] - times[0])
     if not found.faultless or len(times) != found.count or span <= 0:
         return found.fps
@@ -204,6 +211,7 @@ def _number(frames: list[int]) -> str:
 
 def _size_changes(found: _Pass) -> Iterator[str]:
     first = found.sizes[0][1]
+    # One warning for the first change, however many there are.
     for number, size in found.sizes[1:2]:
         told = f"{size[0]}x{size[1]} instead of {first[0]}x{first[1]}"
         yield f"from frame {number} on it is {told}; these frames are scaled to the size of the first"
@@ -222,6 +230,7 @@ def ends_early(path: Path) -> bool:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
+        # The beginning identifies the format; the end is only needed for GIF.
         head = file.read(HEAD)
         file.seek(max(0, size - HEAD))
         tail = file.read()
@@ -229,6 +238,7 @@ def ends_early(path: Path) -> bool:
         return size < _matroska_size(head)
     if head.startswith((b"GIF87a", b"GIF89a")):
         return not tail.rstrip(b"\0").endswith(GIF_TRAILER)
+    # A transport stream must consist of whole packets.
     packet = next((length for length in TS_PACKETS if _repeats(head, length)), None)
     return packet is not None and size % packet != 0
 

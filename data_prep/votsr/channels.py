@@ -46,6 +46,7 @@ def same_size(frames: tuple[Path, ...], check_all: bool) -> ImageFrames:
 
     Raises UserError naming the first file that is no image or of another size.
     """
+    # Headers only: decoding every frame would take minutes.
     size = image_size(frames[0])
     for path in frames[1:] if check_all else ():
         other = image_size(path)

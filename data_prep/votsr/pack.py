@@ -83,6 +83,7 @@ def _earlier_archive(root: Path, tracker_id: str, files: dict[str, Path]) -> Pat
 
 def _verify(archive: Path, files: dict[str, Path]) -> None:
     """Raise UserError where the archive is not exactly these files, byte for byte, and a manifest."""
+    # First the list of files, then the bytes of each.
     with zipfile.ZipFile(archive) as packed:
         names = sorted(packed.namelist())
         wanted = sorted([MANIFEST, *files])

@@ -155,6 +155,7 @@ def decode_truth(line: str, size: Size) -> np.ndarray | None:
     numbers = _check_numbers(line)
     if len(numbers) == 1 or any(map(math.isnan, numbers)):
         return None
+    # A rectangle has four numbers; a polygon an even number of them, six or more.
     if len(numbers) < 4 or len(numbers) % 2 or not all(abs(number) < FARTHEST for number in numbers):
         raise ValueError(f"{_shown(line)} is no region: a mask, a rectangle x,y,width,height or a polygon")
     if len(numbers) == 4:

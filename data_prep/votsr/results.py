@@ -30,6 +30,7 @@ def prompt_hash(prompt: str) -> str:
 
 def result_path(root: Path, tracker_id: str, sequence_name: str, prompt: str) -> Path:
     """The file of a tracker's result for one prompt of one sequence, in the workspace `root`."""
+    # Names come from files of the workspace, so each part must stay inside of its folder.
     name = f"{sequence_name}_{prompt_hash(prompt)}.txt"
     return inside(inside(root / "results", tracker_id) / EXPERIMENT, sequence_name) / name
 
@@ -49,6 +50,7 @@ def read_lines(path: Path, num_frames: int | None = None) -> list[str]:
     Raises UserError where it is missing or does not have `num_frames` lines (None: any number).
     """
     try:
+        # Lines contain only ASCII; anything else is damage.
         with io.TextIOWrapper(open_regular(path), "ascii") as text:
             lines = list(_lines(text, path))
     except FileNotFoundError:
@@ -127,6 +129,7 @@ def result_files(root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> 
 def check_present(root: Path, tracker_id: str, sequences: Iterable[Sequence]) -> None:
     """Raise UserError, naming them, where result files of these sequences are missing."""
     files = result_files(root, tracker_id, sequences)
+    # All are counted, and the first of them named.
     missing = [str(path) for path in files if not path.is_file()]
     if missing:
         named = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if missing[NAMED:] else "")
@@ -137,6 +140,7 @@ def check_results(root: Path, tracker_id: str, sequences: Iterable[Sequence]) ->
     """Raise UserError where results are missing, lack lines, or have a line that cannot be parsed."""
     sequences = list(sequences)
     check_present(root, tracker_id, sequences)
+    # Every line is decoded, which is the only way to find a damaged one before the toolkit does.
     for path, sequence in result_files(root, tracker_id, sequences).items():
         for number, line in enumerate(read_lines(path, len(sequence.frames)), 1):
             try:

@@ -47,6 +47,7 @@ def shadow(
     of this project. Raises UserError where the name of tracker or stack is not valid, or files cannot be
     written.
     """
+    # The name of the user's stack is checked; the text of our own needs no check.
     if stack_text is None:
         check_referral_stack(workspace.root / "config.yaml", stack)
     try:

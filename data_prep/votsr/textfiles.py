@@ -24,6 +24,7 @@ def read_properties(path: Path, mend: str) -> dict[str, str]:
     Each line is stripped, so a value loses the blanks at the end of its line. Lines without key=value are
     ignored. Raises UserError as `read_text` does.
     """
+    # Not `splitlines`: a prompt may contain other characters that end a line.
     lines = read_text(path, mend).split("\n")
     found = (PROPERTY.fullmatch(line.strip()) for line in lines)
     return {match[1]: match[2] for match in found if match}
@@ -45,6 +46,7 @@ def read_yaml(path: Path, mend: str) -> dict[str, Any]:
     """A YAML mapping whose values are texts, lists and mappings. Raises UserError as `read_text` does."""
     text = read_text(path, mend)
     try:
+        # Numbers stay texts, as in the toolkit: a folder may be called 007.
         mapping = yaml.load(text, Loader=yaml.BaseLoader)  # a loader that never makes Python objects
     except (yaml.YAMLError, RecursionError) as fault:  # RecursionError: lists nested a thousand deep
         reason = " ".join(str(fault).split())
@@ -64,6 +66,7 @@ def read_list(sequences: Path) -> tuple[list[str], list[str]]:
     names = [line.strip() for line in lines if line.strip()]
     if not names:
         raise UserError(f"{path}: names no sequence; write the name of a sequence in each line")
+    # Counted in the order of the list, which is the order of the results.
     counts = Counter(names)
     again = [name for name, count in counts.items() if count > 1]
     return list(counts), [f"{path}: {name!r} is listed more than once; it is read once" for name in again]
@@ -101,6 +104,7 @@ def write_sequence(folder: Path, prompts: Sequence[str], fps: float, **propertie
         **properties,
     }
     path = folder / "sequence"
+    # Sorted keys, so that equal sequences give equal files.
     write_whole(path, "".join(f"{key}={values[key]}\n" for key in sorted(values)))
     assert read_properties(path, "").get("prompts", "").split(";") == list(prompts), prompts
 

@@ -58,9 +58,11 @@ def last_words(said: list[str]) -> str:
 
 def _environment(online: bool) -> dict[str, str]:
     """The caller's variables without VOT_*; offline, with proxies that do not exist."""
+    # 1. Variables of the toolkit are dropped.
     kept = {key: value for key, value in os.environ.items() if not key.startswith("VOT_")}
     if online:
         return kept
+    # 2. Offline: every proxy points to nowhere, without exceptions.
     kept = {key: value for key, value in kept.items() if key.lower() != "no_proxy"}
     return kept | {name: NOWHERE for proxy in PROXIES for name in (proxy, proxy.upper())}
 

@@ -85,6 +85,7 @@ class Truth:
 
         The toolkit's analysis ignores rectangles and polygons.
         """
+        # The toolkit ignores lines beyond the frames, and treats missing lines as frames without annotation.
         count = len(self.target)
         if count == self.num_frames:
             return self._shape_notes()
@@ -108,6 +109,7 @@ class Truth:
         return self._masks(self.files.target, self.target), self._masks(self.files.ignore, self.ignore)
 
     def _masks(self, path: Path | None, lines: tuple[str, ...]) -> tuple[str, ...]:
+        # With masks in the file, shapes are left as they are: the toolkit ignores them.
         if not self.reads_shapes:
             return lines
         return tuple(
@@ -134,6 +136,8 @@ def find_truth(sequence: Sequence) -> TruthFiles | None:
     if folder is None:
         return None
     paths = sorted(folder.glob(f"{PREFIX}*{SUFFIX}"))
+    # The name of an object stands between prefix and ending; names that begin with `_` have a special
+    # meaning.
     objects = {path.name[len(PREFIX) : -len(SUFFIX)]: path for path in paths}
     targets = [path for name, path in objects.items() if not name.startswith("_")]
     if len(targets) > 1:
@@ -175,5 +179,6 @@ def read_truth(sequence: Sequence) -> Truth | None:
         return None
     target = tuple(read_lines(files.target))
     ignore = tuple(read_lines(files.ignore)) if files.ignore else ()
+    # A truth without any annotated frame scores nothing, and counts as missing.
     truth = Truth(files, scored_size(sequence), target, ignore, len(sequence.frames))
     return truth if any(map(truth.is_annotated, range(len(target)))) else None

@@ -50,9 +50,11 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
     found before tracking and not hours later. Raises UserError where there is no workspace, config.yaml or
     list.txt.
     """
+    # 1. Which sequences: the folder from config.yaml, and the names from its list.txt.
     config = read_config(path)
     folder = path / _sequences_folder(path, config)
     names, warnings = read_list(folder)
+    # 2. Each sequence by itself, so that a fault of one does not hide the others.
     sequences: list[Sequence] = []
     problems: list[Problem] = []
     for name in names:
@@ -69,6 +71,7 @@ def read_workspace(path: Path, check_frames: bool = True) -> Workspace:
         sequences += [sequence] if sequence.expressions else []
         problems += faults
         warnings += notes
+    # 3. The stack, which only matters for packing.
     stack = config.get("stack")
     if not isinstance(stack, str):
         stack = STACK
@@ -148,6 +151,7 @@ def _clashes(path: Path, name: str, prompts: list[str]) -> list[Problem]:
 
     Blank prompts may share a file, since all of them are written as absent.
     """
+    # Eight characters of an MD5: different prompts may have the same hash, and repeated prompts always do.
     sharing = defaultdict(list)
     for prompt in filter(str.strip, prompts):
         sharing[prompt_hash(prompt)].append(prompt)
@@ -180,6 +184,7 @@ def _frame_rate(path: Path, properties: dict[str, str]) -> tuple[float, list[str
 
 def _other_size(path: Path, properties: dict[str, str], size: tuple[int, int]) -> list[str]:
     """A warning where width= and height= are not those of the frames: the toolkit scores in this size."""
+    # Both are optional, but only count together.
     width, height = properties.get("width", ""), properties.get("height", "")
     if not (width and height) or [width, height] == [str(side) for side in size]:
         return []

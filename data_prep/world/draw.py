@@ -40,15 +40,18 @@ def finish_of(seed: int, preset: WorldPreset) -> Finish:
     """The camera effects of the scene of this seed."""
     rng = np.random.default_rng((seed, 2))
     width, height = preset.size
+    # The plain look has weak noise and nothing else; other looks have strong noise.
     plain, strong, varied = (preset.look == look for look in ("plain", "other", "varied"))
     level = float(rng.uniform(8, 18) if strong else rng.uniform(1, 7))
     grain = rng.standard_normal((height + NOISE_MARGIN, width + NOISE_MARGIN), np.float32)
     noise = cv2.merge([(level * (0.5 if plain else 1.0) * grain).astype(np.int16)] * 3)
     if plain:
         return Finish(seed, None, noise, STILL, (1.0, 1.0, 1.0), 0.0)
+    # The vignette darkens with the square of the distance from the centre.
     dark = float(rng.uniform(0, 0.35))
     across, down = (np.linspace(-1, 1, side, dtype=np.float32) ** 2 for side in (width, height))
     vignette = np.round(255 - 127.5 * dark * np.add.outer(down, across)).astype(np.uint8)
+    # Brightness changes slowly over time; the tint stays.
     gain = draw_wave(rng, float(rng.uniform(0.02, 0.11)), (0.01, 0.06))
     cast = 0.09 if varied else 0.025
     red, green, blue = (1 + rng.uniform(-cast, cast, 3)).tolist()
@@ -67,6 +70,7 @@ def finished(picture: np.ndarray, finish: Finish, t: int) -> np.ndarray:
         picture = cv2.GaussianBlur(picture, (5, 5), finish.blur)
     if finish.vignette is not None:
         picture = cv2.multiply(picture, finish.vignette, scale=1 / 255)
+        # A lookup table is faster than a multiplication of every pixel.
         gains = (1.0 + finish.gain.at(t)) * np.array(finish.tint)
         table = np.clip(np.arange(256)[:, None] * gains, 0, 255).astype(np.uint8)
         picture = cv2.LUT(picture, table[None])
@@ -137,6 +141,7 @@ def _occluder_patch(occluder: Occluder, view: View, style: Style) -> Patch:
     """An occluder as the camera sees it."""
     sprite = occluder_sprite(occluder, style)
     height, width = sprite.shape[:2]
+    # Occluders belong to the world: the camera moves and scales them, but they do not rotate.
     corner = occluder.middle[0] - width / 2, occluder.middle[1] - height / 2
     x, y = view.seen(corner)
     left, top = int(np.floor(x)), int(np.floor(y))

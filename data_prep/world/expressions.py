@@ -138,6 +138,7 @@ def expressions_for(scene: Scene, count: int) -> tuple[Expression, ...]:
 
     They depend on the scene alone, and do not change with `count`: the first two of four are the two of two.
     """
+    # A generator of its own: the expressions do not depend on what was rendered before.
     rng = np.random.default_rng((scene.seed, 4))
     thing = scene.things[scene.target]
     # 1. One expression of each kind that is possible, an attribute first.
@@ -236,6 +237,7 @@ def _pattern(rng: np.random.Generator, meant: Meant) -> str:
 def _synonym(rng: np.random.Generator, look: Look) -> str | None:
     """An expression in which at least one word is not the most common one; None where there are no others."""
     colours, shapes = COLOUR_WORDS[look[0]], SHAPES[look[1]]
+    # All combinations except the first, which has the most common words.
     pairs = [(colour, shape) for colour in colours for shape in shapes][1:]
     if not pairs:
         return None
@@ -272,6 +274,7 @@ def _relation(rng: np.random.Generator, things: Sequence[HasLook], meant: Meant)
     if meant is None:
         other, relation = int(rng.integers(len(things))), _pick(rng, list(RELATIONS))
     else:
+        # One of the true relations, and the other thing in its simplest words.
         true = relations.relations_of(*meant)
         if not true:
             return None

@@ -46,6 +46,7 @@ class Film:
     def shots(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Each frame, RGB uint8 (height, width, 3), and its target's mask, bool (height, width), or None."""
         for t in range(self.frames):
+            # Only the mask of the target is written; other things are distractors.
             image, masks = draw_frame(self.scene, t)
             yield image, seen(masks[self.scene.target])
 
@@ -56,6 +57,7 @@ def make_film(preset: WorldPreset, index: int, expressions: int = 0, frames: int
     `expressions` is the number of expressions and `frames` the largest number of frames; 0: those of the
     preset.
     """
+    # Scenes are numbered through the seeds of the preset.
     scene = make_scene(preset.first_seed + index, preset)
     length = min(scene.frames, frames) if frames else scene.frames
     texts = expressions_for(scene, expressions or preset.expressions)
@@ -73,6 +75,7 @@ def attributes(film: Film, areas: list[int]) -> dict[str, object]:
     """
     scene = film.scene
     width, height = scene.preset.size
+    # Areas relative to the frame, of the frames that show the target.
     shown = [area / (width * height) for area in areas if area]
     others = [thing for index, thing in enumerate(scene.things) if index != scene.target]
     return {

@@ -53,6 +53,7 @@ class PresetFigures:
 
 def measure(preset: WorldPreset, scenes: int, every: int = 5) -> PresetFigures:
     """Statistics of the first `scenes` scenes of a preset, from every `every`-th of their frames."""
+    # Scenes are only described here; frames are drawn one by one below.
     drawn = [make_scene(preset.first_seed + index, preset) for index in range(scenes)]
     looked = [_look_at(scene, every) for scene in drawn]
     areas = np.concatenate([areas for areas, _, _ in looked])
@@ -149,6 +150,7 @@ def _tile(scene: Scene) -> np.ndarray:
     """
     width, height = scene.preset.size
     rng = np.random.default_rng((scene.seed, 6))
+    # A few tries to find a frame that shows the target.
     for t in rng.integers(scene.frames, size=8):
         image, masks = draw_frame(scene, int(t))
         mask = seen(masks[scene.target])

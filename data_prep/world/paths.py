@@ -105,5 +105,6 @@ class Camera:
 
     def at(self, t: float) -> View:
         """The view at frame `t`."""
+        # Pan and shake add up; the zoom is around the middle of the image.
         dx, dy = (pan.at(t) + shake.at(t) for pan, shake in zip(self.pan, self.shake, strict=True))
         return View(1.0 + self.zoom.at(t), (dx, dy), self.middle)

@@ -61,6 +61,7 @@ _TRAIN = WorldPreset(
 )
 _PRESETS = (
     WorldPreset(
+        # First steps: a plain background, few things, which hardly move and never disappear.
         name="plain",
         first_seed=1_000_000_000,
         look="plain",
@@ -75,11 +76,13 @@ _PRESETS = (
         camera=0.0,
         crossing=0.0,
     ),
+    # The usual world. `val` and `test` differ from `train` only in their seeds.
     _TRAIN,
     replace(_TRAIN, name="val", first_seed=3_000_000_000),
     replace(_TRAIN, name="test", first_seed=4_000_000_000),
     replace(
         _TRAIN,
+        # Evaluation under difficult conditions: long videos, many small things, look-alikes and occluders.
         name="hard",
         first_seed=5_000_000_000,
         frames=(60, 600),
@@ -91,9 +94,11 @@ _PRESETS = (
         sequences=40,
         expressions=2,
     ),
+    # Evaluation in styles that no training preset has.
     replace(_TRAIN, name="other_look", first_seed=6_000_000_000, look="other"),
     replace(
         _TRAIN,
+        # Training for other worlds: every video looks different.
         name="varied",
         first_seed=8_000_000_000,
         look="varied",
@@ -103,6 +108,7 @@ _PRESETS = (
     ),
     replace(
         _TRAIN,
+        # Short videos with large things, for the demonstration.
         name="demo",
         first_seed=7_000_000_000,
         frames=(60, 60),

@@ -72,6 +72,7 @@ def _write_boxes(folder: Path, film: Film, masks: list[np.ndarray | None], absen
     expression.
     """
     write_whole(folder / "groundtruth.txt", "".join(f"{_box_line(mask)}\n" for mask in masks))
+    # The two data sets write the flag of absence in opposite ways.
     labels = [absent if mask is None else 1 - absent for mask in masks]
     write_whole(folder / "absent_label.txt", "".join(f"{label}\n" for label in labels))
     write_whole(folder / "language.txt", f"{film.expressions[0].text}\n")
@@ -90,6 +91,7 @@ def _write_attributes(folder: Path, film: Film, masks: list[np.ndarray | None]) 
 
 
 def _quality(film: Film) -> int:
+    # The quality follows from the seed, so that rendering again gives the same bytes.
     rng = np.random.default_rng((film.scene.seed, 5))
     return int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1))
 

@@ -31,13 +31,16 @@ class Style:
 def style_of(seed: int, preset: WorldPreset) -> Style:
     """The style of the scene of this seed."""
     rng = np.random.default_rng((seed, 3))
+    # Only the styles with a choice draw random numbers; the others follow from their name.
     if preset.look == "varied":
         return _varied(rng)
     if preset.look != "other":
         return Style(preset.look)
     name = OTHER[int(rng.integers(len(OTHER)))]
+    # At night colours are darker, and rims glow instead of being dark.
     if name == "night":
         return Style(name, edge=1.7, rim=0.06, glow=0.8)
+    # Pastel colours are mixed with white.
     if name == "pastel":
         return Style(name, edge=0.45, rim=0.07, wash=0.2)
     return Style(name, edge=0.8, rim=0.16, inside=0.45)
@@ -46,6 +49,7 @@ def style_of(seed: int, preset: WorldPreset) -> Style:
 def _varied(rng: np.random.Generator) -> Style:
     return Style(
         "varied",
+        # Each property is drawn by itself, so that the styles cover every combination.
         edge=float(rng.uniform(0.4, 0.98)),
         rim=float(rng.uniform(0.02, 0.1)),
         wash=float(rng.uniform(0, 0.35)) if rng.random() < 0.5 else 0.0,
@@ -58,6 +62,7 @@ def _varied(rng: np.random.Generator) -> Style:
 
 def styled_background(picture: np.ndarray, style: Style) -> np.ndarray:
     """A background, RGB uint8, in this style."""
+    # The background is changed in the same way as the things, or they would not fit together.
     if style.name == "night":
         return (picture * np.array([0.38, 0.4, 0.5])).astype(np.uint8)
     if style.name == "pastel":
