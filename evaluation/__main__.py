@@ -1,4 +1,4 @@
-"""`python -m evaluation …`: score trackers by a benchmark's own protocol; make a sweep into a table."""
+"""`python -m evaluation …`: score trackers by the protocol of a benchmark, or make a table of a sweep."""
 
 import sys
 from pathlib import Path
@@ -8,11 +8,11 @@ from configs.errors import UserError
 from configs.terminal import echo
 from evaluation.config import EvaluationSettings
 
-TOLD = 20  # notes that are printed; the report has all
+MAX_NOTES = 20  # notes that are printed; the report has all of them
 
 
 def main(settings: EvaluationSettings) -> int:
-    """Do the task; every fault of the files is one line on stderr, and the exit status then 1."""
+    """Do the task. Each fault of the files is one line on stderr, and the exit status is then 1."""
     try:
         {"score": _score, "ablation": _ablation}[settings.task](settings)
     except UserError as fault:
@@ -32,13 +32,14 @@ def _score(settings: EvaluationSettings) -> None:
     pair = _pair(settings)
     protocol, out = protocol_of(settings.protocol), Path(settings.out)
     evaluation = protocol.evaluate(settings)
+    # scores.json is written first: it is complete even if a plot fails.
     write_scores(out / SCORES, evaluation)
     source = protocol.frame_source(settings)
     pictures = FramePictures(evaluation, source) if source else None
     page, *_ = write_report(evaluation, out, pair, pictures)
-    print_lines(f"note: {note}" for note in evaluation.notes[:TOLD])
-    if len(evaluation.notes) > TOLD:
-        print_lines([f"note: {len(evaluation.notes) - TOLD} more stand in {page}"])
+    print_lines(f"note: {note}" for note in evaluation.notes[:MAX_NOTES])
+    if len(evaluation.notes) > MAX_NOTES:
+        print_lines([f"note: {len(evaluation.notes) - MAX_NOTES} more are in {page}"])
     print_report(evaluation, pair)
     print_lines([f"scores: {out / SCORES}", f"report: {page}"])
 
@@ -50,7 +51,7 @@ def _draw_without_a_screen() -> None:
 
 
 def _pair(settings: EvaluationSettings) -> tuple[str, str] | None:
-    """The two trackers that are to be compared, if any are named."""
+    """The two trackers to compare, if they are given."""
     if not settings.compare:
         return None
     if len(settings.compare) != 2:

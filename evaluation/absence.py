@@ -89,6 +89,7 @@ def absence_scores(
         for key, (part, total, factor) in parts.items()
     }
     frames = np.bincount(lost.segment[ended], lost.time[ended], minlength=count)
+    # The mean time is over losses that end, so its total is their number and not the number of all losses.
     shares["redetection"] = (frames, np.bincount(lost.segment[ended], minlength=count))
     overall = {key: _ratio(part.sum(), total.sum()).item() for key, (part, total) in shares.items()}
     return overall, {key: _ratio(part, total) for key, (part, total) in shares.items()}
@@ -115,6 +116,7 @@ def losses(
     # 2. Candidates: the target returns, or it was found one frame before and is not any more.
     returned = visible & ~before & visible_before
     was_lost = visible & ~is_found & found_one_before
+    # Indices of the frames in which a loss may begin: (N,).
     begins = np.flatnonzero(returned | was_lost)
     # 3. A loss ends in the next frame that finds the target, if the target stays visible until then.
     visible_until = _next(~visible | first, len(at))[begins]

@@ -24,42 +24,51 @@ def _protocols() -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """Everything a run of `python -m evaluation` is told."""
+    """The settings of `python -m evaluation`."""
 
     task: str = key(
-        "score", "score: figures of trackers; ablation: table and plot of a Hydra sweep", choices=TASKS
+        "score", "score: score trackers; ablation: table and plot of the runs of a Hydra sweep", choices=TASKS
     )
-    protocol: str = key("tnllt", "whose way of counting; each is described in its table", choices=_protocols)
+    protocol: str = key(
+        "tnllt",
+        "how trackers are scored; docs/evaluation.md and the report describe each protocol",
+        choices=_protocols,
+    )
     layout: str | None = key(
         None,
-        "how results lie; null: as the protocol wants. toolkit: <tracker>_tracking_result/<seq>.txt; data: "
-        "<tracker>/<seq>.txt; masks: the boxes of <tracker>/masks/<seq>.txt; pytracking: <tracker>/"
-        "<parameter>[_<run>]/<seq>.txt; sutrack: <tracker>/<parameter>/<data set>/<seq>.txt; votsr: a "
-        "workspace; expressions: <tracker>/<video>/<expression>/<frame>.png",
+        "layout of the results; null: the default of the protocol. toolkit: "
+        "<tracker>_tracking_result/<seq>.txt; data: <tracker>/<seq>.txt; masks: the boxes of "
+        "<tracker>/masks/<seq>.txt; pytracking: <tracker>/<parameter>[_<run>]/<seq>.txt; sutrack: "
+        "<tracker>/<parameter>/<data set>/<seq>.txt; votsr: a workspace; expressions: "
+        "<tracker>/<video>/<expression>/<frame>.png",
         choices=LAYOUTS,
     )
     truth: str = key(
-        "", "folder of the truth: a toolkit's annos; a workspace; with data=, the data set's own folder"
+        "", "folder of the ground truth: annos of a toolkit, a workspace, or with data= the data set itself"
     )
-    results: str = key("", "folder of all trackers' results")
-    data: str | None = key(None, "take the truth from the index of this data set", choices=data_sets)
-    split: str = key("test", "with data=: train, test, val, …; whatever the data set calls it")
+    results: str = key("", "folder of the results of all trackers")
+    data: str | None = key(None, "data set whose index has the ground truth", choices=data_sets)
+    split: str = key(
+        "test", "with data=: the split (train, val, test, …), by the name that the data set uses"
+    )
     indexes: str = key("outputs/indexes", "with data=: folder of all indexes")
-    sequences: str = key("", "file that names the sequences to score, one a line; empty: all of the truth")
-    trackers: list[str] = key([], "names of the trackers to score; empty: all that have results")
+    sequences: str = key(
+        "", "file with the names of the sequences to score, one on each line; empty: all sequences"
+    )
+    trackers: list[str] = key([], "trackers to score; empty: all that have results")
     boxes: str | None = key(
         None,
-        "what the four numbers of a result are; null: xywh, and an error where they seem to be xyxy",
+        "format of the boxes in results; null: xywh, and an error where they seem to be xyxy",
         choices=BOX_FORMS,
     )
     missing: str = key(
         "error",
-        "a missing result, too few lines, a line that is no box: error: tell all and stop; count: as missed",
+        "missing results, too few lines or invalid lines: error: report all and stop; count: as misses",
         choices=MISSING_RESULTS,
     )
-    compare: list[str] = key([], "two trackers to compare sequence by sequence; empty: the best two")
-    workers: int = key(1, "protocol=davis: processes that compare masks; 0: one a core", minimum=0)
-    runs: str = key("", "task=ablation: folder of the sweep's runs")
+    compare: list[str] = key([], "two trackers to compare on each sequence; empty: the best two")
+    workers: int = key(1, "protocol=davis: number of processes; 0: one for each core", minimum=0)
+    runs: str = key("", "task=ablation: folder with the runs of a sweep")
     plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/evaluation/${evaluated:${task},${protocol}}",
@@ -68,7 +77,7 @@ class EvaluationSettings:
 
 
 def evaluated(task: str, protocol: str) -> str:
-    """The default name of a run's folder."""
+    """The default name of the folder of the results."""
     return protocol if task == "score" else task
 
 

@@ -170,6 +170,7 @@ def metric_value(
 
 def ranked(values: Sequence[float], higher_is_better: bool = True) -> list[int]:
     """The indices of values from the best to the worst. Equal ones keep their order, and NaN comes last."""
+    # NaN compares with nothing, so it is sorted by a flag of its own.
     sign = -1 if higher_is_better else 1
     return sorted(range(len(values)), key=lambda i: (np.isnan(values[i]), sign * values[i]))
 

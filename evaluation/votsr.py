@@ -106,6 +106,7 @@ def referral_figures(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)
+    # A missing result must not raise the mean of the others.
     check_present(workspace.root, tracker_id, (sequence for sequence, _ in truths))
 
     def result(sequence: Sequence, prompt: str) -> Result:
@@ -167,10 +168,12 @@ def _figures(
     pooled, weighted, frames = Tally(), 0.0, 0
     sequences: dict[str, Any] = {}
     for sequence, truth in truths:
+        # 1. Score the results of all prompts of a sequence together: the ground truth is decoded once.
         pairs = score_pairs(truth, [result(sequence, prompt) for prompt in sequence.expressions])
         tallies = [Tally.of(pairs.of(slice(row, row + 1))) for row in range(len(sequence.expressions))]
         tally = sum(tallies, Tally())
         pooled += tally
+        # 2. Figures of the sequence and of each of its prompts.
         figures: dict[str, Any] = dict(tally.figures())
         weighted += figures["accuracy"] * len(sequence.frames)
         frames += len(sequence.frames)
@@ -178,6 +181,7 @@ def _figures(
             prompt: each.figures() for prompt, each in zip(sequence.expressions, tallies, strict=True)
         }
         sequences[sequence.name] = figures
+    # 3. Figures over all sequences: all pairs with equal weight, but for the accuracy.
     top = pooled.figures()
     return {
         **top,
@@ -217,12 +221,14 @@ def toolkit_accuracy(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
         return {"accuracy": None, "sequences": {}, "toolkit": None, **notes}
     sequences = [sequence for sequence, _ in truths]
     check_results(workspace.root, tracker_id, sequences)
+    # The copy has links to the frames and results, and ground truth as the toolkit can read it.
     with shadow(workspace, tracker_id, stack_text=STACK) as root:
         add_sequences(root, sequences, every_prompt=True)
         for sequence, truth in truths:
             add_truth(root, sequence.name, truth)
         link_results(workspace, root, tracker_id, sequences)
         report = _run_analysis(root, tracker_id)
+    # The report lists the results of analyses in the order of the stack: the mean, then single sequences.
     average, parts = report["results"][EXPERIMENT]["results"]
     scores = {name: part[0] for name, part in zip(report["sequences"], parts, strict=True)}
     return {"accuracy": average[0][0], "sequences": scores, "toolkit": report["toolkit"], **notes}

@@ -26,6 +26,7 @@ class Bins:
         # The truncated product is the right bin or the one below it (see `_scale`); one comparison decides.
         scaled = np.fmax(values, 0.0)
         scaled *= self._scale
+        # `fmax` above turned NaN into 0, whose comparison below is False: NaN is above no threshold.
         index = np.minimum(scaled, self.count - 1, out=scaled).astype(np.intp)
         return np.asarray(index + (values > self.thresholds.take(index)))
 

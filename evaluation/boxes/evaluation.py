@@ -34,6 +34,7 @@ class Absence:
         self.starts = truth.starts
         self.absent = ~is_box(truth.boxes_xywh) if truth.absent is None else truth.absent
         self.metrics: tuple[Metric, ...] = METRICS if self.absent.any() else ()
+        # Prepared once for all trackers.
         with np.errstate(all="ignore"):  # infinite sides
             self._truth = InclusiveBoxes.of(truth.boxes_xywh) if self.metrics else None
 
@@ -124,6 +125,7 @@ def folders_of(settings: EvaluationSettings, sequences: Sequence[str]) -> list[T
     if not settings.results:
         raise UserError("results: name the folder of the trackers' results, results=DIR")
     layout, results = layout_of(settings), Path(settings.results)
+    # `python -m infer data=…` writes results into a folder of this name.
     inner = results / f"{settings.data}-{settings.split}"  # where `python -m infer data=…` puts them
     found = FOLDERS[layout](inner if settings.data and inner.is_dir() else results, sequences)
     return select_trackers(found, settings.trackers)

@@ -38,12 +38,14 @@ def other_form(results: BoxResults, truth: BoxTruth, form: str = XYWH) -> tuple[
     format: it must fit the ground truth well, in most frames, and clearly better than `form`.
     """
     frames = _compared(results, truth)
+    # Too few boxes to decide.
     if len(frames) < MIN_BOXES:
         return None
     numbers, true_xywh = results.boxes_xywh[:, frames], truth.boxes_xywh[:, frames]
     if _are_shares(numbers, true_xywh):
         return f"{RELATIVE} (none is above 1)", "write them in pixels"
     other = XYXY if form == XYWH else XYWH
+    # The overlaps in the expected and in the other format: (N,) each.
     taken, instead = (exclusive_overlap(_valid(as_xywh(numbers, each)), true_xywh) for each in (form, other))
     fits = instead.mean() >= max(MIN_IOU, taken.mean() + MIN_GAIN) and np.mean(instead > taken) >= MIN_SHARE
     if not fits:
@@ -102,6 +104,8 @@ def truth_note(truth: BoxTruth) -> str | None:
         )
     if (boxes[2:] > boxes[:2]).all(axis=0).mean() < NEARLY_ALL:
         return None
+    # Changes from frame to frame within sequences: (2, F - 1), of the size and of the second corner if boxes
+    # are corners.
     within = np.ones(truth.num_frames - 1, bool)
     within[truth.starts[1:-1] - 1] = False  # not from the last frame of a sequence to the first of the next
     sides = np.abs(np.diff(truth.boxes_xywh[2:] - truth.boxes_xywh[:2]))[:, within]

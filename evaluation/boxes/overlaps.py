@@ -51,6 +51,7 @@ def inclusive_overlap(boxes: InclusiveBoxes, truth: InclusiveBoxes) -> np.ndarra
     """
     shared = _shared_side(boxes.left, boxes.right, truth.left, truth.right)
     shared *= _shared_side(boxes.top, boxes.bottom, truth.top, truth.bottom)
+    # In place: this is the innermost loop of all box protocols, and new arrays cost more than the arithmetic.
     union = boxes.area + truth.area
     union -= shared
     return np.divide(shared, union, out=shared)
@@ -105,6 +106,7 @@ def exclusive_overlap(
     ends, true_ends = boxes_xywh[:2] + boxes_xywh[2:], truth_xywh[:2] + truth_xywh[2:]
     sides = np.minimum(ends, true_ends) - np.maximum(boxes_xywh[:2], truth_xywh[:2])
     shared = np.maximum(sides, 0).prod(axis=0)
+    # TINY avoids 0/0 for two empty boxes, as in the toolkit.
     union = boxes_xywh[2:].prod(axis=0) + truth_xywh[2:].prod(axis=0) - shared
     return np.clip(shared / (union + TINY), 0.0, 1.0)
 

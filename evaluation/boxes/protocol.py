@@ -125,6 +125,7 @@ def _ope_scores(
     curves = {key: np.where(counts[key][:, None], 100 * rate, np.nan) for key, rate in rates.items()}
     overall, by_sequence = {}, {}
     for metric in metrics:
+        # `rate` (S, T) is the curve of each sequence, from 0 to 1.
         curve, place = METRIC_SOURCES[metric.key]
         rate, counted = rates[curve], counts[curve]
         of_each = rate.mean(axis=1) if place is None else rate[:, place]

@@ -62,6 +62,8 @@ def chunks(starts: np.ndarray, most: int = IN_CACHE) -> Iterator[tuple[int, int]
     one after the last).
     """
     count = len(starts) - 1
+    # Cut at the first sequence that begins at or after each multiple of `most`. A sequence is never divided,
+    # so a long one makes a longer chunk.
     cuts = np.searchsorted(starts, np.arange(0, int(starts[-1]), most), side="left")
     bounds = np.unique(np.concatenate([[0], cuts, [count]]))
     yield from ((int(first), int(stop)) for first, stop in pairwise(bounds))

@@ -36,6 +36,7 @@ class TrackerFolder:
 
 def toolkit_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFolder]:
     """`<tracker>_tracking_result/<seq>.txt`, the layout of the MATLAB toolkits (LaSOT, TNL2K, TNLLT)."""
+    # Toolkits keep results in `tracking_results`; both that folder and its parent are accepted.
     inner = results / "tracking_results"
     found = _folders_below(inner if inner.is_dir() else results, 1, sequences)
     return [TrackerFolder(_without_suffix(each.tracker), each.folder, each.files) for each in found]
@@ -76,6 +77,7 @@ def sutrack_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFold
         *_folders_below(results, 3, sequences, optional=True),
         *_folders_below(results, 2, sequences, optional=True),
     ]:
+        # With or without the folder of the data set, a tracker is named by the first two folders.
         parts = each.folder.relative_to(results).parts
         name = "_".join(parts[:2])
         shared = len(each.files.intersection(sequences))
@@ -123,6 +125,7 @@ def _folders_below(
     for _ in range(depth):
         level = [path for folder in level for path in _folders(folder)]
     found = [(folder, _text_files(folder)) for folder in level]
+    # A folder without text files is no tracker's, such as one of plots.
     kept = [
         TrackerFolder("_".join(folder.relative_to(results).parts), folder, files)
         for folder, files in found

@@ -29,6 +29,7 @@ def read_indexed(
     index = Index(index_path(indexes, data, split))
     notes = [f"left out of the index: {left.name}: {left.reason}" for left in index.about.left_out]
     unknown = int(np.count_nonzero(index.present == UNKNOWN))
+    # In test splits of box benchmarks only the first frame has a box, which is no ground truth to score by.
     if unknown == len(index.present) or (data != "otb99" and _has_first_boxes_only(index)):
         raise UserError(f"{index.path}: {data} has no ground truth for split={split}; score another split")
     if unknown:
@@ -65,6 +66,7 @@ def as_written(numbers: np.ndarray) -> np.ndarray:
     rest = np.flatnonzero(np.isfinite(flat))
     for decimals in DECIMALS:
         rounded = np.round(exact[rest], decimals)
+        # Numbers that fit are done; the others are tried with one more decimal.
         fits = rounded.astype(np.float32) == flat[rest]
         exact[rest[fits]] = rounded[fits]
         rest = rest[~fits]

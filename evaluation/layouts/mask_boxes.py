@@ -27,9 +27,12 @@ def box_of_line(line: str, size: Size) -> Box:
     Raises ValueError where the line cannot be parsed, or its runs do not fit its window.
     """
     runs = read_runs(line)
+    # A line of a box, a polygon or a code, which the toolkit reads as an empty mask.
     if runs is None:
         return NOWHERE
     width, height = size
+    # Nearly all windows are inside the frame, where the box follows from the runs at once. A window that
+    # reaches beyond it is decoded, because the box must be cropped to the frame.
     is_inside = min(runs.left, runs.top) >= 0
     if is_inside and runs.left + runs.width <= width and runs.top + runs.height <= height:
         return _box_of_runs(runs)
@@ -48,6 +51,7 @@ def _box_of_runs(runs: Runs) -> Box:
     first_pixels, end_pixels = (end_pixels - lengths)[lengths > 0], end_pixels[lengths > 0]
     if not end_pixels.size:
         return NOWHERE
+    # Pixels of the window are numbered row by row.
     top, bottom = first_pixels[0] // runs.width, (end_pixels[-1] - 1) // runs.width
     firsts, lasts = first_pixels % runs.width, (end_pixels - 1) % runs.width
     continues = first_pixels // runs.width != (end_pixels - 1) // runs.width
@@ -78,6 +82,7 @@ def read_mask_tables(paths: Sequence[str], sizes: np.ndarray | None) -> Tables:
     boxes: list[np.ndarray] = []
     missing, wrong = np.zeros(len(paths), bool), dict[int, Wrong]()
     for number, (path, (width, height)) in enumerate(zip(paths, sizes.tolist(), strict=True)):
+        # A missing file has no lines; the caller reports it.
         missing[number] = not Path(path).is_file()
         lines = [] if missing[number] else read_lines(Path(path))
         found, faults = _boxes(lines, (width, height))
@@ -98,6 +103,7 @@ def _boxes(lines: list[str], size: Size) -> tuple[list[Box], Wrong]:
                 raise ValueError("it is a box or a polygon; score boxes with layout=data")
             boxes.append(box_of_line(line, size))
         except ValueError as fault:
+            # The line keeps its place: later lines must stay at their frames.
             boxes.append(NO_BOX)
             wrong.append((number, f"is no mask: {fault}"))
     return boxes, tuple(wrong)

@@ -58,6 +58,7 @@ def missing_of(root: Path, row: Row, names: list[str]) -> list[str]:
     """
     folder = inside(root, row.path)
     lines = folder.with_name(f"{folder.name}.txt")
+    # The text file wins over a folder of the same name.
     if lines.is_file():
         count = len(read_lines(lines))
         return (
@@ -67,6 +68,7 @@ def missing_of(root: Path, row: Row, names: list[str]) -> list[str]:
         )
     if not folder.is_dir():
         return [f"{folder}: no such result, nor {lines.name}"]
+    # One listing of the folder is faster than a look-up of every file.
     with os.scandir(folder) as found:
         existing = {entry.name for entry in found if is_file(entry)}
     missing = [f"{name}.png" for name in names if f"{name}.png" not in existing]
@@ -93,6 +95,7 @@ def _of_lines(path: Path, count: int, size: Size) -> Iterator[np.ndarray | None]
     """Yield the masks of a text file; a code (`0`) is an empty mask."""
     lines = read_lines(path)
     for at in range(count):
+        # Missing lines are None and not absence: they score 0 also where the target is absent.
         if at >= len(lines):
             yield None
             continue

@@ -55,6 +55,7 @@ def read_results(
     paths = [f"{folder.folder}/{name}.txt" for name in truth.sequences]
     tables = read_mask_tables(paths, truth.sizes) if folder.masks else read_tables(paths, 4, truth.num_frames)
     _report_missing_files(paths, tables, faults)
+    # Invalid lines beyond the last frame are cut anyway, so they are no fault.
     for number, wrong in tables.wrong.items():
         _report_invalid_lines(
             paths[number], [each for each in wrong if each[0] <= truth.lengths[number]], faults
@@ -127,6 +128,7 @@ def _align(tables: Tables, truth: BoxTruth) -> tuple[np.ndarray, np.ndarray]:
     """The boxes (4, F) at the frames of the ground truth, and which frames have none, bool (F,)."""
     missing = np.zeros(truth.num_frames, bool)
     starts = np.concatenate([[0], np.cumsum(tables.counts)])
+    # Nearly always each file has one line for each frame, and no number needs to be moved.
     if (tables.counts == truth.lengths).all():
         boxes = tables.values
     else:
@@ -161,6 +163,7 @@ def _note_odd_boxes(
 def _report_nan(
     paths: list[str], boxes: np.ndarray, missing: np.ndarray, truth: BoxTruth, faults: Faults
 ) -> np.ndarray:
+    # One message for each file, about its first line with NaN.
     nan = np.isnan(boxes).any(axis=0) & ~missing
     for number in np.unique(np.searchsorted(truth.starts, np.flatnonzero(nan), side="right") - 1):
         start, stop = truth.starts[number], truth.starts[number + 1]

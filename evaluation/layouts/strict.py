@@ -41,6 +41,7 @@ def parse_strictly(data: bytes, width: int) -> Rows:
 
 def _separator(lines: list[str], width: int) -> str:
     """The separator of the first line that can be parsed; a comma if there is none."""
+    # An invalid first line must not decide which separator the file has.
     for line in lines:
         for separator in SEPARATORS:
             numbers = _numbers(line, separator)

@@ -57,6 +57,7 @@ def boundary_of(mask: np.ndarray, void: np.ndarray | None = None) -> Boundary:
     )
     # 2. Dilate the boundary by a disk. Only the bounding box of the result is computed: most masks are small.
     radius = math.ceil(TOLERANCE * math.hypot(height, width))
+    # The box is (0, 0, 0, 0) where there is no boundary; the window then is a corner without set pixels.
     left, top, box_width, box_height = cv2.boundingRect(pixels)
     window = (
         slice(max(top - radius, 0), top + box_height + radius),
@@ -115,6 +116,7 @@ def statistics(values: np.ndarray) -> Statistics:
     """
     if not values.size:
         return Statistics(math.nan, math.nan, math.nan)
+    # The ends of the quarters as the published code computes them, with MATLAB's rounding of halves upwards.
     ends = (np.round(np.linspace(1, values.size, BINS + 1) + 1e-10) - 1).astype(np.int64)
     first, last = values[ends[0] : ends[1] + 1], values[ends[-2] : ends[-1] + 1]
     return Statistics(

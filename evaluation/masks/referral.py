@@ -57,12 +57,15 @@ def score_pairs(truth: Truth, results: Rows[Result]) -> Pairs:
     shape = len(results), len(truth.target)
     pairs = Pairs(np.full(shape, np.nan), np.zeros(shape, bool), np.zeros(shape[1], bool))
     for frame in truth.annotated():
+        # Ignored pixels are removed before anything else, so they also decide whether the target is present.
         visible = frame.mask if frame.ignore is None else frame.mask & ~frame.ignore
         num_visible = int(np.count_nonzero(visible))
         pairs.absent[frame.index] = num_visible == 0
         for row, result in enumerate(results):
             pairs.scores[row, frame.index] = 0.0
             if result.lines is not None:
+                # Only the window around a mask is decoded. Most masks are small, so this is several times as
+                # fast as whole frames.
                 window = _window(result.name, result.lines, frame.index, truth)
                 score, num_predicted = _scored(window, visible, num_visible, frame.ignore)
                 pairs.scores[row, frame.index] = score
@@ -91,6 +94,7 @@ def _scored(
     inside = (slice(window.top, window.top + height), slice(window.left, window.left + width))
     pixels = window.pixels if ignore is None else window.pixels & ~ignore[inside]
     num_predicted = int(np.count_nonzero(pixels))
+    # The target is absent: 1 for an empty result, 0 for any other.
     if num_visible == 0:
         return float(num_predicted == 0), num_predicted
     shared = int(np.count_nonzero(pixels & visible[inside]))

@@ -35,6 +35,7 @@ def counted_frames(truth: BoxTruth) -> np.ndarray:
     """Which frames count, bool (F,): all but the first of each sequence and those without a target."""
     counted = np.ones(truth.num_frames, bool) if truth.absent is None else ~truth.absent
     counted &= ~np.isnan(truth.boxes_xywh).any(axis=0)
+    # The first box is given to the tracker.
     counted[truth.starts[:-1]] = False
     return counted
 

@@ -68,6 +68,7 @@ class VotsrProtocol:
         root = settings.truth or settings.results
         if not root:
             raise UserError("truth: name the workspace, truth=DIR")
+        # `results=` may name the workspace's own folder, as for other protocols.
         own = (real_path(root), real_path(root) / "results")
         if settings.results and real_path(settings.results) not in own:
             raise UserError(f"results={settings.results}: a workspace has its own; give truth=DIR alone")

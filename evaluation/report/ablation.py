@@ -39,6 +39,7 @@ def run_ablation(runs: Path, out: Path) -> None:
     Where runs differ in their seeds, there is also a table of means over seeds, and the plot shows these
     means. Raises UserError where there is no run, or no finished run.
     """
+    # 1. Read the runs, and separate those that did not finish.
     found, others = read_runs(runs, out)
     unfinished = _unfinished(found)
     if len(unfinished) == len(found):
@@ -46,6 +47,7 @@ def run_ablation(runs: Path, out: Path) -> None:
     ablation = ablation_of(found)
     if not ablation.metrics:
         raise UserError(f"runs={runs}: the finished runs have no metrics; run them again")
+    # 2. Write and print the tables.
     counted = f"{len(found) - len(unfinished)} of {len(found)} finished"
     tables = {"ablation": run_table(ablation, (("runs", counted),))}
     if ablation.seeds:
@@ -53,6 +55,7 @@ def run_ablation(runs: Path, out: Path) -> None:
     for name, table in tables.items():
         _write(out, name, table)
         print_table(table)
+    # 3. Draw the plot, and list what is not in it.
     with plot_settings():
         save(ablation_figure(ablation), out / "ablation")
     print_lines([*unfinished, *others], style="yellow")
@@ -97,6 +100,7 @@ def ablation_figure(ablation: Ablation) -> Figure:
     names = ablation.metrics[:MAX_PANELS]
     columns = min(COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
+    # Lines share the x axis (the values of the key), bars the y axis (the settings).
     key = _varied_number(ablation)
     groups = ablation.grouped()
     height = 2.6 if key else 0.9 + 0.28 * len(groups)
@@ -160,6 +164,7 @@ def _bars(axes: Axes, ablation: Ablation, name: str) -> None:
         places, [label(_bar_label(ablation, settings, rows), 60) for settings, rows in groups.items()]
     )
     axes.tick_params(labelsize=8)
+    # The first setting is at the top, as in the table.
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     reach = np.nanmax(np.abs(np.append(means + np.nan_to_num(stds), 0.0)))

@@ -86,6 +86,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 def _read(folder: Path, name: str) -> Run:
     settings = read_settings(folder)
     readers = {SCORES: _scores, SUMMARY: _summary, METRICS: _metrics}
+    # The first of these files that the folder has decides what kind of run it is.
     for file, reader in readers.items():
         if (folder / file).is_file():
             try:
@@ -120,17 +121,21 @@ def _metrics(path: Path, settings: Settings) -> dict[str, dict[str, float]]:
     names of metrics include it.
     """
     text = read_text(path, REMEDY)
+    # A line that was not written to its end is the sign of a killed process.
     if not text.endswith("\n"):
         raise UnfinishedError(f"{METRICS} ends amid a line" if text else f"{METRICS} is empty")
     rows = [_renamed(_json(path, line, number)) for number, line in enumerate(text.splitlines(), 1)]
+    # With several evaluation sets, names of metrics get the name of their set.
     sets = len({row[EVAL_SET] for row in rows if EVAL_SET in row})
     rows = _by_set(rows) if sets > 1 else rows
+    # The last value of each column. Losses are logged more often than evaluations, so they are in other rows.
     latest: dict[str, Any] = {}
     for row in rows:
         latest |= row
     steps, wanted = latest.get("step"), _steps(settings)
     if wanted and isinstance(steps, int) and steps < wanted:
         raise UnfinishedError(f"stopped at step {steps} of {wanted}")
+    # Metrics of the last rows come first: they are the columns that a narrow terminal shows.
     first = dict.fromkeys(name for row in rows[-max(1, sets) :] for name in row)
     values = _numbers({**first, **latest})
     return {"": {name: value for name, value in values.items() if name != "step"}}

@@ -46,6 +46,7 @@ def read_settings(folder: Path) -> Settings:
     content = OmegaConf.to_container(_load(path), resolve=False)
     if not isinstance(content, dict):
         raise UserError(f"{path}: is not a mapping of keys to values; repair or remove it")
+    # Hydra's record has interpolations unresolved; they are the same in all runs and are compared as text.
     values = _flat(content, str(content.get("out") or ""))
     listed = next((folder / name for name in OVERRIDES if (folder / name).is_file()), None)
     overrides = {} if listed is None else _overrides(listed)
@@ -102,6 +103,7 @@ def differing_keys(runs: Sequence[Settings]) -> list[str]:
     Where command lines differ, these are keys of the command lines: the option of a group changes many
     settings but is one key there. Otherwise these are all settings that differ.
     """
+    # `or`: an empty list of keys means that the command lines agree.
     by_line = [run.overrides for run in runs]
     return _differing(by_line) or _differing([run.values for run in runs])
 

@@ -57,6 +57,7 @@ def ablation_of(runs: Sequence[Run]) -> Ablation:
     """The finished runs as one table."""
     finished = [run for run in runs if run.unfinished is None]
     keys = differing_keys([run.settings for run in finished])
+    # Where a run scored several trackers, each of them is a row, and the tracker is one more key.
     several = any(len(run.metrics) > 1 for run in finished)
     rows = tuple(
         Row(

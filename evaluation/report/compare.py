@@ -125,11 +125,14 @@ def _by_metric(
 ) -> Comparison:
     of_a, of_b = ours.by_sequence[metric.key], theirs.by_sequence[metric.key]
     weights = evaluation.benchmark.weights
+    # 1. The sequences that count for both trackers. With weights of 0 a sequence does not count.
     counts = np.isfinite(of_a - of_b) if weights is None else np.isfinite(of_a - of_b) & (weights > 0)
     counting = np.flatnonzero(counts)
     deltas = (of_a - of_b)[counting]
+    # 2. Sort them by falling difference; a stable sort keeps the order of equal ones.
     order = counting[np.argsort(-deltas, kind="stable")]
     deltas = (of_a - of_b)[order]
+    # 3. The mean difference and its interval, with the weights of the sequences.
     shares = np.ones(len(order)) if weights is None else weights[order]
     low, high = bootstrap_interval(deltas, shares)
     names = tuple(evaluation.benchmark.sequences[i] for i in order)

@@ -53,6 +53,7 @@ def _best(starts: np.ndarray, gain: np.ndarray) -> list[tuple[int, int, float]]:
     found = []
     for number, (start, stop) in enumerate(pairwise(starts)):
         part = gain[start:stop]
+        # NaN was replaced by 0, which is no gain.
         if part.size and part.max() > 0:
             found.append(
                 (number, int(start) + _middle(np.flatnonzero(part == part.max())), float(part.max()))
@@ -62,6 +63,7 @@ def _best(starts: np.ndarray, gain: np.ndarray) -> list[tuple[int, int, float]]:
 
 def _middle(places: np.ndarray) -> int:
     """The middle of the longest run of consecutive numbers in `places`; of equally long runs the first."""
+    # A run ends where the next number is not one higher.
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
     longest = max(runs, key=len)
     return int(longest[(len(longest) - 1) // 2])

@@ -37,6 +37,7 @@ class WorkspaceFrames:
         the second, …
         """
         sequence, truth = self._truths[number]
+        # Frames are numbered through over the prompts of a sequence (see `evaluation.protocols.votsr`).
         at, index = divmod(frame, len(truth.target))
         prompt, frames = sequence.expressions[at], sequence.frames
         assert isinstance(frames, ImageFrames), "a workspace has image files"
@@ -76,6 +77,7 @@ class MaskSetFrames:
         results: dict[str, Region] = {}
         for tracker in trackers:
             masks = masks_of(self._results / tracker, row, truth.names, truth.size)
+            # Results are read one after the other; only the mask of this frame is kept.
             results[tracker] = next(islice(masks, frame, None))
         mask = next(islice(truth.masks, frame, None))
         expressions = entry.facts["expressions"][expression_number] if entry.facts["expressions"] else ""
@@ -103,6 +105,7 @@ class IndexFrames:
         assert isinstance(frames, ImageFrames) and truth is not None, "an index has them"
         results = {name: _box(self._folders[name], sequence, frame) for name in trackers}
         true_box = _as_box([float(side) for side in truth.boxes_xywh[frame]])
+        # An expression may hold for a part of the frames only.
         spans = sequence.spans or ((0, len(frames)),) * len(sequence.expressions)
         expressions = [
             prompt

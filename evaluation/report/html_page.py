@@ -43,6 +43,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # The first metric ranks trackers; tables by attribute and by sequence show it alone.
     first = evaluation.measures.metrics[0]
     has_attributes = bool(attributes_of(evaluation))
     content: dict[str, Any] = {
@@ -56,6 +57,7 @@ def page(
         "comparison_lines": [one_line(each.summary()) for each in comparisons],
         "compared": _table(comparisons[0].table(about(evaluation))) if comparisons else None,
         "resamples": RESAMPLES,
+        # Images are embedded as data URIs, so that the page is a single file.
         "pictures": [{"title": one_line(caption), "uri": _jpeg(image)} for caption, image in pictures],
         "by_sequence": _table(side_by_side_table(evaluation, first)),
         "notes": [one_line(note) for note in evaluation.notes],
@@ -79,6 +81,7 @@ def _table(table: Table) -> dict[str, Any]:
     columns = []
     for number, column in enumerate(table.columns):
         numeric = table.numeric(number)
+        # The template needs to know which order puts the best value first.
         falls = numeric and column.higher_is_better is not False
         first = "descending" if falls else "ascending"
         columns.append({"heading": one_line(column.plain_heading), "numeric": numeric, "first": first})

@@ -53,6 +53,7 @@ def attribute_figure(evaluation: Evaluation, curve: Curve) -> Figure | None:
     figure = Figure(figsize=(width, height))
     figure.text(0, 1.01, label(_title(evaluation, f"{curve.title} by attribute"), 90), fontsize=11)
     for number, (name, has) in enumerate(attributes.items()):
+        # Axes are placed row by row from the top; figure coordinates begin at the bottom.
         left, low = number % columns * CELL[0], (rows - 1 - number // columns) * CELL[1] + 0.5
         axes = figure.add_axes((left / width, low / height, SMALL_PLOT[0] / width, SMALL_PLOT[1] / height))
         axes.set_title(label(f"{name} ({has.sum()})", 40), fontsize=9)
@@ -71,6 +72,7 @@ def _draw(
     out.
     """
     metric = metric_of(evaluation, curve.metric)
+    # The number of a tracker is its rank, which decides its colour and dash; so it is kept here.
     drawn = [(i, scores) for i, scores in enumerate(evaluation.trackers) if curve.key in scores.curves]
     figures = [metric_value(scores, curve.metric, evaluation.benchmark, chosen) for _, scores in drawn]
     lines = [
@@ -79,6 +81,7 @@ def _draw(
         )[0]
         for number, scores in drawn
     ]  # fmt: skip
+    # Over all sequences this is the order of trackers. By attribute it may be another one.
     order = ranked(figures, metric.higher_is_better)
     names = [f"[{figures[i]:.{DIGITS}f}] {label(drawn[i][1].tracker, 18 if small else 34)}" for i in order]
     _legend(axes, [lines[i] for i in order], names, metric.title, small)
@@ -124,10 +127,12 @@ def radar_figure(evaluation: Evaluation, metric: Metric) -> Figure | None:
     assert isinstance(axes, PolarAxes)
     angles = np.linspace(0, 2 * np.pi, len(attributes), endpoint=False)
     for number, (scores, row) in enumerate(zip(evaluation.trackers, figures, strict=True)):
+        # The first point is repeated to close the polygon.
         closed = (np.append(angles, 2 * np.pi), np.append(row, row[0]))
         axes.plot(*closed, label=f" {label(scores.tracker, 24)}", **line_style(number))
     _scale(axes, figures)
     _spokes(axes, angles, [_spoke(name, column) for name, column in zip(attributes, figures.T, strict=True)])
+    # Names may contain `$`, which `label` escapes.
     title = f"{metric.title} by attribute: {evaluation.benchmark.name} ({evaluation.measures.protocol})"
     axes.set_title(label(title, 70), fontsize=10, pad=40)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8.5, handlelength=2.6)
@@ -144,6 +149,7 @@ def _scale(axes: PolarAxes, figures: np.ndarray) -> None:
     """Rings at multiples of `RING_STEP`, from below the lowest value to above the highest."""
     low = RING_STEP * np.floor(np.nanmin(figures) / RING_STEP - 0.5)
     high = RING_STEP * np.ceil(np.nanmax(figures) / RING_STEP)
+    # Scores begin at 0, but decay may be negative.
     low = max(low, 0.0) if np.nanmin(figures) >= 0 else low
     axes.set_ylim(low, max(high, low + RING_STEP))
     rings = np.arange(low, high + 1, RING_STEP if high - low <= 6 * RING_STEP else 2 * RING_STEP)

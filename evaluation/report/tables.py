@@ -155,6 +155,7 @@ def sequence_table(evaluation: Evaluation) -> Table:
         metric for metric in evaluation.measures.metrics
         if any(metric.key in scores.by_sequence for scores in evaluation.trackers)
     ]  # fmt: skip
+    # A tracker may lack a metric, as the toolkit's number where results are missing.
     nothing = np.full(len(evaluation.benchmark.sequences), np.nan)
     rows = tuple(
         (scores.tracker, name, *map(float, values))

@@ -39,6 +39,7 @@ def write_report(
     compared. Files of an earlier report that this one does not have are removed. Raises UserError for a name
     of no tracker, and where a file cannot be written.
     """
+    # 1. Tables.
     pair = compare or _best_two(evaluation)
     comparisons = compare_trackers(evaluation, *pair) if pair else []
     written = _write_table(out, "table", overall_table(evaluation))
@@ -50,9 +51,11 @@ def write_report(
         table = comparisons[0].table(about(evaluation))
         written.append(_write(out / "comparison.csv", csv_text(table)))
         written.append(_write(out / "comparison.md", _comparison_text(evaluation, comparisons)))
+    # 2. Plots and pictures of frames.
     plots = write_plots(evaluation, comparisons, out / PLOTS)
     written += [file for plot in plots for file in plot.files]
     frames = pictures.pictures(*pair) if pictures and pair else []
+    # 3. The page, which embeds the plots as SVG.
     written.insert(0, _write(out / PAGE, page(evaluation, plots, comparisons, frames)))
     for old in {path for pattern in OWN for path in out.glob(pattern)} - set(written):
         old.unlink()  # an earlier report had more trackers or other metrics
