@@ -10,7 +10,7 @@ from rich.console import Console
 from data_prep.console import make_console
 from infer.runs.progress import RunProgress
 from infer.runs.summary import Figures, RunSummary, TrackOutcome, write_summary
-from infer.runs.summary_table import MAX_ROWS, print_table
+from infer.runs.summary_table import MAX_LINES, MAX_ROWS, print_table
 
 REASON = "/data/sequences/kitchen/color/00000031.jpg: frame cannot be read (truncated); replace the file"
 OUTCOMES = [
@@ -125,6 +125,14 @@ def test_long_names_and_reasons_do_not_flood_the_terminal(number: int, tmp_path:
         progress.sequence(name, 1)
         progress.waiting(name)
     assert len(out.getvalue()) < 1000
+
+
+def test_a_list_of_a_hundred_thousand_mistakes_does_not_flood_the_terminal() -> None:
+    outcomes = [TrackOutcome(f"x{i}", None, 0, 0, None, 0.0, f"x{i}: no such folder") for i in range(5000)]
+    warnings = [f"x{i} is listed more than once" for i in range(5000)]
+    text = printed(run(outcomes=outcomes, warnings=warnings), 200)
+    assert len(text.splitlines()) < 3 * MAX_LINES + 30
+    assert text.count("4000 more") == 3 and "x999: no such folder" in text and "x1000: " not in text
 
 
 def test_progress_without_a_terminal_prints_a_line_a_sequence_and_now_and_then() -> None:

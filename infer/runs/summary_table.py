@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from rich import box
@@ -15,6 +16,7 @@ from infer.runs.summary import Figures, RunSummary, TrackOutcome
 
 # The table of a run with more tracks has one row per sequence.
 MAX_ROWS = 60
+MAX_LINES = 1000  # of failures, of warnings, and of sequences in the table: list.txt may name a million
 FIGURE_NAMES = ("referral\naccuracy", "IoU when\npresent", "absent\nprecision", "absent\nrecall")
 
 
@@ -30,10 +32,10 @@ def print_table(
     console.print(_table_of_tracks(run.outcomes) if is_short else _table_of_sequences(run.outcomes))
     # Failures come after the table, so that they are in sight when a long run ends.
     console.line()
-    for line in _failure_lines(run.failed):
+    for line in _limited(_failure_lines(run.failed), "failed"):
         _print_line(console, line, "red")
-    for warning in run.warnings:
-        _print_line(console, f"warning: {one_line(warning, LONGEST)}", "yellow")
+    for line in _limited([f"warning: {one_line(warning, LONGEST)}" for warning in run.warnings], "warning"):
+        _print_line(console, line, "yellow")
     _print_line(console, totals(run), "bold")
     if run.figures != Figures() or run.references:
         console.line()
@@ -70,6 +72,14 @@ def _failure_lines(failed: Sequence[TrackOutcome]) -> list[str]:
     ]
 
 
+def _limited(lines: Sequence[str], kind: str) -> list[str]:
+    """At most `MAX_LINES` lines, and the number of the others."""
+    more = len(lines) - MAX_LINES
+    if more <= 0:
+        return list(lines)
+    return [*lines[:MAX_LINES], f"{kind}: {counted(more, 'more line')} of this kind; summary.json holds all"]
+
+
 def _print_line(console: Console, text: str, style: str = "") -> None:
     """Print a line without wrapping it, so that a path stays in one piece in a log file."""
     console.print(Text(text, style), soft_wrap=True)
@@ -102,7 +112,7 @@ def _table_of_sequences(outcomes: Sequence[TrackOutcome]) -> Table:
     grouped: dict[str, list[TrackOutcome]] = defaultdict(list)
     for outcome in outcomes:
         grouped[outcome.sequence].append(outcome)
-    for name, group in grouped.items():
+    for name, group in islice(grouped.items(), MAX_LINES):
         successful = [outcome for outcome in group if not outcome.failure]
         scores = [outcome.score for outcome in successful if outcome.score is not None]
         table.add_row(
@@ -113,6 +123,8 @@ def _table_of_sequences(outcomes: Sequence[TrackOutcome]) -> Table:
             _number(sum(scores) / len(scores) if scores else None),
             Text(str(len(group) - len(successful) or ""), "red"),
         )
+    if len(grouped) > MAX_LINES:
+        table.add_row(Text(f"and {counted(len(grouped) - MAX_LINES, 'more sequence')}"))
     return table
 
 
