@@ -23,9 +23,10 @@ from infer.runs.summary import TrackOutcome
 
 @dataclass
 class TrackRun:
-    """The tracking part of a run. `outcomes` and `warnings` grow while it runs.
+    """The tracking part of a run.
 
-    `frame_sizes` are those of the sequences by name, filled when they are first looked up.
+    `outcomes` and `warnings` grow while it runs. `frame_sizes` holds the (width, height) of the frames, by
+    the name of the sequence.
 
     A sequence is looked up each time it is needed, so that a large data set does not fill the memory.
     `claim` is the claim of the results folder; other runs that have claimed it share the sequences.
