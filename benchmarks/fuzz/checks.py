@@ -48,16 +48,19 @@ def list_tree(root: Path) -> Listing:
 
 def check_exit(ended: CommandResult) -> Iterator[str]:
     """No timeout, no signal, no uncaught exception, a documented exit status, and an error of one line."""
+    # 1. How the process ended.
     if ended.late:
         yield f"did not end within {ended.seconds:.0f} s"
     elif ended.signal:
         yield f"ended by signal {ended.signal}"
     error, output = _text(ended.stderr), _text(ended.stdout)
+    # 2. Exceptions that were printed, also by a library that catches its own.
     for text in (error, output):
         if "Traceback (most recent call last)" in text:
             yield "a traceback"
         elif found := UNCAUGHT.search(text):
             yield f"an exception's name begins a line: {found[0]}"
+    # 3. The exit status, and the line that explains it.
     if not ended.late and not ended.signal and ended.status not in STATUSES:
         yield f"exit status {ended.status}"
     if ended.status in (1, 2) and not REFUSED.search(f"{error}\n{output}"):
@@ -67,6 +70,7 @@ def check_exit(ended: CommandResult) -> Iterator[str]:
 
 def _one_line(error: str) -> Iterator[str]:
     """After an error on stderr there are only further errors, notes and warnings."""
+    # Progress and warnings may come before the error; nothing but further errors may follow it.
     lines = error.splitlines()
     first = next((number for number, line in enumerate(lines) if line.startswith("error: ")), len(lines))
     for line in lines[first:]:
@@ -86,6 +90,7 @@ def check_output(ended: CommandResult) -> Iterator[str]:
         if found := CONTROL.search(text):
             around = text[max(0, found.start() - 30) : found.end() + 30]
             yield f"{name} holds a control character: {around!r}"
+        # Rounded down to multiples of 5,000, so that the message does not depend on a few characters.
         if longest := max(map(len, text.splitlines()), default=0) // 5000:
             yield f"{name} holds a line of more than {longest * 5000} letters"
 
@@ -93,6 +98,7 @@ def check_output(ended: CommandResult) -> Iterator[str]:
 def check_written(before: Listing, after: Listing, written: tuple[str, ...]) -> Iterator[str]:
     """Only paths that match the patterns `written` are new, changed or gone. No unfinished file is left."""
     for path in sorted(before.keys() | after.keys()):
+        # Files are written under a temporary name and renamed when they are complete.
         if ".part-" in path and path not in before:
             yield f"left unfinished: {path!r}"
         elif before.get(path) != after.get(path) and not any(fnmatch(path, pattern) for pattern in written):
@@ -104,6 +110,7 @@ def check_json(root: Path) -> Iterator[str]:
     """JSON files are standard JSON, without NaN and Infinity."""
     for path in sorted(root.rglob("*.json")):
         try:
+            # Python writes and reads NaN and Infinity, which other JSON parsers refuse.
             json.loads(path.read_text(), parse_constant=_no_constant)
         except (OSError, ValueError) as fault:
             yield f"{path.relative_to(root)} is no JSON: {fault}"
@@ -154,6 +161,7 @@ def check_outcome(compared: Comparison) -> Iterator[str]:
 
 def is_reported(ended: CommandResult, plain: CommandResult) -> bool:
     """Whether the commands report a problem that they do not report without the mutation."""
+    # A nonzero status is a report by itself: `check_exit` requires a line that explains it.
     if ended.status != 0:
         return True
     known = _tellings(plain)

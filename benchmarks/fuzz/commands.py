@@ -49,6 +49,7 @@ def scored_workspace(place: Place) -> list[Command]:
 
 
 def _video(path: Path, place: Place, models: tuple[str, ...]) -> list[Command]:
+    # The same expression for all videos. Whether the small models find it does not matter.
     keys = (f"video={path}", "prompt=the ball", f"out={place.out}", "overlay=false", "device=cpu")
     return [("infer", (*keys, *models))]
 
@@ -62,6 +63,7 @@ def video_by(source: str, key: str) -> Commands:
     """Track a valid video with a mutated checkpoint, which `key` names."""
 
     def commands(place: Place) -> list[Command]:
+        # The other model is the shipped one.
         others = [each for each in weights(place.inputs) if not each.startswith(key)]
         path = place.inputs / "videos" / "short.gif"
         return _video(path, place, (f"{key}={place.input / source}", *others))
@@ -114,6 +116,7 @@ def _data(place: Place, task: str, data: str, split: str, *more: str) -> Command
 
 def data_set(data: str, split: str, tasks: tuple[str, ...]) -> Commands:
     """Check and index a data set, and run tasks on the index."""
+    # Few pairs: a damaged sequence is found when the index is built, and when its frames are read.
     more = {"sample": ("n=20",), "look": ("contract=short",), "export": ("format=swift", "n=4")}
 
     def commands(place: Place) -> list[Command]:

@@ -20,9 +20,11 @@ from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from models.config import GROUNDERS, MASK_HEADS
 
+# As small as possible: a seed runs whole commands on them.
 FRAMES, SEQUENCES = 3, 2
 VIDEO_FRAMES = 5
 VIDEO_SIZE = (240, 160)
+# One codec for each container, so that several demuxers and decoders are covered.
 CODECS = {"mp4": "libx264", "mkv": "mpeg4", "avi": "mjpeg", "ts": "mpeg2video"}
 TRACKERS = ("ours", "theirs")
 RECORD = {
@@ -68,8 +70,10 @@ def _weights(inputs: Corpus) -> None:
 
 def _workspaces(inputs: Corpus) -> None:
     """Three workspaces: `scored` has ground truth and results, `kept` has results, `bare` has neither."""
+    # 1. A rendered workspace with ground truth, and a copy without it.
     render_workspace(inputs.root / "scored", PRESETS["demo"], SEQUENCES, 1, FRAMES)
     _bare(inputs, "bare")
+    # 2. Track one copy once. Its results serve both workspaces that have results.
     shutil.copytree(inputs.root / "bare", inputs.root / "kept")
     run = (f"workspace={inputs.root / 'kept'}", "tracker_id=base", f"out={inputs.root / 'making' / 'out'}")
     _run(inputs, ("infer", (*run, "overlay=false", "pack=false", "device=cpu", *weights(inputs))))
@@ -99,6 +103,7 @@ def _videos(inputs: Corpus) -> None:
         with av.open(folder / f"clip.{ending}", "w") as container:
             stream = cast(VideoStream, container.add_stream(codec, rate=10))
             stream.width, stream.height = VIDEO_SIZE
+            # Motion JPEG has the full range of values, which FFmpeg names as another pixel format.
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for image in images:
                 container.mux(stream.encode(av.VideoFrame.from_image(image)))
@@ -115,11 +120,13 @@ def _boxes(inputs: Corpus) -> None:
         truth = np.concatenate([100 + rng.normal(0, 5, (8, 2)), 30 + rng.normal(0, 3, (8, 2))], axis=1).round(
             1
         )
+        # The target is present in the first frame, as in all box benchmarks.
         absent = (rng.random(8) < 0.2) & (np.arange(8) > 0)
         truth[absent] = 0
         _write_lines(root / "annos" / f"s{number}.txt", truth.tolist())
         _write_lines(root / "annos" / "absent" / f"s{number}.txt", [[int(each)] for each in ~absent])
         for tracker in TRACKERS:
+            # Shifted, so that a result that is read as the ground truth by mistake gives other scores.
             result = (truth + rng.uniform(1, 4, truth.shape)).round(2)
             _write_lines(root / "results" / f"{tracker}_tracking_result" / f"s{number}.txt", result.tolist())
 
@@ -206,6 +213,7 @@ def _records(inputs: Corpus) -> None:
     whole = Path(
         shutil.make_archive(str(inputs.root / "making"), "gztar", inputs / "tnl2k" / "test", "demo-001")
     )
+    # Three parts, as TNLLT is distributed: joined, they are the archive.
     content, third = whole.read_bytes(), whole.stat().st_size // 3 + 1
     for number, letter in enumerate("abc"):
         (folder / f"set_part_a{letter}").write_bytes(content[number * third : (number + 1) * third])
@@ -240,6 +248,7 @@ def _trained(inputs: Corpus) -> None:
     run = inputs.root / "run"
     _run(inputs, training(inputs, run))
     shutil.copytree(run / "final", inputs.root / "adapters")
+    # Without its newest checkpoint and its final weights the run is resumable before the last step.
     newest = max((run / "checkpoints").glob("step-*"))
     shutil.rmtree(newest)
     shutil.rmtree(run / "final")

@@ -58,6 +58,7 @@ def mutate_folder(rng: Random, root: Path, files: Sequence[Path], outside: Path)
     `outside` is a folder that links point into. It is created when it is needed.
     """
     done = []
+    # Mostly a single mutation, so that a fault has one cause.
     for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
         there = [path for path in files if path.is_file() and not path.is_symlink()]
         if not there:
@@ -74,6 +75,8 @@ def mutate_folder(rng: Random, root: Path, files: Sequence[Path], outside: Path)
 
 def _operations(path: Path) -> list[str]:
     """The names of the operations for a file. Those of its own format occur more often."""
+    # Repeating the names of operations makes them more frequent: mutations of the format reach deeper into a
+    # reader than random bytes, which often fail in the first check.
     kinds = [*BYTES, *PLACES]
     if path.suffix == ".json":
         kinds += 4 * list(JSON)
@@ -94,6 +97,7 @@ def _flip_bytes(chosen: Chosen) -> None:
 def _flip_head(chosen: Chosen) -> None:
     """The header of a file holds sizes and offsets, which a reader may trust."""
     content = bytearray(chosen.path.read_bytes())
+    # Values at the limits of signed and unsigned bytes.
     for _ in range(chosen.rng.randint(1, 4) if content else 0):
         content[chosen.rng.randrange(min(len(content), 64))] = chosen.rng.choice((0, 1, 0x7F, 0x80, 0xFF))
     chosen.path.write_bytes(content)
@@ -162,6 +166,7 @@ def _link_loop(chosen: Chosen) -> None:
 
 def _rename(chosen: Chosen) -> None:
     name = chosen.rng.choice(NAMES)
+    # Mostly with its suffix, so that the file is still read as what it was.
     keep = chosen.path.suffix if chosen.rng.random() < 0.7 else ""
     chosen.path.rename(chosen.path.with_name(f"{name}{keep}"))
 

@@ -39,6 +39,7 @@ def any_file(before: bytes, after: bytes | None) -> Meaning:
 def picture(before: bytes, after: bytes | None) -> Meaning:
     """A frame or a mask as an image. It must decode completely, with the same size."""
     pixels = None if after is None else _pixels(after)
+    # The pixels are compared and not the bytes: metadata of an image may change without an effect.
     old = _pixels(before)
     assert old is not None
     if pixels is None or pixels.shape != old.shape:
@@ -71,6 +72,7 @@ def flags(before: bytes, after: bytes | None) -> Meaning:
 def _numbers(before: bytes, after: bytes | None, columns: int) -> Meaning:
     rows, old = None if after is None else _rows(after, columns), _rows(before, columns)
     assert old is not None
+    # Readers allow blank lines at the end, CR LF, and other separators, so numbers are compared.
     if rows is None or len(rows) != len(old):
         return Meaning.WRONG
     if rows == old:
@@ -82,6 +84,7 @@ def _numbers(before: bytes, after: bytes | None, columns: int) -> Meaning:
 def _sound(row: list[float]) -> bool:
     if not all(math.isfinite(number) and abs(number) < LIMIT for number in row):
         return False
+    # A flag is 0 or 1. A box has no negative width or height; it may begin outside of the frame.
     return row[0] in (0, 1) if len(row) == 1 else min(row[2:]) >= 0
 
 
@@ -117,6 +120,7 @@ def fits(line: bytes) -> bool:
     if max(map(len, numbers)) > 20:  # Python converts no more than 4,300 digits
         return False
     _, _, width, height, *runs = map(int, numbers)
+    # Run lengths may end early: the rest of the window is background.
     return min(width, height, *runs) >= 0 and sum(runs) <= width * height
 
 
@@ -145,6 +149,7 @@ def tensors(before: bytes, after: bytes | None) -> Meaning:
         return Meaning.WRONG
     if any(found[name].shape != old[name].shape or not _finite(found[name]) for name in old):
         return Meaning.WRONG
+    # Another floating-point type with equal values means the same.
     equal = all(torch.equal(found[name].double(), old[name].double()) for name in old)
     return Meaning.SAME if equal else Meaning.OTHER
 

@@ -66,6 +66,7 @@ def index_rows(path: Path) -> Outcome:
 def _row(index: Index, number: int) -> tuple[str, str]:
     sequence = index.sequence(number)
     assert sequence.truth is not None
+    # The bytes of the arrays: NaN is not equal to NaN as a number.
     numbers = (sequence.truth.boxes_xywh.tobytes(), sequence.truth.present.tobytes())
     words = json.dumps([sequence.expressions, len(sequence.frames)])
     return f"{sequence.name}/", _sum(words.encode(), *numbers)
@@ -76,6 +77,7 @@ def weight_sums(folder: Path) -> Outcome:
     found: Outcome = {}
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
         for name, tensor in load_file(path).items():
+            # As float32, so that the number format of the file does not count.
             found[name] = _sum(np.ascontiguousarray(tensor.to(torch.float32).numpy()).tobytes())
     return found
 

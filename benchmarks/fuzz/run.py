@@ -136,6 +136,7 @@ class Fuzzer:
     def _place(self, target: Target) -> Place:
         """Copy the inputs of a target, always into the same folder: output and results contain its path."""
         place = Place(self.root / "edit", self.inputs)
+        # The working folder and the folder for temporary files are listed too: nothing may stay there.
         for folder in ("cwd", "tmp"):
             (place.root / folder).mkdir(parents=True)
         for source in target.sources:
@@ -179,10 +180,12 @@ def _compared(
 ) -> Comparison:
     """The outcome beside the one without mutations, with the meaning of the mutated files."""
     meanings = {_meaning(target, name, content, place.input / name) for name, content in before.items()}
+    # A mutation outside of the independent folders may affect all of them.
     parts = {target.part(name) for edit in edits for name in edit.files}
     return Comparison(
         plain,
         target.outcome(place),
+        # The most permissive meaning decides: with one file of other content, results may differ.
         next(each for each in (Meaning.OTHER, Meaning.WRONG, Meaning.SAME) if each in meanings),
         frozenset(map(str, parts)) if target.apart and None not in parts else None,
         told,
@@ -217,6 +220,7 @@ def main(arguments: Sequence[str]) -> int:
     faulty: list[int] = []
     with tempfile.TemporaryDirectory() as root:
         fuzzer = Fuzzer(Path(root) / "fuzz", asked.keep, asked.limit)
+        # Seeds of other kinds are skipped and not renumbered, so that a seed always means the same.
         seed = asked.seed
         while done.total() < asked.edits:
             if target_of(seed).kind in asked.kinds:

@@ -93,6 +93,7 @@ ADAPTERS: Mutated = (
     ("*/contract.json", structure),
     ("*/*.json", any_file),
 )
+# Checkpoints of a run hold optimizer states, whose values no oracle can judge.
 RUN: Mutated = (("run/checkpoints/*", any_file), ("run/*.json*", any_file), ("run/best/*", any_file))
 VIDEO_MASKS: Outcomes = lambda place: files(place.out, "masks/*.txt")  # noqa: E731
 SCORES: Outcomes = lambda place: scores(place.out)  # noqa: E731
@@ -243,6 +244,7 @@ TARGETS = (
 
 def target_of(seed: int) -> Target:
     """The target of a seed. Kinds and targets are drawn with their relative frequencies."""
+    # A generator of its own: mutations draw from another one, which starts with the seed alone.
     rng = Random(f"target {seed}")
     kind = rng.choices(KINDS, list(SHARES.values()))[0]
     own = [target for target in TARGETS if target.kind == kind]

@@ -17,6 +17,7 @@ def _changed(rng: Random, path: Path, change: Callable[[Random, Tensors, str], N
         tensors = load_file(path)
     except (SafetensorError, OSError):
         return
+    # Sorted, so that the choice does not depend on the order in the file.
     change(rng, tensors, rng.choice(sorted(tensors)))
     save_file(tensors, path, metadata={"format": "pt"})
 

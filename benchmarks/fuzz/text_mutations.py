@@ -12,6 +12,7 @@ NUMBERS = (
     *("nan", "inf", "-inf", "1e400", "-1", "0", "-0.0", "1e-300", "99999999999999999999", "", "x", "0x10"),
     *("1_000", "\u0663", "1.5.2", "1e9", "-7", "--", "True"),
 )
+# Values in the place of a JSON value: other types, numbers out of range, paths, and code.
 VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1e300, float("nan"), 10**30, "", "x", "\x1b[31m", [], {}, [[1]], {"a": 1}),
     *("../../outside", "\udce9", "a" * 5000, "__import__('os')", 0.5, "-1", [None]),
@@ -19,6 +20,7 @@ VALUES: tuple[Any, ...] = (
 
 
 def _lines(rng: Random, path: Path, change: Callable[[Random, list[bytes]], list[bytes]]) -> None:
+    # Bytes and not text: the file need not be UTF-8 after an earlier mutation.
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join(change(rng, lines)))
 
@@ -85,8 +87,10 @@ def _json(rng: Random, path: Path, change: Callable[[Random, Any, str | int], No
         return
     places = list(_places(content))
     if places:
+        # Places near the root matter most; a tokenizer has 100,000 more below them.
         holder, key = rng.choice(places[:2000])
         change(rng, holder, key)
+    # Lone surrogates among the values cannot be encoded otherwise.
     path.write_text(json.dumps(content), errors="surrogateescape")
 
 
@@ -129,7 +133,7 @@ def _on_json(change: Callable[[Random, Any, Any], None]) -> Operation:
 
 
 def _deep(rng: Random, path: Path) -> None:  # noqa: ARG001
-    path.write_text("[" * 100_000)
+    path.write_text("[" * 100_000)  # deeper than the recursion limit of Python's parser
 
 
 LINES: dict[str, Operation] = {

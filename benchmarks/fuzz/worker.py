@@ -83,6 +83,7 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
     for command in commands:
         composed(command)  # cached, so that the child need not compose
     started = time.monotonic()
+    # Unflushed output would be written by the child as well.
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -103,6 +104,7 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
 
 def _wait(child: int, deadline: float) -> tuple[int, bool]:
     """Wait for a process and end its descendants. Returns its wait status, and whether it was too late."""
+    # Polling with growing pauses: `waitpid` has no timeout.
     late, pause = False, 0.002
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -159,6 +161,7 @@ def _run(command: Command) -> int:
     module = import_module(f"{command[0]}.__main__")
     config, overrides = composed(command)
     of_hydra = SimpleNamespace(mode=RunMode.RUN, overrides=SimpleNamespace(task=overrides))
+    # `_run_job` asks Hydra for the overrides of the job.
     setattr(app, "HydraConfig", SimpleNamespace(get=lambda: of_hydra))  # noqa: B010
     app.prepare_terminal()
     return app._run_job(module.main, getattr(module, "hold", nullcontext), config)
@@ -168,8 +171,8 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
     """Make this process like one that a shell starts, do the work, and exit."""
     code = 70
     try:
-        os.setsid()
-        faulthandler.disable()
+        os.setsid()  # a process group of its own, which can be killed as a whole
+        faulthandler.disable()  # pytest enables it; a crash would print a traceback of C code
         _redirect(log)
         os.chdir(cwd)
         os.environ["TMPDIR"] = str(cwd.parent / "tmp")
