@@ -191,7 +191,7 @@ def _import_reasoningtrack(settings: ImportReasoningTrackTask) -> None:
     for number, reason in imported.left_out:
         echo(f"left out: record {number}: {reason}")
     if imported.missing:
-        missing = counted(len(imported.missing), "picture")
+        missing = counted(len(imported.missing), "image")
         echo(f"missing: {missing}, the first {imported.missing[0]}; see root_map=")
     told = f"{len(imported.records)}, {len(imported.left_out)} left out"
     echo(f"records: {', '.join(map(str, paths))} ({told})")

@@ -1,4 +1,4 @@
-"""Letters on pictures: DejaVu Sans as matplotlib ships it, so every machine paints the same ones.
+"""Letters on images: DejaVu Sans as matplotlib ships it, so every machine paints the same ones.
 
 DejaVu Sans has no Chinese, Japanese or Korean letters, for example. A text with letters that it lacks is
 painted in a font of the system that has them, which fontconfig (`fc-match`) finds. Where there is none, such
@@ -67,7 +67,7 @@ def _system_font(letters: str) -> tuple[str, int] | None:
 
 
 def line_height(size: int) -> int:
-    """Height in pixels of the picture that `text_alpha` makes at a font size."""
+    """Height in pixels of the image that `text_alpha` makes at a font size."""
     return sum(font(size).getmetrics())
 
 
@@ -94,9 +94,9 @@ def text_alpha(words: str, size: int, bold: bool = False) -> np.ndarray:
     face = _face(words, size, bold)
     # The anchor "ls" is the baseline's left end: lines of different texts, and fonts, then stand level.
     width, baseline = max(1, round(face.getlength(words))), font(size, bold).getmetrics()[0]
-    picture = Image.new("L", (width, line_height(size)))
-    ImageDraw.Draw(picture).text((0, baseline), words, fill=255, font=face, anchor="ls")
-    alpha = np.asarray(picture)
+    image = Image.new("L", (width, line_height(size)))
+    ImageDraw.Draw(image).text((0, baseline), words, fill=255, font=face, anchor="ls")
+    alpha = np.asarray(image)
     alpha.flags.writeable = False
     return alpha
 

@@ -120,17 +120,17 @@ def write_samples(path: Path, plan: PairPlan, contract: Contract, first: int) ->
 
 
 def _show(place: Axes, pair: Pair, contract: Contract) -> None:
-    pictures = images_of(pair, contract)
-    tall, crop = pictures.resized[1], pictures.template
+    drawn = images_of(pair, contract)
+    tall, crop = drawn.resized[1], drawn.template
     # A pair without template gets a white pixel in its place.
     crop = np.full((1, 1, 3), 255, np.uint8) if crop is None else crop
     room = np.full((tall, crop.shape[1] + 6, 3), 255, np.uint8)
     # The template is shown in its real size, unless it is higher than the search image.
     crop = crop if crop.shape[0] <= tall else resize(crop, (crop.shape[1], tall))
     room[: crop.shape[0], : crop.shape[1]] = crop
-    place.imshow(np.hstack([room, pictures.search]))
-    if pictures.box_resized is not None:
-        left, top, right, bottom = pictures.box_resized
+    place.imshow(np.hstack([room, drawn.search]))
+    if drawn.box_resized is not None:
+        left, top, right, bottom = drawn.box_resized
         corner = (left + room.shape[1], top)
         place.add_patch(
             Rectangle(corner, right - left, bottom - top, fill=False, color=TARGET, linewidth=1.2)

@@ -148,7 +148,7 @@ REST = "3,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7\n"
         ),
         (not_utf8, "refused", 1, "00005\\xe9.png: the name is not UTF-8; rename it"),
         (loop, "frame_missing", 1, "00003.png: frame cannot be read (Too many levels of symbolic links)"),
-        (no_frames, "refused", 1, "imgs: holds no pictures; unpack them there"),
+        (no_frames, "refused", 1, "imgs: holds no images; unpack them there"),
         (boxes("32,3,8,6\n" + REST), "box_away", 1, "00001.png: the target has the box 32,3,8,6, which lies"),
         (boxes("2,-6,8,6\n" + REST), "box_away", 1, "outside the 32x24 image; correct"),
         (boxes("27,3,8,6\n" + REST), "box_over", 1, "27,3,8,6, which leaves the 32x24 image; correct"),

@@ -79,7 +79,7 @@ def test_changed_data_are(root: Path, change: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_folder_of_many_entries_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RefCOCO's 40,000 references share a folder of 80,000 pictures."""
+    """RefCOCO's 40,000 references share a folder of 80,000 images."""
     listed: list[Path] = []
     monkeypatch.setattr("data_prep.index.build._lines", lambda folder: listed.append(folder) or ())
     entries = [Entry(str(number), tmp_path) for number in range(9)]

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import UserError
-from data_prep.readers.folders import picture_names
+from data_prep.readers.folders import image_names
 from data_prep.video.inputs import open_video
 from data_prep.votsr.results import read_lines
 from infer.config import InferSettings
@@ -97,7 +97,7 @@ def test_frames_of_one_last_number_are_ordered_by_the_others(tmp_path: Path) -> 
     names = [f"t{number}_left1.webp" for number in (2, 9, 10, 11)]
     for name in names:
         Image.new("RGB", (8, 8)).save(tmp_path / name)
-    assert picture_names(tmp_path) == names
+    assert image_names(tmp_path) == names
 
 
 @pytest.mark.parametrize("name", ["clip.gif", "clip.webp", "clip.mkv", "clip"])

@@ -74,7 +74,7 @@ def test_a_name_with_boxes_or_frames_alone_is_listed_and_told_when_read(root: Pa
     write_frames(root / "TRAIN_2" / "frames" / "frames_0", CAR, "{}.jpg", first=0)
     for name, told in (
         ("boxes_0", r"boxes_0: no such folder of frames"),
-        ("empty_0", r"empty_0: holds no pictures"),
+        ("empty_0", r"empty_0: holds no images"),
         ("frames_0", r"frames_0\.txt: no such file"),
     ):
         with pytest.raises(UserError, match=told):

@@ -147,7 +147,7 @@ def test_the_command_counts_and_names_what_it_leaves_out(
     assert run("source=r.json", "out=o", "root_map={lasot:/L}", "format=llamafactory_sharegpt") == 0
     told = capsys.readouterr().out
     assert "left out: record 1: does not begin with a thought" in told
-    assert "missing: 4 pictures, the first /L/sampled_data_fromLaSOT/sample0001/img1.jpg" in told
+    assert "missing: 4 images, the first /L/sampled_data_fromLaSOT/sample0001/img1.jpg" in told
     assert "o/reasoningtrack.jsonl, o/dataset_info.json (2, 1 left out)" in told
     assert [line["number"] for line in lines_of(tmp_path / "o" / "records.jsonl")] == [0, 2]
     assert run("source=r.json", "out=o", "root_map.lasot=/a b/c,d") == 0

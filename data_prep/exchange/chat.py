@@ -59,12 +59,12 @@ def record_of_turn(plan: ExportPlan, pair: Pair, row_of: RowOf, relative: bool) 
     or the pair cannot be asked about.
     """
     expression = plain_expression(pair.expression)
-    pictures = images_of(pair, plan.contract)
+    drawn = images_of(pair, plan.contract)
     # 1. The answer: the box in the coordinates that the question asks for.
-    box = pictures.box_xyxy
-    numbers = None if box is None else counted(box, pictures.frame, pictures.resized, plan.coordinates)
+    box = drawn.box_xyxy
+    numbers = None if box is None else counted(box, drawn.frame, drawn.resized, plan.coordinates)
     # 2. The image files, template first: the order of the placeholders in the question.
-    images = {"template": pictures.template, "search": pictures.search}
+    images = {"template": drawn.template, "search": drawn.search}
     files = {
         plan.image_path(pair.number, kind): encode_jpeg(image)
         for kind, image in images.items()
@@ -76,7 +76,7 @@ def record_of_turn(plan: ExportPlan, pair: Pair, row_of: RowOf, relative: bool) 
         answer=_answer(plan, numbers),
         images=tuple(str(path.relative_to(plan.out) if relative else path) for path in files),
         ref=expression,
-        box_xyxy=pictures.box_resized and _rounded(pictures.box_resized),
+        box_xyxy=drawn.box_resized and _rounded(drawn.box_resized),
     )
     return Record(row_of(turn), files)
 

@@ -57,7 +57,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last number of a name
 
 
-def picture_names(folder: Path) -> list[str]:
+def image_names(folder: Path) -> list[str]:
     """The names of the images in a folder, in the order of their numbers, padded or not.
 
     Raises UserError where the folder is missing or has no image, or has a frame twice, as `1.jpg` and
@@ -67,16 +67,16 @@ def picture_names(folder: Path) -> list[str]:
         names = [path.name for path in folder.iterdir()]
     except OSError:
         raise UserError(f"{folder}: no such folder of frames; unpack them there") from None
-    pictures = [name for name in names if name.lower().endswith(ENDINGS) and name[0] != "."]
-    if not pictures:
-        raise UserError(f"{folder}: holds no pictures; unpack them there")
+    images = [name for name in names if name.lower().endswith(ENDINGS) and name[0] != "."]
+    if not images:
+        raise UserError(f"{folder}: holds no images; unpack them there")
     # The same frame in two formats would be read twice, and shift all boxes after it.
-    stems = {_stem(name): name for name in pictures}
-    if len(stems) < len(pictures):
-        name = next(name for name in pictures if stems[_stem(name)] != name)
+    stems = {_stem(name): name for name in images}
+    if len(stems) < len(images):
+        name = next(name for name in images if stems[_stem(name)] != name)
         raise UserError(f"{folder}: holds {name} and {stems[_stem(name)]}; remove the one that is no frame")
     # By number and not by text: "10.jpg" comes after "9.jpg" where numbers are not padded.
-    return sorted(pictures, key=_order)
+    return sorted(images, key=_order)
 
 
 def _stem(name: str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.files import inside, read_text
 from data_prep.readers.annotations import MEND, flags_of, read_boxes, truth_of, truth_of_test
-from data_prep.readers.folders import fitted, frames_of, picture_names, read_names
+from data_prep.readers.folders import fitted, frames_of, image_names, read_names
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence, Truth
 
@@ -56,7 +56,7 @@ def _numbered(path: Path, names: list[str]) -> list[str]:
 def read(entry: Entry) -> Sequence:
     """Read one sequence. In the test split only the first box is public."""
     folder = entry.folder
-    names, boxes = picture_names(folder), read_boxes(folder / "groundtruth.txt")
+    names, boxes = image_names(folder), read_boxes(folder / "groundtruth.txt")
     if entry.facts["test"]:
         names, truth, notes = truth_of_test(folder, names, boxes)
     else:

@@ -21,7 +21,7 @@ from data_prep.readers.folders import (
     folder_of,
     folders_of,
     frames_of,
-    picture_names,
+    image_names,
     read_names,
     sequences_of,
 )
@@ -77,7 +77,7 @@ def _read(entry: Entry, wordless: tuple[str, ...]) -> Sequence:
     folder = entry.folder / "img"
     # Boxes, frames and flags must agree in number, which `fitted` and `flags_of` check.
     boxes = read_boxes(entry.folder / "groundtruth.txt")
-    names, notes = fitted(folder, picture_names(folder), boxes)
+    names, notes = fitted(folder, image_names(folder), boxes)
     expressions, spans = ((), None) if wordless else read_expressions(entry.folder / "nlp.txt", len(boxes))
     metadata = {"class": class_of(entry.name), **attributes(entry.files[0], ATTRIBUTES)}
     frames, truth = frames_of(folder, names), truth_of(boxes, _visible(entry.folder, boxes))

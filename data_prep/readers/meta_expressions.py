@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from configs.errors import UserError
 from data_prep.files import read_text
-from data_prep.readers.folders import frames_of, picture_names
+from data_prep.readers.folders import frames_of, image_names
 from data_prep.readers.reader import Entry
 from data_prep.sequence import Sequence, Truth
 from data_prep.video.frames import ImageFrames
@@ -147,7 +147,7 @@ def frames_in(entry: Entry) -> tuple[list[str], ImageFrames]:
     Raises UserError where one is missing.
     """
     # The file lists names without endings.
-    present = {Path(name).stem: name for name in picture_names(entry.folder)}
+    present = {Path(name).stem: name for name in image_names(entry.folder)}
     listed = entry.facts["frames"]
     names: list[str] = list(present) if listed is None else listed
     for name in names:

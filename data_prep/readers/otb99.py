@@ -11,7 +11,7 @@ from pathlib import Path
 from configs.errors import UserError
 from configs.terminal import counted
 from data_prep.readers.annotations import read_boxes, read_expressions, truth_of
-from data_prep.readers.folders import fitted, frames_of, picture_names
+from data_prep.readers.folders import fitted, frames_of, image_names
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
@@ -56,10 +56,10 @@ def _target(name: str) -> tuple[str, str]:
 def read(entry: Entry) -> Sequence:
     """Read one target. An empty box means absent."""
     folder = entry.folder / "img"
-    boxes, pictures = read_boxes(_boxes_path(entry)), picture_names(folder)
+    boxes, images = read_boxes(_boxes_path(entry)), image_names(folder)
     # Only where the frames before the first box exist.
-    late = LATE.get(entry.name, 0) if len(pictures) > len(boxes) else 0
-    names, notes = fitted(folder, pictures[late:], boxes)
+    late = LATE.get(entry.name, 0) if len(images) > len(boxes) else 0
+    names, notes = fitted(folder, images[late:], boxes)
     if late:
         notes = (f"{folder}: its boxes begin after {counted(late, 'frame')}, which are left", *notes)
     expressions, spans = read_expressions(entry.files[0], len(boxes))

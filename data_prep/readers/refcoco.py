@@ -87,29 +87,29 @@ def find(root: Path, split: str, dataset: str) -> list[Entry]:
 
 
 def _entry(folder: Path, reference: Reference, count: int) -> Entry:
-    picture = f"COCO_train2014_{reference.image:012d}"
+    image = f"COCO_train2014_{reference.image:012d}"
     facts = {
-        "picture": f"{picture}.jpg",
+        "image": f"{image}.jpg",
         "size": reference.size,
         "box_xywh": reference.box_xywh,
         "expressions": reference.expressions,
     }
-    return Entry(f"{picture}_{count}", folder, facts)
+    return Entry(f"{image}_{count}", folder, facts)
 
 
 def read(entry: Entry) -> Sequence:
     """Read one reference. Raises UserError where its image is missing or has another size than annotated."""
-    path = entry.folder / entry.facts["picture"]
+    path = entry.folder / entry.facts["image"]
     size, wanted = image_size(path), tuple(entry.facts["size"])
     # Another size means that the boxes belong to another version of the image.
     if size != wanted:
         raise UserError(
             f"{path}: is {size[0]}x{size[1]} but its annotations are of {wanted[0]}x{wanted[1]}; "
-            "restore COCO's picture"
+            "restore COCO's image"
         )
     boxes = np.array([entry.facts["box_xywh"]], np.float32)
     truth = truth_of(boxes, np.ones(1, bool))  # an object with an expression is always visible
-    expressions, metadata = tuple(entry.facts["expressions"]), {"picture": path.name}
+    expressions, metadata = tuple(entry.facts["expressions"]), {"image": path.name}
     return Sequence(
         entry.name, ImageFrames((path,), size), expressions, 25.0, entry.folder, metadata, truth=truth
     )

@@ -22,7 +22,7 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.files import inside, open_regular, reading
 from data_prep.geometry import Size
-from data_prep.readers.folders import folders_of, frames_of, picture_names, read_names
+from data_prep.readers.folders import folders_of, frames_of, image_names, read_names
 from data_prep.readers.masks import decode_rle, nowhere_note, read_mask, truth_of_masks
 from data_prep.readers.meta_expressions import MEND, part, read_json
 from data_prep.readers.reader import Entry, Reader, register_reader
@@ -93,7 +93,7 @@ def read_train(entry: Entry) -> Sequence:
 def _frames(folder: Path, path: Path, record: Any) -> tuple[list[int], Frames]:
     """The numbers of the frames in the video, and the frames: the images in `folder`, or the video itself."""
     if folder.is_dir():
-        names = picture_names(folder)
+        names = image_names(folder)
         try:
             return [int(Path(name).stem) for name in names], frames_of(folder, names)
         except ValueError:
@@ -166,9 +166,9 @@ def read(entry: Entry) -> Sequence:
     (folder,) = entry.files
     if folder.suffix == ".json":
         return read_train(entry)
-    pictures = picture_names(entry.folder)
-    frames = frames_of(entry.folder, pictures)
-    truth = truth_of_masks(_masks(folder, [Path(name).stem for name in pictures], frames.size))
+    images = image_names(entry.folder)
+    frames = frames_of(entry.folder, images)
+    truth = truth_of_masks(_masks(folder, [Path(name).stem for name in images], frames.size))
     metadata = {name: entry.facts[name] for name in ("video", "object")}
     notes = nowhere_note(truth, folder, "the object")
     return Sequence(entry.name, frames, (), FPS, entry.folder, metadata, None, truth, notes)

@@ -26,7 +26,7 @@ from data_prep.readers.annotations import (
     read_flags,
     truth_of,
 )
-from data_prep.readers.folders import fitted, folders_of, frames_of, picture_names, read_names
+from data_prep.readers.folders import fitted, folders_of, frames_of, image_names, read_names
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence, Span
 
@@ -108,13 +108,13 @@ def _kit_files(root: Path, split: str, name: str) -> tuple[Path, ...]:
 def read(entry: Entry) -> Sequence:
     """Read one sequence. Without flags an empty box means absent."""
     path, folder = entry.folder / "groundtruth.txt", entry.folder / "imgs"
-    boxes, pictures = read_boxes(path), picture_names(folder)
-    if len(pictures) < len(boxes):
+    boxes, images = read_boxes(path), image_names(folder)
+    if len(images) < len(boxes):
         raise UserError(
-            f"{path}: {counted(len(boxes), 'box')} for {counted(len(pictures), 'frame')}; put the file of "
+            f"{path}: {counted(len(boxes), 'box')} for {counted(len(images), 'frame')}; put the file of "
             f"{CORRECTIONS}.zip of the evaluation kit in its place, or restore the missing frames"
         )
-    names, notes = fitted(folder, pictures, boxes)
+    names, notes = fitted(folder, images, boxes)
     visible, told = _visible(entry, len(boxes))
     expressions, spans = _expressions(entry.folder / "language.txt", len(boxes))
     metadata = attributes(entry.files[1], ATTRIBUTES) if entry.files else {}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from data_prep.files import inside
 from data_prep.readers.annotations import flags_of, read_boxes, read_expressions, truth_of
-from data_prep.readers.folders import first_there, fitted, folders_of, frames_of, picture_names, read_names
+from data_prep.readers.folders import first_there, fitted, folders_of, frames_of, image_names, read_names
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
@@ -29,7 +29,7 @@ def read(entry: Entry) -> Sequence:
     boxes = read_boxes(entry.folder / "groundtruth.txt")
     folder = entry.folder / "imgs"
     # More images than boxes give a note, fewer an error.
-    names, notes = fitted(folder, picture_names(folder), boxes)
+    names, notes = fitted(folder, image_names(folder), boxes)
     path = entry.folder / "absent_label.txt"
     # The flags say 1 where the target is visible, so they can be used as they are.
     visible = flags_of(path, boxes) if path.exists() else None

@@ -13,7 +13,7 @@ from pathlib import Path
 from configs.errors import UserError
 from data_prep.files import inside, read_text
 from data_prep.readers.annotations import MEND, read_boxes, truth_of, truth_of_test
-from data_prep.readers.folders import fitted, folders_of, frames_of, picture_names
+from data_prep.readers.folders import fitted, folders_of, frames_of, image_names
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 
@@ -52,10 +52,10 @@ def _names(chunk: Path) -> list[str]:
         raise UserError(f"{chunk / 'anno'}: no such folder; unpack the boxes of the chunk there")
     boxes = {path.stem for path in (chunk / "anno").glob("*.txt") if path.name[0] != "."}
     frames = chunk / "frames"
-    pictures = {folder.name for folder in folders_of(frames)} if frames.is_dir() else set()
-    if not boxes | pictures:
+    images = {folder.name for folder in folders_of(frames)} if frames.is_dir() else set()
+    if not boxes | images:
         raise UserError(f"{chunk}: holds no sequences; unpack its boxes and frames there")
-    return sorted(boxes | pictures)
+    return sorted(boxes | images)
 
 
 def _files(chunk: Path, name: str) -> tuple[Path, Path]:
@@ -80,7 +80,7 @@ def _classes(path: Path) -> dict[str, str]:
 def read(entry: Entry) -> Sequence:
     """Read one sequence. The target is present where its box has an area."""
     chunk, class_name, (path, folder) = entry.folder, entry.facts["class"], entry.files
-    names, boxes = picture_names(folder), read_boxes(path)
+    names, boxes = image_names(folder), read_boxes(path)
     # In test sequences only the first frame has a box.
     if chunk.name == TEST:
         names, truth, notes = truth_of_test(folder, names, boxes)

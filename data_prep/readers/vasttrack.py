@@ -21,7 +21,7 @@ from data_prep.readers.folders import (
     folder_of,
     folders_of,
     frames_of,
-    picture_names,
+    image_names,
     read_names,
     sequences_of,
 )
@@ -89,7 +89,7 @@ def read(entry: Entry) -> Sequence:
     """Read one sequence. One without `nlp.txt` has no expression, and a note."""
     boxes = read_boxes(first_there(entry.folder, "Groundtruth.txt", "groundtruth.txt"))
     folder = first_there(entry.folder, "imgs", "img")
-    names, notes = fitted(folder, picture_names(folder), boxes)
+    names, notes = fitted(folder, image_names(folder), boxes)
     path = entry.folder / "nlp.txt"
     expressions: tuple[str, ...] = ()
     spans = None

@@ -10,7 +10,7 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.files import real_path
 from data_prep.geometry import Size
-from data_prep.readers.folders import picture_names
+from data_prep.readers.folders import image_names
 from data_prep.video.decoding import DEFAULT_FPS, check_video
 from data_prep.video.frames import AnimationFrames, Frames, ImageFrames, VideoFrames, is_image
 from data_prep.votsr.channels import same_size
@@ -91,7 +91,7 @@ def _open_file(path: Path) -> VideoInput:
 
 def _open_folder(folder: Path) -> VideoInput:
     """The images in a folder, in the order of their numbers."""
-    names = picture_names(folder)
+    names = image_names(folder)
     # Files that are not used are named, since a frame with an unexpected ending would be missed silently.
     others = sorted(path.name for path in folder.iterdir() if path.name not in set(names))
     frames = same_size(tuple(folder / name for name in names), check_all=True)

@@ -107,7 +107,7 @@ def _decode(path: Path, strict: bool) -> _Pass:
         if TELL_COUNT & set(container.format.name.split(",")):
             found.declared = stream.frames
         try:
-            # 2. All packets, also those of sound: a film whose picture ends early may go on with its sound,
+            # 2. All packets, also those of sound: a video stream may end before the sound,
             #    and the header gives the end of the longest stream.
             for packet in container.demux():
                 _note_end(packet, found)

@@ -9,7 +9,7 @@ from data_prep.geometry import Size
 from data_prep.world.presets import WorldPreset
 from data_prep.world.textures import PATTERN_PAINTERS, coloured, fractal, muted, noise, varied_light
 
-MARGIN = 0.12  # how far the painted background reaches beyond each side of the picture, as a share of it
+MARGIN = 0.12  # how far the painted background reaches beyond each side of the image, as a share of it
 
 
 def canvas_size(preset: WorldPreset) -> tuple[Size, tuple[int, int]]:
@@ -34,32 +34,32 @@ def paint_background(seed: int, preset: WorldPreset) -> np.ndarray:
     painters = PAINTERS + 2 * PATTERN_PAINTERS if varied else PAINTERS
     painter = painters[int(rng.integers(len(painters)))]
     # Painted at half the size: four times as fast, and as soft as what lies out of focus.
-    picture = painter(rng, (size[0] // 2, size[1] // 2))
-    _cast_shadows(rng, picture)
-    picture = _bytes(varied_light(rng, picture) if varied else _tamed(picture, float(rng.uniform(0.45, 0.9))))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+    image = painter(rng, (size[0] // 2, size[1] // 2))
+    _cast_shadows(rng, image)
+    image = _bytes(varied_light(rng, image) if varied else _tamed(image, float(rng.uniform(0.45, 0.9))))
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
 
 
-def _bytes(picture: np.ndarray) -> np.ndarray:
-    return np.clip(picture, 0, 255).astype(np.uint8)
+def _bytes(image: np.ndarray) -> np.ndarray:
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _tamed(picture: np.ndarray, saturation: float) -> np.ndarray:
+def _tamed(image: np.ndarray, saturation: float) -> np.ndarray:
     """Reduce the saturation, and move the brightness to where black and white things remain visible."""
-    grey = picture.mean(axis=2, keepdims=True)
+    grey = image.mean(axis=2, keepdims=True)
     middle = float(grey.mean())
     spread = float(grey.std()) + 1e-3
     # Medium brightness, and less contrast where there is much: things of all ten colours must stand out.
     level = min(max(middle, 102.0), 155.0) + np.clip((grey - middle) * min(1.0, 26.0 / spread), -50, 50)
-    return level + (picture - grey) * saturation
+    return level + (image - grey) * saturation
 
 
-def _cast_shadows(rng: np.random.Generator, picture: np.ndarray) -> None:
-    """Darken the picture softly here and there, in place."""
-    height, width = picture.shape[:2]
+def _cast_shadows(rng: np.random.Generator, image: np.ndarray) -> None:
+    """Darken the image softly here and there, in place."""
+    height, width = image.shape[:2]
     # A coarse grid of factors, interpolated to the whole image.
     cells = rng.uniform(0.75, 1.1, (3, 4)).astype(np.float32)
-    picture *= cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    image *= cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
 
 
 def _rough(rng: np.random.Generator, size: Size) -> np.ndarray:
@@ -76,8 +76,8 @@ def _landscape(rng: np.random.Generator, size: Size) -> np.ndarray:
     # 1. The sky: lighter towards the horizon, with clouds.
     rows = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     top, low = np.array([125, 150, 185], np.float32), muted(rng, 150, 175, 10)
-    picture = np.broadcast_to(top + (low - top) * np.minimum(1, rows * 2), (height, width, 3)).copy()
-    picture += 9 * fractal(rng, size, (3, 7, 15))[..., None]
+    image = np.broadcast_to(top + (low - top) * np.minimum(1, rows * 2), (height, width, 3)).copy()
+    image += 9 * fractal(rng, size, (3, 7, 15))[..., None]
     # 2. Layers of hills from back to front. The outline of each is a sum of waves, the steeper the nearer.
     horizon, columns = float(rng.uniform(0.3, 0.5)), np.arange(width)
     layers = int(rng.integers(2, 4))
@@ -91,28 +91,28 @@ def _landscape(rng: np.random.Generator, size: Size) -> np.ndarray:
         near = (layer + 1) / layers
         green = np.array([118, 128, 112], np.float32) - near * np.array([18, 8, 40], np.float32)
         grass = near * (16 * noise(rng, size, 36, 3.0) + 12 * noise(rng, size, 12))
-        picture[below] = (coloured(grass, green + rng.uniform(-12, 12, 3)))[below]
-    return picture
+        image[below] = (coloured(grass, green + rng.uniform(-12, 12, 3)))[below]
+    return image
 
 
 def _room(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A wall with a few frames on it, and a floor of tiles or planks in perspective."""
     width, height = size
     # 1. The wall, sometimes with striped wallpaper.
-    picture = coloured(6 * fractal(rng, size, (3, 9, 60)), muted(rng, 110, 165))
+    image = coloured(6 * fractal(rng, size, (3, 9, 60)), muted(rng, 110, 165))
     if rng.random() < 0.4:
-        picture += 8 * np.sign(np.sin(np.arange(width) * rng.uniform(0.16, 0.6)))[None, :, None]
+        image += 8 * np.sign(np.sin(np.arange(width) * rng.uniform(0.16, 0.6)))[None, :, None]
     # 2. Framed pictures on it.
     for _ in range(int(rng.integers(1, 4))):
         x, y = int(rng.integers(width)), int(rng.integers(height // 2))
         w, h = int(rng.integers(20, 60)), int(rng.integers(20, 55))
-        cv2.rectangle(picture, (x, y), (x + w, y + h), muted(rng, 70, 160).tolist(), -1)
-        cv2.rectangle(picture, (x, y), (x + w, y + h), muted(rng, 60, 100).tolist(), 2)
+        cv2.rectangle(image, (x, y), (x + w, y + h), muted(rng, 70, 160).tolist(), -1)
+        cv2.rectangle(image, (x, y), (x + w, y + h), muted(rng, 60, 100).tolist(), 2)
     # 3. The floor, and a baseboard along its edge.
     edge = int(height * rng.uniform(0.5, 0.7))
-    picture[edge:] = _floor(rng, (width, height - edge))
-    cv2.rectangle(picture, (0, edge - 3), (width, edge), muted(rng, 70, 150).tolist(), -1)
-    return picture
+    image[edge:] = _floor(rng, (width, height - edge))
+    cv2.rectangle(image, (0, edge - 3), (width, edge), muted(rng, 70, 150).tolist(), -1)
+    return image
 
 
 def _floor(rng: np.random.Generator, size: Size) -> np.ndarray:
@@ -138,7 +138,7 @@ def _floor(rng: np.random.Generator, size: Size) -> np.ndarray:
 def _clutter(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Many blurred muted pieces."""
     width, height = size
-    picture = coloured(14 * fractal(rng, size, (3, 8)), muted(rng))
+    image = coloured(14 * fractal(rng, size, (3, 8)), muted(rng))
     for _ in range(int(rng.integers(25, 60))):
         # Each piece has a random place, size, colour and kind: ellipse, rectangle or line.
         middle = (int(rng.integers(width)), int(rng.integers(height)))
@@ -146,23 +146,23 @@ def _clutter(rng: np.random.Generator, size: Size) -> np.ndarray:
         colour = muted(rng, 70, 180, 22).tolist()
         kind, angle = int(rng.integers(3)), float(rng.uniform(0, 180))
         if kind == 0:
-            cv2.ellipse(picture, middle, (w // 2, h // 2), angle, 0, 360, colour, -1)
+            cv2.ellipse(image, middle, (w // 2, h // 2), angle, 0, 360, colour, -1)
         elif kind == 1:
             corners = cv2.boxPoints((middle, (w, h), angle)).astype(np.int32)
-            cv2.fillPoly(picture, [corners], colour)
+            cv2.fillPoly(image, [corners], colour)
         else:
             end = (middle[0] + w, middle[1] + h - int(0.1 * width))
-            cv2.line(picture, middle, end, colour, int(rng.integers(1, 4)))
+            cv2.line(image, middle, end, colour, int(rng.integers(1, 4)))
     # Blurred, as things that are out of focus.
     blur = float(rng.uniform(0.4, 2.0))
-    return cv2.GaussianBlur(picture, (0, 0), blur) + 5 * fractal(rng, size, (30, 90))[..., None]
+    return cv2.GaussianBlur(image, (0, 0), blur) + 5 * fractal(rng, size, (30, 90))[..., None]
 
 
 def _bokeh(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Lights out of focus."""
     width, height = size
-    picture = coloured(16 * fractal(rng, size, (2, 4, 8)), muted(rng, 75, 120))
-    discs = np.zeros_like(picture)
+    image = coloured(16 * fractal(rng, size, (2, 4, 8)), muted(rng, 75, 120))
+    discs = np.zeros_like(image)
     for _ in range(int(rng.integers(18, 36))):
         middle = (int(rng.integers(width)), int(rng.integers(height)))
         radius = int(rng.uniform(0.02, 0.09) * height)
@@ -174,7 +174,7 @@ def _bokeh(rng: np.random.Generator, size: Size) -> np.ndarray:
         x0, y0 = max(0, left), max(0, top)
         part = discs[y0 : top + 2 * radius + 1, x0 : left + 2 * radius + 1]
         part += one[y0 - top : y0 - top + part.shape[0], x0 - left : x0 - left + part.shape[1]]
-    return picture + cv2.GaussianBlur(discs, (0, 0), 0.8)
+    return image + cv2.GaussianBlur(discs, (0, 0), 0.8)
 
 
 PAINTERS: tuple[Callable[[np.random.Generator, Size], np.ndarray], ...] = (

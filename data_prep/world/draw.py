@@ -59,25 +59,25 @@ def finish_of(seed: int, preset: WorldPreset) -> Finish:
     return Finish(seed, cv2.merge([vignette] * 3), noise, gain, (red, green, blue), blur)
 
 
-def finished(picture: np.ndarray, finish: Finish, t: int) -> np.ndarray:
+def finished(image: np.ndarray, finish: Finish, t: int) -> np.ndarray:
     """The image of the camera at frame `t`, RGB uint8 (height, width, 3).
 
     In the order of a real camera: the lens blurs and darkens the corners, exposure and white balance change
     the brightness, and the sensor adds noise.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if finish.blur:
-        picture = cv2.GaussianBlur(picture, (5, 5), finish.blur)
+        image = cv2.GaussianBlur(image, (5, 5), finish.blur)
     if finish.vignette is not None:
-        picture = cv2.multiply(picture, finish.vignette, scale=1 / 255)
+        image = cv2.multiply(image, finish.vignette, scale=1 / 255)
         # A lookup table is faster than a multiplication of every pixel.
         gains = (1.0 + finish.gain.at(t)) * np.array(finish.tint)
         table = np.clip(np.arange(256)[:, None] * gains, 0, 255).astype(np.uint8)
-        picture = cv2.LUT(picture, table[None])
+        image = cv2.LUT(image, table[None])
     # The shift of the noise follows from the frame's number, so frames may be drawn in any order and process.
     left, top = (t * 29 + finish.seed) % NOISE_MARGIN, (t * 37 + finish.seed // 7) % NOISE_MARGIN
     noise = finish.noise[top : top + height, left : left + width]
-    return cv2.add(picture, noise, dtype=cv2.CV_8U)
+    return cv2.add(image, noise, dtype=cv2.CV_8U)
 
 
 SOLID = 127  # coverage (0 to 255) above which a pixel belongs to a thing
@@ -95,7 +95,7 @@ def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
     width, height = scene.preset.size
     view, style = scene.camera.at(t), _style(scene.seed, scene.preset)
     _, origin = canvas_size(scene.preset)
-    picture = cv2.warpAffine(
+    image = cv2.warpAffine(
         background(scene.seed, scene.preset),
         view.matrix(origin),
         (width, height),
@@ -108,11 +108,11 @@ def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
         x, y, radius = scene.place(index, t)
         patch = thing_patch(thing, t, (x, y), radius, scene.light, style)
         solid = SMOKE_SOLID if thing.shape == "smoke" else SOLID
-        _paint(picture, patch, masks[:index], masks[index], solid)
+        _paint(image, patch, masks[:index], masks[index], solid)
     # 3. The occluders, in front of all things, and the effects of the camera.
     for occluder in scene.occluders:
-        _paint(picture, _occluder_patch(occluder, view, style), masks, None, SOLID)
-    return finished(picture, _finish(scene.seed, scene.preset), t), masks
+        _paint(image, _occluder_patch(occluder, view, style), masks, None, SOLID)
+    return finished(image, _finish(scene.seed, scene.preset), t), masks
 
 
 @lru_cache(maxsize=1)
@@ -153,11 +153,11 @@ def _occluder_patch(occluder: Occluder, view: View, style: Style) -> Patch:
 
 
 def _paint(
-    picture: np.ndarray, patch: Patch, below: list[np.ndarray], mask: np.ndarray | None, solid: int
+    image: np.ndarray, patch: Patch, below: list[np.ndarray], mask: np.ndarray | None, solid: int
 ) -> None:
     """Blend a patch into the image, write its mask, and remove it from the masks below; all in place."""
-    rows, high = patch.cover.shape[0], picture.shape[0]
-    columns, wide = patch.cover.shape[1], picture.shape[1]
+    rows, high = patch.cover.shape[0], image.shape[0]
+    columns, wide = patch.cover.shape[1], image.shape[1]
     top, bottom = max(0, patch.top), min(high, patch.top + rows)
     left, right = max(0, patch.left), min(wide, patch.left + columns)
     if left >= right or top >= bottom:
@@ -167,11 +167,11 @@ def _paint(
     inner = slice(top - patch.top, bottom - patch.top), slice(left - patch.left, right - patch.left)
     # 2. Alpha blending. The shadow darkens what is below before the patch covers it.
     alpha = patch.cover[inner].astype(np.float32)[..., None] * (1 / 255)
-    under = picture[window].astype(np.float32)
+    under = image[window].astype(np.float32)
     if patch.shadow is not None:
         under *= patch.shadow[inner][..., None]
     under += (patch.colour[inner] - under) * alpha
-    picture[window] = np.clip(under, 0, 255).astype(np.uint8)
+    image[window] = np.clip(under, 0, 255).astype(np.uint8)
     # 3. The masks.
     seen = patch.region[inner] > solid
     for other in below:

@@ -122,9 +122,9 @@ def write_sheet(path: Path, preset: WorldPreset) -> None:
         _with_palette(np.vstack(rows)).save(temporary, "PNG", optimize=True)
 
 
-def _with_palette(picture: np.ndarray) -> Image.Image:
+def _with_palette(image: np.ndarray) -> Image.Image:
     """The image in `PALETTE` colours, half of them for the vivid pixels, which are few but important."""
-    flat = picture.reshape(-1, 3)
+    flat = image.reshape(-1, 3)
     # Colours of things are what the sheet is for. They are few pixels, so a common palette would lose them.
     vivid = np.ptp(flat, axis=1) > VIVID
     palettes = [
@@ -133,7 +133,7 @@ def _with_palette(picture: np.ndarray) -> Image.Image:
     ]
     holder = Image.new("P", (1, 1))
     holder.putpalette(np.concatenate(palettes).astype(np.uint8).tobytes())
-    return Image.fromarray(picture).quantize(palette=holder, dither=Image.Dither.NONE)
+    return Image.fromarray(image).quantize(palette=holder, dither=Image.Dither.NONE)
 
 
 def _colours_of(pixels: np.ndarray, method: Image.Quantize) -> np.ndarray:

@@ -144,26 +144,26 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
     side = 2 * math.ceil(radius * 1.45) + 1
     cover = shapes.outlined(thing.shape, radius, side)
     tones = _pattern(rng, thing, side, radius) * (1 + 0.05 * fractal(rng, (side, side), (5, 13, 40)))
-    picture = tones[..., None] * colour.astype(np.float32)
+    image = tones[..., None] * colour.astype(np.float32)
     width = max(2, round(2 * style.rim * radius))
     inner = cv2.erode(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width - 1,) * 2))
     inner = cv2.blur(inner, (3, 3)).astype(np.float32)[..., None] / 255
     paper = 215 * (1 - style.inside)
     rim = np.clip(colour * style.edge if style.edge < 1 else colour + 45, 0, 255).astype(np.float32)
-    picture = rim + (picture * style.inside + (paper - rim)) * inner
-    picture = np.clip(picture, 0, 255).astype(np.uint8)
+    image = rim + (image * style.inside + (paper - rim)) * inner
+    image = np.clip(image, 0, 255).astype(np.uint8)
     # 3. Additions of the varied style: a letter, and thickness.
     if style.marks and rng.random() < style.marks:
-        _mark(rng, picture, thing, radius, colour)
-    sprite = cv2.merge([*cv2.split(picture), cover])
+        _mark(rng, image, thing, radius, colour)
+    sprite = cv2.merge([*cv2.split(image), cover])
     return _thick(rng, sprite, radius * style.depth) if style.depth else sprite
 
 
 def _mark(
-    rng: np.random.Generator, picture: np.ndarray, thing: Thing, radius: float, colour: np.ndarray
+    rng: np.random.Generator, image: np.ndarray, thing: Thing, radius: float, colour: np.ndarray
 ) -> None:
     """Write a letter on a thing, sometimes on a panel of paper as on toy blocks; in place."""
-    side = picture.shape[0]
+    side = image.shape[0]
     # A panel of paper, sometimes, and a letter in a colour that contrasts with what is below it.
     paper = np.array((238, 230, 212), np.float32) * float(rng.uniform(0.85, 1.0))
     panel = thing.colour != "white" and rng.random() < 0.5
@@ -171,14 +171,14 @@ def _mark(
         corners, _ = shapes.outlines(thing.shape)
         middle = (side - 1) / 2
         share = float(rng.uniform(0.45, 0.72))
-        cv2.fillPoly(picture, [np.round(corners * share * radius + middle).astype(np.int32)], paper.tolist())
+        cv2.fillPoly(image, [np.round(corners * share * radius + middle).astype(np.int32)], paper.tolist())
     light = thing.colour != "white" and (thing.colour == "black" or rng.random() < 0.7)
     ink = colour if panel else paper if light else np.full(3, 40.0)
     letter, scale = chr(int(rng.integers(65, 91))), radius / 24
     stroke = max(1, round(radius * float(rng.uniform(0.1, 0.22))))
     (wide, high), _ = cv2.getTextSize(letter, 0, scale, stroke)
     corner = (side - wide) // 2, (side + high) // 2
-    cv2.putText(picture, letter, corner, 0, scale, ink.tolist(), stroke, cv2.LINE_AA)
+    cv2.putText(image, letter, corner, 0, scale, ink.tolist(), stroke, cv2.LINE_AA)
 
 
 def _thick(rng: np.random.Generator, sprite: np.ndarray, depth: float) -> np.ndarray:
@@ -197,8 +197,8 @@ def _thick(rng: np.random.Generator, sprite: np.ndarray, depth: float) -> np.nda
     wood = np.array((196, 160, 112)) * rng.uniform(0.7, 1.1)
     below = wood if rng.random() < 0.4 else inside * rng.uniform(0.4, 0.75)
     alpha = cover.astype(np.float32)[..., None] / 255
-    picture = sprite[..., :3] * alpha + np.clip(below, 0, 255) * (1 - alpha)
-    return cv2.merge([*cv2.split(picture.astype(np.uint8)), np.maximum(side, cover)])
+    image = sprite[..., :3] * alpha + np.clip(below, 0, 255) * (1 - alpha)
+    return cv2.merge([*cv2.split(image.astype(np.uint8)), np.maximum(side, cover)])
 
 
 def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:
@@ -243,12 +243,12 @@ def occluder_sprite(occluder: Occluder, style: Style) -> np.ndarray:
     round_light = 26 * np.sin(np.linspace(0, math.pi, width, dtype=np.float32))[None] - 14
     if occluder.kind == "post":
         grain = grain + round_light * 1.5
-    picture = np.clip(colour + grain[..., None], 0, 255)
+    image = np.clip(colour + grain[..., None], 0, 255)
     if style.name == "night":
-        picture *= 0.45
+        image *= 0.45
     elif style.name in ("pastel", "lines"):
-        picture = 255 - (255 - picture) * 0.7
-    sprite = np.dstack([picture, cover]).astype(np.uint8)
+        image = 255 - (255 - image) * 0.7
+    sprite = np.dstack([image, cover]).astype(np.uint8)
     return cv2.copyMakeBorder(sprite, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
 
 

@@ -60,14 +60,14 @@ def _varied(rng: np.random.Generator) -> Style:
     )
 
 
-def styled_background(picture: np.ndarray, style: Style) -> np.ndarray:
+def styled_background(image: np.ndarray, style: Style) -> np.ndarray:
     """A background, RGB uint8, in this style."""
     # The background is changed in the same way as the things, or they would not fit together.
     if style.name == "night":
-        return (picture * np.array([0.38, 0.4, 0.5])).astype(np.uint8)
+        return (image * np.array([0.38, 0.4, 0.5])).astype(np.uint8)
     if style.name == "pastel":
-        return (255 - (255 - picture.astype(np.float32)) * 0.62).astype(np.uint8)
+        return (255 - (255 - image.astype(np.float32)) * 0.62).astype(np.uint8)
     if style.name == "lines":
-        grey = picture.mean(axis=2, keepdims=True)
+        grey = image.mean(axis=2, keepdims=True)
         return np.repeat(np.clip(175 + (grey - grey.mean()) * 0.45, 0, 255), 3, axis=2).astype(np.uint8)
-    return picture
+    return image

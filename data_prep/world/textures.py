@@ -43,13 +43,13 @@ def muted(rng: np.random.Generator, low: float = 80, high: float = 165, chroma: 
     return (rng.uniform(low, high) + rng.uniform(-chroma, chroma, 3)).astype(np.float32)
 
 
-def varied_light(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
+def varied_light(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """The image with a random brightness, contrast and saturation; float32."""
-    grey = picture.mean(axis=2, keepdims=True)
+    grey = image.mean(axis=2, keepdims=True)
     # Set the contrast to a random one, but amplify at most four times: more would show the noise.
     contrast = float(rng.uniform(6, 70)) / (float(grey.std()) + 1e-3)
     level = float(rng.uniform(30, 215))
-    return level + (grey - grey.mean()) * min(contrast, 4.0) + (picture - grey) * float(rng.uniform(0.3, 1.5))
+    return level + (grey - grey.mean()) * min(contrast, 4.0) + (image - grey) * float(rng.uniform(0.3, 1.5))
 
 
 def _bare(rng: np.random.Generator, size: Size) -> np.ndarray:
@@ -66,14 +66,14 @@ def _bare(rng: np.random.Generator, size: Size) -> np.ndarray:
 def _grid(rng: np.random.Generator, size: Size) -> np.ndarray:
     """A surface ruled both ways and perhaps across, seen at a slant."""
     step, turn = float(rng.uniform(6, 30)), float(rng.uniform(-0.5, 0.5))
-    picture = _bare(rng, size)
+    image = _bare(rng, size)
     ruled = np.zeros((size[1], size[0]), np.float32)
     # Two sets of parallel lines at a right angle, and sometimes a third, wider one across.
     for angle in (turn, turn + np.pi / 2):
         ruled = np.maximum(ruled, _lines(rng, size, angle, step))
     if rng.random() < 0.4:
         ruled = np.maximum(ruled, _lines(rng, size, turn + float(rng.uniform(0.3, 1.2)), 12 * step))
-    return picture + ruled[..., None] * float(rng.choice((-1, 1)) * rng.uniform(40, 150))
+    return image + ruled[..., None] * float(rng.choice((-1, 1)) * rng.uniform(40, 150))
 
 
 def _lines(rng: np.random.Generator, size: Size, angle: float, step: float) -> np.ndarray:
@@ -101,25 +101,25 @@ def _stripes(rng: np.random.Generator, size: Size) -> np.ndarray:
 
 def _pieces(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Furniture, books, cards: sharp pieces over each other."""
-    picture = _bare(rng, size)
+    image = _bare(rng, size)
     for _ in range(int(rng.integers(4, 30))):
         middle = (float(rng.uniform(0, size[0])), float(rng.uniform(0, size[1])))
         sides = (float(rng.uniform(0.03, 0.5)) * size[0], float(rng.uniform(0.02, 0.3)) * size[1])
         corners = cv2.boxPoints((middle, sides, float(rng.uniform(0, 180)))).astype(np.int32)
-        cv2.fillPoly(picture, [corners], _any_colour(rng).tolist(), cv2.LINE_AA)
-    return picture
+        cv2.fillPoly(image, [corners], _any_colour(rng).tolist(), cv2.LINE_AA)
+    return image
 
 
 def _print(rng: np.random.Generator, size: Size) -> np.ndarray:
     """Rows of letters on paper."""
     width, height = size
-    picture, ink = _bare(rng, size), np.zeros((height, width), np.uint8)
+    image, ink = _bare(rng, size), np.zeros((height, width), np.uint8)
     scale = float(rng.uniform(0.25, 1.0))
     row = 24 * scale
     for number in range(int(height / row) + 1):
         text = "".join(chr(int(code)) for code in rng.integers(97, 123, int(width / (14 * scale))))
         cv2.putText(ink, text, (0, int(number * row)), 0, scale, 255, 1, cv2.LINE_AA)
-    return picture + (_any_colour(rng) - picture) * (ink[..., None].astype(np.float32) / 255)
+    return image + (_any_colour(rng) - image) * (ink[..., None].astype(np.float32) / 255)
 
 
 def _any_colour(rng: np.random.Generator) -> np.ndarray:

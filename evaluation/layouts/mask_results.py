@@ -18,7 +18,7 @@ from configs.errors import UserError
 from configs.terminal import counted
 from data_prep.files import inside, is_file
 from data_prep.geometry import Size
-from data_prep.readers.folders import picture_names
+from data_prep.readers.folders import image_names
 from data_prep.readers.masks import read_mask
 from data_prep.readers.reader import Entry
 from data_prep.votsr.regions import decode_mask, is_shape
@@ -48,7 +48,7 @@ def rows_of(entry: Entry, layout: str) -> list[Row]:
 def frame_names(entry: Entry) -> list[str]:
     """The names of a target's frames without suffix. Raises UserError where their folder is missing."""
     listed: list[str] | None = entry.facts["frames"]
-    return [Path(name).stem for name in picture_names(entry.folder)] if listed is None else listed
+    return [Path(name).stem for name in image_names(entry.folder)] if listed is None else listed
 
 
 def missing_of(root: Path, row: Row, names: list[str]) -> list[str]:
