@@ -244,6 +244,8 @@ PLAIN = {"ball/1.txt": "aa", "kite/1.txt": "bb"}
         ({**PLAIN, "ball/1.txt": "other"}, Meaning.WRONG, False, 1),
         ({**PLAIN, "ball/1.txt": "other"}, Meaning.SAME, False, 1),
         ({"ball/1.txt": "aa"}, Meaning.OTHER, True, 1),
+        ({"new/1.txt": "aa", "kite/1.txt": "bb"}, Meaning.WRONG, False, 0),
+        ({"new/1.txt": "other", "kite/1.txt": "bb"}, Meaning.WRONG, False, 1),
         ({**PLAIN, "kite/1.txt": "other"}, Meaning.OTHER, True, 1),
     ],
 )

@@ -153,7 +153,13 @@ def check_outcome(compared: Comparison) -> Iterator[str]:
             elif compared.found[name] != value:
                 yield f"{name}: another result by a mutation elsewhere"
     # 2. Mutated parts may differ if the files mean something else now, or if a problem was reported.
-    differing = [name for name, value in compared.plain.items() if compared.found.get(name) != value]
+    #    A result under a new name, as after renaming the folder of a tracker, is the same result.
+    renamed = {value for name, value in compared.found.items() if name not in compared.plain}
+    differing = [
+        name
+        for name, value in compared.plain.items()
+        if compared.found.get(name) != value and not (name not in compared.found and value in renamed)
+    ]
     if compared.told or compared.meaning is Meaning.OTHER or not differing:
         return
     yield f"without a word, results differ ({compared.meaning.value} meaning): {', '.join(differing[:3])}"
