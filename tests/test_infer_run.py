@@ -10,7 +10,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -30,6 +30,7 @@ from infer.runs import run as infer_run
 from infer.runs.claims import claim_results
 from infer.runs.plan import MaskStore
 from infer.runs.summary import TrackOutcome
+from infer.runs.track_run import TrackRun
 from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
 from infer.trackers.requests import State
@@ -409,6 +410,34 @@ def test_any_fault_is_told_with_its_place_and_fails_its_sequence_alone(
     assert "ZeroDivisionError: float division" in reasons["ball"]
     assert all(re.search(r"tests/test_infer_run\.py:\d+", reason) for reason in reasons.values())
     assert "model.batch" in reasons["kite"] and "model.batch" not in reasons["ball"]
+
+
+class _WithoutSize:
+    """Frames that cannot say how large they are."""
+
+    def __len__(self) -> int:
+        return 2
+
+    @property
+    def size(self) -> tuple[int, int]:
+        raise OSError("gone")
+
+
+def test_frames_without_a_size_fail_their_sequence_alone(
+    settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_workspace(tmp_path / "ws", names=["ball", "kite"])
+    look_up = TrackRun._sequence
+
+    def sequence(tracking: TrackRun, number: int) -> Any:
+        found = look_up(tracking, number)
+        broken = cast(Any, _WithoutSize())
+        return dataclasses.replace(found, frames=broken) if found and found.name == "ball" else found
+
+    monkeypatch.setattr(TrackRun, "_sequence", sequence)
+    status, summary = run(settings)
+    assert status == 1 and summary["written"] == 2
+    assert {failure["sequence"] for failure in summary["failed"]} == {"ball"}
 
 
 @pytest.mark.parametrize("place", ["draw_report", "ContactSheet", "max_videos"])

@@ -56,7 +56,9 @@ class TrackRun:
             sequence = self._sequence(number)
             if sequence is None:
                 continue
-            self.frame_sizes[sequence.name] = sequence.frames.size
+            # Without a size the sequence is not in the overview; tracking it reports the fault.
+            with FailureBoundary():
+                self.frame_sizes[sequence.name] = sequence.frames.size
             if expressions := self._trackable(sequence):
                 remaining.append((number, expressions))
                 track_frames += len(sequence.frames) * len(expressions)
