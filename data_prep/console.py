@@ -11,13 +11,13 @@ from rich.segment import Segment
 from configs.terminal import UNPRINTABLE, printable, shortened
 
 
-def one_line(words: str, longest: int | None = None) -> str:
+def one_line(text: str, longest: int | None = None) -> str:
     """A text as one line: runs of blanks become one, and control characters are removed.
 
     A file of prompts may contain anything, including codes that control a terminal. A text of more than
     `longest` characters is shortened in the middle.
     """
-    line = " ".join(UNPRINTABLE.sub(" ", words).split())
+    line = " ".join(UNPRINTABLE.sub(" ", text).split())
     return line if longest is None else shortened(line, longest)
 
 

@@ -1,8 +1,8 @@
-"""Letters on images: DejaVu Sans as matplotlib ships it, so every machine paints the same ones.
+"""Text on images, in the DejaVu Sans font of matplotlib, so that every machine draws the same pixels.
 
-DejaVu Sans has no Chinese, Japanese or Korean letters, for example. A text with letters that it lacks is
-painted in a font of the system that has them, which fontconfig (`fc-match`) finds. Where there is none, such
-letters are empty boxes, and `missing_letters` says which.
+DejaVu Sans lacks the letters of some scripts, for example Chinese, Japanese and Korean. A text with such
+letters is drawn in a font of the system that has them, which fontconfig (`fc-match`) finds. If there is
+none, the letters are empty boxes, and `missing_letters` says which.
 """
 
 import subprocess
@@ -21,38 +21,45 @@ UNASSIGNED = "\U0010ffff"
 
 @lru_cache(maxsize=32)
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans of `size` pixels. matplotlib is found, not imported: that would take half a second."""
+    """DejaVu Sans of `size` pixels.
+
+    The folder of matplotlib is located without importing it, which would take half a second.
+    """
     spec = find_spec("matplotlib")
     assert spec is not None and spec.origin is not None, "matplotlib is a dependency of this project"
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / name), size)
 
 
-def missing_letters(words: str) -> str:
-    """The letters of a text that are painted as empty boxes, each once, in order."""
-    lacking = _lacking(words, font(PROBE))
+def missing_letters(text: str) -> str:
+    """The letters of a text that no available font has, each once, in order; they are drawn as
+    empty boxes.
+    """
+    lacking = _lacking(text, font(PROBE))
     return "" if not lacking or _system_font(lacking) else lacking
 
 
-def _face(words: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
-    """The font that a text is painted in, at `size` pixels."""
-    if words.isascii() or not (lacking := _lacking(words, font(PROBE))):
+def _face(text: str, size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    """The font in which a text is drawn, at `size` pixels: DejaVu Sans, or a font of the system if
+    that lacks letters.
+    """
+    if text.isascii() or not (lacking := _lacking(text, font(PROBE))):
         return font(size, bold)
     found = _system_font(lacking)
     return font(size, bold) if found is None else ImageFont.truetype(*found[:1], size, index=found[1])
 
 
-def _lacking(words: str, face: ImageFont.FreeTypeFont) -> str:
-    """The letters of a text that a font lacks, each once: it paints them as an unassigned code point."""
+def _lacking(text: str, face: ImageFont.FreeTypeFont) -> str:
+    """The letters of a text that a font lacks, each once: it draws them like an unassigned code point."""
     # Pillow does not say whether a font has a letter, so the drawn pixels are compared.
     unknown = bytes(face.getmask(UNASSIGNED))
-    letters = dict.fromkeys(letter for letter in words if not letter.isascii())
+    letters = dict.fromkeys(letter for letter in text if not letter.isascii())
     return "".join(letter for letter in letters if bytes(face.getmask(letter)) == unknown)
 
 
 @lru_cache(maxsize=512)
 def _system_font(letters: str) -> tuple[str, int] | None:
-    """File and index in it of a font of the system that has these letters; None where there is none."""
+    """A font of the system that has these letters: its file and its index in it; None where there is none."""
     # fontconfig always names a font, also one that lacks the letters.
     pattern = f":charset={' '.join(f'{ord(letter):x}' for letter in letters)}"
     try:
@@ -67,50 +74,52 @@ def _system_font(letters: str) -> tuple[str, int] | None:
 
 
 def line_height(size: int) -> int:
-    """Height in pixels of the image that `text_alpha` makes at a font size."""
+    """Height in pixels of the image that `text_alpha` makes at this font size."""
     return sum(font(size).getmetrics())
 
 
 @lru_cache(maxsize=512)
-def shortened(words: str, size: int, max_width: int, bold: bool = False) -> str:
+def shortened(text: str, size: int, max_width: int, bold: bool = False) -> str:
     """As much of a line as fits into `max_width` pixels, with an ellipsis where something is left out."""
-    face = _face(words, size, bold)
-    if face.getlength(words) <= max_width:
-        return words
+    face = _face(text, size, bold)
+    if face.getlength(text) <= max_width:
+        return text
     # Binary search for the longest beginning that fits together with the ellipsis.
-    fits, too_long = 0, len(words)
+    fits, too_long = 0, len(text)
     while too_long - fits > 1:
         middle = (fits + too_long) // 2
-        if face.getlength(words[:middle].rstrip() + "…") <= max_width:
+        if face.getlength(text[:middle].rstrip() + "…") <= max_width:
             fits = middle
         else:
             too_long = middle
-    return words[:fits].rstrip() + "…" if fits else ""
+    return text[:fits].rstrip() + "…" if fits else ""
 
 
 @lru_cache(maxsize=512)
-def text_alpha(words: str, size: int, bold: bool = False) -> np.ndarray:
-    """One line of text as coverage, uint8 (line height, width), 255 inside letters. Not to be changed."""
-    face = _face(words, size, bold)
+def text_alpha(text: str, size: int, bold: bool = False) -> np.ndarray:
+    """The coverage of one line of text, uint8 (line height, width), 255 inside letters. Callers
+    must not change it.
+    """
+    face = _face(text, size, bold)
     # The anchor "ls" is the baseline's left end: lines of different texts, and fonts, then stand level.
-    width, baseline = max(1, round(face.getlength(words))), font(size, bold).getmetrics()[0]
+    width, baseline = max(1, round(face.getlength(text))), font(size, bold).getmetrics()[0]
     image = Image.new("L", (width, line_height(size)))
-    ImageDraw.Draw(image).text((0, baseline), words, fill=255, font=face, anchor="ls")
+    ImageDraw.Draw(image).text((0, baseline), text, fill=255, font=face, anchor="ls")
     alpha = np.asarray(image)
     alpha.flags.writeable = False
     return alpha
 
 
 def put_text(
-    image: np.ndarray, left_top: tuple[int, int], words: str, size: int, colour: Colour, bold: bool = False
+    image: np.ndarray, left_top: tuple[int, int], text: str, size: int, colour: Colour, bold: bool = False
 ) -> int:
-    """Paint one line onto RGB uint8 (height, width, 3), in place; what lies outside is cut off.
+    """Draw one line of text onto RGB uint8 (height, width, 3), in place; what lies outside is cut off.
 
     `left_top` is the corner of the line, in pixels of `image`. Returns the text's width in pixels.
     """
-    if not words:
+    if not text:
         return 0
-    alpha = text_alpha(words, size, bold)
+    alpha = text_alpha(text, size, bold)
     left, top = left_top
     # 1. The part of the text inside the image.
     cut_left, cut_top = max(0, -left), max(0, -top)

@@ -198,6 +198,6 @@ def _more(finding: Finding) -> str:
     return f" (the first of {finding.count})" if finding.count > 1 and finding.sequence else ""
 
 
-def _line(console: Console, words: str) -> None:
+def _line(console: Console, text: str) -> None:
     """Print a line without cutting or wrapping it: a terminal wraps it, and a file keeps it as one line."""
-    console.print(Text(one_line(words, LONGEST)), soft_wrap=True)
+    console.print(Text(one_line(text, LONGEST)), soft_wrap=True)

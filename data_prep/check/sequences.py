@@ -1,7 +1,4 @@
-"""Whether a sequence's frames are there, can be read, are of one size, and follow one another.
-
-Whether what is said of a sequence can be: its boxes, its target's presence, its words.
-"""
+"""The checks of one sequence: its frames, its boxes and presence, its expressions."""
 
 import hashlib
 from collections import Counter, defaultdict
