@@ -276,6 +276,9 @@ def _digest(path: Path, out: Path) -> str:
 def _compare(hashes: dict[str, str], earlier: Path) -> list[str]:
     """Print and return the names of results that differ, are new, or are missing."""
     held: dict[str, str] = json.loads((earlier / "hashes.json").read_text())
+    # With `--only`, the earlier run may have made parts that this run has not.
+    made = {Path(name).parts[0] for name in hashes}
+    held = {name: value for name, value in held.items() if Path(name).parts[0] in made}
     differing = sorted(name for name in held.keys() | hashes.keys() if held.get(name) != hashes.get(name))
     for name in differing:
         told = "missing" if name not in hashes else "new" if name not in held else "differs"

@@ -35,7 +35,7 @@ from tests.tiny_models import save_grounder
 from train.__main__ import DOC, hold, main
 from train.checkpoint_info import info_of, lines_of
 from train.config import TrainSettings
-from train.loop.identity import check_identity, note_identity
+from train.loop.identity import check_identity, write_identity
 from train.loop.metrics import Metrics, flatten, tracker_options
 from train.loop.objective import StepMetrics
 from train.loop.process_group import create_strategy
@@ -417,7 +417,7 @@ def test_what_cannot_be_trained_is_told_before_anything_is_read(folder: Path, tm
 
 def test_a_run_that_never_began_does_not_keep_its_folder(tmp_path: Path) -> None:
     check_identity(tmp_path, {"a": 1})
-    note_identity(tmp_path, {"a": 2})
+    write_identity(tmp_path, {"a": 2})
     check_identity(tmp_path, {"a": 2})
     with pytest.raises(UserError, match=r"other settings \(a\); take another out=$"):
         check_identity(tmp_path, {"a": 3})

@@ -21,11 +21,11 @@ from tests.test_sft import recipe_of
 from tests.tiny_models import save_grounder
 from train.loop.identity import (
     check_identity,
-    check_noted,
+    check_identity_exists,
     identity_from_scratch,
-    note_identity,
-    noted,
     read_identity,
+    with_earlier_code,
+    write_identity,
 )
 from train.scratch.config import MaskHeadRecipe
 from train.sft.objective import SftObjective, sft_trainer
@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_video(root / "data", name, (192, 108))
     build_index(TNLLT, root / "data", "all", root, workers=1)
     save_grounder(root / "model")
-    note_identity(root / "run", identity(root))
+    write_identity(root / "run", identity(root))
     return root
 
 
@@ -134,20 +134,20 @@ def test_a_training_itself_refuses_other_data_before_it_loads(
 
 def test_other_code_is_refused_and_accepted_by_a_key(tmp_path: Path) -> None:
     one, two = {"a": 1, "code": "one"}, {"a": 1, "code": "two"}
-    note_identity(tmp_path, one)
+    write_identity(tmp_path, one)
     with pytest.raises(UserError, match=r"a run of other code; take another out=, or .*accept_code=true"):
         check_identity(tmp_path, two)
     with pytest.raises(UserError, match=r"other settings \(a\) and other code; take another out=$"):
         check_identity(tmp_path, {**two, "a": 2}, accept_code=True)
     check_identity(tmp_path, two, accept_code=True)
     check_identity(tmp_path, two)  # from now on it is this code's
-    note_identity(tmp_path, noted(tmp_path, two))
+    write_identity(tmp_path, with_earlier_code(tmp_path, two))
     assert read_identity(tmp_path) == {**two, "other_code": ["one"]}
 
 
 def test_weights_that_a_run_from_scratch_begins_from_belong_to_it(folder: Path) -> None:
     recipe = MaskHeadRecipe(initial=str(folder / "model"))
-    note_identity(folder, identity_from_scratch(recipe, "train.scratch.mask_head"))
+    write_identity(folder, identity_from_scratch(recipe, "train.scratch.mask_head"))
     check_identity(folder, identity_from_scratch(recipe, "train.scratch.mask_head"))
     change_weights(folder)
     with pytest.raises(UserError, match="other initial weights"):
@@ -164,9 +164,9 @@ def test_damaged_settings_are_one_line(tmp_path: Path, content: str) -> None:
 
 
 def test_checkpoints_without_settings_are_refused(tmp_path: Path) -> None:
-    check_noted(tmp_path, [])
+    check_identity_exists(tmp_path, [])
     with pytest.raises(UserError, match=r"settings\.json: is missing"):
-        check_noted(tmp_path, [3])
+        check_identity_exists(tmp_path, [3])
 
 
 def test_files_are_told_by_name_order_size_and_ends(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_settings_of_earlier_versions_are_compared_by_the_present_names(tmp_path
         "data": frames,
         "code": "one",
     }
-    note_identity(tmp_path, old)
+    write_identity(tmp_path, old)
     frames = {"frames of x (recipe.train_data)": "a", "frames of x (recipe.evaluate.0)": "b"}
     new = {
         **old,

@@ -26,7 +26,7 @@ from tests.test_sft import recipe_of, training
 from tests.tiny_models import save_grounder
 from train.__main__ import DOC, _identity, hold, main
 from train.loop.checkpoints import RunState
-from train.loop.identity import note_identity
+from train.loop.identity import write_identity
 from train.loop.state_files import saving
 from train.sft.config import PairSource, SftRecipe, TuneSettings
 from train.sft.model import check_model
@@ -206,7 +206,7 @@ def test_a_training_that_is_refused_leaves_the_folder_of_another_as_it_is(
     assert start() == 0 and len(begun) == 1
     with composer("train", FOLDER) as composing:
         settings = as_settings(composing._compose([f"recipe={recipe}", f"out={tmp_path}"]))
-    note_identity(tmp_path, _identity(settings, tmp_path))
+    write_identity(tmp_path, _identity(settings, tmp_path))
     record = (tmp_path / "resolved.yaml").read_bytes()
     assert start("recipe.seed=7") == 1 and len(begun) == 1
     assert "holds a run of other settings (recipe.seed); take another out=" in capsys.readouterr().err

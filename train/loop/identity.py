@@ -95,7 +95,7 @@ def check_identity(folder: Path, identity: Identity, accept_code: bool = False) 
     if held.get(CODE) != wanted.get(CODE):
         # `accept_code` is the user's statement that the change of the code does not matter.
         if accept_code and not differing:
-            note_identity(folder, {**held, CODE: wanted[CODE], OTHER_CODE: _other_code(held)})
+            write_identity(folder, {**held, CODE: wanted[CODE], OTHER_CODE: _other_code(held)})
             return
         differing.append("other code")
         remedies.append("resume with this code by accept_code=true" if len(differing) == 1 else "")
@@ -104,7 +104,7 @@ def check_identity(folder: Path, identity: Identity, accept_code: bool = False) 
         raise UserError(f"{folder}: holds a run of {' and '.join(differing)}; {remedy}")
 
 
-def check_noted(folder: Path, steps: Sequence[int]) -> None:
+def check_identity_exists(folder: Path, steps: Sequence[int]) -> None:
     """Raise UserError if a folder holds checkpoints (of `steps`), but no `settings.json`."""
     if steps and read_identity(folder) is None:
         raise UserError(
@@ -113,12 +113,12 @@ def check_noted(folder: Path, steps: Sequence[int]) -> None:
         )
 
 
-def note_identity(folder: Path, identity: Identity) -> None:
+def write_identity(folder: Path, identity: Identity) -> None:
     """Write `settings.json`: from now on only runs of this identity may use the folder."""
     write_whole(folder / SETTINGS, json.dumps(identity, indent=1) + "\n")
 
 
-def noted(folder: Path, identity: Identity) -> Identity:
+def with_earlier_code(folder: Path, identity: Identity) -> Identity:
     """An identity, with the hashes of earlier code (`other_code`) that the folder holds."""
     held = read_identity(folder) or {}
     return {**identity, OTHER_CODE: held[OTHER_CODE]} if OTHER_CODE in held else identity

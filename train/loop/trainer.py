@@ -17,7 +17,7 @@ from configs.errors import UserError
 from configs.launch.signals import Stopped
 from data_prep.folders import tidy
 from train.loop.checkpoints import Checkpoints, RunState
-from train.loop.identity import check_identity, check_noted, note_identity, noted
+from train.loop.identity import check_identity, check_identity_exists, with_earlier_code, write_identity
 from train.loop.metrics import Metrics
 from train.loop.objective import LoopSettings, Objective, StepMetrics
 from train.loop.process_group import destroy_process_group
@@ -44,13 +44,13 @@ class Trainer(Generic[ObjectiveT]):
         # 1. Refuse the folder of another run before the model is loaded, which may take minutes.
         if self.is_first_process:
             check_identity(out, objective.identity())
-            check_noted(out, self.checkpoints.steps())
+            check_identity_exists(out, self.checkpoints.steps())
         # 2. Load the model. Then its commit is known, if it comes from the hub.
         objective.build()
         if self.is_first_process:
             identity = objective.identity()
             check_identity(out, identity)
-            note_identity(out, noted(out, identity))
+            write_identity(out, with_earlier_code(out, identity))
         peak_flops = objective.peak_flops and objective.peak_flops * accelerator.num_processes
         self.metrics = Metrics(out, self.is_first_process, peak_flops, accelerator.log)
 

@@ -38,7 +38,7 @@ class MicroBatch:
     labels: torch.Tensor
     answer_tokens: int
     pairs: int
-    unread: tuple[UnreadablePair, ...]
+    unreadable: tuple[UnreadablePair, ...]
     soft: SoftLabels | None = None
 
     def to(self, device: torch.device) -> "MicroBatch":
@@ -116,26 +116,27 @@ def collate(
 ) -> MicroBatch:
     """The micro-batch of some samples; those that could not be read are listed in it, and left out."""
     # 1. Leave out what could not be read.
-    unread = tuple(sample for sample in samples if isinstance(sample, UnreadablePair))
-    asked = [sample for sample in samples if isinstance(sample, PairSample)]
-    if not asked:
-        return _blank(encoder, unread)
+    unreadable = tuple(sample for sample in samples if isinstance(sample, UnreadablePair))
+    readable = [sample for sample in samples if isinstance(sample, PairSample)]
+    if not readable:
+        return _blank(encoder, unreadable)
     # 2. Questions and answers as one text, tokenized and left-padded: (batch, length).
     answers = [
-        answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image)) for sample in asked
+        answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image))
+        for sample in readable
     ]
-    encoded = encoder.encode([sample.question for sample in asked], answers)
+    encoded = encoder.encode([sample.question for sample in readable], answers)
     encoded.inputs["pixel_values"] = encoded.inputs["pixel_values"].to(dtype)
     # 3. Labels of the answer tokens.
     tokenizer = encoder.processor.tokenizer
     labels = label_answers(encoded.inputs["input_ids"], answers, tokenizer)
     soft = soft_labels(labels, tokenizer, encoder.contract.digits, soft_label_std) if soft_label_std else None
-    return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(asked), unread, soft)
+    return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(readable), unreadable, soft)
 
 
-def _blank(encoder: QuestionEncoder, unread: tuple[UnreadablePair, ...]) -> MicroBatch:
+def _blank(encoder: QuestionEncoder, unreadable: tuple[UnreadablePair, ...]) -> MicroBatch:
     """A question without labels, whose loss is 0."""
     side = BLANK_TOKENS * encoder.contract.side_multiple
     image = np.zeros((side, side, 3), np.uint8)
     encoded = encoder.encode([Question(image, "nothing", image, drawn=True)], "")
-    return MicroBatch(encoded, torch.full_like(encoded.inputs["input_ids"], IGNORED), 0, 0, unread)
+    return MicroBatch(encoded, torch.full_like(encoded.inputs["input_ids"], IGNORED), 0, 0, unreadable)

@@ -52,14 +52,14 @@ class EvalMetrics:
 class EvaluatedPair:
     """A question with the model's answer; `iou` of its box with the target's is None where it is absent."""
 
-    asked: PairSample
+    sample: PairSample
     answer: Answer
     iou: float | None
 
     def without_images(self) -> "EvaluatedPair":
         """A copy that is small enough to be sent to other processes."""
-        question = replace(self.asked.question, image=EMPTY_IMAGE, template=None)
-        return replace(self, asked=replace(self.asked, question=question))
+        question = replace(self.sample.question, image=EMPTY_IMAGE, template=None)
+        return replace(self, sample=replace(self.sample, question=question))
 
 
 class Evaluator:
@@ -116,7 +116,7 @@ class Evaluator:
         if self.strategy.is_sharded or self.strategy.accelerator.num_processes == 1:
             return pairs
         gathered: list[EvaluatedPair] = gather_object(pairs)
-        return sorted(gathered, key=lambda pair: pair.asked.number)
+        return sorted(gathered, key=lambda pair: pair.sample.number)
 
     def draw(self, step: int, metrics_file: Path) -> None:
         """Draw the curves so far, and the worst answer of the first set in the last evaluation."""
@@ -137,20 +137,20 @@ def evaluate_pairs(
     evaluated: list[EvaluatedPair] = []
     for start in range(0, len(numbers), batch):
         samples = [source[number] for number in numbers[start : start + batch]]
-        asked = [sample for sample in samples if isinstance(sample, PairSample)]
-        answers = grounder.locate([sample.question for sample in asked])
+        readable = [sample for sample in samples if isinstance(sample, PairSample)]
+        answers = grounder.locate([sample.question for sample in readable])
         evaluated += [
             EvaluatedPair(sample, answer, _iou(sample, answer))
-            for sample, answer in zip(asked, answers, strict=True)
+            for sample, answer in zip(readable, answers, strict=True)
         ]
     return evaluated
 
 
-def _iou(asked: PairSample, answer: Answer) -> float | None:
-    if asked.box_resized is None:
+def _iou(sample: PairSample, answer: Answer) -> float | None:
+    if sample.box_resized is None:
         return None
     # The question's image is the resized one, so the answer's box is in its pixels too.
-    return 0.0 if answer.box_xyxy is None else iou(asked.box_resized, answer.box_xyxy)
+    return 0.0 if answer.box_xyxy is None else iou(sample.box_resized, answer.box_xyxy)
 
 
 def compute_metrics(pairs: Sequence[EvaluatedPair]) -> EvalMetrics:

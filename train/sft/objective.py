@@ -238,7 +238,7 @@ class SftObjective(Objective[list[MicroBatch]]):
 
     def _counts(self, batch: MicroBatch) -> list[int]:
         """Answer tokens, pairs, unreadable pairs, all tokens, and FLOPs of a micro-batch."""
-        counts = [batch.answer_tokens, batch.pairs, len(batch.unread)]
+        counts = [batch.answer_tokens, batch.pairs, len(batch.unreadable)]
         # A blank micro-batch is computed, but is not part of the work of the step.
         if not batch.pairs:
             return [*counts, 0, 0]

@@ -72,7 +72,7 @@ def _plot_metric(axes: Axes, rows: Sequence[dict[str, Any]], name: str, title: s
 
 def write_pair(path: Path, pair: EvaluatedPair) -> None:
     """Write a PNG of an answer: template and search frame, with the true box and the answer's box."""
-    question, answer = pair.asked.question, pair.answer
+    question, answer = pair.sample.question, pair.answer
     search_height = size_of(question.image)[1]
     shown = question.image
     left = 0
@@ -87,7 +87,7 @@ def write_pair(path: Path, pair: EvaluatedPair) -> None:
     axes = figure.subplots()
     axes.imshow(shown)
     axes.axis("off")
-    _draw_box(axes, pair.asked.box_resized, left, TRUE_COLOUR)
+    _draw_box(axes, pair.sample.box_resized, left, TRUE_COLOUR)
     _draw_box(axes, answer.box_xyxy, left, ANSWER_COLOUR)
     axes.set_title(_caption(pair), fontsize=9)
     with whole_file(path) as temporary:
@@ -102,10 +102,10 @@ def _draw_box(axes: Axes, box: Box | None, left: int, colour: str) -> None:
 
 
 def _caption(pair: EvaluatedPair) -> str:
-    answer, expression = pair.answer, pair.asked.question.expression
+    answer, expression = pair.answer, pair.sample.question.expression
     truth = "absent" if pair.iou is None else f"visible (green), IoU with the answer {pair.iou:.2f}"
     said = f"visible {answer.visible:.2f}, box [{answer.text}] (orange)"
     # `$` would start a formula of matplotlib.
     text = textwrap.shorten(expression, 2 * LINE_LENGTH, placeholder=" …") or "(no expression)"
     text = textwrap.fill(text, LINE_LENGTH).replace("$", r"\$")
-    return f"{text}\nPair {pair.asked.number}: {truth}. Answer: {said}"
+    return f"{text}\nPair {pair.sample.number}: {truth}. Answer: {said}"

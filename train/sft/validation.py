@@ -90,7 +90,7 @@ class UnreadablePairs:
         `recipe.max_unreadable_share` of the pairs so far cannot be read.
         """
         for batch in batches:
-            for pair in batch.unread:
+            for pair in batch.unreadable:
                 log.warning("pair %d left out: %s", pair.number, pair.reason)
         self.count += unreadable
         total = step * self.batch + pairs + unreadable
