@@ -11,7 +11,7 @@ from typing import Any
 from configs.app import run_command
 from configs.terminal import echo, log_to_terminal
 from train.config import TrainSettings
-from train.scratch.config import GrounderRecipe
+from train.registry import function_of, module_of
 from train.sft.config import SftRecipe
 
 DOC = "Fine-tune a grounder, train the small models from scratch, merge adapters, or describe a checkpoint."
@@ -48,8 +48,7 @@ def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
     recipe = settings.recipe
     if isinstance(recipe, SftRecipe):
         return identity_of_run(recipe, settings.model, worlds_folder(out))
-    module = "train.scratch.grounder" if isinstance(recipe, GrounderRecipe) else "train.scratch.mask_head"
-    return identity_from_scratch(recipe, module)
+    return identity_from_scratch(recipe, module_of(recipe))
 
 
 def main(settings: TrainSettings) -> int:
@@ -76,8 +75,6 @@ def _run(settings: TrainSettings) -> int:
     from train.checkpoint_info import print_info
     from train.launch import launch_sft, refuse_several
     from train.merging import merge
-    from train.scratch.grounder import train_grounder
-    from train.scratch.mask_head import train_mask_head
 
     # 2. Fine-tuning may start several processes; everything else runs in this one.
     log_to_terminal(logging.INFO)
@@ -90,10 +87,7 @@ def _run(settings: TrainSettings) -> int:
     elif settings.task == "merge":
         merge(settings.model, out, device)
     else:
-        if isinstance(settings.recipe, GrounderRecipe):
-            train_grounder(settings.recipe, out, device)
-        else:
-            train_mask_head(settings.recipe, out, device)
+        function_of(settings.recipe)(settings.recipe, out, device)
     return 0
 
 

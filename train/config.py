@@ -9,6 +9,7 @@ from configs.app import register
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from models.config import DEVICES, GROUNDERS, GrounderConfig
+from train.registry import RECIPES, add_recipes
 from train.scratch.config import NANO_GROUNDER, MaskHeadRecipe
 from train.sft.config import SftRecipe
 from train.sft.recipes import NANO_LORA, REASONINGTRACK_SFT, VPTRACKER
@@ -67,18 +68,16 @@ class TrainSettings:
     )
 
 
-register(
-    "train",
-    TrainSettings,
-    {
-        "recipe": {
-            "nano_grounder": NANO_GROUNDER,
-            "nano_mask_head": MaskHeadRecipe(),
-            "nano_lora": NANO_LORA,
-            "sft": SftRecipe(),
-            "vptracker": VPTRACKER,
-            "reasoningtrack_sft": REASONINGTRACK_SFT,
-        },
-        "model": GROUNDERS,
-    },
+# By name: the modules that train import torch.
+add_recipes(
+    "train.sft.objective",
+    "train_sft",
+    sft=SftRecipe(),
+    nano_lora=NANO_LORA,
+    vptracker=VPTRACKER,
+    reasoningtrack_sft=REASONINGTRACK_SFT,
 )
+add_recipes("train.scratch.grounder", "train_grounder", nano_grounder=NANO_GROUNDER)
+add_recipes("train.scratch.mask_head", "train_mask_head", nano_mask_head=MaskHeadRecipe())
+
+register("train", TrainSettings, {"recipe": RECIPES, "model": GROUNDERS})

@@ -51,8 +51,10 @@ def identity_of(
 
 def identity_from_scratch(recipe: Any, module: str) -> Identity:
     """The identity of a run in `module` that starts from random weights, or from `recipe.initial`."""
-    initial = checkpoint_identity(recipe.initial) if recipe.initial else "none"
-    return identity_of({"recipe": asdict(recipe)}, (module,), {}, initial)
+    folder = getattr(recipe, "initial", "")
+    initial = checkpoint_identity(folder) if folder else "none"
+    # The loop is named too: the imports of a plugin are not followed.
+    return identity_of({"recipe": asdict(recipe)}, (module, "train.loop.trainer"), {}, initial)
 
 
 def data_identity(indexes: Mapping[str, Path]) -> dict[str, str | None]:

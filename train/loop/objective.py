@@ -83,7 +83,7 @@ class Objective(ABC, Generic[BatchT]):
 
     # What the trainer's messages and folders are called.
     final_folder = "final"  # of the weights after the last step
-    checkpoint_key = "model.checkpoint"  # key by which inference uses them
+    checkpoint_key: str | None = "model.checkpoint"  # key by which inference uses them; None: it does not
     score_name = "score"
     # False if the initial weights are random, and an evaluation of them says nothing.
     evaluates_initial_weights = True

@@ -8,19 +8,21 @@ seed and its number.
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 
 from configs.errors import UserError
-from configs.launch.signals import Stopped
+from configs.launch.signals import Stopped, StopSignal
 from data_prep.folders import tidy
 from train.loop.checkpoints import Checkpoints, RunState
 from train.loop.identity import check_identity, check_identity_exists, with_earlier_code, write_identity
 from train.loop.metrics import Metrics
 from train.loop.objective import LoopSettings, Objective, StepMetrics
-from train.loop.process_group import destroy_process_group
+from train.loop.process_group import create_strategy, destroy_process_group
+from train.loop.strategies import Strategy
 
 BEST = "best"  # folder of the weights with the best score
 ObjectiveT = TypeVar("ObjectiveT", bound=Objective[Any])
@@ -219,10 +221,27 @@ class Trainer(Generic[ObjectiveT]):
         best = self.out / BEST
         folder = best if best.is_dir() else self.out / self.objective.final_folder
         quality = f" ({self.objective.score_name} {self.best_score:.3f})" if folder == best else ""
+        key = self.objective.checkpoint_key
+        usage = "" if key is None else f": bash infer.sh {key}={folder}"
         for warning in self.objective.warnings():
             log.warning("%s", warning)
         log.info(
-            "%s after %d steps; weights%s in %s: bash infer.sh %s=%s",
-            *("was already finished" if was_finished else "finished", self.step, quality, folder),
-            *(self.objective.checkpoint_key, folder),
+            "%s after %d steps; weights%s in %s%s",
+            *("was already finished" if was_finished else "finished", self.step, quality, folder, usage),
         )
+
+
+def train_in_one_process(
+    make_objective: Callable[[Strategy, StopSignal], Objective[Any]],
+    recipe: LoopSettings,
+    out: Path,
+    device: torch.device,
+) -> None:
+    """Train an objective to the end, or resume an earlier run, in this process and in float32.
+
+    Raises Stopped if a signal ended the run, and UserError if the folder holds another one.
+    """
+    stop = StopSignal()
+    with stop.handled():
+        strategy = create_strategy(None, "ddp", None, device, torch.float32)
+        Trainer(make_objective(strategy, stop), recipe, out).run_to_end()

@@ -1,6 +1,7 @@
 """Objectives that train in stages, one after the other: the base class of the recipes from scratch."""
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -11,9 +12,8 @@ from configs.errors import UserError
 from configs.launch.signals import StopSignal
 from train.loop.identity import Identity, identity_from_scratch
 from train.loop.objective import BatchT, LoopSettings, Objective
-from train.loop.process_group import create_strategy
 from train.loop.strategies import Strategy
-from train.loop.trainer import Trainer
+from train.loop.trainer import train_in_one_process
 
 OLD_STATE = "state.pt"  # of runs of earlier versions
 EVAL_SET = "held out"  # title of the evaluation set: scenes that are never trained on
@@ -112,8 +112,4 @@ def train_stages(
         raise UserError(
             f"{out / OLD_STATE}: is of an earlier version and cannot be resumed; take another out="
         )
-    stop = StopSignal()
-    with stop.handled():
-        # Float32 and a single process: the small models are trained on a CPU.
-        strategy = create_strategy(None, "ddp", None, device, torch.float32)
-        Trainer(objective(recipe, out, strategy, stop), recipe, out).run_to_end()
+    train_in_one_process(partial(objective, recipe, out), recipe, out, device)
