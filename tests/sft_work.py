@@ -63,7 +63,7 @@ def train_in_half(strategies: list[str], folder: Path, out: Path) -> None:
     """LoRA and full tuning of a model in bfloat16, and `answer_and_save`: starting a process takes long."""
     for method in ("lora", "full"):
         for strategy in strategies:
-            recipe = replace(recipe_of(folder, method), learning_rate=1e-3, evaluate=[], pairs=24)
+            recipe = replace(recipe_of(folder, method), learning_rate=1e-3, evaluate=[], pairs=16)
             training_of(folder, out / f"{strategy}-{method}", strategy, recipe, "bfloat16").run()
     answer_and_save(folder, out / "answer")
     destroy_process_group()
