@@ -1,6 +1,7 @@
 """A small benchmark of boxes that tests invent: every kind of fault, and the folders of a toolkit."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -40,12 +41,12 @@ def benchmarks(
     return truth, flags, results
 
 
-def truth_of(truth: Boxes, absent: list[list[bool]] | None = None, **more: object) -> BoxTruth:
+def truth_of(truth: Boxes, absent: list[list[bool]] | None = None, **more: Any) -> BoxTruth:
     """The same as a truth of sequences called s0, s1, …"""
     starts = np.concatenate([[0], np.cumsum([len(each) for each in truth])])
     names = tuple(f"s{number}" for number in range(len(truth)))
     flags = None if absent is None else np.concatenate([np.array(each, bool) for each in absent])
-    return BoxTruth("invented", names, starts, columns(truth), flags, **more)  # type: ignore[arg-type]
+    return BoxTruth("invented", names, starts, columns(truth), flags, **more)
 
 
 def results_of(results: Boxes, truth: Boxes, tracker: str = "ours") -> BoxResults:

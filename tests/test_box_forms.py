@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,9 +71,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def settings(root: Path, *trackers: str, **more: object) -> EvaluationSettings:
+def settings(root: Path, *trackers: str, **more: Any) -> EvaluationSettings:
     given = EvaluationSettings(truth=str(root / "annos"), results=str(root / "tracking_results"))
-    return replace(given, trackers=list(trackers), **more)  # type: ignore[arg-type]
+    return replace(given, trackers=list(trackers), **more)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -113,10 +114,10 @@ def test_the_key_is_refused_where_it_has_no_effect(root: Path) -> None:
         TNLLT.evaluate(settings(root, boxes="xyxy", layout="masks"))
 
 
-def truth_of(boxes: list[list[list[float]]], **more: object) -> BoxTruth:
+def truth_of(boxes: list[list[list[float]]], **more: Any) -> BoxTruth:
     starts = np.concatenate([[0], np.cumsum([len(each) for each in boxes])])
     names = tuple(f"s{number}" for number in range(len(boxes)))
-    return BoxTruth("invented", names, starts, columns(boxes), **more)  # type: ignore[arg-type]
+    return BoxTruth("invented", names, starts, columns(boxes), **more)
 
 
 POOR = {

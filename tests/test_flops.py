@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,14 +77,15 @@ def test_weights_in_shares_and_in_four_bits_count_whole() -> None:
     whole = flops_formula(model, TuneSettings())
     maps = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     for number, module in enumerate(maps):
-        weight = module.weight
+        weight: Any = module.weight
         shape, numel, wanted = weight.shape, weight.numel(), weight.requires_grad
         if number % 2:
             weight.data = weight.data.new_zeros(0)
-            weight.ds_shape, weight.ds_numel = shape, numel  # type: ignore[attr-defined]
+            weight.ds_shape, weight.ds_numel = shape, numel
         elif not wanted:
-            module.weight = torch.nn.Parameter(torch.zeros(numel // 2, 1, dtype=torch.uint8), False)
-            module.weight.quant_state = SimpleNamespace(shape=shape)  # type: ignore[attr-defined]
+            packed: Any = torch.nn.Parameter(torch.zeros(numel // 2, 1, dtype=torch.uint8), False)
+            packed.quant_state = SimpleNamespace(shape=shape)
+            module.weight = packed
     assert flops_formula(model, TuneSettings()) == whole
 
 

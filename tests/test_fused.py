@@ -19,17 +19,17 @@ from models.kernels.fused import FusedLoraLinear, apply_fused_lora
 ROWS = torch.randn(2, 7, 6, generator=torch.Generator().manual_seed(0))
 
 
-def adapted(**changes: object) -> PeftModel:
+def adapted(**changes: Any) -> PeftModel:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 5, bias=False))
-    wrapped = get_peft_model(model, LoraConfig(r=3, lora_alpha=9, target_modules=["0", "2"], **changes))  # type: ignore[arg-type]
+    wrapped = get_peft_model(model, LoraConfig(r=3, lora_alpha=9, target_modules=["0", "2"], **changes))
     for name, weight in wrapped.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(weight)  # they begin at zero, where the scale would not show
     return wrapped
 
 
-def both(**changes: object) -> tuple[PeftModel, PeftModel]:
+def both(**changes: Any) -> tuple[PeftModel, PeftModel]:
     plain = adapted(**changes)
     fast = copy.deepcopy(plain)
     apply_fused_lora(fast)
@@ -135,7 +135,7 @@ def test_the_package_is_told_to_leave_the_loss_alone(monkeypatch: pytest.MonkeyP
     """As transformers passes it on to the package's own entry point."""
     told: dict[str, Any] = {}
     package, inner = types.ModuleType("liger_kernel"), types.ModuleType("liger_kernel.transformers")
-    inner._apply_liger_kernel_to_instance = lambda model, **kernels: told.update(kernels)  # type: ignore[attr-defined]
+    vars(inner)["_apply_liger_kernel_to_instance"] = lambda model, **kernels: told.update(kernels)
     monkeypatch.setitem(sys.modules, "liger_kernel", package)
     monkeypatch.setitem(sys.modules, "liger_kernel.transformers", inner)
     integration = importlib.import_module("transformers.integrations.liger")

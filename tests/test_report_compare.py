@@ -1,6 +1,7 @@
 """Two trackers compared: deltas of sequences that count for both, an honest interval, and true words."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from evaluation.absence import METRICS as ABSENCE
 from evaluation.report.compare import bootstrap_interval, compare, signed
 
 
-def by_key(*names: str, **settings: object):
-    comparisons = compare(evaluation(**settings), *names)  # type: ignore[arg-type]
+def by_key(*names: str, **settings: Any):
+    comparisons = compare(evaluation(**settings), *names)
     return {each.metric.key: each for each in comparisons}
 
 

@@ -325,7 +325,11 @@ def test_a_run_that_was_stopped_ends_as_an_unbroken_one(folder: Path, tmp_path: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_a_later_run_goes_on(
-    folder: Path, tmp_path: Path, number: signal.Signals, capfd: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = training(folder, tmp_path)
     take = run.take_step
@@ -335,7 +339,7 @@ def test_a_signal_saves_and_a_later_run_goes_on(
         if run.step == 3:
             signal.raise_signal(number)
 
-    run.take_step = stopped  # type: ignore[method-assign]
+    monkeypatch.setattr(run, "take_step", stopped)
     before = signal.getsignal(number)
     assert not run.run() and run.step == 3 and signal.getsignal(number) == before
     assert run.checkpoints.steps() == [2, 3]
@@ -344,7 +348,9 @@ def test_a_signal_saves_and_a_later_run_goes_on(
     assert training(folder, tmp_path).run()
 
 
-def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_stays(folder: Path, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_stays(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = training(folder, tmp_path, evaluate=[], checkpoint_every=1)
     save = run.strategy.save
 
@@ -354,7 +360,7 @@ def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_stays(folder: Path
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
-    run.strategy.save = interrupted  # type: ignore[method-assign]
+    monkeypatch.setattr(run.strategy, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.run()
     again = training(folder, tmp_path, evaluate=[], checkpoint_every=1)
@@ -363,7 +369,7 @@ def test_a_second_ctrl_c_ends_at_once_and_the_last_checkpoint_stays(folder: Path
 
 
 def test_a_signal_in_an_evaluation_ends_it_and_a_later_run_makes_it_again(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = training(folder, tmp_path / "broken", pairs=16)
     evaluate = run.objective.evaluator.evaluate
@@ -373,7 +379,7 @@ def test_a_signal_in_an_evaluation_ends_it_and_a_later_run_makes_it_again(
             signal.raise_signal(signal.SIGTERM)
         return evaluate(step)
 
-    run.objective.evaluator.evaluate = stopped  # type: ignore[method-assign]
+    monkeypatch.setattr(run.objective.evaluator, "evaluate", stopped)
     with pytest.raises(Stopped) as told:
         run.run()
     assert told.value.status == 0 and run.checkpoints.steps() == [2, 4]
@@ -491,4 +497,5 @@ def test_a_batch_that_processes_cannot_share_is_refused(folder: Path, tmp_path: 
         num_processes, process_index, is_main_process, device = 3, 0, True, CPU
 
     with pytest.raises(UserError, match="cannot be divided evenly among 3 processes"):
-        sft_trainer(recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, DDPStrategy(Three()))  # type: ignore[arg-type]
+        group: Any = Three()
+        sft_trainer(recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, DDPStrategy(group))

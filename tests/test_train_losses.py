@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -221,8 +222,8 @@ def asked(about: AnnotatedFrame, index: int | None, colour: str | None, shape: s
 
 def match_head() -> MatchHead:
     """A head that says of a token what the token is."""
-    head = MatchHead(7)
-    head.norm = nn.Identity()  # type: ignore[assignment]
+    head: Any = MatchHead(7)
+    head.norm = nn.Identity()
     with torch.no_grad():
         head.out.weight.copy_(torch.eye(7))
         head.out.bias.zero_()
@@ -300,8 +301,8 @@ def test_a_token_is_asked_what_can_be_known_of_it(sample: Sample, token: int, co
 def test_the_named_loss_by_hand() -> None:
     """Every token is asked what the words name, whatever it shows; and nothing that they do not name."""
     width = len(COLOURS) + len(SHAPES)
-    head = NamedHead(width)
-    head.norm = nn.Identity()  # type: ignore[assignment]
+    head: Any = NamedHead(width)
+    head.norm = nn.Identity()
     with torch.no_grad():
         head.out.weight.copy_(torch.eye(width))
         head.out.bias.zero_()
