@@ -83,7 +83,7 @@ def _json(rng: Random, path: Path, change: Callable[[Random, Any, str | int], No
     """Change one random place of a JSON file. A file that is not JSON is left unchanged."""
     try:
         content = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter after the mutation `deep`
         return
     places = list(_places(content))
     if places:
