@@ -84,6 +84,7 @@ def loading(key: str, checkpoint: str, base: str | None = None) -> Iterator[None
     `base` names the weights that are loaded where `checkpoint` is a folder of adapters. The tables and
     progress bars of the library are not printed.
     """
+    # The library logs tables of missing keys; `check_weights` reports them in one line.
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -122,6 +123,7 @@ def model_type_of(key: str, checkpoint: str, model_types: tuple[str, ...]) -> st
 
     Raises UserError for another type than those wanted, and for settings that ask for code.
     """
+    # Reads config.json alone, from the folder or the hub.
     settings, _ = PreTrainedConfig.get_config_dict(checkpoint)
     check_model_type(key, checkpoint, settings.get("model_type"), model_types)
     if setting := code_setting(settings):
@@ -170,6 +172,7 @@ def check_finite(key: str, checkpoint: str, dtype: torch.dtype, what: str, value
 
     `values` are numbers of Python, so the check does not synchronise with a GPU. `what` says what they are.
     """
+    # The normal case is one pass over a few numbers.
     if all(map(math.isfinite, values)):
         return
     group, name = key.split(".")[0], str(dtype).removeprefix("torch.")

@@ -60,10 +60,12 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
     type, settings that ask for code, or incomplete weights.
     """
     folder = Path(checkpoint)
+    # A name that could be a hub id is left to the hub; anything else must be a folder.
     if not folder.exists():
         if checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") != 1:
             raise UserError(f"{key}={checkpoint}: no such folder, nor a hub id of the form owner/name")
         return
+    # Users often name the folder of a training run instead of the weights in it.
     if not (folder / CONFIG).is_file():
         found = weights_within(folder)
         remedy = "name the folder with the weights" if found is None else f"its weights are {key}={found}"
@@ -97,6 +99,7 @@ def read_settings(key: str, path: Path) -> dict[str, Any]:
 
 def check_no_code(key: str, checkpoint: str) -> None:
     """Raise UserError where a setting of a local folder asks for code, which is never executed."""
+    # config.json, generation_config.json, processor_config.json and the like.
     for path in sorted(Path(checkpoint).glob("*config*.json")):
         if setting := code_setting(read_settings(key, path)):
             raise UserError(
@@ -164,9 +167,12 @@ def _check_weight_files(key: str, folder: Path, is_quantized: bool = False) -> N
                 "with save_pretrained(folder, safe_serialization=True), as safetensors"
             )
         raise UserError(f"{key}={folder}: holds no weights (model.safetensors); restore them")
+    # Opening a file reads its header, which is enough to notice truncation: the header states the length of
+    # the data.
     for path in paths:
         if fault := _fault_of(path) or (None if is_quantized else _integer_weight(path)):
             raise UserError(f"{key}={folder}: {path.name} {fault}")
+    # Large checkpoints have several files, listed in an index.
     for index in sorted(folder.glob("*.safetensors.index.json")):
         for name in _shards(key, index):
             if not (folder / name).is_file():
@@ -178,6 +184,7 @@ def _shards(key: str, index: Path) -> Iterator[str]:
     found = read_settings(key, index).get("weight_map")
     names = set(found.values()) if isinstance(found, dict) else set()
     for name in sorted(map(str, names)):
+        # A name with a path could lead to files outside the folder.
         if Path(name).name != name:
             raise UserError(f"{key}={index.parent}: {index.name} names {name!r}, which is no file beside it")
         yield name
@@ -225,6 +232,7 @@ def base_of(key: str, checkpoint: str) -> str | None:
     base = read_settings(key, path).get(BASE)
     if not isinstance(base, str) or not base:
         raise UserError(f"{key}={checkpoint}: its {ADAPTER_CONFIG} names no {BASE}; restore it")
+    # Adapters record where their base was in training, which may be another machine.
     if Path(base).is_absolute() and not Path(base).is_dir():
         raise UserError(f"{path}: its weights were in {base}, which is gone; write where they are now")
     beside = Path(checkpoint) / base
@@ -264,6 +272,7 @@ def find_contract(config: GrounderConfig) -> Contract:
 
     Raises UserError where there is neither, where the name is unknown, or where the two differ.
     """
+    # A contract in the folder is how the weights were trained, so a named one must not contradict it.
     carried = read_contract(Path(config.checkpoint))
     if config.contract == "auto":
         if carried is not None:

@@ -93,6 +93,7 @@ GROUNDERS: Mapping[str, GrounderConfig] = _GrounderOptions()
 """Options of `model=`."""
 
 
+# SAM 2. Its modules are imported inside the functions, because they import torch.
 def _check_sam2(config: MaskHeadConfig) -> None:
     from models.checkpoint_files import check_mask_head_checkpoint
 

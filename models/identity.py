@@ -31,6 +31,7 @@ def checkpoint_identity(checkpoint: str, commit: str | None = None) -> str:
     folder = Path(checkpoint)
     if not folder.is_dir():
         return f"{checkpoint}@{commit or 'unknown'}"
+    # Names are hashed too, so that exchanging two files changes the identity.
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.suffix in SUFFIXES and path.is_file():

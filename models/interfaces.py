@@ -16,6 +16,7 @@ import numpy as np
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Box
 
+# The types of features and memories differ between mask heads, and this module imports no torch.
 FrameFeatures = Any
 """What a mask head computes of a frame, once for all targets. Only the mask head knows its contents."""
 TargetMemory = Any

@@ -68,6 +68,7 @@ def lora_targets(family: Family, parts: Collection[str] = ("language_model",)) -
 
     It is a regular expression and not a list of names, because the same names occur in several parts.
     """
+    # peft matches a string as a regular expression against whole names of modules.
     return "|".join(family.parts[part].linear_layers for part in parts)
 
 
@@ -90,6 +91,7 @@ def register_family(family: Family) -> Family:
 
     Raises ValueError where one of the sizes is an option of another family.
     """
+    # Sizes of all families are options of one group, so their names must be distinct.
     for name in family.sizes:
         held = PUBLISHED_SIZES.get(name)
         if held is not None and held.model_type != family.model_type:

@@ -13,6 +13,7 @@ from models.families.family import Family, ModelPart, PublishedSize, register_fa
 
 MODEL_TYPE = "qwen2_5_vl"
 
+# Names may have a prefix, since peft and other wrappers put one before them.
 LANGUAGE_MODEL = ModelPart(
     weights=r"(.*\.)?(language_model\..*|lm_head\.weight)",
     linear_layers=r"(.*\.)?language_model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(gate|up|down)_proj)",
@@ -116,6 +117,7 @@ FAMILY = register_family(
         },
         model_class=_model_class,
         processor_class=_processor_class,
+        # Packed rows need no mask, because attention works within each sample (`models.kernels.attention`).
         # Its language model takes masks by the kind of layer. It would make one for a kind that is not named.
         unmasked={"full_attention": None},
         apply_fast_kernels=_apply_fast_kernels,

@@ -14,6 +14,7 @@ from models.families.qwen2_5_vl import LANGUAGE_MODEL, TOKEN_IDS, text_config
 
 MODEL_TYPE = "qwen3_vl"
 
+# The vision towers of the 2B and 4B models (small) and of the 8B model (large).
 SMALL_TOWER: dict[str, Any] = {
     "depth": 24,
     "hidden_size": 1024,

@@ -113,6 +113,7 @@ def _check_names(
 
     Weights of the model itself are accepted if they have its `shapes`: some trainers save the embeddings too.
     """
+    # Both directions are checked: adapters that the file lacks, and weights that the model has no place for.
     missing = sorted(set(expected) - found.keys())
     foreign = sorted(
         name for name, weight in found.items() if name not in expected and weight.shape != shapes.get(name)

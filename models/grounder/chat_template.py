@@ -44,6 +44,7 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
         raise UserError(
             f"{named} cannot be rendered ({type(fault).__name__}: {reason}); restore it"
         ) from None
+    # A template that drops an image would shift the images of all later questions in a batch.
     images = text.count(processor.image_token)
     if images != 2 or EXPRESSION not in text:
         raise UserError(
@@ -64,6 +65,7 @@ def _limited_to(lines: int) -> Iterator[None]:
             raise _TooLongError
         return count
 
+    # A debugger or a coverage tool may have set a trace function; it is restored.
     before = sys.gettrace()
     sys.settrace(count)
     try:

@@ -44,6 +44,7 @@ def published_config(name: str) -> Qwen2_5_VLConfig | Qwen3VLConfig:
 
 def build_empty(name: str) -> QwenVL:
     """A model of a published size on the meta device: with all modules and shapes, but without memory."""
+    # On the meta device tensors have shapes and dtypes but no storage.
     with torch.device("meta"):
         model: QwenVL = FAMILIES[PUBLISHED_SIZES[name].model_type].model_class()(published_config(name))
     return model
@@ -91,6 +92,7 @@ def widen(model: QwenVL, processor: QwenVLProcessor) -> None:
     old_size = len(embeddings.weight)
     if (new_size := len(processor.tokenizer)) <= old_size:
         return
+    # `mean_resizing` would draw random rows around the mean.
     model.resize_token_embeddings(new_size, mean_resizing=False)
     with torch.no_grad():
         layers: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]

@@ -45,6 +45,7 @@ def build_tokenizer(vocabulary: int = 1024) -> PreTrainedTokenizerFast:
     one token each.
     """
     tokenizer = Tokenizer(tokenizer_models.BPE())
+    # First split into words, single digits and punctuation, then bytes: a token never crosses these borders.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(SPLIT, "isolated"),
@@ -104,6 +105,7 @@ def build_grounder(
     """
     torch.manual_seed(seed)
     tokens = processor.tokenizer.convert_tokens_to_ids
+    # Heads have 32 channels, of which rotary embeddings use 16 pairs: 6 for time, 5 for height, 5 for width.
     heads = width // 32
     config = Qwen2_5_VLConfig(
         text_config={
@@ -138,5 +140,6 @@ def build_grounder(
         tie_word_embeddings=True,
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
+    # Greedy decoding, so that `generate` gives the same answer each time.
     model.generation_config.do_sample = False
     return model

@@ -111,6 +111,7 @@ class MemoryBank:
         Only the parts of a session that memory attention reads are filled.
         """
         session = Sam2VideoInferenceSession()
+        # A session keeps the outputs of frames by object and clock reading.
         outputs = session.output_dict_per_obj[session.obj_id_to_idx(0)]
         outputs["cond_frame_outputs"].update(self._as_outputs(self.conditioning_frames))
         outputs["non_cond_frame_outputs"].update(self._as_outputs(self.recent_frames))

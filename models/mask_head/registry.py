@@ -53,6 +53,7 @@ def register_mask_head(
 
     def register(loader: Loader[Config]) -> Loader[Config]:
         for name in options:
+            # Classes are compared by name: a file that is imported twice defines its class twice.
             held = type(_options.get(name, options[name]))
             if (held.__module__, held.__qualname__) != (config_class.__module__, config_class.__qualname__):
                 raise ValueError(

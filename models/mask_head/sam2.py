@@ -106,6 +106,7 @@ class MaskHead:
 
     def _result(self, features: Features, decoded: MaskDecoderOutput, memory: MemoryBank) -> MaskResult:
         """The result of one target. Raises NotFiniteError where the model returned NaN or infinity."""
+        # Without a batch: one image, one box, so N = 1.
         best, iou, _ = decoded.best()
         # Transfer all numbers from the GPU at once, and check them. The sum of the mask logits is finite only
         # if all of them are.
@@ -120,6 +121,7 @@ class MaskHead:
     def _mask(self, features: Features, decoded: MaskDecoderOutput) -> np.ndarray | None:
         """The mask at the size of the frame, bool (height, width); None where no pixel is set."""
         width, height = features.frame_size
+        # (1, S/4, S/4) -> (1, 1, S/4, S/4), then upsampled to the size of the frame and thresholded at 0.
         logits = decoded.gated()[None].float()
         mask = self.processor.post_process_masks([logits], [[height, width]])[0][0, 0].cpu().numpy()
         return mask if mask.any() else None

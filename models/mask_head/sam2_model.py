@@ -53,6 +53,8 @@ class PublishedSize:
     hiera: Hiera
 
 
+# Widths, heads, blocks and windows of the four stages, blocks with global attention, side of the background
+# map.
 PUBLISHED: dict[str, PublishedSize] = {
     "sam2_1_tiny": PublishedSize(
         38.9,
@@ -129,6 +131,7 @@ def _vision_config(hiera: Hiera, image_size: int, hidden: int) -> Sam2VisionConf
     return Sam2VisionConfig(
         backbone_config=backbone,
         backbone_channel_list=list(reversed(hiera.widths)),
+        # Strides of the three feature levels that the mask decoder uses.
         backbone_feature_sizes=[[image_size // stride] * 2 for stride in (4, 8, 16)],
         fpn_hidden_size=hidden,
     )
@@ -143,6 +146,7 @@ def build_model(config: Sam2VideoConfig) -> Sam2VideoModel:
     """
     model = Sam2VideoModel(config).eval()
     with torch.no_grad():
+        # The encoding is a random matrix that is not trained.
         code = model.prompt_encoder.shared_embedding.positional_embedding
         model.shared_image_embedding.positional_embedding.copy_(code)
     return model
@@ -182,6 +186,7 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
     """
     types = (MASK_HEAD_MODEL_TYPE,)
     check_checkpoint(KEY, checkpoint, types)
+    # A local folder is read without any network.
     local = Path(checkpoint).is_dir()
     with loading(KEY, checkpoint):
         model_type_of(KEY, checkpoint, types)
@@ -194,6 +199,8 @@ def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2
     model, report = loaded
     check_weights(KEY, checkpoint, report)
     _check_size(checkpoint, model, processor)
+    # `from_pretrained` returns models in evaluation mode; it is stated here because training starts from the
+    # same function.
     return model.eval(), processor
 
 
