@@ -125,9 +125,7 @@ def test_adapters_name_their_base_wherever_they_are_read_from(
     """Trained from a relative path, and read from another folder."""
     monkeypatch.chdir(folder)
     recipe = recipe_of(folder, pairs=4, evaluate=[], tune=TuneSettings(rank=2))
-    assert sft_trainer(
-        recipe, GrounderConfig("model", dtype="float32"), tmp_path, Accelerator(cpu=True)
-    ).run()
+    assert sft_trainer(recipe, GrounderConfig("model", dtype="float32"), tmp_path, cpu_strategy()).run()
     monkeypatch.chdir("/")
     assert base_of("model.checkpoint", str(tmp_path / "final")) == str(folder / "model")
 
@@ -137,7 +135,7 @@ def test_answers_that_are_nan_end_an_evaluation(folder: Path, tmp_path: Path) ->
     model = GrounderConfig(str(folder / "model"), dtype="float32")
     training = sft_trainer(recipe, model, tmp_path, cpu_strategy())
     with torch.no_grad():
-        next(iter(training.parameters.values())).fill_(torch.nan)
+        next(iter(training.strategy.parameters.values())).fill_(torch.nan)
     with pytest.raises(UserError, match=r"step 3: the outputs of the model in training are not finite"):
         training.objective.evaluator.evaluate(3)
 
@@ -443,14 +441,12 @@ def test_a_batch_that_does_not_fit_is_one_line(
         with pytest.raises(UserError) as fault, out_of_memory_explained(MicroBatchSampler(8, count)):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate ...")
         assert words in str(fault.value) and "79.0 GiB were in use, the GPU has 80.0" in str(fault.value)
-    run = sft_trainer(
-        recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, Accelerator(cpu=True)
-    )
+    run = sft_trainer(recipe_of(folder), GrounderConfig(str(folder / "model")), tmp_path, cpu_strategy())
 
-    def full(batches: object) -> None:
+    def full(batches: object, step: int) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(run, "_take_step", full)
+    monkeypatch.setattr(run.objective, "_take_step", full)
     with pytest.raises(
         UserError, match=r"recipe\.micro_batch=2, recipe\.micro_tokens=6144: out of GPU memory"
     ):
