@@ -17,6 +17,7 @@ from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from tests.tiny_models import TINY
 from train.loop.metrics import Metrics
+from train.loop.objective import StepMetrics
 from train.sft.config import TuneSettings
 from train.sft.flops import FlopsFormula, flops_formula, peak_flops
 from train.sft.model import set_trainable, trains_vision
@@ -130,9 +131,9 @@ def test_a_row_tells_rates_and_the_share_of_the_peak(
     tmp_path: Path, peak: float | None, mfu: float | None
 ) -> None:
     metrics = Metrics(tmp_path, True, peak)
-    step = {"loss": 1.0, "norm": 1.0, "learning_rate": 0.1, "pairs": 4, "answer_tokens": 8, "seconds": 0.5}
+    counts = {"pairs": 4, "answer_tokens": 8, "tokens": 400}
     for _ in range(2):
-        metrics.add(**step, tokens=400, flops=500)
+        metrics.add(StepMetrics({"loss": 1.0}, 0.1, 1.0, counts, flops=500), seconds=0.5)
     metrics.log(2, 4, 2.0)
     row = json.loads((tmp_path / "metrics.jsonl").read_text())
     assert row["mfu"] == mfu and row["tokens_per_second"] == 200 and row["answer_tokens_per_second"] == 4
