@@ -36,7 +36,7 @@ class RunState:
 
     step: int
     evaluated: int  # step of the last evaluation; -1: none
-    best_score: float  # score of the best weights; -1: none
+    best_score: float | None  # score of the best weights; None before the first evaluation
     strategy: str
     num_processes: int
     objective: dict[str, Any] = field(default_factory=dict)  # `Objective.state`
@@ -146,6 +146,9 @@ def _run_state(fields: dict[str, Any]) -> RunState:
     for name in UNREADABLE:
         if name in present:
             present["objective"] = {"unreadable": present.pop(name)}
+    # -1 stood for none while the score was always an IoU.
+    if present.get("best_score") == -1:
+        present["best_score"] = None
     found = RunState(**present)
     if not isinstance(found.objective, dict):
         raise TypeError("it holds no state of the objective")

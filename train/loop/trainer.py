@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class Trainer(Generic[ObjectiveT]):
     """A run of an objective in a folder, and its position: `step`, `evaluated` and `best_score`.
 
-    `evaluated` is the step of the last evaluation, -1 before the first; `best_score` is -1 before the first.
+    Before the first evaluation `evaluated` (the step of the last one) is -1, and `best_score` is None.
     """
 
     def __init__(self, objective: ObjectiveT, recipe: LoopSettings, out: Path) -> None:
@@ -42,7 +42,8 @@ class Trainer(Generic[ObjectiveT]):
         accelerator = self.strategy.accelerator
         self.is_first_process: bool = accelerator.is_main_process
         self.checkpoints = Checkpoints(out / "checkpoints", recipe.keep_checkpoints)
-        self.step, self.evaluated, self.best_score = 0, -1, -1.0
+        self.step, self.evaluated = 0, -1
+        self.best_score: float | None = None
         # 1. Refuse the folder of another run before the model is loaded, which may take minutes.
         if self.is_first_process:
             check_identity(out, objective.identity())
@@ -161,8 +162,9 @@ class Trainer(Generic[ObjectiveT]):
         if self.is_first_process:
             self.objective.draw_plots(self.step, self.metrics.path)
         if evaluation.score is not None:
-            is_best = evaluation.score > self.best_score
-            self.best_score = max(self.best_score, evaluation.score)
+            is_best = self.best_score is None or evaluation.score > self.best_score
+            if is_best:
+                self.best_score = evaluation.score
             # The first process decides for all: in sharded inference the last bits of the others may differ.
             if self.strategy.all_reduce_sum(int(is_best and self.is_first_process)):
                 self._save_weights(self.out / BEST)
@@ -208,19 +210,20 @@ class Trainer(Generic[ObjectiveT]):
         # 3. The steps after the checkpoint are repeated, and so are their rows.
         self.metrics.resume(self.step, self.evaluated == self.step)
 
-    def _held_best_score(self, run_state: RunState) -> float:
-        """The score of best/; -1 if that folder is missing, so that the next evaluation writes it again."""
-        if run_state.best_score < 0 or (self.out / BEST).is_dir():
+    def _held_best_score(self, run_state: RunState) -> float | None:
+        """The score of best/; None if that folder is missing, so that the next evaluation writes it again."""
+        if run_state.best_score is None or (self.out / BEST).is_dir():
             return run_state.best_score
         if self.is_first_process:
             log.warning("%s: is missing; the next evaluation writes it again", self.out / BEST)
-        return -1.0
+        return None
 
     def _log_end(self, was_finished: bool) -> None:
         """Log where the weights are and how to use them; `was_finished`: before this command."""
         best = self.out / BEST
         folder = best if best.is_dir() else self.out / self.objective.final_folder
-        quality = f" ({self.objective.score_name} {self.best_score:.3f})" if folder == best else ""
+        has_score = folder == best and self.best_score is not None
+        quality = f" ({self.objective.score_name} {self.best_score:.3f})" if has_score else ""
         key = self.objective.checkpoint_key
         usage = "" if key is None else f": bash infer.sh {key}={folder}"
         for warning in self.objective.warnings():
