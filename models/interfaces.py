@@ -32,20 +32,20 @@ class Question:
     """Where is the target of this expression in this image?
 
     `image` is the search frame; `template` is a crop of the target from an earlier frame, or None.
-    `last_box_xyxy` is the last known box of the target, in pixels of the search frame; None: there is no
+    `visual_prompt_xyxy` is the last known box of the target, in pixels of the search frame; None: there is no
     visual prompt. With `drawn` the visual prompt is in the image already, as in the images of training pairs.
     """
 
     image: np.ndarray
     expression: str
     template: np.ndarray | None = None
-    last_box_xyxy: Box | None = None
+    visual_prompt_xyxy: Box | None = None
     drawn: bool = False
 
     @property
     def marked(self) -> bool:
         """Whether the search image has a visual prompt."""
-        return self.drawn or self.last_box_xyxy is not None
+        return self.drawn or self.visual_prompt_xyxy is not None
 
 
 @dataclass(frozen=True)

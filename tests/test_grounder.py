@@ -113,7 +113,7 @@ def questions(samples: list[Sample]) -> list[Question]:
     """Questions of very different lengths: with and without template and mark, lying and standing."""
     asked = [sample.question for sample in samples]
     assert {question.template is None for question in asked} == {True, False}
-    assert {question.last_box_xyxy is None for question in asked} == {True, False}
+    assert {question.visual_prompt_xyxy is None for question in asked} == {True, False}
     return [
         *asked,
         Question(noise(270, 480), "it"),
@@ -194,7 +194,7 @@ def plain_inputs(grounder: Grounder, question: Question, said: str) -> Any:
         grounder.contract,
         question.expression,
         question.template is not None,
-        question.last_box_xyxy is not None,
+        question.visual_prompt_xyxy is not None,
     )
     processor = grounder.encoder.processor
     text = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)

@@ -111,7 +111,9 @@ def librarys_inputs(setting: Setting) -> BatchFeature:
     processor, encoder = setting.processor, setting.encoder
     texts = [
         processor.apply_chat_template(
-            messages(encoder.contract, q.expression, q.template is not None, q.last_box_xyxy is not None),
+            messages(
+                encoder.contract, q.expression, q.template is not None, q.visual_prompt_xyxy is not None
+            ),
             tokenize=False,
             add_generation_prompt=True,
         )

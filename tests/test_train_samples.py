@@ -302,7 +302,7 @@ def ask(shots: list[AnnotatedFrame], count: int = 4, seed: int = 0, **shares: An
 def test_the_same_numbers_ask_the_same_questions(shots: list[AnnotatedFrame]) -> None:
     def said(samples: list[Sample]) -> list[Any]:
         return [
-            (s.question.expression, s.question.last_box_xyxy, s.thing, id(s.question.template))
+            (s.question.expression, s.question.visual_prompt_xyxy, s.thing, id(s.question.template))
             for s in samples
         ]
 
@@ -315,7 +315,7 @@ def test_questions_about_a_shot_stand_together_and_share_its_picture_and_its_mar
     samples = ask(shots, 3, marked=0.5)
     assert [sample.frame for sample in samples] == [shot for shot in shots for _ in range(3)]
     assert all(sample.question.image is sample.frame.image for sample in samples)
-    boxes = [sample.question.last_box_xyxy for sample in samples]
+    boxes = [sample.question.visual_prompt_xyxy for sample in samples]
     assert boxes[::3] == boxes[1::3] == boxes[2::3]
     assert 0 < boxes.count(None) < len(boxes)
 
@@ -326,7 +326,9 @@ def test_shares_of_the_mix_are_kept(shots: list[AnnotatedFrame]) -> None:
     assert len(present) / len(samples) == pytest.approx(0.7, abs=0.05)
     could = [sample for sample in present if sample.frame.templates[sample.thing or 0] is not None]
     assert np.mean([s.question.template is not None for s in could]) == pytest.approx(0.6, abs=0.05)
-    assert np.mean([s.question.last_box_xyxy is not None for s in samples]) == pytest.approx(0.7, abs=0.08)
+    assert np.mean([s.question.visual_prompt_xyxy is not None for s in samples]) == pytest.approx(
+        0.7, abs=0.08
+    )
 
 
 def test_what_is_asked_after_is_clear_and_the_words_and_the_template_are_its_own(
@@ -426,7 +428,7 @@ def test_plain_words_are_always_the_same_for_a_look(shots: list[AnnotatedFrame])
 
 def gap(sample: Sample) -> float:
     """How far the mark is from the thing, in the thing's own longer sides."""
-    last, box = sample.question.last_box_xyxy, sample.box_resized
+    last, box = sample.question.visual_prompt_xyxy, sample.box_resized
     assert last is not None and box is not None
     left, top, right, bottom = last
     assert 0 <= left < right <= SIZE[0] + 2 and 0 <= top < bottom <= SIZE[1] + 2
@@ -438,7 +440,7 @@ def test_the_mark_is_near_the_thing_in_focus_unless_it_is_missed(shots: list[Ann
     near = ask(shots * 4, 2, missed=0.0, **shares)
     assert all(first.thing == second.thing for first, second in zip(near[::2], near[1::2], strict=True))
     assert max(map(gap, near)) < 0.5
-    assert all(iou(s.question.last_box_xyxy, s.box_resized) > 0.1 for s in near)  # type: ignore[arg-type]
+    assert all(iou(s.question.visual_prompt_xyxy, s.box_resized) > 0.1 for s in near)  # type: ignore[arg-type]
     assert np.mean([gap(sample) for sample in ask(shots * 4, 2, missed=1.0, **shares)]) > 1
 
 

@@ -165,7 +165,7 @@ class QuestionEncoder:
     def _parts(self, question: Question) -> list[tuple[ImageKey, Callable[[], np.ndarray]]]:
         """The key and a render function of the template, if there is one, and of the search image."""
         # The key has the box too: a visual prompt makes another image of the same frame.
-        search = ("search", id(question.image), question.last_box_xyxy), lambda: self._search(question)
+        search = ("search", id(question.image), question.visual_prompt_xyxy), lambda: self._search(question)
         template = question.template
         if template is None:
             return [search]
@@ -176,11 +176,11 @@ class QuestionEncoder:
         size = (question.image.shape[1], question.image.shape[0])
         resized = self.resized_size(size)
         search = resize(question.image, resized)
-        if question.last_box_xyxy is None:
+        if question.visual_prompt_xyxy is None:
             return search
         # The rectangle is computed in the original frame and scaled, so its margin does not depend on the
         # resizing.
-        rectangle = visual_prompt_box(question.last_box_xyxy, size, self.contract)
+        rectangle = visual_prompt_box(question.visual_prompt_xyxy, size, self.contract)
         return draw_visual_prompt(search, rescale(rectangle, size, resized), self.contract)
 
     def _template(self, template: np.ndarray) -> np.ndarray:
