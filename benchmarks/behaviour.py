@@ -281,6 +281,6 @@ def _compare(hashes: dict[str, str], earlier: Path) -> list[str]:
     held = {name: value for name, value in held.items() if Path(name).parts[0] in made}
     differing = sorted(name for name in held.keys() | hashes.keys() if held.get(name) != hashes.get(name))
     for name in differing:
-        told = "missing" if name not in hashes else "new" if name not in held else "differs"
-        print(f"{told}: {name}")
+        message = "missing" if name not in hashes else "new" if name not in held else "differs"
+        print(f"{message}: {name}")
     return differing

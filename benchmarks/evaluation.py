@@ -55,8 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     for part, (ours, theirs) in taken.items():
         rates = [options.sequences / side.wall for side in (ours, theirs)]
         ratios[part] = theirs.wall / ours.wall, theirs.processor / ours.processor
-        told = f"{rates[0]:>10,.0f}{rates[1]:>10,.0f} sequences a second"
-        print(f"{part:<16}{told}{ratios[part][0]:>8.1f} (of processor time {ratios[part][1]:.1f})")
+        message = f"{rates[0]:>10,.0f}{rates[1]:>10,.0f} sequences a second"
+        print(f"{part:<16}{message}{ratios[part][0]:>8.1f} (of processor time {ratios[part][1]:.1f})")
     ours, theirs = taken["read and scored"]
     report = {
         "benchmark": "evaluation",

@@ -92,11 +92,11 @@ def compare(work: Work, rounds: int) -> dict[str, Any]:
     peak = peak_flops(work.device)
     shares = [median(runs[0][0].flops) / work.recipe.batch * rate / (peak or inf) for rate in (fast, slow)]
     print(f"{'':<10}{'pairs/s':>10}{'of processor':>14}{'peak GiB':>10}{'MFU':>8}")
-    for name, *told, share in zip(
+    for name, *message, share in zip(
         ("ours", "TRL"), (fast, slow), (fast_cpu, slow_cpu), peaks, shares, strict=True
     ):
         mfu = f"{share:.1%}" if peak else "-"
-        print(f"{name:<10}{told[0]:>10.2f}{told[1]:>14.2f}{told[2]:>10.1f}{mfu:>8}")
+        print(f"{name:<10}{message[0]:>10.2f}{message[1]:>14.2f}{message[2]:>10.1f}{mfu:>8}")
     print(f"ratio {fast / slow:.2f}, of processor time {fast_cpu / slow_cpu:.2f}")
     print(f"losses of the first step differ by {difference:.1e}, relatively")
     parts = gains(work, work.steps)

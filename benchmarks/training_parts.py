@@ -133,8 +133,8 @@ def gains(work: Work, steps: int) -> dict[str, float]:
             reading.append(taken[""][0])
             for name, each in without.items():
                 each.append(taken[name][1])
-    told = {name: median(each) / median(whole) for name, each in without.items()}
-    return {**told, DECODED: 1 + median(reading) / median(whole)}
+    message = {name: median(each) / median(whole) for name, each in without.items()}
+    return {**message, DECODED: 1 + median(reading) / median(whole)}
 
 
 @contextmanager

@@ -193,8 +193,8 @@ def _import_reasoningtrack(settings: ImportReasoningTrackTask) -> None:
     if imported.missing:
         missing = counted(len(imported.missing), "image")
         echo(f"missing: {missing}, the first {imported.missing[0]}; see root_map=")
-    told = f"{len(imported.records)}, {len(imported.left_out)} left out"
-    echo(f"records: {', '.join(map(str, paths))} ({told})")
+    message = f"{len(imported.records)}, {len(imported.left_out)} left out"
+    echo(f"records: {', '.join(map(str, paths))} ({message})")
 
 
 def _render(settings: RenderTask) -> None:

@@ -168,33 +168,33 @@ def check_mode(mode: int, path: Path | str) -> None:
         raise OSError(errno.EINVAL, "a pipe or device, not a file", str(path))
 
 
-def read_bytes(path: Path, mend: str, limit: int = LARGEST_TEXT) -> bytes:
+def read_bytes(path: Path, remedy: str, limit: int = LARGEST_TEXT) -> bytes:
     """The bytes of a file of at most `limit` bytes, which is checked before it is read.
 
-    Raises UserError, which ends in `mend`, where the file is missing, too large or cannot be read.
+    Raises UserError, which ends in `remedy`, where the file is missing, too large or cannot be read.
     """
     try:
         with open_regular(path) as file:
             # The size is checked on the open file, which cannot be exchanged in between.
             size = os.fstat(file.fileno()).st_size
             if size > limit:
-                told = f"{size} bytes, more than the {limit >> 20} MiB that such a file may have"
-                raise UserError(f"{path}: {told}; {mend}")
+                message = f"{size} bytes, more than the {limit >> 20} MiB that such a file may have"
+                raise UserError(f"{path}: {message}; {remedy}")
             return file.read(limit)
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path}: no such file; {mend}") from None
+        raise UserError(f"{path}: no such file; {remedy}") from None
     except OSError as fault:
-        raise UserError(f"{path}: cannot be read ({fault.strerror}); {mend}") from None
+        raise UserError(f"{path}: cannot be read ({fault.strerror}); {remedy}") from None
 
 
-def read_text(path: Path, mend: str, limit: int = LARGEST_TEXT) -> str:
+def read_text(path: Path, remedy: str, limit: int = LARGEST_TEXT) -> str:
     """A UTF-8 text without its byte order mark, with plain line ends.
 
-    Raises UserError, which ends in `mend`, where the file is missing, larger than `limit` bytes or cannot be
-    read.
+    Raises UserError, which ends in `remedy`, where the file is missing, larger than `limit` bytes or cannot
+    be read.
     """
     try:
-        text = read_bytes(path, mend, limit).decode("utf-8-sig")
+        text = read_bytes(path, remedy, limit).decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         raise UserError(f"{path}: not UTF-8 text (byte {fault.start}); save it as UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -133,14 +133,14 @@ class Comparison:
     """The outcome of commands on mutated files (`found`) beside that without mutations (`plain`).
 
     `meaning` is the worst of the mutated files. `parts` are the parts that were mutated, None if a mutation
-    may affect all of them. `told` is whether the commands reported a problem.
+    may affect all of them. `is_reported` is whether the commands reported a problem.
     """
 
     plain: Outcome
     found: Outcome
     meaning: Meaning
     parts: frozenset[str] | None
-    told: bool
+    is_reported: bool
 
 
 def check_outcome(compared: Comparison) -> Iterator[str]:
@@ -160,7 +160,7 @@ def check_outcome(compared: Comparison) -> Iterator[str]:
         for name, value in compared.plain.items()
         if compared.found.get(name) != value and not (name not in compared.found and value in renamed)
     ]
-    if compared.told or compared.meaning is Meaning.OTHER or not differing:
+    if compared.is_reported or compared.meaning is Meaning.OTHER or not differing:
         return
     yield f"without a word, results differ ({compared.meaning.value} meaning): {', '.join(differing[:3])}"
 

@@ -156,7 +156,7 @@ def _data_sets(inputs: Corpus) -> None:
 
 def _masks(inputs: Corpus) -> None:
     """A data set in the layout of Ref-YouTube-VOS, with mask results as PNG files and as text lines."""
-    told = {}
+    message = {}
     for sequence in sorted((inputs / "scored" / "sequences").iterdir()):
         if not sequence.is_dir():
             continue
@@ -164,7 +164,7 @@ def _masks(inputs: Corpus) -> None:
         size = Image.open(frames[0]).size
         masks = [decode_mask(line, size) for line in next(sequence.glob("groundtruth_*")).read_text().split()]
         names = [f"{number:05d}" for number in range(len(frames))]
-        told[sequence.name] = {"frames": names, "expressions": {"0": {"exp": "the ball", "obj_id": "1"}}}
+        message[sequence.name] = {"frames": names, "expressions": {"0": {"exp": "the ball", "obj_id": "1"}}}
         for name, frame, mask in zip(names, frames, masks, strict=True):
             assert mask is not None
             home = inputs.root / "refytvos" / "train"
@@ -180,7 +180,7 @@ def _masks(inputs: Corpus) -> None:
         lines.write_text("".join(f"{encode_mask(mask)}\n" for mask in masks))
     path = inputs.root / "refytvos" / "meta_expressions" / "train" / "meta_expressions.json"
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"videos": told}))
+    path.write_text(json.dumps({"videos": message}))
 
 
 def _save(source: Path, path: Path) -> None:

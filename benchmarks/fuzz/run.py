@@ -112,8 +112,8 @@ class Fuzzer:
         ]
         # 3. Compare the results with those of the inputs without a mutation.
         if not faults:
-            told = is_reported(ended, plain)
-            faults += check_outcome(_compared(target, place, before, edits, outcome, told))
+            reported = is_reported(ended, plain)
+            faults += check_outcome(_compared(target, place, before, edits, outcome, reported))
         self._clear(place, seed, edits, faults)
         return Result(seed, target, tuple(edits), ended, tuple(faults))
 
@@ -153,8 +153,8 @@ class Fuzzer:
             kept = self.keep / f"edit-{seed}"
             shutil.rmtree(kept, ignore_errors=True)
             shutil.copytree(place.root, kept, symlinks=True)
-            told = {"seed": seed, "edits": [repr(edit) for edit in edits], "faults": list(faults)}
-            (kept / "fault.json").write_text(json.dumps(told, indent=1))
+            record = {"seed": seed, "edits": [repr(edit) for edit in edits], "faults": list(faults)}
+            (kept / "fault.json").write_text(json.dumps(record, indent=1))
         shutil.rmtree(place.root)
 
 
@@ -176,7 +176,7 @@ def _compared(
     before: dict[str, bytes],
     edits: Sequence[Mutation],
     plain: Outcome,
-    told: bool,
+    reported: bool,
 ) -> Comparison:
     """The outcome beside the one without mutations, with the meaning of the mutated files."""
     meanings = {_meaning(target, name, content, place.input / name) for name, content in before.items()}
@@ -188,7 +188,7 @@ def _compared(
         # The most permissive meaning decides: with one file of other content, results may differ.
         next(each for each in (Meaning.OTHER, Meaning.WRONG, Meaning.SAME) if each in meanings),
         frozenset(map(str, parts)) if target.apart and None not in parts else None,
-        told,
+        reported,
     )
 
 

@@ -90,10 +90,10 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
     if child == 0:
         _as_command(lambda: _in_turn(commands, log), cwd, log)
     ended, late = _wait(child, started + limit)
-    told = log / "statuses"
+    message = log / "statuses"
     _import_also(log / "modules")
     return CommandResult(
-        tuple(map(int, told.read_text().split())) if told.is_file() else (),
+        tuple(map(int, message.read_text().split())) if message.is_file() else (),
         (log / "stdout").read_bytes(),
         (log / "stderr").read_bytes(),
         os.WTERMSIG(ended) if os.WIFSIGNALED(ended) else 0,

@@ -51,7 +51,7 @@ def check_split(
     examined = list(with_bar(results, f"{reader.name} {split}", len(entries)))
     findings = _gathered([finding for found, _ in examined for finding in found], split, root, len(entries))
     # 3. The split as a whole.
-    findings += [Finding(name, "listed_twice", told) for name, told in listing.repeated.items()]
+    findings += [Finding(name, "listed_twice", message) for name, message in listing.repeated.items()]
     findings += list_findings(lists, entries, unnamed)
     findings += name_findings(entries)
     findings += twin_findings(entries, [mark for _, mark in examined])
@@ -95,8 +95,8 @@ def _refused(task: _Task, entry: Entry, reason: str) -> Finding:
     if entry.folder.exists() or not reason.startswith((f"{entry.folder}:", f"{entry.folder}{os.sep}")):
         return Finding(entry.name, "refused", reason)
     hint = did_you_mean(entry.folder.name, task.unnamed)
-    told = f"no such folder, though {task.split} lists it; unpack it there, or correct the name{hint}"
-    return Finding(entry.name, "no_data", f"{entry.folder}: {told}")
+    message = f"no such folder, though {task.split} lists it; unpack it there, or correct the name{hint}"
+    return Finding(entry.name, "no_data", f"{entry.folder}: {message}")
 
 
 def _gathered(findings: list[Finding], split: str, root: Path, sequences: int) -> list[Finding]:
@@ -106,7 +106,7 @@ def _gathered(findings: list[Finding], split: str, root: Path, sequences: int) -
     if len(wordless) < max(2, read):
         return findings
     what = f"no expressions in any of {read} sequences of {split}"
-    told = f"{root}: {what}; add them, or train without expressions"
+    message = f"{root}: {what}; add them, or train without expressions"
     # Other findings keep their order.
     rest = [finding for finding in findings if finding.kind != "text_none"]
-    return [*rest, Finding("", "text_none", told, read)]
+    return [*rest, Finding("", "text_none", message, read)]

@@ -41,8 +41,8 @@ def frame_findings(sequence: Sequence, decode: bool) -> Iterator[Finding]:
             yield Finding(sequence.name, kind, lines[0], len(lines))
         yield from _gaps(sequence.name, frames)
     elif isinstance(frames, VideoFrames):
-        told = f"{frames.path}: frames lie in a video file; extract them into images for task=index"
-        yield Finding(sequence.name, "video_file", told)
+        message = f"{frames.path}: frames lie in a video file; extract them into images for task=index"
+        yield Finding(sequence.name, "video_file", message)
         yield from _film(sequence.name, frames) if decode else ()
 
 
@@ -66,8 +66,8 @@ def _header(path: Path, size: Size, decode: bool) -> _Header:
         return _Header(None, "frame_unreadable" if path.exists() else "frame_missing", str(fault))
     if found == size:
         return _Header(orientation)
-    told = f"frame is {found[0]}x{found[1]} but the sequence is {size[0]}x{size[1]}"
-    return _Header(orientation, "frame_size", f"{path}: {told}; make all frames one size")
+    message = f"frame is {found[0]}x{found[1]} but the sequence is {size[0]}x{size[1]}"
+    return _Header(orientation, "frame_size", f"{path}: {message}; make all frames one size")
 
 
 def _turned(path: Path, orientation: int | None, first: int | None) -> str:
@@ -75,8 +75,8 @@ def _turned(path: Path, orientation: int | None, first: int | None) -> str:
 
     A camera may be turned during a video. More often some frames were saved again and lost their orientation.
     """
-    told = f"EXIF orientation {orientation}, but the first frame has {first}"
-    return f"{path}: {told}; look whether both are upright, and save them so"
+    message = f"EXIF orientation {orientation}, but the first frame has {first}"
+    return f"{path}: {message}; look whether both are upright, and save them so"
 
 
 def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
@@ -92,8 +92,8 @@ def _gaps(name: str, frames: ImageFrames) -> Iterator[Finding]:
     jumps = [at for at, step in enumerate(steps) if step != usual]
     if jumps:
         before, after = frames.paths[jumps[0]], frames.paths[jumps[0] + 1]
-        told = f"the next frame is {after.name}, though numbers increase by {usual} elsewhere"
-        yield Finding(name, "frame_gap", f"{before}: {told}; restore what is between", len(jumps))
+        message = f"the next frame is {after.name}, though numbers increase by {usual} elsewhere"
+        yield Finding(name, "frame_gap", f"{before}: {message}; restore what is between", len(jumps))
 
 
 def _film(name: str, video: VideoFrames) -> Iterator[Finding]:
@@ -106,12 +106,12 @@ def _film(name: str, video: VideoFrames) -> Iterator[Finding]:
     if found.warnings:
         yield Finding(name, "frame_unreadable", found.warnings[0], len(found.warnings))
     if len(found) != len(video):
-        told = f"{counted(len(found), 'frame')} can be decoded instead of {len(video)}; replace the file"
-        yield Finding(name, "frame_missing", f"{video.path}: {told}", abs(len(video) - len(found)))
+        message = f"{counted(len(found), 'frame')} can be decoded instead of {len(video)}; replace the file"
+        yield Finding(name, "frame_missing", f"{video.path}: {message}", abs(len(video) - len(found)))
 
 
 MOST = 0.5  # if more than this share of a target's boxes lies outside the image, none is trusted
-MEND = "correct the annotation of this frame, or leave the sequence out"
+REMEDY = "correct the annotation of this frame, or leave the sequence out"
 
 
 def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Finding]:
@@ -143,7 +143,7 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
         yield Finding(sequence.name, "boxes_form", f"{line}; write them so", count)
         return
     # 3. One finding for each kind of fault.
-    for kind, faulty, told in (
+    for kind, faulty, message in (
         ("box_nan", (shown | (unknown & (not sparse))) & ~finite, "is shown, but its box is {box}"),
         ("box_empty", ((shown | unknown) & finite & ~area) | half, "has a box without area, {box}"),
         ("boxes_away" if whole else "box_away", lost, f"has the box {{box}}, which lies outside {image}"),
@@ -151,8 +151,8 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
     ):
         if faulty.any():
             first = int(np.flatnonzero(faulty)[0])
-            said = told.format(box=",".join(f"{side:g}" for side in boxes[first]))
-            line = f"{place(sequence.frames, first)}: the target {said}; {MEND}"
+            said = message.format(box=",".join(f"{side:g}" for side in boxes[first]))
+            line = f"{place(sequence.frames, first)}: the target {said}; {REMEDY}"
             yield Finding(sequence.name, kind, line, int(faulty.sum()))
 
 
@@ -175,26 +175,26 @@ def presence_findings(sequence: Sequence) -> Iterator[Finding]:
     """A target that is absent wherever anybody says."""
     present = np.zeros(0) if sequence.truth is None else sequence.truth.present
     if (present == ABSENT).any() and not (present == PRESENT).any():
-        told = "the target is absent in every annotated frame; check its boxes and flags, or leave it out"
-        yield Finding(sequence.name, "never_shown", f"{sequence.folder}: {told}")
+        message = "the target is absent in every annotated frame; check its boxes and flags, or leave it out"
+        yield Finding(sequence.name, "never_shown", f"{sequence.folder}: {message}")
 
 
 def text_findings(sequence: Sequence) -> Iterator[Finding]:
     """Words that are not there, are empty, or speak of no frame."""
     expressions, count = sequence.expressions, len(sequence.frames)
     if not expressions:
-        told = "has no expression; add one, or use it for training without expressions"
-        yield Finding(sequence.name, "text_none", f"{sequence.folder}: {told}")
+        message = "has no expression; add one, or use it for training without expressions"
+        yield Finding(sequence.name, "text_none", f"{sequence.folder}: {message}")
     empty = [at for at, text in enumerate(expressions) if not text.strip()]
     # An expression is never true if its frames lie outside of the video.
     spans = sequence.spans or ((0, count),) * len(expressions)
     never = [at for at, (start, stop) in enumerate(spans) if max(start, 0) >= min(stop, count)]
-    for kind, which, told in (
+    for kind, which, message in (
         ("text_empty", empty, "is empty; write it, or remove it"),
         ("text_never", never, f"is true of none of the {count} frames; correct the frame it begins with"),
     ):
         if which:
-            line = f"{sequence.folder}: expression {which[0] + 1} of {len(expressions)} {told}"
+            line = f"{sequence.folder}: expression {which[0] + 1} of {len(expressions)} {message}"
             yield Finding(sequence.name, kind, line, len(which))
 
 

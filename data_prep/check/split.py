@@ -74,16 +74,16 @@ def list_findings(lists: Lists, entries: list[Entry], unnamed: list[Path]) -> It
     """Findings for folders that no list names (`unnamed`), and for sequences in two splits."""
     known = ", ".join(lists.entries) + (f" (not found: {', '.join(lists.missing)})" if lists.missing else "")
     for folder in unnamed:
-        told = f"no list names it, of {known}; add its name to one, or remove it"
-        yield Finding(folder.name, "unlisted", f"{folder}: {told}")
+        message = f"no list names it, of {known}; add its name to one, or remove it"
+        yield Finding(folder.name, "unlisted", f"{folder}: {message}")
     # A sequence in both splits would be trained on and then evaluated.
     training = {entry.folder for entry in lists.entries.get(TRAINING, ())}
     for split in EVALUATION:
         both = training & {entry.folder for entry in lists.entries.get(split, ())}
         for entry in entries:
             if entry.folder in both:
-                told = f"is in both {TRAINING} and {split}; remove it from one of their lists"
-                yield Finding(entry.name, "two_splits", f"{entry.folder}: {told}")
+                message = f"is in both {TRAINING} and {split}; remove it from one of their lists"
+                yield Finding(entry.name, "two_splits", f"{entry.folder}: {message}")
 
 
 def name_findings(entries: Iterable[Entry]) -> Iterator[Finding]:
@@ -95,8 +95,8 @@ def name_findings(entries: Iterable[Entry]) -> Iterator[Finding]:
         named[entry.name].append(entry)
     for name, group in named.items():
         if len(group) > 1:
-            told = f"has the name of {group[0].folder}; rename one of them, or remove it"
-            yield Finding(name, "same_name", f"{group[1].folder}: {told}", len(group))
+            message = f"has the name of {group[0].folder}; rename one of them, or remove it"
+            yield Finding(name, "same_name", f"{group[1].folder}: {message}", len(group))
 
 
 def twin_findings(entries: Iterable[Entry], fingerprints: Iterable[str]) -> Iterator[Finding]:
@@ -105,5 +105,7 @@ def twin_findings(entries: Iterable[Entry], fingerprints: Iterable[str]) -> Iter
     for entry, mark in zip(entries, fingerprints, strict=True):
         other = first.setdefault(mark, entry)
         if mark and other is not entry:
-            told = f"has boxes and expressions of {other.name}; remove one of them if the videos are the same"
-            yield Finding(entry.name, "same_annotations", f"{entry.folder}: {told}")
+            message = (
+                f"has boxes and expressions of {other.name}; remove one of them if the videos are the same"
+            )
+            yield Finding(entry.name, "same_annotations", f"{entry.folder}: {message}")

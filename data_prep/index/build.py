@@ -88,12 +88,12 @@ def _read(reader: Reader, root: Path, entry: Entry) -> Read:
         return LeftOut(entry.name, str(fault))
 
 
-def _sorted_out(told: Iterable[Read]) -> tuple[list[dict[str, Any]], list[str], list[LeftOut]]:
+def _sorted_out(message: Iterable[Read]) -> tuple[list[dict[str, Any]], list[str], list[LeftOut]]:
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     left_out: list[LeftOut] = []
     # Results arrive in the order of the entries, so the rows have the order of the list.
-    for each in told:
+    for each in message:
         if isinstance(each, LeftOut):
             left_out.append(each)
         else:
@@ -170,10 +170,10 @@ def split_off(entries: list[Entry], path: Path | None) -> tuple[list[Entry], lis
     names = {entry.name for entry in entries}
     unknown = [name for name in listed if name not in names]
     if unknown:
-        told = ", ".join(unknown[:MOST_NAMES]) + (", …" if len(unknown) > MOST_NAMES else "")
+        message = ", ".join(unknown[:MOST_NAMES]) + (", …" if len(unknown) > MOST_NAMES else "")
         hint = did_you_mean(unknown[0], names)
         raise UserError(
-            f"{path}: lists {told} ({len(unknown)} in all), which the split does not have; remove "
+            f"{path}: lists {message} ({len(unknown)} in all), which the split does not have; remove "
             f"them, or give the list of this split{hint}"
         )
     left = [
@@ -222,13 +222,13 @@ def write_index(path: Path, rows: Rows[dict[str, Any]], about: About) -> None:
     """Write an index, completely or not at all. Raises UserError where it cannot be written."""
     columns = [_column([row[field.name] for row in rows], field.type) for field in SCHEMA]
     # The description goes into the metadata of the schema, where it is read without the rows.
-    told = {
+    message = {
         "version": VERSION,
         **vars(about),
         "left_out": [vars(each) for each in about.left_out],
         "notes": list(about.notes),
     }
-    batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA.with_metadata({"about": json.dumps(told)}))
+    batch = pa.RecordBatch.from_arrays(columns, schema=SCHEMA.with_metadata({"about": json.dumps(message)}))
     with (
         writing(path),
         whole_file(path) as temporary,

@@ -103,12 +103,12 @@ def _how_to_make(path: Path) -> str:
 def _about(path: Path, schema: pa.Schema) -> About:
     try:
         # The description is stored as JSON in the metadata of the Arrow schema.
-        told = json.loads((schema.metadata or {}).get(b"about", b"{}"))
-        if told.pop("version", None) != VERSION:
+        message = json.loads((schema.metadata or {}).get(b"about", b"{}"))
+        if message.pop("version", None) != VERSION:
             raise UserError(f"{path}: was made by another version of this project; run task=index again")
-        told["left_out"] = tuple(LeftOut(**each) for each in told["left_out"])
-        told["notes"] = tuple(told["notes"])
-        return About(**told)
+        message["left_out"] = tuple(LeftOut(**each) for each in message["left_out"])
+        message["notes"] = tuple(message["notes"])
+        return About(**message)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as fault:
         raise _no_index(path, fault) from None
 

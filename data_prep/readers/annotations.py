@@ -18,7 +18,7 @@ from data_prep.readers.folders import fitted
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Span, Truth
 
 SEPARATORS = str.maketrans(",;\t", "   ")
-MEND = "restore it from the data set"
+REMEDY = "restore it from the data set"
 TIMED = re.compile(r"(\d+)[ \t]+(\S.*)")
 
 
@@ -29,9 +29,9 @@ def read_boxes(path: Path) -> np.ndarray:
     four numbers (NaN is a number).
     """
     # All separators become blanks, since some data sets mix them even within a file.
-    lines = read_text(path, MEND).rstrip().translate(SEPARATORS).splitlines()
+    lines = read_text(path, REMEDY).rstrip().translate(SEPARATORS).splitlines()
     if not lines:
-        raise UserError(f"{path}: holds no boxes; {MEND}")
+        raise UserError(f"{path}: holds no boxes; {REMEDY}")
     # The common case first: all lines are converted at once. Only a file with a fault is searched line by
     # line.
     try:
@@ -55,7 +55,7 @@ def _faulty_line(path: Path, lines: list[str]) -> str:
                 continue
         except ValueError:
             pass
-        return f"{path}: line {number} is not four numbers ({line.strip()[:40]!r}); {MEND}"
+        return f"{path}: line {number} is not four numbers ({line.strip()[:40]!r}); {REMEDY}"
     raise AssertionError("called for a file with a fault")
 
 
@@ -64,14 +64,14 @@ def read_flags(path: Path) -> np.ndarray:
 
     Raises UserError where the file is missing or contains anything else.
     """
-    parts = read_text(path, MEND).translate(SEPARATORS).split()
+    parts = read_text(path, REMEDY).translate(SEPARATORS).split()
     try:
         # Some data sets write flags as 1.0 and 0.0.
         flags = np.array(parts, np.float64)
     except ValueError:
         flags = np.array([np.nan])  # refused below
     if not (np.isfinite(flags) & (flags == np.rint(flags))).all():
-        raise UserError(f"{path}: contains something other than flags; {MEND}")
+        raise UserError(f"{path}: contains something other than flags; {REMEDY}")
     return flags.astype(np.int64)
 
 
@@ -83,7 +83,7 @@ def read_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tuple[Sp
     the file is missing.
     """
     # A single expression may be broken into several lines, and may begin with a number ("2 dogs").
-    lines = [line.strip() for line in read_text(path, MEND).splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path, REMEDY).splitlines() if line.strip()]
     if lines and (lines[0].startswith("0 ") or (len(lines) > 1 and all(map(TIMED.fullmatch, lines)))):
         return read_timed_expressions(path, frames)
     text = " ".join(lines)
@@ -98,12 +98,14 @@ def read_timed_expressions(path: Path, frames: int) -> tuple[tuple[str, ...], tu
     line has another form.
     """
     pairs = []
-    for number, line in enumerate(read_text(path, MEND).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, REMEDY).splitlines(), start=1):
         match = TIMED.fullmatch(line.strip())
         if match is not None:
             pairs.append((int(match[1]), match[2]))
         elif line.strip():
-            raise UserError(f"{path}: line {number} is not `<frame> <text>` ({line.strip()[:40]!r}); {MEND}")
+            raise UserError(
+                f"{path}: line {number} is not `<frame> <text>` ({line.strip()[:40]!r}); {REMEDY}"
+            )
     # Lines need not be in order. Each expression ends where the next one begins, the last one with the video.
     pairs.sort()
     bounds = [min(start, frames) for start, _ in pairs] + [frames]
@@ -131,8 +133,8 @@ def flags_of(path: Path, boxes: np.ndarray) -> np.ndarray:
     """
     flags = read_flags(path)
     if len(flags) != len(boxes):
-        told = f"{counted(len(flags), 'flag')} for {counted(len(boxes), 'box')}"
-        raise UserError(f"{path}: {told}; restore it from the data set")
+        message = f"{counted(len(flags), 'flag')} for {counted(len(boxes), 'box')}"
+        raise UserError(f"{path}: {message}; restore it from the data set")
     return flags
 
 

@@ -20,18 +20,18 @@ def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
 
     Raises UserError where `root` is no folder or contains none.
     """
-    mend = "check root=, and that the data are unpacked there"
+    remedy = "check root=, and that the data are unpacked there"
     try:
         with os.scandir(root) as found:  # unlike a list of names it knows folders without a look at each
             names = sorted(each.name for each in found if each.name[0] != "." and is_folder(each))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{root}: no such folder; {mend}") from None
+        raise UserError(f"{root}: no such folder; {remedy}") from None
     except OSError as fault:
-        raise UserError(f"{root}: cannot be listed ({fault.strerror}); {mend}") from None
+        raise UserError(f"{root}: cannot be listed ({fault.strerror}); {remedy}") from None
     # Folders of archivers and file systems are no sequences.
     names = [name for name in names if name not in FOREIGN and name not in skip]
     if not names:
-        raise UserError(f"{root}: holds no sequences; {mend}")
+        raise UserError(f"{root}: holds no sequences; {remedy}")
     return [root / name for name in names]
 
 
@@ -107,8 +107,8 @@ def fitted(folder: Path, names: list[str], boxes: np.ndarray) -> tuple[list[str]
         )
     if len(names) == len(boxes):
         return names, ()
-    told = f"{counted(len(names), 'frame')} for {counted(len(boxes), 'box')}; the last are left"
-    return names[: len(boxes)], (f"{folder}: {told}",)
+    message = f"{counted(len(names), 'frame')} for {counted(len(boxes), 'box')}; the last are left"
+    return names[: len(boxes)], (f"{folder}: {message}",)
 
 
 def class_of(name: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.files import inside, read_text
-from data_prep.readers.annotations import MEND, flags_of, read_boxes, truth_of, truth_of_test
+from data_prep.readers.annotations import REMEDY, flags_of, read_boxes, truth_of, truth_of_test
 from data_prep.readers.folders import fitted, frames_of, image_names, read_names
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence, Truth
@@ -92,10 +92,10 @@ def _metadata(path: Path, optional: bool) -> tuple[dict[str, str], float]:
     # Values contain colons and percent signs, and keys may be repeated.
     parser = ConfigParser(delimiters=(":",), interpolation=None, strict=False)
     try:
-        parser.read_string(read_text(path, MEND))
+        parser.read_string(read_text(path, REMEDY))
         found = {key: value.strip() for key, value in parser["METAINFO"].items()}
     except (IniError, KeyError):
-        raise UserError(f"{path}: has no section [METAINFO] of `key: value` lines; {MEND}") from None
+        raise UserError(f"{path}: has no section [METAINFO] of `key: value` lines; {REMEDY}") from None
     # The value has a unit behind it, such as `10Hz`.
     rate = re.match(r"\d+(\.\d+)?", found.get("anno_fps", ""))
     fps = float(rate[0]) if rate else FPS

@@ -21,7 +21,7 @@ from data_prep.geometry import Size, box_of_mask, xyxy_to_xywh
 from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Truth
 from data_prep.video.images import UNREADABLE
 
-MEND = "restore it from the data set"
+REMEDY = "restore it from the data set"
 NOWHERE = (np.nan,) * 4
 
 
@@ -50,28 +50,28 @@ def nowhere_note(truth: Truth, path: Path, target: str) -> tuple[str, ...]:
     return () if seen else (f"{path}: {target} has no pixel in any frame; it is absent throughout",)
 
 
-def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",), mend: str = MEND) -> np.ndarray:
+def read_mask(path: Path, size: Size, modes: tuple[str, ...] = ("P",), remedy: str = REMEDY) -> np.ndarray:
     """The values, uint8 (height, width), of a mask file of a frame of `size` (width, height).
 
     The values of palette images (`P`) are the indices, which are the ids of objects; the colours do not
     matter. A mask is read as it is stored, without its EXIF orientation, as the tools of these data sets do
-    (with Pillow, or with IMREAD_UNCHANGED of OpenCV). Raises UserError, which ends in `mend`, where the file
-    is missing or damaged, or not of these PIL modes, and where it is of another size.
+    (with Pillow, or with IMREAD_UNCHANGED of OpenCV). Raises UserError, ending in `remedy`, where the file is
+    missing or damaged, or not of these PIL modes, and where it is of another size.
     """
     try:
         check_regular(path)
         with Image.open(path) as image:
             mode, found, values = image.mode, image.size, np.array(image)
     except FileNotFoundError:
-        raise UserError(f"{path}: mask is missing; {mend}") from None
+        raise UserError(f"{path}: mask is missing; {remedy}") from None
     except UNREADABLE as fault:
         reason = getattr(fault, "strerror", None) or fault
-        raise UserError(f"{path}: mask cannot be read ({reason}); {mend}") from None
+        raise UserError(f"{path}: mask cannot be read ({reason}); {remedy}") from None
     if mode not in modes:
-        raise UserError(f"{path}: mask is a PNG of kind {mode} instead of {' or '.join(modes)}; {mend}")
+        raise UserError(f"{path}: mask is a PNG of kind {mode} instead of {' or '.join(modes)}; {remedy}")
     if found != size:
-        told = f"mask is {found[0]}x{found[1]}, but the frames are {size[0]}x{size[1]}"
-        raise UserError(f"{path}: {told}; take frames and masks of one resolution")
+        message = f"mask is {found[0]}x{found[1]}, but the frames are {size[0]}x{size[1]}"
+        raise UserError(f"{path}: {message}; take frames and masks of one resolution")
     return values
 
 

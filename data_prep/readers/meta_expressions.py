@@ -18,18 +18,18 @@ from data_prep.sequence import Sequence, Truth
 from data_prep.video.frames import ImageFrames
 
 LARGEST_JSON = 1 << 30  # bytes: the largest files of data sets have hundreds of megabytes
-MEND = "restore it from the data set"
+REMEDY = "restore it from the data set"
 Kind = TypeVar("Kind")
 
 
-def read_json(path: Path, mend: str = MEND) -> Any:
-    """The content of a JSON file. Raises UserError, which ends in `mend`, where it is missing or damaged."""
+def read_json(path: Path, remedy: str = REMEDY) -> Any:
+    """The content of a JSON file. Raises UserError (with `remedy`) where it is missing or damaged."""
     try:
-        return json.loads(read_text(path, mend, LARGEST_JSON))
+        return json.loads(read_text(path, remedy, LARGEST_JSON))
     except RecursionError:
-        raise UserError(f"{path}: JSON that is nested too deep; {mend}") from None
+        raise UserError(f"{path}: JSON that is nested too deep; {remedy}") from None
     except ValueError as fault:
-        raise UserError(f"{path}: not JSON ({fault}); {mend}") from None
+        raise UserError(f"{path}: not JSON ({fault}); {remedy}") from None
 
 
 def part(record: Any, key: str, kind: type[Kind], path: Path, owner: str) -> Kind:
@@ -40,7 +40,7 @@ def part(record: Any, key: str, kind: type[Kind], path: Path, owner: str) -> Kin
     # Ref-YouTube-VOS has one id as a text, MeViS a list of numbers.
     value = record.get(key) if isinstance(record, dict) else None
     if not isinstance(value, kind):
-        raise UserError(f"{path}: {owner} has no {key!r} as the data set has it; {MEND}")
+        raise UserError(f"{path}: {owner} has no {key!r} as the data set has it; {REMEDY}")
     return value
 
 
@@ -51,11 +51,11 @@ Objects = (
 )  # their ids in order; empty: the target is absent throughout; None: not published
 
 
-def read_videos(path: Path, mend: str = MEND) -> dict[str, Any]:
+def read_videos(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
     """The videos of a `meta_expressions.json`, in its order. Raises UserError where the file has
     another form.
     """
-    return part(read_json(path, mend), "videos", dict, path, "the file")
+    return part(read_json(path, remedy), "videos", dict, path, "the file")
 
 
 def entries_of(path: Path, videos: dict[str, Any], home: Path, key: str) -> list[Entry]:
@@ -73,15 +73,15 @@ def entries_of(path: Path, videos: dict[str, Any], home: Path, key: str) -> list
             )
         frames = part(record, "frames", list, path, owner)
         if not frames:
-            raise UserError(f"{path}: {owner} lists no frames; {MEND}")
+            raise UserError(f"{path}: {owner} lists no frames; {REMEDY}")
         # 1. Group the sentences by the objects that they refer to; a sentence without published objects stays
         #    alone.
         targets: dict[Objects | str, list[Sentence]] = {}
-        told: dict[str, Any] = part(record, "expressions", dict, path, owner)
-        for number in sorted(told, key=lambda text: _whole(text, path, owner)):
+        message: dict[str, Any] = part(record, "expressions", dict, path, owner)
+        for number in sorted(message, key=lambda text: _whole(text, path, owner)):
             sentence = f"sentence {number} of {owner}"
-            objects = _objects(told[number], key, path, sentence)
-            text = part(told[number], "exp", str, path, sentence)
+            objects = _objects(message[number], key, path, sentence)
+            text = part(message[number], "exp", str, path, sentence)
             targets.setdefault(number if objects is None else objects, []).append((number, text))
         # 2. One entry for each group.
         for target, sentences in targets.items():
@@ -137,7 +137,7 @@ def _whole(value: Any, path: Path, owner: str) -> int:
     """A whole number, which may be written as a text. Raises UserError for anything else."""
     text = str(value)
     if not (text.isascii() and text.isdigit()):
-        raise UserError(f"{path}: {owner} is {text[:40]!r}, not a number; {MEND}")
+        raise UserError(f"{path}: {owner} is {text[:40]!r}, not a number; {REMEDY}")
     return int(text)
 
 
@@ -152,7 +152,7 @@ def frames_in(entry: Entry) -> tuple[list[str], ImageFrames]:
     names: list[str] = list(present) if listed is None else listed
     for name in names:
         if name not in present:
-            raise UserError(f"{entry.folder / name}.jpg: frame is missing; {MEND}")
+            raise UserError(f"{entry.folder / name}.jpg: frame is missing; {REMEDY}")
     return names, frames_of(entry.folder, [present[name] for name in names])
 
 

@@ -26,7 +26,7 @@ from data_prep.files import open_regular, reading
 from data_prep.geometry import Size
 from data_prep.readers.folders import first_there
 from data_prep.readers.masks import decode_rle, nowhere_note, truth_of_masks, unknown
-from data_prep.readers.meta_expressions import MEND, entries_of, frames_in, read_videos, sequence_of
+from data_prep.readers.meta_expressions import REMEDY, entries_of, frames_in, read_videos, sequence_of
 from data_prep.readers.reader import Entry, Reader, TrueMasks, register_reader
 from data_prep.sequence import Sequence
 
@@ -51,7 +51,7 @@ def _placed(entry: Entry, places: dict[str, tuple[int, int]], path: Path) -> Ent
     """The entry with the positions of its objects' masks in the file."""
     for number in entry.facts["objects"] or ():
         if number not in places:
-            raise UserError(f"{path}: has no masks of {number}, which {entry.name} refers to; {MEND}")
+            raise UserError(f"{path}: has no masks of {number}, which {entry.name} refers to; {REMEDY}")
     masks = [places[number] for number in entry.facts["objects"] or ()]
     return replace(entry, facts=entry.facts | {"masks": masks}, files=(path,))
 
@@ -68,7 +68,7 @@ def _places(path: Path) -> dict[str, tuple[int, int]]:
             found = [(match[1].decode(), match.start(), match.end() - 1) for match in KEY.finditer(data)]
             stops = [start for _, start, _ in found[1:]] + [len(data)]
     except (OSError, ValueError) as fault:
-        raise UserError(f"{path}: cannot be read ({fault}); {MEND}") from None
+        raise UserError(f"{path}: cannot be read ({fault}); {REMEDY}") from None
     return {key: (start, stop) for (key, _, start), stop in zip(found, stops, strict=True)}
 
 
@@ -78,8 +78,8 @@ def read(entry: Entry) -> Sequence:
     if entry.facts["objects"] is None:
         return sequence_of(entry, frames, unknown(len(names)))
     truth = truth_of_masks(_target_masks(entry, len(names), frames.size))
-    told = entry.facts["objects"]
-    notes = nowhere_note(truth, entry.files[0], f"the target of {entry.name}") if told else ()
+    message = entry.facts["objects"]
+    notes = nowhere_note(truth, entry.files[0], f"the target of {entry.name}") if message else ()
     return sequence_of(entry, frames, truth, notes=notes)
 
 
@@ -111,10 +111,10 @@ def _masks(path: Path, number: str, place: tuple[int, int], count: int) -> list[
         # Parses the list at the start of the text, and ignores what follows.
         masks, _ = json.JSONDecoder().raw_decode(data.decode("utf-8"))
     except ValueError as fault:
-        raise UserError(f"{path}: the masks of {number} are not JSON ({fault}); {MEND}") from None
+        raise UserError(f"{path}: the masks of {number} are not JSON ({fault}); {REMEDY}") from None
     if len(masks) != count:
-        told = f"{counted(len(masks), 'mask')} of {number} for {counted(count, 'frame')}"
-        raise UserError(f"{path}: {told}; {MEND}")
+        message = f"{counted(len(masks), 'mask')} of {number} for {counted(count, 'frame')}"
+        raise UserError(f"{path}: {message}; {REMEDY}")
     return list(masks)
 
 
@@ -127,7 +127,7 @@ def _union(path: Path, entry: Entry, masks: list[Any], size: Size) -> np.ndarray
             if mask is not None:
                 whole |= decode_rle(mask, size)
     except ValueError as fault:
-        raise UserError(f"{path}: a mask of {entry.name}: {fault}; {MEND}") from None
+        raise UserError(f"{path}: a mask of {entry.name}: {fault}; {REMEDY}") from None
     return whole
 
 

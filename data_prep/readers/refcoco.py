@@ -69,8 +69,8 @@ def annotations_of(root: Path, split: str, dataset: str) -> Path:
     for folder in filter(Path.is_dir, folders):
         pickles = sorted(path for path in folder.iterdir() if path.suffix in PICKLES)
         if pickles:
-            told = "a pickle can run code, so it is not opened"
-            raise UserError(f"{pickles[0]}: {told}; put {names[0]} in {root}")
+            message = "a pickle can run code, so it is not opened"
+            raise UserError(f"{pickles[0]}: {message}; put {names[0]} in {root}")
     raise UserError(f"{root}: holds no {sign} {split}; put one of {', '.join(names)} there")
 
 

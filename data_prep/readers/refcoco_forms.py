@@ -21,7 +21,7 @@ from data_prep.files import read_text
 from data_prep.geometry import Box, Size, xyxy_to_xywh
 from data_prep.readers.meta_expressions import read_json
 
-MEND = "put one of the known JSON conversions there"
+REMEDY = "put one of the known JSON conversions there"
 NUMBER = re.compile(r"COCO_train2014_(\d{12})")
 
 
@@ -47,17 +47,17 @@ def read_references(path: Path, split: str) -> list[Reference]:
     """
     # The form is recognised by the ending and the keys, not by the name of the file.
     if path.suffix == ".jsonl":
-        lines = read_text(path, MEND).split(
+        lines = read_text(path, REMEDY).split(
             "\n"
         )  # not `splitlines`: a text may contain other characters that end a line
         return _gathered(_each(path, [line for line in lines if line.strip()], _of_line))
-    data = read_json(path, MEND)
+    data = read_json(path, REMEDY)
     if not isinstance(data, dict):
-        raise UserError(f"{path}: holds no known form of references; {MEND}")
+        raise UserError(f"{path}: holds no known form of references; {REMEDY}")
     if {"images", "annotations"} <= data.keys():
         return _gathered(_each(path, _joined(path, data), _of_coco))
     if not isinstance(data.get(split), list):
-        raise UserError(f"{path}: has no split {split!r}, but {', '.join(sorted(data)[:5])}; {MEND}")
+        raise UserError(f"{path}: has no split {split!r}, but {', '.join(sorted(data)[:5])}; {REMEDY}")
     return [reference for _, reference in _each(path, data[split], _of_split)]
 
 
@@ -69,9 +69,9 @@ def _each(path: Path, records: Iterable[Any], of: Callable[[Any], Keyed]) -> lis
             found.append(of(record))
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as fault:
             said = f"no {fault}" if isinstance(fault, KeyError) else str(fault)
-            raise UserError(f"{path}: record {number} is faulty ({said}); {MEND}") from None
+            raise UserError(f"{path}: record {number} is faulty ({said}); {REMEDY}") from None
     if not found:
-        raise UserError(f"{path}: holds no references; {MEND}")
+        raise UserError(f"{path}: holds no references; {REMEDY}")
     return found
 
 
@@ -99,13 +99,13 @@ def _joined(path: Path, data: dict[str, Any]) -> list[tuple[Any, Any]]:
     """
     try:
         if not any("expressions" in image or "caption" in image for image in data["images"]):
-            raise UserError(f"{path}: is COCO's own file, which has no expressions; {MEND}")
+            raise UserError(f"{path}: is COCO's own file, which has no expressions; {REMEDY}")
         annotations = {item["image_id"]: item for item in data["annotations"]}
         if len(annotations) != len(data["annotations"]):
-            raise UserError(f"{path}: has entries of several objects; {MEND}")
+            raise UserError(f"{path}: has entries of several objects; {REMEDY}")
         return [(image, annotations.get(image["id"])) for image in data["images"]]
     except (KeyError, TypeError) as fault:
-        raise UserError(f"{path}: is no COCO file ({fault}); {MEND}") from None
+        raise UserError(f"{path}: is no COCO file ({fault}); {REMEDY}") from None
 
 
 def _of_coco(record: tuple[Any, Any]) -> Keyed:

@@ -24,7 +24,7 @@ from data_prep.files import inside, open_regular, reading
 from data_prep.geometry import Size
 from data_prep.readers.folders import folders_of, frames_of, image_names, read_names
 from data_prep.readers.masks import decode_rle, nowhere_note, read_mask, truth_of_masks
-from data_prep.readers.meta_expressions import MEND, part, read_json
+from data_prep.readers.meta_expressions import REMEDY, part, read_json
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
 from data_prep.video.decoding import first_frame
@@ -66,8 +66,8 @@ def _num_objects(path: Path) -> int:
     with reading(), open_regular(path) as file:
         # The number of objects stands at the end of the file; if it is not there, the whole file is parsed.
         file.seek(max(file.seek(0, 2) - TAIL, 0))
-        told = COUNT.search(file.read())
-    return int(told[1]) if told else part(read_json(path), "masklet_num", int, path, "the file")
+        message = COUNT.search(file.read())
+    return int(message[1]) if message else part(read_json(path), "masklet_num", int, path, "the file")
 
 
 def read_train(entry: Entry) -> Sequence:
@@ -79,8 +79,8 @@ def read_train(entry: Entry) -> Sequence:
     numbers, frames = _frames(entry.folder, path, record)
     # The last annotated frame must exist, or the frames are numbered differently from the video.
     if STEP * (len(lists) - 1) > numbers[-1]:
-        told = f"masks up to frame {STEP * (len(lists) - 1)}, but frames up to {numbers[-1]}"
-        raise UserError(f"{path}: {told}; restore the frames, under their numbers in the video")
+        message = f"masks up to frame {STEP * (len(lists) - 1)}, but frames up to {numbers[-1]}"
+        raise UserError(f"{path}: {message}; restore the frames, under their numbers in the video")
     truth = truth_of_masks(_mask(path, lists, number, at, frames.size) for number in numbers)
     # Where only every fourth frame was extracted, the frame rate is a quarter.
     rate = FPS / max(1, numbers[min(1, len(numbers) - 1)] - numbers[0])
@@ -102,7 +102,7 @@ def _frames(folder: Path, path: Path, record: Any) -> tuple[list[int], Frames]:
             ) from None
     video = path.parent / f"{folder.name}.mp4"
     if not video.is_file():
-        raise UserError(f"{video}: no such video, nor frames in {folder}; {MEND}")
+        raise UserError(f"{video}: no such video, nor frames in {folder}; {REMEDY}")
     count = record.get("video_frame_count")  # a float in the data
     frames = _video(video, count if isinstance(count, int | float) else 0)
     return list(range(len(frames))), frames
@@ -114,8 +114,8 @@ def _video(path: Path, count: float) -> VideoFrames:
     The size is that of the first decoded frame, upright. Most videos are from phones, whose headers have the
     size as stored, while the masks belong to the upright frames.
     """
-    size, told = first_frame(path)
-    return VideoFrames(path, size, told, FPS) if told == count > 0 else VideoFrames.open(path)
+    size, message = first_frame(path)
+    return VideoFrames(path, size, message, FPS) if message == count > 0 else VideoFrames.open(path)
 
 
 def _mask(path: Path, lists: list[Any], number: int, at: int, size: Size) -> np.ndarray | None:
@@ -128,9 +128,9 @@ def _mask(path: Path, lists: list[Any], number: int, at: int, size: Size) -> np.
         mask = lists[index][at]
         return None if mask is None else decode_rle(mask, size)
     except (LookupError, TypeError):
-        raise UserError(f"{path}: frame {index} has no object {at}; {MEND}") from None
+        raise UserError(f"{path}: frame {index} has no object {at}; {REMEDY}") from None
     except ValueError as fault:
-        raise UserError(f"{path}: object {at}, frame {index}: {fault}; {MEND}") from None
+        raise UserError(f"{path}: object {at}, frame {index}: {fault}; {REMEDY}") from None
 
 
 ANNOTATIONS = "Annotations_6fps"

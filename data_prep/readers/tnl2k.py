@@ -115,11 +115,13 @@ def read(entry: Entry) -> Sequence:
             f"{CORRECTIONS}.zip of the evaluation kit in its place, or restore the missing frames"
         )
     names, notes = fitted(folder, images, boxes)
-    visible, told = _visible(entry, len(boxes))
+    visible, message = _visible(entry, len(boxes))
     expressions, spans = _expressions(entry.folder / "language.txt", len(boxes))
     metadata = attributes(entry.files[1], ATTRIBUTES) if entry.files else {}
     frames, truth = frames_of(folder, names), truth_of(boxes, visible)
-    return Sequence(entry.name, frames, expressions, 25.0, entry.folder, metadata, spans, truth, notes + told)
+    return Sequence(
+        entry.name, frames, expressions, 25.0, entry.folder, metadata, spans, truth, notes + message
+    )
 
 
 def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, ...]]:
@@ -129,10 +131,10 @@ def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, .
     if path is None:
         return None, ()
     flags = read_flags(path)
-    told = f"{path}: {counted(len(flags), 'flag')} for {counted(frames, 'box')}"
+    message = f"{path}: {counted(len(flags), 'flag')} for {counted(frames, 'box')}"
     if len(flags) not in (frames, frames + 1):  # the kit has one flag too many for advSamp_monitor_bikeyellow
-        raise UserError(f"{told}; restore it from the evaluation kit")
-    notes = (f"{told}; the last is left",) if len(flags) > frames else ()
+        raise UserError(f"{message}; restore it from the evaluation kit")
+    notes = (f"{message}; the last is left",) if len(flags) > frames else ()
     return flags[:frames] == 0, notes
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from configs.errors import UserError
 from data_prep.files import inside, read_text
-from data_prep.readers.annotations import MEND, read_boxes, truth_of, truth_of_test
+from data_prep.readers.annotations import REMEDY, read_boxes, truth_of, truth_of_test
 from data_prep.readers.folders import fitted, folders_of, frames_of, image_names
 from data_prep.readers.reader import Entry, Reader, register_reader
 from data_prep.sequence import Sequence
@@ -68,12 +68,12 @@ def _classes(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     classes = {}
-    for number, line in enumerate(read_text(path, MEND).splitlines(), start=1):
+    for number, line in enumerate(read_text(path, REMEDY).splitlines(), start=1):
         name, tab, class_name = line.partition("\t")
         if tab:
             classes[name.strip()] = class_name.strip()
         elif line.strip():
-            raise UserError(f"{path}: line {number} is not `name<TAB>class` ({line[:40]!r}); {MEND}")
+            raise UserError(f"{path}: line {number} is not `name<TAB>class` ({line[:40]!r}); {REMEDY}")
     return classes
 
 

@@ -71,8 +71,8 @@ def _with_truth(sequence: Sequence, truth: votsr.Truth | None, count: int) -> Se
     # A truth with fewer lines than frames is usable: the remaining frames are unknown.
     notes, lines = sequence.notes + truth.notes, len(truth.target)
     if lines < count:
-        told = f"{counted(lines, 'line')} for {counted(count, 'frame')}; nothing is known of the last"
-        notes += (f"{truth.files.target}: {told}",)
+        message = f"{counted(lines, 'line')} for {counted(count, 'frame')}; nothing is known of the last"
+        notes += (f"{truth.files.target}: {message}",)
     return dataclasses.replace(sequence, truth=truth_of_masks(_masks(truth, count)), notes=notes)
 
 
@@ -82,8 +82,8 @@ def _masks(truth: votsr.Truth, count: int) -> Iterator[np.ndarray | None]:
     done = 0
     for frame in truth.annotated():
         if frame.index >= count:
-            told = f"line {frame.index + 1} is a mask, but there are {counted(count, 'frame')}"
-            raise UserError(f"{truth.files.target}: {told}; restore the missing frames")
+            message = f"line {frame.index + 1} is a mask, but there are {counted(count, 'frame')}"
+            raise UserError(f"{truth.files.target}: {message}; restore the missing frames")
         yield from [None] * (frame.index - done)
         yield frame.mask
         done = frame.index + 1

@@ -24,7 +24,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)  # no space, or the quota is exceeded
 
 
 @contextmanager
-def told(joined: Joined, work: Path, name: Callable[[], str], tree: Tree) -> Iterator[None]:
+def message(joined: Joined, work: Path, name: Callable[[], str], tree: Tree) -> Iterator[None]:
     """Turn refusals, damage and failures to write into UserError. `name()` is the name of the last member."""
     try:
         yield
@@ -46,7 +46,7 @@ def told(joined: Joined, work: Path, name: Callable[[], str], tree: Tree) -> Ite
             raise UserError(f"{work}: the disk is full; free space and {kept}") from None
         place = fault.filename or work
         raise UserError(
-            f"{place}: cannot be read or written ({_line(fault)}); mend that and {kept}"
+            f"{place}: cannot be read or written ({_line(fault)}); correct that and {kept}"
         ) from None
 
 
@@ -97,7 +97,7 @@ class Extraction:
         stream = None
         try:
             # Every fault in here becomes one line that names the member and the part.
-            with told(joined, self.work, lambda: self.name, self.tree):
+            with message(joined, self.work, lambda: self.name, self.tree):
                 # 1. Extract all members, then read to the end of the last part for the checksums.
                 stream = Decompressed(joined, self.limits.ratio)
                 strange = stream.drain(self._members(stream))

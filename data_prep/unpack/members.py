@@ -66,7 +66,9 @@ def check_target(parts: PartsOf, target: str) -> None:
     # As many `..` as the link has folders above it lead to the root, one more out of it.
     climbs = next((at for at, step in enumerate(steps) if step != ".."), len(steps))
     if not target or climbs >= len(parts) or ".." in steps[climbs:]:
-        raise RefusedError(f"links to {shown(target)}, outside the folder or by a way that cannot be told")
+        raise RefusedError(
+            f"links to {shown(target)}, outside the folder or by a way that cannot be determined"
+        )
     _check_sizes(tuple(steps))
 
 

@@ -124,7 +124,7 @@ def _extracted(paths: list[Path], work: Path, out: Path, state: State, limits: L
         )
     # The progress bar counts the bytes of the parts, whose number is known.
     extraction = Extraction(work, out, state, limits)
-    with _shown(total) as told, Joined(paths, told) as joined:
+    with _shown(total) as message, Joined(paths, message) as joined:
         strange = extraction.run(joined)
     notes = []
     if strange:

@@ -79,8 +79,8 @@ def publish(work: Path, out: Path, state: State) -> None:
         path.rename(out / path.name)
     # Archives that were unpacked into the same folder before keep their records.
     record = {**read_record(out), state.parts[0][0]: state}
-    told = {name: asdict(each) for name, each in record.items()}
-    write_whole(out / RECORD, json.dumps(told, indent=1) + "\n")
+    message = {name: asdict(each) for name, each in record.items()}
+    write_whole(out / RECORD, json.dumps(message, indent=1) + "\n")
 
 
 MD5 = re.compile(r"\b[0-9a-fA-F]{32}\b")
@@ -114,10 +114,10 @@ def check_md5(state: State, wanted: dict[str, str], where: Path) -> None:
         # The published sum may be that of the other stream.
         other = "tar_md5" if key == "md5" else "md5"
         if value and value != found[key]:
-            mend = "get the parts again and run again, only what differs is written"
+            remedy = "get the parts again and run again, only what differs is written"
             if value == found[other]:
-                mend = f"it is that of {NAMES[other]}: give it as {other}="
+                remedy = f"it is that of {NAMES[other]}: give it as {other}="
             raise UserError(
                 f"{where}: the md5 of {NAMES[key]} is {found[key]}, not {value}; "
-                f"do not use what lies there; {mend}"
+                f"do not use what lies there; {remedy}"
             )

@@ -37,9 +37,9 @@ def opened(file: "io.BufferedReader[Any]", path: Path) -> IO[bytes]:
     """
     # `peek` leaves the bytes in the stream.
     start = file.peek()
-    for mark, told in OTHERS.items():
+    for mark, message in OTHERS.items():
         if start[: len(mark)].lower() == mark.lower():
-            raise UserError(f"{path}: is {told}")
+            raise UserError(f"{path}: is {message}")
     if start.startswith(b"\x1f\x8b"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
     if start.startswith(b"\xfd7zXZ\0"):
@@ -94,11 +94,11 @@ class Joined(io.RawIOBase):
     the first one.
     """
 
-    def __init__(self, paths: list[Path], told: Callable[[int], object]) -> None:
-        """Open the files when they are needed; `told(n)` is called after n more bytes have been read."""
+    def __init__(self, paths: list[Path], report_progress: Callable[[int], object]) -> None:
+        """Open the files when they are needed; `report_progress(n)` is called after n more bytes were read."""
         self.digest, self.count = Digest(), 0
         self.first = self.path = paths[0]
-        self._rest, self._told = iter(paths), told
+        self._rest, self._report_progress = iter(paths), report_progress
         self._file: IO[bytes] = io.BytesIO()
 
     def readable(self) -> bool:
@@ -119,7 +119,7 @@ class Joined(io.RawIOBase):
             filled += len(data)
         self.count += filled
         self.digest.update(bytes(buffer[:filled]))
-        self._told(filled)
+        self._report_progress(filled)
         return filled
 
     def close(self) -> None:

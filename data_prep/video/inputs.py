@@ -60,9 +60,9 @@ def open_video(path: Path, first: int | None = None, last: int | None = None) ->
     # Users count frames from 1 and include the last one; the code counts from 0 and excludes it.
     start, stop = (first or 1) - 1, last or count
     if stop > count or start >= stop:
-        told = f"first={start + 1} last={stop}"
+        message = f"first={start + 1} last={stop}"
         raise UserError(
-            f"{path}: has frames 1 to {count}, so {told} is no part of it; correct first= and last="
+            f"{path}: has frames 1 to {count}, so {message} is no part of it; correct first= and last="
         )
     if (start, stop) == (0, count):
         return video
@@ -95,7 +95,7 @@ def _open_folder(folder: Path) -> VideoInput:
     # Files that are not used are named, since a frame with an unexpected ending would be missed silently.
     others = sorted(path.name for path in folder.iterdir() if path.name not in set(names))
     frames = same_size(tuple(folder / name for name in names), check_all=True)
-    told = f"{len(names)} in the folder, {names[0]} to {names[-1]}"
+    message = f"{len(names)} in the folder, {names[0]} to {names[-1]}"
     if others:
-        told += f"; ignored: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
-    return VideoInput(real_path(folder).name, frames, DEFAULT_FPS, (), told)
+        message += f"; ignored: {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
+    return VideoInput(real_path(folder).name, frames, DEFAULT_FPS, (), message)

@@ -92,8 +92,8 @@ def scan_video(path: Path) -> Scan:
     # Nothing could be decoded, so there is no video to work with.
     if found.count == 0:
         raise UserError(f"{path}: holds no frame that can be decoded; it is damaged or empty")
-    told = [*_damage(strict, found), *_size_changes(found)]
-    return Scan(found.sizes[0][1], found.count, found.fps, tuple(f"{path}: {line}" for line in told))
+    message = [*_damage(strict, found), *_size_changes(found)]
+    return Scan(found.sizes[0][1], found.count, found.fps, tuple(f"{path}: {line}" for line in message))
 
 
 def _decode(path: Path, strict: bool) -> _Pass:
@@ -193,8 +193,8 @@ def _damage(strict: _Pass, found: _Pass) -> Iterator[str]:
     if damaged:
         yield f"{_number(damaged)} damaged, the first is frame {damaged[0]}; {WHOLE}"
     if strict.cut_short or found.cut_short:
-        told = f"{found.shown:.2f} of {found.duration:.2f} s; " if found.shown and found.duration else ""
-        yield f"cut short: nothing can be read after frame {found.count}; {told}{WHOLE}"
+        message = f"{found.shown:.2f} of {found.duration:.2f} s; " if found.shown and found.duration else ""
+        yield f"cut short: nothing can be read after frame {found.count}; {message}{WHOLE}"
     elif found.packets + found.empty_packets < found.declared:
         # A piece is missing, and neither the frames around it nor the end of the file show that.
         yield f"holds {found.packets} of the {found.declared} frames that its header names; {WHOLE}"
@@ -213,8 +213,8 @@ def _size_changes(found: _Pass) -> Iterator[str]:
     first = found.sizes[0][1]
     # One warning for the first change, however many there are.
     for number, size in found.sizes[1:2]:
-        told = f"{size[0]}x{size[1]} instead of {first[0]}x{first[1]}"
-        yield f"from frame {number} on it is {told}; these frames are scaled to the size of the first"
+        message = f"{size[0]}x{size[1]} instead of {first[0]}x{first[1]}"
+        yield f"from frame {number} on it is {message}; these frames are scaled to the size of the first"
 
 
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # the two top-level elements of a Matroska file

@@ -35,8 +35,8 @@ def find_frames(folder: Path, properties: dict[str, str]) -> Found:
     counts = {name: len(frames) for name, (frames, _) in found.items()}
     # The toolkit would fail at the first frame that one channel lacks.
     if len(set(counts.values())) > 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise UserError(f"{folder / 'sequence'}: channels differ in frames ({told}); make them one length")
+        message = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UserError(f"{folder / 'sequence'}: channels differ in frames ({message}); make them one length")
     frames, warnings = next(iter(found.values()))
     return frames, warnings
 
@@ -51,8 +51,8 @@ def same_size(frames: tuple[Path, ...], check_all: bool) -> ImageFrames:
     for path in frames[1:] if check_all else ():
         other = image_size(path)
         if other != size:
-            told = f"frame is {other[0]}x{other[1]} but the sequence is {size[0]}x{size[1]}"
-            raise UserError(f"{path}: {told}; make all frames one size")
+            message = f"frame is {other[0]}x{other[1]} but the sequence is {size[0]}x{size[1]}"
+            raise UserError(f"{path}: {message}; make all frames one size")
     return ImageFrames(frames, size)
 
 
@@ -90,7 +90,7 @@ def _split_source(folder: Path, name: str, source: str) -> tuple[Path, str]:
     As for the toolkit, a folder alone means %08d.jpg in it. Raises UserError for a pattern that the toolkit
     would not accept, or that leads out of the folder of the sequence.
     """
-    told = f"{folder / 'sequence'}: channels.{name}={source}"
+    message = f"{folder / 'sequence'}: channels.{name}={source}"
     # Workspaces that were made on Windows have backslashes.
     path = PurePosixPath(source.replace("\\", "/"))
     if path.suffix == "" or source.endswith(("/", "\\")):
@@ -102,11 +102,11 @@ def _split_source(folder: Path, name: str, source: str) -> tuple[Path, str]:
     except (TypeError, ValueError):
         numbered = False
     if not numbered or path.suffix not in EXTENSIONS:
-        raise UserError(f"{told} is no pattern of frames; write it like color/%08d.jpg (or .png)")
+        raise UserError(f"{message} is no pattern of frames; write it like color/%08d.jpg (or .png)")
     try:
         return (inside(folder, str(base)) if base.parts else folder), pattern
     except UserError:
-        raise UserError(f"{told} leaves the sequence's folder; write it like color/%08d.jpg") from None
+        raise UserError(f"{message} leaves the sequence's folder; write it like color/%08d.jpg") from None
 
 
 def _file_names(base: Path) -> set[str]:

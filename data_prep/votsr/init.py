@@ -51,13 +51,13 @@ def _check_reachable(url: str) -> None:
     """Raise UserError, after a short time, where the description of the data cannot be downloaded."""
     import requests
 
-    mend = "check the network or set https_proxy, or copy a workspace here from elsewhere"
+    remedy = "check the network or set https_proxy, or copy a workspace here from elsewhere"
     try:
         answer = requests.get(url, timeout=TIMEOUT_S)
     except requests.RequestException as fault:
-        raise UserError(f"{url}: cannot be reached ({type(fault).__name__}); {mend}") from None
+        raise UserError(f"{url}: cannot be reached ({type(fault).__name__}); {remedy}") from None
     if not answer.ok:
-        raise UserError(f"{url}: the server answers {answer.status_code}; {mend}")
+        raise UserError(f"{url}: the server answers {answer.status_code}; {remedy}")
 
 
 def _begin(workspace: Path, stack: str) -> None:

@@ -72,8 +72,8 @@ def _lines(text: TextIO, path: Path) -> Iterator[str]:
     while line := text.readline(LONGEST_LINE + 1):
         number += 1
         if len(line) > LONGEST_LINE or number > MOST_LINES:
-            told = f"longer than {LONGEST_LINE >> 20} MiB" if number <= MOST_LINES else "one too many"
-            raise UserError(f"{path}:{number}: the line is {told}; track this prompt again")
+            message = f"longer than {LONGEST_LINE >> 20} MiB" if number <= MOST_LINES else "one too many"
+            raise UserError(f"{path}:{number}: the line is {message}; track this prompt again")
         if line.endswith("\n") or not line.isspace():
             yield line.strip()
 

@@ -58,8 +58,8 @@ def shadow(
                 (root / OWN_STACK).write_text(stack_text, "utf-8")
             yield root
     except OSError as fault:
-        told = f"{fault.filename or tempfile.gettempdir()}: {fault.strerror}"
-        raise UserError(f"{told}; free space there or set TMPDIR to another folder") from None
+        message = f"{fault.filename or tempfile.gettempdir()}: {fault.strerror}"
+        raise UserError(f"{message}; free space there or set TMPDIR to another folder") from None
 
 
 @contextmanager

@@ -18,14 +18,14 @@ STACK = "vots2026/referral"  # the stack of the toolkit (its experiments and dat
 PROPERTY = re.compile(r"([A-Za-z0-9_.-]+) *= *(.*)")
 
 
-def read_properties(path: Path, mend: str) -> dict[str, str]:
+def read_properties(path: Path, remedy: str) -> dict[str, str]:
     """The key=value lines of a `sequence` file as the toolkit reads them: the last line of a key counts.
 
     Each line is stripped, so a value loses the blanks at the end of its line. Lines without key=value are
     ignored. Raises UserError as `read_text` does.
     """
     # Not `splitlines`: a prompt may contain other characters that end a line.
-    lines = read_text(path, mend).split("\n")
+    lines = read_text(path, remedy).split("\n")
     found = (PROPERTY.fullmatch(line.strip()) for line in lines)
     return {match[1]: match[2] for match in found if match}
 
@@ -42,15 +42,15 @@ def read_config(root: Path) -> dict[str, Any]:
     )
 
 
-def read_yaml(path: Path, mend: str) -> dict[str, Any]:
+def read_yaml(path: Path, remedy: str) -> dict[str, Any]:
     """A YAML mapping whose values are texts, lists and mappings. Raises UserError as `read_text` does."""
-    text = read_text(path, mend)
+    text = read_text(path, remedy)
     try:
         # Numbers stay texts, as in the toolkit: a folder may be called 007.
         mapping = yaml.load(text, Loader=yaml.BaseLoader)  # a loader that never makes Python objects
     except (yaml.YAMLError, RecursionError) as fault:  # RecursionError: lists nested a thousand deep
         reason = " ".join(str(fault).split())
-        raise UserError(f"{path}: not YAML ({reason}); mend the file") from None
+        raise UserError(f"{path}: not YAML ({reason}); correct the file") from None
     if not isinstance(mapping, dict):
         raise UserError(f"{path}: not a YAML mapping; write it as key: value lines")
     return mapping

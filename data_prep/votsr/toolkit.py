@@ -117,8 +117,8 @@ RESERVED = ("DEFAULT",)
 def check_tracker_id(tracker_id: str) -> None:
     """Raise UserError where the toolkit would not accept `tracker_id` as the name of a tracker."""
     if not IDENTIFIER.fullmatch(tracker_id) or tracker_id in RESERVED:
-        told = f"tracker_id={tracker_id!r} is not a name that the toolkit accepts"
-        raise UserError(f"{told}; use letters, digits, '-' and '_' (and not DEFAULT)")
+        detail = f"tracker_id={tracker_id!r} is not a name that the toolkit accepts"
+        raise UserError(f"{detail}; use letters, digits, '-' and '_' (and not DEFAULT)")
 
 
 def ensure_tracker(path: Path, tracker_id: str, label: str | None = None) -> bool:
@@ -154,7 +154,7 @@ def sections(path: Path, text: str) -> dict[str, dict[str, str]]:
         parser.read_string(text)
     except configparser.Error as fault:
         reason = " ".join(fault.message.replace("<string>", path.name).split())
-        raise UserError(f"{path}: not an ini file ({reason}); mend the file") from None
+        raise UserError(f"{path}: not an ini file ({reason}); correct the file") from None
     return {name: dict(parser[name]) for name in parser.sections()}
 
 

@@ -90,17 +90,19 @@ class Truth:
         if count == self.num_frames:
             return self._shape_notes()
         rest = "the rest is cut" if count > self.num_frames else "the other frames are not annotated"
-        told = f"{counted(count, 'line')} for {counted(self.num_frames, 'frame')}; {rest}"
-        return (f"{self.files.target}: {told}", *self._shape_notes())
+        message = f"{counted(count, 'line')} for {counted(self.num_frames, 'frame')}; {rest}"
+        return (f"{self.files.target}: {message}", *self._shape_notes())
 
     def _shape_notes(self) -> tuple[str, ...]:
         shapes = [number for number, line in enumerate(self.target, 1) if is_shape(line)]
         if not shapes:
             return ()
-        told = f"{self.files.target}: line {shapes[0]} is a rectangle or polygon ({len(shapes)} in all)"
+        message = f"{self.files.target}: line {shapes[0]} is a rectangle or polygon ({len(shapes)} in all)"
         if self.reads_shapes:
-            return (f"{told}; they are scored as filled masks; `vot analysis` scores masks alone",)
-        return (f"{told} beside masks; as for `vot analysis`, these frames are not annotated; write masks",)
+            return (f"{message}; they are scored as filled masks; `vot analysis` scores masks alone",)
+        return (
+            f"{message} beside masks; as for `vot analysis`, these frames are not annotated; write masks",
+        )
 
     def mask_lines(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The lines of the target and of the ignored pixels; rectangles and polygons that are read
@@ -141,9 +143,9 @@ def find_truth(sequence: Sequence) -> TruthFiles | None:
     objects = {path.name[len(PREFIX) : -len(SUFFIX)]: path for path in paths}
     targets = [path for name, path in objects.items() if not name.startswith("_")]
     if len(targets) > 1:
-        told = " and ".join(path.name for path in targets)
+        names = " and ".join(path.name for path in targets)
         raise UserError(
-            f"{folder}: several truth files ({told}), but all prompts refer to one target; keep one of them"
+            f"{folder}: several truth files ({names}), but all prompts refer to one target; keep one of them"
         )
     if objects:
         return TruthFiles(targets[0], objects.get(IGNORE)) if targets else None

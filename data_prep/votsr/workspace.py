@@ -158,8 +158,8 @@ def _clashes(path: Path, name: str, prompts: list[str]) -> list[Problem]:
     problems = []
     for digest, group in sharing.items():
         if len(group) > 1:
-            told = " and ".join(repr(prompt) for prompt in group)
-            reason = f"{path}: the prompts {told} share the hash {digest} and so a result file; change one"
+            message = " and ".join(repr(prompt) for prompt in group)
+            reason = f"{path}: the prompts {message} share the hash {digest} and so a result file; change one"
             problems += [Problem(name, prompt, reason) for prompt in dict.fromkeys(group)]
     return problems
 
