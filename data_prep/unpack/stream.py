@@ -95,7 +95,7 @@ class Joined(io.RawIOBase):
     """
 
     def __init__(self, paths: list[Path], report_progress: Callable[[int], object]) -> None:
-        """Open the files when they are needed; `report_progress(n)` is called after n more bytes were read."""
+        """Open the files when they are needed; `report_progress(n)` is called after n more bytes."""
         self.digest, self.count = Digest(), 0
         self.first = self.path = paths[0]
         self._rest, self._report_progress = iter(paths), report_progress
