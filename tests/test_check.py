@@ -123,7 +123,7 @@ REST = "3,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7\n"
     [
         (boxes("1,2,3,4\n1,2,3\n"), "refused", 1, "groundtruth.txt: line 2 is not four numbers"),
         (boxes("1,2,3,4\n" * 9), "refused", 1, "5 frames for 9 boxes; restore"),
-        (text("absent_label.txt", "1\n"), "refused", 1, "1 flags for 5 boxes"),
+        (text("absent_label.txt", "1\n"), "refused", 1, "1 flag for 5 boxes"),
         (dangling, "frame_missing", 1, "00003.png: frame is missing; restore"),
         (text("imgs/00002.png", ""), "frame_unreadable", 1, "00002.png: frame cannot be read"),
         (another_size, "frame_size", 2, "00002.png: frame is 16x12 but the sequence is 32x24"),

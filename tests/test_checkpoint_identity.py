@@ -54,7 +54,7 @@ def test_a_base_on_the_hub_counts_with_its_commit(tmp_path: Path) -> None:
 
 
 def test_large_files_are_read_in_samples(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "WHOLE_FILE", 1000)
+    monkeypatch.setattr(identity, "MAX_WHOLE_FILE", 1000)
     monkeypatch.setattr(identity, "SAMPLE_BYTES", 10)
     path = base / "model.safetensors"
     path.write_bytes(bytes(5000))

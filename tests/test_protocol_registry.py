@@ -92,7 +92,7 @@ def test_a_box_protocol_is_one_file(plugin: Callable[[str], str], tmp_path: Path
     given = ("truth=annos", "results=tracking_results", "trackers=[t0,t1]")
     assert run_command("evaluation", main, "", [plugin(PROTOCOL), "protocol=mine", "out=out", *given]) == 0
     found = json.loads((tmp_path / "out" / "scores.json").read_text())
-    assert found.keys() == {"t0", "t1"} and found["t0"].keys() == {"success", "precision"}
+    assert found.keys() == {"t0", "t1"} and found["t0"].keys() >= {"success", "precision"}
     assert "As I count." in (tmp_path / "out" / "report.html").read_text()
 
 
