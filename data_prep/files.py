@@ -153,6 +153,7 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading bytes. Raises OSError where it is missing, or a pipe, a device or a folder."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | NONBLOCKING)
     try:
+        # The mode of the open file: the path may name another one by now.
         check_mode(os.fstat(handle).st_mode, path)
     except OSError:
         os.close(handle)
@@ -203,6 +204,7 @@ def read_text(path: Path, remedy: str, limit: int = LARGEST_TEXT) -> str:
 def check_utf8(path: Path) -> None:
     """Raise UserError where a path is not UTF-8, which happens with archives from other systems."""
     try:
+        # Python reads other bytes as lone surrogates, which UTF-8 cannot encode.
         str(path).encode()
     except UnicodeEncodeError:
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")

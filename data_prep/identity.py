@@ -42,6 +42,7 @@ def _sample(path: Path) -> bytes:
             count = SAMPLES if size > LARGE else 2
             content = b""
             for number in range(count):
+                # Equal steps; the last sample ends with the file.
                 file.seek(max(size - SAMPLE, 0) * number // (count - 1))
                 content += file.read(SAMPLE)
     except OSError:

@@ -123,6 +123,7 @@ def put_text(
     left, top = left_top
     # 1. The part of the text inside the image.
     cut_left, cut_top = max(0, -left), max(0, -top)
+    # A view of the image, so that writing to it draws.
     under = image[top + cut_top : top + alpha.shape[0], left + cut_left : left + alpha.shape[1]]
     if under.size:
         # 2. Blend the colour by the coverage of each pixel.

@@ -53,6 +53,7 @@ def write_plots(path: Path, sampler: PairSampler) -> None:
 def _whole_bins(reach: int) -> np.ndarray:
     """The edges of about sixty bins with equally many whole numbers, from -reach to reach."""
     step = -(-(2 * reach + 1) // 60)
+    # Edges lie between whole numbers, so no number lies on an edge.
     return np.arange(-reach - 0.5, reach + step + 0.5, step)
 
 
@@ -77,6 +78,7 @@ def _gaps(sampler: PairSampler, source: Source) -> np.ndarray:
 
 def _present_shares(index: Index) -> np.ndarray:
     """The share of annotated frames that show the target, for each sequence with such frames."""
+    # Sums over rows of unequal length: differences of the cumulative sum at the starts of the sequences.
     counts = [
         np.diff(np.concatenate([[0], np.cumsum(index.present == kind)])[index.starts])
         for kind in (PRESENT, ABSENT)

@@ -26,6 +26,7 @@ def in_processes(work: Callable[[Item], Result], items: Iterable[Item], workers:
     if workers == 1:
         yield from map(work, items)
         return
+    # The cores that this process may use, which may be fewer than the machine has.
     count = workers or len(os.sched_getaffinity(0))
     # Processes are not forked: a fork of a process with threads (of OpenCV, torch) may hang.
     with ProcessPoolExecutor(count, get_context("spawn"), _begin) as processes:
@@ -54,6 +55,7 @@ def _end_with_parent() -> None:
     parent = parent_process()
     assert parent is not None, "called where one was started"
     parent.join()
+    # `sys.exit` would only end this thread.
     os._exit(1)
 
 

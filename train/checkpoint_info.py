@@ -61,6 +61,7 @@ def info_of(checkpoint: str) -> Description:
         described |= {"family": read_settings(KEY, folder / "config.json")["model_type"], **_size(folder)}
     else:
         described |= {"adapters": _adapters(folder), "base": base}
+    # A contract beside the weights has priority over that of a published model.
     contract = read_contract(folder)
     name = published_contract(checkpoint) if contract is None else None
     contract = BUILT_IN[name] if name else contract
@@ -99,6 +100,7 @@ def _adapters(folder: Path) -> Description:
         "rank": settings.get("r"),
         "alpha": settings.get("lora_alpha"),
         "dropout": settings.get("lora_dropout"),
+        # Each adapted map has one matrix A and one matrix B.
         "maps": sum(name.endswith("lora_A.weight") for name, _, _ in tensors),
         "new_tokens": len(tokens) if isinstance(tokens, list | dict) else 0,
         "parameters": sum(math.prod(shape) for _, shape, _ in tensors),
@@ -163,6 +165,7 @@ def _contract_line(contract: Description | None) -> str:
 
 
 def _plain(contract: Description) -> Description:
+    # JSON has no tuples: they become lists, as in a contract that was read from a file.
     plain: Description = json.loads(json.dumps(contract))
     return plain
 

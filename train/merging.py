@@ -32,6 +32,7 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     if (out / "config.json").is_file():
         raise UserError(f"out={out}: already holds weights; remove them or take another out=")
     kept = model.dtype == "auto"
+    # In bfloat16 (8 significant bits) a weight would often not change when a small product is added.
     grounder = Grounder.load(replace(model, dtype="float32") if kept else model, device)
     if kept:
         held = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype

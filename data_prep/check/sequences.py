@@ -127,6 +127,8 @@ def box_findings(sequence: Sequence, margin: float, sparse: bool) -> Iterator[Fi
     boxes, shown, unknown = truth.boxes_xywh, truth.present == PRESENT, truth.present == UNKNOWN
     # 1. Masks over the frames, bool (F,): boxes of numbers, with an area, outside of the image.
     finite, low, sides = np.isfinite(boxes).all(axis=1), boxes[:, :2], boxes[:, 2:]
+    # `beyond` (F,): pixels by which a box leaves the image at its worst side. NaN stays NaN, and no
+    # comparison with it is true.
     beyond = np.maximum(-low, low + sides - (width, height)).max(axis=1)
     area = finite & (sides > 0).all(axis=1)
     away = (low >= (width, height)).any(axis=1) | (low + sides <= 0).any(axis=1)
@@ -164,8 +166,10 @@ def _other_form(boxes: np.ndarray, beyond: np.ndarray, size: Size, margin: float
     """
     if not len(boxes):
         return ""
+    # 1. Shares: no number above 1, and most boxes have fractions (whole numbers may be pixels).
     if (np.abs(boxes) <= 1).all() and (boxes != np.rint(boxes)).any(axis=1).mean() > MOST:
         return "shares of the image's width and height"
+    # 2. Corners: in order and inside the frame, but read as x,y,w,h most boxes would leave it.
     inside = (boxes[:, :2] >= -margin).all() and (boxes[:, 2:] <= np.array(size) + margin).all()
     ordered = (boxes[:, 2:] > boxes[:, :2]).all()
     return "corners x1,y1,x2,y2" if inside and ordered and (beyond > margin).mean() > MOST else ""

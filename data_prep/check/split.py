@@ -48,6 +48,7 @@ def strays(lists: Lists, entries: list[Entry]) -> list[Path]:
     """Folders beside those of the entries that have similar contents but that no split names, by name."""
     if not lists.entries:
         return []
+    # A dict keeps the order of the lists, which a set would not.
     named = dict.fromkeys(entry.folder for each in lists.entries.values() for entry in each)
     parents = sorted({entry.folder.parent for entry in entries})
     examples = islice((folder for folder in named if folder.is_dir()), EXAMPLES)

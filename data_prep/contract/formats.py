@@ -47,6 +47,7 @@ class AnswerFormat:
 
     def render_placeholder(self, placeholder: str) -> str:
         """As `render`, with a placeholder instead of the box, for trainers that insert boxes themselves."""
+        # The trainer writes the brackets of the box together with its numbers.
         return self.visible + self.box_start.removesuffix("[") + placeholder + self.box_end.removeprefix("]")
 
     def parse(self, text: str) -> Box | None:

@@ -77,6 +77,7 @@ def _record(plan: ExportPlan, pair: Pair) -> Record:
                 "scale": scale,
                 "color": "#{:02x}{:02x}{:02x}".format(*colour) if colour else COLOUR,
                 "width": max(1, round(WIDTH * pair.visual_prompt_width)),
+                # Rounded, since 1 - 0.8 is 0.19999999999999996.
                 "inbbox_ratio": round(1 - plan.pairs.settings.prompt_miss, 6),
                 "template_bbox": template,
                 "template_scale": plan.contract.template_scale,

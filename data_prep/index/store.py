@@ -212,6 +212,7 @@ def _check_offsets(name: str, column: pa.Array) -> None:
     elif pa.types.is_string(column.type):
         # A string column has three buffers: validity, offsets and characters.
         _, offsets, letters = column.buffers()
+        # Buffers of Arrow are padded, so only the first entries are offsets.
         numbers = np.frombuffer(offsets, np.int32) if offsets else np.zeros(1, np.int32)
         _check_rising(name, numbers[: len(column) + 1], letters.size if letters else 0)
 

@@ -85,6 +85,7 @@ def _stem(name: str) -> str:
 
 def _order(name: str) -> tuple[int, list[int], str]:
     """The sorting key: the last number of a name, then all of its numbers (`t9_left1` before `t10_left1`)."""
+    # Names without a number come first; between `1` and `01` the text decides.
     number = NUMBER.search(_stem(name))
     return int(number[1]) if number else -1, [int(digits) for digits in re.findall(r"\d+", name)], name
 

@@ -109,6 +109,8 @@ def decode_rle(rle: Any, size: Size) -> np.ndarray:
 
 def unpack(text: str) -> np.ndarray:
     """The run lengths, int64 (count,), of a string of RLE. Raises ValueError where it is damaged."""
+    # A character from "0" on holds six bits: five of a number, lowest first, and 32 where more characters
+    # of the number follow (`rleToString` of COCO's API).
     bits = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - ord("0")
     if bits.size == 0:
         return bits
@@ -123,9 +125,11 @@ def unpack(text: str) -> np.ndarray:
     # 2. Their values: five bits of each character, shifted to their place, and the sign.
     places = 5 * (np.arange(bits.size) - np.repeat(starts, lengths))
     numbers = np.add.reduceat((bits & 31) << places, starts)
+    # Two's complement: the highest of the five bits of a number's last character is its sign.
     negative = (bits[starts + lengths - 1] & 16) > 0
     numbers -= np.where(negative, np.int64(1) << 5 * lengths, 0)
     # 3. Undo the differences, which are between numbers two places apart.
     numbers[1::2] = np.cumsum(numbers[1::2])
+    # The first three numbers are stored as they are, so number 0 is not part of a sum.
     numbers[2::2] = np.cumsum(numbers[2::2])
     return numbers

@@ -127,6 +127,7 @@ def _objects(record: Any, key: str, path: Path, owner: str) -> Objects:
     value = record.get(key) if isinstance(record, dict) else None
     if value is None:
         return None
+    # Sorted and without repetitions: the same objects in another order are the same target.
     numbers = {
         _whole(one, path, f"{key} of {owner}") for one in (value if isinstance(value, list) else [value])
     }

@@ -90,6 +90,7 @@ def _gathered(found: list[Keyed]) -> list[Reference]:
 
 
 def _of_split(record: Any) -> Keyed:
+    # No key: a record of this form holds all sentences of its object, so records are not gathered.
     return None, _reference(record["image_id"], record, record["bbox"], record["expressions"])
 
 

@@ -65,6 +65,7 @@ def _num_objects(path: Path) -> int:
     """
     with reading(), open_regular(path) as file:
         # The number of objects stands at the end of the file; if it is not there, the whole file is parsed.
+        # `seek(0, 2)` goes to the end and returns the size of the file.
         file.seek(max(file.seek(0, 2) - TAIL, 0))
         message = COUNT.search(file.read())
     return int(message[1]) if message else part(read_json(path), "masklet_num", int, path, "the file")

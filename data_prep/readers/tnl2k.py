@@ -135,6 +135,7 @@ def _visible(entry: Entry, frames: int) -> tuple[np.ndarray | None, tuple[str, .
     if len(flags) not in (frames, frames + 1):  # the kit has one flag too many for advSamp_monitor_bikeyellow
         raise UserError(f"{message}; restore it from the evaluation kit")
     notes = (f"{message}; the last is left",) if len(flags) > frames else ()
+    # TNL2K flags absence: 0 is visible.
     return flags[:frames] == 0, notes
 
 

@@ -50,6 +50,7 @@ def _names(chunk: Path) -> list[str]:
     """Every name that has boxes or frames. If one of the two is missing, reading the sequence reports it."""
     if not (chunk / "anno").is_dir():
         raise UserError(f"{chunk / 'anno'}: no such folder; unpack the boxes of the chunk there")
+    # Archives made on macOS may contain a file `._<name>.txt` beside each file.
     boxes = {path.stem for path in (chunk / "anno").glob("*.txt") if path.name[0] != "."}
     frames = chunk / "frames"
     images = {folder.name for folder in folders_of(frames)} if frames.is_dir() else set()

@@ -103,6 +103,7 @@ class PairSampler:
         self.settings, self.seed = settings, seed
         self._colours = (*map(_colour, settings.prompt_colours), None)  # `NO_COLOUR` (-1) is the last place
         self._shares = (settings.template, settings.marked, settings.worded)
+        # Without the last bound, which is 1 up to rounding: no number may lie beyond the last index.
         self._bounds = np.cumsum(shares / shares.sum())[:-1]
 
     def pairs(self, numbers: range) -> Iterator[Pair]:
@@ -156,6 +157,7 @@ class PairSampler:
     def _columns(self, index: Index, draws: Draws, numbers: np.ndarray, shown: np.ndarray) -> PairColumns:
         """Draws as columns of pairs; `shown` (n, `SHOWN`) are the random numbers for what a pair shows."""
         visible = draws.visible.tolist()
+        # The numbers do not depend on the shares: another share changes nothing but what it decides.
         template, marked, worded = (u < share for u, share in zip(shown.T, self._shares, strict=True))
         expressions = np.where(worded, draws.expression, NO_EXPRESSION)
         search_xywh = zip(_boxes(draws.search_xywh), visible, strict=True)
@@ -201,6 +203,7 @@ def _random_block(seed: int, block: int) -> np.ndarray:
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, block))))
     # The second part was added later; drawn after the first, it left the pairs of earlier seeds unchanged.
     random = np.concatenate([rng.random((BLOCK, NUMBERS + 1)), rng.random((BLOCK, SHOWN))], axis=1)
+    # The cached array is handed out again, so it must not change.
     random.flags.writeable = False
     return random
 
@@ -228,5 +231,6 @@ def _paths(index: Index, sequences: np.ndarray, frames: np.ndarray) -> list[str]
 
 def _expressions(index: Index, expressions: np.ndarray) -> list[str]:
     """The texts of expressions, which are numbered through the index; empty for `NO_EXPRESSION`."""
+    # Masked numbers become nulls, and `take` gives null for a null.
     found = pa.array(expressions, mask=expressions < 0)
     return index.expressions.take(found).fill_null("").to_pylist()

@@ -135,6 +135,7 @@ class StrictTarInfo(tarfile.TarInfo):
         """Replaces tarfile's readers of sparse maps, which may read without end."""
         raise RefusedError(SPARSE, member.name)
 
+    # tarfile calls these private methods for the versions 0.0, 0.1 and 1.0 of GNU's sparse format.
     _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
 
 

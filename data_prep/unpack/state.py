@@ -76,6 +76,7 @@ def publish(work: Path, out: Path, state: State) -> None:
     for path in sorted((work / "tree").iterdir()):
         if os.path.lexists(out / path.name):
             raise UserError(f"{out / path.name}: exists already; remove it and run again")
+        # `work` lies in `out`, so this stays within one file system and copies nothing.
         path.rename(out / path.name)
     # Archives that were unpacked into the same folder before keep their records.
     record = {**read_record(out), state.parts[0][0]: state}

@@ -73,6 +73,7 @@ class Digest:
         """Add bytes."""
         # One chunk at a time, in order: an MD5 cannot be computed in parallel.
         self._wait()
+        # hashlib releases the GIL for large data, so the MD5 runs while the next chunk is read.
         self._pending = self._worker.submit(self._md5.update, data)
 
     def hexdigest(self) -> str:
@@ -118,6 +119,7 @@ class Joined(io.RawIOBase):
             buffer[filled : filled + len(data)] = data
             filled += len(data)
         self.count += filled
+        # A copy, since the caller fills the buffer again while the thread still reads.
         self.digest.update(bytes(buffer[:filled]))
         self._report_progress(filled)
         return filled

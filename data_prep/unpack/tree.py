@@ -34,6 +34,7 @@ def put(path: Path, member: tarfile.TarInfo, content: IO[bytes], trusted: bool) 
                 chunk = content.read(CHUNK)
         if 0 <= member.mtime < LATEST:
             os.utime(temporary, (member.mtime, member.mtime))
+        # A file cannot be renamed to the name of a folder.
         if not there:
             clear(path)
     return True

@@ -120,6 +120,7 @@ def _file_names(base: Path) -> set[str]:
 def _other_numbers(pattern: str, names: set[str]) -> list[int]:
     """The sorted numbers from which the pattern makes these names; other names are ignored."""
     digits = ((name, int(number)) for name in names for number in re.findall(r"\d+", name))
+    # Other digits of a name, and another padding, make another name, and so do not count.
     return sorted({number for name, number in digits if pattern % number == name})
 
 

@@ -85,6 +85,7 @@ def _verify(archive: Path, files: dict[str, Path]) -> None:
     """Raise UserError where the archive is not exactly these files, byte for byte, and a manifest."""
     # First the list of files, then the bytes of each.
     with zipfile.ZipFile(archive) as packed:
+        # Sorted lists and not sets: an archive may hold a name twice.
         names = sorted(packed.namelist())
         wanted = sorted([MANIFEST, *files])
         if names != wanted:

@@ -104,8 +104,10 @@ def decode_window(line: str, size: Size) -> Window | None:
         raise ValueError(f"a window of {width}x{height} is far larger than a frame of {size[0]}x{size[1]}")
     # Runs may end early: the rest of the window is empty.
     flat = np.zeros(width * height, bool)
+    # Runs alternate and begin with zeros, so those at odd places are set.
     flat[: lengths.sum()] = np.repeat(np.arange(lengths.size) % 2 == 1, lengths)
     pixels = flat.reshape(height, width)
+    # As the toolkit reads it: a mask in the first column alone is empty (see the docstring of the module).
     return EMPTY if not pixels[:, 1:].any() else _clipped(Window(left, top, pixels), size)
 
 

@@ -69,6 +69,7 @@ def _locked_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         handle = os.open(name, FOLDER_FLAGS)
         try:
+            # The system releases the lock when the process ends, even if it is killed.
             with suppress(OSError):  # a file system without locks: nobody removes the folder there
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield Path(name)
@@ -89,6 +90,7 @@ def _remove_abandoned(folder: Path) -> None:
                 about = os.fstat(handle)
                 is_old = time.time() - about.st_mtime > ABANDONED_AFTER
                 if is_old and about.st_uid == os.getuid() and (left / "trackers.ini").is_file():
+                    # Without waiting: BlockingIOError, an OSError, where a process holds the folder.
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(left, ignore_errors=True)
             finally:

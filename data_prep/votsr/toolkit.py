@@ -129,6 +129,7 @@ def ensure_tracker(path: Path, tracker_id: str, label: str | None = None) -> boo
     """
     check_tracker_id(tracker_id)
     # Latin-1 maps every byte to a character and back, whatever the encoding of the file is.
+    # The toolkit's parser interpolates values, so a single `%` in the label would be an error: it is doubled.
     shown = " ".join((label or tracker_id).split()).replace("%", "%%").encode().decode("latin-1")
     wanted = {"label": shown, "protocol": "trax", "command": "dummy"}
     before = read_bytes(path, "restore it").decode("latin-1") if path.exists() else ""

@@ -58,6 +58,7 @@ class Truth:
 
     def is_annotated(self, index: int) -> bool:
         """Whether a frame is annotated. Raises UserError as `annotated` does."""
+        # A rectangle or polygon must be decoded for this: with NaN in it, it is no annotation.
         line = self.target[index]
         return line.startswith("m") or (is_shape(line) and self.frame(index) is not None)
 

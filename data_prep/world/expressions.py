@@ -92,6 +92,7 @@ def refer(rng: np.random.Generator, scene: Scene, index: int) -> Expression:
     """Draw an expression for thing number `index` that is true and fits no other thing of the scene."""
     thing = scene.things[index]
     # Not every kind is possible for every thing, so kinds are drawn until one is.
+    # This ends, since an attribute is possible for every thing.
     while True:
         kind = _draw_kind(rng)
         expression = _said(rng, scene.things, (scene, index), kind, (thing.colour, thing.shape))
@@ -171,6 +172,7 @@ def corpus() -> list[str]:
         colour, shape = names[number % len(names)]
         other = plainly(*looks[number % len(looks)]).removeprefix("the ")
         words = {"pattern": pattern, "size": size, "relation": relation, "motion": motion, "other": other}
+        # `format` ignores the words that a template does not use.
         expressions.append(template.format(colour=colour, shape=shape, **words))
     # 3. Every detail by itself, so that each is also seen in another context.
     details_alone = (*_words(RELATIONS), *_words(MOTIONS), *_words(SIZES), *_words(PATTERNS))
@@ -254,6 +256,7 @@ def _colloquial(
     colour_decides = all(thing.colour != look[0] for thing in others)
     shape_decides = all(thing.shape != look[1] for thing in others)
     colour, shape = _usual(rng, COLOUR_WORDS[look[0]]), _usual(rng, SHAPES[look[1]])
+    # By colour alone in 40 % of the cases, by shape alone in 40 %, if that is unique; else by both.
     draw = rng.random()
     if draw < 0.4 and colour_decides:
         return Expression(_pick(rng, BY_COLOUR).format(colour=colour), "colloquial", look[0], None)

@@ -131,15 +131,19 @@ def _with_palette(image: np.ndarray) -> Image.Image:
         _colours_of(flat[vivid], Image.Quantize.MAXCOVERAGE),
         _colours_of(flat[~vivid], Image.Quantize.MEDIANCUT),
     ]
+    # Pillow takes a given palette only from an image that has it.
     holder = Image.new("P", (1, 1))
     holder.putpalette(np.concatenate(palettes).astype(np.uint8).tobytes())
+    # Dithering would add noise, which PNG compresses badly.
     return Image.fromarray(image).quantize(palette=holder, dither=Image.Dither.NONE)
 
 
 def _colours_of(pixels: np.ndarray, method: Image.Quantize) -> np.ndarray:
     """Half a palette for pixels (N, 3): uint8 (PALETTE / 2, 3)."""
+    # (N, 3) -> (1, N, 3): an image of one row.
     image = Image.fromarray(pixels[None]).quantize(PALETTE // 2, method=method)
     found = np.array(image.getpalette(), np.uint8).reshape(-1, 3)[: PALETTE // 2]
+    # `np.resize` repeats the colours where Pillow found fewer.
     return np.resize(found, (PALETTE // 2, 3))
 
 

@@ -71,6 +71,7 @@ class Absence:
         # How far it is away: it rises over the first frames of the absence and falls over the last.
         gone = min(1.0, leaving / EXIT_FRAMES, returning / EXIT_FRAMES)
         weight = gone * gone * (3 - 2 * gone)  # smoothstep: starts and stops without a jerk
+        # In the middle of the absence, when it is farthest away, it changes from `out` to `back`.
         aim = self.out if leaving < returning else self.back
         return place[0] + (aim[0] - place[0]) * weight, place[1] + (aim[1] - place[1]) * weight
 
@@ -90,6 +91,8 @@ class View:
 
     def matrix(self, origin: Point = (0.0, 0.0)) -> np.ndarray:
         """The same as a matrix for OpenCV, float64 (2, 3), for an image whose pixel (0, 0) is at `origin`."""
+        # The map from source to image, as `cv2.warpAffine` takes it; the last column is where the source's
+        # pixel (0, 0) lands.
         x, y = self.seen(origin)
         return np.array([[self.zoom, 0, x], [0, self.zoom, y]], np.float64)
 

@@ -44,6 +44,7 @@ def write_tnl2k(root: Path, film: Film) -> None:
 def write_tnllt(root: Path, film: Film) -> None:
     """Write `<name>/` in the layout of TNLLT, in which 0 in `absent_label.txt` means absent."""
     folder = inside(root, film.name)
+    # The published frames of TNLLT are PNG files.
     masks = _write_frames(film, folder / "imgs", "{:05d}.png", None)
     _write_boxes(folder, film, masks, absent=0)
 
@@ -82,6 +83,7 @@ def _write_boxes(folder: Path, film: Film, masks: list[np.ndarray | None], absen
 def _box_line(mask: np.ndarray | None) -> str:
     box_xyxy = None if mask is None else box_of_mask(mask)
     box_xywh = (0, 0, 0, 0) if box_xyxy is None else xyxy_to_xywh(box_xyxy)
+    # The box of a mask has whole numbers only.
     return ",".join(f"{side:.0f}" for side in box_xywh)
 
 

@@ -86,6 +86,7 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     # 1. How many frames and things, what they look like, and where they are.
     rng = np.random.default_rng(seed)
     fewest, most = preset.frames
+    # A power above 1 makes long scenes rarer than short ones.
     frames = fewest + int((most - fewest + 1) * rng.random() ** preset.skew)
     count = int(rng.integers(preset.things[0], preset.things[1] + 1))
     target = int(rng.integers(count))
@@ -202,6 +203,7 @@ def _absences(
     absences = []
     for number in range(count):
         first, last = number * frames // count, (number + 1) * frames // count
+        # The ways out and back take EXIT_FRAMES each, and the thing may be visible on them.
         length = int((last - first) * rng.uniform(*preset.away)) + 2 * EXIT_FRAMES
         length = min(length, last - first - 4)
         start = first + int(rng.integers(4, max(5, last - first - length + 1)))
@@ -238,6 +240,7 @@ def _occluder(rng: np.random.Generator, preset: WorldPreset) -> Occluder:
     kind = str(rng.choice(("post", "wall", "bush")))
     x = float(rng.uniform(0.1, 0.9)) * width
     if kind == "post":
+        # It exceeds the image by a quarter of its height at both ends, so a pan does not show them.
         y, half = height / 2, (float(rng.uniform(0.02, 0.045)) * width, 0.75 * height)
     else:
         half = float(rng.uniform(0.06, 0.12)) * width, float(rng.uniform(0.15, 0.28)) * height

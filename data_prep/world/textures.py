@@ -117,6 +117,7 @@ def _print(rng: np.random.Generator, size: Size) -> np.ndarray:
     scale = float(rng.uniform(0.25, 1.0))
     row = 24 * scale
     for number in range(int(height / row) + 1):
+        # Codes 97 to 122 are a to z. A letter is about 14 pixels wide at scale 1.
         text = "".join(chr(int(code)) for code in rng.integers(97, 123, int(width / (14 * scale))))
         cv2.putText(ink, text, (0, int(number * row)), 0, scale, 255, 1, cv2.LINE_AA)
     return image + (_any_colour(rng) - image) * (ink[..., None].astype(np.float32) / 255)

@@ -115,6 +115,7 @@ class DeepSpeedStrategy(Strategy):
             # All processes take part; the complete parameter exists within the block only.
             with deepspeed.zero.GatheredParameters([parameter]):
                 if self.accelerator.is_main_process:
+                    # On a CPU `cpu()` returns the same tensor, whose memory is freed at the end of the block.
                     gathered[name] = parameter.detach().cpu().clone()
         return gathered
 
@@ -134,6 +135,7 @@ def deepspeed_config(
         raise UserError(
             f"launch.deepspeed={path}: {', '.join(taken)}: set by the recipe; remove it from the file"
         )
+    # DeepSpeed derives `train_batch_size`: the next two values times the number of processes.
     return config | {
         "train_micro_batch_size_per_gpu": min(settings.micro_batch, settings.batch // num_processes),
         "gradient_accumulation_steps": accumulation_steps(

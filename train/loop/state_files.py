@@ -109,4 +109,5 @@ def eval_set_of(row: Mapping[str, Any]) -> str | None:
 
 def _stays(row: Mapping[str, Any], step: int, is_evaluated: bool) -> bool:
     is_evaluation = eval_set_of(row) is not None
+    # Step `step` itself is complete, but its evaluation may have been interrupted.
     return bool(row["step"] < step or (row["step"] == step and (is_evaluated or not is_evaluation)))

@@ -125,6 +125,7 @@ def _owner(masks: list[np.ndarray], size: Size, side: int) -> np.ndarray:
     """The object that covers most of each token of `side` by `side` pixels, int8 (rows, columns)."""
     grid = size[0] // side, size[1] // side
     # The mean of a mask over a token's area is the share that the object covers.
+    # The result is (objects, rows, columns); sizes of OpenCV are (width, height), as `grid` is.
     shares = np.stack(
         [cv2.resize(mask.astype(np.float32), grid, interpolation=cv2.INTER_AREA) for mask in masks]
     )
@@ -140,6 +141,7 @@ def _template_side(contract: Contract) -> int:
 def _strip(templates: list[np.ndarray | None], contract: Contract) -> np.ndarray:
     """All templates side by side in one image; grey for objects without one."""
     side = _template_side(contract)
+    # Equal squares need no table of offsets: the template of object i begins at column i * side.
     strip = np.full((side, side * len(templates), 3), 128, np.uint8)
     for index, template in enumerate(templates):
         if template is not None:
@@ -148,6 +150,7 @@ def _strip(templates: list[np.ndarray | None], contract: Contract) -> np.ndarray
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:
+    # RGB -> BGR, the order of OpenCV.
     done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done, "encoding to memory does not fail"
     return data.tobytes()
@@ -166,6 +169,7 @@ def read_frame(row: dict[str, pa.Scalar], contract: Contract) -> AnnotatedFrame:
     facts = json.loads(row["facts"].as_py())
     things = tuple(_thing(values) for values in facts["things"])
     side, strip = _template_side(contract), _picture(row["templates"])
+    # A range of columns is not contiguous in memory. Its copy is, and does not keep the strip alive.
     templates = tuple(
         np.ascontiguousarray(strip[:, index * side : (index + 1) * side]) if thing.has_template else None
         for index, thing in enumerate(things)
@@ -202,6 +206,7 @@ class PoolSpec:
         width, height = self.size
         contract = self.contract.template_scale, self.contract.template_pixels, self.contract.side_multiple
         frame = CLEAR_SHARE, OWNED_SHARE, FREE_SHARE, PHRASES, QUALITY
+        # Not `hash`, whose values for texts differ between processes.
         settings = hashlib.sha256(repr((PRESETS[self.preset], contract, frame, CHUNK)).encode())
         side = _template_side(self.contract)
         return f"{self.preset}-{width}x{height}-{side}-{settings.hexdigest()[:8]}"
@@ -213,6 +218,7 @@ def open_pool(folder: Path, spec: PoolSpec, first: int, count: int, workers: int
     A file holds `CHUNK` frames and is written completely or not at all.
     """
     # Whole files are rendered, from the one that holds frame `first` on.
+    # Files begin at multiples of CHUNK whatever `first` is, so that runs with other ranges share them.
     starts = range(first - first % CHUNK, first + count, CHUNK)
     paths = [folder / spec.name / f"{start:010d}.arrow" for start in starts]
     chunks = zip(paths, (range(start, start + CHUNK) for start in starts), strict=True)
@@ -254,12 +260,14 @@ class FramePool:
 
     def __init__(self, paths: Sequence[Path], skip: int, count: int, contract: Contract) -> None:
         self.contract, self._skip, self._count = contract, skip, count
+        # `read_all` copies nothing from a memory map: a page is read when a frame on it is needed.
         self._tables = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths]
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index: int) -> AnnotatedFrame:
+        # IndexError ends a `for` loop over the pool, which has no `__iter__`.
         if not 0 <= index < self._count:
             raise IndexError(index)
         chunk, row = divmod(index + self._skip, CHUNK)

@@ -64,6 +64,7 @@ class MatchHead(nn.Module):
     def forward(self, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states (batch, tokens, width) to logits (batch, tokens, 3) and boxes (batch, tokens, 4)."""
         out = self.out(self.norm(hidden))
+        # (batch, tokens, 7): three logits, then the four sides, which the sigmoid keeps inside the image.
         return out[..., :3], out[..., 3:].sigmoid()
 
 
@@ -139,6 +140,7 @@ def _shown(frames: Sequence[AnnotatedFrame], owners: torch.Tensor) -> tuple[torc
 
 
 def _stack(frames: Sequence[AnnotatedFrame]) -> np.ndarray:
+    # (frames, rows, columns). All frames of a pool have the same size.
     return np.stack([frame.owner for frame in frames])
 
 
@@ -147,6 +149,7 @@ def _looked_up(tables: Sequence[Sequence[int]], owners: torch.Tensor) -> torch.T
     # Frames have different numbers of objects, so the tables are padded to the longest.
     most = max(map(len, tables))
     padded = torch.tensor([[*table, *[0] * (most - len(table))] for table in tables], device=owners.device)
+    # `gather` takes no negative index: tokens without an owner read entry 0, which is overwritten below.
     found = padded.gather(1, owners.clamp(min=0).long())
     return found.masked_fill(owners < 0, -1)
 
@@ -157,10 +160,12 @@ def _edges(frames: Sequence[AnnotatedFrame], owners: torch.Tensor) -> torch.Tens
     boxes = torch.zeros(*owners.shape, 4)
     for row, frame in enumerate(frames):
         table = torch.tensor([thing.box_resized or (0.0,) * 4 for thing in frame.things])
+        # Tokens without an owner read entry 0; both callers select the tokens with an owner.
         boxes[row] = table[owners[row].clamp(min=0).long().cpu()]
     side = frames[0].image.shape[1] / columns  # of a token, in pixels
     # Distances from the middle of a token, positive towards the outside of the box.
     y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
+    # (rows, columns, 4) -> (tokens, 4), row-major like the tokens.
     middle = torch.stack([x, y, x, y], dim=-1).flatten(0, 1)
     signs = torch.tensor([-1.0, -1.0, 1.0, 1.0])
     return ((boxes / side - middle) * signs).to(owners.device)
@@ -168,6 +173,7 @@ def _edges(frames: Sequence[AnnotatedFrame], owners: torch.Tensor) -> torch.Tens
 
 def search_tokens(input_ids: torch.Tensor, image_token: int, count: int) -> torch.Tensor:
     """Positions (batch, count) of the search image's tokens: the last `count` image tokens of each row."""
+    # The search image is the last image of a chat, so the tokens of a template come before these.
     return torch.stack([(row == image_token).nonzero()[-count:, 0] for row in input_ids])
 
 
@@ -200,6 +206,7 @@ def match_loss(head: MatchHead, hidden: torch.Tensor, samples: Sequence[Sample],
     if not on_target.any():
         return loss
     scale = torch.tensor([*size, *size], device=boxes.device)
+    # An absent target has zeros here, but no token of `on_target`.
     truth = torch.tensor([s.box_resized or (0.0,) * 4 for s in samples], device=boxes.device) / scale
     distance = (boxes - truth[:, None]).abs().mean(-1)
     return loss + 4 * distance[on_target].mean()
@@ -233,6 +240,7 @@ def named_loss(head: NamedHead, hidden: torch.Tensor, samples: Sequence[Sample])
         if rows:
             # Every token of an image has the label of its expression.
             truth = torch.tensor([index[named[row]] for row in rows], device=hidden.device)
+            # (rows, tokens, classes) -> (rows * tokens, classes), token by token within a row.
             loss = loss + F.cross_entropy(
                 logits[rows].flatten(0, 1), truth.repeat_interleave(hidden.shape[1])
             )
@@ -265,6 +273,7 @@ class TokenWeights:
         table = torch.tensor(DIGIT_WEIGHTS)
         for column in range(labels.shape[1]):
             now = are_digits[:, column]
+            # The fourth digit of a number and later ones weigh as much as the third.
             weights[now, column] = table[place[now].clamp(max=len(DIGIT_WEIGHTS) - 1)]
             place = torch.where(now, place + 1, 0)
         return weights
@@ -278,6 +287,8 @@ def weighted_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Ten
     """
     kept = logits.shape[1]
     targets, shares = labels[:, -kept + 1 :], weights[:, -kept + 1 :]
+    # `cross_entropy` has its classes in dimension 1: (batch, kept - 1, vocabulary) ->
+    # (batch, vocabulary, kept - 1). The losses are (batch, kept - 1).
     losses = torch.nn.functional.cross_entropy(
         logits[:, :-1].float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
     )

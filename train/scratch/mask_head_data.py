@@ -167,8 +167,10 @@ def _batch(clips: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> Mask
     pixels = processor(images, return_tensors="pt")["pixel_values"]
     # 2. Boxes in pixels of the square image; masks at the resolution of the decoder, a quarter of it.
     boxes = [[rescale(box, (width, height), (side, side)) for box in clip.boxes_xyxy] for clip in clips]
+    # (T, B, P, height, width), in the resolution of the frames.
     masks = np.stack([[clip.masks[time] for clip in clips] for time in range(frames)])
     return MaskBatch(
+        # (T * B, 3, S, S) -> (T, B, 3, S, S)
         pixels=pixels.unflatten(0, (frames, len(clips))),
         boxes_resized=torch.tensor(boxes, dtype=torch.float32),
         masks=torch.from_numpy(_shares(masks, side // 4)),
@@ -178,6 +180,7 @@ def _batch(clips: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> Mask
 
 def _shares(masks: np.ndarray, side: int) -> np.ndarray:
     """Masks (…, height, width) -> (…, side, side): the share of each cell of a square grid that is set."""
+    # OpenCV resizes one mask at a time. As uint8 the mean of a cell would be rounded to 0 or 1.
     flat = masks.reshape(-1, *masks.shape[-2:]).astype(np.float32)
     cells = [cv2.resize(mask, (side, side), interpolation=cv2.INTER_AREA) for mask in flat]
     return np.stack(cells).reshape(*masks.shape[:-2], side, side)

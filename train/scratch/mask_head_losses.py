@@ -66,6 +66,7 @@ def mask_losses(
         bce=over_present(bce.gather(1, best)),
         dice=over_present(dice.gather(1, best)),
         score=F.binary_cross_entropy_with_logits(decoded.score, present),
+        # L1 as in SAM 2 (SAM: squared error), for all M masks: the worse ones must learn low scores.
         iou=over_present((decoded.ious - overlap).abs().mean(dim=1, keepdim=True)),
         overlap=over_present(overlap.gather(1, chosen)),
         right=((decoded.score > 0) == (present > 0)).float().mean(),

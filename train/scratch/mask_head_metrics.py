@@ -41,6 +41,7 @@ def evaluate_mask_head(
     # Scenes of the preset in their order, so that every evaluation uses the same ones.
     boxes = [_box_iou(head, preset_name, index, jitter) for index in range(scenes)]
     carried = [_carried(head, preset_name, index, frames, jitter) for index in range(max(1, scenes // 4))]
+    # (frames of all scenes, 2): every frame counts equally, whatever scene it is of.
     shown = np.concatenate([row[0] for row in carried])
     silent = np.concatenate([row[1] for row in carried])
     there = shown[:, 1]
@@ -62,6 +63,7 @@ def mask_iou(found: np.ndarray | None, truth: np.ndarray) -> float:
 def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> float | None:
     """IoU of the mask of a box for the target of one scene; None if its frame does not show the target."""
     preset = PRESETS[preset_name]
+    # `preset.frames[0]` is the length of the shortest scene, so every scene has this frame.
     clip = render_clip(preset.first_seed + index, preset, 1, start=FRAME_STRIDE * index % preset.frames[0])
     truth = clip.masks[0][clip.scene.target]
     box = box_of_mask(truth)
@@ -84,6 +86,7 @@ def _carried(
     clip = render_clip(preset.first_seed + index, preset)
     truths = [masks[clip.scene.target] for masks in clip.masks]
     areas = np.array([np.count_nonzero(truth) for truth in truths])
+    # `argmax` of flags is the index of the first that is set.
     first = int(np.argmax(areas >= areas.max() / 2))  # the first frame that shows the target clearly
     box = box_of_mask(truths[first])
     if box is None:  # the target is never visible

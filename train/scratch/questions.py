@@ -140,6 +140,7 @@ class _QuestionSampler:
             thing = frame.things[index]
             if frame.templates[index] is None or (thing.colour, thing.shape) in looks:
                 continue
+            # Kept in case no later try has a colour of this frame.
             found = frame, index
             if any_colour or thing.colour in colours:
                 break
@@ -170,10 +171,12 @@ class _QuestionSampler:
         return left, top, max(right, left + 2), max(bottom, top + 2)
 
     def _pick(self, indices: Sequence[int]) -> int:
+        # `rng.choice` would convert the indices to an array first, which is slower.
         return int(indices[int(self.rng.integers(len(indices)))])
 
     def _pick_phrase(self, phrases: Sequence[Expression]) -> Expression:
         """One of the expressions, each kind with the same probability, so that rare kinds are trained too."""
+        # Sorted, since the order of a set of texts differs between processes.
         kinds = sorted({phrase.kind for phrase in phrases})
         kind = kinds[self._pick(range(len(kinds)))]
         fitting = [phrase for phrase in phrases if phrase.kind == kind]

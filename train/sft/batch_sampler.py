@@ -23,6 +23,8 @@ class ImageTokens:
         pixels_per_token = contract.side_multiple**2
         template = contract.template_pixels // pixels_per_token if plan.settings.template else 0
 
+        # A data set has few sizes of frames. The cache is one of the instance: a cached method would keep
+        # every instance alive.
         @lru_cache(maxsize=4096)
         def tokens(size: Size) -> int:
             try:
@@ -86,6 +88,7 @@ def balanced_groups(tokens: Sequence[int], num_groups: int, max_size: int) -> li
     """
     groups: list[list[int]] = [[] for _ in range(num_groups)]
     sums = [0] * num_groups
+    # `sorted` is stable, so pairs of equal length have the same order on every rank.
     for index in sorted(range(len(tokens)), key=lambda index: -tokens[index]):
         group = min(
             (g for g in range(num_groups) if len(groups[g]) < max_size),

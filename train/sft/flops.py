@@ -41,6 +41,8 @@ def peak_flops(device: torch.device) -> float | None:
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)
+    # Whole words only, since `L4` is also the beginning of `L40S`. The first match counts, so `H100 NVL`
+    # stands before `H100` in the table.
     return next((peak for part, peak in PEAK_FLOPS.items() if re.search(rf"\b{part}\b", name)), None)
 
 
@@ -101,6 +103,7 @@ def flops_formula(model: QwenVL, tune: TuneSettings) -> FlopsFormula:
     heads_width = text.num_attention_heads * _head_width(text)
     full_layers = getattr(tower, "fullatt_block_indexes", None)
     num_full = tower.depth if full_layers is None else len(full_layers)
+    # Patches of a window. Each patch attends to so many, whatever the size of the image is.
     window = 0 if full_layers is None else (tower.window_size // tower.patch_size) ** 2
     passes = 3 if trains_tower else 1  # a backward pass is twice a forward pass
     return FlopsFormula(
@@ -108,6 +111,7 @@ def flops_formula(model: QwenVL, tune: TuneSettings) -> FlopsFormula:
         patch=per_token["vision_tower"],
         image_token=per_token["projector"],
         answer=_factor(True, trains_output_map) * output_map,
+        # 3: forward pass and backward pass (twice as much). 2 instead of 4: half of the pairs are masked.
         causal_attention=3 * 2 * text.num_hidden_layers * heads_width,
         full_attention=passes * 4 * num_full * tower.hidden_size,
         window_attention=passes * 4 * (tower.depth - num_full) * tower.hidden_size * window,
@@ -121,6 +125,7 @@ def _factor(has_gradients: bool, is_trainable: bool) -> int:
 
 
 def _head_width(text: Any) -> int:
+    # Qwen3-VL configures the width of a head by itself; in Qwen2.5-VL it follows from their number.
     width: int = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return width
 
@@ -152,5 +157,6 @@ def _numel(weight: torch.Tensor) -> int:
     """Elements of the complete weight, also where it is sharded (ZeRO-3) or packed in four bits."""
     if hasattr(weight, "ds_numel"):
         return int(weight.ds_numel)
+    # bitsandbytes packs two weights into a byte, and keeps the original shape in `quant_state`.
     quantized = getattr(weight, "quant_state", None)
     return weight.numel() if quantized is None else math.prod(quantized.shape)

@@ -46,11 +46,13 @@ def _plot_loss(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     if not len(steps):
         return
     # A moving average, as differences of the cumulative sum.
+    # At most a tenth of the rows, so that the curve of a short run keeps its shape.
     width = min(SMOOTHING, -(-len(losses) // 10))
     ends = np.cumsum(np.concatenate([[0.0], losses]))
     axes.plot(
         steps, losses, color="#bbbbbb", linewidth=0.8, marker=".", markersize=3
     )  # markers show a single row too
+    # Each mean stands at the last of its rows.
     axes.plot(steps[width - 1 :], (ends[width:] - ends[:-width]) / width, **line_style(0))
 
 

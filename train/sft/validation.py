@@ -112,6 +112,8 @@ def out_of_memory_explained(sampler: MicroBatchSampler) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError:
+        # `free` is that of the device, without the memory of other processes; `peak` counts only the tensors
+        # of this process.
         free, total = torch.cuda.mem_get_info()
         peak = torch.cuda.max_memory_allocated()
         keys = f"recipe.micro_batch={sampler.micro_batch}"
