@@ -123,8 +123,9 @@ def put_text(
     left, top = left_top
     # 1. The part of the text inside the image.
     cut_left, cut_top = max(0, -left), max(0, -top)
-    # A view of the image, so that writing to it draws.
-    under = image[top + cut_top : top + alpha.shape[0], left + cut_left : left + alpha.shape[1]]
+    # A view of the image, so that writing to it draws. A negative end would count from the other side.
+    bottom, right = max(0, top + alpha.shape[0]), max(0, left + alpha.shape[1])
+    under = image[top + cut_top : bottom, left + cut_left : right]
     if under.size:
         # 2. Blend the colour by the coverage of each pixel.
         share = alpha[cut_top : cut_top + under.shape[0], cut_left : cut_left + under.shape[1], None]

@@ -191,9 +191,13 @@ def test_control_characters_never_reach_a_reader() -> None:
     assert one_line("the\n \x1b[31mred\tcup ") == "the [31mred cup"
 
 
-@pytest.mark.parametrize("corner", [(-5, -5), (95, 15), (300, 5), (5, -100)])
+@pytest.mark.parametrize("corner", [(-5, -5), (95, 15), (300, 5), (5, -100), (5, -30), (-200, 5), (-60, -16)])
 def test_text_that_leaves_the_picture_is_cut(corner: tuple[int, int]) -> None:
-    put_text(np.zeros((20, 100, 3), np.uint8), corner, "words", 12, (255, 255, 255))
+    """What is drawn is the part inside the image of what a large image shows."""
+    image, large = np.zeros((20, 100, 3), np.uint8), np.zeros((420, 900, 3), np.uint8)
+    put_text(image, corner, "words", 12, (255, 255, 255))
+    put_text(large, (corner[0] + 300, corner[1] + 200), "words", 12, (255, 255, 255))
+    assert np.array_equal(image, large[200:220, 300:400])
 
 
 def test_drawing_is_fast_enough_to_keep_up() -> None:
