@@ -11,6 +11,7 @@ def main() -> int:
     """Run the benchmark that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("name", choices=NAMES)
+    # Only the name is parsed here. The benchmark parses the rest, and imports what it needs.
     name, rest = parser.parse_known_args()
     module = importlib.import_module(f"benchmarks.{name.name}")
     return int(module.main(rest))

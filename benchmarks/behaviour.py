@@ -84,11 +84,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _command(out: Path, package: str, *arguments: str) -> None:
     """Run `python -m <package> …` of this checkout in `out`; its output goes to a log beside the results."""
+    # The order of the terms of a sum, and with it the last bits, may depend on the number of threads.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (out / "commands.log").open("a") as log:
         log.write(f"== {package} {' '.join(arguments)}\n")
         log.flush()
         done = subprocess.run(
+            # -P: the working folder is not on the import path, where a folder `train/` of results lies.
             [sys.executable, "-P", "-m", package, *arguments],
             cwd=out, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
@@ -169,6 +171,7 @@ def _generate_boxes(out: Path) -> None:
         corners, sides = rng.uniform(50, 300, (count, 2)), rng.uniform(20, 90, (count, 2))
         boxes = np.concatenate([corners, sides], axis=1).round()
         _write_boxes(out / "annos" / f"s{number}.txt", boxes)
+        # 1 where the target is visible, as it is in the first frame of every benchmark.
         flags = (rng.random(count) > 0.15).astype(int)
         flags[0] = 1
         (out / "annos" / "absent" / f"s{number}.txt").write_text("".join(f"{flag}\n" for flag in flags))
@@ -195,10 +198,13 @@ def _write_boxes(path: Path, boxes_xywh: np.ndarray) -> None:
 def _invent_masks(out: Path) -> None:
     """A data set in Ref-YouTube-VOS' layout, and two trackers' masks, of which one frame is missing."""
     rng = np.random.default_rng(1)
+    # (96, 128) each: the row and the column of every pixel.
     rows, columns = np.mgrid[:96, :128]
     videos = {}
     for video in range(3):
+        # The data set has every fifth frame of its videos, named by its number in the video.
         names = [f"{5 * frame:05d}" for frame in range(12 + video)]
+        # Two expressions for each of the two targets.
         expressions = {f"{n}": {"exp": f"target {n}", "obj_id": f"{1 + n // 2}"} for n in range(4)}
         videos[f"v{video}"] = {"frames": names, "expressions": expressions}
         for frame, name in enumerate(names):
@@ -215,6 +221,7 @@ def _invent_masks(out: Path) -> None:
             _save(coloured, out / "refytvos" / "train" / "Annotations" / f"v{video}" / f"{name}.png")
             for tracker, reach in (("near", 1), ("far", 6)):
                 for expression in range(4):
+                    # Shifted and with noise, so that neither regions nor contours agree fully.
                     found = np.roll(ids == 1 + expression // 2, rng.integers(-reach, reach + 1, 2), (0, 1))
                     found ^= rng.random(found.shape) < 0.002 * reach
                     if frame == 7:
@@ -241,6 +248,7 @@ def _invent_runs(out: Path) -> None:
             (run / "resolved.yaml").write_text(f"threshold: {threshold}\nseed: {seed}\nout: {run}\n")
             figures = {"success": 50 + 10 * threshold + seed, "precision": 70 - threshold}
             (run / "scores.json").write_text(json.dumps({"near": figures, "far": {"success": 20 + seed}}))
+    # A run without scores, as one that was interrupted.
     run = out / "sweep" / "unfinished"
     run.mkdir()
     (run / "resolved.yaml").write_text(f"threshold: 0.7\nseed: 0\nout: {run}\n")

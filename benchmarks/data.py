@@ -79,6 +79,7 @@ def _generate(root: Path) -> None:
     for number in range(VIDEOS):
         folder = root / f"video_{number:04d}"
         folder.mkdir(parents=True)
+        # (frames, 4): left, top, width, height. All boxes lie within a frame of 1280 x 720 pixels.
         boxes = np.concatenate([rng.integers(0, 600, (FRAMES, 2)), rng.integers(8, 120, (FRAMES, 2))], axis=1)
         present = rng.random(FRAMES) < 0.9
         boxes[~present] = 0  # TNLLT has a box of zeros where the target is absent
@@ -95,6 +96,7 @@ def _index(root: Path, path: Path) -> None:
     for folder in sorted(root.iterdir()):
         boxes = read_boxes(folder / "groundtruth.txt")
         truth = truth_of(boxes, read_flags(folder / "absent_label.txt"))
+        # The names of frames that do not exist: an index holds names and sizes, and sampling opens no image.
         names = tuple(folder / "imgs" / f"{number:05d}.png" for number in range(1, FRAMES + 1))
         prompts, spans = read_expressions(folder / "language.txt", FRAMES)
         video = Video(folder.name, ImageFrames(names, SIZE), prompts, spans=spans, truth=truth)
@@ -114,6 +116,7 @@ def _measure(root: Path, path: Path, count: int, plain: int) -> dict[str, float]
     first = list(sampler.pairs(range(plain)))
     rates = {"open": opened}
     rates["plain"], theirs = _timed(_plain(root, pair) for pair in first)
+    # The pairs exist already, so only the checksum counts and not the time.
     _, ours = _timed(first)
     if ours != theirs:
         raise SystemExit(f"checksums differ: {ours} from the index, {theirs} from the files")
@@ -138,6 +141,8 @@ def _worker(plan: PairPlan, count: int) -> Iterable[list[Pair]]:
             while batch := list(islice(pairs, BATCH)):
                 yield batch
 
+    # The data set yields whole messages, so DataLoader must not collate them. `list` replaces its default
+    # conversion, which would walk through every value of every pair.
     return DataLoader(Stream(), batch_size=None, collate_fn=list, num_workers=1, prefetch_factor=8)
 
 
@@ -153,11 +158,13 @@ def _drawn_in(plan: PairPlan, count: int) -> float:
         pass
     # `ru_maxrss` would not do: a forked process starts with the peak of its parent.
     lines = Path("/proc/self/status").read_text().splitlines()
+    # VmHWM is the peak of resident memory of this process alone, in KB.
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _rate(pairs: Iterable[Pair], count: int) -> float:
     started = time.perf_counter()
+    # Pairs are counted and not kept, so that memory does not grow with their number.
     drawn = sum(1 for _ in pairs)
     assert drawn == count, "every pair options for comes"
     return count / (time.perf_counter() - started)
@@ -167,6 +174,7 @@ def _timed(pairs: Iterable[Pair]) -> tuple[float, int]:
     """Pairs per second, and a checksum of all values."""
     started, drawn = time.perf_counter(), list(pairs)
     seconds = time.perf_counter() - started
+    # Outside of the measured time. The text of a pair has all of its values.
     checksum = 0
     for pair in drawn:
         checksum = zlib.crc32(repr(pair).encode(), checksum)
@@ -181,6 +189,7 @@ def _plain(root: Path, pair: Pair) -> Pair:
     shown = boxes
     if pair.negative:
         shown, _, expression = _parsed(root / template.parts[0])
+    # Names of frames count from 1, and lines of annotations from 0.
     at, before = int(search.stem) - 1, int(template.stem) - 1
     visible = present[at] == 1 and not pair.negative
     return pair._replace(

@@ -35,6 +35,7 @@ from evaluation.scores import TrackerScores
 PARTS = ("read", "scored", "read and scored")
 KEYS = ("success", "precision", "norm_precision")
 Rates = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+# The thresholds of pytracking: overlaps of 0, 0.05, ..., 1, and centre errors of 0 to 50 pixels.
 OVERLAPS = torch.arange(0.0, 1.05, 0.05, dtype=torch.float64)
 PIXELS = torch.arange(0, 51, dtype=torch.float64)
 
@@ -86,6 +87,7 @@ def _generate(root: Path, sequences: int, frames: int, trackers: int) -> None:
         # A random walk of the target, which is absent in 5 % of the frames.
         steps = rng.normal(0, 3, (frames, 2)).cumsum(axis=0)
         truth = np.concatenate([400 + steps, 50 + 30 * rng.random((frames, 2))], axis=1).round()
+        # The first frame is left out: it has a box in every benchmark.
         truth[1:][rng.random(frames - 1) < 0.05] = 0
         (root / "annos" / f"v{number:03d}.txt").write_text(_lines("%d,%d,%d,%d\n", truth))
         for worse, folder in enumerate(folders):
@@ -102,6 +104,7 @@ def _measure(root: Path) -> dict[str, tuple["Seconds", "Seconds"]]:
     """The median times of both sides for one tracker, by part of the work."""
     # The ground truth is prepared before, on both sides: it is read once for all trackers.
     truth, _ = read_annos(root / "annos")
+    # (4, all frames) -> one array (4, frames) for each sequence. pytracking has (frames, 4).
     parts_of_truth = np.split(truth.boxes_xywh, truth.starts[1:-1], axis=1)
     plain_truth = [torch.tensor(part.T.copy()) for part in parts_of_truth]
     folders = toolkit_folders(root / "tracking_results", truth.sequences)
@@ -170,6 +173,7 @@ def _theirs(
         rates.append(_rates(result, boxes))
     curves = [100 * torch.stack(curve).mean(0) for curve in zip(*rates, strict=True)]
     taken = Seconds.now() - started
+    # Success is the mean over all thresholds. Precision is taken at 20 pixels, and at 0.2 if normalised.
     figures = [curves[0].mean().item(), curves[1][20].item(), curves[2][20].item()]
     return figures, read, taken - read
 
@@ -203,6 +207,8 @@ def _rates(result: torch.Tensor, truth: torch.Tensor) -> Rates:
     centre, true = (boxes[:, :2] + 0.5 * (boxes[:, 2:] - 1.0) for boxes in (result, truth))
     error = ((centre - true) ** 2).sum(1).sqrt()
     normalised = ((centre / truth[:, 2:] - true / truth[:, 2:]) ** 2).sum(1).sqrt()
+    # As in the script: a frame without a true box fails all thresholds of overlaps and of pixels, but its
+    # normalised error of -1 is below every threshold.
     overlap[~valid], error[~valid], normalised[~valid] = -1.0, float("inf"), -1.0
     # 3. Each frame is compared with each threshold: (frames, 1) with (1, thresholds).
     return (

@@ -88,6 +88,7 @@ def _child(kind: str, argument: str) -> int:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    # Libraries may print to stdout before; the peak is the last line.
     return int(done.stdout.splitlines()[-1])
 
 
@@ -97,10 +98,12 @@ def _measure(kind: str, argument: str) -> None:
         _track(Path(argument))
     else:
         _stream(int(argument))
+    # In KB on Linux.
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 def _track(root: Path) -> None:
+    # Imported here, so that the process of each side loads only the libraries of that side.
     from infer.config import InferSettings
     from infer.runs.run import run
     from infer.trackers.referral import ReferralConfig
@@ -129,8 +132,10 @@ def _stream(num_frames: int) -> None:
     side = pixels.shape[-1]
     index = session.obj_id_to_idx(1)
     # A box is given as its two corners, with the labels 2 and 3.
+    # (1, 1, 2, 2): image, object, corner, x and y in pixels of the resized frame.
     box = torch.tensor([[[side * 0.4, side * 0.4], [side * 0.6, side * 0.6]]])[None]
     session.add_point_inputs(index, 0, {"point_coords": box, "point_labels": torch.tensor([[[2, 3]]])})
+    # The processor of transformers, which is not used here, would mark the object as one with new inputs.
     session.obj_with_new_inputs = [1]
     with torch.inference_mode():
         for frame in range(num_frames):

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     mask_head = MaskHead.load(options.mask_head, torch.device("cpu"))
     tiles, present = _propagate(mask_head, video, count, options.boxes)
     columns = SHOWN // 2
+    # Two rows of tiles: (height, width, 3) each, RGB.
     sheet = np.vstack([np.hstack(tiles[:columns]), np.hstack(tiles[columns:])])
     with whole_file(options.picture) as temporary:
         Image.fromarray(sheet).save(temporary)
@@ -90,7 +91,10 @@ def _tile(frame: np.ndarray, results: Sequence[MaskResult], boxes: Sequence[Box]
             painted[result.mask] = (0.4 * painted[result.mask] + 0.6 * np.array(colour)).astype(np.uint8)
     for box, colour in zip(boxes, COLOURS, strict=False):
         left, top, right, bottom = (round(side) for side in box)
+        # OpenCV writes the channels in the order of the colour, so RGB stays RGB. The line is wide enough
+        # to be visible when the frame has been reduced to a tile.
         cv2.rectangle(painted, (left, top), (right, bottom), colour, max(2, frame.shape[1] // 300))
     small = cv2.resize(painted, TILE, interpolation=cv2.INTER_AREA)
+    # Font 0 is FONT_HERSHEY_SIMPLEX. The position is that of the lower left corner of the text.
     cv2.putText(small, f"frame {index}", (6, 16), 0, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
     return small

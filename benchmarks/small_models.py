@@ -30,6 +30,7 @@ from train.scratch.questions import QuestionMix, sample_questions
 CPU = torch.device("cpu")
 PRESET = "val"
 ABSENT = 0.35  # share of questions whose target is absent
+# `missed` places the rectangle elsewhere; `focus` makes every question one about the object in it.
 KINDS = {
     "words": QuestionMix(ABSENT, template=0.0, marked=0.0),
     "words and a template": QuestionMix(ABSENT, template=1.0, marked=0.0),

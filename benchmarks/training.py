@@ -40,6 +40,7 @@ SIZES = (
     (320, 240), (480, 270), (480, 360), (640, 360), (640, 480), (854, 480), (1280, 720), (1920, 1080),
 )  # fmt: skip
 PROCESSES, PAIRS, STEPS = 8, 16, 200
+# bfloat16 has 8 significant bits, so sums in another order differ more.
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2}  # relative difference of the losses of the first step
 
 
@@ -85,11 +86,13 @@ def _told(shares: dict[str, float]) -> dict[str, float]:
 def compare(work: Work, rounds: int) -> dict[str, Any]:
     """Measure both sides in turn, then the gain of each optimization; the figures of the last line."""
     print("  ".join(f"{name}={value}" for name, value in work.flags().items()))
+    # In turn, so that other processes on the machine disturb both sides alike.
     runs = [(ours(work), theirs(work)) for _ in range(rounds)]
     difference = _agree(work, *runs[0])
     (fast, fast_cpu), (slow, slow_cpu) = (_rates(side, work) for side in zip(*runs, strict=True))
     peaks = [max(run.peak_gib for run in side) for side in zip(*runs, strict=True)]
     peak = peak_flops(work.device)
+    # MFU: FLOPs of a pair, times pairs a second, by the peak of the device (0 where it is unknown).
     shares = [median(runs[0][0].flops) / work.recipe.batch * rate / (peak or inf) for rate in (fast, slow)]
     print(f"{'':<10}{'pairs/s':>10}{'of processor':>14}{'peak GiB':>10}{'MFU':>8}")
     for name, *message, share in zip(
@@ -124,6 +127,7 @@ def _rates(runs: Sequence[Run], work: Work) -> tuple[float, float]:
 
 def _agree(work: Work, mine: Run, other: Run) -> float:
     """The relative difference of the first losses. Raises SystemExit if it is more than rounding."""
+    # B of a new adapter is zero, so the first loss does not depend on the random numbers of A.
     difference = abs(mine.losses[0] / other.losses[0] - 1)
     if difference > TOLERANCE[work.dtype]:
         raise SystemExit(f"first losses differ: {mine.losses[0]} is ours, {other.losses[0]} TRL's")
@@ -135,12 +139,14 @@ def balance() -> dict[str, float]:
     # All processes of a step wait for the one with most image tokens. Nothing is trained here: the numbers of
     # tokens follow from the sizes of frames and the contract.
     contract = BUILT_IN["qwen"]
+    # An image token stands for a square of pixels of this side.
     token = contract.side_multiple**2
     kinds = [width * height // token for width, height in (search_size(contract, size) for size in SIZES)]
     rng = random.Random(0)
     found: dict[str, list[float]] = {"in turn": [], "shared out": []}
     for _ in range(STEPS):
         tokens = rng.choices(kinds, k=PROCESSES * PAIRS)
+        # As DistributedSampler does it: pair k goes to process k modulo the number of processes.
         by_turn = [list(range(rank, len(tokens), PROCESSES)) for rank in range(PROCESSES)]
         for name, groups in (("in turn", by_turn), ("shared out", balanced_groups(tokens, PROCESSES, PAIRS))):
             sums = [sum(tokens[place] for place in group) for group in groups]

@@ -55,7 +55,10 @@ def _all_predictions(
     inputs = encoded.inputs
     with torch.set_grad_enabled(self.trains_vision and torch.is_grad_enabled()):
         features = encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+    # (B, T) -> (tokens): a packed row holds the tokens of all questions, without padding.
     kept = labels[inputs["attention_mask"].bool()]
+    # The logits of a token predict the next one. The first token of a question is never part of an answer,
+    # so no prediction crosses from one question to the next.
     where = (kept[1:] != IGNORED).nonzero()[:, 0]
     return forward_packed(self.model, encoded, features).logits[0][where], kept[where + 1]
 
@@ -70,6 +73,7 @@ def tower_with_gradients(training: Trainer[SftObjective]) -> Iterator[None]:
 @contextmanager
 def plain_tower(_: Trainer[SftObjective]) -> Iterator[None]:
     """The vision tower of transformers, without our kernels."""
+    # Our classes are subclasses of these and keep their parameters, so the original `forward` runs on them.
     pairs: list[tuple[Any, Any]] = [
         (qwen2_5_vl.WindowAttention, library.Qwen2_5_VLVisionAttention),
         (qwen2_5_vl.LinearPatchEmbed, library.Qwen2_5_VisionPatchEmbed),
@@ -96,6 +100,7 @@ def pictures_apart(_: Trainer[SftObjective]) -> Iterator[None]:
     known = QuestionEncoder._parts
 
     def apart(encoder: QuestionEncoder, question: Question) -> list:
+        # Images with equal keys are shared. A running number makes every key another one.
         return [((*key, next(keys)), render) for key, render in known(encoder, question)]
 
     with patch.object(QuestionEncoder, "_parts", apart):
@@ -118,6 +123,8 @@ def gains(work: Work, steps: int) -> dict[str, float]:
 
     The last entry compares a step that reads its images itself with one whose images were read by a worker.
     """
+    # 1. Enough pairs for all turns, of which the first is not timed. A turn has one step with all parts, and
+    #    one without each part. Without workers, images are read in this process, where that can be timed.
     recipe = replace(work.recipe, workers=0, pairs=work.recipe.batch * (steps + 1) * (len(PARTS) + 1))
     model = GrounderConfig(str(work.checkpoint), dtype=work.dtype)
     accelerator = Accelerator(cpu=work.device.type == "cpu", mixed_precision=work.mixed)
@@ -126,6 +133,7 @@ def gains(work: Work, steps: int) -> dict[str, float]:
     whole: list[float] = []
     reading: list[float] = []
     without: dict[str, list[float]] = {name: [] for name in PARTS}
+    # 2. In each turn, take all kinds of steps one after the other.
     for turn in range(steps + 1):
         taken = {name: _step(training, batches, part) for name, part in {"": _whole, **PARTS}.items()}
         if turn:  # not the first
@@ -133,6 +141,7 @@ def gains(work: Work, steps: int) -> dict[str, float]:
             reading.append(taken[""][0])
             for name, each in without.items():
                 each.append(taken[name][1])
+    # 3. Compare medians. A step that reads its own images needs the time for reading in addition.
     message = {name: median(each) / median(whole) for name, each in without.items()}
     return {**message, DECODED: 1 + median(reading) / median(whole)}
 
@@ -147,6 +156,7 @@ def _step(
 ) -> tuple[float, float]:
     """The seconds for reading the pairs of a step, and for the step itself."""
     stamps = [_now()]
+    # The batch is made within the block too: some parts change how images are prepared.
     with part(training):
         batch = next(batches)
         stamps.append(_now())

@@ -111,6 +111,7 @@ def trl_settings(work: Work) -> SFTConfig:
         max_steps=work.steps,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
+        # transformers takes a number below 1 as a share of all steps.
         warmup_steps=recipe.warmup_ratio,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
@@ -120,8 +121,10 @@ def trl_settings(work: Work) -> SFTConfig:
         dataloader_num_workers=recipe.workers or 0,
         dataloader_prefetch_factor=PREFETCH if recipe.workers else None,
         dataloader_pin_memory=work.device.type == "cuda",
+        # Not shuffled: both sides take the same pairs in the same order.
         train_sampling_strategy="sequential",
         completion_only_loss=True,
+        # No limit: a row that is cut may lose some of its image tokens.
         max_length=None,
         remove_unused_columns=False,  # the columns come from the transform
         use_cpu=work.device.type == "cpu",
@@ -152,6 +155,8 @@ class Rows:
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         pictures = [each for each in (question.template, question.image) if each is not None]
         return {
+            # The beginning of an answer is forced at inference, so it belongs to the prompt:
+            # no loss is computed for it.
             "prompt": text + self.contract.format.start,
             "completion": answer_text(self.contract, asked.box_resized, size_of(question.image)),
             "images": [Image.fromarray(each) for each in pictures],
@@ -168,6 +173,7 @@ class Stamped(SFTTrainer):
     def training_step(self, *arguments: Any, **named: Any) -> torch.Tensor:
         """Forward and backward pass of one micro-batch."""
         loss: torch.Tensor = super().training_step(*arguments, **named)
+        # With gradient accumulation a step has several micro-batches, whose losses add up.
         self.stamps.pending += float(loss)
         return loss
 

@@ -101,7 +101,9 @@ def published_work(
     """
     checkpoint = root / name
     wide = BUILT_IN[FAMILIES[PUBLISHED_SIZES[name].model_type].contract]
+    # The smallest size equals the largest, so all images are scaled to as many pixels.
     contract = dataclasses.replace(wide, min_pixels=wide.max_pixels)
+    # The contract is written last, so the weights are complete where it exists.
     if not (checkpoint / "contract.json").is_file():
         save_random(name, checkpoint)
         write_contract(checkpoint, contract)
@@ -113,9 +115,11 @@ def save_random(name: str, folder: Path) -> None:
     """Write a published Qwen2.5-VL with random weights, as `from_pretrained` reads it."""
     processor = build_processor()
     config: Any = published_config(name)
+    # The small tokenizer gives other numbers to special tokens than the published configuration.
     tokens = processor.tokenizer.convert_tokens_to_ids
     config.image_token_id, config.video_token_id = tokens("<|image_pad|>"), tokens("<|video_pad|>")
     config.vision_start_token_id = tokens("<|vision_start|>")
+    # On the GPU where there is one: billions of random numbers take long on a CPU.
     with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
         model: Any = FAMILIES[PUBLISHED_SIZES[name].model_type].model_class()(config)
     model.to(dtype=torch.bfloat16).save_pretrained(folder)
@@ -133,8 +137,10 @@ def _recipe(steps: int, batch: int, micro_batch: int, workers: int, checkpointin
         micro_batch=micro_batch,
         gradient_checkpointing=checkpointing,
         workers=workers,
+        # Micro-batches have a fixed number of pairs, as TRL's have.
         micro_tokens=None,
         soft_label_std=0.0,  # TRL's labels are tokens, without soft labels
+        # Logs and checkpoints come at the last step alone.
         log_every=steps,
         checkpoint_every=steps,
     )

@@ -111,6 +111,7 @@ def _run_jobs(
         raise UserError(
             f"{fault.filename}: cannot be written ({fault.strerror}); choose another out="
         ) from None
+    # With --cfg or --info Hydra prints something and runs no job, so there may be no status.
     return max(statuses, default=0)
 
 

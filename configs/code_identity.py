@@ -40,8 +40,10 @@ def hash_of_modules(
         digest.update(
             f"{path.stem}\n{ast.dump(_without_docstrings(ast.parse(path.read_bytes())))}\n".encode()
         )
+    # Sorted, so that the order in which the imports were found does not count.
     for name, tree in sorted(_closure(entries, left_out, root).items()):
         digest.update(f"{name}\n{ast.dump(_without_docstrings(tree))}\n".encode())
+    # 16 hexadecimal digits are 64 bits, enough to tell the versions of the code apart.
     return digest.hexdigest()[:16]
 
 

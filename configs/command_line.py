@@ -41,6 +41,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
     parser = get_args_parser()
     parser.exit_on_error = False  # else argparse prints its usage, which shows none of our keys
     try:
+        # Intermixed: overrides are positional arguments of Hydra's parser, and flags may stand between them.
         parsed, unknown = parser.parse_known_intermixed_args(list(arguments))
     except argparse.ArgumentError as fault:
         raise UserError(str(fault)) from None
@@ -51,8 +52,10 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         raise UserError("-m: runs jobs, so it goes neither with --cfg nor with --info; leave one out")
     overrides = list(parsed.overrides)
     for word in overrides:
+        # `~key` deletes a key, so it needs no value.
         if "=" not in word and not word.startswith("~"):
             raise UserError(f"{word}: not of the form key=value (--help lists the keys)")
+    # All words that are no overrides: the value of a flag (`--cfg job`) stays behind its flag.
     flags = [word for word in arguments if word not in overrides]
     return CommandLine(tuple(overrides), tuple(flags), parsed.help, parsed.multirun)
 
@@ -92,6 +95,7 @@ def quote_text(override: str, *, optional: bool, multirun: bool) -> str:
     # In a quoted value of Hydra a backslash is a plain character, except in front of a quote: there it is an
     # escape, so it is doubled.
     escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    # Backslashes at the end of the value stand in front of the closing quote.
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
     return f"{name}='{escaped}'"
 

@@ -80,6 +80,7 @@ class Composer:
         if name in keys and keys[name].is_text and "=" in override:
             return quote_text(override, optional=keys[name].optional, multirun=multirun)
         if name in keys and keys[name].is_list and "=" in override:
+            # In a multirun `evaluate=[a],[b]` sweeps over two lists, each of which must have brackets.
             for one in values_of(override, multirun=True) if multirun else [override]:
                 check_list(one)
         for key in keys.values():
@@ -101,6 +102,7 @@ class Composer:
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         try:
+            # Hydra's own node is included: it names the chosen options (`hydra.runtime.choices`).
             return hydra.compose(self.command, overrides=list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException) as fault:
             raise UserError(one_line(fault, overrides)) from None
@@ -126,6 +128,7 @@ def as_settings(config: DictConfig) -> Any:
     Raises UserError where a dataclass refuses its values.
     """
     plain = config.copy()
+    # Hydra returns configurations in struct mode, in which no key can be removed.
     with flag_override(plain, ["struct", "readonly"], [False, False]):
         plain.pop("hydra", None)  # Hydra's own node belongs to no dataclass
     try:
@@ -148,6 +151,7 @@ def one_line(fault: Exception, overrides: Sequence[str] = ()) -> str:
         names = [field.name for field in dataclasses.fields(cause.object_type)]
         return f"{culprit}: {cause.key}: no such key{did_you_mean(str(cause.key), names)}"
     lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    # OmegaConf adds lines such as `full_key: ...`; the key is put in front of the message instead.
     said = " ".join(line for line in lines[:2] if not line.startswith("full_key"))
     name = culprit or getattr(cause, "full_key", None)
     return f"{name}: {said}" if name else said
@@ -190,8 +194,10 @@ def _with_tuples(value: Any, kind: Any = None) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = typing.get_type_hints(type(value))
         parts = {name: _with_tuples(getattr(value, name), hints[name]) for name in hints}
+        # `replace` and no assignment, since the dataclasses of settings are frozen.
         return dataclasses.replace(value, **parts)
     if isinstance(value, list):
+        # Dataclasses among the entries know the types of their own fields, so no type is passed on.
         parts_in_order = [_with_tuples(part) for part in value]
         return tuple(parts_in_order) if typing.get_origin(without_none(kind)) is tuple else parts_in_order
     return value

@@ -43,5 +43,6 @@ def _alike(wrong: str, name: str) -> bool:
 
 
 def _by_last_part(wrong: str, known: Sequence[str]) -> list[str]:
+    # Reversed, so that the first of several keys with the same last part is the one that stays.
     last_parts = {name.rpartition(".")[2]: name for name in reversed(known)}
     return [last_parts[near] for near in _nearest(wrong, list(last_parts))]

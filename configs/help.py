@@ -12,6 +12,7 @@ from configs.schema import Key, keys_of, sections_of
 
 WIDTH = 110  # letters of a line
 COLUMN = 34  # at which the descriptions begin
+# An entry of a defaults list with a comment: `- optional tracker: referral # how a target is followed`.
 COMMENTED_GROUP = re.compile(r"-\s*(?:override\s+|optional\s+)*/?(?P<group>\w+)\s*:[^#]*#\s*(?P<words>.+)")
 
 
@@ -71,6 +72,7 @@ def _limits(key: Key) -> str:
 
 def _entry(left: str, words: str) -> str:
     """One entry: `left` with the description beside it, or on the lines below where `left` is long."""
+    # Not broken at hyphens, so that names and flags that contain one stay whole.
     lines = textwrap.wrap(words.strip(), WIDTH - COLUMN, break_on_hyphens=False)
     indented = [" " * COLUMN + line for line in lines]
     if len(left) + 4 > COLUMN:  # indented by 2, and at least 2 blanks before the description

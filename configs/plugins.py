@@ -121,6 +121,7 @@ def _load(path: Path) -> None:
         raise UserError(f"{KEY}: {path}: {other} has the same name; rename one of them")
     # 2. Let the finder know the path, in this process and in those that it starts.
     before = os.environ.get(VARIABLE)
+    # Without repetitions, in the order of the command line: child processes import them in this order.
     os.environ[VARIABLE] = os.pathsep.join(dict.fromkeys(map(str, (*loaded_plugins(), path))))
     install_finder()
     # 3. Import it. The author of a plugin needs the line of an error more than our frames of a traceback.

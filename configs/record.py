@@ -47,6 +47,7 @@ def write_record(folder: Path, config: DictConfig, overrides: Sequence[str] = ()
 def _replace(path: Path, text: str) -> None:
     """Write a file completely or not at all. Where `path` is a link, the link is replaced, not its target."""
     # Not `data_prep.files.whole_file`: this package is the lowest layer, and imports none of the others.
+    # What is left of an earlier process with the same id may be a link, which must not be written through.
     temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
     temporary.unlink(missing_ok=True)
     try:

@@ -47,6 +47,7 @@ def known_to_hydra(command: str) -> Iterator[None]:
         yield
     finally:
         # 2. Remove them. ConfigStore has no public method for that; `repo` is its dictionary of nodes.
+        # ConfigStore appends `.yaml` to the names of nodes, and keeps a group as a nested dictionary.
         for name in [f"{command}_schema.yaml", *groups]:
             del store.repo[name]
 

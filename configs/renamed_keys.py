@@ -38,6 +38,7 @@ RENAMED_KEYS = {
 def current_name(name: str) -> str:
     """The present name of a dotted key, as `recipe.evaluate.0.split` of `recipe.judge.0.split`."""
     for old, new in RENAMED_KEYS.items():
+        # With the dot, since `recipe.clip` is also the beginning of `recipe.clip_norm`.
         if name == old or name.startswith(f"{old}."):
             return new + name[len(old) :]
     return name

@@ -66,6 +66,7 @@ def echo(text: str, *, error: bool = False) -> None:
     """
     stream = sys.stderr if error else sys.stdout
     try:
+        # Flushed at once: a closed pipe is noticed here, and lines of stdout and stderr keep their order.
         print(printable_lines(text), file=stream, flush=True)
     except BrokenPipeError:
         # Python flushes its streams once more when it ends, which would fail again, with a message.
@@ -85,6 +86,7 @@ def log_to_terminal(level: int) -> None:
     """Write log records of this level and above to stderr, with the time."""
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    # `force` removes the handlers that libraries have installed on the root logger.
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
@@ -110,4 +112,5 @@ def _warning(
     return printable_lines(_plain_warning(message, category, filename, lineno, line))
 
 
+# Python's own formatter. It is taken at import, since `prepare_terminal` may run more than once.
 _plain_warning = warnings.formatwarning

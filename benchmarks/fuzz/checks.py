@@ -19,6 +19,7 @@ from benchmarks.fuzz.worker import CommandResult
 
 # An exception that was printed without a traceback: its name at the beginning of a line.
 UNCAUGHT = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt)\b(?=:|$)", re.MULTILINE)
+# Control characters but tab and LF, and bidirectional embeddings, overrides and isolates.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # Words by which a command reports a problem with its input.
 TOLD = re.compile(
@@ -120,6 +121,7 @@ def check_results(root: Path) -> Iterator[str]:
     """Result files have one valid mask for each frame, and their last line is complete."""
     for path in sorted((*root.glob("out/masks/*.txt"), *root.glob("input/*/results/new/baseline/*/*.txt"))):
         lines = path.read_bytes().split(b"\n")
+        # A complete file ends with LF, so the last part is empty. An empty file is that part alone.
         if lines[-1] != b"" or len(lines) == 1 or not all(map(fits, lines[:-1])):
             yield f"{path.relative_to(root)} is no whole result"
 

@@ -65,6 +65,7 @@ def video_by(source: str, key: str) -> Commands:
     def commands(place: Place) -> list[Command]:
         # The other model is the shipped one.
         others = [each for each in weights(place.inputs) if not each.startswith(key)]
+        # The video is not mutated, so it is read from the shared inputs without a copy.
         path = place.inputs / "videos" / "short.gif"
         return _video(path, place, (f"{key}={place.input / source}", *others))
 
@@ -146,6 +147,7 @@ def from_index(place: Place) -> list[Command]:
 def unpacked(place: Place) -> list[Command]:
     """Unpack an archive in parts that has an MD5 sum."""
     folder = place.input / "archive"
+    # The command expands the pattern: no shell is involved.
     keys = (f"archive={folder / 'set_part_*'}", f"md5={folder / 'set.md5'}", f"out={place.out / 'data'}")
     return [("data_prep", ("task=unpack", *keys))]
 
@@ -159,4 +161,5 @@ def imported(place: Place) -> list[Command]:
 
 def resumed(place: Place) -> list[Command]:
     """Resume a fine-tuning run."""
+    # The command that made the run resumes it, since `out` holds its checkpoints.
     return [training(place.inputs, place.input / "run")]

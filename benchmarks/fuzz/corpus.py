@@ -107,8 +107,10 @@ def _videos(inputs: Corpus) -> None:
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             for image in images:
                 container.mux(stream.encode(av.VideoFrame.from_image(image)))
+            # `None` flushes the encoder, which holds frames back.
             container.mux(stream.encode(None))
     for name, shown in (("clip", images), ("short", images[:2])):
+        # 100 ms a frame are 10 frames a second, as in the other containers.
         shown[0].save(folder / f"{name}.gif", save_all=True, append_images=shown[1:], duration=100)
 
 
@@ -124,6 +126,7 @@ def _boxes(inputs: Corpus) -> None:
         absent = (rng.random(8) < 0.2) & (np.arange(8) > 0)
         truth[absent] = 0
         _write_lines(root / "annos" / f"s{number}.txt", truth.tolist())
+        # The folder is named `absent`, but its flags are 1 where the target is visible.
         _write_lines(root / "annos" / "absent" / f"s{number}.txt", [[int(each)] for each in ~absent])
         for tracker in TRACKERS:
             # Shifted, so that a result that is read as the ground truth by mistake gives other scores.
@@ -193,6 +196,7 @@ def _save_mask(mask: np.ndarray, path: Path, palette: bool) -> None:
     image = Image.fromarray(mask.astype(np.uint8) * (1 if palette else 255))
     if palette:
         image = image.convert("P")
+        # 256 colours of three bytes. Pixels hold the id of an object, which is 1.
         image.putpalette([0, 0, 0, 200, 30, 30] + [90] * 762)
     image.save(path)
 
@@ -217,6 +221,7 @@ def _records(inputs: Corpus) -> None:
     content, third = whole.read_bytes(), whole.stat().st_size // 3 + 1
     for number, letter in enumerate("abc"):
         (folder / f"set_part_a{letter}").write_bytes(content[number * third : (number + 1) * third])
+    # As `md5sum` writes it: the sum, two blanks and the name.
     (folder / "set.md5").write_text(
         f"{hashlib.md5(content, usedforsecurity=False).hexdigest()}  set.tar.gz\n"
     )
@@ -226,6 +231,7 @@ def _records(inputs: Corpus) -> None:
 def training(inputs: Corpus, out: Path) -> Command:
     """The fine-tuning run whose files are mutated."""
     source = f"data: [tnl2k], split: test, indexes: {inputs / 'indexes'}"
+    # Three steps of four pairs, with a checkpoint after each.
     return "train", (
         "recipe=sft",
         "device=cpu",

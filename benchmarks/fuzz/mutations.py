@@ -60,11 +60,13 @@ def mutate_folder(rng: Random, root: Path, files: Sequence[Path], outside: Path)
     done = []
     # Mostly a single mutation, so that a fault has one cause.
     for _ in range(rng.choice((1, 1, 1, 1, 2, 3))):
+        # Listed for each mutation, since an earlier one may have removed or renamed files.
         there = [path for path in files if path.is_file() and not path.is_symlink()]
         if not there:
             break
         path = rng.choice(there)
         operation = rng.choice(_operations(path))
+        # A file with the same suffix, so that a swap leaves both readable.
         others = [other for other in there if other != path and other.suffix == path.suffix]
         other = rng.choice(others or [path])
         OPERATIONS[operation](Chosen(rng, root, path, other, outside))
@@ -180,6 +182,7 @@ def _rename_folder(chosen: Chosen) -> None:
 
 
 def _locked(chosen: Chosen) -> None:
+    # This has no effect for root, who may read every file.
     chosen.path.chmod(0)
 
 

@@ -27,6 +27,8 @@ class Meaning(Enum):
 
 
 Oracle = Callable[[bytes, bytes | None], Meaning]
+# A mask of VOT: `0` where the target is absent, or left, top, width and height of a window, and the lengths
+# of runs in it, of background and target in turn.
 MASK = re.compile(rb"0|m-?\d+(,-?\d+){4,}")
 LIMIT = 1e6  # pixels, more than any frame has
 
@@ -91,6 +93,7 @@ def _sound(row: list[float]) -> bool:
 def _rows(content: bytes, columns: int) -> list[list[float]] | None:
     """The numbers of each line of a text. None if a line has another number of them."""
     try:
+        # `utf-8-sig` drops a byte order mark.
         lines = content.decode("utf-8-sig").rstrip().split("\n")
         rows = [[float(word) for word in re.split(r"[,\s]+", line.strip())] for line in lines]
     except ValueError:

@@ -49,6 +49,7 @@ def scores(out: Path, name: str = "scores.json") -> Outcome:
     content: dict[str, Any] = json.loads(path.read_text())
     if name == "summary.json":
         content = {key: content.get(key) for key in SUMMED}
+    # A slash after the name, which makes it the name of a part.
     return {f"{key}/": json.dumps(value, sort_keys=True) for key, value in content.items()}
 
 
@@ -59,6 +60,7 @@ def index_rows(path: Path) -> Outcome:
     try:
         index = Index(path)
     except UserError:
+        # A damaged index has no rows. Its command reports the damage.
         return {}
     return dict(_row(index, number) for number in range(len(index)))
 
@@ -78,6 +80,7 @@ def weight_sums(folder: Path) -> Outcome:
     for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
         for name, tensor in load_file(path).items():
             # As float32, so that the number format of the file does not count.
+            # NumPy has no bfloat16 either.
             found[name] = _sum(np.ascontiguousarray(tensor.to(torch.float32).numpy()).tobytes())
     return found
 

@@ -66,6 +66,7 @@ class Result:
     def lines(self) -> list[str]:
         """The printed description of its faults."""
         words = ", ".join(map(str, self.edits))
+        # `!a` escapes control characters in names and in the output.
         first = f"fault: seed {self.seed}: {self.target.kind}, {self.target.name}: {words!a}"
         output = f"{_end(self.ended.stdout)}{_end(self.ended.stderr)}".splitlines()
         return [first, *(f"    {fault}" for fault in self.faults), *(f"    | {line!a}" for line in output)]
@@ -87,11 +88,13 @@ class Fuzzer:
     def __post_init__(self) -> None:
         (self.root / "inputs").mkdir(parents=True)
         self.inputs = Corpus(self.root / "inputs")
+        # The run without a mutation is the same for all seeds of a target.
         self.plain = cache(self._plain)
 
     def run(self, seed: int) -> Result:
         """Mutate, run and check what a seed chooses."""
         rng, target = random.Random(seed), target_of(seed)
+        # First, since it uses the same folder as the seed.
         plain, outcome = self.plain(target)
         place = self._place(target)
         # 1. Mutate. The state of all folders is listed before the commands run.

@@ -40,15 +40,18 @@ class Target:
 
     def oracle(self, path: str) -> Oracle | None:
         """The oracle of a path below `input`. None for a file that is not mutated."""
+        # `*` of fnmatch matches slashes too, so a pattern need not name every folder.
         return next((oracle for pattern, oracle in self.edited if fnmatch(path, pattern)), None)
 
     def part(self, path: str) -> str | None:
         """The independent folder that a path lies in. None if the file may affect all of them."""
         parts, depth = Path(path).parts, len(Path(self.apart).parts)
+        # As many folders as the pattern has, since its `*` would match slashes as well.
         alone = depth and len(parts) > depth and fnmatch("/".join(parts[:depth]), self.apart)
         return parts[depth - 1] if alone else None
 
 
+# The special pattern comes first, because the first match counts.
 FRAMES: Mutated = (
     ("*/sequences/*/color/00000003.jpg", oracles.last_picture),
     ("*/sequences/*/color/*", picture),
@@ -112,6 +115,7 @@ def _workspace(name: str, more: tuple[str, ...], share: int) -> Target:
 
 
 def _video(ending: str) -> Target:
+    # A damaged frame may decode to other pixels without an error, so only the numbers of masks are compared.
     outcome: Outcomes = lambda place: line_counts(place.out, "masks/*.txt")  # noqa: E731
     edited: Mutated = ((f"videos/clip.{ending}", oracles.whole),)
     return Target(f"a video in {ending}", "videos", ("videos",), edited, commands.video(ending), outcome)
@@ -128,6 +132,7 @@ def _models(name: str, source: str, edited: Mutated, key: str) -> Target:
 
 
 def _checkpoint(name: str, task: str, source: str, edited: Mutated) -> Target:
+    # Task `info` writes no weights, so its outcome is empty.
     outcome: Outcomes = lambda place: weight_sums(place.out / "merged")  # noqa: E731
     return Target(name, "checkpoints", (source,), edited, commands.checkpoint(task, source), outcome)
 

@@ -19,6 +19,7 @@ def _changed(rng: Random, path: Path, change: Callable[[Random, Tensors, str], N
         return
     # Sorted, so that the choice does not depend on the order in the file.
     change(rng, tensors, rng.choice(sorted(tensors)))
+    # transformers reads the framework of a file from this entry.
     save_file(tensors, path, metadata={"format": "pt"})
 
 
@@ -52,6 +53,7 @@ def _prefix(rng: Random, tensors: Tensors, name: str) -> None:  # noqa: ARG001
 
 def _reshape(rng: Random, tensors: Tensors, name: str) -> None:
     tensor = tensors[name]
+    # safetensors writes contiguous tensors only.
     tensors[name] = rng.choice((tensor.reshape(-1)[:-1], tensor[None], tensor.reshape(-1))).contiguous()
 
 

@@ -21,6 +21,7 @@ VALUES: tuple[Any, ...] = (
 
 def _lines(rng: Random, path: Path, change: Callable[[Random, list[bytes]], list[bytes]]) -> None:
     # Bytes and not text: the file need not be UTF-8 after an earlier mutation.
+    # Split at LF alone, so that a CR stays in its line.
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join(change(rng, lines)))
 
@@ -69,6 +70,7 @@ def _other_separators(rng: Random, lines: list[bytes]) -> list[bytes]:
 def _number(rng: Random, lines: list[bytes]) -> list[bytes]:
     """Replace one of the words between commas or equal signs."""
     at = rng.randrange(len(lines))
+    # Lines of numbers have commas, and those of settings equal signs (`key=value`).
     parts = lines[at].split(b",") if b"," in lines[at] else lines[at].split(b"=")
     parts[rng.randrange(len(parts))] = rng.choice(NUMBERS).encode()
     lines[at] = (b"," if b"," in lines[at] else b"=").join(parts)
@@ -91,6 +93,7 @@ def _json(rng: Random, path: Path, change: Callable[[Random, Any, str | int], No
         holder, key = rng.choice(places[:2000])
         change(rng, holder, key)
     # Lone surrogates among the values cannot be encoded otherwise.
+    # NaN is written as such, which Python's parser reads back and the JSON standard does not allow.
     path.write_text(json.dumps(content), errors="surrogateescape")
 
 
@@ -120,11 +123,13 @@ def _other_key(rng: Random, holder: Any, key: Any) -> None:
     if isinstance(holder, dict):
         holder[f"{key}{rng.choice(('s', '_', ' '))}"] = holder.pop(key)
     else:
+        # A list has no keys, so an entry is repeated.
         holder.append(holder[key])
 
 
 def _more_keys(rng: Random, holder: Any, key: Any) -> None:  # noqa: ARG001
     if isinstance(holder, dict):
+        # `auto_map` names Python files of a checkpoint, which transformers runs if remote code is trusted.
         holder[rng.choice(("auto_map", "a key", "\x1b[31m", "__class__"))] = rng.choice(VALUES)
 
 

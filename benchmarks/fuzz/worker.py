@@ -88,6 +88,7 @@ def run_commands(commands: Sequence[Command], cwd: Path, log: Path, limit: float
     sys.stderr.flush()
     child = os.fork()
     if child == 0:
+        # `_as_command` ends the child, so only the parent continues.
         _as_command(lambda: _in_turn(commands, log), cwd, log)
     ended, late = _wait(child, started + limit)
     message = log / "statuses"
@@ -116,6 +117,7 @@ def _wait(child: int, deadline: float) -> tuple[int, bool]:
             break
         time.sleep(pause)
         pause = min(0.05, pause * 1.5)
+    # The processes that the child has started may still run.
     _end_group(child)
     return status, late
 
@@ -138,6 +140,7 @@ def _in_turn(commands: Sequence[Command], log: Path) -> None:
     known = set(sys.modules)
     with (log / "statuses").open("w") as statuses:
         for command in commands:
+            # Flushed after each command, so that the statuses before a crash are known.
             print(_run(command), file=statuses, flush=True)
             sys.stdout.flush()
     (log / "modules").write_text("\n".join(sorted(sys.modules.keys() - known)))
@@ -169,6 +172,7 @@ def _run(command: Command) -> int:
 
 def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
     """Make this process like one that a shell starts, do the work, and exit."""
+    # EX_SOFTWARE of sysexits.h: an exception that no command should raise.
     code = 70
     try:
         os.setsid()  # a process group of its own, which can be killed as a whole
@@ -177,6 +181,7 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
         os.chdir(cwd)
         os.environ["TMPDIR"] = str(cwd.parent / "tmp")
         _limit()
+        # huggingface_hub read the environment variable when it was imported, which is too late to change.
         constants.HF_HUB_OFFLINE = True
         setattr(toolkit, "subprocess", _ForkedToolkit)  # noqa: B010  # mypy takes modules for constants
         work()
@@ -204,8 +209,11 @@ def _redirect(log: Path) -> None:
 
 
 def _limit() -> None:
+    # The first number of `statm` is the address space in pages. Linux does not enforce limits of resident
+    # memory (RLIMIT_RSS), so the address space is limited.
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
+    # Python ignores SIGXFSZ, so a write beyond this size raises OSError.
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -218,6 +226,7 @@ class _ForkedToolkit(SimpleNamespace):
     @staticmethod
     def run(command: Sequence[str], cwd: Path, env: dict[str, str], **more: object) -> object:  # noqa: ARG004
         """Do what `python -m vot` does, and return its output."""
+        # A file and no pipe: a pipe that nobody reads fills up, and the child would wait for ever.
         with tempfile.TemporaryFile() as said:
             sys.stdout.flush()
             sys.stderr.flush()

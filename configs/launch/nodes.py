@@ -32,9 +32,11 @@ class Node:
 
     def process_environments(self, num_processes: int) -> list[dict[str, str]]:
         """The environment variables of each process of this node; every node has `num_processes`."""
+        # One port for all processes: a free one is looked for once, before the first of them starts.
         port = str(self.master_port or _free_port())
         return [
             {
+                # Ranks are numbered node by node, so all nodes must start the same number of processes.
                 "RANK": str(self.rank * num_processes + local_rank),
                 "LOCAL_RANK": str(local_rank),
                 "WORLD_SIZE": str(self.num_nodes * num_processes),
@@ -54,6 +56,7 @@ def process_variables(environment: Mapping[str, str]) -> dict[str, str]:
     found = {**_slurm_variables(environment), **environment}
     if "RANK" not in found and "WORLD_SIZE" not in found:
         return {}
+    # One process alone meets no others, so the remaining variables do not matter.
     if found.get("WORLD_SIZE") == "1":
         return {}
     _check_variables(found, PROCESS_VARIABLES, ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"))
@@ -89,6 +92,7 @@ def _check_variables(found: Mapping[str, str], names: tuple[str, ...], numbers: 
         present = ", ".join(name for name in names if found.get(name))
         raise UserError(f"{', '.join(missing)}: missing, while {present} is set; set all of them, or none")
     for name in numbers:
+        # `isdigit` alone also accepts superscripts, which `int` refuses, and digits of other scripts.
         if not found[name].isascii() or not found[name].isdigit():
             raise UserError(f"{name}={found[name]}: must be a whole number")
 
@@ -105,6 +109,7 @@ def _slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
         "MASTER_ADDR": first_slurm_host(environment["SLURM_STEP_NODELIST"]),
         "MASTER_PORT": str(port),
     }
+    # One task on each node starts the processes of its node. Otherwise there is one task for each GPU.
     if num_tasks == num_nodes:
         return {**found, "NNODES": str(num_nodes), "NODE_RANK": environment["SLURM_NODEID"]}
     return {
@@ -117,6 +122,7 @@ def _slurm_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _refuse_batch_script_without_srun(environment: Mapping[str, str]) -> None:
     num_nodes = environment.get("SLURM_NNODES", "1")
+    # `srun` sets the variables of a step; in a batch script that runs without it they are missing.
     if num_nodes != "1" and "SLURM_STEP_NUM_TASKS" not in environment and "NNODES" not in environment:
         raise UserError(
             f"SLURM_NNODES={num_nodes}: this would train on the first node only; start it on each node with "
@@ -126,6 +132,8 @@ def _refuse_batch_script_without_srun(environment: Mapping[str, str]) -> None:
 
 def first_slurm_host(nodes: str) -> str:
     """The first host of a SLURM node list: `gpu03` of `gpu[03-07,12],login1`."""
+    # The name up to a bracket, the first number in the brackets, and the rest of the name. The number
+    # stays a text, since its leading zeros belong to the name.
     found = re.match(r"([^\[,]*)(?:\[(\w+)[^\]]*\])?([^,]*)", nodes)
     assert found is not None  # each part may be empty
     return "".join(part or "" for part in found.groups())
@@ -133,6 +141,7 @@ def first_slurm_host(nodes: str) -> str:
 
 def _free_port() -> int:
     with socket.socket() as probe:
+        # Port 0: the system chooses a free one. Another program could take it before process 0 binds it.
         probe.bind((LOCALHOST, 0))
         port: int = probe.getsockname()[1]
         return port

@@ -30,6 +30,7 @@ from configs.terminal import log_to_terminal, prepare_terminal
 log = logging.getLogger(__name__)
 FAILED = 1  # exit status of a process that failed
 STOPPED = 143  # exit status of a process that a signal ended at once, as a shell reports SIGTERM
+# multiprocessing gives the exit code -N to a process that signal N has ended.
 ENDED_BY_SIGNAL = (STOPPED, -signal.SIGTERM)
 CONNECTION_LOST_WITHIN = 0.5  # seconds in which a process notices that another one has ended
 
@@ -46,6 +47,7 @@ def launch_processes(
     """
     # Spawned, not forked: a fork of a process with threads (torch's, OpenCV's) may hang.
     context = multiprocessing.get_context("spawn")
+    # SimpleQueue writes to its pipe without a thread, so a message is sent when `put` returns.
     errors = context.SimpleQueue()
     processes = [
         context.Process(
@@ -66,10 +68,12 @@ def launch_processes(
         finally:
             for process in processes:
                 if process.pid is not None:
+                    # Also after an exception: no process may outlive the launcher and keep its GPU.
                     process.kill()
                     process.join()
     if failed is not None and not errors.empty():
         raise UserError(errors.get())
+    # After a signal, a failure belongs to the stop if any of the processes was ended by the signal.
     if received and (failed is None or any(each.exitcode in ENDED_BY_SIGNAL for each in processes)):
         raise Stopped(INTERRUPTED if signal.SIGINT in received else 0, is_reported=failed is None)
     if failed is None:
@@ -85,6 +89,7 @@ def _signals_forwarded(processes: Sequence[SpawnProcess]) -> Iterator[list[int]]
     received: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        # The second Ctrl-C: the exception ends the waiting, and the processes are killed.
         if number == signal.SIGINT and number in received:
             raise KeyboardInterrupt
         received.append(number)
@@ -106,6 +111,7 @@ def _wait_for_failure(processes: Sequence[SpawnProcess]) -> tuple[str, int] | No
     """Wait for all processes, or for the first that fails: its name and exit code."""
     running = list(processes)
     while running:
+        # A sentinel is ready when its process has ended, so this sleeps until the next one ends.
         ended = wait([process.sentinel for process in running])
         for process in [each for each in running if each.sentinel in ended]:
             running.remove(process)
@@ -144,4 +150,5 @@ def _end_with_parent() -> None:
     assert parent is not None
     with suppress(OSError):
         parent.join()
+    # `sys.exit` would end only this thread.
     os._exit(FAILED)

@@ -83,6 +83,7 @@ class StopSignal:
         """A block with nothing to save, also within `deferred`. Raises Stopped on a signal."""
         before, self._is_deferred = self._is_deferred, False
         try:
+            # A signal that was deferred until now counts here, where there is nothing to save.
             self.check()
             yield
         finally:
@@ -105,6 +106,7 @@ class StopSignal:
 @contextmanager
 def stop_signals_blocked() -> Iterator[None]:
     """Block both signals in this thread meanwhile, and for good in processes that are started meanwhile."""
+    # A process inherits the signal mask of the thread that starts it, also if it executes another program.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
@@ -117,10 +119,12 @@ def stop_by_parent_only(number: int = 0) -> None:  # noqa: ARG001  # the worker'
 
     DataLoader and multiprocessing end their workers by SIGTERM, so these signals cannot be ignored.
     """
+    # A thread of its own waits: `sigwaitinfo` receives signals that are blocked in all threads.
     threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
 
 
 def _wait_for_parent(parent: int) -> None:
+    # A cluster's SIGTERM to all processes of a job has another sender. It is received and dropped.
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
     os._exit(0)
