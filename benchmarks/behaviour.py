@@ -62,12 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     out: Path = options.out.resolve() / "run"
     out.mkdir(parents=True)
     parts = {"inference": _inference, "data": _data, "evaluation": _evaluation, "training": _training}
-    hashes: dict[str, str] = {}
     for name in options.only or parts:
         began = time.monotonic()
         parts[name](out)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    hashes = {str(path.relative_to(out)): _digest(path, out) for path in _results(out)}
+    hashes: dict[str, str] = {str(path.relative_to(out)): _digest(path, out) for path in _results(out)}
     (options.out / "hashes.json").write_text(json.dumps(hashes, indent=1) + "\n")
     differing = _compare(hashes, options.compare) if options.compare else []
     report = {

@@ -166,7 +166,7 @@ def _rate(pairs: Iterable[Pair], count: int) -> float:
     started = time.perf_counter()
     # Pairs are counted and not kept, so that memory does not grow with their number.
     drawn = sum(1 for _ in pairs)
-    assert drawn == count, "every pair options for comes"
+    assert drawn == count, "as many pairs as asked for"
     return count / (time.perf_counter() - started)
 
 

@@ -180,6 +180,7 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
         _redirect(log)
         os.chdir(cwd)
         os.environ["TMPDIR"] = str(cwd.parent / "tmp")
+        tempfile.tempdir = None  # the folder that the parent process has looked up
         _limit()
         # huggingface_hub read the environment variable when it was imported, which is too late to change.
         constants.HF_HUB_OFFLINE = True
@@ -199,8 +200,11 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
 
 def _redirect(log: Path) -> None:
     """No input; output into files, by Python's streams as by those of libraries."""
-    for number, name, flags in ((0, os.devnull, os.O_RDONLY), (1, log / "stdout", 0), (2, log / "stderr", 0)):
-        handle = os.open(name, flags or os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+    written = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    for number, name, flags in (
+        (0, os.devnull, os.O_RDONLY), (1, log / "stdout", written), (2, log / "stderr", written)
+    ):  # fmt: skip
+        handle = os.open(name, flags)
         os.dup2(handle, number)
         os.close(handle)
     sys.stdin = open(0)  # noqa: SIM115
