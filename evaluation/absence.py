@@ -84,6 +84,7 @@ def absence_scores(
         "redetected": (lost.segment[ended], lost.segment, 100.0),
     }
     # 2. Count them for each sequence: (S,). Over all sequences, parts and totals are summed first.
+    # The entries are numbers of sequences, so one `bincount` counts for all of them.
     shares: dict[str, tuple[np.ndarray, np.ndarray]] = {
         key: (factor * np.bincount(part, minlength=count), np.bincount(total, minlength=count))
         for key, (part, total, factor) in parts.items()
@@ -119,11 +120,14 @@ def losses(
     # Indices of the frames in which a loss may begin: (N,).
     begins = np.flatnonzero(returned | was_lost)
     # 3. A loss ends in the next frame that finds the target, if the target stays visible until then.
+    # Indices are among the K known frames. The first frame of the next sequence ends a loss too: the target
+    # of this one cannot be found there.
     visible_until = _next(~visible | first, len(at))[begins]
     next_found = _next(is_found, len(at), inclusive=True)[begins]
     ended = next_found < visible_until
     # 4. Durations in frames of the video, and of the second kind of losses only the long ones.
     number = at - starts[segment]
+    # An open loss lasts up to the last frame in which the target is visible.
     last = np.where(ended, next_found, visible_until - 1)
     duration = number[last] - number[begins]
     counts = returned[begins] | (duration + ~ended >= MIN_LOSS_FRAMES)  # an open loss includes its last frame
@@ -140,6 +144,8 @@ def _shifted(flags: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 def _exclusive_sum(flags: np.ndarray, segment: np.ndarray, first: np.ndarray) -> np.ndarray:
     """The number of earlier frames of the same sequence with the flag."""
+    # The running sum over all sequences, minus its value at the first frame of the own sequence. The
+    # cumulative sum of `first` numbers the sequences that have known frames.
     total = np.cumsum(flags) - flags
     return total - total[np.flatnonzero(first)][np.cumsum(first) - 1] if segment.size else total
 
@@ -148,6 +154,7 @@ def _next(flags: np.ndarray, count: int, inclusive: bool = False) -> np.ndarray:
     """The index of the next flag after each frame, or from that frame on if `inclusive`; `count` if there is
     none.
     """
+    # The running minimum, from the right, of the indices of flags.
     places = np.where(flags, np.arange(count), count)
     following = np.minimum.accumulate(places[::-1])[::-1]
     return following if inclusive else np.append(following[1:], count)

@@ -161,6 +161,7 @@ def metric_value(
     scores: TrackerScores, metric: str, benchmark: Benchmark, chosen: np.ndarray | None = None
 ) -> float:
     """The value of a metric over all sequences, or over those that are `chosen`; NaN where there is none."""
+    # A protocol may pool frames or weight sequences: its own value over all is not a mean of `by_sequence`.
     if chosen is None:
         return scores.overall.get(metric, np.nan)
     if metric not in scores.by_sequence:

@@ -51,6 +51,9 @@ class Tally:
         """The counts of the pairs of some results."""
         present = pairs.annotated & ~pairs.absent
         said, rows = pairs.predicted_absent, len(pairs.scores)
+        # All results have the same annotated frames, so counts of the truth are multiplied by their number.
+        # The scores of absent frames are 0 or 1 and counted in `num_absent_right`, so `iou_sum` is without
+        # them.
         return cls(
             num_present=rows * int(present.sum()),
             num_absent=rows * int(pairs.absent.sum()),
@@ -148,6 +151,7 @@ def _filled_boxes(sequence: Sequence, truth: Truth) -> Result:
     for frame in truth.annotated():
         box = box_of_mask(frame.mask)
         if box is not None and frame.index < len(lines):
+            # `right` and `bottom` are exclusive, as the ends of slices.
             left, top, right, bottom = (int(side) for side in box)
             mask = np.zeros_like(frame.mask, bool)
             mask[top:bottom, left:right] = True

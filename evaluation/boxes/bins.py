@@ -27,13 +27,16 @@ class Bins:
         scaled = np.fmax(values, 0.0)
         scaled *= self._scale
         # `fmax` above turned NaN into 0, whose comparison below is False: NaN is above no threshold.
+        # Clipped before the cast, because casting infinity to an integer is undefined.
         index = np.minimum(scaled, self.count - 1, out=scaled).astype(np.intp)
         return np.asarray(index + (values > self.thresholds.take(index)))
 
     def within(self, values: np.ndarray) -> np.ndarray:
         """The index of the first threshold t with `value <= t`, int64 (N,), for N values; T for NaN."""
+        # `fmin` turns NaN into the last threshold, and the comparison below is False for it: so NaN gets T.
         scaled = np.fmin(values, self.thresholds[-1])
         scaled *= self._scale
+        # A negative value (-1 stands for a frame without a true box) is within the first threshold.
         index = np.maximum(scaled, 0.0, out=scaled).astype(np.intp)
         return np.asarray(index + ~(values <= self.thresholds.take(index)))
 
@@ -42,16 +45,20 @@ class Bins:
 
         `bins` (N,) comes from `above`; `row` int64 (N,) is the number of each value's row.
         """
+        # Bin k holds the values above exactly k thresholds. So those above threshold k are in the bins after
+        # bin k: a cumulative sum from the right, without bin 0.
         return np.asarray(self._count(bins, row, rows)[:, :0:-1].cumsum(axis=1)[:, ::-1])
 
     def count_within(self, bins: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
         """How many values of each row are within each threshold, int64 (rows, T); `bins` comes
         from `within`.
         """
+        # The values within threshold k are in the bins up to k; the last bin, T, is within none.
         return np.asarray(self._count(bins, row, rows)[:, :-1].cumsum(axis=1))
 
     def _count(self, bins: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
         """The histogram of each row, int64 (rows, T + 1)."""
+        # One `bincount` for all rows: each row has a range of `width` bins of its own.
         width = self.count + 1
         return np.bincount(bins + width * row, minlength=width * rows).reshape(rows, width)
 

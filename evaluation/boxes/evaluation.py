@@ -47,6 +47,7 @@ class Absence:
             found = ~predicted_absent & (
                 inclusive_overlap(InclusiveBoxes.of(results.boxes_xywh), self._truth) >= FOUND_IOU
             )
+        # A frame without a line in the file is no report of absence, so it does not count.
         known = None if results.missing is None else ~results.missing
         overall, by_sequence = absence_scores(self.starts, self.absent, predicted_absent, found, known)
         return replace(scores, overall=scores.overall | overall, by_sequence=scores.by_sequence | by_sequence)
@@ -71,6 +72,7 @@ def evaluate_boxes(protocol: BoxProtocol, settings: EvaluationSettings) -> Evalu
         measures = replace(measures, metrics=measures.metrics + absence.metrics)
     weights = protocol.weights(truth) if protocol.weights else None
     benchmark = Benchmark(truth.name, truth.sequences, truth.starts, truth.attributes, weights)
+    # NaN compares with nothing, so a flag of its own puts trackers without a value at the end.
     key = measures.metrics[0].key
     scored.sort(key=lambda each: (np.isnan(each.overall[key]), -each.overall[key]))
     return Evaluation(measures, benchmark, tuple(scored), (*notes, *faults.notes))
@@ -126,6 +128,6 @@ def folders_of(settings: EvaluationSettings, sequences: Sequence[str]) -> list[T
         raise UserError("results: name the folder of the trackers' results, results=DIR")
     layout, results = layout_of(settings), Path(settings.results)
     # `python -m infer data=…` writes results into a folder of this name.
-    inner = results / f"{settings.data}-{settings.split}"  # where `python -m infer data=…` puts them
+    inner = results / f"{settings.data}-{settings.split}"
     found = FOLDERS[layout](inner if settings.data and inner.is_dir() else results, sequences)
     return select_trackers(found, settings.trackers)

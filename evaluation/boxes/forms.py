@@ -12,9 +12,8 @@ from evaluation.boxes.ragged import BoxResults, BoxTruth, is_box
 XYWH, XYXY = "xywh", "xyxy"
 WRITTEN = {XYWH: "x,y,w,h", XYXY: "x1,y1,x2,y2"}
 RELATIVE = "fractions of the width and height of the frame"
-FIRST_FRAMES = (
-    20  # frames of a sequence that are compared, without the very first, which often is the true box
-)
+# Frames of a sequence that are compared, without the very first, which often is the true box.
+FIRST_FRAMES = 20
 MIN_BOXES = 5  # boxes that a decision needs
 MIN_IOU = 0.6  # mean overlap with the ground truth from which a format fits
 MIN_GAIN = 0.15  # by how much it must exceed the mean overlap in the expected format
@@ -27,6 +26,7 @@ MIN_SIDE = 4.0  # pixels: where most true boxes are smaller, numbers up to 1 may
 
 def as_xywh(boxes: np.ndarray, form: str) -> np.ndarray:
     """Boxes (4, N) of a format as x,y,w,h. NaN stays NaN, and four zeros (absent) stay zeros."""
+    # (x1, y1, x2, y2) -> (x1, y1, x2 - x1, y2 - y1): corners are exclusive, so no pixel is added.
     return boxes if form == XYWH else np.concatenate([boxes[:2], boxes[2:] - boxes[:2]])
 
 
@@ -66,6 +66,7 @@ def _compared(results: BoxResults, truth: BoxTruth) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         kept = is_box(truth.boxes_xywh[:, frames]) & is_box(results.boxes_xywh[:, frames])
     kept &= np.isfinite(results.boxes_xywh[:, frames]).all(axis=0)
+    # A benchmark may have any box where the target is absent, so its flags are needed beside `is_box`.
     if truth.absent is not None:
         kept &= ~truth.absent[frames]
     return np.asarray(frames[kept])
@@ -108,6 +109,8 @@ def truth_note(truth: BoxTruth) -> str | None:
     # are corners.
     within = np.ones(truth.num_frames - 1, bool)
     within[truth.starts[1:-1] - 1] = False  # not from the last frame of a sequence to the first of the next
+    # The size of a target changes slowly. If the numbers are corners, their difference is the size; if they
+    # are x,y,w,h, the difference mixes size and position and changes with both.
     sides = np.abs(np.diff(truth.boxes_xywh[2:] - truth.boxes_xywh[:2]))[:, within]
     ends = np.abs(np.diff(truth.boxes_xywh[2:]))[:, within]
     if len(truth.sequences) < MANY_SEQUENCES and not np.nansum(sides) < MAX_SIDE_CHANGE * np.nansum(ends):

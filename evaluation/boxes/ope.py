@@ -36,6 +36,7 @@ def has_no_area_or_all_nan(boxes_xywh: np.ndarray) -> np.ndarray:
 
 def has_no_area(boxes_xywh: np.ndarray) -> np.ndarray:
     """Bool (N,): w or h is 0 or less."""
+    # NaN compares as False, so it is not counted here; the functions above test for it.
     return np.asarray((boxes_xywh[2] <= 0) | (boxes_xywh[3] <= 0))
 
 
@@ -70,6 +71,7 @@ def repeat_previous(boxes_xywh: np.ndarray, invalid: np.ndarray, starts: np.ndar
 # differ in the last bit. Of the overlaps of boxes in whole pixels, only one of exactly 13/20 is affected.
 OVERLAPS = np.arange(21) * 0.05
 PIXEL_ERRORS = np.arange(51.0)
+# `k / 100` is the float64 nearest to the decimal number; `k * 0.01` is not for every k.
 NORM_ERRORS = np.arange(51) / 100
 EPS = float(np.finfo(np.float64).eps)
 SUCCESS, PRECISION, NORM_PRECISION = "success", "precision", "norm_precision"
@@ -137,6 +139,7 @@ class OpePass:
         The overlaps are float32 (F,), NaN where a frame does not count.
         """
         counts = {key: np.empty((len(self.lengths), bins.count)) for key, bins in self.bins.items()}
+        # Only the report reads these, so float32 is enough; the counts are made of float64.
         overlaps = np.empty(int(self.lengths.sum()), np.float32)
         with np.errstate(all="ignore"):  # frames without a valid true box give 0/0; they are replaced by -1
             for stretch in self._chunks:
@@ -158,10 +161,12 @@ class OpePass:
         self._add(counts[SUCCESS], SUCCESS, part, overlap)
         overlaps_of_chunk = overlaps[part.frames]  # a view
         overlaps_of_chunk[:] = overlap
+        # -1 serves to count; the report shows no overlap where there is no true box.
         overlaps_of_chunk[part.not_countable] = np.nan
         # 3. Errors of the centre, in pixels and in sides of the true box.
         error = centre_error(boxes, part.truth)
         error[part.not_countable] = self.rules.error_without_truth
+        # NaN is written last: a frame in no numerator must not count where -1 is within every threshold.
         error[left_out] = np.nan
         self._add(counts[PRECISION], PRECISION, part, error)
         if self.rules.normalised:
@@ -178,13 +183,16 @@ class OpePass:
         truth.
         """
         clamped = self.rules.clamps_negatives
+        # `maximum` makes a copy, so the arrays of the caller stay as they are.
         boxes_xywh = np.maximum(boxes_xywh, 0.0) if clamped else boxes_xywh
         invalid = self.rules.is_invalid(boxes_xywh)
         if missing is not None:
             invalid |= missing
+        # As in the MATLAB toolkits: a result is repaired only where the true box has no NaN.
         if part.has_nan is not None:
             invalid &= ~part.has_nan
         repaired = repeat_previous(boxes_xywh, invalid, part.starts)
+        # First boxes are overwritten below. Clamping and repeating have made a copy already.
         repaired = repaired.copy() if repaired is boxes_xywh and not clamped else repaired
         first = part.starts[:-1]
         repaired[:, first] = part.truth.boxes_xywh[:, first]
@@ -194,6 +202,7 @@ class OpePass:
         """Write the counts of a chunk's sequences into `counts` (S, T)."""
         bins, rows = self.bins[curve], len(part.starts) - 1
         if curve == SUCCESS:
+            # Overlaps pass above a threshold, errors pass up to it: a value that equals a threshold matters.
             counts[part.sequences] = bins.count_above(bins.above(values), part.row, rows)
         else:
             counts[part.sequences] = bins.count_within(bins.within(values), part.row, rows)

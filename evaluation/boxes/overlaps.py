@@ -36,6 +36,7 @@ class InclusiveBoxes:
     def of(boxes_xywh: np.ndarray) -> "InclusiveBoxes":
         """From boxes (4, N)."""
         x, y, width, height = boxes_xywh
+        # Sums in the order of the toolkits: floating-point addition rounds differently in another order.
         last_x, last_y = width - 1, height - 1
         right, bottom = x + width - 1, y + height - 1
         center_x, center_y = x + last_x / 2, y + last_y / 2
@@ -54,6 +55,7 @@ def inclusive_overlap(boxes: InclusiveBoxes, truth: InclusiveBoxes) -> np.ndarra
     # In place: this is the innermost loop of all box protocols, and new arrays cost more than the arithmetic.
     union = boxes.area + truth.area
     union -= shared
+    # Two boxes without area give 0/0, NaN, which is above no threshold.
     return np.divide(shared, union, out=shared)
 
 
@@ -103,6 +105,7 @@ def exclusive_overlap(
     """
     if sizes is not None:
         boxes_xywh, truth_xywh = _cut(boxes_xywh, sizes), _cut(truth_xywh, sizes)
+    # Both axes at once, (2, N). Unlike `fmin` above, `minimum` and `maximum` keep NaN.
     ends, true_ends = boxes_xywh[:2] + boxes_xywh[2:], truth_xywh[:2] + truth_xywh[2:]
     sides = np.minimum(ends, true_ends) - np.maximum(boxes_xywh[:2], truth_xywh[:2])
     shared = np.maximum(sides, 0).prod(axis=0)

@@ -28,6 +28,7 @@ NORM_PRECISION_METRIC = Metric(NORM_PRECISION, "Norm. precision (0.2)")
 OPE_METRICS = (SUCCESS_METRIC, PRECISION_METRIC, NORM_PRECISION_METRIC)
 # The curve of each metric, and the index of the threshold whose value it is; None: the mean of the curve
 # (AUC).
+# Index 20 is an error of 20 pixels and of 0.2 sides; 10 and 15 are overlaps of 0.5 and 0.75.
 METRIC_SOURCES: dict[str, tuple[str, int | None]] = {
     SUCCESS: (SUCCESS, None),
     PRECISION: (PRECISION, 20),
@@ -62,6 +63,7 @@ class BoxProtocol:
 
     def evaluate(self, settings: EvaluationSettings) -> Evaluation:
         """See `evaluation.protocols.registry.EvaluationProtocol`."""
+        # Imported here, because that module imports this one.
         from evaluation.boxes.evaluation import evaluate_boxes
 
         return evaluate_boxes(self, settings)
@@ -144,7 +146,9 @@ def _counting(rate: np.ndarray, rules: OpeRules, results: BoxResults, truth: Box
     """
     if not rules.skips_zero_curves:
         return np.ones(len(rate), bool)
+    # The toolkits write `sum(aa, 2) > eps`.
     counted: np.ndarray = rate.sum(axis=1) > EPS
     if results.missing is not None:
+        # `reduceat` relies on sequences of one frame or more: for an empty one it returns an element, not 0.
         counted |= np.add.reduceat(results.missing.astype(np.int64), truth.starts[:-1]) > 0
     return counted

@@ -71,5 +71,7 @@ def chunks(starts: np.ndarray, most: int = IN_CACHE) -> Iterator[tuple[int, int]
 
 def is_box(boxes_xywh: np.ndarray) -> np.ndarray:
     """Bool (F,): which boxes (4, F) have no NaN and an area above 0. Any other result means *absent*."""
+    # NaN in w or h fails the comparison, so only x and y are tested for it. Infinity passes: what it counts
+    # is up to the protocols.
     has_area = (boxes_xywh[2] > 0) & (boxes_xywh[3] > 0)
     return np.asarray(has_area & ~np.isnan(boxes_xywh[0]) & ~np.isnan(boxes_xywh[1]))

@@ -50,6 +50,7 @@ def attribute_names(count: int) -> tuple[str, ...]:
 
     The benchmark follows from the number of columns. Where none of them has so many, names are numbers.
     """
+    # The toolkits have different numbers of columns, so the number identifies the benchmark.
     known = {len(columns): columns for columns in (LASOT, TNLLT, TNL2K)}.get(count)
     if known is None:
         return tuple(f"attribute {number}" for number in range(1, count + 1))
@@ -108,6 +109,7 @@ def read_annos(
     absent = None if flags is None else _absent(flags, starts, absent_flag, notes)
     if absent is not None:
         _note_never_present(absent, starts, names, notes)
+    # All toolkits call this folder `annos`, so the benchmark is named by the folder that contains it.
     home = real_path(where.flags)
     while home.name == "annos":
         home = home.parent
@@ -126,6 +128,7 @@ def read_annos(
 
 def _found(folder: Path) -> list[str]:
     """The sorted names of all sequences in a folder. Raises UserError where there are none."""
+    # Hidden files are skipped: archives that were made on macOS contain `._<name>` beside each file.
     found = sorted(path.name[:-4] for path in folder.glob("*.txt") if path.name[0] != ".")
     if not found:
         raise UserError(f"{folder}: holds no <sequence>.txt; point truth= at the toolkit's annos")
@@ -171,11 +174,12 @@ def _flags(
         path = folder / f"{name}.txt"
         if tables.missing[number]:
             raise UserError(f"{path}: no such file; {REMEDY}")
+        # The rows of all files are concatenated: those of this file are the last `counts` before its end.
         values = tables.values[0, ends[number] - tables.counts[number] : ends[number]]
         if number in tables.wrong:
-            values = read_flags(path).astype(
-                np.float64
-            )  # all flags on one line, which the reader of tables does not accept
+            # All flags may be on one line, which the reader of tables does not accept.
+            values = read_flags(path).astype(np.float64)
+        # Flags beyond the last frame are cut, and frames beyond the last flag stay NaN.
         part = flags[starts[number] : starts[number + 1]]
         part[: len(values)] = values[: len(part)]
         if len(values) != len(part):
@@ -201,6 +205,7 @@ def _absent(flags: np.ndarray, starts: np.ndarray, absent_flag: int | None, note
             f"annos/absent: most first frames have the flag {absent_flag}, which means absent in this "
             "protocol; check that protocol= is the one of this benchmark"
         )
+    # NaN equals no flag, so the target is present where flags are missing.
     return np.asarray(flags == absent_flag)
 
 
@@ -233,5 +238,6 @@ def _attributes(folder: Path, names: list[str], notes: list[str]) -> dict[str, n
                 f"{path}: {len(rows[-1])} attributes, others have {len(rows[0])}; attributes are left out"
             )
             return {}
+    # (S, attributes); the transposed table has one row for each attribute.
     table = np.array(rows) > 0
     return dict(zip(attribute_names(table.shape[1]), table.T, strict=True))

@@ -30,6 +30,7 @@ class TrackerFolder:
     def unknown(self, sequences: Iterable[str]) -> list[str]:
         """The sorted names of files of no sequence, without those that trackers write beside a result."""
         known = set(sequences)
+        # Only companions of known sequences: `<other>_time` without a sequence `<other>` is reported.
         companions = {name for name in self.files for end in COMPANIONS if name.removesuffix(end) in known}
         return sorted(self.files - known - companions)
 
@@ -73,6 +74,7 @@ def sutrack_folders(results: Path, sequences: Sequence[str]) -> list[TrackerFold
     tracker has folders of several data sets, the one with most of the sequences is used.
     """
     best: dict[str, tuple[int, TrackerFolder]] = {}
+    # Folders of the greater depth come first, so they win where both have equally many sequences.
     for each in [
         *_folders_below(results, 3, sequences, optional=True),
         *_folders_below(results, 2, sequences, optional=True),
@@ -131,6 +133,7 @@ def _folders_below(
         for folder, files in found
         if files
     ]
+    # `results=` may name the folder of one tracker instead of the folder above it.
     itself = _text_files(results)
     if not kept and itself.intersection(sequences):
         kept = [TrackerFolder(real_path(results).name, results, itself)]
@@ -158,5 +161,6 @@ def _is_text(entry: os.DirEntry[str]) -> bool:
 
 def _without_suffix(name: str) -> str:
     for suffix in SUFFIXES:
+        # A folder that has the suffix as its whole name keeps it.
         name = name.removesuffix(suffix) or name
     return name

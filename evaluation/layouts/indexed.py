@@ -36,6 +36,7 @@ def read_indexed(
         frames = counted(unknown, "frame")
         notes.append(f"{index.path}: it is not known for {frames} whether the target is present")
     names = tuple(index.rows["name"].to_pylist())
+    # (F, 4) -> (4, F). The copy below puts each coordinate into consecutive memory.
     boxes = as_written(index.boxes_xywh).T
     truth = BoxTruth(
         f"{data} {split}",
@@ -63,6 +64,7 @@ def as_written(numbers: np.ndarray) -> np.ndarray:
     """
     flat = numbers.ravel()
     exact = flat.astype(np.float64)
+    # NaN equals nothing, so it would be tried with every number of decimals; it stays as it is.
     rest = np.flatnonzero(np.isfinite(flat))
     for decimals in DECIMALS:
         rounded = np.round(exact[rest], decimals)

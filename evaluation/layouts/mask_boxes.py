@@ -46,6 +46,7 @@ def _box_of_runs(runs: Runs) -> Box:
 
     Runs are row by row. A run that continues in the next row spans the full width of the window.
     """
+    # Runs of zeros and ones alternate, zeros first. The cumulative sums are the exclusive ends of the runs.
     end_pixels = np.cumsum(runs.lengths)[1::2]
     lengths = runs.lengths[1::2]
     first_pixels, end_pixels = (end_pixels - lengths)[lengths > 0], end_pixels[lengths > 0]
@@ -55,6 +56,7 @@ def _box_of_runs(runs: Runs) -> Box:
     top, bottom = first_pixels[0] // runs.width, (end_pixels[-1] - 1) // runs.width
     firsts, lasts = first_pixels % runs.width, (end_pixels - 1) % runs.width
     continues = first_pixels // runs.width != (end_pixels - 1) // runs.width
+    # Inclusive columns of the window, hence + 1 for the sides of the box.
     left, right = np.where(continues, 0, firsts).min(), np.where(continues, runs.width - 1, lasts).max()
     if right == 0:  # the toolkit reads a mask in the first column alone as an empty one
         return NOWHERE
@@ -90,6 +92,7 @@ def read_mask_tables(paths: Sequence[str], sizes: np.ndarray | None) -> Tables:
         if faults:
             wrong[number] = faults
     counts = np.array([len(each) for each in boxes], np.int64)
+    # (N, 4) -> (4, N), as `read_tables` returns boxes.
     return Tables(np.ascontiguousarray(np.concatenate(boxes).T), counts, missing, wrong)
 
 

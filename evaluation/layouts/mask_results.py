@@ -40,6 +40,7 @@ def rows_of(entry: Entry, layout: str) -> list[Row]:
     """The rows of a target: in layout `expressions` one for each expression, in `data` the target itself."""
     if layout == "data":
         return [Row(entry.name, f"masks/{entry.name}")]
+    # The ids are stored as one text. Without expressions it is empty, and `split` gives one empty part.
     facts = entry.facts["metadata"]
     places = [f"{facts['video']}/{number}" for number in filter(None, facts["expressions"].split(","))]
     return [Row(path, path) for path in places]
@@ -100,6 +101,7 @@ def _of_lines(path: Path, count: int, size: Size) -> Iterator[np.ndarray | None]
             yield None
             continue
         try:
+            # The toolkit reads a box or a polygon as an empty mask. Here it would count as absence unnoticed.
             if is_shape(lines[at]):
                 raise ValueError("the line is a box or a polygon, not a mask")
             mask = decode_mask(lines[at], size)

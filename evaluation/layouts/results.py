@@ -80,6 +80,7 @@ def _as_boxes(
     if seems is not None:
         remark, remedy = seems
         line = f"{folder.folder}: the boxes of {folder.tracker} seem to be {remark}; {remedy}"
+        # Not `faults.add`: with missing=count, results in another format would score low without an error.
         if form is None:
             faults.lines.append(f"{line}, or boxes={XYWH} if they are {WRITTEN[XYWH]}")
         else:
@@ -133,11 +134,13 @@ def _align(tables: Tables, truth: BoxTruth) -> tuple[np.ndarray, np.ndarray]:
         boxes = tables.values
     else:
         boxes = np.full((4, truth.num_frames), np.nan)
+        # Frames beyond the last line are NaN and missing; lines beyond the last frame are cut.
         for number, count in enumerate(np.minimum(tables.counts, truth.lengths)):
             to, source = truth.starts[number], starts[number]
             boxes[:, to : to + count] = tables.values[:, source : source + count]
             missing[to + count : truth.starts[number + 1]] = True
     for number, wrong in tables.wrong.items():
+        # The rows of invalid lines are NaN already. As missing ones, they are no report of absence.
         lines = np.array([line - 1 for line, _ in wrong])
         missing[truth.starts[number] + lines[lines < truth.lengths[number]]] = True
     return boxes, missing
@@ -152,6 +155,7 @@ def _note_odd_boxes(
             return  # Nearly all results end here, after two quick passes over the numbers.
     odd = np.flatnonzero((~np.isfinite(boxes).all(axis=0) | (boxes[2:] < 0).any(axis=0)) & ~missing)
     if len(odd):
+        # side="right" and - 1: the last sequence that starts at this frame or before it.
         number = int(np.searchsorted(truth.starts, odd[0], side="right")) - 1
         line = int(odd[0] - truth.starts[number]) + 1
         remark = f"{counted(len(odd), 'box')} of this tracker with NaN, infinity or negative sides"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Not `str.splitlines`, which also splits at form feeds and at line separators of Unicode.
 LINE_END = re.compile(r"\r\n|\r|\n")
 SEPARATORS = {",": "commas", "\t": "tabs", " ": "blanks"}
 
@@ -52,6 +53,7 @@ def _separator(lines: list[str], width: int) -> str:
 
 def _numbers(line: str, separator: str) -> list[float] | None:
     """The numbers of a line; None where it contains anything else."""
+    # Blanks may be repeated, as in aligned columns. Two commas or tabs have an empty field between them.
     parts = line.split() if separator == " " else line.split(separator)
     try:
         return None if "_" in line else [float(part) for part in parts]
@@ -61,6 +63,7 @@ def _numbers(line: str, separator: str) -> list[float] | None:
 
 def _reason(line: str, separator: str, width: int) -> str:
     """Why a line could not be parsed."""
+    # `surrogateescape` maps the bytes 0x80 to 0xff to these characters.
     if any("\udc80" <= letter <= "\udcff" for letter in line):
         return "is not UTF-8 text"
     kind = {1: "number", 4: "box of four numbers"}.get(width, f"row of {width} numbers")

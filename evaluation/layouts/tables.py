@@ -37,6 +37,7 @@ def opened(paths: Iterable[str]) -> Iterator[tuple[str, int | None]]:
     try:
         waiting.extend(_open(path) for path in islice(rest, AHEAD))
         while waiting:
+            # The caller reads this file before it asks for the next one, when it is closed.
             yield waiting[0]
             _close(waiting.popleft())
             waiting.extend(_open(path) for path in islice(rest, 1))
@@ -47,6 +48,7 @@ def opened(paths: Iterable[str]) -> Iterator[tuple[str, int | None]]:
 
 def _open(path: str) -> tuple[str, int | None]:
     try:
+        # Opening a pipe would wait for a writer. `check_mode` refuses it later.
         handle = os.open(path, os.O_RDONLY | NONBLOCKING)
     except (FileNotFoundError, NotADirectoryError):
         return path, None
@@ -141,6 +143,8 @@ class _Reader:
             raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than {LARGEST_TEXT >> 20} MiB")
         size = status.st_size + 1  # room for a newline
         start = self.buffered[-1].stop if self.buffered else 0
+        # Too much for the rest of the buffer: what is in it is parsed, and this file begins it anew. The
+        # buffer grows only for a file that is larger than all of it.
         if start + size > len(self.buffer):
             self.parse()
             start = 0
@@ -150,6 +154,7 @@ class _Reader:
         with memoryview(self.buffer) as view:
             stop = start
             end = start + size - 1
+            # 0 bytes mean that the file was shortened after `fstat`.
             while stop < end and (got := os.readv(handle, [view[stop:end]])):
                 stop += got
         self._add(number, start, stop)
@@ -158,12 +163,16 @@ class _Reader:
         """Register the bytes of a file: end them by one newline, and find their separator in
         the first line.
         """
+        # Files end with a newline, with several, or with none. With exactly one each, the number of newlines
+        # in the buffer is the number of rows.
         while stop > start and self.buffer[stop - 1] in WHITESPACE:
             stop -= 1
         self.buffer[stop] = NEWLINE
         end = self.buffer.find(b"\n", start, stop)
         first = self.buffer[start : stop if end < 0 else end]
+        # Blanks come last, because they may follow a comma too.
         separator = next((mark for mark in (b",", b"\t") if mark in first), b" ")
+        # An empty file has no row, so it gets no newline either.
         file = _BufferedFile(number, start, stop + 1 if stop > start else stop, separator)
         if self.buffered and self.buffered[-1].separator != separator:
             # A call of the parser takes one separator. So the files before are parsed first, and this one is
@@ -198,12 +207,13 @@ class _Reader:
     def _columns(self, rows: int) -> list[np.ndarray] | None:
         """The buffer as columns of numbers; None where it contains anything but rows of `width` numbers."""
         stop = self.buffered[-1].stop
-        if (
-            stop == 0 or self.buffer.find(b"(", 0, stop) >= 0
-        ):  # Arrow accepts nan(…), Python's `float` does not
+        # Arrow accepts nan(…), Python's `float` does not.
+        if stop == 0 or self.buffer.find(b"(", 0, stop) >= 0:
             return None
         names = [f"f{place}" for place in range(self.width)]
         source = pa.BufferReader(pa.py_buffer(memoryview(self.buffer)[:stop]))
+        # One block, so that a column is one chunk. Without null values an empty field is an error and not a
+        # null. An empty line is an error too: if it were skipped, later rows would move to other frames.
         try:
             table = csv.read_csv(
                 source,
@@ -228,6 +238,7 @@ class _Reader:
         """Append rows to `values`, whose capacity is doubled where it is too small."""
         stop = self.filled + len(columns[0])
         if stop > self.values.shape[1]:
+            # Doubling keeps the number of copies small where the number of rows is not known.
             more = np.empty((self.width, max(stop, 2 * self.values.shape[1])))
             more[:, : self.filled] = self.values[:, : self.filled]
             self.values = more

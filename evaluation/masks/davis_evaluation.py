@@ -53,6 +53,7 @@ def evaluate_masks(
     videos = list(in_processes(work, entries, workers))
     # 3. Put the scores together, the best tracker first.
     found = [tracker_scores(videos, number, name, semi) for number, name in enumerate(names)]
+    # Every row of a video has all of its frames: (rows + 1,).
     starts = np.cumsum([0, *(len(video.absent) for video in videos for _ in video.rows)])
     rows = tuple(row.name for video in videos for row in video.rows)
     notes = [f"{line}; what is missing scores 0" for line in missing_lines] + _unknown_results(
@@ -119,8 +120,10 @@ def score_target(reader: Reader, roots: Values[Path], layout: str, entry: Entry)
     if reader.masks is None:
         raise UserError(f"data={reader.name}: has no masks to score by; take a data set of masks")
     truth, rows = reader.masks(entry), rows_of(entry, layout)
+    # Generators, which advance together with the truth: one frame of each is in memory at a time.
     results = [[masks_of(root, row, truth.names, truth.size) for row in rows] for root in roots]
     shape = len(roots), len(rows), len(truth.names)
+    # Zeros are the scores of a missing mask: J and F of 0, and no report of absence.
     scores = VideoScores(
         tuple(rows), np.zeros(shape), np.zeros(shape), np.zeros(shape[2], bool), np.zeros(shape, bool)
     )
@@ -156,6 +159,7 @@ def tracker_scores(videos: list[VideoScores], tracker: int, name: str, semi: boo
     by_row["j_and_f"] = (by_row["j"] + by_row["f"]) / 2
     overall = {key: _mean(values) for key, values in by_row.items()}
     # 3. Absence over all frames, and the curves.
+    # With `semi` the ends of a video are NaN in `overlap`, so absence is not measured there either.
     starts = np.cumsum([0, *map(len, region)])
     overlap = np.concatenate(region)
     absence, absence_by_row = absence_scores(
@@ -195,5 +199,6 @@ def _success(values: np.ndarray) -> np.ndarray:
     counted = values[~np.isnan(values)]
     if not counted.size:
         return np.full(THRESHOLDS.shape, np.nan)
+    # (F, 1) > (T,) -> (F, T), whose mean over frames is the curve.
     share: np.ndarray = 100 * (counted[:, None] > THRESHOLDS).mean(axis=0)
     return share

@@ -58,6 +58,7 @@ def boundary_of(mask: np.ndarray, void: np.ndarray | None = None) -> Boundary:
     # 2. Dilate the boundary by a disk. Only the bounding box of the result is computed: most masks are small.
     radius = math.ceil(TOLERANCE * math.hypot(height, width))
     # The box is (0, 0, 0, 0) where there is no boundary; the window then is a corner without set pixels.
+    # A slice may end beyond the array. A negative start would count from its end, hence `max`.
     left, top, box_width, box_height = cv2.boundingRect(pixels)
     window = (
         slice(max(top - radius, 0), top + box_height + radius),
@@ -73,6 +74,8 @@ def boundary_measure(truth: Boundary, result: Boundary) -> float:
 
     The published code matches boundaries by dilation, which approximates a bipartite matching.
     """
+    # Where one of the boundaries is empty, the published code sets precision to 1 and recall to 0, or the
+    # reverse; then F is 0.
     if not truth.count or not result.count:
         return float(truth.count == result.count)
     precision = _matched(result, truth) / result.count
@@ -88,6 +91,7 @@ def _matched(boundary: Boundary, other: Boundary) -> int:
 def _without(mask: np.ndarray, void: np.ndarray | None) -> np.ndarray:
     """A mask without its void pixels as zeros and ones, uint8 and contiguous, as OpenCV needs it."""
     kept = mask != 0 if void is None else (mask != 0) & (void == 0)
+    # A view of bool as uint8 needs no copy: True is stored as 1.
     return np.ascontiguousarray(kept).view(np.uint8)
 
 
@@ -117,6 +121,7 @@ def statistics(values: np.ndarray) -> Statistics:
     if not values.size:
         return Statistics(math.nan, math.nan, math.nan)
     # The ends of the quarters as the published code computes them, with MATLAB's rounding of halves upwards.
+    # `np.round` rounds halves to even numbers, so a little is added.
     ends = (np.round(np.linspace(1, values.size, BINS + 1) + 1e-10) - 1).astype(np.int64)
     first, last = values[ends[0] : ends[1] + 1], values[ends[-2] : ends[-1] + 1]
     return Statistics(

@@ -62,6 +62,7 @@ def score_pairs(truth: Truth, results: Rows[Result]) -> Pairs:
         num_visible = int(np.count_nonzero(visible))
         pairs.absent[frame.index] = num_visible == 0
         for row, result in enumerate(results):
+            # 0 stays for a missing result, which is no report of absence either.
             pairs.scores[row, frame.index] = 0.0
             if result.lines is not None:
                 # Only the window around a mask is decoded. Most masks are small, so this is several times as
@@ -97,5 +98,6 @@ def _scored(
     # The target is absent: 1 for an empty result, 0 for any other.
     if num_visible == 0:
         return float(num_predicted == 0), num_predicted
+    # The union is never 0 here, because the target has pixels.
     shared = int(np.count_nonzero(pixels & visible[inside]))
     return shared / (num_visible + num_predicted - shared), num_predicted

@@ -62,6 +62,8 @@ def _pooled_metrics(parts: list[Pairs]) -> dict[str, float]:
     """
     present_scores = np.concatenate([part.scores[:, part.annotated & ~part.absent].ravel() for part in parts])
     all_scores = np.concatenate([part.scores[:, part.annotated].ravel() for part in parts])
+    # (R, T) of each sequence -> one array of all pairs, prompt after prompt: `ravel` is row-major, and `tile`
+    # repeats the flags in the same order.
     rows = [len(part.absent) for part in parts for _ in part.scores]
     scores, predicted_absent = (
         np.concatenate([getattr(part, name).ravel() for part in parts])
@@ -117,6 +119,7 @@ def evaluate_workspace(
     # 2. Score the pairs of each sequence, then put the metrics of each tracker together.
     scored = [_scored(sequence, truth, results, names) for sequence, truth in truths]
     found = [tracker_scores(scored, number, name) for number, name in enumerate(names)]
+    # The frames of a sequence are those of its first prompt, then those of the second, and so on.
     lengths = [each.num_prompts * each.pairs.scores.shape[1] for each in scored]
     sequences = tuple(sequence.name for sequence, _ in truths)
     # 3. Add the toolkit's own number, to compare with.
@@ -160,6 +163,7 @@ def _read_results(
             for prompt in sequence.expressions:
                 path = result_path(workspace.root, name, sequence.name, prompt)
                 lines = read_lines(path) if path.is_file() else None
+                # -1: a missing file counts as too short, even for a video without frames.
                 wanted, count = len(sequence.frames), -1 if lines is None else len(lines)
                 fault = (
                     "no such result"
@@ -168,6 +172,7 @@ def _read_results(
                 )
                 if count != wanted:
                     (lacking if count < wanted else too_long)[name].append(f"{path}: {fault}")
+                # A result that is too short counts as missing as a whole; one that is too long is cut.
                 rows.append(Result(str(path), lines[:wanted] if lines and count >= wanted else None))
     return results, lacking, too_long
 
@@ -207,6 +212,8 @@ def _beside_toolkit(
             values = toolkit_accuracy(root, each.tracker)
             theirs = 100 * values["accuracy"]
             parts = 100 * np.array([values["sequences"][name] for name in sequences])
+            # Both are means of the same IoUs, so they agree up to rounding. A difference is no error of the
+            # user, so it becomes a note.
             if abs(theirs - each.overall[SIMILARITY.key]) > 100 * AGREE:
                 notes.append(
                     f"{each.tracker}: vot analysis gives {theirs!r}, which differs from the region similarity"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from data_prep.readers.reader import Reader
 
 LAYOUTS = ("expressions", "data")  # those of `evaluation.layouts.mask_results`
+# 0, 0.05, …, 1, as for the success curves of box benchmarks.
 THRESHOLDS = np.linspace(0, 1, 21)
 CURVE = Curve("success", "Success", "Overlap threshold", "Frames [%]", THRESHOLDS, "j")
 METRICS = (
@@ -72,6 +73,7 @@ class MaskProtocol:
 
     def evaluate(self, settings: EvaluationSettings) -> Evaluation:
         """See `evaluation.protocols.registry.EvaluationProtocol`."""
+        # Imported here: it imports this module, and OpenCV, which `--help` does not need.
         from evaluation.masks.davis_evaluation import evaluate_masks
 
         if settings.boxes:

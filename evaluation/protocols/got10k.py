@@ -47,6 +47,7 @@ def weights(truth: BoxTruth) -> np.ndarray:
 
 def _scorer(truth: BoxTruth) -> Scorer:
     """See `BoxProtocol.scorer`."""
+    # (S, 2) -> (2, F): for each box the size of its frame.
     sizes = (
         None if truth.sizes is None else np.repeat(truth.sizes.T.astype(np.float64), truth.lengths, axis=1)
     )
@@ -64,6 +65,7 @@ def _scores(
     overall, by_sequence = {}, {}
     for key, part in parts.items():
         overall[key] = 100 * float(part[counted].mean()) if counted.any() else np.nan
+        # Frames that do not count add 0 to the sum, and are not in `frames`.
         by_sequence[key] = 100 * _ratio(_per_sequence(np.where(counted, part, 0.0), truth), frames)
     # 2. The success curve of each sequence, (S, T); frames that do not count are left out of it.
     bins, row = Bins(THRESHOLDS), np.repeat(np.arange(len(frames)), truth.lengths)[counted]

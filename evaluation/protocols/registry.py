@@ -60,6 +60,7 @@ def register_protocol(protocol: ProtocolType) -> ProtocolType:
 
 def load_protocols() -> None:
     """Import every module of this package, so that its protocols are registered."""
+    # Every look-up comes here: a module that was imported before is only looked up in `sys.modules`.
     for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
         importlib.import_module(module.name)
 

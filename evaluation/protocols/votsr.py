@@ -50,6 +50,7 @@ class VotsrProtocol:
 
     def evaluate(self, settings: EvaluationSettings) -> Evaluation:
         """See `evaluation.protocols.registry.EvaluationProtocol`."""
+        # Imported here, because that module imports this one.
         from evaluation.masks.referral_evaluation import evaluate_workspace
 
         if settings.boxes:

@@ -103,12 +103,14 @@ def ablation_figure(ablation: Ablation) -> Figure:
     # Lines share the x axis (the values of the key), bars the y axis (the settings).
     key = _varied_number(ablation)
     groups = ablation.grouped()
+    # In inches: a panel of lines has a fixed height, one of bars grows with their number.
     height = 2.6 if key else 0.9 + 0.28 * len(groups)
     figure = Figure(figsize=(3.6 * columns + (0 if key else 1.5), rows * height + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=bool(key), sharey=not key)
     for axes, name in zip(grid.flat, names, strict=False):
         axes.set_title(label(name, 40), fontsize=10)
         _lines(axes, ablation, name, key) if key else _bars(axes, ablation, name)
+    # The last row may have fewer panels than columns.
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
     left_out = len(ablation.metrics) - len(names)
@@ -147,8 +149,10 @@ def _lines(axes: Axes, ablation: Ablation, name: str, key: str) -> None:
         axes.set_xscale("log")
     if len(values) <= MAX_TICKS:
         axes.set_xticks(values, [format_setting(value) for value in values])
+        # A logarithmic axis would also label minor ticks between these values.
         axes.minorticks_off()
     axes.set_xlabel(label(key, 40))
+    # Shared axes have labels in the lowest row alone, where a panel may be hidden.
     axes.tick_params(labelbottom=True)
     if len(trackers) > 1:
         axes.legend(fontsize=7)
@@ -167,6 +171,7 @@ def _bars(axes: Axes, ablation: Ablation, name: str) -> None:
     # The first setting is at the top, as in the table.
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
+    # The longest bar with its error bar. The gap before a text and the number of digits follow from it.
     reach = np.nanmax(np.abs(np.append(means + np.nan_to_num(stds), 0.0)))
     for place, mean, beyond in zip(places.tolist(), means.tolist(), np.nan_to_num(stds), strict=True):
         text = "–" if np.isnan(mean) else f"{mean:.{digits_for(reach) - 1}f}"

@@ -68,6 +68,7 @@ def read_runs(folder: Path, out: Path) -> tuple[list[Run], list[str]]:
 
 def natural_order(path: Path) -> list[tuple[int, str]]:
     """A sort key that compares the numbers in names as numbers: run 10 comes after run 9."""
+    # (number, text after it): a part without a number comes before those with one.
     return [(int(part or -1), text) for part, text in re.findall(r"(\d*)(\D*)", path.name)]
 
 
@@ -76,6 +77,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
     Hydra names the folder of a job by its overrides, and a value with a slash makes nested folders.
     """
+    # Below a run nothing is searched: its own folders, such as those of checkpoints, are no runs.
     if is_run(folder):
         yield folder
         return
@@ -186,5 +188,6 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in values.items()
+        # bool is a subclass of int, but a flag is no metric.
         if isinstance(value, int | float) and not isinstance(value, bool)
     }

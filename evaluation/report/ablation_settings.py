@@ -14,6 +14,7 @@ from yaml import YAMLError
 from configs.errors import UserError
 from configs.renamed_keys import current_name
 
+# In the order of preference: the first one has all interpolations resolved.
 CONFIGS = ("resolved.yaml", ".hydra/config.yaml", "config.yaml")
 OVERRIDES = ("overrides.yaml", ".hydra/overrides.yaml")
 ABSENT = "–"  # stands for the value of a key that a run does not have
@@ -110,6 +111,7 @@ def differing_keys(runs: Sequence[Settings]) -> list[str]:
 
 def _differing(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(key for run in runs for key in run)
+    # `repr`, because 1, 1.0 and True are equal in a set.
     found = {key: {repr(run.get(key, ABSENT)) for run in runs} for key in keys if not _is_of_folder(key)}
     return [key for key, values in found.items() if len(values) > 1]
 

@@ -103,6 +103,7 @@ def seed_table(ablation: Ablation, about: tuple[tuple[str, str], ...]) -> Table:
     rows: list[tuple[Cell, ...]] = []
     for settings, group in ablation.grouped().items():
         pairs = [mean_and_std([_value(row, name) for row in group]) for name in ablation.metrics]
+        # Mean and deviation of each metric in turn, in the order of the columns.
         flat = [value for pair in pairs for value in pair]
         rows.append((*map(format_setting, settings), float(len(group)), *flat))
     return Table("Means over seeds", tuple(columns), tuple(rows), about)
@@ -145,5 +146,6 @@ def _column(
 
 def digits_for(largest: float) -> int:
     """How many digits after the decimal point give the largest value `SIGNIFICANT_DIGITS`; at least one."""
+    # The number of digits before the decimal point; 0 or less for values below 1.
     whole = math.floor(math.log10(largest)) + 1 if largest > 0 else 1
     return max(1, SIGNIFICANT_DIGITS - whole)

@@ -55,6 +55,7 @@ class Comparison:
 
     def summary(self) -> str:
         """The comparison in one line of text."""
+        # `deltas` are a - b in the unit of the metric; `ahead` is above 0 where `a` is better.
         ahead = self.deltas if self.metric.higher_is_better else -self.deltas
         counts = f"better on {(ahead > 0).sum()} sequences, worse on {(ahead < 0).sum()}, equal on "
         return (
@@ -90,6 +91,7 @@ class Comparison:
 def signed(value: float) -> str:
     """A difference as text with its sign; zero has none."""
     text = f"{value:+.{DIGITS}f}"
+    # Values that round to 0, and -0.0, have no sign. U+2212 is the minus sign, which is longer than a hyphen.
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
@@ -155,6 +157,8 @@ def bootstrap_interval(deltas: np.ndarray, weights: np.ndarray) -> tuple[float, 
     #    means.
     step = max(1, BLOCK // count)
     for start in range(0, RESAMPLES, step):
+        # The weight of a sequence is drawn with its difference, so each mean has the weights of its own
+        # sample.
         drawn = random.integers(count, size=(min(step, RESAMPLES - start), count))
         means.append((deltas * weights)[drawn].sum(axis=1) / weights[drawn].sum(axis=1))
     # 2. The percentile interval: quantiles of the resampled means, without a bias correction.
@@ -191,10 +195,12 @@ def _named_bars(axes: Axes, comparison: Comparison, colours: np.ndarray) -> None
     places = np.arange(len(comparison.deltas))
     axes.barh(places, comparison.deltas, color=colours, height=0.75)
     axes.set_yticks(places, [label(name, 40) for name in comparison.sequences], fontsize=7)
+    # An inverted axis: the first sequence is at the top.
     axes.set_ylim(len(places) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.axvline(0, color="black", linewidth=0.8)
     if not np.isnan(comparison.low):
+        # Behind the bars, whose `zorder` is 1.
         axes.axvspan(comparison.low, comparison.high, color="#bbbbbb", alpha=0.6, zorder=0.5)
     axes.axvline(comparison.mean, color="#444444", linewidth=1.0, linestyle="--")
     axes.set_xlabel(f"difference ({comparison.unit})")

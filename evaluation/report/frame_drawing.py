@@ -44,6 +44,7 @@ def legend(entries: Sequence[Entry], expression: str, width: int) -> np.ndarray:
     for entry in entries:
         shown = shortened(entry.name, TEXT_HEIGHT, width - 4 * GAP - SWATCH_LENGTH)
         entry_width = SWATCH_LENGTH + GAP + text_alpha(shown, TEXT_HEIGHT).shape[1] + 3 * GAP
+        # An entry that is wider than the legend has a row of its own.
         if rows[-1] and left + entry_width > width:
             rows.append([])
             left = GAP
@@ -109,6 +110,7 @@ def comparison_picture(
     """
     # 1. Resize the frame.
     height, width = frame.shape[:2]
+    # Small frames are enlarged so that lines and text do not hide them; large ones make large pages.
     scale = min(max(1.0, MIN_SIDE / max(height, width)), MAX_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     picture = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -156,6 +158,7 @@ def _outlines(region: Region, scale: float, size: Size) -> list[np.ndarray]:
         inside = np.clip(np.array(corners) - 0.5, [0, 0], edge)
         return [np.round(inside * SUBPIXELS).astype(np.int32)[:, None]]
     large = cv2.resize((region != 0).astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    # RETR_CCOMP finds the outlines of components and of their holes, every pixel of each.
     lines, _ = cv2.findContours(large, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     return [line * SUBPIXELS for line in lines]
 
@@ -163,6 +166,7 @@ def _outlines(region: Region, scale: float, size: Size) -> list[np.ndarray]:
 def _tint(picture: np.ndarray, lines: list[np.ndarray], colour: Colour) -> None:
     """Blend a colour into the area inside the outlines, without holes, in place."""
     covered = np.zeros(picture.shape[:2], np.uint8)
+    # All outlines in one call: `fillPoly` leaves an area empty that two of them contain, which is a hole.
     cv2.fillPoly(covered, lines, 1, shift=SHIFT)
     there = covered > 0
     picture[there] = np.round((1 - TINT) * picture[there] + TINT * np.array(colour))

@@ -31,6 +31,7 @@ def most_different(starts: np.ndarray, first: np.ndarray, second: np.ndarray, co
     if not first.size or not second.size:
         return []
     # 1. For each of the two trackers: the best frame of each sequence in which it is better.
+    # (F,): above 0 where the first tracker is better. NaN becomes 0, which is in neither list.
     gain = np.nan_to_num(first.astype(np.float64) - second)
     sides = [_best(starts, sign * gain) for sign in (1, -1)]
     # 2. Take frames from both lists in turn. `sides` is reversed when a frame was taken.

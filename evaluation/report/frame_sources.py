@@ -125,5 +125,6 @@ def _box(folder: TrackerFolder, sequence: Sequence, frame: int) -> Box | None:
 
 
 def _as_box(sides: list[float]) -> Box | None:
+    # `x == x` is False for NaN, and so is `width > 0`.
     x, y, width, height = sides
     return (x, y, width, height) if width > 0 and height > 0 and x == x and y == y else None

@@ -39,6 +39,7 @@ def page(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,  # names of trackers and sequences come from folders and may contain markup
+        # A misspelt name in the template is an error and not an empty text.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -41,6 +41,7 @@ def line_style(number: int) -> dict[str, Any]:
         "color": COLOURS[number % len(COLOURS)],
         "linestyle": DASHES[number % len(DASHES)],
         "linewidth": 2.2 if number == 0 else 1.5,
+        # Better trackers are drawn over worse ones.
         "zorder": 3 - number / 1000,
     }
 

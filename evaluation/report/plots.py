@@ -147,6 +147,7 @@ def _spoke(name: str, figures: np.ndarray) -> str:
 
 def _scale(axes: PolarAxes, figures: np.ndarray) -> None:
     """Rings at multiples of `RING_STEP`, from below the lowest value to above the highest."""
+    # At least half a step of room: at the centre all spokes meet, and lines cannot be told apart.
     low = RING_STEP * np.floor(np.nanmin(figures) / RING_STEP - 0.5)
     high = RING_STEP * np.ceil(np.nanmax(figures) / RING_STEP)
     # Scores begin at 0, but decay may be negative.
@@ -154,9 +155,8 @@ def _scale(axes: PolarAxes, figures: np.ndarray) -> None:
     axes.set_ylim(low, max(high, low + RING_STEP))
     rings = np.arange(low, high + 1, RING_STEP if high - low <= 6 * RING_STEP else 2 * RING_STEP)
     axes.set_rgrids(rings.tolist(), [""] * len(rings))
-    between = (
-        np.pi / figures.shape[1]
-    )  # half-way between the first two spokes, where the lines have no corners
+    # Half-way between the first two spokes, where the lines have no corners.
+    between = np.pi / figures.shape[1]
     for ring in rings:
         axes.text(
             between, ring, f"{ring:g}", fontsize=7, color="#444444", ha="center", va="center", zorder=4,
@@ -166,11 +166,13 @@ def _scale(axes: PolarAxes, figures: np.ndarray) -> None:
 
 def _spokes(axes: PolarAxes, angles: np.ndarray, names: list[str]) -> None:
     """Names outside the circle, aligned away from it so that none covers the plot."""
+    # The first spoke points up, and the others follow clockwise.
     axes.set_theta_offset(np.pi / 2)
     axes.set_theta_direction(-1)
     axes.set_xticks(angles, [])
     for angle, name in zip(angles, names, strict=True):
         across, up = np.sin(angle), np.cos(angle)
+        # In fractions of the axes the circle has its centre at 0.5 and a radius of 0.5.
         axes.annotate(
             name, (0.5 + 0.53 * across, 0.5 + 0.53 * up), xycoords="axes fraction", fontsize=8,
             ha="center" if abs(across) < 0.05 else "left" if across > 0 else "right",

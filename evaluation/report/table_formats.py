@@ -43,7 +43,9 @@ def _csv_field(cell: Cell) -> str:
     a leading quote.
     """
     if not isinstance(cell, str):
+        # `repr` is the shortest text from which the same float is read again.
         return "" if isnan(cell) else repr(float(cell))
+    # A number in a text cell, such as -1 as the value of a setting, is no formula and stays as it is.
     text = printable(cell)
     return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
 

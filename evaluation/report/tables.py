@@ -175,6 +175,7 @@ def side_by_side_table(evaluation: Evaluation, metric: Metric) -> Table:
     columns = [
         Column(scores.tracker, scores.tracker, "", metric.higher_is_better) for scores in evaluation.trackers
     ]
+    # As in `sequence_table`: a tracker may lack a metric.
     nothing = np.full(len(evaluation.benchmark.sequences), np.nan)
     values = [scores.by_sequence.get(metric.key, nothing).tolist() for scores in evaluation.trackers]
     rows = tuple(zip(evaluation.benchmark.sequences, *values, strict=True))

@@ -24,6 +24,7 @@ from evaluation.report.tables import Table, about, attribute_table, overall_tabl
 from evaluation.scores import Evaluation, attributes_of
 
 PAGE, PLOTS = "report.html", "plots"
+# Only files that match these patterns are removed, because `out` may contain others.
 OWN = ("table.*", "attributes.*", "comparison.*", "sequences.csv", *(f"{PLOTS}/*.{kind}" for kind in FORMATS))
 
 
@@ -110,6 +111,7 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
         }
         for each in evaluation.trackers
     }
+    # By default `json` writes NaN as `NaN`, which other programs do not read.
     write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
