@@ -34,6 +34,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"device={name}: torch knows no such device; take auto, cpu, cuda or mps") from None
+    # Devices that are not listed, such as the CPU, count as available.
     available: dict[str, Callable[[], bool]] = {
         "cuda": torch.cuda.is_available,
         "mps": torch.backends.mps.is_available,
@@ -90,6 +91,7 @@ def loading(key: str, checkpoint: str, base: str | None = None) -> Iterator[None
     transformers_logging.disable_progress_bar()
     try:
         yield
+    # A message of this project is one line already.
     except UserError:
         raise
     except Exception as fault:  # damaged files raise nearly any exception, such as KeyError or AttributeError
@@ -100,6 +102,7 @@ def loading(key: str, checkpoint: str, base: str | None = None) -> Iterator[None
 
 def not_loaded(key: str, checkpoint: str, base: str | None, fault: Exception) -> UserError:
     """The message for weights that could neither be read nor downloaded."""
+    # For weights of another shape, transformers names this argument in its message.
     if "ignore_mismatched_sizes" in str(fault):
         return UserError(
             f"{key}={checkpoint}: the shapes of the weights do not agree with config.json; restore it"

@@ -113,6 +113,7 @@ def code_setting(settings: dict[str, Any]) -> str | None:
 
     These are `CODE_SETTINGS`, and implementations of attention that are downloaded from the hub.
     """
+    # A list of what is left to visit, because recursion would fail on settings that are nested deeply.
     to_visit: list[Any] = [settings]
     while to_visit:
         value = to_visit.pop()

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from models.checkpoint_files import base_of
 
+# .txt and .model are files of slow tokenizers.
 SUFFIXES = (
     ".safetensors",
     ".json",
     ".jinja",
     ".txt",
     ".model",
-)  # .txt and .model are files of slow tokenizers
+)
 MAX_WHOLE_FILE = 64 << 20  # bytes; of larger files only samples are read
 # Published weights have tens of gigabytes, which would take minutes to read before every run.
 SAMPLES, SAMPLE_BYTES = 64, 1 << 20
@@ -51,5 +52,6 @@ def _add_file(digest: "hashlib._Hash", path: Path) -> None:
             digest.update(stream.read())
             return
         for index in range(SAMPLES):
+            # The first sample is at the begin of the file, the last one ends with it.
             stream.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
             digest.update(stream.read(SAMPLE_BYTES))

@@ -54,6 +54,7 @@ def text_config(
 
 
 def _size(name: str, parameters: int, vision_intermediate: int, text: dict[str, Any]) -> PublishedSize:
+    # Pairs of channels for time, height and width: together half of the 128 channels of a head.
     rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
     config = {
         "text_config": {**text, "max_position_embeddings": 128_000, "rope_parameters": rope},

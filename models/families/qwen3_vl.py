@@ -30,6 +30,7 @@ LARGE_TOWER: dict[str, Any] = {
 
 
 def _size(name: str, parameters: int, tower: dict[str, Any], text: dict[str, Any]) -> PublishedSize:
+    # Pairs of channels for time, height and width, as in Qwen2.5-VL, but interleaved.
     rope = {
         "rope_type": "default",
         "rope_theta": 5e6,

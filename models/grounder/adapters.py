@@ -50,6 +50,7 @@ def merged(model: QwenVL, folder: str) -> QwenVL:
     # 2. Create empty adapters, and check that the names agree with those of the file.
     shapes = {f"{PREFIX}{name}": weight.shape for name, weight in model.named_parameters()}
     adapted = PeftModel(model, config)
+    # By default peft may look up the base weights on the hub, to see whether their vocabulary was changed.
     expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     _check_names(folder, expected.keys(), renamed, shapes)
     # 3. Fill the adapters, and add them to the weights. `safe_merge` raises where the sum is not finite.

@@ -14,9 +14,8 @@ from data_prep.contract.chat import messages
 from data_prep.contract.contract import Contract
 from models.grounder.model import QwenVLProcessor
 
-MAX_LINES = (
-    200_000  # of Python that a template may execute for one question; published ones need some hundred
-)
+# Lines of Python that a template may execute for one question; published ones need some hundred.
+MAX_LINES = 200_000
 EXPRESSION = "the target"
 
 
@@ -63,6 +62,8 @@ def _limited_to(lines: int) -> Iterator[None]:
         left -= event == "line"
         if left < 0:
             raise _TooLongError
+        # What a trace function returns traces the lines of the frame that was entered; None would not count
+        # them.
         return count
 
     # A debugger or a coverage tool may have set a trace function; it is restored.

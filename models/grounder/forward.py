@@ -56,6 +56,7 @@ def encode_images(
         output = model.model.get_image_features(
             pixel_values if has_all else torch.cat([pixels[index] for index in group]),
             grids if has_all else grids[group],
+            # Blocks that attend to whole images need it, and would otherwise synchronise with the GPU.
             max_seqlen=max(patches[index] for index in group),
         )
         layers = getattr(output, "deepstack_features", ())
@@ -111,10 +112,12 @@ def forward_packed(model: QwenVL, encoded: Encoded, features: list[VisionFeature
     return model(
         input_ids=inputs["input_ids"][kept][None],
         attention_mask=family_of(model).unmasked,  # attention goes by `cu_seq_lens_q` instead
+        # (3, batch, length) -> (3, tokens) -> (3, 1, tokens).
         position_ids=positions[:, kept][:, None],
         mm_token_type_ids=inputs["mm_token_type_ids"][kept][None],
         image_grid_thw=grids,
         mm_encoder_outputs={"image": _encoder_output([features[index] for index in image_indices])},
+        # (batch + 1,): 0, and the end of each question.
         cu_seq_lens_q=F.pad(lengths.cumsum(0), (1, 0)).int(),
         max_length_q=int(lengths.max()),
         use_cache=False,
@@ -125,5 +128,6 @@ def forward_packed(model: QwenVL, encoded: Encoded, features: list[VisionFeature
 def _encoder_output(images: list[VisionFeatures]) -> BaseModelOutputWithDeepstackFeatures:
     """Features in the form of `get_image_features`; models without DeepStack ignore `deepstack_features`."""
     tokens: Any = [image.tokens for image in images]
+    # (images, layers) -> (layers, images): the model adds one layer after the other.
     deepstack: Any = [list(layer) for layer in zip(*(image.deepstack for image in images), strict=True)]
     return BaseModelOutputWithDeepstackFeatures(pooler_output=tokens, deepstack_features=deepstack)

@@ -87,6 +87,8 @@ class Grounder:
         self._visible, self._absent = self._single(answers.visible), self._single(answers.absent)
         self._forced_length = len(self.tokenizer(answers.forced_prefix, add_special_tokens=False).input_ids)
         self._digits = torch.tensor(digit_tokens(self.tokenizer), device=model.device)
+        # The bracket may be part of a longer token, such as `]}`, so every token that contains it closes a
+        # box.
         tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
         closing = [index for index, token in enumerate(tokens) if answers.closing in token]
         self._closing = torch.tensor(closing, device=model.device)
@@ -129,6 +131,7 @@ class Grounder:
         # 4. Check that the contract and the chat template fit, and prepare the model for inference.
         contract = find_contract(config)
         check_chat_template(KEY, source, processor, contract)
+        # Quantized weights are on the device already, by `device_map`.
         if quantization is None:
             model.to(device)
         model.eval()
@@ -191,6 +194,7 @@ class Grounder:
         if visible_rows:
             selected = torch.tensor(visible_rows, device=decision.device)
             cache.batch_select_indices(selected)
+            # The forward pass has set them: the next position of each row minus its number of tokens.
             deltas = self.model.model.rope_deltas[selected]
             rows = self._decode(
                 output.logits[selected, -1], inputs["attention_mask"][selected], deltas, cache
@@ -269,5 +273,6 @@ class Grounder:
         parsed = self.contract.format.parse(numbers)
         frame_size = (question.image.shape[1], question.image.shape[0])
         box_xyxy = to_frame(self.contract, parsed, resized, frame_size) if parsed else None
+        # The geometric mean of the probabilities, which does not fall with the number of digits.
         confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
         return Answer(visible, box_xyxy, confidence, numbers)

@@ -38,6 +38,7 @@ def published_config(name: str) -> Qwen2_5_VLConfig | Qwen3VLConfig:
     """The configuration of a published size, a key of `models.families.PUBLISHED_SIZES`."""
     size = PUBLISHED_SIZES[name]
     config_class: Any = FAMILIES[size.model_type].model_class().config_class
+    # A copy, because the configuration keeps the nested dicts and may change them.
     config: Qwen2_5_VLConfig | Qwen3VLConfig = config_class(**copy.deepcopy(size.config))
     return config
 
@@ -77,6 +78,7 @@ def add_tokens(model: QwenVL, processor: QwenVLProcessor, tokens: Sequence[str])
     with torch.no_grad():
         embeddings: Any = model.get_input_embeddings()
         rows = embeddings.weight
+        # Not only rows that `widen` added: Qwen's embeddings have unused rows, which new tokens get first.
         rows[known : len(tokenizer)] = rows[:known].mean(0)
     return [int(token) for token in tokenizer.convert_tokens_to_ids(list(tokens))]
 

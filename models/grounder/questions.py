@@ -117,6 +117,7 @@ class QuestionEncoder:
         inputs = {
             "input_ids": tokenized["input_ids"],
             "attention_mask": tokenized["attention_mask"],
+            # 1 at the placeholders of images, 0 at text.
             "mm_token_type_ids": (tokenized["input_ids"] == image_token).int(),
             **vision,
         }
@@ -134,6 +135,7 @@ class QuestionEncoder:
 
         Images are compared by identity: the engine asks several questions about one array.
         """
+        # `questions` holds the arrays during this call, so no two of them have the same `id`.
         images: list[tuple[np.ndarray, Size]] = []
         known: dict[ImageKey, int] = {}
         image_indices = []
@@ -158,6 +160,7 @@ class QuestionEncoder:
         chat = messages(self.contract, question.expression, question.template is not None, question.marked)
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         placeholder = self.processor.image_token
+        # The template writes one placeholder for each image: n images divide the text into n + 1 parts.
         parts = text.split(placeholder)
         filled = (part + placeholder * count for part, count in zip(parts, image_tokens, strict=False))
         return "".join(filled) + parts[-1]

@@ -43,6 +43,7 @@ def attend_varlen(
     lengths. Elsewhere, sequences of equal length form a batch, and others are processed one by one. Grouping
     them by length takes longer than it saves (on a CPU 10 instead of 8 ms for 32 samples of 140 tokens).
     """
+    # PyTorch's kernel takes half precision only, and has no dropout.
     if query.is_cuda and not dropout and query.dtype in HALF:
         longest = longest or int(torch.diff(cu_seqlens).max())
         return _flash(query, key, value, cu_seqlens.int(), longest, scale, causal)
@@ -53,6 +54,7 @@ def attend_varlen(
         dropout_p=dropout,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    # Python needs the lengths here, so on a GPU this path synchronises.
     lengths = torch.diff(cu_seqlens).tolist()
     if lengths[:1] * len(lengths) == lengths:
         # (tokens, heads, width) to (sequences, heads, length, width) and back
@@ -129,6 +131,7 @@ def packed_attention(
 
 
 AttentionInterface.register(PACKED, packed_attention)
+# Without packing, `packed_attention` is SDPA and needs its mask.
 AttentionMaskInterface.register(PACKED, sdpa_mask)
 
 
@@ -136,4 +139,5 @@ def use_packed_attention(model: PreTrainedModel) -> None:
     """Make the language model of a model accept packed rows, in place; results for other
     inputs do not change.
     """
+    # Of the language model alone: the vision tower keeps its own attention.
     model.set_attn_implementation({"text_config": PACKED})

@@ -71,6 +71,8 @@ def apply_fused_lora(model: nn.Module) -> None:
     no difference. Layers with biases in their adapters, and convolutions, do not change.
     """
     for module in model.modules():
+        # Not `isinstance`: a subclass may have a forward pass of its own. And `addmm` has no place for a bias
+        # of B.
         if type(module) is Linear and all(layer.bias is None for layer in module.lora_B.values()):
             module.__class__ = FusedLoraLinear
 

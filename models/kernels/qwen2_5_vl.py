@@ -42,6 +42,7 @@ class WindowAttention(Qwen2_5_VLVisionAttention):
         the last window.
         """
         # One projection for all three, so that queries and keys can be rotated in one pass.
+        # (patches, 3 * heads * width) -> (patches, 3, heads, width).
         states = self.qkv(hidden_states).view(len(hidden_states), 3, self.num_heads, -1)
         queries, keys = apply_rotary(states[:, :2], *position_embeddings).unbind(1)  # (patches, heads, width)
         # On a GPU the kernel needs the length of the longest window. Computing it would synchronise with the
@@ -86,6 +87,7 @@ class FewPassNorm(Qwen2_5_VLRMSNorm):
         """Hidden states (patches, width) to the same shape."""
         if hidden_states.dtype != torch.float32 or torch.is_grad_enabled():
             return super().forward(hidden_states)
+        # The norm is a reduction: unlike the mean of squares, it writes no tensor of the size of the input.
         squares = torch.linalg.vector_norm(hidden_states, dim=-1, keepdim=True).square()
         scale = torch.rsqrt(squares / hidden_states.shape[-1] + self.variance_epsilon)
         return (hidden_states * scale).mul_(self.weight)
@@ -98,6 +100,7 @@ class LinearPatchEmbed(Qwen2_5_VisionPatchEmbed):
         """The convolution as a matrix product, since its stride equals its kernel."""
         if hasattr(self.proj.weight, "ds_id"):  # ZeRO-3 gathers a sharded weight only when `proj` is called
             return super().forward(hidden_states)
+        # (width, channels, frames, height, width of a patch) -> (width, values of a patch). There is no bias.
         kernel = self.proj.weight.flatten(1)
         return F.linear(hidden_states.to(kernel.dtype), kernel)
 
@@ -113,6 +116,7 @@ def apply_fast_kernels(visual: Qwen2_5_VisionTransformerPretrainedModel) -> None
     for number, block in enumerate(visual.blocks):
         block.attn.__class__ = WindowAttention
         if number not in visual.fullatt_block_indexes:
+            # `window_size` is in pixels. A window has 64 patches in the published sizes.
             block.attn.max_window = (visual.window_size // visual.patch_size) ** 2
         block.mlp.__class__ = InPlaceMLP
         for norm in (block.norm1, block.norm2):

@@ -31,6 +31,8 @@ class MemoryLimits:
     @classmethod
     def of(cls, config: Sam2VideoConfig) -> "MemoryLimits":
         """The limits that follow from a model's configuration."""
+        # `num_maskmem` (7 in the published sizes) includes the map of a conditioning frame, and pointers are
+        # taken from distances below `max_object_pointers_in_encoder` (16).
         return cls(config.num_maskmem - 1, config.max_object_pointers_in_encoder - 1)
 
 
@@ -96,6 +98,7 @@ class MemoryBank:
 
     def _within_reach(self, now: int, frames: FrameMemories) -> FrameMemories:
         """The part of `frames` that the model can still attend to at frame `now + 1` or later."""
+        # At frame `now + 1` a memory is one frame older than it is now: hence `<` below and not `<=`.
         reach = max(self.limits.spatial, self.limits.pointers)
         return tuple(
             # Pointers are attended to over more frames than maps. A map is large, so it is removed as soon as

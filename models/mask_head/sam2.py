@@ -61,6 +61,7 @@ class MaskHead:
     @torch.inference_mode()
     def encode(self, frame: np.ndarray) -> Features:
         """Image features of a frame, RGB uint8 (height, width, 3), once for all its targets."""
+        # Resized to a square without keeping the aspect ratio, as in SAM 2, so boxes are scaled by axis.
         pixels = self.processor(frame, return_tensors="pt", device=self.model.device)["pixel_values"]
         return Features(
             encode_images(self.model, pixels.to(self.model.dtype)), (frame.shape[1], frame.shape[0])
@@ -115,6 +116,7 @@ class MaskHead:
         logit, object_score, predicted_iou, mask_sum = numbers.tolist()
         for what, value in (("object score", logit), ("IoU", predicted_iou), ("mask", mask_sum)):
             check_finite(KEY, self.model.name_or_path or "", self.model.dtype, what, [value])
+        # SAM 2 takes a target for absent where the logit of its object score is not above 0.
         mask = self._mask(features, decoded) if logit > 0 else None
         return MaskResult(mask, object_score, predicted_iou, memory)
 

@@ -33,6 +33,7 @@ class VisionFeatures:
 
     def repeated(self, times: int) -> "VisionFeatures":
         """The features with each image repeated, for `times` targets in it: (L, B, C) -> (L, B·times, C)."""
+        # The targets of an image are neighbours: image 0 for each of its targets, then image 1.
         levels, positions = (
             tuple(level.repeat_interleave(times, dim=1) for level in group)
             for group in (self.levels, self.positions)
@@ -72,6 +73,8 @@ class MaskDecoderOutput:
 
 def encode_images(model: Sam2VideoModel, pixels: torch.Tensor) -> VisionFeatures:
     """Features of normalised images (B, 3, S, S)."""
+    # The library applies the mask decoder's projections of the two finer levels here (`conv_s0`, `conv_s1`),
+    # and flattens the maps to (L, B, C).
     output = model.get_image_features(pixels, return_dict=True)
     return VisionFeatures(tuple(output.fpn_hidden_states), tuple(output.fpn_position_encoding))
 
@@ -124,6 +127,8 @@ def decode_masks(
     points, labels = _box_points(boxes_resized, coarse)
     sparse, dense = model.prompt_encoder(points, labels, None, None)
     # 2. Decode. The finer levels of features are added where the decoder upsamples.
+    # The library's rule for several masks goes by the number of points. In the published sizes a box, which
+    # has two, gets one mask; a propagated target, which has none, gets several.
     prompt = None if boxes_resized is None else {"point_labels": labels}
     fine = [_as_map(model, level, index) for index, level in enumerate(vision.levels[:-1])]
     logits, ious, tokens, score = model.mask_decoder(
@@ -177,6 +182,7 @@ def _box_points(boxes: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.T
     if boxes is None:
         points = torch.zeros(len(like), 1, 1, 2, dtype=like.dtype, device=like.device)
         return points, torch.full(points.shape[:3], NO_POINT, dtype=torch.int32, device=like.device)
+    # (x1, y1, x2, y2) -> ((x1, y1), (x2, y2)).
     points = boxes.unflatten(-1, (2, 2))
     return points, torch.tensor(BOX_CORNERS, dtype=torch.int32, device=like.device).expand(points.shape[:3])
 

@@ -95,6 +95,7 @@ def nano_config(image_size: int = 256) -> Sam2VideoConfig:
         "num_attention_heads": 4,
         "iou_head_hidden_dim": NANO_HIDDEN,
         "num_multimask_outputs": 0,
+        # It replaces an unstable mask by one of the other masks, of which there are none here.
         "dynamic_multimask_via_stability": False,
     }
     return Sam2VideoConfig(
@@ -106,6 +107,7 @@ def nano_config(image_size: int = 256) -> Sam2VideoConfig:
         memory_attention_hidden_size=NANO_HIDDEN,
         memory_attention_num_layers=2,
         memory_attention_feed_forward_hidden_size=256,
+        # In tokens: the sides of the coarsest feature map, which has stride 16.
         memory_attention_rope_feat_sizes=[image_size // 16] * 2,
         memory_attention_dropout=0.0,
         memory_attention_rope_dropout=0.0,
@@ -130,6 +132,7 @@ def _vision_config(hiera: Hiera, image_size: int, hidden: int) -> Sam2VisionConf
     )
     return Sam2VisionConfig(
         backbone_config=backbone,
+        # The feature pyramid lists its levels from the coarsest to the finest.
         backbone_channel_list=list(reversed(hiera.widths)),
         # Strides of the three feature levels that the mask decoder uses.
         backbone_feature_sizes=[[image_size // stride] * 2 for stride in (4, 8, 16)],
