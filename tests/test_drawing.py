@@ -40,7 +40,7 @@ def tracked(width: int, height: int, state: State = State.TRACK) -> Report:
     mask = np.zeros((height, width), bool)
     mask[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3] = True
     box = (width // 3, height // 3, 2 * width // 3, 2 * height // 3)
-    return Report(state, mask, tuple(map(float, box)), 0.87)  # type: ignore[arg-type]
+    return Report(state, mask, tuple(map(float, box)), 0.87)
 
 
 def has_colour(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
@@ -68,7 +68,7 @@ def system_font(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Non
     """Makes fontconfig answer with a font file of matplotlib."""
 
     def answer(name: str) -> None:
-        path = f"{find_spec('matplotlib').submodule_search_locations[0]}/mpl-data/fonts/ttf/{name}.ttf"  # type: ignore[union-attr,index]
+        path = f"{find_spec('matplotlib').submodule_search_locations[0]}/mpl-data/fonts/ttf/{name}.ttf"
         said = subprocess.CompletedProcess([], 0, f"{path}\n0", "")
         monkeypatch.setattr("data_prep.lettering.subprocess.run", lambda *_, **__: said)
 

@@ -25,7 +25,7 @@ FIGURES = {"referral_accuracy", "iou_when_present", "absent_precision", "absent_
 
 def run(**changes: object) -> RunSummary:
     known = {"outcomes": OUTCOMES, "num_planned": 4, "seconds": 2.0, **changes}
-    return RunSummary(**known)  # type: ignore[arg-type]
+    return RunSummary(**known)
 
 
 def printed(summary: RunSummary, width: int, terminal: bool = False) -> str:

@@ -68,7 +68,7 @@ def test_a_candidate_that_jumps_when_looked_at_again_is_not_believed() -> None:
 @pytest.mark.parametrize("unsure_at", ["first look", "second look"])
 def test_a_candidate_needs_more_than_a_target_that_is_tracked(unsure_at: str) -> None:
     class Unsure(ScriptedWorld):
-        def reply(self, index, request):  # type: ignore[no-untyped-def]
+        def reply(self, index, request):
             if not isinstance(request, Locate):
                 return super().reply(index, request)
             second = request.visual_prompt_xyxy is not None
@@ -119,7 +119,7 @@ def test_who_was_seen_for_long_is_given_up_later() -> None:
 
 def test_answers_that_lean_to_no_give_up_what_one_of_them_would_not() -> None:
     class Shy(ScriptedWorld):
-        def reply(self, index, request):  # type: ignore[no-untyped-def]
+        def reply(self, index, request):
             shy = isinstance(request, Locate) and index > 0
             return seen(HERE, visible=0.33) if shy else super().reply(index, request)
 
@@ -155,7 +155,7 @@ def test_a_confident_grounder_moves_the_mask() -> None:
 
 def test_an_unsure_grounder_does_not_move_the_mask() -> None:
     class Unsure(ScriptedWorld):
-        def reply(self, index, request):  # type: ignore[no-untyped-def]
+        def reply(self, index, request):
             unsure = isinstance(request, Locate) and index == 2
             return seen(THERE, confidence=0.1) if unsure else super().reply(index, request)
 
@@ -168,7 +168,7 @@ def test_where_grounder_and_mask_head_agree_the_better_mask_counts(predicted: fl
     near = (9, 9, 25, 25)
 
     class Sharper(ScriptedWorld):
-        def reply(self, index, request):  # type: ignore[no-untyped-def]
+        def reply(self, index, request):
             result = super().reply(index, request)
             if not isinstance(request, Segment):
                 return result
@@ -192,7 +192,7 @@ def test_search_backs_off_while_the_picture_stands_still_and_wakes_on_change() -
 
 def test_a_box_without_a_mask_is_filled() -> None:
     class NoMask(ScriptedWorld):
-        def reply(self, index, request):  # type: ignore[no-untyped-def]
+        def reply(self, index, request):
             reply = super().reply(index, request)
             return dataclasses.replace(reply, mask=None) if isinstance(request, Segment) else reply
 

@@ -197,7 +197,7 @@ def test_a_template_shows_its_thing(drawn: list[Drawn]) -> None:
             if each.shot.templates[index] is not None:
                 rows, columns = np.nonzero(mask)
                 box = tuple(map(float, (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)))
-                exact[index] = resize(crop_template(each.template_frame, box, CONTRACT), (56, 56)).astype(int)  # type: ignore[arg-type]
+                exact[index] = resize(crop_template(each.template_frame, box, CONTRACT), (56, 56)).astype(int)
         for index in exact:
             template = each.shot.templates[index]
             assert template is not None and template.shape == (56, 56, 3)
@@ -440,7 +440,7 @@ def test_the_mark_is_near_the_thing_in_focus_unless_it_is_missed(shots: list[Ann
     near = ask(shots * 4, 2, missed=0.0, **shares)
     assert all(first.thing == second.thing for first, second in zip(near[::2], near[1::2], strict=True))
     assert max(map(gap, near)) < 0.5
-    assert all(iou(s.question.visual_prompt_xyxy, s.box_resized) > 0.1 for s in near)  # type: ignore[arg-type]
+    assert all(iou(s.question.visual_prompt_xyxy, s.box_resized) > 0.1 for s in near)
     assert np.mean([gap(sample) for sample in ask(shots * 4, 2, missed=1.0, **shares)]) > 1
 
 

@@ -459,7 +459,7 @@ def test_a_killed_process_goes_on_to_the_same_tree(tmp_path: Path, parts: str) -
     process = subprocess.Popen([sys.executable, "-c", SLOWLY, parts, str(out)], cwd=ROOT)
     while process.poll() is None and (read_state(state) or read_state(state)) is None:
         time.sleep(0.005)
-    while process.poll() is None and read_state(state).members < 4:  # type: ignore[union-attr]
+    while process.poll() is None and read_state(state).members < 4:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not (out / "TNLLT").exists()

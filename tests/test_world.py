@@ -38,7 +38,7 @@ def alone(thing: Thing, **changes: object) -> Scene:
     path = Path(middle, middle, 60, (STILL, STILL))
     camera = Camera(middle, (STILL, STILL), (STILL, STILL), STILL)
     still: dict[str, object] = {"path": path, "growth": STILL, "stretch": STILL, "absences": ()}
-    thing = dataclasses.replace(thing, **{**still, **changes})  # type: ignore[arg-type]
+    thing = dataclasses.replace(thing, **{**still, **changes})
     scene = make_scene(preset.first_seed, preset)
     return dataclasses.replace(scene, things=(thing,), target=0, occluders=(), camera=camera)
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence as Sequences
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 from configs.errors import UserError
 from configs.terminal import counted
@@ -54,7 +55,15 @@ class IndexedSequences(Sequences[Sequence]):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, number: int) -> Sequence:  # type: ignore[override]  # slices are not needed
+    @overload
+    def __getitem__(self, number: int) -> Sequence: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[Sequence]: ...
+
+    def __getitem__(self, number: int | slice) -> Sequence | list[Sequence]:
+        if isinstance(number, slice):
+            return [self[each] for each in range(*number.indices(len(self)))]
         if not 0 <= number < len(self):
             raise IndexError(number)
         return self._index.sequence(number)
