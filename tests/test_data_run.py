@@ -18,7 +18,7 @@ from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import box_of_mask
 from data_prep.index.build import row_of, write_index
-from data_prep.index.store import About
+from data_prep.index.store import About, Index
 from data_prep.readers import data_sets
 from data_prep.sequence import ABSENT, PRESENT, Sequence, Span, Truth
 from data_prep.video.frames import ImageFrames
@@ -34,6 +34,7 @@ from infer.runs.data_set import (
     DEFAULT_PROTOCOL,
     PROTOCOLS,
     DataStore,
+    IndexedSequences,
     evaluation_command,
     true_box,
 )
@@ -201,6 +202,15 @@ def test_without_words_nothing_is_followed_and_that_is_told(settings: InferSetti
     status, summary = run(settings)
     assert status == 0 and "1 sequence without an expression" in summary["warnings"][0]
     assert written(tmp_path)["mute.txt"].decode() == f"{ABSENT_BOX}\n" * 3
+
+
+def test_the_sequences_of_an_index_are_a_sequence(tmp_path: Path) -> None:
+    index(tmp_path, *(video(tmp_path, name, ["it"]) for name in ("a", "b", "c")))
+    found = IndexedSequences(Index(tmp_path / "indexes" / "tnllt-test.arrow"))
+    assert [each.name for each in found] == ["a", "b", "c"] and found[2].name == "c"
+    assert [each.name for each in found[1:]] == ["b", "c"] and found[3:] == []
+    with pytest.raises(IndexError):
+        found[3]
 
 
 def test_a_split_without_an_index_is_told(settings: InferSettings) -> None:
