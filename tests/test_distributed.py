@@ -36,10 +36,6 @@ from train.loop.deepspeed import deepspeed_config
 from train.loop.metrics import Metrics
 from train.sft.objective import sft_trainer
 
-# One worker of pytest-xdist runs this file: its trainings of two processes take minutes, and each worker that
-# runs a test of it would make them anew.
-pytestmark = pytest.mark.xdist_group("distributed")
-
 ROOT = Path(__file__).resolve().parent.parent
 STRATEGIES = ["zero2", "zero3", "fsdp"]
 ALL_STRATEGIES = ["ddp", *STRATEGIES]

@@ -283,7 +283,6 @@ def fuzzer(tmp_path_factory: pytest.TempPathFactory) -> Fuzzer:
     return Fuzzer(tmp_path_factory.mktemp("fuzz") / "root")
 
 
-@pytest.mark.xdist_group("fuzz")  # so that the inputs, and the runs without an edit, are made by one process
 @pytest.mark.parametrize(
     ("target", "seed"), [(name, seed) for name, seeds in SEEDS.items() for seed in seeds]
 )
