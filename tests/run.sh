@@ -23,5 +23,6 @@ check "ruff format" -m ruff format --check .
 check "mypy" -m mypy
 check "lint-imports" -c 'from importlinter.cli import lint_imports_command; lint_imports_command(["--no-logo"])'
 # The tests of a file run in one process, so that each fixture of a module is made once.
-check "pytest" -m pytest --numprocesses "$processes" --maxprocesses 16 --dist loadfile --durations 25 --durations-min 3 "$@"
+check "pytest" -m pytest --numprocesses "$processes" --maxprocesses 16 --dist loadfile --no-loadscope-reorder \
+    --durations 25 --durations-min 3 "$@"
 exit "$failed"
