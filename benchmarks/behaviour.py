@@ -145,7 +145,9 @@ def _evaluation(out: Path) -> None:
     score("faulty", "truth=annos", "results=faulty", "missing=count")
     score("corners", "truth=annos", "results=corners", "boxes=xyxy")
     for layout in ("pytracking", "sutrack"):
-        score(layout, f"layout={layout}", "truth=annos", f"results={layout}", "compare=[far_256,near_256]")
+        # Not the name of the layout alone, which is the name of a protocol too.
+        given = [f"layout={layout}", "truth=annos", f"results={layout}", "compare=[far_256,near_256]"]
+        score(f"layout_{layout}", *given)
     _invent_masks(out)
     for protocol in MASK_PROTOCOLS:
         given = ["data=refytvos", "split=train", "truth=refytvos", "results=masks", "missing=count"]
