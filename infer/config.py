@@ -11,7 +11,7 @@ from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.files import real_path
 from data_prep.readers import data_sets
-from infer.trackers.registry import TRACKERS, load_trackers
+from infer.trackers.registry import TRACKERS
 from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
 
@@ -97,7 +97,7 @@ def run_name(workspace: str | None, video: str | None, data: str | None, split: 
 
 
 # The groups are live mappings, so options that a plugin registers later are known when settings are composed.
-load_trackers()
+TRACKERS.load_package()
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 register(
     "infer",

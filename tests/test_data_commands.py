@@ -11,12 +11,13 @@ from configs.command_line import read_command_line
 from configs.compose import composer
 from configs.plugins import PACKAGE, VARIABLE
 from data_prep.__main__ import main
-from data_prep.exchange import export_formats, exporter
+from data_prep.exchange import export_formats
 from data_prep.exchange.exporter import EXPORTERS
-from data_prep.readers import data_sets, reader
+from data_prep.readers import data_sets
 from data_prep.readers.reader import READERS, register_reader
 from data_prep.readers.tnllt import TNLLT
 from tests.dataset_miniature import VIDEOS
+from tests.registries import forget_later
 from tests.test_reader_tnllt import write
 
 
@@ -55,13 +56,8 @@ MINE = register_reader(replace(TNLLT, name="{name}", find=find))
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Readers and plugins that a test adds are forgotten after it."""
     data_sets()
-    copy = dict(READERS)
-    monkeypatch.setattr(reader, "_readers", copy)
-    monkeypatch.setattr(reader, "READERS", copy)
     export_formats()
-    formats = dict(EXPORTERS)
-    monkeypatch.setattr(exporter, "_exporters", formats)
-    monkeypatch.setattr(exporter, "EXPORTERS", formats)
+    forget_later(monkeypatch, READERS, EXPORTERS)
     monkeypatch.setenv(VARIABLE, "")
     for name in [name for name in sys.modules if name.startswith(f"{PACKAGE}.")]:
         monkeypatch.delitem(sys.modules, name)
@@ -115,7 +111,10 @@ def test_two_files_cannot_define_one_data_set(
     (here / "my_set.py").write_text(PLUGIN.format(name="tnllt"))
     assert run(*INDEX, "plugins=[my_set.py]") == 1
     told = capsys.readouterr().err
-    assert "tnllt is defined by both data_prep.readers.tnllt and refertrack_plugins.my_set" in told
+    assert (
+        "data=tnllt is registered already by data_prep.readers.tnllt, and now by refertrack_plugins.my_set"
+        in told
+    )
     register_reader(TNLLT)  # the same file again
 
 

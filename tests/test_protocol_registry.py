@@ -19,6 +19,7 @@ from evaluation.protocols.matlab_toolkits import OTB
 from models.config import MaskHeadConfig
 from models.interfaces import Masking
 from models.mask_head import registry as mask_heads
+from tests.registries import forget_later
 
 PROTOCOL = """
 from evaluation.boxes.ope import OVERLAPS, OpeRules, has_area, has_no_area
@@ -75,8 +76,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     """Write a plugin; returns the argument that names it. What it registers is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(VARIABLE, "")
-    registry.load_protocols()
-    monkeypatch.setattr(registry, "_protocols", dict(registry._protocols))
+    registry.PROTOCOLS.load_package()
+    forget_later(monkeypatch, registry.PROTOCOLS, mask_heads.MASK_HEADS)
 
     def write(text: str) -> str:
         (tmp_path / "mine.py").write_text(text)
@@ -120,19 +121,16 @@ def test_a_mask_head_is_one_file(
 ) -> None:
     from infer.__main__ import main as infer
 
-    held = dict(mask_heads._options)
     arguments = [plugin(MASK_HEAD), "mask_head=boxes", "mask_head.grow=1.5", "out=out"]
     assert run_command("infer", infer, "", arguments) == 1
     assert capfd.readouterr().err.splitlines()[-1] == "error: mask_head.grow=1.5: checked"
     config = mask_heads.MASK_HEADS["boxes"]
     device = torch.device("cpu")
     assert mask_heads.load_mask_head(config, device) == (config, device)
-    mask_heads._options.clear()
-    mask_heads._options.update(held)
 
 
 def test_the_mask_head_of_the_project_is_loaded_by_its_settings() -> None:
     head: Masking = mask_heads.load_mask_head(mask_heads.MASK_HEADS["nano"], torch.device("cpu"))
     assert head.identity()["dtype"] == "torch.float32"
     with pytest.raises(TypeError, match="must be objects of one dataclass"):
-        mask_heads.register_mask_head(a=MaskHeadConfig("a"), b=3)
+        mask_heads.register_mask_head(a=MaskHeadConfig("a"), b=3)(lambda *_: head)

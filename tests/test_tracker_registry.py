@@ -12,11 +12,11 @@ from configs.errors import UserError
 from configs.schema import key
 from data_prep.contract.contract import BUILT_IN, Contract
 from infer.config import InferSettings
-from infer.trackers import registry
 from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
 from infer.trackers.registry import TRACKERS, build_tracker, register_tracker
 from infer.trackers.requests import Report, State, Track, Tracker
+from tests.registries import forget_later
 from tests.scripted import ScriptedWorld, drive, frame
 
 CONTRACT = BUILT_IN["short"]
@@ -25,11 +25,7 @@ CONTRACT = BUILT_IN["short"]
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone after it."""
-    options, builders = dict(registry._options), dict(registry._builders)
-    yield
-    for held, before in ((registry._options, options), (registry._builders, builders)):
-        held.clear()
-        held.update(before)
+    forget_later(monkeypatch, TRACKERS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,13 +70,13 @@ def test_two_trackers_cannot_have_one_name_but_a_file_may_be_imported_again() ->
     register_tracker(nowhere=NowhereConfig(0.75))(nowhere_tracker)
     assert TRACKERS["nowhere"] == NowhereConfig(0.75)
     with pytest.raises(
-        ValueError, match=r"tracker=referral is registered by .*referral\.ReferralConfig and by"
+        ValueError, match=r"tracker=referral is registered already by .*referral\.ReferralConfig, and now by"
     ):
         register_tracker(referral=NowhereConfig())(nowhere_tracker)
     with pytest.raises(TypeError, match="one dataclass"):
-        register_tracker(one=NowhereConfig(), two=PerFrameConfig())
+        register_tracker(one=NowhereConfig(), two=PerFrameConfig())(nowhere_tracker)
     with pytest.raises(TypeError, match="one dataclass"):
-        register_tracker(nowhere={"confidence": 0.5})
+        register_tracker(nowhere={"confidence": 0.5})(nowhere_tracker)
 
 
 def test_settings_without_a_tracker_are_refused() -> None:

@@ -7,7 +7,7 @@ def export_formats() -> tuple[str, ...]:
     The list is computed when it is asked for, since a plugin may add a format. This function is cheap to
     import, so the settings of a command can name it (`choices=export_formats`).
     """
-    from data_prep.exchange.exporter import EXPORTERS, load_exporters
+    from data_prep.exchange.exporter import EXPORTERS
 
-    load_exporters()
+    EXPORTERS.load_package()
     return tuple(sorted(EXPORTERS))

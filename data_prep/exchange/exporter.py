@@ -8,21 +8,19 @@ exporter under the name that `format=` gives it:
 
     register_exporter(Exporter("my_format", record))
 
-Files in `data_prep/exchange/` are found by listing the package (`load_exporters`). A file elsewhere registers
+Files in `data_prep/exchange/` are found by listing the package. A file elsewhere registers
 its exporter when it is imported, for example by `plugins=[my_format.py]`.
 """
 
 import dataclasses
-import importlib
-import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from configs.errors import UserError
+from configs.extensions import Registry
 from data_prep.contract.chat import counted_size
 from data_prep.contract.contract import BUILT_IN, Contract, read_contract
 from data_prep.files import inside
@@ -103,39 +101,19 @@ class Exporter:
 
 # ---- the registry --------------------------------------------------------------------------------
 
-_exporters: dict[str, Exporter] = {}
-
-EXPORTERS: Mapping[str, Exporter] = MappingProxyType(_exporters)
-"""The registered exporters by name. A live view: later registrations appear in it."""
+EXPORTERS: Registry[Exporter] = Registry("format", __package__)
+"""The registered exporters by name."""
 
 
 def register_exporter(exporter: Exporter) -> Exporter:
-    """Register an exporter under its name, and return it.
-
-    The same file may be imported twice (its later exporter counts). The same name in two files is a
-    ValueError.
-    """
-    # A second file with the same name would silently replace the first one.
-    held = _exporters.get(exporter.name)
-    if held is not None and held.record.__module__ != exporter.record.__module__:
-        raise ValueError(
-            f"format={exporter.name} is defined by both {held.record.__module__} and "
-            f"{exporter.record.__module__}"
-        )
-    _exporters[exporter.name] = exporter
+    """Register an exporter under its name, and return it. Raises ValueError if another file has this name."""
+    EXPORTERS.register(exporter.name, exporter, exporter.record.__module__)
     return exporter
-
-
-def load_exporters() -> None:
-    """Import every module of `data_prep.exchange`, so that its exporters are registered."""
-    # Modules that define no exporter are imported too; they are few and light.
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
-        importlib.import_module(module.name)
 
 
 def exporter_of(form: str) -> Exporter:
     """The exporter of a format, one of `data_prep.exchange.export_formats`."""
-    load_exporters()
+    EXPORTERS.load_package()
     return EXPORTERS[form]
 
 

@@ -7,7 +7,7 @@ def data_sets() -> tuple[str, ...]:
     The list is computed when it is asked for, since a plugin may add a reader. This function is cheap to
     import, so the settings of a command can name it (`choices=data_sets`). Calling it imports all readers.
     """
-    from data_prep.readers.reader import READERS, load_readers
+    from data_prep.readers.reader import READERS
 
-    load_readers()
+    READERS.load_package()
     return tuple(sorted(READERS))

@@ -11,23 +11,21 @@ registers both under the name of the data set:
 
     MY_SET = register_reader(Reader("my_set", ("train", "test"), find, read))
 
-Files in `data_prep/readers/` are found by listing the package (`load_readers`). A file elsewhere registers
+Files in `data_prep/readers/` are found by listing the package. A file elsewhere registers
 its reader when it is imported, for example by `plugins=[my_set.py]`.
 """
 
 import functools
-import importlib
-import pkgutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from configs.errors import UserError
+from configs.extensions import Registry
 from data_prep.files import check_utf8, reading, real_path
 from data_prep.geometry import Size
 from data_prep.sequence import Sequence
@@ -88,35 +86,19 @@ class Reader:
 
 # ---- the registry --------------------------------------------------------------------------------
 
-_readers: dict[str, Reader] = {}
-
-READERS: Mapping[str, Reader] = MappingProxyType(_readers)
-"""The registered readers by name. A live view: later registrations appear in it."""
+READERS: Registry[Reader] = Registry("data", __package__)
+"""The registered readers by the name of their data set."""
 
 
 def register_reader(reader: Reader) -> Reader:
-    """Register a reader under its name, and return it.
-
-    The same file may be imported twice (its later reader counts). The same name in two files is a ValueError.
-    """
-    held = _readers.get(reader.name)
-    if held is not None and _module_of(held) != _module_of(reader):
-        raise ValueError(
-            f"the data set {reader.name} is defined by both {_module_of(held)} and {_module_of(reader)}"
-        )
-    _readers[reader.name] = reader
+    """Register a reader under its name, and return it. Raises ValueError if another file has this name."""
+    READERS.register(reader.name, reader, _module_of(reader))
     return reader
-
-
-def load_readers() -> None:
-    """Import every module of `data_prep.readers`, so that its readers are registered."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
-        importlib.import_module(module.name)
 
 
 def reader_of(name: str, split: str) -> Reader:
     """The reader of a data set. Raises UserError where the data set has no such split."""
-    load_readers()
+    READERS.load_package()
     reader = READERS[name]
     if split not in reader.splits:
         raise UserError(f"split={split}: {name} has {', '.join(reader.splits)}")

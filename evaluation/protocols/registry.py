@@ -6,17 +6,15 @@ like OTB's family of toolkits, `evaluation.boxes.protocol.ope_protocol` makes th
     MY_PROTOCOL = ope_protocol("my_protocol", OpeRules(...), "How frames are counted.", "Where it is from.")
 
 Any other object with the methods of `EvaluationProtocol` does as well. Files in `evaluation/protocols/` are
-found by listing the package (`load_protocols`). A file elsewhere is registered when it is imported
+found by listing the package. A file elsewhere is registered when it is imported
 (`plugins=[my_protocol.py]`). `--help` imports all files of this package, so they import OpenCV and torch
 inside of functions only.
 """
 
-import importlib
-import pkgutil
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from configs.errors import UserError, did_you_mean
+from configs.extensions import Registry
 from evaluation.config import EvaluationSettings
 from evaluation.scores import Evaluation, FrameSource
 
@@ -43,38 +41,30 @@ class EvaluationProtocol(Protocol):
 
 ProtocolType = TypeVar("ProtocolType", bound=EvaluationProtocol)
 
-_protocols: dict[str, EvaluationProtocol] = {}
+PROTOCOLS: Registry[EvaluationProtocol] = Registry("protocol", __package__)
+"""The registered protocols by name."""
 
 
 def register_protocol(protocol: ProtocolType) -> ProtocolType:
-    """Make a protocol an option of `protocol=`; returns it.
+    """Make a protocol an option of `protocol=`, and return it.
 
-    Raises ValueError where another file has registered another protocol of this name.
+    Raises ValueError if another protocol has this name.
     """
-    held = _protocols.get(protocol.name)
-    if held is not None and held != protocol:
-        raise ValueError(f"protocol={protocol.name} is registered already; give this one another name")
-    _protocols[protocol.name] = protocol
+    # A protocol is its own owner: those made by `ope_protocol` share the module of their functions.
+    PROTOCOLS.register(protocol.name, protocol, protocol)
     return protocol
-
-
-def load_protocols() -> None:
-    """Import every module of this package, so that its protocols are registered."""
-    # Every look-up comes here: a module that was imported before is only looked up in `sys.modules`.
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}."):
-        importlib.import_module(module.name)
 
 
 def protocol_names() -> tuple[str, ...]:
     """The options of `protocol=`, in alphabetical order."""
-    load_protocols()
-    return tuple(sorted(_protocols))
+    PROTOCOLS.load_package()
+    return tuple(sorted(PROTOCOLS))
 
 
 def protocol_of(name: str) -> EvaluationProtocol:
     """The protocol of this name. Raises UserError where there is none."""
     names = protocol_names()
-    if name not in _protocols:
+    if name not in PROTOCOLS:
         hint = did_you_mean(name, names)
         raise UserError(f"protocol={name}: must be one of {', '.join(names)}{hint}")
-    return _protocols[name]
+    return PROTOCOLS[name]

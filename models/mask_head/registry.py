@@ -17,24 +17,20 @@ A mask head of this project is registered in `models/config.py`, so that `--help
 function imports the module that does.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from configs.errors import UserError
+from configs.extensions import OptionRegistry
 from models.interfaces import Masking
 
 Config = TypeVar("Config")
 Loader = Callable[[Config, Any], Masking]  # the second argument is a torch.device
 
-_loaders: dict[type, Loader[Any]] = {}  # by the class of the settings
-_checks: dict[type, Callable[[Any], None]] = {}
-_options: dict[str, Any] = {}  # settings by the option of `mask_head=`
+Check = Callable[[Any], None]
 
-MASK_HEADS: Mapping[str, Any] = MappingProxyType(_options)
-"""The settings of every registered mask head, by its option of `mask_head=`. A live view: later registrations
-appear in it, so Hydra sees every mask head that is registered before the settings are composed."""
+# A target is the function that loads a mask head, and the one that checks its settings, if there is one.
+MASK_HEADS: OptionRegistry[tuple[Loader[Any], Check | None]] = OptionRegistry("mask_head")
+"""The settings of every registered mask head, by its option of `mask_head=`."""
 
 
 def register_mask_head(
@@ -42,27 +38,13 @@ def register_mask_head(
 ) -> Callable[[Loader[Config]], Loader[Config]]:
     """Register the decorated function as the one that loads the given options of `mask_head=`.
 
-    All options are objects of one frozen dataclass. `check(config)` raises UserError for what is wrong with
-    the settings or the checkpoint's folder; it runs before torch is imported. The same file may be imported
-    twice (its later function counts); the same option in two files is a ValueError.
+    `check(config)` raises UserError for what is wrong with the settings or the checkpoint's folder; it runs
+    before torch is imported. Raises TypeError if the options are not objects of one dataclass, and ValueError
+    if another class has registered an option of the same name.
     """
-    classes = {type(config) for config in options.values()}
-    if len(classes) != 1 or not all(dataclasses.is_dataclass(each) for each in classes):
-        raise TypeError(f"the options {', '.join(options)} must be objects of one dataclass of settings")
-    (config_class,) = classes
 
     def register(loader: Loader[Config]) -> Loader[Config]:
-        for name in options:
-            # Classes are compared by name: a file that is imported twice defines its class twice.
-            held = type(_options.get(name, options[name]))
-            if (held.__module__, held.__qualname__) != (config_class.__module__, config_class.__qualname__):
-                raise ValueError(
-                    f"mask_head={name} is defined by both {held.__module__} and {config_class.__module__}"
-                )
-        _options.update(options)
-        _loaders[config_class] = loader
-        if check is not None:
-            _checks[config_class] = check
+        MASK_HEADS.register_options((loader, check), options)
         return loader
 
     return register
@@ -70,7 +52,7 @@ def register_mask_head(
 
 def check_mask_head(config: Any) -> None:
     """Refuse what is wrong with a mask head's settings before any weight is loaded. Raises UserError."""
-    check = _checks.get(type(config))
+    _, check = MASK_HEADS.target_of(config)
     if check is not None:
         check(config)
 
@@ -81,7 +63,5 @@ def load_mask_head(config: Any, device: Any) -> Masking:
     Raises UserError where its checkpoint cannot be loaded, and where no mask head is registered for the class
     of the settings.
     """
-    loader = _loaders.get(type(config))
-    if loader is None:
-        raise UserError(f"mask_head={config!r}: no mask head is registered for {type(config).__name__}")
+    loader, _ = MASK_HEADS.target_of(config)
     return loader(config, device)
