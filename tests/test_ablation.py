@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,12 @@ def test_a_folder_without_runs_is_told(tmp_path: Path):
     with pytest.raises(UserError, match="no such folder"):
         run_ablation(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(UserError, match="holds no run"):
+        run_ablation(tmp_path, tmp_path / "out")
+
+
+def test_the_name_of_a_run_that_is_not_utf8_is_refused(tmp_path: Path):
+    make_run(tmp_path / os.fsdecode(b"b\xe9"), {"seed": 1}, scores(1))
+    with pytest.raises(UserError, match=r"b\\xe9: the name is not UTF-8; rename it"):
         run_ablation(tmp_path, tmp_path / "out")
 
 

@@ -1,6 +1,7 @@
 """`python -m evaluation`: scores.json, a table, and faults that are a line each with exit status 1."""
 
 import json
+import os
 
 import pytest
 from box_miniature import lines, write_toolkit
@@ -70,6 +71,24 @@ def test_three_faults_are_three_lines(run, benchmark, tmp_path):
     assert (status, err) == (0, [])
     assert out.count("counted as missed") == 2
     assert "extra.txt" in out
+
+
+def test_a_name_that_is_not_utf8_is_refused_unless_it_is_left_out(run, benchmark, tmp_path):
+    """Neither the scores nor a report could hold it."""
+    folder = tmp_path / "tracking_results"
+    (folder / "t0_tracking_result").rename(folder / os.fsdecode(b"b\xe9"))
+    status, _, err = run()
+    assert (status, len(err)) == (1, 1)
+    assert err[0].endswith(r"tracking_results/b\xe9: the name is not UTF-8; rename it")
+    assert run("trackers=[t1,t2]")[0] == 0
+    unknown = folder / "t1_tracking_result" / os.fsdecode(b"\xe9.txt")
+    unknown.write_text("")
+    assert run("trackers=[t1,t2]", "missing=count")[0] == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert r"\xe9.txt: the ground truth has no such sequence" in page
+    unknown.unlink()
+    (tmp_path / "annos" / os.fsdecode(b"s\xe9.txt")).write_text("1,1,2,2\n")
+    assert r"annos/s\xe9: the name is not UTF-8" in run("trackers=[t1,t2]")[2][0]
 
 
 def test_figures_there_are_none_of_are_null(run, tmp_path):

@@ -1,6 +1,7 @@
 """Protocol davis: figures of miniature data sets against the plain formulas, layouts, and what is missing."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,9 @@ def test_faults_are_told(truth: Path, results: Path) -> None:
     fails(r"00003\.png: mask is 24x32, but the frames are 32x24")
     Image.new("RGB", (32, 24)).save(results / "Perfect/car-1/0/00003.png")
     fails(r"00003\.png: mask is a PNG of kind RGB instead of .*; track this sentence again")
+    (results / os.fsdecode(b"b\xe9")).mkdir()
+    fails(r"results/b\\xe9: the name is not UTF-8; rename it")
+    (results / os.fsdecode(b"b\xe9")).rmdir()
     (results / "Noisy/car-1/1.txt").write_text("0\n0\nm1\n0\n0\n")
     fails(r"1\.txt:3: .*; track this sentence again")
     (truth / "valid").symlink_to("train")

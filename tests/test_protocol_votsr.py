@@ -1,5 +1,7 @@
 """Protocol votsr: the toolkit's number, the figures beside it, several trackers, and what is missing."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,13 @@ def test_long_results_are_cut_and_noted(root):
     after = evaluate_workspace(root, [TRACKER])
     assert after.trackers[0].overall["region_similarity"] == before.trackers[0].overall["region_similarity"]
     assert "8 lines for 6 frames; the rest is cut" in after.notes[0]
+
+
+def test_the_name_of_a_tracker_that_is_not_utf8_is_refused_unless_it_is_left_out(root):
+    (root / "results" / os.fsdecode(b"b\xe9") / "baseline").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"results/b\\xe9: the name is not UTF-8; rename it"):
+        evaluate_workspace(root, with_toolkit=False)
+    assert len(evaluate_workspace(root, [TRACKER], with_toolkit=False).trackers) == 1
 
 
 def test_a_tracker_without_results_and_a_workspace_without_truth(root, tmp_path):

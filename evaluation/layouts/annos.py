@@ -12,7 +12,7 @@ import numpy as np
 
 from configs.errors import UserError, did_you_mean
 from configs.terminal import counted
-from data_prep.files import real_path
+from data_prep.files import check_utf8, real_path
 from data_prep.readers.annotations import read_flags
 from data_prep.readers.folders import read_names
 from evaluation.boxes.ragged import BoxTruth
@@ -127,11 +127,15 @@ def read_annos(
 
 
 def _found(folder: Path) -> list[str]:
-    """The sorted names of all sequences in a folder. Raises UserError where there are none."""
+    """The sorted names of all sequences in a folder. Raises UserError where there are none, and for a name
+    that is not UTF-8.
+    """
     # Hidden files are skipped: archives that were made on macOS contain `._<name>` beside each file.
     found = sorted(path.name[:-4] for path in folder.glob("*.txt") if path.name[0] != ".")
     if not found:
         raise UserError(f"{folder}: holds no <sequence>.txt; point truth= at the toolkit's annos")
+    for name in found:
+        check_utf8(folder / name)
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import UserError, did_you_mean
-from data_prep.files import is_file, real_path
+from data_prep.files import check_utf8, is_file, real_path
 
 MASK_FOLDER = "masks"
 SUFFIXES = ("_tracking_result", "_tracking_results")
@@ -100,8 +100,9 @@ FOLDERS: dict[str, Callable[[Path, Sequence[str]], list[TrackerFolder]]] = {
 
 
 def select_trackers(found: list[TrackerFolder], names: Sequence[str]) -> list[TrackerFolder]:
-    """The named trackers in this order, or all if no name is given. Raises UserError for
-    one without results.
+    """The named trackers in this order, or all if no name is given.
+
+    Raises UserError for one without results, and where the name of a folder is not UTF-8.
     """
     by_name = {each.tracker: each for each in found}
     for name in names:
@@ -110,7 +111,11 @@ def select_trackers(found: list[TrackerFolder], names: Sequence[str]) -> list[Tr
             raise UserError(
                 f"trackers: there are no results of {name!r}, only of {known}{did_you_mean(name, by_name)}"
             )
-    return [by_name[name] for name in dict.fromkeys(names)] if names else found
+    selected = [by_name[name] for name in dict.fromkeys(names)] if names else found
+    for each in selected:
+        check_utf8(each.folder)
+        check_utf8(Path(each.tracker))  # may be the real name of a folder that a link leads to
+    return selected
 
 
 def _folders_below(

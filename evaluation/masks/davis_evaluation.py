@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from configs.errors import UserError
+from data_prep.files import check_utf8
 from data_prep.parallel import in_processes
 from data_prep.readers.reader import Entry, Reader
 from evaluation.absence import FOUND_IOU, absence_scores
@@ -35,7 +36,7 @@ def evaluate_masks(
     `layout` is as in `evaluation.layouts.mask_results`. With `missing="count"` a missing mask scores 0, and
     there is a note. With `semi` the first and the last frame of a video do not count. `workers` is the number
     of processes; 0: one for each core. Raises UserError, with one line for each fault, where results are
-    missing or cannot be read, or where the split has no masks.
+    missing or cannot be read, where the split has no masks, and for a name that is not UTF-8.
     """
     # 1. What is to be scored, and whether all results are there.
     names = tuple(trackers) or trackers_in(results)
@@ -45,6 +46,8 @@ def evaluate_masks(
         raise UserError(f"{truth}: no expressions in split={split}; take another split")
     if (unknown := [str(root) for root in roots if not root.is_dir()]) != []:
         raise UserError(f"{unknown[0]}: no such tracker; there are {', '.join(trackers_in(results))}")
+    for folder in (*roots, *(entry.folder for entry in entries)):
+        check_utf8(folder)
     missing_lines = [line for root in roots for line in _missing_lines(root, entries, layout)]
     if missing_lines and missing == "error":
         raise UserError("\n".join(f"{line}; track it again, or give missing=count" for line in missing_lines))

@@ -8,7 +8,7 @@ import numpy as np
 
 from configs.errors import UserError
 from configs.terminal import counted
-from data_prep.files import real_path
+from data_prep.files import check_utf8, real_path
 from data_prep.sequence import Sequence
 from data_prep.votsr.regions import is_shape
 from data_prep.votsr.results import EXPERIMENT, read_lines, result_path
@@ -105,6 +105,8 @@ def evaluate_workspace(
     if not truths:
         raise UserError(f"{root}: no sequence has an annotated frame; score a workspace with its truth")
     names = tuple(trackers) or trackers_in(root)
+    for name in names:
+        check_utf8(real_path(root) / "results" / name)
     results, lacking, too_long = _read_results(workspace, truths, names)
     if missing == "error" and (faults := [line for lines in lacking.values() for line in lines]):
         raise UserError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.files import read_text, real_path
+from data_prep.files import check_utf8, read_text, real_path
 from evaluation.report.ablation_settings import Settings, is_run, read_settings
 
 SCORES, SUMMARY, METRICS = "scores.json", "summary.json", "metrics.jsonl"
@@ -47,7 +47,7 @@ def read_runs(folder: Path, out: Path) -> tuple[list[Run], list[str]]:
 
     `out`, the folder that the table is written into, may be among them and is skipped.
 
-    Raises UserError where there is no run, and for a file that cannot be read.
+    Raises UserError where there is no run, for a file that cannot be read, and for a name that is not UTF-8.
     """
     if not folder.is_dir():
         raise UserError(f"runs={folder}: no such folder; name the folder of a sweep")
@@ -63,6 +63,8 @@ def read_runs(folder: Path, out: Path) -> tuple[list[Run], list[str]]:
             )
     if not found:
         raise UserError(f"runs={folder}: holds no run (a folder with resolved.yaml or .hydra/config.yaml)")
+    for path in found:
+        check_utf8(path)
     return [_read(path, path.relative_to(folder).as_posix()) for path in found], others
 
 

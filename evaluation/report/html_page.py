@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from configs.terminal import printable
 from data_prep.console import one_line
 from evaluation.report.compare import RESAMPLES, Comparison
 from evaluation.report.plots import ATTRIBUTE_CURVES, CURVES, DELTAS, RADAR, Plot
@@ -61,7 +62,7 @@ def page(
         # Images are embedded as data URIs, so that the page is a single file.
         "pictures": [{"title": one_line(caption), "uri": _jpeg(image)} for caption, image in pictures],
         "by_sequence": _table(side_by_side_table(evaluation, first)),
-        "notes": [one_line(note) for note in evaluation.notes],
+        "notes": [printable(note) for note in evaluation.notes],
         **{group: _embedded(plots, group) for group in (CURVES, RADAR, ATTRIBUTE_CURVES, DELTAS)},
     }
     content["sections"] = _sections(content)
