@@ -16,6 +16,7 @@ Hydra composes every configuration twice. First this module composes it, to find
 `--help` before a results folder is made. Then Hydra composes it again, makes the folders, and runs the jobs.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -47,6 +48,11 @@ __all__ = ["FOLDER", "register", "run_command"]
 FOLDER = Path(__file__).resolve().parent
 Settings = TypeVar("Settings")
 Hold = Callable[[Settings], AbstractContextManager[object]]
+# Errors of the system whose cause is a name, a permission or a resource, and no mistake of ours.
+USERS_ERRORS = frozenset(
+    (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
+    + (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+)
 INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 
 
@@ -118,7 +124,8 @@ def _run_jobs(
 def _run_job(main: Callable[[Settings], int | None], hold: Hold[Settings], config: DictConfig) -> int:
     """Run one job: write its record, then call `main`.
 
-    An unexpected exception is printed with its traceback, and the other jobs of a multirun still run.
+    An unexpected exception is printed with its traceback, and the other jobs of a multirun still run. An
+    error of the system that users can correct (`USERS_ERRORS`) is one line.
     """
     run = HydraConfig.get()
     try:
@@ -131,6 +138,11 @@ def _run_job(main: Callable[[Settings], int | None], hold: Hold[Settings], confi
             return main(settings) or 0
     except UserError as fault:
         return _refuse(fault)
+    except OSError as fault:
+        if fault.errno not in USERS_ERRORS or fault.filename is None:
+            echo(traceback.format_exc().rstrip(), error=True)
+            return 1
+        return _refuse(UserError(f"{fault.filename}: cannot be used ({fault.strerror}); correct that"))
     except Exception:
         echo(traceback.format_exc().rstrip(), error=True)
         return 1

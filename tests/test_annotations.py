@@ -42,11 +42,11 @@ def test_flags_are_whole_numbers(tmp_path: Path) -> None:
     path = tmp_path / "flags.txt"
     for text in ("1\n0\n8\n", "1,0,8", "1 \r\n0 \r\n8 ", "1.0\n0.000e+00\n8"):
         path.write_text(text)
-        assert read_flags(path).tolist() == [1, 0, 8], text
-    for text in ("1\nnan\n0", "1,inf", "1,0.5,0", "yes"):
+        assert read_flags(path, 8).tolist() == [1, 0, 8], text
+    for text in ("1\nnan\n0", "1,inf", "1,0.5,0", "yes", "1,9,0", "0\n-1\n"):
         path.write_text(text)
-        with pytest.raises(UserError, match=r"flags\.txt: contains something other than flags"):
-            read_flags(path)
+        with pytest.raises(UserError, match=r"flags\.txt: contains something other than flags from 0 to 8"):
+            read_flags(path, 8)
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,8 @@ def test_unknown_trackers_layouts_and_folders_are_told(toolkit):
         ("s0.txt", "1,2,3,4\nx\n", "s0.txt: line 2 is no box"),
         ("s0.txt", "", "s0.txt: holds no boxes"),
         ("absent/s0.txt", None, "absent/s0.txt: no such file"),
+        ("absent/s0.txt", "0\n-1\n", "absent/s0.txt: line 2: -1 is neither 0 nor 1; restore it"),
+        ("absent/s0.txt", "0,2\n", "absent/s0.txt: contains something other than flags from 0 to 1"),
         ("absent/s0.txt", "one\n", "absent/s0.txt: contains something other than flags"),
     ],
 )

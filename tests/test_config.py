@@ -372,6 +372,11 @@ def test_a_users_mistake_in_main_is_one_line(run):
     assert (status, err) == (1, "error: clip.mp4: no such video\n")
 
 
+def test_an_error_of_the_system_that_users_can_correct_is_one_line(run):
+    _, status, _, err = run("fault=long_name")
+    assert (status, err) == (1, f"error: {'n' * 999}: cannot be used (File name too long); correct that\n")
+
+
 def test_a_bug_shows_its_traceback_and_other_jobs_go_on(run):
     seen, status, _, err = run("-m", "fault=bug,none")
     assert (len(seen), status) == (2, 1)
@@ -394,7 +399,7 @@ def test_help_tells_of_every_key_choice_and_bound(run):
         r"experiment=null +wide\. a named set of changes",
         r"model\.size=8 +int from 1 to 9\. how large",
         r"prompt=null +str or null\. what to follow",
-        r"fault=none +str: none, user, bug, interrupt\. what goes wrong",
+        r"fault=none +str: none, user, bug, interrupt, long_name\. what goes wrong",
         r"parts\.1\.preset=hilly +str: flat, hilly\. which world",
         r"tracker\.every=1 +int\. how often",
     ):

@@ -121,6 +121,7 @@ RUNS_CODE = 'title: x\nexperiments: !!python/object/apply:os.system ["touch MARK
         "vots2026/../vots2026/referral",
         "vots2026/referral\n",
         "\x1b[31mred",
+        "vots2026/" + "n" * 999,
     ],
 )
 def test_no_stack_but_the_toolkits_own_reaches_it(root, stack, tmp_path):

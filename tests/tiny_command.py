@@ -59,7 +59,7 @@ class Tiny:
     title: str = key("", "free text that is never null")
     betas: tuple[float, float] = key((0.9, 0.95), "of the optimizer")
     status: int = key(0, "exit status")
-    fault: str = key("none", "what goes wrong", choices=("none", "user", "bug", "interrupt"))
+    fault: str = key("none", "what goes wrong", choices=("none", "user", "bug", "interrupt", "long_name"))
     plugins: list[str] = key([], "files to import first")
     parts: list[Part] = key([Part(), Part("hilly")], "in order")
     model: Model = key(Model(), "who answers")
@@ -84,6 +84,8 @@ def main(settings: Tiny) -> int:
         raise UserError("clip.mp4: no such video")
     if settings.fault == "bug":
         raise ZeroDivisionError("a bug")
+    if settings.fault == "long_name":
+        Path("n" * 999).is_file()
     if settings.fault == "interrupt":
         raise KeyboardInterrupt
     return settings.status

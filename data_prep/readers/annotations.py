@@ -19,6 +19,7 @@ from data_prep.sequence import ABSENT, PRESENT, UNKNOWN, Span, Truth
 
 SEPARATORS = str.maketrans(",;\t", "   ")
 REMEDY = "restore it from the data set"
+FLAGS = (0, 1)
 TIMED = re.compile(r"(\d+)[ \t]+(\S.*)")
 
 
@@ -59,8 +60,8 @@ def _faulty_line(path: Path, lines: list[str]) -> str:
     raise AssertionError("called for a file with a fault")
 
 
-def read_flags(path: Path) -> np.ndarray:
-    """The whole numbers of a file, int64 (count,): one on each line, or all on one line.
+def read_flags(path: Path, largest: int = 1) -> np.ndarray:
+    """The whole numbers from 0 to `largest` of a file, int64 (count,): one on each line, or all on one line.
 
     Raises UserError where the file is missing or contains anything else.
     """
@@ -70,8 +71,8 @@ def read_flags(path: Path) -> np.ndarray:
         flags = np.array(parts, np.float64)
     except ValueError:
         flags = np.array([np.nan])  # refused below
-    if not (np.isfinite(flags) & (flags == np.rint(flags))).all():
-        raise UserError(f"{path}: contains something other than flags; {REMEDY}")
+    if not np.isin(flags, range(largest + 1)).all():
+        raise UserError(f"{path}: contains something other than flags from 0 to {largest}; {REMEDY}")
     return flags.astype(np.int64)
 
 
@@ -126,12 +127,12 @@ def truth_of(boxes_xywh: np.ndarray, visible: np.ndarray | None) -> Truth:
     return Truth(boxes_xywh, np.where(visible.astype(bool), shown, ABSENT).astype(np.int8))
 
 
-def flags_of(path: Path, boxes: np.ndarray) -> np.ndarray:
-    """The flags of a file, int64 (F,), one for each of the boxes (F, 4).
+def flags_of(path: Path, boxes: np.ndarray, largest: int = 1) -> np.ndarray:
+    """The flags of a file, int64 (F,), one for each of the boxes (F, 4), from 0 to `largest`.
 
     Raises UserError where the file is missing, contains anything else, or another number of flags.
     """
-    flags = read_flags(path)
+    flags = read_flags(path, largest)
     if len(flags) != len(boxes):
         message = f"{counted(len(flags), 'flag')} for {counted(len(boxes), 'box')}"
         raise UserError(f"{path}: {message}; restore it from the data set")

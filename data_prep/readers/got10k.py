@@ -26,6 +26,7 @@ from data_prep.sequence import Sequence, Truth
 
 NUMBERED = {"vot_train": "got10k_vot_train_split.txt", "vot_val": "got10k_vot_val_split.txt"}
 KEPT = ("object_class", "motion_class", "major_class", "root_class", "motion_adverb", "resolution", "url")
+COVERS = 8  # the largest flag of visible shares: from 0 (hidden) to 8 (all of the target)
 FPS = 10.0  # of the published frames, unless meta_info.ini says otherwise
 
 
@@ -77,7 +78,7 @@ def _truth(folder: Path, boxes: np.ndarray) -> tuple[Truth, tuple[str, ...]]:
     seen = flags_of(folder / "absence.label", boxes) == 0
     # 2. And visible to some share.
     path = folder / "cover.label"
-    cover = flags_of(path, boxes)
+    cover = flags_of(path, boxes, COVERS)
     if cover.any() or not seen.any():
         return truth_of(boxes, seen & (cover > 0)), ()
     # Some training videos have zeros only, since their shares were never labelled. By these zeros the target

@@ -16,7 +16,6 @@ from data_prep.files import read_bytes, write_whole
 from data_prep.votsr.results import EXPERIMENT
 from data_prep.votsr.textfiles import read_yaml
 
-STACK_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")  # cannot leave the toolkit's folder
 NOWHERE = "http://127.0.0.1:9"  # no server: the toolkit's check for an update fails at once
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -73,9 +72,7 @@ def stack_file(stack: str) -> Path | None:
     The toolkit itself also accepts files: those of a workspace, absolute paths, `../x`. Its YAML loader
     builds any Python object that a file names, so a stack file from elsewhere could run code.
     """
-    # The name is checked by a pattern before it becomes a path.
-    path = _stacks() / f"{stack}.yaml"
-    return path if STACK_NAME.fullmatch(stack) and path.is_file() else None
+    return _stack_files().get(stack)
 
 
 def check_referral_stack(source: Path, stack: str) -> None:
@@ -84,19 +81,23 @@ def check_referral_stack(source: Path, stack: str) -> None:
     It must be one of the toolkit's own, with the experiment of the referral challenge as its only one.
     """
     if not _is_referral(stack_file(stack)):
-        known = (path.relative_to(_stacks()).with_suffix("") for path in sorted(_stacks().rglob("*.yaml")))
-        names = [name.as_posix() for name in known if _is_referral(stack_file(name.as_posix()))]
+        names = [name for name, path in _stack_files().items() if _is_referral(path)]
         raise UserError(
             f"{source}: stack={stack!a} is not one of the toolkit's stacks for referral results, and a "
             f"stack file of a workspace is never read; write stack: {' or '.join(names)}, or give pack=false"
         )
 
 
-def _stacks() -> Path:
-    """The folder of the toolkit's stacks, found without importing the toolkit, which would take seconds."""
+def _stack_files() -> dict[str, Path]:
+    """The files of the toolkit's stacks, by name.
+
+    They are found without importing the toolkit, which would take seconds.
+    """
     found = find_spec("vot")
     assert found is not None and found.origin is not None, "vot-toolkit is one of the dependencies"
-    return Path(found.origin).parent / "stack"
+    folder = Path(found.origin).parent / "stack"
+    files = sorted(folder.rglob("*.yaml"))
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
 def _is_referral(path: Path | None) -> bool:

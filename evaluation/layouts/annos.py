@@ -13,7 +13,7 @@ import numpy as np
 from configs.errors import UserError, did_you_mean
 from configs.terminal import counted
 from data_prep.files import check_utf8, real_path
-from data_prep.readers.annotations import read_flags
+from data_prep.readers.annotations import FLAGS, read_flags
 from data_prep.readers.folders import read_names
 from evaluation.boxes.ragged import BoxTruth
 from evaluation.layouts.tables import read_tables
@@ -183,6 +183,9 @@ def _flags(
         if number in tables.wrong:
             # All flags may be on one line, which the reader of tables does not accept.
             values = read_flags(path).astype(np.float64)
+        # Another number would count as present, since it is not the flag of absence.
+        for line in np.flatnonzero(~np.isin(values, FLAGS))[:1]:
+            raise UserError(f"{path}: line {line + 1}: {values[line]:g} is neither 0 nor 1; {REMEDY}")
         # Flags beyond the last frame are cut, and frames beyond the last flag stay NaN.
         part = flags[starts[number] : starts[number + 1]]
         part[: len(values)] = values[: len(part)]
