@@ -50,8 +50,10 @@ Settings = TypeVar("Settings")
 Hold = Callable[[Settings], AbstractContextManager[object]]
 # Errors of the system whose cause is a name, a permission or a resource, and no mistake of ours.
 USERS_ERRORS = frozenset(
-    (errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS)
-    + (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE)
+    {
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE),
+    }
 )
 INTERRUPTED = 130  # the shell's status of a command that Ctrl-C ended
 

@@ -374,7 +374,7 @@ def test_a_users_mistake_in_main_is_one_line(run):
 
 def test_an_error_of_the_system_that_users_can_correct_is_one_line(run):
     _, status, _, err = run("fault=long_name")
-    assert (status, err) == (1, f"error: {'n' * 999}: cannot be used (File name too long); correct that\n")
+    assert (status, err) == (1, f"error: {'n' * 300}: cannot be used (File name too long); correct that\n")
 
 
 def test_a_bug_shows_its_traceback_and_other_jobs_go_on(run):

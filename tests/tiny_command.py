@@ -85,7 +85,7 @@ def main(settings: Tiny) -> int:
     if settings.fault == "bug":
         raise ZeroDivisionError("a bug")
     if settings.fault == "long_name":
-        Path("n" * 999).is_file()
+        Path("n" * 300).is_file()
     if settings.fault == "interrupt":
         raise KeyboardInterrupt
     return settings.status
