@@ -29,7 +29,11 @@ def test_boxes_are_read_however_they_are_separated(
 
 def test_the_faulty_line_is_named(tmp_path: Path) -> None:
     path = tmp_path / "boxes.txt"
-    for text, told in {"1,2,3,4\n1,2,3\n1,2,3,4,5": "line 2", "1,2,3,4\n\n1,2,3,4": "line 2"}.items():
+    for text, told in {
+        "1,2,3,4\n1,2,3\n1,2,3,4,5": "line 2",
+        "1,2,3,4\n\n1,2,3,4": "line 2",
+        "1,2,inf,4": "line 1",
+    }.items():
         path.write_text(text)
         with pytest.raises(UserError, match=rf"boxes\.txt: {told} is not four numbers"):
             read_boxes(path)

@@ -230,6 +230,17 @@ def test_faults_of_the_truth(toolkit, path, text, words):
     assert words in told
 
 
+@pytest.mark.parametrize("box", ["inf,1,2,2", "1,1,nan,2", "1,1,-2,2"])
+def test_boxes_of_the_truth_that_are_none_are_noted(toolkit, box):
+    path = toolkit / "annos" / "s1.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], box, *lines[2:]]) + "\n")
+    _, notes = read_annos(toolkit / "annos", absent_flag=0)
+    assert "s1.txt: line 2: 1 box of the truth with NaN, infinity or negative sides" in notes[0]
+    path.write_text("\n".join([lines[0], "nan,nan,nan,nan", *lines[2:]]) + "\n")
+    assert not read_annos(toolkit / "annos", absent_flag=0)[1]
+
+
 def test_flags_of_another_benchmark_are_noted(toolkit):
     annos = toolkit / "annos"
     truth, notes = read_annos(annos, absent_flag=1)

@@ -27,7 +27,7 @@ def read_boxes(path: Path) -> np.ndarray:
     """The boxes of a file, one on each line, float32 (frames, 4), with the numbers of the file.
 
     Blank lines at the end are ignored. Raises UserError where the file is missing or empty, or a line is not
-    four numbers (NaN is a number).
+    four numbers (NaN is a number, infinity is none).
     """
     # All separators become blanks, since some data sets mix them even within a file.
     lines = read_text(path, REMEDY).rstrip().translate(SEPARATORS).splitlines()
@@ -39,7 +39,7 @@ def read_boxes(path: Path) -> np.ndarray:
         numbers = np.array(" ".join(lines).split(), np.float32)
         if numbers.size == 4 * len(lines):
             boxes = numbers.reshape(-1, 4)
-            if all(len(line.split()) == 4 for line in lines):
+            if all(len(line.split()) == 4 for line in lines) and not np.isinf(boxes).any():
                 return boxes
     except ValueError:
         pass
@@ -52,7 +52,7 @@ def _faulty_line(path: Path, lines: list[str]) -> str:
     for number, line in enumerate(lines, start=1):
         parts = line.split()
         try:
-            if len([float(part) for part in parts]) == 4:
+            if len(parts) == 4 and not np.isinf(np.array(parts, np.float32)).any():
                 continue
         except ValueError:
             pass

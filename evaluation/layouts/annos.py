@@ -105,6 +105,7 @@ def read_annos(
         raise UserError(f"{where.boxes / names[number]}.txt: line {line} {reason}; {REMEDY}")
     # 2. Flags and attributes.
     starts = np.concatenate([[0], np.cumsum(tables.counts)])
+    _note_odd_boxes(where.boxes, names, tables.values, starts, notes)
     flags = _flags(where.flags / "absent", names, starts, needs_flags, notes)
     absent = None if flags is None else _absent(flags, starts, absent_flag, notes)
     if absent is not None:
@@ -157,6 +158,22 @@ def _check(path: Path, is_wrong: bool, count: int) -> None:
     """Raise UserError for an empty file of boxes."""
     if not count and not is_wrong:
         raise UserError(f"{path}: holds no boxes; {REMEDY}")
+
+
+def _note_odd_boxes(
+    folder: Path, names: list[str], boxes_xywh: np.ndarray, starts: np.ndarray, notes: list[str]
+) -> None:
+    """Note boxes (4, F) with NaN, infinity or a negative side, unless all four numbers are NaN (absent)."""
+    is_odd = ~np.isfinite(boxes_xywh).all(axis=0) | (boxes_xywh[2:] < 0).any(axis=0)
+    odd = np.flatnonzero(is_odd & ~np.isnan(boxes_xywh).all(axis=0))
+    if len(odd):
+        # side="right" and - 1: the last sequence that starts at this frame or before it.
+        number = int(np.searchsorted(starts, odd[0], side="right")) - 1
+        remark = f"{counted(len(odd), 'box')} of the truth with NaN, infinity or negative sides"
+        notes.append(
+            f"{folder / names[number]}.txt: line {odd[0] - starts[number] + 1}: {remark}; counted as the "
+            "protocol's formula says"
+        )
 
 
 def _flags(
