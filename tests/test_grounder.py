@@ -431,6 +431,19 @@ def test_a_tokenizer_that_splits_the_decision_is_refused(copy: Path) -> None:
         load(copy)
 
 
+def test_a_tokenizer_without_one_of_its_tokens_is_refused(copy: Path) -> None:
+    path = copy / "tokenizer.json"
+    settings = json.loads(path.read_text())
+    merges = settings["model"]["merges"]
+    parts = {part for pair in merges for part in pair}
+    gone = next(pair for pair in merges if "".join(pair) not in parts)
+    merges.remove(gone)
+    number = settings["model"]["vocab"].pop("".join(gone))
+    path.write_text(json.dumps(settings))
+    with pytest.raises(UserError, match=rf"has no token of id {number}; restore tokenizer\.json"):
+        load(copy)
+
+
 # ---- contracts -----------------------------------------------------------------------------------
 
 

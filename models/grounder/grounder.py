@@ -87,9 +87,14 @@ class Grounder:
         self._visible, self._absent = self._single(answers.visible), self._single(answers.absent)
         self._forced_length = len(self.tokenizer(answers.forced_prefix, add_special_tokens=False).input_ids)
         self._digits = torch.tensor(digit_tokens(self.tokenizer), device=model.device)
+        tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
+        if None in tokens:
+            raise UserError(
+                f"{KEY}={self.checkpoint}: its tokenizer has no token of id {tokens.index(None)}; restore "
+                "tokenizer.json"
+            )
         # The bracket may be part of a longer token, such as `]}`, so every token that contains it closes a
         # box.
-        tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
         closing = [index for index, token in enumerate(tokens) if answers.closing in token]
         self._closing = torch.tensor(closing, device=model.device)
 
