@@ -262,7 +262,7 @@ def _training(out: Path) -> None:
 
 
 def _results(out: Path) -> Iterator[Path]:
-    """The files that are results, in the order of their names; records of a run are none."""
+    """The files of results, in the order of their names, without the records of the run."""
     patterns = (
         "**/results/*/baseline/**/*.txt", "boxes/**/*.txt", "sample/**/*.jsonl", "export/**/*.json*",
         "export/**/*.jpg", "scores/*/scores.json", "scores/*/*.csv", "scores/*/*.tex", "scores/*/*.md",

@@ -1,4 +1,4 @@
-"""What processes of tests do; imports nothing heavy, since each of them imports it."""
+"""What processes of tests do. It imports nothing heavy, since launchers import it as well."""
 
 import os
 import signal
@@ -18,6 +18,18 @@ def fail_at_one(fault: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         raise UserError("a file is broken")
     time.sleep(60)
+
+
+def train_slowly(folder: Path, out: Path) -> None:
+    """Fine-tuning of many steps, with workers that read pictures, until it is told to stop."""
+    from dataclasses import replace
+
+    from tests.sft_work import recipe_of, training_of
+    from train.loop.process_group import destroy_process_group
+
+    recipe = replace(recipe_of(folder), pairs=4000, workers=1)
+    training_of(folder, out, "ddp", recipe).run()
+    destroy_process_group()
 
 
 def until_told(folder: Path) -> None:

@@ -1,10 +1,16 @@
 """What processes of tests do that train."""
 
+import multiprocessing
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 
+from configs.launch.nodes import Node
 from data_prep.sampling.settings import PairSettings
 from models.checkpoint import DTYPES
 from models.config import GrounderConfig
@@ -49,6 +55,33 @@ def training_of(
     return sft_trainer(recipe, model, out, held)
 
 
+def fork_processes(work: Callable[..., None], arguments: tuple[Any, ...], processes: int) -> None:
+    """Call `work(*arguments)` in forks of this process, with the variables of a launcher.
+
+    `configs.launch.processes` starts new processes, each of which imports torch and transformers for seconds.
+    """
+    context = multiprocessing.get_context("fork")
+    children = [
+        context.Process(target=_forked, args=(environment, work, arguments))
+        for environment in Node().process_environments(processes)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0] * processes
+
+
+def _forked(environment: dict[str, str], work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    import deepspeed.ops  # here, since it takes seconds and is needed by few
+
+    os.environ.update(environment)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    # On a CPU DeepSpeed compiles an all-reduce over shared memory at its first use, which takes a minute.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    work(*arguments)
+
+
 def train_by(strategies: list[str], folder: Path, out: Path) -> None:
     """LoRA and full tuning by each strategy; LoRA's is stopped in between."""
     for method in ("lora", "full"):
@@ -66,13 +99,6 @@ def train_in_half(strategies: list[str], folder: Path, out: Path) -> None:
             recipe = replace(recipe_of(folder, method), learning_rate=1e-3, evaluate=[], pairs=16)
             training_of(folder, out / f"{strategy}-{method}", strategy, recipe, "bfloat16").run()
     answer_and_save(folder, out / "answer")
-    destroy_process_group()
-
-
-def train_slowly(folder: Path, out: Path) -> None:
-    """A run of many steps, with workers that read pictures, until it is told to stop."""
-    recipe = replace(recipe_of(folder), pairs=4000, workers=1)
-    training_of(folder, out, "ddp", recipe).run()
     destroy_process_group()
 
 

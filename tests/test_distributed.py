@@ -20,21 +20,20 @@ from safetensors.torch import load_file
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from configs.errors import UserError
-from configs.launch.nodes import Node
-from configs.launch.processes import launch_processes
-from data_prep.folders import tidy, whole_folder
 from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
 from tests.objectives import cpu_strategy
-from tests.sft_work import recipe_of, train_by, train_in_half, training_of
+from tests.sft_work import fork_processes, recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.loop.checkpoints import Checkpoints
 from train.loop.deepspeed import deepspeed_config
 from train.loop.metrics import Metrics
 from train.sft.objective import sft_trainer
+
+pytestmark = pytest.mark.usefixtures("without_plots")
 
 ROOT = Path(__file__).resolve().parent.parent
 STRATEGIES = ["zero2", "zero3", "fsdp"]
@@ -58,7 +57,7 @@ def runs(folder: Path) -> Path:
     out = folder / "runs"
     for method in FINAL:
         training_of(folder, out / f"one-{method}", "ddp", recipe_of(folder, method)).run()
-    assert launch_processes(train_by, (STRATEGIES, folder, out), Node().process_environments(2)) == 0
+    fork_processes(train_by, (STRATEGIES, folder, out), 2)
     return out
 
 
@@ -106,8 +105,7 @@ def test_checkpoints_are_without_frozen_weights(runs: Path, strategy: str) -> No
 def half_runs(folder: Path) -> Path:
     """Runs in bfloat16 of one process, by each strategy."""
     out = folder / "half"
-    arguments = (ALL_STRATEGIES, folder, out)
-    assert launch_processes(train_in_half, arguments, Node().process_environments(1)) == 0
+    fork_processes(train_in_half, (ALL_STRATEGIES, folder, out), 1)
     return out
 
 
@@ -192,7 +190,7 @@ SLOWLY = """
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from tests.sft_work import train_slowly
+from tests.launched_work import train_slowly
 from configs.launch.nodes import Node
 from configs.launch.processes import launch_processes
 from configs.launch.signals import Stopped
@@ -217,36 +215,6 @@ def test_a_signal_to_the_whole_group_saves_once_and_is_no_failure(folder: Path, 
         assert run.wait(60) == 0, (tmp_path / "said").read_text()[-2000:]
     (step,) = Checkpoints(out / "checkpoints", 2).steps()
     assert step == len(figures(out, "loss")) and "Traceback" not in (tmp_path / "said").read_text()
-
-
-def test_a_folder_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
-    path = tmp_path / "best"
-    with whole_folder(path) as temporary:
-        (temporary / "a").write_text("one")
-    with pytest.raises(KeyError), whole_folder(path) as temporary:
-        (temporary / "a").write_text("two")
-        raise KeyError
-    assert (path / "a").read_text() == "one" and [each.name for each in tmp_path.iterdir()] == ["best"]
-
-
-def test_what_a_killed_process_left_is_cleared_or_brought_back(tmp_path: Path) -> None:
-    for name in (".part-best", ".old-best", ".old-gone"):
-        (tmp_path / name).mkdir()
-    (tmp_path / ".part-x.json").touch()
-    (tmp_path / "best").mkdir()
-    tidy(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "gone"]
-
-
-@pytest.mark.parametrize("name", [".old-best", ".old-gone", ".part-best"])
-def test_a_link_is_removed_and_what_it_leads_to_is_kept(tmp_path: Path, name: str) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "a").touch()
-    folder = tmp_path / "run"
-    (folder / "best").mkdir(parents=True)
-    (folder / name).symlink_to(tmp_path / "elsewhere")
-    tidy(folder)
-    assert [path.name for path in folder.iterdir()] == ["best"] and (tmp_path / "elsewhere" / "a").is_file()
 
 
 def test_rows_of_steps_that_are_taken_again_are_forgotten(tmp_path: Path) -> None:

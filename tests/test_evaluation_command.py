@@ -15,6 +15,8 @@ from data_prep.readers.reader import reader_of
 from evaluation.__main__ import main
 from tests.votsr_results_miniature import scored_workspace
 
+pytestmark = pytest.mark.usefixtures("forked_toolkit")
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capfd):

@@ -40,6 +40,8 @@ from models.interfaces import Answer, Question
 from tests.tiny_models import save_grounder, save_mask_head
 from tests.votsr_miniature import PROMPTS, SIZE, add_sequence, add_truth, disc, make_workspace, write_frame
 
+pytestmark = pytest.mark.usefixtures("forked_toolkit")
+
 ID = "Mine"
 
 

@@ -20,6 +20,8 @@ from train.launch import (
 from train.loop.process_group import set_cuda_device
 from train.sft.config import TuneSettings
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SEVERAL = {"NNODES": "2", "NODE_RANK": "1", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}
 GROUP = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "29500"}

@@ -13,6 +13,8 @@ from evaluation.votsr import referral_figures
 from tests.votsr_miniature import PROMPTS, SIZE, TRACKER, add_results, add_truth, disc, make_workspace
 from tests.votsr_results_miniature import OTHER, add_other, scored_workspace
 
+pytestmark = pytest.mark.usefixtures("forked_toolkit")
+
 
 @pytest.fixture
 def root(tmp_path):

@@ -46,6 +46,8 @@ from train.sft.config import PairSource, SftRecipe, TuneSettings
 from train.sft.model import GrounderForTraining, set_trainable
 from train.sft.objective import SftObjective, sft_trainer
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 CPU = torch.device("cpu")
 SIZES = {"wide": (192, 108), "tall": (80, 160)}
 

@@ -32,6 +32,8 @@ from train.sft.config import ContractSettings, SftRecipe, TuneSettings
 from train.sft.model import GrounderForTraining, load_for_training, updated_contract
 from train.sft.objective import SftObjective, sft_trainer
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 TAGGED = ContractSettings(wording="tagged", search_tokens=24, template_tokens=4)
 
 

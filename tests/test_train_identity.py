@@ -31,6 +31,8 @@ from train.scratch.config import MaskHeadRecipe
 from train.sft.objective import SftObjective, sft_trainer
 from train.sft.sources import identity_of_run
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -34,6 +34,8 @@ from train.sft.objective import sft_trainer
 from train.sft.plots import _plot_loss
 from train.sft.sources import pair_plan, world_index
 
+pytestmark = pytest.mark.usefixtures("without_plots")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,6 +27,8 @@ from tests.votsr_miniature import (
     snapshot,
 )
 
+pytestmark = pytest.mark.usefixtures("forked_toolkit")
+
 
 def by_hand(root):
     """`vot analysis` as a user runs it on a workspace with a stack that lists the analyses."""
@@ -71,6 +73,7 @@ def root(tmp_path):
     return root
 
 
+@pytest.mark.toolkit_process
 def test_equal_to_the_toolkit_run_by_hand(root):
     before = snapshot(root)
     ours = referral_figures(root, TRACKER)

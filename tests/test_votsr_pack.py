@@ -17,6 +17,8 @@ from infer.config import InferSettings
 from infer.runs.checks import check_settings
 from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace, snapshot
 
+pytestmark = pytest.mark.usefixtures("forked_toolkit")
+
 MASKS = [disc(20, 20, 6), None, disc(0, 10, 0.5), disc(32, 24, 100)]
 
 
@@ -29,6 +31,7 @@ def root(tmp_path):
     return root
 
 
+@pytest.mark.toolkit_process
 def test_an_awkward_workspace_packs(root, monkeypatch, tmp_path):
     """Windows line ends, a name twice, blank lines, a byte order mark, an empty prompt, odd neighbours."""
     sequences = root / "sequences"
@@ -140,6 +143,7 @@ def test_no_stack_but_the_toolkits_own_reaches_it(root, stack, tmp_path):
     assert not mark.exists()
 
 
+@pytest.mark.toolkit_process
 def test_a_trackers_section_hands_nothing_of_the_environment_on(root, monkeypatch):
     """The toolkit expands variables in `env_*` and writes them into the archive; `metadata` ends it."""
     monkeypatch.setenv("A_SECRET", "hunter2")
@@ -213,6 +217,7 @@ def test_no_room_for_the_archive(root, monkeypatch):
     refuse(root, "cannot be written (No space left on device)")
 
 
+@pytest.mark.toolkit_process
 def test_the_real_workspace_packs(shared_data, tmp_path):
     """One real video of 50 frames with three prompts and no truth."""
     root = tmp_path / "real"

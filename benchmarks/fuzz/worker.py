@@ -8,7 +8,6 @@ import faulthandler
 import os
 import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ from huggingface_hub import constants
 from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
 
+from benchmarks.forked_toolkit import ForkedToolkit, import_toolkit
 from configs import app
 from configs.command_line import read_command_line
 from configs.compose import check, composer
@@ -40,7 +40,6 @@ PACKAGES = ("configs", "models", *COMMANDS)
 # Libraries import these when they are used. Otherwise the first child of a target would import them, and then
 # this process would do it once more.
 LAZY = ("matplotlib.backends.backend_pdf", "matplotlib.backends.backend_svg", "pandas")
-TOOLKIT = ("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace")
 Command = tuple[str, tuple[str, ...]]  # name of the package and its arguments
 
 
@@ -64,8 +63,9 @@ class CommandResult:
 def import_all() -> None:
     """Import everything that the commands import, for all processes that are forked later."""
     found = [module for package in PACKAGES for module in _modules(import_module(package))]
-    for name in (*found, *TOOLKIT, *LAZY):
+    for name in (*found, *LAZY):
         import_module(name)
+    import_toolkit()
 
 
 def _modules(package: ModuleType) -> Iterator[str]:
@@ -184,7 +184,7 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
         _limit()
         # huggingface_hub read the environment variable when it was imported, which is too late to change.
         constants.HF_HUB_OFFLINE = True
-        setattr(toolkit, "subprocess", _ForkedToolkit)  # noqa: B010  # mypy takes modules for constants
+        setattr(toolkit, "subprocess", ForkedToolkit)  # noqa: B010  # mypy takes modules for constants
         work()
         code = 0
     except SystemExit as ended:
@@ -220,45 +220,3 @@ def _limit() -> None:
     # Python ignores SIGXFSZ, so a write beyond this size raises OSError.
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-class _ForkedToolkit(SimpleNamespace):
-    """Replaces `subprocess` where the VOT toolkit is started. A fork has the toolkit imported already."""
-
-    DEVNULL, PIPE, STDOUT = subprocess.DEVNULL, subprocess.PIPE, subprocess.STDOUT
-
-    @staticmethod
-    def run(command: Sequence[str], cwd: Path, env: dict[str, str], **more: object) -> object:  # noqa: ARG004
-        """Do what `python -m vot` does, and return its output."""
-        # A file and no pipe: a pipe that nobody reads fills up, and the child would wait for ever.
-        with tempfile.TemporaryFile() as said:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            child = os.fork()
-            if child == 0:
-                _as_toolkit(list(command[command.index("vot") :]), cwd, env, said.fileno())
-            _, status = os.waitpid(child, 0)
-            said.seek(0)
-            text = said.read().decode("utf-8", "replace")
-        return SimpleNamespace(stdout=text, returncode=os.waitstatus_to_exitcode(status))
-
-
-def _as_toolkit(argv: list[str], cwd: Path, env: dict[str, str], output: int) -> None:
-    code = 1
-    try:
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(env)
-        sys.argv = argv
-        import_module("vot.utilities.cli").main()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
