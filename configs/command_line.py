@@ -55,7 +55,7 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         # `~key` deletes a key, so it needs no value.
         if "=" not in word and not word.startswith("~"):
             raise UserError(f"{word}: not of the form key=value (--help lists the keys)")
-    # All words that are no overrides: the value of a flag (`--cfg job`) stays behind its flag.
+    # All words that are not overrides: the value of a flag (`--cfg job`) stays behind its flag.
     flags = [word for word in arguments if word not in overrides]
     return CommandLine(tuple(overrides), tuple(flags), parsed.help, parsed.multirun)
 

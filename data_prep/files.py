@@ -124,7 +124,7 @@ def real_path(path: Path | str) -> Path:
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry of a folder is a file. A link that leads nowhere, or to itself, is none.
+    """Whether an entry of a folder is a file. A link that leads nowhere, or to itself, is not a file.
 
     For the latter `os.DirEntry.is_file` raises an error, and `Path.is_file` does not.
     """

@@ -104,8 +104,8 @@ def referral_figures(workspace_root: Path, tracker_id: str) -> dict[str, Any]:
     - `num_pairs`, `num_present`, `num_absent`, `num_said_absent`, `num_absent_right`: the counts.
 
     A mean over no pairs is None. `without_truth` lists the sequences without an annotated frame, `problems`
-    what could not be read of the workspace, and `notes` ground truth that is no mask. Raises UserError where
-    a result is missing or damaged, or the ground truth cannot be read.
+    what could not be read of the workspace, and `notes` ground truth that is not a mask. Raises UserError
+    where a result is missing or damaged, or the ground truth cannot be read.
     """
     workspace = read_workspace(workspace_root, check_frames=False)
     truths, without = truths_of(workspace)

@@ -21,7 +21,7 @@ from models.families import FAMILIES
 GROUNDER_KEY, MASK_HEAD_KEY = "model.checkpoint", "mask_head.checkpoint"
 MASK_HEAD_MODEL_TYPE = "sam2_video"
 CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
-INTEGERS = ("I", "U", "BOOL")  # so begin the names of safetensors' types that are no floats
+INTEGERS = ("I", "U", "BOOL")  # prefixes of the safetensors types that are not floating-point
 INTEGER_BUFFERS = ("_ids", "_index", "num_batches_tracked")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # the newer and the older layout
 BASE = "base_model_name_or_path"
@@ -55,7 +55,7 @@ def check_mask_head_checkpoint(config: MaskHeadConfig) -> None:
 def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) -> None:
     """Check that a folder has a checkpoint of one of these types.
 
-    `key` is the configuration key for messages. A name `owner/name` that is no folder is left to the hub.
+    `key` is the configuration key for messages. A name `owner/name` that is not a folder is left to the hub.
     Raises UserError for a folder that does not exist, has no readable config.json, has a model of another
     type, settings that ask for code, or incomplete weights.
     """
@@ -221,7 +221,7 @@ def _integer_weight(path: Path) -> str | None:
 
 
 def base_of(key: str, checkpoint: str) -> str | None:
-    """The checkpoint of the base weights of adapters; None for a checkpoint that is no folder of adapters.
+    """The checkpoint of the base weights of adapters; None for a checkpoint that is not a folder of adapters.
 
     A relative path is looked up from the folder of the adapters, then from the current folder. `key` is the
     configuration key for messages. Raises UserError where the folder does not name its base, or names a

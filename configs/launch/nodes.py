@@ -51,7 +51,7 @@ class Node:
 def process_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables of this process if a launcher has started it as one of several; {} if not.
 
-    Raises UserError, which names them, if some are missing or are no numbers.
+    Raises UserError, which names them, if some are missing or are not numbers.
     """
     found = {**_slurm_variables(environment), **environment}
     if "RANK" not in found and "WORLD_SIZE" not in found:

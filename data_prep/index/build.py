@@ -135,7 +135,7 @@ def state_of(entries: list[Entry], more: Iterable[object] = ()) -> str:
 
 
 def _lines(folder: Path) -> Iterator[str]:
-    """A line for the folder and for each file in it that is no image."""
+    """A line for the folder and for each file in it that is not an image."""
     try:
         with os.scandir(folder) as found:  # unlike `iterdir` it makes no Path of each of thousands of images
             names = sorted(each.name for each in found if not each.name.lower().endswith(ENDINGS))

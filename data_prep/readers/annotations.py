@@ -27,7 +27,7 @@ def read_boxes(path: Path) -> np.ndarray:
     """The boxes of a file, one on each line, float32 (frames, 4), with the numbers of the file.
 
     Blank lines at the end are ignored. Raises UserError where the file is missing or empty, or a line is not
-    four numbers (NaN is a number, infinity is none).
+    four numbers (NaN counts as a number, infinity does not).
     """
     # All separators become blanks, since some data sets mix them even within a file.
     lines = read_text(path, REMEDY).rstrip().translate(SEPARATORS).splitlines()

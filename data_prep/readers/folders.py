@@ -28,7 +28,7 @@ def folders_of(root: Path, skip: tuple[str, ...] = ()) -> list[Path]:
         raise UserError(f"{root}: no such folder; {remedy}") from None
     except OSError as fault:
         raise UserError(f"{root}: cannot be listed ({fault.strerror}); {remedy}") from None
-    # Folders of archivers and file systems are no sequences.
+    # Folders of archivers and file systems are not sequences.
     names = [name for name in names if name not in FOREIGN and name not in skip]
     if not names:
         raise UserError(f"{root}: holds no sequences; {remedy}")
@@ -91,7 +91,7 @@ def _order(name: str) -> tuple[int, list[int], str]:
 
 
 def frames_of(folder: Path, names: list[str]) -> ImageFrames:
-    """The frames in a folder, all of the size of the first. Raises UserError where that is no image."""
+    """The frames in a folder, all of the size of the first. Raises UserError where that is not an image."""
     return ImageFrames(tuple(folder / name for name in names), image_size(folder / names[0]))
 
 

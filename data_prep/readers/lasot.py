@@ -32,7 +32,7 @@ LISTS = {
     "train": ("training_set.txt", "lasot_train_split.txt"),
     "test": ("testing_set.txt", "lasot_test_split.txt"),
 }
-BESIDE = (FOLDER, "lasot_train_concise")  # folders that may lie among the classes but are none
+BESIDE = (FOLDER, "lasot_train_concise")  # folders among those of the classes that are not classes
 ATTRIBUTES = "IV POC DEF MB CM ROT BC VC SV FOC FM OV LR ARC"
 FPS = 30.0  # of every video, by the paper
 

@@ -32,7 +32,7 @@ from data_prep.sequence import Sequence, Span
 
 LISTS = {"train": "TNL2K_train_set.txt", "test": "TNL2K_testing_set.txt"}
 CORRECTIONS = "revised_annotations"  # of 12 training sequences
-BESIDE = (CORRECTIONS, "tnl2k_train_concise")  # folders that may lie among the sequences but are none
+BESIDE = (CORRECTIONS, "tnl2k_train_concise")  # folders among the sequences that are not sequences
 ATTRIBUTES = "CM ROT DEF FOC IV OV POC VC SV BC MB ARC LR FM AS TC MS"
 
 

@@ -26,7 +26,7 @@ FPS = 30.0  # one box per second was drawn by hand, which is every thirtieth
 
 def find(root: Path, split: str) -> list[Entry]:
     """The sequences of a split's chunks, chunk by chunk, by name."""
-    # A training split of some chunks is usual, so missing chunks are no error.
+    # A training split of some chunks is usual, so missing chunks are not an error.
     there = {folder.name for folder in folders_of(root)}
     chunks = [chunk for chunk in CHUNKS[split] if chunk in there]
     if not chunks:

@@ -131,7 +131,7 @@ class Extraction:
                 member = archive.next()
             except BROKEN as fault:
                 raise tarfile.ReadError(f"a header is broken: {fault}") from None
-            # Without a member the parts are no archive: tarfile accepts an empty file.
+            # Without a member the parts are not an archive: tarfile accepts an empty file.
             if member is None and not self.name:
                 raise tarfile.ReadError("it holds nothing")
             if member is None:

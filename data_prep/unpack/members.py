@@ -114,7 +114,7 @@ class StrictTarInfo(tarfile.TarInfo):
         try:
             member = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as fault:
-            # A block of zeros is the regular end. Anything else that is no header is damage.
+            # A block of zeros is the regular end. Anything else that is not a header is damage.
             if len(buf) == tarfile.BLOCKSIZE and not any(buf):
                 raise
             reason = f"a header is broken: {fault}" if len(buf) else "its end mark is missing"

@@ -106,7 +106,7 @@ def _main_stream(container: InputContainer) -> int:
 
 @contextmanager
 def _container(path: Path) -> Iterator[InputContainer]:
-    """Open a video file. Raises UserError where it is none or has no video stream."""
+    """Open a video file. Raises UserError where it is not a video file or has no video stream."""
     try:
         # "file:" keeps names such as "concat:a.mp4" from being taken for a protocol.
         # Text in the metadata may have any encoding; an error in it must not stop decoding.

@@ -20,7 +20,7 @@ from data_prep.votsr.channels import same_size
 class VideoInput:
     """An opened video: its name, frames and frame rate, and warnings, one line each.
 
-    `about` describes a folder: the number of its frames, and the files that are none.
+    `about` describes a folder: the number of its frames, and the files that are not frames.
     """
 
     name: str

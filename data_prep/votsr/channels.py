@@ -44,7 +44,7 @@ def find_frames(folder: Path, properties: dict[str, str]) -> Found:
 def same_size(frames: tuple[Path, ...], check_all: bool) -> ImageFrames:
     """Frames with the size of the first; with `check_all` the headers of the others must agree.
 
-    Raises UserError naming the first file that is no image or of another size.
+    Raises UserError naming the first file that is not an image or has another size.
     """
     # Headers only: decoding every frame would take minutes.
     size = image_size(frames[0])

@@ -74,7 +74,7 @@ def _lines(text: TextIO, path: Path) -> Iterator[str]:
         if len(line) > LONGEST_LINE or number > MOST_LINES:
             message = f"longer than {LONGEST_LINE >> 20} MiB" if number <= MOST_LINES else "one too many"
             raise UserError(f"{path}:{number}: the line is {message}; track this prompt again")
-        # Blanks after the last line end are no line of a frame.
+        # Blanks after the last line end do not count as the line of a frame.
         if line.endswith("\n") or not line.isspace():
             yield line.strip()
 

@@ -34,8 +34,8 @@ def other_form(results: BoxResults, truth: BoxTruth, form: str = XYWH) -> tuple[
     """Another format that the numbers of a tracker seem to have, and the remedy, both as text; None: no sign
     of one.
 
-    `results` holds the numbers as they are in the files. Boxes that are merely wrong are no sign of another
-    format: it must fit the ground truth well, in most frames, and clearly better than `form`.
+    `results` holds the numbers as they are in the files. Boxes that are merely wrong do not indicate
+    another format: it must fit the ground truth well, in most frames, and clearly better than `form`.
     """
     frames = _compared(results, truth)
     # Too few boxes to decide.

@@ -97,7 +97,7 @@ def read_mask_tables(paths: Sequence[str], sizes: np.ndarray | None) -> Tables:
 
 
 def _boxes(lines: list[str], size: Size) -> tuple[list[Box], Wrong]:
-    """The box of each line, and (line from 1, reason) of the lines that are no masks."""
+    """The box of each line, and (line from 1, reason) of the lines that are not masks."""
     boxes: list[Box] = []
     wrong: list[tuple[int, str]] = []
     for number, line in enumerate(lines, start=1):

@@ -55,7 +55,7 @@ def read_results(
     paths = [f"{folder.folder}/{name}.txt" for name in truth.sequences]
     tables = read_mask_tables(paths, truth.sizes) if folder.masks else read_tables(paths, 4, truth.num_frames)
     _report_missing_files(paths, tables, faults)
-    # Invalid lines beyond the last frame are cut anyway, so they are no fault.
+    # Invalid lines beyond the last frame are cut anyway, so they are not a fault.
     for number, wrong in tables.wrong.items():
         _report_invalid_lines(
             paths[number], [each for each in wrong if each[0] <= truth.lengths[number]], faults
@@ -140,7 +140,7 @@ def _align(tables: Tables, truth: BoxTruth) -> tuple[np.ndarray, np.ndarray]:
             boxes[:, to : to + count] = tables.values[:, source : source + count]
             missing[to + count : truth.starts[number + 1]] = True
     for number, wrong in tables.wrong.items():
-        # The rows of invalid lines are NaN already. As missing ones, they are no report of absence.
+        # The rows of invalid lines are NaN already. They count as missing, not as a report of absence.
         lines = np.array([line - 1 for line, _ in wrong])
         missing[truth.starts[number] + lines[lines < truth.lengths[number]]] = True
     return boxes, missing

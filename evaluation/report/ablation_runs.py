@@ -79,7 +79,7 @@ def _run_folders(folder: Path) -> Iterator[Path]:
 
     Hydra names the folder of a job by its overrides, and a value with a slash makes nested folders.
     """
-    # Below a run nothing is searched: its own folders, such as those of checkpoints, are no runs.
+    # Below a run nothing is searched: its own folders, such as those of checkpoints, are not runs.
     if is_run(folder):
         yield folder
         return

@@ -77,7 +77,7 @@ def damaged(path: Path, fault: BaseException, remedy: str = REMOVE_CHECKPOINT) -
 def remove_rows(path: Path, step: int, is_evaluated: bool) -> None:
     """Remove the rows of steps after `step` from a file of metrics, since these steps are repeated.
 
-    `is_evaluated`: the evaluation at `step` itself is not repeated. Lines that are no rows are removed too,
+    `is_evaluated`: the evaluation at `step` itself is not repeated. Lines that are not rows are removed too,
     with a warning.
     """
     if not path.is_file():

@@ -267,7 +267,7 @@ class TokenWeights:
         """Weights (batch, length) of labels (batch, length); 0 if they are IGNORED."""
         weights = (labels != IGNORED).float()
         weights[torch.isin(labels, self.decisions)] = self.decision_weight
-        # Walk through the columns and count the digits since the last token that is none.
+        # Walk through the columns and count the digits since the last token that is not a digit.
         place = torch.zeros(len(labels), dtype=torch.long)
         are_digits = torch.isin(labels, self.digits)
         table = torch.tensor(DIGIT_WEIGHTS)

@@ -136,7 +136,7 @@ def _sizes(model: QwenVL) -> dict[str, int]:
         (prefix + part for part in family_of(model).parts for prefix in ("", "adapters of ")), 0
     )
     for name, weight in model.named_parameters():
-        # Vectors (norms, biases) are no matrices, and embeddings are looked up, not multiplied. Under ZeRO-3
+        # Vectors (norms, biases) are not matrices, and embeddings are looked up, not multiplied. Under ZeRO-3
         # the local shard has one dimension; `ds_shape` is the complete shape.
         if (
             len(getattr(weight, "ds_shape", weight.shape)) < 2
