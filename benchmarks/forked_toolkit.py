@@ -1,5 +1,6 @@
 """The VOT toolkit in forks of this process, which take less time than new processes that import it."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -48,6 +49,11 @@ def _as_toolkit(argv: list[str], cwd: Path, env: dict[str, str], output: int) ->
     try:
         os.dup2(output, 1)
         os.dup2(output, 2)
+        # A test may have replaced the streams, and the toolkit's logger has kept the one of its import.
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        for handler in logging.getLogger("vot").handlers:
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(sys.stderr)
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)

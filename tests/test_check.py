@@ -156,7 +156,7 @@ REST = "3,3,8,6\n0,0,0,0\n5,4,8,6\n6,4,9,7\n"
         (boxes("22,3,30,9\n23,4,31,10\n0,0,0,0\n24,5,32,11\n9,6,18,13"), "boxes_form", 4, "x1,y1,x2,y2, not"),
         (boxes("0.1,0.2,0.3,0.25\n" * 5), "boxes_form", 4, "seem to be shares of the image's width"),
         (boxes("nan,3,8,6\n" + REST), "box_nan", 1, "00001.png: the target is shown, but its box is nan,3,8"),
-        (boxes("2,3,8,inf\n" + REST), "box_nan", 1, "is 2,3,8,inf; correct"),
+        (boxes("2,3,8,inf\n" + REST), "refused", 1, "line 1 is not four numbers ('2 3 8 inf')"),
         (boxes("2,3,8,0\n0,0,0,0\n0,0,0,0\n5,4,8,6\n6,4,9,7"), "box_empty", 2, "00001.png: the target has a"),
         (no_flags, "box_empty", 1, "00003.png: the target has a box without area, 4,3,0,6; correct"),
         (text("absent_label.txt", "0\n" * 5), "never_shown", 1, "car-1: the target is absent in every"),
