@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import train.config  # noqa: F401  # registers the recipes
 from configs.errors import UserError
 from data_prep.identity import files_identity, index_frames_identity
 from data_prep.index.build import build_index, index_path
@@ -27,6 +28,7 @@ from train.loop.identity import (
     with_earlier_code,
     write_identity,
 )
+from train.registry import RECIPES, function_of, module_of
 from train.scratch.config import MaskHeadRecipe
 from train.sft.objective import SftObjective, sft_trainer
 from train.sft.sources import identity_of_run
@@ -223,3 +225,9 @@ def test_settings_of_earlier_versions_are_compared_by_the_present_names(tmp_path
     changed = {**new, "recipe": {**new["recipe"], "evaluate_every": 6}}
     with pytest.raises(UserError, match=r"other settings \(recipe\.evaluate_every\)"):
         check_identity(tmp_path, changed)
+
+
+def test_the_code_of_a_recipe_is_that_of_the_module_that_trains_it() -> None:
+    modules = {name: module_of(recipe) for name, recipe in RECIPES.items()}
+    assert modules["nano_mask_head"] == "train.scratch.mask_head" and len(set(modules.values())) > 2
+    assert modules == {name: function_of(recipe).__module__ for name, recipe in RECIPES.items()}

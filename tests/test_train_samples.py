@@ -103,6 +103,18 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def test_the_folder_of_a_pool_is_named_by_all_that_its_frames_depend_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wider = dataclasses.replace(CONTRACT, template_scale=CONTRACT.template_scale * 2)
+    names = {KIND.name, PoolSpec("train", wider, SIZE).name, PoolSpec("train", CONTRACT, (112, 112)).name}
+    monkeypatch.setitem(PRESETS, "train", dataclasses.replace(TRAIN, first_seed=TRAIN.first_seed + 1))
+    names.add(KIND.name)
+    monkeypatch.setattr(frame_pool, "QUALITY", (1, 2))
+    names.add(KIND.name)
+    assert len(names) == 5
+
+
 def test_a_shot_follows_from_its_seed_alone(drawn: list[Drawn], folder: Path) -> None:
     third, first = (render_frame(seed, TRAIN, CONTRACT, SIZE) for seed in (2, 0))
     table = rows_of(folder)

@@ -120,6 +120,20 @@ def ends_as(whole: Path, out: Path) -> None:
     assert not list(out.rglob(".part-*"))
 
 
+def test_best_is_the_highest_score_also_of_negative_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A score may be a negative loss."""
+    scores, saved = {3: -5.0, 6: -3.0, 8: -4.0}, list[int]()
+    monkeypatch.setattr(Tiny, "evaluate", lambda _, step: Evaluation([], scores[step]))
+    monkeypatch.setattr(
+        Tiny, "save_weights", lambda _, folder, step, __: saved.append(step) or folder.mkdir(exist_ok=True)
+    )
+    training = tiny(tmp_path)
+    training.run()
+    assert training.best_score == -3.0 and saved == [3, 6, 8]  # the last one is of the final weights
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_the_first_signal_in_a_step_saves_it(
     whole: Path, tmp_path: Path, number: signal.Signals, status: int, caplog: pytest.LogCaptureFixture
