@@ -14,6 +14,8 @@ from types import SimpleNamespace
 # What its commands import, some of it when they are called.
 MODULES = ("vot.utilities.cli", "vot.analysis", "vot.experiment", "vot.report", "vot.workspace")
 
+_OLD_STREAMS: list[object] = []
+
 
 def import_toolkit() -> None:
     """Import the toolkit for all processes that are forked later."""
@@ -50,6 +52,8 @@ def _as_toolkit(argv: list[str], cwd: Path, env: dict[str, str], output: int) ->
         os.dup2(output, 1)
         os.dup2(output, 2)
         # A test may have replaced the streams, and the toolkit's logger has kept the one of its import.
+        # The old streams are kept: one that is collected closes its file descriptor, which may be 1 or 2.
+        _OLD_STREAMS.extend((sys.stdout, sys.stderr))
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         for handler in logging.getLogger("vot").handlers:
             if isinstance(handler, logging.StreamHandler):
