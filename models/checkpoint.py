@@ -1,8 +1,8 @@
-"""Loading weights: devices, dtypes, quantization, errors of the library in one line, and finite outputs."""
+"""Loading weights: quantization, errors of the library in one line, and finite outputs."""
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,44 +15,10 @@ from transformers.utils import logging as transformers_logging
 from configs.errors import UserError
 from models.checkpoint_files import check_model_type, code_setting
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Arguments of every `from_pretrained`: no code of a checkpoint is executed, no kernel that it names is
 # downloaded from the hub, and no pickle is read.
 SAFE: dict[str, Any] = {"trust_remote_code": False, "attn_implementation": "sdpa", "use_safetensors": True}
 NOT_QUANTIZED = ["model.visual", "lm_head"]  # the vision tower and the output layer keep their precision
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name: `auto` is the first CUDA GPU if there is one, else the CPU; `mps` is an Apple
-    GPU.
-
-    Raises UserError for a device that torch does not know or that this machine does not have.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device={name}: torch knows no such device; take auto, cpu, cuda or mps") from None
-    # Devices that are not listed, such as the CPU, count as available.
-    available: dict[str, Callable[[], bool]] = {
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-    }
-    if not available.get(device.type, lambda: True)():
-        raise UserError(f"device={name}: this machine has no such GPU that torch can use; take device=auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device={name}: the last GPU is cuda:{torch.cuda.device_count() - 1}; take that")
-    return device
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of the weights: `auto` is bfloat16 on a CUDA GPU and float32 elsewhere. Raises UserError."""
-    if name == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if name not in DTYPES:
-        raise UserError(f"dtype={name}: choose one of auto, {', '.join(DTYPES)}")
-    return DTYPES[name]
 
 
 def check_bitsandbytes() -> None:

@@ -109,7 +109,7 @@ def _check_sam2(config: MaskHeadConfig) -> None:
     sam2_1_large=MaskHeadConfig("facebook/sam2.1-hiera-large"),
 )
 def _load_sam2(config: MaskHeadConfig, device: Any) -> Masking:
-    from models.checkpoint import choose_dtype
+    from models.devices import choose_dtype
     from models.mask_head.sam2 import MaskHead
 
     return MaskHead.load(config.checkpoint, device, choose_dtype(config.dtype, device))

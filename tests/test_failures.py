@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from configs.errors import UserError
-from infer.engine.failures import FailureBoundary, is_out_of_memory
+from infer.engine.failures import FailureBoundary
+from models.devices import is_out_of_memory
 
 
 def test_a_failed_block_gives_its_reason_and_a_good_one_none() -> None:

@@ -16,8 +16,8 @@ from configs.errors import UserError
 from data_prep.votsr.textfiles import write_workspace
 from infer.config import InferSettings
 from infer.runs.checks import check_settings, parse_expressions
-from models.checkpoint import choose_device, choose_dtype
 from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
+from models.devices import choose_device, choose_dtype
 
 MISTAKES = [
     ({"workspace": "ws", "video": "clip.mp4"}, "workspace= and video= are both given; leave one out"),
@@ -174,6 +174,8 @@ def test_devices_that_are_there_are_taken(monkeypatch: pytest.MonkeyPatch) -> No
     named = {name: choose_device(name) for name in ("auto", "cpu", "cuda", "cuda:1", "mps")}
     told = {name: str(device) for name, device in named.items()}
     assert told == {"auto": "cuda", "cpu": "cpu", "cuda": "cuda", "cuda:1": "cuda:1", "mps": "mps"}
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90"])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     formats = {name: choose_dtype("auto", device) for name, device in named.items()}
     assert [name for name, dtype in formats.items() if dtype == torch.bfloat16] == ["auto", "cuda", "cuda:1"]
     with pytest.raises(UserError, match="device=cuda:2: the last GPU is cuda:1; take that"):

@@ -71,7 +71,7 @@ def _run(settings: TrainSettings) -> int:
     tunes = settings.task == "train" and isinstance(settings.recipe, SftRecipe)
     if tunes or settings.task == "merge":
         check_grounder_checkpoint(settings.model)
-    from models.checkpoint import choose_device
+    from models.devices import choose_device
     from train.checkpoint_info import print_info
     from train.launch import launch_sft, refuse_several
     from train.merging import merge

@@ -6,20 +6,16 @@ boundary of that part, reported with its type and place, and counted. `FailureBo
 boundary in `infer/`. KeyboardInterrupt and SystemExit pass through it.
 """
 
-import gc
 import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
 from configs.errors import UserError
 from data_prep.console import one_line
+from models.devices import is_out_of_memory
 
 ROOT = Path(__file__).resolve().parents[2]
-# Libraries report a lack of memory as a plain RuntimeError too. These texts are those of torch and cuBLAS.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 MEMORY_REMEDY = "lower model.batch, take a smaller model= or mask_head=, or track fewer expressions at once"
 
 
@@ -70,18 +66,3 @@ def failure_place(fault: BaseException) -> str:
         if path.is_relative_to(ROOT) and "site-packages" not in path.parts:
             place = f"{path.relative_to(ROOT).as_posix()}:{frame.lineno}"
     return place
-
-
-def is_out_of_memory(fault: BaseException) -> bool:
-    """Whether the memory of the machine or of a GPU was too small."""
-    if isinstance(fault, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(fault, RuntimeError) and any(text in str(fault) for text in OUT_OF_MEMORY)
-
-
-def free_memory() -> None:
-    """Release the memory that a failed sequence held. Call it after its exception is gone."""
-    # Objects in reference cycles are freed by the collector only, and tensors wait for them.
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -19,7 +19,7 @@ from infer.engine.engine import Engine
 from infer.trackers.expressions import empty_track
 from infer.trackers.registry import build_tracker
 from infer.trackers.requests import Tracker
-from models.checkpoint import choose_device
+from models.devices import choose_device
 from models.grounder.grounder import Grounder
 from models.mask_head.registry import load_mask_head
 

@@ -12,13 +12,14 @@ from configs.terminal import LONGEST_NAME, shortened
 from data_prep.geometry import Size
 from data_prep.sequence import Sequence
 from infer.engine.engine import Engine, Trajectory
-from infer.engine.failures import FailureBoundary, free_memory
+from infer.engine.failures import FailureBoundary
 from infer.render.overlays import Overlays
 from infer.runs.claims import Claim
 from infer.runs.plan import TrackStore
 from infer.runs.progress import RunProgress
 from infer.runs.records import TrackInputs, TrackRecords
 from infer.runs.summary import TrackOutcome
+from models.devices import free_memory
 
 
 @dataclass

@@ -23,7 +23,6 @@ from models.checkpoint import (
     check_finite,
     check_tied,
     check_weights,
-    choose_dtype,
     loading,
     model_type_of,
 )
@@ -36,6 +35,7 @@ from models.checkpoint_files import (
     processor_folder,
 )
 from models.config import GrounderConfig
+from models.devices import choose_dtype
 from models.families import FAMILIES
 from models.grounder.adapters import merged
 from models.grounder.chat_template import check_chat_template

@@ -13,9 +13,10 @@ from torch import nn
 from configs.errors import UserError
 from data_prep.contract.chat import messages
 from data_prep.contract.contract import Contract, check_contract
-from models.checkpoint import check_bitsandbytes, choose_dtype, four_bit
+from models.checkpoint import check_bitsandbytes, four_bit
 from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config import GrounderConfig
+from models.devices import choose_training_dtype
 from models.families import family_of, lora_targets, part_of
 from models.grounder.forward import encode_images, forward, forward_packed
 from models.grounder.grounder import KEY, Grounder
@@ -42,7 +43,8 @@ def load_for_training(
     """
     check_model(recipe, model)
     # 1. Every box is decoded in evaluations (`box_threshold=0`), also if the target is called absent.
-    quantization = four_bit(choose_dtype(model.dtype, device)) if recipe.tune.method == "qlora" else None
+    dtype = choose_training_dtype(model.dtype, device)
+    quantization = four_bit(dtype) if recipe.tune.method == "qlora" else None
     loaded = Grounder.load(dataclasses.replace(model, box_threshold=0.0), device, quantization)
     contract = updated_contract(loaded.contract, recipe.contract)
     _check_tokens(recipe, contract)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from configs.launch.signals import StopSignal
-from models.checkpoint import choose_dtype
 from models.config import GrounderConfig
+from models.devices import choose_training_dtype
 from models.grounder.adapters import named_base
 from models.identity import checkpoint_identity
 from models.kernels.attention import use_packed_attention
@@ -104,7 +104,7 @@ class SftObjective(Objective[list[MicroBatch]]):
         """Load the grounder, choose its trainable parameters, and distribute it over the processes."""
         recipe = self.recipe
         # 1. The grounder. The strategy decides where its weights are read to, so the dtype is chosen here.
-        dtype = choose_dtype(self.model_config.dtype, self.accelerator.device)
+        dtype = choose_training_dtype(self.model_config.dtype, self.accelerator.device)
         config = dataclasses.replace(self.model_config, dtype=str(dtype).removeprefix("torch."))
         # With sharded parameters all processes generate together: a process that stopped earlier than the
         # others would let them wait, so they agree after each token.
@@ -170,7 +170,7 @@ class SftObjective(Objective[list[MicroBatch]]):
         # 2. Adapters stay in float32, which is small.
         if self.adapters is None:
             # Trainable parameters are in float32; the checkpoint has the dtype of the model.
-            dtype = choose_dtype(self.model_config.dtype, self.accelerator.device)
+            dtype = choose_training_dtype(self.model_config.dtype, self.accelerator.device)
             weights = {name: weight.to(dtype) for name, weight in weights.items()}
         if self.accelerator.is_main_process:
             record = training_record(self.recipe, self.model_config, step, self.steps, evaluations)
@@ -188,7 +188,7 @@ class SftObjective(Objective[list[MicroBatch]]):
             steps,
             num_workers(recipe.workers, device),
             recipe.soft_label_std,
-            choose_dtype(self.model_config.dtype, device),
+            choose_training_dtype(self.model_config.dtype, device),
         )
 
     def take_step(self, batch: list[MicroBatch], step: int) -> StepMetrics:
@@ -292,7 +292,7 @@ def train_sft(
     """
     stop = StopSignal()
     with stop.handled():
-        dtype = choose_dtype(model.dtype, device)
+        dtype = choose_training_dtype(model.dtype, device)
         options = tracker_options(recipe.report_to, out)
         strategy = create_strategy(recipe, strategy_name, deepspeed, device, dtype, options)
         trainer = sft_trainer(recipe, model, out, strategy, stop)
