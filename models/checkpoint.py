@@ -1,15 +1,14 @@
-"""Loading weights: quantization, errors of the library in one line, and finite outputs."""
+"""Loading weights: errors of the library in one line, weights that are missing, and finite outputs."""
 
 import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
@@ -18,29 +17,6 @@ from models.checkpoint_files import check_model_type, code_setting
 # Arguments of every `from_pretrained`: no code of a checkpoint is executed, no kernel that it names is
 # downloaded from the hub, and no pickle is read.
 SAFE: dict[str, Any] = {"trust_remote_code": False, "attn_implementation": "sdpa", "use_safetensors": True}
-NOT_QUANTIZED = ["model.visual", "lm_head"]  # the vision tower and the output layer keep their precision
-
-
-def check_bitsandbytes() -> None:
-    """Raise UserError where bitsandbytes, which quantizes weights, is not installed."""
-    if find_spec("bitsandbytes") is None:
-        raise UserError(
-            "recipe.tune.method=qlora: needs bitsandbytes; pip install bitsandbytes, or take lora"
-        )
-
-
-def four_bit(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """The settings of 4-bit weights for training adapters: NF4 with double quantization, as in QLoRA.
-
-    Computation is in `dtype` (arXiv 2305.14314).
-    """
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=NOT_QUANTIZED,
-    )
 
 
 @contextmanager

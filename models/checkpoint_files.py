@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN, Contract, read_contract
 from data_prep.files import real_path
-from models.config import GrounderConfig, MaskHeadConfig
+from models.config import GrounderConfig, MaskHeadConfig, sized_contract
 from models.families import FAMILIES
 
 GROUNDER_KEY, MASK_HEAD_KEY = "model.checkpoint", "mask_head.checkpoint"
@@ -44,7 +44,7 @@ def check_grounder_checkpoint(config: GrounderConfig) -> None:
         check_no_code(GROUNDER_KEY, config.checkpoint)
         check_adapter_files(config.checkpoint)
     check_checkpoint(key_of(config.checkpoint, base), base or config.checkpoint, tuple(FAMILIES))
-    find_contract(config)
+    sized_contract(config, find_contract(config))
 
 
 def check_mask_head_checkpoint(config: MaskHeadConfig) -> None:

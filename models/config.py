@@ -7,8 +7,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from configs.errors import UserError
 from configs.schema import key
-from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.contract import BUILT_IN, Contract, check_contract
+from data_prep.contract.images import with_token_budget
 from models.families import PUBLISHED_SIZES
 from models.interfaces import Masking
 from models.mask_head.registry import MASK_HEADS, register_mask_head
@@ -21,10 +23,19 @@ __all__ = [
     "SHIPPED",
     "GrounderConfig",
     "MaskHeadConfig",
+    "check_inference_keys",
+    "sized_contract",
 ]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPE = (
+    "dtype of the weights; auto: bfloat16 on a CUDA GPU (float16 where it has no bfloat16, as T4 and V100), "
+    "else float32"
+)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
+QUANTIZATIONS = ("none", "4bit", "8bit")
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+DEVICE_MAPS = ("single", "auto")
 
 
 @dataclass(frozen=True)
@@ -40,15 +51,86 @@ class GrounderConfig:
         "Qwen's hub ids that of the family",
         choices=("auto", *BUILT_IN),
     )
-    dtype: str = key(
-        "auto", "dtype of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
+    search_tokens: int | None = key(
+        None,
+        "largest number of language tokens of a search frame; more show small targets larger, and take more "
+        "time and memory; null: as the contract says",
+        minimum=1,
     )
+    template_tokens: int | None = key(
+        None, "number of language tokens of a template crop; null: as the contract says", minimum=1
+    )
+    dtype: str = key("auto", DTYPE, choices=DTYPES)
+    quantization: str = key(
+        "none",
+        "4bit or 8bit: the layers of the language model are quantized when they are loaded, which needs the "
+        "package bitsandbytes; adapters are then kept beside the weights instead of merged",
+        choices=QUANTIZATIONS,
+    )
+    attention: str = key(
+        "sdpa",
+        "implementation of attention in transformers; flash_attention_2 needs the package flash-attn",
+        choices=ATTENTIONS,
+    )
+    device_map: str = key(
+        "single",
+        "single: the model is on the one GPU of device=; auto: its layers are distributed over all GPUs, for "
+        "models that do not fit into one",
+        choices=DEVICE_MAPS,
+    )
+    allow_cpu: bool = key(False, "load a model of 6 billion parameters or more on a CPU, where it is slow")
     batch: int = key(
-        8, "number of questions that are answered in one batch; reduce it if memory runs out", minimum=1
+        8, "number of questions that are answered in one batch; it is halved where memory runs out", minimum=1
     )
     box_threshold: float = key(
         0.05, "no box is decoded for answers whose visible probability is lower; this saves time"
     )
+
+
+def sized_contract(config: GrounderConfig, contract: Contract) -> Contract:
+    """The contract of a checkpoint with the sizes of images that its settings name.
+
+    Raises UserError for sizes that the contract does not allow.
+    """
+    sizes = (config.search_tokens, config.template_tokens)
+    # A model that was trained on one grid of tokens finds nothing on another.
+    if config.search_tokens is not None and all(contract.search_size):
+        fixed = "x".join(map(str, contract.search_size))
+        raise UserError(
+            f"model.search_tokens={config.search_tokens}: {config.checkpoint} was trained on search images "
+            f"of {fixed} pixels only; leave it out"
+        )
+    sized = with_token_budget(contract, *sizes)
+    try:
+        check_contract(sized)
+    except ValueError as fault:
+        raise UserError(
+            f"model.search_tokens={sizes[0]} model.template_tokens={sizes[1]}: {fault}; take fewer"
+        ) from None
+    return sized
+
+
+# Keys of inference, and what training has in their place.
+INFERENCE_KEYS = {
+    "search_tokens": "recipe.contract.search_tokens",
+    "template_tokens": "recipe.contract.template_tokens",
+    "quantization": "recipe.tune.method=qlora",
+    "device_map": "launch.strategy=fsdp or zero3",
+}
+
+
+def check_inference_keys(config: GrounderConfig) -> None:
+    """Raise UserError where a key of inference is set for training or merging.
+
+    Both write contracts and weights, which must not depend on how the weights were loaded.
+    """
+    defaults = GrounderConfig(config.checkpoint)
+    for name, instead in INFERENCE_KEYS.items():
+        if (value := getattr(config, name)) != getattr(defaults, name):
+            raise UserError(
+                f"model.{name}={value}: has an effect in inference only; leave it out (training has "
+                f"{instead})"
+            )
 
 
 @dataclass(frozen=True)
@@ -61,9 +143,7 @@ class MaskHeadConfig:
     checkpoint: str = key(
         MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large"
     )
-    dtype: str = key(
-        "auto", "dtype of the weights; auto: bfloat16 on a CUDA GPU, else float32", choices=DTYPES
-    )
+    dtype: str = key("auto", DTYPE, choices=DTYPES)
 
 
 SHIPPED = Path(__file__).resolve().parent / "weights"

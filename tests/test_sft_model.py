@@ -16,8 +16,8 @@ from data_prep.index.build import build_index, index_path
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.settings import PairSettings
-from models import checkpoint
 from models.config import GrounderConfig
+from models.grounder import loading
 from models.grounder.grounder import Grounder
 from models.kernels.attention import use_packed_attention
 from tests.objectives import cpu_strategy
@@ -177,7 +177,7 @@ def test_adapters_on_adapters_are_sent_to_be_merged(folder: Path, tmp_path: Path
 
 
 def test_qlora_without_bitsandbytes_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "find_spec", lambda name: None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install bitsandbytes"):
         load_for_training(
             SftRecipe(tune=TuneSettings(method="qlora")), GrounderConfig(str(folder / "qwen2_5_vl")), CPU
@@ -196,7 +196,7 @@ def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
         return load(config, device)
 
     made = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
-    monkeypatch.setattr(model_module, "check_bitsandbytes", lambda: None)
+    monkeypatch.setattr(model_module, "check_bitsandbytes", lambda setting, instead: None)
     monkeypatch.setattr(model_module, "four_bit", lambda dtype: made)
     monkeypatch.setattr(model_module.Grounder, "load", stand_in)
     run = training(folder, tmp_path, tune=TuneSettings(method="qlora", rank=2))
@@ -207,8 +207,8 @@ def test_qlora_holds_weights_in_four_bits_and_trains_adapters(
 
 
 def test_four_bits_are_nf4_and_spare_what_sees_and_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "find_spec", lambda name: object())
+    monkeypatch.setattr(loading, "find_spec", lambda name: object())
     monkeypatch.setattr(BitsAndBytesConfig, "post_init", lambda self: None)
-    config = checkpoint.four_bit(torch.bfloat16)
+    config = loading.four_bit(torch.bfloat16)
     assert (config.load_in_4bit, config.bnb_4bit_quant_type) == (True, "nf4")
     assert config.bnb_4bit_compute_dtype == torch.bfloat16 and "model.visual" in config.llm_int8_skip_modules

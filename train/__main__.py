@@ -66,10 +66,12 @@ def main(settings: TrainSettings) -> int:
 
 def _run(settings: TrainSettings) -> int:
     from models.checkpoint_files import check_grounder_checkpoint
+    from models.config import check_inference_keys
 
     # 1. What can be checked before torch is imported.
     tunes = settings.task == "train" and isinstance(settings.recipe, SftRecipe)
     if tunes or settings.task == "merge":
+        check_inference_keys(settings.model)
         check_grounder_checkpoint(settings.model)
     from models.devices import choose_device
     from train.checkpoint_info import print_info

@@ -10,7 +10,7 @@ from configs.errors import UserError
 from configs.terminal import echo
 from data_prep.files import real_path
 from models.checkpoint_files import CONFIG, base_of, weights_within
-from models.config import GrounderConfig
+from models.config import GrounderConfig, check_inference_keys
 from models.grounder.grounder import KEY, Grounder
 from train.sft.saving import read_training_record, save_weights
 
@@ -21,6 +21,8 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     Without `model.dtype`, the sums are computed in float32. Raises UserError if the checkpoint holds no
     adapters or `out` is within it, and as `Grounder.load` does.
     """
+    check_inference_keys(model)
+    model = replace(model, allow_cpu=True)  # merging asks no questions, so a large model may be on a CPU
     source = Path(model.checkpoint)
     base = base_of(KEY, model.checkpoint)
     if base is None:

@@ -45,6 +45,23 @@ def template_size(contract: Contract, size: Size, rule: Rule | None = None) -> S
     return budgeted(size, contract.template_pixels, contract.template_pixels, contract.side_multiple, rule)
 
 
+def with_token_budget(contract: Contract, search_tokens: int | None, template_tokens: int | None) -> Contract:
+    """A contract with other sizes of images, in language tokens; None: unchanged.
+
+    `search_tokens` is the largest number for a search frame, `template_tokens` the number for a template.
+    """
+    pixels_per_token = contract.side_multiple**2
+    if search_tokens is not None:
+        most = search_tokens * pixels_per_token
+        # `search_size` would otherwise fix the size, whatever the budget is.
+        contract = replace(
+            contract, max_pixels=most, min_pixels=min(contract.min_pixels, most), search_size=(0, 0)
+        )
+    if template_tokens is not None:
+        contract = replace(contract, template_pixels=template_tokens * pixels_per_token)
+    return contract
+
+
 def budgeted(size: Size, min_pixels: int, max_pixels: int, multiple: int, rule: Rule | None = None) -> Size:
     """`smart_resize` with sizes as (width, height), never above `max_pixels`.
 

@@ -62,6 +62,7 @@ def open_session(settings: InferSettings) -> Session:
         "tracker": settings_identity(settings.tracker),
         "device": device.type,
         "dtypes": [grounding["dtype"], masking["dtype"]],
+        "quantization": grounding.get("quantization"),
         "box_threshold": grounding["box_threshold"],
         "code": code_identity(code_modules(settings.tracker, mask_head), REPORTS),
         "packages": {name: version(name) for name in PACKAGES},

@@ -1,4 +1,4 @@
-"""Merging LoRA adapters, as peft saves them, into the weights that they were trained on.
+"""LoRA adapters, as peft saves them: added to the weights that they were trained on, or beside them.
 
 Every adapter weight must find its place. The loading function of peft only warns where the names of adapters
 do not fit the model, and continues without them.
@@ -34,7 +34,16 @@ ADAPTER_NAME = re.compile(r"\.(lora_\w+|modules_to_save|trainable_tokens_delta)\
 
 
 def merged(model: QwenVL, folder: str) -> QwenVL:
-    """The model with the adapters of a folder added to its weights.
+    """The model with the adapters of a folder added to its weights. Raises as `attached`."""
+    # `safe_merge` raises where the sum is not finite.
+    return attached(model, folder).merge_and_unload(safe_merge=True)
+
+
+def attached(model: QwenVL, folder: str) -> PeftModel:
+    """The model with the adapters of a folder beside its weights, in place.
+
+    Quantized weights keep their adapters so: a sum would have to be quantized again, which loses most of
+    what the adapters change.
 
     Names of transformers < 4.52 and names of a raw state dict are translated. Raises UserError where an
     adapter weight is missing or has no place in the model, and the exceptions of peft.
@@ -53,9 +62,9 @@ def merged(model: QwenVL, folder: str) -> QwenVL:
     # By default peft may look up the base weights on the hub, to see whether their vocabulary was changed.
     expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     _check_names(folder, expected.keys(), renamed, shapes)
-    # 3. Fill the adapters, and add them to the weights. `safe_merge` raises where the sum is not finite.
+    # 3. Fill the adapters.
     set_peft_model_state_dict(adapted, renamed)
-    return adapted.merge_and_unload(safe_merge=True)
+    return adapted
 
 
 def named_base(adapters: PeftModel, checkpoint: str) -> None:

@@ -18,29 +18,14 @@ from configs.errors import UserError
 from data_prep.contract.chat import to_frame
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Size
-from models.checkpoint import (
-    SAFE,
-    check_finite,
-    check_tied,
-    check_weights,
-    loading,
-    model_type_of,
-)
-from models.checkpoint_files import (
-    GROUNDER_KEY,
-    base_of,
-    check_grounder_checkpoint,
-    find_contract,
-    key_of,
-    processor_folder,
-)
-from models.config import GrounderConfig
-from models.devices import choose_dtype
-from models.families import FAMILIES
-from models.grounder.adapters import merged
+from models.checkpoint import check_finite
+from models.checkpoint_files import GROUNDER_KEY, base_of, find_contract, processor_folder
+from models.config import GrounderConfig, sized_contract
+from models.grounder.batching import answer_in_batches
 from models.grounder.chat_template import check_chat_template
 from models.grounder.forward import forward
-from models.grounder.model import QwenVL, QwenVLProcessor, apply_fast_kernels, digit_tokens, widen
+from models.grounder.loading import is_split, load_model, quantization_of
+from models.grounder.model import QwenVL, QwenVLProcessor, digit_tokens
 from models.grounder.questions import QuestionEncoder
 from models.identity import checkpoint_identity
 from models.interfaces import Answer, Identity, Question
@@ -86,7 +71,7 @@ class Grounder:
         answers = contract.format
         self._visible, self._absent = self._single(answers.visible), self._single(answers.absent)
         self._forced_length = len(self.tokenizer(answers.forced_prefix, add_special_tokens=False).input_ids)
-        self._digits = torch.tensor(digit_tokens(self.tokenizer), device=model.device)
+        self._digits = torch.tensor(digit_tokens(self.tokenizer), device=self.device)
         tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
         if None in tokens:
             raise UserError(
@@ -96,7 +81,7 @@ class Grounder:
         # The bracket may be part of a longer token, such as `]}`, so every token that contains it closes a
         # box.
         closing = [index for index, token in enumerate(tokens) if answers.closing in token]
-        self._closing = torch.tensor(closing, device=model.device)
+        self._closing = torch.tensor(closing, device=self.device)
 
     @classmethod
     def load(
@@ -104,44 +89,22 @@ class Grounder:
     ) -> "Grounder":
         """Load weights, processor and contract for inference; adapters are merged into their base weights.
 
-        With `quantization` the weights are quantized (`models.checkpoint.four_bit`), to train adapters on
-        them.
+        With `quantization` the weights are quantized, to train adapters on them.
 
-        Raises UserError where the checkpoint is missing, incomplete, or of another type of model, and where
-        there is no contract that fits it.
+        Raises UserError as `models.grounder.loading.load_model`, and where there is no contract that fits the
+        checkpoint.
         """
-        # 1. Check the files, before any weight is read.
-        check_grounder_checkpoint(config)
-        base = base_of(KEY, config.checkpoint)
-        weights, types = base or config.checkpoint, tuple(FAMILIES)
-        held: dict[str, Any] = {"dtype": choose_dtype(config.dtype, device)}
-        if quantization is not None:
-            held |= {"quantization_config": quantization, "device_map": {"": device}}
-        # 2. Load the weights with the class of their family.
-        with loading(KEY, config.checkpoint, base):
-            family = FAMILIES[model_type_of(key_of(config.checkpoint, base), weights, types)]
-            model_class = family.model_class()
-            loaded: Any = model_class.from_pretrained(weights, output_loading_info=True, **SAFE, **held)
-        # 3. Load the processor, and merge adapters. Tokens that were added in training need rows in the
-        #    embeddings first, or the adapters would not fit.
-        with loading(KEY, config.checkpoint):
-            source = processor_folder(config.checkpoint, base)
-            processor = family.processor_class().from_pretrained(source, trust_remote_code=False)
-            model, report = loaded
-            check_weights(key_of(config.checkpoint, base), weights, report)
-            check_tied(key_of(config.checkpoint, base), weights, model)
-            if base is not None:
-                widen(model, processor)
-                model = merged(model, config.checkpoint)
-        # 4. Check that the contract and the chat template fit, and prepare the model for inference.
-        contract = find_contract(config)
+        model, processor = load_model(config, device, quantization)
+        contract = sized_contract(config, find_contract(config))
+        source = processor_folder(config.checkpoint, base_of(KEY, config.checkpoint))
         check_chat_template(KEY, source, processor, contract)
-        # Quantized weights are on the device already, by `device_map`.
-        if quantization is None:
-            model.to(device)
-        model.eval()
-        apply_fast_kernels(model)
         return cls(model, processor, contract, config.batch, config.box_threshold, config.checkpoint)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the embeddings, which questions go to. Later layers may be on other GPUs."""
+        embeddings: Any = self.model.get_input_embeddings()
+        return torch.device(embeddings.weight.device)
 
     def _single(self, text: str) -> int:
         """The id of a text that must be a single token, because a decision is read from its logit."""
@@ -157,24 +120,48 @@ class Grounder:
         self.encoder.check_expression(expression)
 
     def identity(self) -> Identity:
-        """What the answers depend on: the weights (`checkpoint`), `dtype` and `box_threshold`."""
+        """What the answers depend on: the weights (`checkpoint`), `dtype`, `quantization` and
+        `box_threshold`. Sizes of images are part of `contract`.
+        """
         commit = getattr(self.model.config, "_commit_hash", None)
         return {
             "checkpoint": checkpoint_identity(self.checkpoint, commit),
             "dtype": str(self.model.dtype),
+            "quantization": quantization_of(self.model),
             "box_threshold": self.box_threshold,
         }
 
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
         """Answer questions, at most `batch` at a time, in order.
 
-        Raises NotFiniteError where the model returns NaN or infinity.
+        Where memory runs out, `batch` is halved from then on, with a warning. Answers depend on the size of a
+        batch by rounding errors only. Raises NotFiniteError where the model returns NaN or infinity, and
+        UserError where memory does not suffice for a single question.
         """
-        answers: list[Answer] = []
+        if self._any_process is None:
+            with torch.inference_mode():
+                answers, self.batch = answer_in_batches(
+                    questions, self.batch, self._locate_batch, self._memory_remedy
+                )
+            return answers
+        # Processes with shards of the weights must all compute the same number of batches.
+        answers = []
         for start in range(0, len(questions), self.batch):
-            with torch.inference_mode() if self._any_process is None else torch.no_grad():
+            with torch.no_grad():
                 answers += self._locate_batch(questions[start : start + self.batch])
         return answers
+
+    def _memory_remedy(self) -> str:
+        """The keys that reduce the memory of a question, as far as they are not used yet."""
+        contract, remedies = self.contract, []
+        if not all(contract.search_size):
+            tokens = contract.max_pixels // contract.side_multiple**2
+            remedies.append(f"model.search_tokens={max(1, tokens // 2)}")
+        if self.model.dtype == torch.float32 and self.device.type == "cuda":
+            remedies.append("model.dtype=bfloat16")
+        if quantization_of(self.model) is None:
+            remedies.append("model.quantization=4bit")
+        return ", ".join([*remedies, "or a smaller model= or mask_head="])
 
     def _locate_batch(self, questions: Sequence[Question]) -> list[Answer]:
         """The answers to one batch, by one forward pass and the decoding of boxes."""
@@ -182,7 +169,7 @@ class Grounder:
         #    cache keeps keys and values for step 3. Only logits of the last tokens are computed: (batch,
         #    forced length + 1, vocabulary).
         encoded = self.encoder.encode(questions, self.contract.format.forced_prefix)
-        encoded = encoded.to(self.model.device)
+        encoded = encoded.to(self.device)
         inputs = encoded.inputs
         cache = DynamicCache(config=self.model.config.get_text_config())
         kept = self._forced_length + 1
@@ -198,7 +185,8 @@ class Grounder:
         boxes: dict[int, Decoded] = {}
         if visible_rows:
             selected = torch.tensor(visible_rows, device=decision.device)
-            cache.batch_select_indices(selected)
+            # Layers on several GPUs have their cache there, and accept indices from the CPU.
+            cache.batch_select_indices(selected.cpu() if is_split(self.model) else selected)
             # The forward pass has set them: the next position of each row minus its number of tokens.
             deltas = self.model.model.rope_deltas[selected]
             rows = self._decode(

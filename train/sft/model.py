@@ -13,13 +13,14 @@ from torch import nn
 from configs.errors import UserError
 from data_prep.contract.chat import messages
 from data_prep.contract.contract import Contract, check_contract
-from models.checkpoint import check_bitsandbytes, four_bit
+from data_prep.contract.images import with_token_budget
 from models.checkpoint_files import base_of, check_grounder_checkpoint
-from models.config import GrounderConfig
+from models.config import GrounderConfig, check_inference_keys
 from models.devices import choose_training_dtype
 from models.families import family_of, lora_targets, part_of
 from models.grounder.forward import encode_images, forward, forward_packed
 from models.grounder.grounder import KEY, Grounder
+from models.grounder.loading import check_bitsandbytes, four_bit
 from models.grounder.model import QwenVL, add_tokens
 from models.grounder.questions import Encoded
 from train.pairs import IGNORED
@@ -69,9 +70,14 @@ def check_model(recipe: SftRecipe, model: GrounderConfig) -> None:
         raise UserError(
             f"recipe.tune.parts=[]: there would be no trainable parameters; name some of {', '.join(PARTS)}"
         )
+    check_inference_keys(model)
+    if model.attention != "sdpa" and recipe.packing:
+        raise UserError(
+            f"model.attention={model.attention}: recipe.packing=true has its own attention; leave one out"
+        )
     check_grounder_checkpoint(model)
     if recipe.tune.method == "qlora":
-        check_bitsandbytes()
+        check_bitsandbytes("recipe.tune.method=qlora", "lora")
 
 
 def updated_contract(contract: Contract, settings: ContractSettings) -> Contract:
@@ -79,24 +85,15 @@ def updated_contract(contract: Contract, settings: ContractSettings) -> Contract
 
     Raises UserError for an unknown colour, and if the result is no valid contract.
     """
-    pixels_per_token = contract.side_multiple**2
     # 1. Settings with the name of a field of the contract replace it.
     changes: dict[str, Any] = {
         name: value for name, value in vars(settings).items() if value is not None and hasattr(contract, name)
     }
-    # 2. The others are converted: numbers of tokens to pixels, the name of a colour to RGB.
-    if settings.search_tokens is not None:
-        budget = settings.search_tokens * pixels_per_token
-        changes |= {
-            "max_pixels": budget,
-            "min_pixels": min(contract.min_pixels, budget),
-            "search_size": (0, 0),
-        }
-    if settings.template_tokens is not None:
-        changes["template_pixels"] = settings.template_tokens * pixels_per_token
+    # 2. The others are converted: the name of a colour to RGB, numbers of tokens to pixels.
     if settings.prompt_colour is not None:
         changes["prompt_colour"] = _colour(settings.prompt_colour)
     updated = dataclasses.replace(contract, **changes)
+    updated = with_token_budget(updated, settings.search_tokens, settings.template_tokens)
     try:
         check_contract(updated)
     except ValueError as fault:

@@ -105,7 +105,12 @@ class SftObjective(Objective[list[MicroBatch]]):
         recipe = self.recipe
         # 1. The grounder. The strategy decides where its weights are read to, so the dtype is chosen here.
         dtype = choose_training_dtype(self.model_config.dtype, self.accelerator.device)
-        config = dataclasses.replace(self.model_config, dtype=str(dtype).removeprefix("torch."))
+        config = dataclasses.replace(
+            self.model_config,
+            dtype=str(dtype).removeprefix("torch."),
+            # Weights that are sharded over GPUs are read to the CPU first.
+            allow_cpu=self.model_config.allow_cpu or self.accelerator.device.type != "cpu",
+        )
         # With sharded parameters all processes generate together: a process that stopped earlier than the
         # others would let them wait, so they agree after each token.
         any_process = self._any_process if self.strategy.is_sharded else None
