@@ -4,7 +4,17 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("behaviour", "propagate_boxes", "data", "evaluation", "fuzz", "memory", "small_models", "training")
+NAMES = (
+    "behaviour",
+    "propagate_boxes",
+    "data",
+    "evaluation",
+    "fuzz",
+    "loading",
+    "memory",
+    "small_models",
+    "training",
+)
 
 
 def main() -> int:
