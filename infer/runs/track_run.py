@@ -1,5 +1,6 @@
 """Tracking the sequences of a run, one after the other, and writing the results of their tracks."""
 
+import math
 import time
 from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from configs.errors import UserError
 from configs.terminal import LONGEST_NAME, shortened
-from data_prep.geometry import Size
+from data_prep.contract.contract import Contract
+from data_prep.contract.images import search_size
+from data_prep.geometry import Box, Size, rescale
 from data_prep.sequence import Sequence
 from infer.engine.engine import Engine, Trajectory
 from infer.engine.failures import FailureBoundary
@@ -173,6 +176,8 @@ class TrackRun:
         seconds = (time.monotonic() - start_time) / len(expressions)
         for expression, trajectory in zip(expressions, trajectories, strict=True):
             self._write(sequence, expression, trajectory, seconds)
+        with FailureBoundary():  # a frame of a size that the grounder was never asked about
+            self._warn_of_small_target(sequence.name, expressions, trajectories)
 
     def _run_engine(
         self,
@@ -207,6 +212,17 @@ class TrackRun:
         else:
             self._fail(sequence.name, [expression], boundary.reason)
 
+    def _warn_of_small_target(
+        self, sequence: str, expressions: list[str], trajectories: list[Trajectory]
+    ) -> None:
+        """Warn, once per sequence, of a target that the grounder sees at too few pixels."""
+        size, contract = self.frame_sizes.get(sequence), self.engine.grounding.contract
+        for expression, trajectory in zip(expressions, trajectories, strict=True):
+            last = next((box for box in reversed(trajectory.boxes_xyxy) if box is not None), None)
+            if size is not None and last is not None and (why := small_target(contract, last, size)):
+                self.warnings.append(f"{sequence}: “{shortened(expression, LONGEST_NAME)}”: {why}")
+                return
+
     def _restore_record(self, sequence: Sequence, expression: str) -> None:
         with FailureBoundary() as boundary:
             self.records.restore(sequence, expression, self.store.files(sequence, expression))
@@ -224,3 +240,28 @@ class TrackRun:
     def _fail(self, sequence: str, expressions: Sequences[str | None], reason: str | None) -> None:
         assert reason is not None
         self.outcomes += [TrackOutcome.of_failure(sequence, each, reason) for each in expressions]
+
+
+def small_target(contract: Contract, box_xyxy: Box, size: Size) -> str | None:
+    """Why a target is too small for the grounder, and the remedy; None where it is large enough.
+
+    `box_xyxy` is in pixels of the frame, whose size (width, height) is `size`. The limit is half the side of
+    a language token, which is one patch of the vision tower: what is narrower fills no patch, so the model
+    sees it mixed with its background.
+    """
+    # A model that was trained on one size of search images saw its small targets in them, and takes no other.
+    if all(contract.search_size):
+        return None
+    resized, multiple = search_size(contract, size), contract.side_multiple
+    left, top, right, bottom = rescale(box_xyxy, size, resized)
+    width, height = right - left, bottom - top
+    if (side := min(width, height)) >= multiple / 2:
+        return None
+    seen = f"the grounder saw its last box at {width:.0f} by {height:.0f} pixels, less than half a token"
+    # The area of the search image must grow by the square of what the side lacks, and a little more, because
+    # sides are rounded down to whole tokens. A frame is not enlarged beyond its own size.
+    if contract.max_pixels >= size[0] * size[1]:
+        return f"{seen}, and the frame at its own size; a video of higher resolution would help"
+    own = math.ceil(size[0] * size[1] / multiple**2)
+    needed = math.ceil(resized[0] * resized[1] / multiple**2 * (0.55 * multiple / side) ** 2)
+    return f"{seen}; model.search_tokens={min(needed, own)} shows it larger"
