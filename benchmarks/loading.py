@@ -77,7 +77,7 @@ def _write(folder: Path, megabytes: int) -> None:
         write_contract(folder / name, BUILT_IN["short"])
     adapted = get_peft_model(model, LoraConfig(r=4, target_modules=r".*language_model.*_proj"))
     adapted.peft_config["default"].base_model_name_or_path = str(folder / "float32")
-    adapted.save_pretrained(folder / "adapters")
+    adapted.save_pretrained(str(folder / "adapters"))
     write_contract(folder / "adapters", BUILT_IN["short"])
     print("{}")
 

@@ -193,7 +193,8 @@ def _device_map(name: str, device: torch.device) -> dict[str, Any]:
     """
     if name == "single" or device.type != "cuda" or torch.cuda.device_count() < 2:
         return {"device_map": {"": device}}
-    if device.index is not None:
+    index: int | None = device.index
+    if index is not None:
         raise UserError(f"device={device}: names one GPU, and model.device_map=auto uses all; leave one out")
     # The CPU is not in this list, so layers that do not fit go to the disk. `_check_placement` refuses that.
     free = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())}
