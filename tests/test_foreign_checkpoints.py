@@ -363,7 +363,10 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list": (_write("config.json", "[1]"), "config.json is spoilt"),
     "a far too large config": (_write("config.json", " " * (17 << 20)), "config.json is spoilt"),
     "a width in words": (_set_text(hidden_size="many"), "cannot be loaded.*hidden_size"),
-    "a width of millions": (_set_text(hidden_size=10**7), "cannot be loaded|the shapes of the weights"),
+    "a width of millions": (
+        _set_text(hidden_size=10**7),
+        "cannot be loaded|shapes of the weights|billion parameters",
+    ),
     "no text model": (_set("config.json", text_config=[]), "cannot be loaded"),
     "another tokenizer": (_write("tokenizer.json", "{}"), "cannot be loaded"),
     "a template that loops": (_write("chat_template.jinja", LOOP), "template.*does not come to an end"),

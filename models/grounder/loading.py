@@ -113,9 +113,11 @@ def _options(
 
 def _count_parameters(model_class: Any, checkpoint: str) -> int:
     """The number of parameters of a checkpoint, from its config.json alone."""
+    # config.json may name an implementation of attention that is not installed, which has no parameters.
+    settings = model_class.config_class.from_pretrained(checkpoint, attn_implementation="eager")
     # On the meta device tensors have shapes but no storage.
     with torch.device("meta"):
-        model: PreTrainedModel = model_class(model_class.config_class.from_pretrained(checkpoint))
+        model: PreTrainedModel = model_class(settings)
     return model.num_parameters()
 
 
