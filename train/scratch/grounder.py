@@ -18,7 +18,7 @@ from torch import nn
 from configs.errors import UserError
 from configs.launch.signals import StopSignal
 from data_prep.contract.chat import answer_text
-from data_prep.contract.contract import BUILT_IN, write_contract
+from data_prep.contract.contract import BUILT_IN
 from data_prep.folders import whole_folder
 from data_prep.geometry import Size
 from data_prep.sampling.images import size_of
@@ -29,6 +29,7 @@ from models.grounder.grounder import Grounder
 from models.grounder.model import apply_fast_kernels
 from models.grounder.nano import build_grounder, build_processor
 from models.grounder.questions import Encoded, QuestionEncoder
+from models.grounder.saving import save_checkpoint
 from models.interfaces import Question
 from train.loop.objective import Evaluation, StepMetrics
 from train.loop.schedule import warmup_stable_decay
@@ -117,11 +118,10 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     def save_weights(self, folder: Path, step: int, evaluations: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: ARG002
         """Write the checkpoint that inference reads, in half precision to be small, without the heads."""
         with saving(folder), whole_folder(folder) as temporary:
-            copy.deepcopy(self.model).half().save_pretrained(temporary)
             # The tokenizer would save how the last batch was padded.
             self.processor.tokenizer.backend_tokenizer.no_padding()
-            self.processor.save_pretrained(temporary)
-            write_contract(temporary, self.contract)
+            model = copy.deepcopy(self.model).half()
+            save_checkpoint(temporary, model, self.processor, self.contract)
 
     # ---- data --------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Writing trained weights as `from_pretrained` reads them, with contract, processor and model card."""
+"""Writing trained weights: a checkpoint as other programs load it, with a record and a model card."""
 
 import dataclasses
 import json
@@ -11,12 +11,12 @@ from peft import PeftModel
 
 from configs.errors import UserError
 from configs.record import versions
-from data_prep.contract.contract import write_contract
 from data_prep.files import read_text, write_whole
 from data_prep.folders import whole_folder
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
 from models.grounder.model import QwenVL
+from models.grounder.saving import save_checkpoint
 from train.loop.state_files import saving
 from train.model_card import FILE, model_card
 from train.sft.config import SftRecipe
@@ -78,23 +78,7 @@ def save_weights(
     `weights` are the unsharded weights to write, by their names in the grounder's model; None: those in the
     model. Raises UserError if the folder cannot be written.
     """
-    options: dict[str, Any] = {}
-    if weights is not None:
-        # peft's wrapper adds this prefix to the names of its parameters.
-        prefix = "base_model.model." if isinstance(saved, PeftModel) else ""
-        options["state_dict"] = {f"{prefix}{name}": weight for name, weight in weights.items()}
-    if isinstance(saved, PeftModel):
-        # The embeddings of new tokens are among the adapters. Without this, peft compares the size of the
-        # vocabulary with that of the base model on the hub.
-        options["save_embedding_layers"] = False
     with saving(folder), whole_folder(folder) as part:
-        # 1. The weights.
-        saved.save_pretrained(str(part), **options)
-        if weights is not None and not isinstance(saved, PeftModel):
-            saved.config.dtype = next(iter(weights.values())).dtype  # not float32, in which they were trained
-            saved.config.save_pretrained(part)
-        # 2. What inference needs beside them, and what documents them.
-        of.encoder.processor.save_pretrained(part)
-        write_contract(part, of.contract)
+        save_checkpoint(part, saved, of.encoder.processor, of.contract, weights)
         write_whole(part / ABOUT, json.dumps(about, indent=1) + "\n")
         write_whole(part / FILE, model_card(about, of.contract, isinstance(saved, PeftModel)))
