@@ -11,6 +11,7 @@ from configs.terminal import echo
 from data_prep.files import real_path
 from models.checkpoint_files import CONFIG, base_of, weights_within
 from models.config import GrounderConfig, check_inference_keys
+from models.devices import free_memory, is_out_of_memory
 from models.grounder.grounder import KEY, Grounder
 from train.sft.saving import read_training_record, save_weights
 
@@ -18,8 +19,9 @@ from train.sft.saving import read_training_record, save_weights
 def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
     """Write merged weights to `out`, in the dtype of the base model unless `model.dtype` names one.
 
-    Without `model.dtype`, the sums are computed in float32. Raises UserError if the checkpoint holds no
-    adapters or `out` is within it, and as `Grounder.load` does.
+    Without `model.dtype`, the sums are computed in float32. If the memory of a GPU does not suffice, they are
+    computed on the CPU. Raises UserError if the checkpoint holds no adapters or `out` is within it, and as
+    `Grounder.load` does.
     """
     check_inference_keys(model)
     model = replace(model, allow_cpu=True)  # merging asks no questions, so a large model may be on a CPU
@@ -35,7 +37,7 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
         raise UserError(f"out={out}: already holds weights; remove them or take another out=")
     kept = model.dtype == "auto"
     # In bfloat16 (8 significant bits) a weight would often not change when a small product is added.
-    grounder = Grounder.load(replace(model, dtype="float32") if kept else model, device)
+    grounder = _load(replace(model, dtype="float32") if kept else model, device)
     if kept:
         held = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype
         torch.nn.Module.to(grounder.model, held or torch.float32)
@@ -48,3 +50,16 @@ def merge(model: GrounderConfig, out: Path, device: torch.device) -> None:
         path.rename(out / path.name)
     written.rmdir()
     echo(f"merged weights in {out}: bash infer.sh model.checkpoint={out}")
+
+
+def _load(model: GrounderConfig, device: torch.device) -> Grounder:
+    """The grounder with its adapters merged, on the device, or on the CPU where the device is too small."""
+    try:
+        return Grounder.load(model, device)
+    except (RuntimeError, UserError) as fault:  # torch.OutOfMemoryError is a RuntimeError
+        if device.type == "cpu" or not is_out_of_memory(fault.__cause__ or fault):
+            raise
+    # After the handler, because the exception holds the frames of the load, and with them weights on the GPU.
+    free_memory()
+    echo(f"device={device}: too little free memory for the weights in {model.dtype}; merging on the CPU")
+    return Grounder.load(model, torch.device("cpu"))

@@ -7,6 +7,7 @@ do not fit the model, and continues without them.
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import (
@@ -31,6 +32,11 @@ OLD_NAMES = (
     (re.compile(r"visual\."), "model.visual."),
 )
 ADAPTER_NAME = re.compile(r"\.(lora_\w+|modules_to_save|trainable_tokens_delta)\.default(?=\.|$)")
+EMBEDDINGS = ("embed_tokens", "lm_head")
+# Initializations that move a part of the base weights into the adapters, and that cannot be repeated here:
+# they draw random numbers, or need the training data. (`pissa` and `olora` move a part too, but peft computes
+# the same part again when it loads them.)
+UNREPEATABLE = re.compile(r"pissa_niter.*|corda|loftq|lora_ga")
 
 
 def merged(model: QwenVL, folder: str) -> QwenVL:
@@ -45,24 +51,33 @@ def attached(model: QwenVL, folder: str) -> PeftModel:
     Quantized weights keep their adapters so: a sum would have to be quantized again, which loses most of
     what the adapters change.
 
-    Names of transformers < 4.52 and names of a raw state dict are translated. Raises UserError where an
-    adapter weight is missing or has no place in the model, and the exceptions of peft.
+    Names of transformers < 4.52 and names of a raw state dict are translated. The vocabulary is enlarged to
+    that of embeddings among the adapters. Tied embeddings are untied if the adapters change only one end, or
+    both differently. Raises UserError where an adapter weight is missing or has no place in the model, or
+    where the base weights were changed before training, and the exceptions of peft.
     """
     # 1. Read the weights, and translate their names to those that peft and transformers use now.
     found = load_file(Path(folder) / ADAPTER_WEIGHTS)
     weights = {_plain_name(name): weight for name, weight in found.items()}
     config: LoraConfig = LoraConfig.from_pretrained(folder)
     config.inference_mode = True
+    _check_initialization(folder, config)
     renamed = {_present_name(name): weight for name, weight in weights.items()}
     if renamed.keys() != weights.keys():
         config.target_modules = _targets(model, config, renamed)
-    # 2. Create empty adapters, and check that the names agree with those of the file.
-    shapes = {f"{PREFIX}{name}": weight.shape for name, weight in model.named_parameters()}
+    # 2. Prepare the embeddings: as many rows as in training, and separate ends if they were trained apart.
+    _resize_embeddings(model, renamed)
+    if model.config.tie_word_embeddings and _changes_embeddings(config, renamed):
+        _untie_embeddings(model)
+    # 3. Create empty adapters, and check that the names agree with those of the file.
+    # Tied weights have two names, and trainers may save both.
+    named = model.named_parameters(remove_duplicate=False)
+    shapes = {f"{PREFIX}{name}": weight.shape for name, weight in named}
     adapted = PeftModel(model, config)
     # By default peft may look up the base weights on the hub, to see whether their vocabulary was changed.
     expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     _check_names(folder, expected.keys(), renamed, shapes)
-    # 3. Fill the adapters.
+    # 4. Fill the adapters.
     set_peft_model_state_dict(adapted, renamed)
     return adapted
 
@@ -78,6 +93,48 @@ def named_base(adapters: PeftModel, checkpoint: str) -> None:
     )
 
 
+def _check_initialization(folder: str, config: LoraConfig) -> None:
+    """Raise UserError for adapters that fit only base weights which were changed before the training."""
+    if UNREPEATABLE.fullmatch(str(config.init_lora_weights)):
+        raise UserError(
+            f"{GROUNDER_KEY}={folder}: its init_lora_weights={config.init_lora_weights} changed the base "
+            "weights before the training, which cannot be repeated; merge them where they were trained"
+        )
+
+
+def _resize_embeddings(model: QwenVL, weights: Mapping[str, torch.Tensor]) -> None:
+    """Enlarge the embeddings to the rows of embeddings among the adapters, in place.
+
+    Trainers save both where they have enlarged the vocabulary, for example to a multiple of 64.
+    """
+    ends = tuple(f"{name}.weight" for name in EMBEDDINGS)
+    rows = max(
+        (len(weight) for name, weight in weights.items() if _model_name(name).endswith(ends)), default=0
+    )
+    embeddings: Any = model.get_input_embeddings()
+    if rows > len(embeddings.weight):
+        model.resize_token_embeddings(rows, mean_resizing=False)  # the adapters overwrite all of them
+
+
+def _changes_embeddings(config: LoraConfig, weights: Collection[str]) -> bool:
+    """Whether adapters change input or output embeddings separately, given the names of their weights."""
+    # Here peft trained both ends as one.
+    if getattr(config, "ensure_weight_tying", False):
+        return False
+    saved = [name.split(".")[-1] for name in config.modules_to_save or ()]
+    has_lora = any(f"{end}.lora_" in name for end in EMBEDDINGS for name in weights)
+    return has_lora or any(end in saved for end in EMBEDDINGS)
+
+
+def _untie_embeddings(model: QwenVL) -> None:
+    """Give the output embeddings weights of their own, with the same values, in place."""
+    head: Any = model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=False)
+    # Both are read: by the class of the model, and by that of the language model.
+    config: Any = model.config
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False
+
+
 def _plain_name(name: str) -> str:
     """The name of an adapter weight as peft saves it: with the prefix, without the name of the adapter."""
     name = ADAPTER_NAME.sub(r".\1", name)
@@ -91,6 +148,11 @@ def _present_name(name: str) -> str:
         if pattern.match(inner):
             return PREFIX + pattern.sub(new, inner, count=1)
     return name
+
+
+def _model_name(name: str) -> str:
+    """The name of a weight in the model without adapters; peft saves the embeddings that LoRA adapts too."""
+    return name.replace(".base_layer.", ".")
 
 
 def _old_name(name: str) -> str:
@@ -126,7 +188,9 @@ def _check_names(
     # Both directions are checked: adapters that the file lacks, and weights that the model has no place for.
     missing = sorted(set(expected) - found.keys())
     foreign = sorted(
-        name for name, weight in found.items() if name not in expected and weight.shape != shapes.get(name)
+        name
+        for name, weight in found.items()
+        if name not in expected and weight.shape != shapes.get(_model_name(name))
     )
     if not found or not expected or missing or foreign:
         kind, first = ("missing", missing) if missing or not foreign else ("unknown", foreign)
