@@ -20,6 +20,7 @@ from data_prep.contract.chat import answer_text, messages
 from data_prep.sampling.images import size_of
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
+from models.grounder.chat_template import end_of_turn
 from train.loop.metrics import Metrics
 from train.loop.objective import StepMetrics
 from train.loop.strategies import DDPStrategy
@@ -141,7 +142,7 @@ class Rows:
 
     def __init__(self, work: Work, processor: Any) -> None:
         self.pairs, self.contract = PairQuestions(work.plan(), work.contract), work.contract
-        self.processor = processor
+        self.processor, self.end = processor, end_of_turn(processor)
 
     def __call__(self, columns: dict[str, list[int]]) -> dict[str, list[Any]]:
         """The rows of these numbers, as columns."""
@@ -155,10 +156,11 @@ class Rows:
         text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         pictures = [each for each in (question.template, question.image) if each is not None]
         return {
-            # The beginning of an answer is forced at inference, so it belongs to the prompt:
-            # no loss is computed for it.
-            "prompt": text + self.contract.format.start,
-            "completion": answer_text(self.contract, asked.box_resized, size_of(question.image)),
+            "prompt": text,
+            # All of it is labelled, from the first token through the one that ends the turn.
+            "completion": self.contract.format.start
+            + answer_text(self.contract, asked.box_resized, size_of(question.image))
+            + self.end,
             "images": [Image.fromarray(each) for each in pictures],
         }
 

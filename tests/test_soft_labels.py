@@ -52,7 +52,7 @@ def test_the_four_numbers_of_an_answer_are_soft_and_nothing_else(name: str) -> N
     boxes = [(10.0, 20.0, 110.0, 220.0), None, (5.0, 100.0, 9.0, 104.0)]
     answers = [answer_text(contract, box, (336, 224)) for box in boxes]
     rows = TOKENIZER(
-        ["words " * 5 + answer for answer in answers], padding=True, return_tensors="pt"
+        ["words:" * 5 + answer for answer in answers], padding=True, return_tensors="pt"
     ).input_ids
     labels = label_answers(rows, answers, TOKENIZER)
     soft = soft_labels(labels, TOKENIZER, contract.digits, 0.05)

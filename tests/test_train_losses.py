@@ -19,7 +19,7 @@ from models.grounder.nano import build_processor
 from models.grounder.questions import QuestionEncoder
 from models.interfaces import Answer, Question
 from tests.scripted import ScriptedGrounding
-from train.pairs import IGNORED, label_answers
+from train.pairs import IGNORED, encode_answers, label_answers
 from train.scratch.frame_pool import AMBIGUOUS, NO_OBJECT, AnnotatedFrame, FrameObject
 from train.scratch.grounder_losses import (
     DIGIT_WEIGHTS,
@@ -60,12 +60,18 @@ def test_only_the_answer_is_learned() -> None:
     answers = [answer_of(CONTRACT, (1, 20, 112, 84)), answer_of(CONTRACT, None)]
     image = np.zeros((112, 112, 3), np.uint8)
     questions = [Question(image, "the red ball"), Question(image, "it", image[:30, :30])]
-    encoded = QuestionEncoder(PROCESSOR, CONTRACT).encode(questions, answers)
-    labels = label_answers(encoded.inputs["input_ids"], answers, TOKENIZER)
+    _, labels = encode_answers(QuestionEncoder(PROCESSOR, CONTRACT), questions, answers)
     for row, answer in zip(labels, answers, strict=True):
         learned = row[row != IGNORED]
-        assert TOKENIZER.decode(learned) == answer
+        assert TOKENIZER.decode(learned) == CONTRACT.format.start + answer + "<|im_end|>"
         assert (row[-len(learned) :] != IGNORED).all(), "it stands at the end"
+
+
+def test_an_answer_that_merges_with_the_text_before_it_is_an_error() -> None:
+    row = torch.tensor([spelled("found  true")])
+    assert label_answers(torch.tensor([spelled("found true")]), [" true"], TOKENIZER)[0, -1] != IGNORED
+    with pytest.raises(ValueError, match="do not end with those of its answer ' true'"):
+        label_answers(row, [" true"], TOKENIZER)
 
 
 def test_tokens_weigh_by_what_they_cost() -> None:

@@ -5,6 +5,7 @@ numbers, a stopped run resumes at its next number, and any number of DataLoader 
 in the same order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from data_prep.geometry import Box
 from data_prep.sampling.images import images_of
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import PairSampler
+from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 
 IGNORED = -100  # the label of tokens that are not part of an answer, as in torch's cross_entropy
@@ -66,16 +68,34 @@ class PairQuestions(Dataset[PairSample | UnreadablePair]):
         return PairSample(number, question, pictures.box_resized)
 
 
+def encode_answers(
+    encoder: QuestionEncoder, questions: Sequence[Question], answers: Sequence[str]
+) -> tuple[Encoded, torch.Tensor]:
+    """Tensors of questions with their complete answers, and the labels (batch, length) of the answers.
+
+    `answers` are the texts after the fixed start of an answer (`answer_text`). The labels cover an answer
+    from the first token of its start through the end-of-turn token. Inference forces the start and stops at
+    the end of the box, but a server that generates freely must know both.
+    """
+    ended = [answer + encoder.end_of_turn for answer in answers]
+    encoded = encoder.encode(questions, ended)
+    complete = [encoder.contract.format.start + answer for answer in ended]
+    return encoded, label_answers(encoded.inputs["input_ids"], complete, encoder.processor.tokenizer)
+
+
 def label_answers(
-    input_ids: torch.Tensor, answers: list[str], tokenizer: PreTrainedTokenizerBase
+    input_ids: torch.Tensor, answers: Sequence[str], tokenizer: PreTrainedTokenizerBase
 ) -> torch.Tensor:
     """Labels of a left-padded batch whose rows end with their answers; IGNORED elsewhere.
 
-    `input_ids` and the labels are (batch, length).
+    `input_ids` and the labels are (batch, length). Raises ValueError if a row does not end with the tokens of
+    its answer, as where the tokenizer merges the first of them with the text before.
     """
     labels = torch.full_like(input_ids, IGNORED)
     for row, answer in enumerate(answers):
         # Padding is on the left, so the last tokens of the row are the answer's.
-        length = len(tokenizer(answer, add_special_tokens=False).input_ids)
-        labels[row, -length:] = input_ids[row, -length:]
+        tokens = tokenizer(answer, add_special_tokens=False).input_ids
+        if input_ids[row, -len(tokens) :].tolist() != tokens:
+            raise ValueError(f"the tokens of the row do not end with those of its answer {answer!r}")
+        labels[row, -len(tokens) :] = input_ids[row, -len(tokens) :]
     return labels

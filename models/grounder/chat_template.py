@@ -1,6 +1,7 @@
-"""A check of a checkpoint's chat template when it is loaded. The template is a program by somebody else.
+"""What a checkpoint's chat template writes: a check when it is loaded, and the end of an answer.
 
-transformers renders templates in a sandbox, which prevents everything but loops that do not end.
+The template is a program by somebody else. transformers renders templates in a sandbox, which prevents
+everything but loops that do not end.
 """
 
 import sys
@@ -17,6 +18,7 @@ from models.grounder.model import QwenVLProcessor
 # Lines of Python that a template may execute for one question; published ones need some hundred.
 MAX_LINES = 200_000
 EXPRESSION = "the target"
+ANSWER = "the answer"
 
 
 class _TooLongError(Exception):
@@ -50,6 +52,36 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
             f"{named} writes {images} of 2 images and "
             f"{'the' if EXPRESSION in text else 'no'} expression of a question; restore it"
         )
+
+
+def end_of_turn(processor: QwenVLProcessor) -> str:
+    """The text that ends an answer: what the chat template writes after it, through the first special token.
+
+    For Qwen's templates it is `<|im_end|>`. The newline that they write after it is not included, because a
+    model stops at the token. If the template writes no special token there, it is the tokenizer's
+    end-of-sequence token. Raises UserError if the template cannot write an answer, or nothing ends it.
+    """
+    tokenizer: Any = processor.tokenizer
+    chat: list[dict[str, Any]] = [
+        {"role": role, "content": [{"type": "text", "text": text}]}
+        for role, text in (("user", EXPRESSION), ("assistant", ANSWER))
+    ]
+    try:
+        text: Any = processor.apply_chat_template(chat, tokenize=False)
+    except Exception as fault:  # of jinja2, its sandbox, or an expression in the template
+        raise UserError(
+            f"{processor.tokenizer.name_or_path}: its chat template cannot write an answer "
+            f"({type(fault).__name__}); restore chat_template.jinja"
+        ) from None
+    after = text.rpartition(ANSWER)[2]
+    ends = [after.index(token) + len(token) for token in tokenizer.get_added_vocab() if token in after]
+    end: str = after[: min(ends)] if ends else tokenizer.eos_token or ""
+    if not end:
+        raise UserError(
+            f"{tokenizer.name_or_path}: neither its chat template nor its tokenizer ends an answer; "
+            "name an eos_token in tokenizer_config.json"
+        )
+    return end
 
 
 @contextmanager

@@ -8,6 +8,7 @@ back exactly.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from data_prep.contract.images import (
     visual_prompt_box,
 )
 from data_prep.geometry import Box, Size, rescale
+from models.grounder.chat_template import end_of_turn
 from models.grounder.model import QwenVLProcessor
 from models.interfaces import Question
 
@@ -77,6 +79,11 @@ class QuestionEncoder:
         self.processor = processor
         self.contract = contract
         self._control_tokens = sorted(processor.tokenizer.get_added_vocab())
+
+    @cached_property
+    def end_of_turn(self) -> str:
+        """The text that ends an answer, such as `<|im_end|>`. Only training needs it."""
+        return end_of_turn(self.processor)
 
     def resized_size(self, size: Size) -> Size:
         """The size (width, height) that a search frame of `size` is resized to."""

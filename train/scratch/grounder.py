@@ -35,7 +35,7 @@ from train.loop.objective import Evaluation, StepMetrics
 from train.loop.schedule import warmup_stable_decay
 from train.loop.state_files import saving
 from train.loop.strategies import Strategy
-from train.pairs import IGNORED, label_answers
+from train.pairs import IGNORED, encode_answers
 from train.scratch.config import GrounderRecipe, GrounderStage
 from train.scratch.frame_pool import AnnotatedFrame, FramePool, PoolSpec, open_pool
 from train.scratch.grounder_losses import (
@@ -176,13 +176,13 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         answers = [
             answer_text(self.contract, sample.box_resized, size_of(sample.frame.image)) for sample in samples
         ]
-        encoded = self.encoder.encode([sample.question for sample in samples], answers).to(self.device)
+        encoded, labels = encode_answers(self.encoder, [sample.question for sample in samples], answers)
+        encoded = encoded.to(self.device)
         features = encode_images(self.model, encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"])
         losses = {"look": self.recipe.look_weight * self._look_loss(samples, encoded, features)}
         if not language:
             return losses
         # 2. The language model. Logits are computed for the columns of answers only, which are the last ones.
-        labels = label_answers(encoded.inputs["input_ids"].cpu(), answers, self.processor.tokenizer)
         kept = int((labels != IGNORED).sum(1).max()) + 1
         output = forward(
             self.model, encoded, features, use_cache=False, logits_to_keep=kept, output_hidden_states=True

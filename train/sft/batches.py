@@ -16,7 +16,7 @@ from data_prep.sampling.images import size_of
 from data_prep.sampling.lines import PairPlan
 from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
-from train.pairs import IGNORED, PairQuestions, PairSample, UnreadablePair, label_answers
+from train.pairs import IGNORED, PairQuestions, PairSample, UnreadablePair, encode_answers
 from train.sft.batch_sampler import MicroBatchSampler
 from train.sft.soft_labels import SoftLabels, soft_labels
 
@@ -120,17 +120,17 @@ def collate(
     readable = [sample for sample in samples if isinstance(sample, PairSample)]
     if not readable:
         return _blank(encoder, unreadable)
-    # 2. Questions and answers as one text, tokenized and left-padded: (batch, length).
+    # 2. Questions and answers as one text, tokenized and left-padded, and labels: (batch, length) each.
     answers = [
         answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image))
         for sample in readable
     ]
-    encoded = encoder.encode([sample.question for sample in readable], answers)
+    encoded, labels = encode_answers(encoder, [sample.question for sample in readable], answers)
     encoded.inputs["pixel_values"] = encoded.inputs["pixel_values"].to(dtype)
-    # 3. Labels of the answer tokens.
-    tokenizer = encoder.processor.tokenizer
-    labels = label_answers(encoded.inputs["input_ids"], answers, tokenizer)
-    soft = soft_labels(labels, tokenizer, encoder.contract.digits, soft_label_std) if soft_label_std else None
+    # 3. Soft labels of the digits of boxes.
+    soft = None
+    if soft_label_std:
+        soft = soft_labels(labels, encoder.processor.tokenizer, encoder.contract.digits, soft_label_std)
     return MicroBatch(encoded, labels, int((labels != IGNORED).sum()), len(readable), unreadable, soft)
 
 

@@ -1,0 +1,175 @@
+"""Training teaches the whole answer: a model that generates freely opens it, gives it, and stops."""
+
+import base64
+import dataclasses
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils.import_utils import is_serve_available
+
+from data_prep.contract.chat import answer_text, messages
+from data_prep.contract.contract import BUILT_IN
+from data_prep.geometry import Box
+from models.families import FAMILIES
+from models.grounder.chat_template import end_of_turn
+from models.grounder.questions import QuestionEncoder
+from models.grounder.saving import save_checkpoint
+from models.interfaces import Question
+from tests.test_published_qwen import PUBLISHED_TEMPLATE, SYSTEM
+from tests.tiny_models import TINY
+from train.pairs import IGNORED, PairSample, encode_answers
+from train.sft.batches import collate
+from train.sft.model import GrounderForTraining
+
+SIDE = 112  # pixels: 16 tokens
+CONTRACT = dataclasses.replace(
+    BUILT_IN["short"], search_size=(0, 0), min_pixels=SIDE * SIDE, max_pixels=SIDE * SIDE
+)
+STEPS, LEARNING_RATE = 60, 3e-3
+RNG = np.random.default_rng(0)
+IMAGE = RNG.integers(0, 255, (SIDE, SIDE, 3), dtype=np.uint8)
+SAMPLES: dict[str, Box | None] = {"the red ball": (12.0, 20.0, 61.0, 85.0), "the blue star": None}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small grounder that has learned two answers by heart."""
+    processor: Any = TINY["qwen2_5_vl"].build_processor()
+    model = TINY["qwen2_5_vl"].build_grounder(processor, width=64, layers=2, vision_layers=2)
+    samples = [PairSample(0, Question(IMAGE, words), box) for words, box in SAMPLES.items()]
+    batch = collate(QuestionEncoder(processor, CONTRACT), samples)
+    loss_of = GrounderForTraining(model, packed=False, trains_vision=True)
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE)
+    for _ in range(STEPS):
+        loss = loss_of(batch) / batch.answer_tokens
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss.item() < 0.05
+    folder = tmp_path_factory.mktemp("overfitted") / "model"
+    processor.tokenizer.backend_tokenizer.no_padding()
+    save_checkpoint(folder, model, processor, CONTRACT)
+    return folder
+
+
+def expected(words: str) -> str:
+    return CONTRACT.format.start + answer_text(CONTRACT, SAMPLES[words], (SIDE, SIDE))
+
+
+def test_a_free_answer_is_the_trained_one_and_ends_by_itself(overfitted: Path) -> None:
+    model = AutoModelForImageTextToText.from_pretrained(overfitted)
+    processor = AutoProcessor.from_pretrained(overfitted)
+    for words in SAMPLES:
+        chat = messages(CONTRACT, words, has_template=False, is_marked=False)
+        text = processor.apply_chat_template(chat, add_generation_prompt=True)
+        inputs = processor(text=[text], images=[Image.fromarray(IMAGE)], return_tensors="pt")
+        tokens = model.generate(**inputs, max_new_tokens=64)[0, inputs["input_ids"].shape[1] :]
+        assert processor.tokenizer.decode(tokens) == expected(words) + "<|im_end|>"
+
+
+def test_labels_are_the_whole_answer_with_its_end() -> None:
+    processor: Any = TINY["qwen2_5_vl"].build_processor()
+    encoder = QuestionEncoder(processor, CONTRACT)
+    answers = [answer_text(CONTRACT, box, (SIDE, SIDE)) for box in SAMPLES.values()]
+    encoded, labels = encode_answers(encoder, [Question(IMAGE, words) for words in SAMPLES], answers)
+    for row, tokens, words in zip(labels, encoded.inputs["input_ids"], SAMPLES, strict=True):
+        learned = row != IGNORED
+        assert processor.tokenizer.decode(row[learned]) == expected(words) + "<|im_end|>"
+        assert learned[-int(learned.sum()) :].all(), "it is at the end"
+        assert torch.equal(row[learned], tokens[learned])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_end_of_a_turn_is_what_the_template_writes(family: str) -> None:
+    processor: Any = TINY[family].build_processor()
+    assert end_of_turn(processor) == "<|im_end|>", "the tokenizer's, where the template writes none"
+    processor.chat_template = SYSTEM.get(family, "") + PUBLISHED_TEMPLATE
+    assert end_of_turn(processor) == "<|im_end|>", "without the newline after it"
+    processor.chat_template = PUBLISHED_TEMPLATE.replace("<|im_end|>\n", " bye<|endoftext|>\n")
+    assert end_of_turn(processor) == " bye<|endoftext|>"
+
+
+# ---- a server --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(checkpoint: Path, log: Path) -> Iterator[str]:
+    """The address of `transformers serve` with a checkpoint, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = "from transformers.cli.transformers import app; app()"
+    options = ("--device", "cpu", "--host", "127.0.0.1", "--port", str(port))
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-c", command, "serve", *options, str(checkpoint)],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            stdout=stream,
+            stderr=stream,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert process.poll() is None, log.read_text()
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def asked(address: str, checkpoint: Path, words: str) -> dict[str, Any]:
+    """The choice that the server answers to a question in OpenAI's form."""
+    stream = io.BytesIO()
+    Image.fromarray(IMAGE).save(stream, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    (chat,) = messages(CONTRACT, words, has_template=False, is_marked=False)
+    content = [
+        {"type": "image_url", "image_url": {"url": url}} if part["type"] == "image" else part
+        for part in chat["content"]
+    ]
+    body = {
+        "model": str(checkpoint),
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": 64,
+        "temperature": 0,
+    }
+    request = urllib.request.Request(
+        f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        choice: dict[str, Any] = json.loads(reply.read())["choices"][0]
+    return choice
+
+
+@pytest.mark.skipif(not is_serve_available(), reason="transformers[serving] is not installed")
+def test_a_server_gives_the_answers_and_their_ends(overfitted: Path, tmp_path: Path) -> None:
+    with serving(overfitted, tmp_path / "log") as address:
+        for words in SAMPLES:
+            choice = asked(address, overfitted, words)
+            assert choice["message"]["content"] == expected(words)
+            assert choice["finish_reason"] == "stop"
