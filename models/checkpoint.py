@@ -12,7 +12,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
-from models.checkpoint_files import check_model_type, code_setting
+from models.checkpoint_files import check_model_type
+from models.file_checks import code_setting
 
 # Arguments of every `from_pretrained`: no code of a checkpoint is executed, no kernel that it names is
 # downloaded from the hub, and no pickle is read.

@@ -5,30 +5,36 @@ that ask for code of their own, truncated weights, and a missing contract.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError, safe_open
 
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN, Contract, read_contract
 from data_prep.files import real_path
 from models.config import GrounderConfig, MaskHeadConfig, sized_contract
 from models.families import FAMILIES
+from models.file_checks import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    GROUNDER_KEY,
+    MASK_HEAD_KEY,
+    check_adapter_files,
+    check_no_code,
+    check_weight_files,
+    read_settings,
+    weights_within,
+)
 
-GROUNDER_KEY, MASK_HEAD_KEY = "model.checkpoint", "mask_head.checkpoint"
 MASK_HEAD_MODEL_TYPE = "sam2_video"
-CONFIG, ADAPTER_CONFIG, ADAPTER_WEIGHTS = "config.json", "adapter_config.json", "adapter_model.safetensors"
-INTEGERS = ("I", "U", "BOOL")  # prefixes of the safetensors types that are not floating-point
-INTEGER_BUFFERS = ("_ids", "_index", "num_batches_tracked")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # the newer and the older layout
 BASE = "base_model_name_or_path"
-LARGEST_CONFIG = 16 << 20  # bytes; published ones have some thousand
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-# Settings by which a library executes code beside the weights, or imports modules that they name.
-CODE_SETTINGS = ("auto_map", "megatron_config", "use_kernels", "kernel_config")
+# Bytes at the start of tokenizer.json that are searched for added tokens, which stand before the vocabulary.
+TOKENIZER_HEAD = 1 << 18
+
+CONTRACTS_BY_TOKENS: dict[str, frozenset[str]] = {
+    "vptracker": frozenset({"<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>"}),
+}
+"""Built-in contracts of published checkpoints that are recognised by tokens added to their vocabulary."""
 
 
 # ---- checkpoints of a grounder and of a mask head -------------------------------------------------
@@ -37,14 +43,18 @@ CODE_SETTINGS = ("auto_map", "megatron_config", "use_kernels", "kernel_config")
 def check_grounder_checkpoint(config: GrounderConfig) -> None:
     """Check the folder of a grounder, and for adapters also the folder of their base weights.
 
-    Of a hub id only the form and the contract are checked; nothing is downloaded. Raises UserError.
+    Nothing is downloaded. Of a hub id that is not in the cache only the form is checked, and the contract if
+    it is named or that of a published checkpoint. Raises UserError.
     """
     base = base_of(GROUNDER_KEY, config.checkpoint)
     if base is not None:
         check_no_code(GROUNDER_KEY, config.checkpoint)
         check_adapter_files(config.checkpoint)
-    check_checkpoint(key_of(config.checkpoint, base), base or config.checkpoint, tuple(FAMILIES))
-    sized_contract(config, find_contract(config))
+    weights = base or config.checkpoint
+    check_checkpoint(key_of(config.checkpoint, base), weights, tuple(FAMILIES))
+    is_downloaded = _local_folder(weights) is not None
+    if is_downloaded or config.contract != "auto" or published_contract(weights) is not None:
+        sized_contract(config, find_contract(config))
 
 
 def check_mask_head_checkpoint(config: MaskHeadConfig) -> None:
@@ -73,148 +83,14 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
     settings = read_settings(key, folder / CONFIG)
     check_model_type(key, checkpoint, settings.get("model_type"), model_types)
     check_no_code(key, checkpoint)
-    _check_weight_files(key, folder, is_quantized="quantization_config" in settings)
+    check_weight_files(key, folder, is_quantized="quantization_config" in settings)
 
 
 def check_model_type(key: str, checkpoint: str, found: Any, model_types: tuple[str, ...]) -> None:
     """Raise UserError for a model of another type than `model_types`."""
     if found not in model_types:
-        raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {' or '.join(model_types)} is needed")
-
-
-# ---- settings -------------------------------------------------------------------------------------
-
-
-def read_settings(key: str, path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a checkpoint. Raises UserError where there is none, or
-    it is far too large.
-    """
-    try:
-        if (size := path.stat().st_size) > LARGEST_CONFIG:
-            raise ValueError(f"{size} bytes")
-        return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as fault:
-        raise UserError(f"{key}={path.parent}: its {path.name} is spoilt ({fault}); restore it") from None
-
-
-def check_no_code(key: str, checkpoint: str) -> None:
-    """Raise UserError where a setting of a local folder asks for code, which is never executed."""
-    # config.json, generation_config.json, processor_config.json and the like.
-    for path in sorted(Path(checkpoint).glob("*config*.json")):
-        if setting := code_setting(read_settings(key, path)):
-            raise UserError(
-                f"{key}={checkpoint}: its {path.name} asks for code by {setting}, which is never run; "
-                "take weights that need none, or remove that setting"
-            )
-
-
-def code_setting(settings: dict[str, Any]) -> str | None:
-    """The first setting anywhere in nested settings that makes a library execute code; None: there is none.
-
-    These are `CODE_SETTINGS`, and implementations of attention that are downloaded from the hub.
-    """
-    # A list of what is left to visit, because recursion would fail on settings that are nested deeply.
-    to_visit: list[Any] = [settings]
-    while to_visit:
-        value = to_visit.pop()
-        if isinstance(value, list):
-            to_visit += value
-        elif isinstance(value, dict):
-            for name, found in value.items():
-                if (name in CODE_SETTINGS and found) or (
-                    name.endswith("_implementation") and "/" in json.dumps(found)
-                ):
-                    return str(name)
-                to_visit.append(found)
-    return None
-
-
-# ---- weights --------------------------------------------------------------------------------------
-
-
-def weights_within(folder: Path) -> Path | None:
-    """The folder of the weights in the folder of a training run: `best`, else `final`, else
-    `model`; or None.
-    """
-    for name in ("best", "final", "model"):
-        if any((folder / name / config).is_file() for config in (CONFIG, ADAPTER_CONFIG)):
-            return folder / name
-    return None
-
-
-def check_adapter_files(checkpoint: str) -> None:
-    """Raise UserError for adapters that are not LoRA, or whose weights are incomplete."""
-    folder = Path(checkpoint)
-    kind = read_settings(GROUNDER_KEY, folder / ADAPTER_CONFIG).get("peft_type")
-    if kind != "LORA":
-        raise UserError(
-            f"{GROUNDER_KEY}={checkpoint}: holds adapters of kind {kind!r}, and only LORA can be read; "
-            "merge them where they were trained"
-        )
-    _check_weight_files(GROUNDER_KEY, folder)
-    if not (folder / ADAPTER_WEIGHTS).is_file():
-        raise UserError(f"{GROUNDER_KEY}={checkpoint}: the folder has no {ADAPTER_WEIGHTS}; restore it")
-
-
-def _check_weight_files(key: str, folder: Path, is_quantized: bool = False) -> None:
-    """Raise UserError where a folder's safetensors are missing or cut short, or hold integers as weights."""
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-        if pickles:
-            raise UserError(
-                f"{key}={folder}: holds pickled weights only ({pickles[0]}), which may run code and "
-                "are never read; where you trust them, load them in transformers or peft and write them "
-                "with save_pretrained(folder, safe_serialization=True), as safetensors"
-            )
-        raise UserError(f"{key}={folder}: holds no weights (model.safetensors); restore them")
-    # Opening a file reads its header, which is enough to notice truncation: the header states the length of
-    # the data.
-    for path in paths:
-        if fault := _fault_of(path) or (None if is_quantized else _integer_weight(path)):
-            raise UserError(f"{key}={folder}: {path.name} {fault}")
-    # Large checkpoints have several files, listed in an index.
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        for name in _shards(key, index):
-            if not (folder / name).is_file():
-                raise UserError(f"{key}={folder}: {name} is missing, which {index.name} names; restore it")
-
-
-def _shards(key: str, index: Path) -> Iterator[str]:
-    """The names of files in an index of weights. Raises UserError for a name with a path."""
-    found = read_settings(key, index).get("weight_map")
-    names = set(found.values()) if isinstance(found, dict) else set()
-    for name in sorted(map(str, names)):
-        # A name with a path could lead to files outside the folder.
-        if Path(name).name != name:
-            raise UserError(f"{key}={index.parent}: {index.name} names {name!r}, which is no file beside it")
-        yield name
-
-
-def _fault_of(path: Path) -> str | None:
-    """Why a file of weights cannot be read; None where its header is valid."""
-    try:
-        with safe_open(path, framework="numpy"):
-            return None
-    except (OSError, SafetensorError) as fault:
-        with suppress(OSError), path.open("rb") as stream:  # a folder, or a link that leads nowhere
-            if stream.read(48).startswith(b"version https://git-lfs"):
-                return "is a pointer of Git LFS instead of the weights; fetch them with git lfs pull"
-        return f"is cut short or no safetensors file ({fault}); copy it again"
-
-
-def _integer_weight(path: Path) -> str | None:
-    """The first weight of a file that is stored as integers or booleans; None where there is none.
-
-    transformers converts it to the model's floats without a warning, so a model would run with truncated
-    weights. Only quantized checkpoints, whose config says so, and a few buffers are integers for a reason.
-    """
-    with safe_open(path, framework="numpy") as weights:
-        for name in weights.keys():  # noqa: SIM118  # no mapping
-            stored = weights.get_slice(name).get_dtype()
-            if stored.startswith(INTEGERS) and not name.endswith(INTEGER_BUFFERS):
-                return f"holds {name} as {stored}, but weights are floating-point numbers; save it again"
-    return None
+        needed = model_types[0] if len(model_types) == 1 else f"one of {', '.join(model_types)}"
+        raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {needed} is needed")
 
 
 # ---- adapters -------------------------------------------------------------------------------------
@@ -263,30 +139,28 @@ def processor_folder(checkpoint: str, base: str | None) -> str:
 
 
 def published_contract(checkpoint: str) -> str | None:
-    """The name of the built-in contract of published weights on the hub; None for other checkpoints."""
+    """The name of the built-in contract of published weights, by their hub id; None for other names."""
     found = (family.contract for family in FAMILIES.values() if checkpoint.startswith(family.hub_prefix))
     return next(found, None)
 
 
-def find_contract(config: GrounderConfig) -> Contract:
-    """The contract in a checkpoint's folder, or the built-in one that `model.contract` names.
+def find_contract(config: GrounderConfig, opens_thought: bool = False) -> Contract:
+    """The contract that a checkpoint is asked by: the one that `model.contract` names, or `known_contract`.
 
-    Raises UserError where there is neither, where the name is unknown, or where the two differ.
+    Raises UserError where there is neither, where the name is unknown, or where the named one differs from
+    contract.json. `opens_thought` is that of `known_contract`.
     """
-    # A contract in the folder is how the weights were trained, so a named one must not contradict it.
-    carried = read_contract(Path(config.checkpoint))
     if config.contract == "auto":
-        if carried is not None:
-            return carried
-        if name := published_contract(config.checkpoint):
-            return BUILT_IN[name]
+        if (known := known_contract(config.checkpoint, opens_thought)) is not None:
+            return known
         raise UserError(
-            f"{GROUNDER_KEY}={config.checkpoint}: carries no contract.json; say how it was trained "
-            f"with model.contract={'|'.join(BUILT_IN)}"
+            f"{GROUNDER_KEY}={config.checkpoint}: carries no contract.json and is no published model that is "
+            f"known; say how it was trained with model.contract={'|'.join(BUILT_IN)}"
         )
     if config.contract not in BUILT_IN:
         raise UserError(f"model.contract={config.contract}: choose one of auto, {', '.join(BUILT_IN)}")
-    named = BUILT_IN[config.contract]
+    # A contract in the folder is how the weights were trained, so a named one must not contradict it.
+    named, carried = BUILT_IN[config.contract], read_contract(Path(config.checkpoint))
     if carried is not None and carried != named:
         differing = [name for name in vars(named) if getattr(named, name) != getattr(carried, name)]
         raise UserError(
@@ -294,3 +168,83 @@ def find_contract(config: GrounderConfig) -> Contract:
             f"{', '.join(differing)}; leave model.contract out"
         )
     return named
+
+
+def known_contract(checkpoint: str, opens_thought: bool = False) -> Contract | None:
+    """The contract of a checkpoint, as far as its files show it; None where they do not.
+
+    A hub id is looked up in the cache of the hub; nothing is downloaded. `opens_thought`: its chat template
+    opens a thought before the answer, so a contract for thinking models is taken if there is one.
+    Raises UserError where a file of the checkpoint is damaged.
+    """
+    base = base_of(GROUNDER_KEY, checkpoint)
+    # 1. A contract.json, then added tokens: first of the adapters, then of the weights under them.
+    weights = base or checkpoint
+    for folder in filter(None, map(_local_folder, dict.fromkeys((checkpoint, weights)))):
+        if (carried := read_contract(folder)) is not None:
+            return carried
+        if (by_tokens := contract_by_tokens(added_tokens(folder))) is not None:
+            return BUILT_IN[by_tokens]
+    # 2. The family of the weights, by config.json, or by the name on the hub before they are downloaded.
+    source = _local_folder(weights)
+    if source is not None and (source / CONFIG).is_file():
+        family = FAMILIES.get(str(read_settings(GROUNDER_KEY, source / CONFIG).get("model_type")))
+        name = None if family is None else family.contract
+    else:
+        name = published_contract(weights)
+    if opens_thought and f"{name}_thinking" in BUILT_IN:
+        name = f"{name}_thinking"
+    return None if name is None else BUILT_IN.get(name)
+
+
+def contract_by_tokens(tokens: set[str]) -> str | None:
+    """The built-in contract of a checkpoint whose vocabulary has these added tokens; None for any other."""
+    found = (name for name, needed in CONTRACTS_BY_TOKENS.items() if needed <= tokens and name in BUILT_IN)
+    return next(found, None)
+
+
+def added_tokens(folder: Path) -> set[str]:
+    """The tokens that were added to the vocabulary of a tokenizer, by the files in its folder.
+
+    Each file may list all of them or a part, depending on the version of transformers that wrote it.
+    """
+    settings: dict[str, Any] = {}
+    for name in ("tokenizer_config.json", "added_tokens.json"):
+        if (folder / name).is_file():
+            settings[name] = read_settings(GROUNDER_KEY, folder / name)
+    config = settings.get("tokenizer_config.json", {})
+    listed: list[Any] = [*settings.get("added_tokens.json", {}), *_tokenizer_head(folder)]
+    for key in ("additional_special_tokens", "extra_special_tokens", "added_tokens_decoder"):
+        values = config.get(key) or []
+        listed += values.values() if isinstance(values, dict) else values
+    # A token is a string, or a dictionary with the string and how it is matched.
+    contents = (token.get("content") if isinstance(token, dict) else token for token in listed)
+    return {token for token in contents if isinstance(token, str)}
+
+
+def _tokenizer_head(folder: Path) -> list[Any]:
+    """The added tokens in tokenizer.json. The file has some megabytes, and they stand at its start."""
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        _, found, tokens = stream.read(TOKENIZER_HEAD).partition('"added_tokens":')
+    try:
+        values, _ = json.JSONDecoder().raw_decode(tokens.lstrip()) if found else ([], 0)
+    except ValueError:  # damaged or longer; loading the tokenizer will tell
+        return []
+    return values if isinstance(values, list) else []
+
+
+def _local_folder(checkpoint: str) -> Path | None:
+    """The folder of a checkpoint; for a hub id that in the cache of the hub, None if it is not there."""
+    if Path(checkpoint).is_dir():
+        return Path(checkpoint)
+    # Imported here, because it takes a tenth of a second that local folders do not need.
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(checkpoint, CONFIG)
+    except ValueError:  # no hub id
+        return None
+    return Path(found).parent if isinstance(found, str) else None

@@ -47,8 +47,8 @@ class GrounderConfig:
     )
     contract: str = key(
         "auto",
-        "prompt contract: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL) or short; auto: the checkpoint's own, or for "
-        "Qwen's hub ids that of the family",
+        "prompt contract: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL, Qwen3.5) or short; auto: the checkpoint's own, "
+        "or that of its special tokens or of its family",
         choices=("auto", *BUILT_IN),
     )
     search_tokens: int | None = key(

@@ -17,6 +17,7 @@ from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.settings import PairSettings
 from models.config import GrounderConfig
+from models.families import FAMILIES
 from models.grounder import loading
 from models.grounder.grounder import Grounder
 from models.kernels.attention import use_packed_attention
@@ -43,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("teaching")
     write_video(root / "data", "wide", (192, 108))
     build_index(TNLLT, root / "data", "all", root, workers=1)
-    for family in ("qwen2_5_vl", "qwen3_vl"):
+    for family in FAMILIES:
         save_grounder(root / family, family=family)
     (root / "model").symlink_to(root / "qwen2_5_vl")
     return root
@@ -60,7 +61,7 @@ def asked(folder: Path, grounder: Grounder) -> list[Any]:
     return grounder.locate([source[number].question for number in range(4)])
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_new_tokens_learn_and_are_there_again_after_loading(
     folder: Path, tmp_path: Path, family: str, method: str

@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from transformers import (
     Qwen2VLImageProcessor,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -28,7 +30,7 @@ SHORT3 = replace(
     search_size=(12 * 32, 8 * 32),
     template_pixels=2 * 2 * 32 * 32,
 )
-"""The contract `short` for Qwen3-VL."""
+"""The contract `short` for Qwen3-VL and Qwen3.5."""
 
 
 def build_processor3() -> Qwen3VLProcessor:
@@ -93,6 +95,63 @@ def build_grounder3(
     return model
 
 
+def build_grounder3_5(
+    processor: QwenVLProcessor, width: int = 128, layers: int = 5, vision_layers: int = 4, seed: int = 0
+) -> Qwen3_5ForConditionalGeneration:
+    """A small Qwen3.5: every second layer is linear attention, and the last one attends to all tokens."""
+    torch.manual_seed(seed)
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    heads = width // 32
+    kinds = ("full_attention", "linear_attention")
+    config = Qwen3_5Config(
+        text_config={
+            "vocab_size": len(processor.tokenizer),
+            "hidden_size": width,
+            "intermediate_size": width * 3,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": max(1, heads // 2),
+            "head_dim": 32,
+            "layer_types": [kinds[(layers - 1 - layer) % 2] for layer in range(layers)],
+            "linear_key_head_dim": 16,
+            "linear_value_head_dim": 16,
+            "linear_num_key_heads": heads,
+            "linear_num_value_heads": heads * 2,
+            "max_position_embeddings": 4096,
+            "initializer_range": 0.06,
+            # Half of the 16 pairs of channels are turned.
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 5.0,
+                "partial_rotary_factor": 0.5,
+                "mrope_section": [3, 3, 2],
+                "mrope_interleaved": True,
+            },
+            "bos_token_id": tokens("<|endoftext|>"),
+            "eos_token_id": tokens("<|im_end|>"),
+            "pad_token_id": tokens("<|endoftext|>"),
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": vision_layers,
+            "hidden_size": width,
+            "intermediate_size": width * 2,
+            "num_heads": heads,
+            "out_hidden_size": width,
+            "num_position_embeddings": 64,
+            "initializer_range": 0.06,
+        },
+        image_token_id=tokens("<|image_pad|>"),
+        video_token_id=tokens("<|video_pad|>"),
+        vision_start_token_id=tokens("<|vision_start|>"),
+        vision_end_token_id=tokens("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    model = Qwen3_5ForConditionalGeneration(config)
+    model.generation_config.do_sample = False
+    return model
+
+
 @dataclass(frozen=True)
 class Tiny:
     """What builds the small models of a family, and the contract that they are asked by."""
@@ -105,6 +164,7 @@ class Tiny:
 TINY = {
     "qwen2_5_vl": Tiny(BUILT_IN["short"], build_processor, build_grounder),
     "qwen3_vl": Tiny(SHORT3, build_processor3, build_grounder3),
+    "qwen3_5": Tiny(SHORT3, build_processor3, build_grounder3_5),
 }
 """By `model_type`, as `models.families.FAMILIES`."""
 

@@ -13,18 +13,11 @@ from safetensors import SafetensorError, safe_open
 
 from configs.errors import UserError
 from configs.terminal import echo
-from data_prep.contract.contract import BUILT_IN, contract_values, read_contract
+from data_prep.contract.contract import BUILT_IN, contract_values
 from data_prep.files import write_whole
-from models.checkpoint_files import (
-    ADAPTER_CONFIG,
-    CONFIG,
-    base_of,
-    check_checkpoint,
-    published_contract,
-    read_settings,
-    weights_within,
-)
+from models.checkpoint_files import base_of, check_checkpoint, known_contract
 from models.families import FAMILIES
+from models.file_checks import ADAPTER_CONFIG, CONFIG, read_settings, weights_within
 from models.grounder.grounder import KEY
 from train.sft.saving import ABOUT, read_training_record
 
@@ -61,10 +54,7 @@ def info_of(checkpoint: str) -> Description:
         described |= {"family": read_settings(KEY, folder / "config.json")["model_type"], **_size(folder)}
     else:
         described |= {"adapters": _adapters(folder), "base": base}
-    # A contract beside the weights has priority over that of a published model.
-    contract = read_contract(folder)
-    name = published_contract(checkpoint) if contract is None else None
-    contract = BUILT_IN[name] if name else contract
+    contract = known_contract(checkpoint)
     described["contract"] = None if contract is None else contract_values(contract)
     described["training"] = read_training_record(folder)
     return described

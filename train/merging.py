@@ -9,9 +9,10 @@ from transformers import AutoConfig
 from configs.errors import UserError
 from configs.terminal import echo
 from data_prep.files import real_path
-from models.checkpoint_files import CONFIG, base_of, weights_within
+from models.checkpoint_files import base_of
 from models.config import GrounderConfig, check_inference_keys
 from models.devices import free_memory, is_out_of_memory
+from models.file_checks import CONFIG, weights_within
 from models.grounder.grounder import KEY, Grounder
 from train.sft.saving import read_training_record, save_weights
 

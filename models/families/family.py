@@ -31,7 +31,7 @@ class PublishedSize:
 
     model_type: str
     checkpoint: str  # hub id
-    parameters: int  # as the hub counts them
+    parameters: int  # of the model that transformers loads
     config: Mapping[str, Any]
 
 
@@ -59,6 +59,9 @@ class Family:
     """Imports and returns the processor's class."""
     unmasked: Any = None
     """The `attention_mask` that makes the model build no mask, for packed rows."""
+    supports_packing: bool = True
+    """Whether a row may hold several samples one after the other in training. Layers that carry a state from
+    token to token (linear attention) would mix the samples. Training then pads each sample to a row."""
     apply_fast_kernels: Callable[[Any], None] | None = None
     """Replaces modules of a vision tower by faster ones, in place; None where there are none."""
 

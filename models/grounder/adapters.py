@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 
 from configs.errors import UserError
 from data_prep.files import real_path
-from models.checkpoint_files import ADAPTER_WEIGHTS, GROUNDER_KEY
+from models.file_checks import ADAPTER_WEIGHTS, GROUNDER_KEY
 from models.grounder.model import QwenVL
 
 PREFIX = "base_model.model."

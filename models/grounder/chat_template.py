@@ -1,4 +1,4 @@
-"""What a checkpoint's chat template writes: a check when it is loaded, and the end of an answer.
+"""What a checkpoint's chat template writes: questions, checks when it is loaded, and the end of an answer.
 
 The template is a program by somebody else. transformers renders templates in a sandbox, which prevents
 everything but loops that do not end.
@@ -21,6 +21,37 @@ EXPRESSION = "the target"
 ANSWER = "the answer"
 
 
+def render_chat(processor: QwenVLProcessor, chat: list[dict[str, Any]], thinking: bool = False) -> str:
+    """The text of a chat up to where the answer begins, with one placeholder for each image.
+
+    `thinking` asks models that can answer with and without a thought before the answer, such as Qwen3.5, for
+    one.
+    """
+    # transformers warns of a setting that the template does not read.
+    is_read = "enable_thinking" in str(processor.chat_template)
+    settings: dict[str, Any] = {"enable_thinking": thinking} if is_read else {}
+    text: Any = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **settings)
+    return str(text)
+
+
+def opens_thought(processor: QwenVLProcessor) -> bool:
+    """Whether the chat template opens a thought before the answer, though none is asked for.
+
+    This is so for checkpoints that always think, such as Qwen3-VL-4B-Thinking. Their templates end in
+    `<think>`; those of models that can answer at once end without it, or with a thought that is closed again.
+    A template that cannot be rendered is reported by `check_chat_template`.
+    """
+    chat = [{"role": "user", "content": [{"type": "text", "text": EXPRESSION}]}]
+    try:
+        with _limited_to(MAX_LINES):
+            text = render_chat(processor, chat)
+    except Exception:  # of jinja2, its sandbox, or an expression in the template
+        return False
+    # The question stands before the end, and may name the tags too, so only what follows it counts.
+    opening = text.rpartition(EXPRESSION)[2]
+    return opening.rfind("<think>") > opening.rfind("</think>")
+
+
 class _TooLongError(Exception):
     """A template executed more lines of Python than allowed."""
 
@@ -28,8 +59,8 @@ class _TooLongError(Exception):
 def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, contract: Contract) -> None:
     """Render a question with a template and a search image.
 
-    Raises UserError where the template is missing, cannot be rendered, does not end, or leaves out the
-    expression or one of the two images.
+    Raises UserError where the template is missing, cannot be rendered, does not end, leaves out the
+    expression or one of the two images, or opens a thought that the contract does not expect.
     """
     named = f"{key}={checkpoint}: its chat template (chat_template.jinja)"
     if not processor.chat_template:
@@ -37,7 +68,7 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
     chat = messages(contract, EXPRESSION, has_template=True, is_marked=True)
     try:
         with _limited_to(MAX_LINES):
-            text: Any = processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+            text = render_chat(processor, chat, is_thinking(contract))
     except _TooLongError:
         raise UserError(f"{named} does not come to an end; restore it") from None
     except Exception as fault:  # of jinja2, its sandbox, or an expression in the template
@@ -52,6 +83,16 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
             f"{named} writes {images} of 2 images and "
             f"{'the' if EXPRESSION in text else 'no'} expression of a question; restore it"
         )
+    if opens_thought(processor) and not is_thinking(contract):
+        raise UserError(
+            f"{named} opens a thought (<think>) before the answer, and its contract has none; take a "
+            "checkpoint that answers at once (-Instruct), or model.contract= of one that thinks"
+        )
+
+
+def is_thinking(contract: Contract) -> bool:
+    """Whether answers of a contract begin with a thought."""
+    return bool(getattr(contract, "thinking", False))
 
 
 def end_of_turn(processor: QwenVLProcessor) -> str:

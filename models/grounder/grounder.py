@@ -19,12 +19,11 @@ from data_prep.contract.chat import to_frame
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Size
 from models.checkpoint import check_finite
-from models.checkpoint_files import GROUNDER_KEY, base_of, find_contract, processor_folder
-from models.config import GrounderConfig, sized_contract
+from models.checkpoint_files import GROUNDER_KEY
+from models.config import GrounderConfig
 from models.grounder.batching import answer_in_batches
-from models.grounder.chat_template import check_chat_template
 from models.grounder.forward import forward
-from models.grounder.loading import is_split, load_model, quantization_of
+from models.grounder.loading import load_model, quantization_of
 from models.grounder.model import QwenVL, QwenVLProcessor, digit_tokens
 from models.grounder.questions import QuestionEncoder
 from models.identity import checkpoint_identity
@@ -91,13 +90,9 @@ class Grounder:
 
         With `quantization` the weights are quantized, to train adapters on them.
 
-        Raises UserError as `models.grounder.loading.load_model`, and where there is no contract that fits the
-        checkpoint.
+        Raises UserError as `models.grounder.loading.load_model`, and where the contract is of another family.
         """
-        model, processor = load_model(config, device, quantization)
-        contract = sized_contract(config, find_contract(config))
-        source = processor_folder(config.checkpoint, base_of(KEY, config.checkpoint))
-        check_chat_template(KEY, source, processor, contract)
+        model, processor, contract = load_model(config, device, quantization)
         return cls(model, processor, contract, config.batch, config.box_threshold, config.checkpoint)
 
     @property
@@ -111,7 +106,8 @@ class Grounder:
         tokens = self.tokenizer(text, add_special_tokens=False).input_ids
         if len(tokens) != 1:
             raise UserError(
-                f"{KEY}: its tokenizer splits {text!r}, which must be one token; take another checkpoint"
+                f"{KEY}={self.checkpoint}: its tokenizer splits {text!r}, which must be one token; take "
+                "another checkpoint, or restore tokenizer.json"
             )
         return tokens[0]
 
@@ -184,9 +180,11 @@ class Grounder:
         visible_rows = [row for row, probability in enumerate(visible) if probability >= self.box_threshold]
         boxes: dict[int, Decoded] = {}
         if visible_rows:
-            selected = torch.tensor(visible_rows, device=decision.device)
-            # Layers on several GPUs have their cache there, and accept indices from the CPU.
-            cache.batch_select_indices(selected.cpu() if is_split(self.model) else selected)
+            # `reorder_cache` is annotated for a LongTensor, which no function of torch returns.
+            selected: Any = torch.tensor(visible_rows, device=decision.device)
+            # Not `batch_select_indices`, which caches of linear attention do not have. Layers on several GPUs
+            # have their cache there.
+            cache.reorder_cache(selected)
             # The forward pass has set them: the next position of each row minus its number of tokens.
             deltas = self.model.model.rope_deltas[selected]
             rows = self._decode(

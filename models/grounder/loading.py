@@ -13,18 +13,21 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from configs.errors import UserError
+from data_prep.contract.contract import Contract
 from models.checkpoint import SAFE, check_tied, check_weights, loading, model_type_of
 from models.checkpoint_files import (
     GROUNDER_KEY,
     base_of,
     check_grounder_checkpoint,
+    find_contract,
     key_of,
     processor_folder,
 )
-from models.config import GrounderConfig
+from models.config import GrounderConfig, sized_contract
 from models.devices import check_size_on_cpu, choose_dtype
 from models.families import FAMILIES
 from models.grounder.adapters import attached, merged
+from models.grounder.chat_template import check_chat_template, opens_thought
 from models.grounder.model import QwenVL, QwenVLProcessor, apply_fast_kernels, widen
 
 KEY = GROUNDER_KEY
@@ -36,33 +39,40 @@ SHARE_FOR_WEIGHTS = 0.85
 
 def load_model(
     config: GrounderConfig, device: torch.device, quantization: BitsAndBytesConfig | None = None
-) -> tuple[QwenVL, QwenVLProcessor]:
-    """The model in evaluation mode, with fast kernels unless it is split, and its processor.
+) -> tuple[QwenVL, QwenVLProcessor, Contract]:
+    """The model in evaluation mode, with fast kernels unless it is split, its processor, and its contract.
 
     Adapters are merged into their base weights. They stay beside weights that are quantized. `quantization`
     is that of training, in place of `model.quantization`.
 
-    Raises UserError where the checkpoint is missing, incomplete, or of another type of model, and where this
-    machine cannot load it as the settings say.
+    Raises UserError where the checkpoint is missing, incomplete, or of another type of model, where no
+    contract is known or its chat template does not fit, and where this machine cannot load it as the settings
+    say.
     """
     # 1. Check the files, before any weight is read.
     check_grounder_checkpoint(config)
     base = base_of(KEY, config.checkpoint)
     weights, key = base or config.checkpoint, key_of(config.checkpoint, base)
     options = _options(config, device, quantization)
-    # 2. Load the weights with the class of their family.
+    # 2. Load the processor, and check that the contract and the chat template fit. Weights can take minutes,
+    #    so they come last.
     with loading(KEY, config.checkpoint, base):
         family = FAMILIES[model_type_of(key, weights, tuple(FAMILIES))]
+    with loading(KEY, config.checkpoint):
+        source = processor_folder(config.checkpoint, base)
+        processor = family.processor_class().from_pretrained(source, trust_remote_code=False)
+    contract = sized_contract(config, find_contract(config, opens_thought(processor)))
+    check_chat_template(KEY, source, processor, contract)
+    # 3. Load the weights with the class of their family.
+    with loading(KEY, config.checkpoint, base):
         model_class = family.model_class()
         if device.type == "cpu" and not config.allow_cpu:
             num_parameters = _count_parameters(model_class, weights)
             check_size_on_cpu(KEY, config.checkpoint, num_parameters, options["dtype"])
         loaded: Any = model_class.from_pretrained(weights, output_loading_info=True, **{**SAFE, **options})
-    # 3. Load the processor, and add adapters. Tokens that were added in training need rows in the embeddings
-    #    first, or the adapters would not fit.
+    # 4. Add adapters. Tokens that were added in training need rows in the embeddings first, or the adapters
+    #    would not fit.
     with loading(KEY, config.checkpoint):
-        source = processor_folder(config.checkpoint, base)
-        processor = family.processor_class().from_pretrained(source, trust_remote_code=False)
         model, report = loaded
         check_weights(key, weights, report)
         _check_placement(config.checkpoint, model)
@@ -73,14 +83,14 @@ def load_model(
                 model = attached(model, config.checkpoint).get_base_model()
             else:
                 model = merged(model, config.checkpoint)
-    # 4. Prepare it for inference. With a `device_map` the weights were read to the device.
+    # 5. Prepare it for inference. With a `device_map` the weights were read to the device.
     if "device_map" not in options:
         model.to(device)
     model.eval()
     # In a model that is split, accelerate's hooks hold the modules' own forward methods.
     if not is_split(model):
         apply_fast_kernels(model)
-    return model, processor
+    return model, processor, contract
 
 
 def quantization_of(model: PreTrainedModel) -> str | None:

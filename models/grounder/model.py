@@ -10,6 +10,8 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen3_5Config,
+    Qwen3_5ForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
@@ -18,7 +20,9 @@ from transformers import (
 from configs.errors import UserError
 from models.families import FAMILIES, PUBLISHED_SIZES, family_of
 
-QwenVL = Qwen2_5_VLForConditionalGeneration | Qwen3VLForConditionalGeneration
+QwenVL = (
+    Qwen2_5_VLForConditionalGeneration | Qwen3VLForConditionalGeneration | Qwen3_5ForConditionalGeneration
+)
 """The type of a grounder's model in annotations. Models of other families have the same methods."""
 QwenVLProcessor = Qwen2_5_VLProcessor | Qwen3VLProcessor
 
@@ -34,12 +38,12 @@ def apply_fast_kernels(model: QwenVL) -> None:
         apply(model.model.visual)
 
 
-def published_config(name: str) -> Qwen2_5_VLConfig | Qwen3VLConfig:
+def published_config(name: str) -> Qwen2_5_VLConfig | Qwen3VLConfig | Qwen3_5Config:
     """The configuration of a published size, a key of `models.families.PUBLISHED_SIZES`."""
     size = PUBLISHED_SIZES[name]
     config_class: Any = FAMILIES[size.model_type].model_class().config_class
     # A copy, because the configuration keeps the nested dicts and may change them.
-    config: Qwen2_5_VLConfig | Qwen3VLConfig = config_class(**copy.deepcopy(size.config))
+    config: Qwen2_5_VLConfig | Qwen3VLConfig | Qwen3_5Config = config_class(**copy.deepcopy(size.config))
     return config
 
 

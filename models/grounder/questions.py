@@ -28,7 +28,7 @@ from data_prep.contract.images import (
     visual_prompt_box,
 )
 from data_prep.geometry import Box, Size, rescale
-from models.grounder.chat_template import end_of_turn
+from models.grounder.chat_template import end_of_turn, is_thinking, render_chat
 from models.grounder.model import QwenVLProcessor
 from models.interfaces import Question
 
@@ -165,7 +165,7 @@ class QuestionEncoder:
             shown = shortened(question.expression, MAX_IN_MESSAGE)
             raise UserError(f"prompt {shown!r}: {fault}") from None
         chat = messages(self.contract, question.expression, question.template is not None, question.marked)
-        text = self.processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+        text = render_chat(self.processor, chat, is_thinking(self.contract))
         placeholder = self.processor.image_token
         # The template writes one placeholder for each image: n images divide the text into n + 1 parts.
         parts = text.split(placeholder)

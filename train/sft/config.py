@@ -142,7 +142,11 @@ class SftRecipe:
         False, "gradient checkpointing: recompute activations in the backward pass; slower, less memory"
     )
     use_liger_kernel: bool = key(True, "use Liger's fused kernels, on a GPU and if liger-kernel is installed")
-    packing: bool = key(True, "concatenate the samples of a micro-batch in one row, without padding")
+    packing: bool = key(
+        True,
+        "concatenate the samples of a micro-batch in one row, without padding; models with linear attention "
+        "(Qwen3.5) are padded in any case",
+    )
     seed: int = key(0, "seed of adapters, dropout and pairs")
     workers: int | None = key(
         None,

@@ -5,7 +5,8 @@ recomputed activations. A matrix with N weights takes, for each token, 2 N FLOPs
 the backward pass where gradients pass through it, and 2 N where it is trainable. So it is 6 N for trainable
 weights, 4 N for the frozen weights around adapters, and 2 N for a frozen vision tower. The output map counts
 for answer tokens only, and the input embeddings do not count. Attention over L tokens of width w takes
-4 L² w in the forward pass (half of it if causal), and twice as much in the backward pass.
+4 L² w in the forward pass (half of it if causal), and twice as much in the backward pass. Linear attention
+takes the same for each token, whatever L is.
 """
 
 import math
@@ -101,18 +102,19 @@ def flops_formula(model: QwenVL, tune: TuneSettings) -> FlopsFormula:
     trains_output_map = tune.method == "full" and "language_model" in tune.parts
     # 2. Attention. Some layers of Qwen2.5-VL's vision tower attend within windows, the others over the image.
     heads_width = text.num_attention_heads * _head_width(text)
+    num_linear = (getattr(text, "layer_types", None) or []).count("linear_attention")
     full_layers = getattr(tower, "fullatt_block_indexes", None)
     num_full = tower.depth if full_layers is None else len(full_layers)
     # Patches of a window. Each patch attends to so many, whatever the size of the image is.
     window = 0 if full_layers is None else (tower.window_size // tower.patch_size) ** 2
     passes = 3 if trains_tower else 1  # a backward pass is twice a forward pass
     return FlopsFormula(
-        text=per_token["language_model"],
+        text=per_token["language_model"] + 3 * num_linear * _linear_attention(text),
         patch=per_token["vision_tower"],
         image_token=per_token["projector"],
         answer=_factor(True, trains_output_map) * output_map,
         # 3: forward pass and backward pass (twice as much). 2 instead of 4: half of the pairs are masked.
-        causal_attention=3 * 2 * text.num_hidden_layers * heads_width,
+        causal_attention=3 * 2 * (text.num_hidden_layers - num_linear) * heads_width,
         full_attention=passes * 4 * num_full * tower.hidden_size,
         window_attention=passes * 4 * (tower.depth - num_full) * tower.hidden_size * window,
         merge=tower.spatial_merge_size**2,
@@ -128,6 +130,18 @@ def _head_width(text: Any) -> int:
     # Qwen3-VL configures the width of a head by itself; in Qwen2.5-VL it follows from their number.
     width: int = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return width
+
+
+def _linear_attention(text: Any) -> float:
+    """FLOPs of a layer of linear attention per token, in the forward pass; 0 for models that have none.
+
+    A head keeps a matrix of key width times value width. For each token it is read by the key, updated, and
+    read by the query: 2 FLOPs an element each time.
+    """
+    if not hasattr(text, "linear_num_value_heads"):
+        return 0
+    elements: int = text.linear_key_head_dim * text.linear_value_head_dim
+    return 6 * text.linear_num_value_heads * elements
 
 
 def _sizes(model: QwenVL) -> dict[str, int]:

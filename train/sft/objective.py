@@ -12,6 +12,7 @@ import torch
 from configs.launch.signals import StopSignal
 from models.config import GrounderConfig
 from models.devices import choose_training_dtype
+from models.families import family_of
 from models.grounder.adapters import named_base
 from models.identity import checkpoint_identity
 from models.kernels.attention import use_packed_attention
@@ -123,8 +124,11 @@ class SftObjective(Objective[list[MicroBatch]]):
         if self.adapters is not None:
             named_base(self.adapters, self.model_config.checkpoint)
         apply_fused_lora(model)
-        if recipe.packing:
+        packing = recipe.packing and family_of(model).supports_packing
+        if packing:
             use_packed_attention(model)
+        elif recipe.packing and self.accelerator.is_main_process:
+            log.info("samples are padded: a row of %s holds one sample", model.config.model_type)
         if recipe.use_liger_kernel and apply_liger(model, self.accelerator.device):
             log.info("with Liger's fused kernels")
         self.flops = flops_formula(model, recipe.tune)
@@ -132,9 +136,7 @@ class SftObjective(Objective[list[MicroBatch]]):
             # The reentrant variant needs inputs with gradients, which a frozen embedding does not give.
             model.gradient_checkpointing_enable({"use_reentrant": False})
         # 3. The loss module, distributed.
-        module = GrounderForTraining(
-            model, recipe.packing, trains_vision(recipe.tune), self.strategy.is_sharded
-        )
+        module = GrounderForTraining(model, packing, trains_vision(recipe.tune), self.strategy.is_sharded)
         make_optimizer = partial(
             torch.optim.AdamW,
             lr=recipe.learning_rate,
