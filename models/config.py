@@ -85,6 +85,11 @@ class GrounderConfig:
     box_threshold: float = key(
         0.05, "no box is decoded for answers whose visible probability is lower; this saves time"
     )
+    calibration: str | None = key(
+        None,
+        "file of the thresholds that task=calibrate of python -m train has fitted; null: calibration.json in "
+        "the checkpoint's folder, and without one neutral thresholds",
+    )
 
 
 def sized_contract(config: GrounderConfig, contract: Contract) -> Contract:

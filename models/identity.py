@@ -8,6 +8,7 @@ a folder of LoRA adapters also the weights that they are added to.
 import hashlib
 from pathlib import Path
 
+from models.calibration import CALIBRATION_FILE
 from models.checkpoint_files import base_of
 
 # .txt and .model are files of slow tokenizers.
@@ -35,7 +36,8 @@ def checkpoint_identity(checkpoint: str, commit: str | None = None) -> str:
     # Names are hashed too, so that exchanging two files changes the identity.
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.suffix in SUFFIXES and path.is_file():
+        # Answers do not depend on the thresholds of trackers; those are part of a run's identity by value.
+        if path.name != CALIBRATION_FILE and path.suffix in SUFFIXES and path.is_file():
             digest.update(path.name.encode())
             _add_file(digest, path)
     own = digest.hexdigest()[:16]

@@ -14,7 +14,10 @@ from train.config import TrainSettings
 from train.registry import function_of, module_of
 from train.sft.config import SftRecipe
 
-DOC = "Fine-tune a grounder, train the small models from scratch, merge adapters, or describe a checkpoint."
+DOC = (
+    "Fine-tune a grounder, train the small models from scratch, calibrate or merge a checkpoint, or describe "
+    "it."
+)
 
 
 @contextmanager
@@ -72,8 +75,10 @@ def _run(settings: TrainSettings) -> int:
     tunes = settings.task == "train" and isinstance(settings.recipe, SftRecipe)
     if tunes or settings.task == "merge":
         check_inference_keys(settings.model)
+    if tunes or settings.task in ("merge", "calibrate"):
         check_grounder_checkpoint(settings.model)
     from models.devices import choose_device
+    from train.calibrate import calibrate
     from train.checkpoint_info import print_info
     from train.launch import launch_sft, refuse_several
     from train.merging import merge
@@ -86,6 +91,8 @@ def _run(settings: TrainSettings) -> int:
     refuse_several(settings.launch, os.environ if settings.task == "train" else {})
     if settings.task == "info":
         print_info(settings.model.checkpoint, out)
+    elif settings.task == "calibrate":
+        calibrate(settings.calibrate, settings.model, out, device)
     elif settings.task == "merge":
         merge(settings.model, out, device)
     else:

@@ -11,10 +11,10 @@ from configs.schema import key
 from models.config import DEVICES, GROUNDERS, GrounderConfig
 from train.registry import RECIPES, add_recipes
 from train.scratch.config import NANO_GROUNDER, MaskHeadRecipe
-from train.sft.config import SftRecipe
+from train.sft.config import CalibrateSettings, SftRecipe
 from train.sft.recipes import NANO_LORA, REASONINGTRACK_SFT, VPTRACKER
 
-TASKS = ("train", "merge", "info")
+TASKS = ("train", "calibrate", "merge", "info")
 
 
 STRATEGIES = ("ddp", "zero2", "zero3", "fsdp")
@@ -42,7 +42,8 @@ class TrainSettings:
 
     task: str = key(
         "train",
-        "train: train a model by the recipe; merge: merge the adapters of model.checkpoint into their base "
+        "train: train a model by the recipe; calibrate: fit the thresholds of trackers to model.checkpoint; "
+        "merge: merge the adapters of model.checkpoint into their base "
         "model; info: describe model.checkpoint",
         choices=TASKS,
     )
@@ -55,6 +56,9 @@ class TrainSettings:
         "auto",
         "device of the model; auto: CUDA GPUs if there are any, else the CPU; cuda:N: GPU number N",
         choices=DEVICES,
+    )
+    calibrate: CalibrateSettings = key(
+        CalibrateSettings(), "task=calibrate: the pairs that thresholds are fitted on"
     )
     launch: LaunchSettings = key(LaunchSettings(), "fine-tuning only: processes and distribution strategy")
     accept_code: bool = key(

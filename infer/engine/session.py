@@ -6,6 +6,7 @@ with the same fingerprint are kept and completed; results with another one are r
 """
 
 import dataclasses
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -17,8 +18,9 @@ from data_prep.contract.contract import contract_values
 from infer.config import InferSettings
 from infer.engine.engine import Engine
 from infer.trackers.expressions import empty_track
-from infer.trackers.registry import build_tracker
+from infer.trackers.registry import build_tracker, with_calibration
 from infer.trackers.requests import Tracker
+from models.calibration import find_calibration, is_of_other_weights
 from models.devices import choose_device
 from models.grounder.grounder import Grounder
 from models.mask_head.registry import load_mask_head
@@ -51,20 +53,29 @@ def open_session(settings: InferSettings) -> Session:
     device = choose_device(settings.device)
     grounder = Grounder.load(settings.model, device)
     mask_head = load_mask_head(settings.mask_head, device)
-    # 2. Build the tracker. It cuts templates as the contract of the grounder says.
-    tracker = build_tracker(settings.tracker, grounder.contract)
-    # 3. Collect what the results depend on.
     grounding, masking = grounder.identity(), mask_head.identity()
+    # 2. Build the tracker, with the thresholds of the checkpoint where its keys are null. It cuts templates
+    #    as the contract of the grounder says.
+    calibration = find_calibration(settings.model)
+    if is_of_other_weights(calibration, grounding["checkpoint"]):
+        warnings.warn(
+            f"{settings.model.checkpoint}: its calibration was fitted to other weights; fit it again with "
+            "python -m train task=calibrate",
+            stacklevel=2,
+        )
+    config = with_calibration(settings.tracker, calibration)
+    tracker = build_tracker(config, grounder.contract)
+    # 3. Collect what the results depend on.
     fingerprint = {
         "grounder": grounding["checkpoint"],
         "contract": {"kind": "Contract", **contract_values(grounder.contract)},
         "mask_head": masking["checkpoint"],
-        "tracker": settings_identity(settings.tracker),
+        "tracker": settings_identity(config),
         "device": device.type,
         "dtypes": [grounding["dtype"], masking["dtype"]],
         "quantization": grounding.get("quantization"),
         "box_threshold": grounding["box_threshold"],
-        "code": code_identity(code_modules(settings.tracker, mask_head), REPORTS),
+        "code": code_identity(code_modules(config, mask_head), REPORTS),
         "packages": {name: version(name) for name in PACKAGES},
     }
     return Session(Engine(grounder, mask_head), tracker, fingerprint)

@@ -14,6 +14,7 @@ from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack, check_tracker_id
 from infer.config import InferSettings
 from infer.runs.claims import check_out
+from models.calibration import find_calibration
 from models.checkpoint_files import check_grounder_checkpoint
 from models.mask_head.registry import check_mask_head
 
@@ -36,6 +37,7 @@ def check_settings(settings: InferSettings) -> None:
     _check_source(settings)
     # 3. The folders of the checkpoints, without loading their weights.
     check_grounder_checkpoint(settings.model)
+    find_calibration(settings.model)
     check_mask_head(settings.mask_head)
 
 

@@ -12,7 +12,7 @@ from configs.schema import key
 from data_prep.contract.contract import Contract
 from data_prep.contract.images import crop_template
 from data_prep.geometry import Box
-from infer.trackers.registry import register_tracker
+from infer.trackers.registry import register_tracker, thresholds_of
 from infer.trackers.requests import Locate, Report, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult
 
@@ -21,7 +21,15 @@ from models.interfaces import Answer, MaskResult
 class PerFrameConfig:
     """The grounder is asked about every frame, and the mask head segments its box; nothing is propagated."""
 
-    activation_threshold: float = key(0.5, "visible probability from which the target counts as visible")
+    # Every frame is decided by itself: no wrong start has to be avoided, as in the referral tracker.
+    # (Without an annotation, because OmegaConf would take an annotated attribute for a key.)
+    CALIBRATED = (("activation_threshold", "visible_threshold"),)
+
+    activation_threshold: float | None = key(
+        None,
+        "visible probability from which the target counts as visible; null: the visible_threshold of the "
+        "checkpoint's calibration",
+    )
     repeat_last: bool = key(
         False, "where the target is not visible, report its last box, as VPTracker does, instead of absence"
     )
@@ -41,6 +49,7 @@ def _track(
     expression: str, frame: np.ndarray, last_box: Box | None, config: PerFrameConfig, contract: Contract
 ) -> Track:
     """One track. `last_box` is the box of the target in the first frame, if it is given."""
+    visible_threshold = thresholds_of(config).visible_threshold
     # 1. If the first box is given, it makes the template and the result of the first frame.
     template = None if last_box is None else crop_template(frame, last_box, contract)
     if last_box is not None:
@@ -49,7 +58,7 @@ def _track(
     while True:
         # 2. Ask the grounder, with the rectangle where the target was last seen.
         answer: Answer = yield Locate(expression, template, last_box)
-        is_visible = answer.visible >= config.activation_threshold and answer.box_xyxy is not None
+        is_visible = answer.visible >= visible_threshold and answer.box_xyxy is not None
         if is_visible:
             last_box = answer.box_xyxy
         # 3. Report absence, or the mask of the box of this frame or, with `repeat_last`, of the last box.

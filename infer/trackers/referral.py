@@ -23,7 +23,7 @@ from data_prep.contract.contract import Contract
 from data_prep.contract.images import crop_template
 from data_prep.geometry import Box, area, box_of_mask, iou, is_inside, round_box
 from infer.trackers.presence import PresenceFilter
-from infer.trackers.registry import register_tracker
+from infer.trackers.registry import register_tracker, thresholds_of
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult, TargetMemory
 
@@ -37,8 +37,10 @@ THUMBNAIL = 16
 class ReferralConfig:
     """The tracker of this project: it searches, propagates the mask, verifies it, and searches again."""
 
-    activation_threshold: float = key(
-        0.6, "visible probability from which a target that was found by searching is tracked"
+    activation_threshold: float | None = key(
+        None,
+        "visible probability from which a target that was found by searching is tracked; null: that of the "
+        "checkpoint's calibration",
     )
     stay_probability: float = key(
         0.96,
@@ -46,13 +48,16 @@ class ReferralConfig:
         minimum=0.5,
         maximum=0.999,
     )
-    logit_scale: float = key(
-        0.7, "Bayes filter: factor by which the log-odds of an answer are multiplied", minimum=0.0
+    logit_scale: float | None = key(
+        None,
+        "Bayes filter: factor by which the log-odds of an answer are multiplied; null: that of the "
+        "calibration",
+        minimum=0.0,
     )
-    logit_bias: float = key(
-        0.4,
+    logit_bias: float | None = key(
+        None,
         "Bayes filter: added to the log-odds of an answer before they are multiplied; above 0 corrects a "
-        "grounder whose visible probabilities are too low",
+        "grounder whose visible probabilities are too low; null: that of the calibration",
     )
     confirm: bool = key(
         True,
@@ -63,8 +68,10 @@ class ReferralConfig:
         "IoU from which two boxes count as the same place: those of the first and the confirming answer, or "
         "those of the grounder and the propagated mask",
     )
-    min_box_confidence: float = key(
-        0.4, "box confidence from which a box of the grounder elsewhere replaces the propagated mask"
+    min_box_confidence: float | None = key(
+        None,
+        "box confidence from which a box of the grounder elsewhere replaces the propagated mask; null: that "
+        "of the calibration",
     )
     min_object_score: float = key(0.8, "object score of the mask head below which the grounder is asked")
     max_area_ratio: float = key(
@@ -118,7 +125,8 @@ class _ReferralTrack:
 
     def __init__(self, expression: str, config: ReferralConfig, contract: Contract) -> None:
         self.expression, self.config, self.contract = expression, config, contract
-        self.presence = PresenceFilter(config.stay_probability, config.logit_scale, config.logit_bias)
+        self.thresholds = numbers = thresholds_of(config)
+        self.presence = PresenceFilter(config.stay_probability, numbers.logit_scale, numbers.logit_bias)
         self.template: np.ndarray | None = None
 
     def run(self, frame: np.ndarray, box_xyxy: Box | None) -> Track:
@@ -169,13 +177,13 @@ class _ReferralTrack:
         """
         # 1. Search the whole frame.
         answer: Answer = yield Locate(self.expression, self.template)
-        if answer.visible < self.config.activation_threshold or answer.box_xyxy is None:
+        if answer.visible < self.thresholds.activation_threshold or answer.box_xyxy is None:
             return None, answer.visible
         box = answer.box_xyxy
         # 2. Ask again with the rectangle around the box; both answers must give the same place.
         if self.config.confirm:
             second: Answer = yield Locate(self.expression, self.template, box)
-            if second.visible < self.config.activation_threshold or second.box_xyxy is None:
+            if second.visible < self.thresholds.activation_threshold or second.box_xyxy is None:
                 return None, second.visible
             if iou(box, second.box_xyxy) < self.config.min_agreement_iou:
                 return None, second.visible
@@ -254,7 +262,7 @@ class _ReferralTrack:
             return Comparison.ELSEWHERE
         if iou(propagated, answer.box_xyxy) >= self.config.min_agreement_iou:
             return Comparison.SAME_PLACE
-        is_sure = answer.box_confidence >= self.config.min_box_confidence
+        is_sure = answer.box_confidence >= self.thresholds.min_box_confidence
         return Comparison.ELSEWHERE if is_sure else Comparison.UNCERTAIN
 
 

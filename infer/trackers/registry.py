@@ -13,17 +13,23 @@ from them. A decorator registers both:
             ...  # a generator, see `infer.trackers.requests`
         return start
 
+Thresholds that depend on the checkpoint are keys of the type `float | None` with the name of a number of
+`models.calibration.Calibration`. Where they are null, the tracker gets the numbers of the checkpoint's
+calibration (`with_calibration`), and reads them by `thresholds_of`.
+
 Files in `infer/trackers/` are found by listing the package. A file elsewhere registers its tracker when it is
 imported, which `plugins=[my_tracker.py]` does. A tracker file must not import torch or transformers, because
 `python -m infer --help` imports all trackers.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from configs.extensions import OptionRegistry
 from data_prep.contract.contract import Contract
 from infer.trackers.requests import Tracker
+from models.calibration import LIMITS, NEUTRAL, Calibration
 
 Config = TypeVar("Config")
 BuilderOf = Callable[[Config, Contract], Tracker]
@@ -54,3 +60,29 @@ def build_tracker(config: Any, contract: Contract) -> Tracker:
     Raises UserError if no tracker is registered for the class of `config`.
     """
     return TRACKERS.target_of(config)(config, contract)
+
+
+def with_calibration(config: Any, calibration: Calibration) -> Any:
+    """The settings of a tracker, with the numbers of a calibration in place of keys that are null."""
+    numbers = thresholds_of(config, calibration)
+    return dataclasses.replace(
+        config, **{name: getattr(numbers, target) for name, target in _calibrated_keys(config).items()}
+    )
+
+
+def thresholds_of(config: Any, calibration: Calibration = NEUTRAL) -> Calibration:
+    """The numbers that a tracker with these settings uses: its keys, and for null those of a calibration."""
+    given = {target: getattr(config, name) for name, target in _calibrated_keys(config).items()}
+    return dataclasses.replace(
+        calibration, **{target: value for target, value in given.items() if value is not None}
+    )
+
+
+def _calibrated_keys(config: Any) -> dict[str, str]:
+    """The keys of a tracker that take a number of the calibration, and the name of that number.
+
+    It is the key's own name, unless `CALIBRATED` of the settings class maps it to another one.
+    """
+    names: dict[str, str] = dict(getattr(type(config), "CALIBRATED", ()))
+    targets = {each.name: names.get(each.name, each.name) for each in dataclasses.fields(config)}
+    return {name: target for name, target in targets.items() if target in LIMITS}

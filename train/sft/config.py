@@ -93,6 +93,24 @@ class PairSource:
         return "+".join(self.data or [self.world]) + f" {'+'.join(self.splits or [self.split])}"
 
 
+CALIBRATION_PAIRS = PairSettings(visible=0.5, negative=0.4, template=0.5, marked=0.5)
+"""Pairs as a tracker asks: with and without a rectangle and a template, and half about absent targets."""
+
+
+@dataclass(frozen=True)
+class CalibrateSettings:
+    """`task=calibrate`: the pairs that the thresholds of trackers are fitted on."""
+
+    data: PairSource = key(
+        PairSource(split="val", videos=100, pairs=CALIBRATION_PAIRS), "data that the model was not trained on"
+    )
+    pairs: int = key(400, "number of pairs, and of questions to the model", minimum=1)
+    seed: int = key(0, "seed of the pairs", minimum=0)
+    overwrite: bool = key(
+        False, "replace a calibration.json in the checkpoint's folder; false: write to out= instead"
+    )
+
+
 @dataclass(frozen=True)
 class SftRecipe:
     """Fine-tuning `model=` to answer with the target's box, in the format of its contract."""
