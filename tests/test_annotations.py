@@ -51,6 +51,12 @@ def test_flags_are_whole_numbers(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UserError, match=r"flags\.txt: contains something other than flags from 0 to 8"):
             read_flags(path, 8)
+    for text, line in {"\n1\n0\n": 1, "1\n \n0": 2}.items():
+        path.write_text(text)
+        with pytest.raises(UserError, match=rf"flags\.txt: line {line} is blank"):
+            read_flags(path, 8)
+    path.write_text("1\n0\n\n \n")
+    assert read_flags(path).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(

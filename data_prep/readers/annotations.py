@@ -63,9 +63,14 @@ def _faulty_line(path: Path, lines: list[str]) -> str:
 def read_flags(path: Path, largest: int = 1) -> np.ndarray:
     """The whole numbers from 0 to `largest` of a file, int64 (count,): one on each line, or all on one line.
 
-    Raises UserError where the file is missing or contains anything else.
+    Raises UserError where the file is missing, contains anything else, or has a blank line before the last
+    flag: without it, the flags behind it would belong to other frames.
     """
-    parts = read_text(path, REMEDY).translate(SEPARATORS).split()
+    lines = read_text(path, REMEDY).rstrip().translate(SEPARATORS).splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            raise UserError(f"{path}: line {number} is blank; {REMEDY}")
+    parts = " ".join(lines).split()
     try:
         # Some data sets write flags as 1.0 and 0.0.
         flags = np.array(parts, np.float64)
