@@ -1,7 +1,7 @@
 # Sourced by infer.sh, train.sh and tests/run.sh, from the repository's root:
 #
 #     source configs/environment.sh
-#     use_environment [extra ...]      sets PYTHON, absolute; extras are those of pyproject.toml: train, sam2, test
+#     use_environment [extra ...]      sets PYTHON, absolute; extras are those of pyproject.toml: train, sam2, edgetam, test
 #     put_root_on_path                 sets Python's path
 #
 # Makes .venv from configs/constraints.txt, or reuses it while pins and extras are the same.

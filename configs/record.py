@@ -14,7 +14,7 @@ from configs.errors import UserError
 
 PACKAGES = (
     "refertrack", "torch", "torchvision", "transformers", "peft", "accelerate", "deepspeed", "trl", "sam2",
-    "qwen-vl-utils", "vot-toolkit", "hydra-core", "numpy", "av", "pillow",
+    "timm", "qwen-vl-utils", "vot-toolkit", "hydra-core", "numpy", "av", "pillow",
 )  # fmt: skip
 SETTINGS, OVERRIDES, VERSIONS = RECORD = ("resolved.yaml", "overrides.yaml", "versions.json")
 ROOT = Path(__file__).resolve().parent.parent

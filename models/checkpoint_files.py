@@ -11,13 +11,12 @@ from typing import Any
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN, Contract, read_contract
 from data_prep.files import real_path
-from models.config import GrounderConfig, MaskHeadConfig, sized_contract
+from models.config import GrounderConfig, sized_contract
 from models.families import FAMILIES
 from models.file_checks import (
     ADAPTER_CONFIG,
     CONFIG,
     GROUNDER_KEY,
-    MASK_HEAD_KEY,
     check_adapter_files,
     check_no_code,
     check_weight_files,
@@ -25,7 +24,6 @@ from models.file_checks import (
     weights_within,
 )
 
-MASK_HEAD_MODEL_TYPE = "sam2_video"
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")  # the newer and the older layout
 BASE = "base_model_name_or_path"
 # Bytes at the start of tokenizer.json that are searched for added tokens, which stand before the vocabulary.
@@ -37,7 +35,7 @@ CONTRACTS_BY_TOKENS: dict[str, frozenset[str]] = {
 """Built-in contracts of published checkpoints that are recognised by tokens added to their vocabulary."""
 
 
-# ---- checkpoints of a grounder and of a mask head -------------------------------------------------
+# ---- checkpoints of a grounder --------------------------------------------------------------------
 
 
 def check_grounder_checkpoint(config: GrounderConfig) -> None:
@@ -55,11 +53,6 @@ def check_grounder_checkpoint(config: GrounderConfig) -> None:
     is_downloaded = _local_folder(weights) is not None
     if is_downloaded or config.contract != "auto" or published_contract(weights) is not None:
         sized_contract(config, find_contract(config))
-
-
-def check_mask_head_checkpoint(config: MaskHeadConfig) -> None:
-    """Check the folder of a SAM 2 checkpoint. Raises UserError."""
-    check_checkpoint(MASK_HEAD_KEY, config.checkpoint, (MASK_HEAD_MODEL_TYPE,))
 
 
 def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) -> None:

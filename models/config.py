@@ -1,4 +1,4 @@
-"""Settings of the grounder and of the mask head. Imports nothing heavy."""
+"""Settings of the grounder, of the mask head, and of `python -m models`. Imports nothing heavy."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from configs.app import register
 from configs.errors import UserError
+from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.contract.contract import BUILT_IN, Contract, check_contract
 from data_prep.contract.images import with_token_budget
@@ -140,9 +142,9 @@ def check_inference_keys(config: GrounderConfig) -> None:
 
 @dataclass(frozen=True)
 class MaskHeadConfig:
-    """The mask head: SAM 2, which makes masks from boxes and propagates them (`mask_head=…`).
+    """The mask head, which makes masks from boxes and propagates them (`mask_head=…`).
 
-    Settings of other mask heads are subclasses (`models.mask_head.registry`).
+    These are the settings of SAM 2. Those of other mask heads are subclasses (`models.mask_head.registry`).
     """
 
     checkpoint: str = key(
@@ -178,11 +180,29 @@ GROUNDERS: Mapping[str, GrounderConfig] = _GrounderOptions()
 """Options of `model=`."""
 
 
-# SAM 2. Its modules are imported inside the functions, because they import torch.
-def _check_sam2(config: MaskHeadConfig) -> None:
-    from models.checkpoint_files import check_mask_head_checkpoint
+# ---- mask heads -----------------------------------------------------------------------------------
+# Their modules are imported inside the functions, because they import torch.
 
-    check_mask_head_checkpoint(config)
+
+@dataclass(frozen=True)
+class Sam2MetaConfig(MaskHeadConfig):
+    """SAM 2 in Meta's own code, the package `sam2`, with Meta's own checkpoints (`mask_head=sam2_meta`)."""
+
+
+@dataclass(frozen=True)
+class EdgeTamConfig(MaskHeadConfig):
+    """EdgeTAM, a small and fast relative of SAM 2 (`mask_head=edgetam`)."""
+
+
+@dataclass(frozen=True)
+class Sam3TrackerConfig(MaskHeadConfig):
+    """The tracker of SAM 3 (`mask_head=sam3_tracker`)."""
+
+
+def _check_sam2(config: MaskHeadConfig) -> None:
+    from models.mask_head.checkpoint_checks import check_sam2_checkpoint
+
+    check_sam2_checkpoint(config.checkpoint)
 
 
 @register_mask_head(
@@ -198,3 +218,68 @@ def _load_sam2(config: MaskHeadConfig, device: Any) -> Masking:
     from models.mask_head.sam2 import MaskHead
 
     return MaskHead.load(config.checkpoint, device, choose_dtype(config.dtype, device))
+
+
+def _check_sam2_meta(config: Sam2MetaConfig) -> None:
+    from models.mask_head.checkpoint_checks import check_sam2_meta_checkpoint
+
+    check_sam2_meta_checkpoint(config.checkpoint)
+
+
+@register_mask_head(check=_check_sam2_meta, sam2_meta=Sam2MetaConfig("facebook/sam2.1-hiera-large"))
+def _load_sam2_meta(config: Sam2MetaConfig, device: Any) -> Masking:
+    from models.devices import choose_dtype
+    from models.mask_head.sam2_meta import Sam2Meta
+
+    return Sam2Meta.load(config.checkpoint, device, choose_dtype(config.dtype, device))
+
+
+def _check_edgetam(config: EdgeTamConfig) -> None:
+    from models.mask_head.checkpoint_checks import check_edgetam_checkpoint
+
+    check_edgetam_checkpoint(config.checkpoint)
+
+
+@register_mask_head(check=_check_edgetam, edgetam=EdgeTamConfig("yonigozlan/EdgeTAM-hf"))
+def _load_edgetam(config: EdgeTamConfig, device: Any) -> Masking:
+    from models.devices import choose_dtype
+    from models.mask_head.edgetam import EdgeTam
+
+    return EdgeTam.load(config.checkpoint, device, choose_dtype(config.dtype, device))
+
+
+def _check_sam3_tracker(config: Sam3TrackerConfig) -> None:
+    from models.mask_head.checkpoint_checks import check_sam3_tracker_checkpoint
+
+    check_sam3_tracker_checkpoint(config.checkpoint)
+
+
+@register_mask_head(check=_check_sam3_tracker, sam3_tracker=Sam3TrackerConfig("facebook/sam3"))
+def _load_sam3_tracker(config: Sam3TrackerConfig, device: Any) -> Masking:
+    from models.devices import choose_dtype
+    from models.mask_head.sam3_tracker import Sam3Tracker
+
+    return Sam3Tracker.load(config.checkpoint, device, choose_dtype(config.dtype, device))
+
+
+# ---- python -m models -----------------------------------------------------------------------------
+
+TASKS = ("convert",)
+
+
+@dataclass(frozen=True)
+class ModelsSettings:
+    """The settings of `python -m models`."""
+
+    task: str = key(
+        "convert",
+        "convert: a SAM 2 checkpoint of Meta (a .pt file) to a folder of transformers, or such a folder back "
+        "to a .pt file",
+        choices=TASKS,
+    )
+    checkpoint: str = key("", "task=convert: the .pt file or the folder to convert")
+    plugins: list[str] = key([], PLUGINS)
+    out: str = key("outputs/models/${task}", "folder of the result; task=convert: it may hold no weights yet")
+
+
+register("models", ModelsSettings)

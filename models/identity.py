@@ -25,12 +25,16 @@ SAMPLES, SAMPLE_BYTES = 64, 1 << 20
 
 
 def checkpoint_identity(checkpoint: str, commit: str | None = None) -> str:
-    """A hash of the files in a local folder, or a hub id with its commit.
+    """A hash of the files in a local folder or of a local file, or a hub id with its commit.
 
     For a folder of adapters, the identity of the base weights follows after a `+`. `commit` is the commit of
     weights from the hub, or None where it is not known.
     """
     folder = Path(checkpoint)
+    if folder.is_file():
+        file_digest = hashlib.sha256()
+        _add_file(file_digest, folder)
+        return file_digest.hexdigest()[:16]
     if not folder.is_dir():
         return f"{checkpoint}@{commit or 'unknown'}"
     # Names are hashed too, so that exchanging two files changes the identity.

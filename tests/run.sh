@@ -4,7 +4,7 @@ set -euo pipefail
 unset CDPATH # with it, cd may go to a folder of the same name elsewhere, and prints which
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source configs/environment.sh
-use_environment sam2 test train
+use_environment edgetam sam2 test train
 
 processes=$(nproc)        # asked first: GNU nproc answers with OMP_NUM_THREADS where that is set
 export OMP_NUM_THREADS=1 # one process a core; small tensors are slower with more threads

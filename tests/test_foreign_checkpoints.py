@@ -17,11 +17,12 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 from configs.errors import UserError
 from data_prep.contract.contract import CONTRACT_FILE
 from models.checkpoint import NotFiniteError
-from models.checkpoint_files import check_grounder_checkpoint, check_mask_head_checkpoint
-from models.config import GrounderConfig, MaskHeadConfig
+from models.checkpoint_files import check_grounder_checkpoint
+from models.config import MASK_HEADS, GrounderConfig, MaskHeadConfig
 from models.families import FAMILIES, lora_targets
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
+from models.mask_head.registry import check_mask_head
 from models.mask_head.sam2 import MaskHead
 from tests.tiny_models import save_grounder, save_mask_head
 
@@ -413,8 +414,8 @@ def test_a_look_at_folders_passes_what_can_be_loaded(whole: Path, lora: Path, ma
     check_grounder_checkpoint(GrounderConfig(str(whole)))
     check_grounder_checkpoint(GrounderConfig(str(lora)))
     check_grounder_checkpoint(GrounderConfig("Qwen/Qwen2.5-VL-7B-Instruct"))
-    check_mask_head_checkpoint(MaskHeadConfig(str(mask_head)))
-    check_mask_head_checkpoint(MaskHeadConfig("facebook/sam2.1-hiera-large"))
+    check_mask_head(MaskHeadConfig(str(mask_head)))
+    check_mask_head(MASK_HEADS["sam2_1_large"])
 
 
 def test_a_look_at_folders_tells_what_is_wrong(
@@ -423,7 +424,7 @@ def test_a_look_at_folders_tells_what_is_wrong(
     with pytest.raises(
         UserError, match=r"mask_head.checkpoint=.*holds a 'qwen2_5_vl' model; sam2_video is needed"
     ):
-        check_mask_head_checkpoint(MaskHeadConfig(str(whole)))
+        check_mask_head(MaskHeadConfig(str(whole)))
     with pytest.raises(UserError, match=r"model.checkpoint=.*holds a 'sam2_video' model"):
         check_grounder_checkpoint(GrounderConfig(str(mask_head)))
     with pytest.raises(UserError, match="choose one of auto"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from transformers import Sam2VideoConfig, Sam2VideoInferenceSession
+from transformers import Sam2VideoInferenceSession
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class MemoryLimits:
     conditioning_frames: int = 4
 
     @classmethod
-    def of(cls, config: Sam2VideoConfig) -> "MemoryLimits":
+    def of(cls, config: Any) -> "MemoryLimits":
         """The limits that follow from a model's configuration."""
         # `num_maskmem` (7 in the published sizes) includes the map of a conditioning frame, and pointers are
         # taken from distances below `max_object_pointers_in_encoder` (16).
@@ -41,8 +41,8 @@ class FrameMemory:
     """The memory of one frame, for a batch of B targets.
 
     `pointer` (B, 1, hidden) is the object pointer. `features` (height·width, B, channels) is the memory map
-    in bfloat16, row-major over the coarsest feature map. It is None when the frame is too old for its map to
-    be attended to.
+    in bfloat16, row-major over the coarsest feature map. EdgeTAM compresses the map to tokens: (B, tokens,
+    channels) in the model's dtype. It is None when the frame is too old for its map to be attended to.
     """
 
     pointer: torch.Tensor
@@ -57,7 +57,7 @@ class MemoryBank:
     """Memories of frames with their clock readings, the oldest first; `clock` is the reading at the newest
     frame.
 
-    `position` (height·width, B, channels) is the position encoding of a memory map, the same for all frames.
+    `position` is the position encoding of a memory map, of the shape of a map; it is the same for all frames.
     """
 
     limits: MemoryLimits

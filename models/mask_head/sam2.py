@@ -5,18 +5,21 @@ targets. The memory of a target is a `MemoryBank`, a value that no call changes.
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from transformers import Sam2ImageProcessor, Sam2VideoModel
 
 from data_prep.geometry import Box, Size
 from models.checkpoint import check_finite
 from models.identity import checkpoint_identity
 from models.interfaces import Identity, MaskResult
+from models.mask_head.checkpoint_checks import KEY
+from models.mask_head.checkpoints import Architecture, image_side, load_model
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
+    VideoModel,
     VisionFeatures,
     add_no_memory_embedding,
     condition_on_memory,
@@ -25,7 +28,7 @@ from models.mask_head.sam2_forward import (
     encode_memory,
     start_memory,
 )
-from models.mask_head.sam2_model import KEY, config_of, image_side, load_sam2
+from models.mask_head.sam2_model import SAM2
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,24 +42,38 @@ class Features:
 class MaskHead:
     """SAM 2 (Ravi et al. 2024, https://arxiv.org/abs/2408.00714) with memories as values.
 
-    Implements `models.interfaces.Masking`; `checkpoint` is the name of the weights.
+    Implements `models.interfaces.Masking`; `checkpoint` is the name of the weights. A model of the same
+    design is a subclass with another `architecture` (`models.mask_head.edgetam`).
     """
 
-    def __init__(self, model: Sam2VideoModel, processor: Sam2ImageProcessor, checkpoint: str = "") -> None:
-        self.model = model
+    architecture: ClassVar[Architecture] = SAM2
+
+    def __init__(self, model: VideoModel, processor: Any, checkpoint: str = "") -> None:
+        self.model: Any = model
         self.processor = processor
         self.checkpoint = checkpoint
 
     @classmethod
-    def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> "MaskHead":
-        """Load a local folder or a hub id; raises UserError where it is no SAM 2 video checkpoint."""
-        model, processor = load_sam2(checkpoint, dtype)
+    def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
+        """Load a local folder or a hub id; raises UserError where it is no checkpoint of this mask head."""
+        model, processor = load_model(checkpoint, cls.architecture, dtype)
         return cls(torch.nn.Module.to(model, device), processor, checkpoint)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the computation."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    @property
+    def image_side(self) -> int:
+        """The side in pixels of the square image that a frame is resized to."""
+        return image_side(self.model.config)
 
     def identity(self) -> Identity:
         """What the masks depend on: the weights (`checkpoint`) and `dtype`."""
         commit = getattr(self.model.config, "_commit_hash", None)
-        return {"checkpoint": checkpoint_identity(self.checkpoint, commit), "dtype": str(self.model.dtype)}
+        return {"checkpoint": checkpoint_identity(self.checkpoint, commit), "dtype": str(self.dtype)}
 
     @torch.inference_mode()
     def encode(self, frame: np.ndarray) -> Features:
@@ -91,7 +108,8 @@ class MaskHead:
         reach however long the target is absent.
         """
         vision = features.vision
-        coarse = condition_on_memory(self.model, vision, memory)
+        counts_maps = self.architecture.counts_memory_maps
+        coarse = condition_on_memory(self.model, vision, memory, counts_maps)
         decoded = decode_masks(self.model, vision, coarse, boxes_resized=None)
         frame_memory, _ = encode_memory(self.model, vision, decoded, had_box=False)
         return self._result(features, decoded, memory.with_frame(frame_memory))
@@ -101,7 +119,7 @@ class MaskHead:
 
         In float32 from the start, as the library's processor does it: equal to the last bit.
         """
-        width, height = (image_side(config_of(self.model)) / side for side in frame_size)
+        width, height = (self.image_side / side for side in frame_size)
         box = torch.tensor([[box_xyxy]], dtype=torch.float32, device=self.model.device)
         return box * box.new_tensor([width, height, width, height])
 
@@ -115,7 +133,7 @@ class MaskHead:
         numbers = torch.stack([score, score.sigmoid(), iou[0].float(), best.float().sum()])
         logit, object_score, predicted_iou, mask_sum = numbers.tolist()
         for what, value in (("object score", logit), ("IoU", predicted_iou), ("mask", mask_sum)):
-            check_finite(KEY, self.model.name_or_path or "", self.model.dtype, what, [value])
+            check_finite(KEY, self.checkpoint, self.dtype, what, [value])
         # SAM 2 takes a target for absent where the logit of its object score is not above 0.
         mask = self._mask(features, decoded) if logit > 0 else None
         return MaskResult(mask, object_score, predicted_iou, memory)

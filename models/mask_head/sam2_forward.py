@@ -3,21 +3,26 @@
 Tracking and training call the same functions, so a model is trained on the computation that tracks. They are
 composed of the modules of transformers' `Sam2VideoModel`. The library's own forward pass processes one target
 at a time, and overwrites the mask logits of a target that it predicts to be absent, which stops their
-gradient. For one target the results are bit-identical.
+gradient. For one target the results are bit-identical. EdgeTAM and the tracker of SAM 3 have the same parts
+under the same names, so the functions serve all three (`VideoModel`).
 
 Shapes: B images or targets in a batch, P boxes in an image, M masks for a box, C channels, S the side of the
 square image in pixels, L tokens of a feature map (row-major).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from transformers import Sam2VideoModel
 
+from models.mask_head.checkpoints import image_side
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
-from models.mask_head.sam2_model import config_of, image_side
+
+if TYPE_CHECKING:  # importing a model's module takes time, and only one of them is needed in a run
+    from transformers import EdgeTamVideoModel, Sam2VideoModel, Sam3TrackerVideoModel
+
+VideoModel: TypeAlias = "Sam2VideoModel | EdgeTamVideoModel | Sam3TrackerVideoModel"
 
 ABSENT_LOGIT = -1024.0  # SAM 2 fills the mask of an absent target with it (`NO_OBJ_SCORE` in Meta's code)
 BOX_CORNERS = (2, 3)  # SAM 2's point labels of the upper left and the lower right corner of a box
@@ -71,7 +76,7 @@ class MaskDecoderOutput:
         return torch.where((self.score > 0)[:, None, None], self.best()[0], ABSENT_LOGIT)
 
 
-def encode_images(model: Sam2VideoModel, pixels: torch.Tensor) -> VisionFeatures:
+def encode_images(model: VideoModel, pixels: torch.Tensor) -> VisionFeatures:
     """Features of normalised images (B, 3, S, S)."""
     # The library applies the mask decoder's projections of the two finer levels here (`conv_s0`, `conv_s1`),
     # and flattens the maps to (L, B, C).
@@ -79,20 +84,24 @@ def encode_images(model: Sam2VideoModel, pixels: torch.Tensor) -> VisionFeatures
     return VisionFeatures(tuple(output.fpn_hidden_states), tuple(output.fpn_position_encoding))
 
 
-def add_no_memory_embedding(model: Sam2VideoModel, vision: VisionFeatures) -> torch.Tensor:
+def add_no_memory_embedding(model: VideoModel, vision: VisionFeatures) -> torch.Tensor:
     """The coarsest features with the embedding of an empty memory, for frames with a box:
     (B, C, S/16, S/16).
     """
     return _as_map(model, vision.levels[-1] + model.no_memory_embedding, level=-1)
 
 
-def condition_on_memory(model: Sam2VideoModel, vision: VisionFeatures, memory: MemoryBank) -> torch.Tensor:
+def condition_on_memory(
+    model: VideoModel, vision: VisionFeatures, memory: MemoryBank, counts_maps: bool = False
+) -> torch.Tensor:
     """The coarsest features after attention to the memory: (B, C, S/16, S/16).
 
-    The features are those of the frame after the newest one of `memory`.
+    The features are those of the frame after the newest one of `memory`. With `counts_maps` the memory
+    attention is told how many maps there are (EdgeTAM).
     """
     current, now = vision.levels[-1], memory.clock + 1  # current: (L, B, C)
-    session, device = memory.session(), current.device
+    session: Any = memory.session()  # of the class of SAM 2; those of the other two have the same code
+    device = current.device
     # 1. The memory maps of conditioning frames and of recent frames: (L, B, C) each. Their position encodings
     #    include how many frames ago each of them was.
     frames = model._gather_memory_frame_outputs(session, 0, now)
@@ -104,18 +113,22 @@ def condition_on_memory(model: Sam2VideoModel, vision: VisionFeatures, memory: M
         offsets, pointers, most, current.shape[1], model.hidden_dim, device
     )
     # 3. The current frame attends to all of them. (transformers spells `memory_posision_embeddings` so.)
+    # The maps of EdgeTAM are short lists of tokens instead of grids, so its attention cannot derive their
+    # number from the length of the memory.
+    counts = {"num_spatial_memory_tokens": len(maps)} if counts_maps else {}
     conditioned = model.memory_attention(
         current_vision_features=current,
         current_vision_position_embeddings=vision.positions[-1],
         memory=torch.cat([*maps, tokens]).to(current.dtype),
         memory_posision_embeddings=torch.cat([*map_positions, token_positions]),
         num_object_pointer_tokens=len(tokens),
+        **counts,
     )  # (1, B, L, C)
     return _as_map(model, conditioned.squeeze(0).transpose(0, 1), level=-1)
 
 
 def decode_masks(
-    model: Sam2VideoModel, vision: VisionFeatures, coarse: torch.Tensor, boxes_resized: torch.Tensor | None
+    model: VideoModel, vision: VisionFeatures, coarse: torch.Tensor, boxes_resized: torch.Tensor | None
 ) -> MaskDecoderOutput:
     """Run the prompt encoder and the mask decoder.
 
@@ -143,7 +156,7 @@ def decode_masks(
 
 
 def encode_memory(
-    model: Sam2VideoModel, vision: VisionFeatures, decoded: MaskDecoderOutput, had_box: bool
+    model: VideoModel, vision: VisionFeatures, decoded: MaskDecoderOutput, had_box: bool
 ) -> tuple[FrameMemory, torch.Tensor]:
     """The memory of a frame for B targets (one in each image), and the position encoding of its memory map.
 
@@ -152,7 +165,7 @@ def encode_memory(
     """
     # The memory encoder takes masks at the resolution of the image: (B, S/4, S/4) -> (B, 1, S, S).
     gated = decoded.gated()
-    side = image_side(config_of(model))
+    side = image_side(model.config)
     mask = F.interpolate(gated[:, None].float(), (side, side), mode="bilinear", align_corners=False)
     encoded: Any = model._encode_new_memory(
         current_vision_feats=vision.levels[-1],
@@ -164,13 +177,13 @@ def encode_memory(
     return FrameMemory(_object_pointer(model, decoded), features), position
 
 
-def start_memory(model: Sam2VideoModel, vision: VisionFeatures, decoded: MaskDecoderOutput) -> MemoryBank:
+def start_memory(model: VideoModel, vision: VisionFeatures, decoded: MaskDecoderOutput) -> MemoryBank:
     """A new memory bank of B targets from the first frame, whose masks were decoded from boxes."""
     frame_memory, position = encode_memory(model, vision, decoded, had_box=True)
-    return MemoryBank.start(MemoryLimits.of(config_of(model)), position, frame_memory)
+    return MemoryBank.start(MemoryLimits.of(model.config), position, frame_memory)
 
 
-def _object_pointer(model: Sam2VideoModel, decoded: MaskDecoderOutput) -> torch.Tensor:
+def _object_pointer(model: VideoModel, decoded: MaskDecoderOutput) -> torch.Tensor:
     """The object pointer: the token that stands for the target in later frames, (B, 1, C)."""
     pointer = model.object_pointer_proj(decoded.best()[2])
     present = (decoded.score > 0).to(pointer.dtype)[:, None]
@@ -187,6 +200,6 @@ def _box_points(boxes: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.T
     return points, torch.tensor(BOX_CORNERS, dtype=torch.int32, device=like.device).expand(points.shape[:3])
 
 
-def _as_map(model: Sam2VideoModel, tokens: torch.Tensor, level: int) -> torch.Tensor:
+def _as_map(model: VideoModel, tokens: torch.Tensor, level: int) -> torch.Tensor:
     """Tokens of a level as a feature map: (L, B, C) -> (B, C, height, width)."""
     return tokens.permute(1, 2, 0).unflatten(-1, tuple(model.backbone_feature_sizes[level]))

@@ -9,7 +9,6 @@ executed.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import (
@@ -21,9 +20,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from configs.errors import UserError
-from models.checkpoint import SAFE, check_weights, loading, model_type_of
-from models.checkpoint_files import MASK_HEAD_KEY, MASK_HEAD_MODEL_TYPE, check_checkpoint
+from models.mask_head.checkpoint_checks import SAM2_TYPES
+from models.mask_head.checkpoints import Architecture, image_side, load_model
 
 NANO_HIDDEN = 128  # memory attention needs a multiple of its 64 memory channels that is above 64
 
@@ -77,10 +75,19 @@ PUBLISHED: dict[str, PublishedSize] = {
 NANO_HIERA = Hiera((16, 32, 64, 128), (1, 1, 2, 4), (1, 1, 2, 1), (8, 4, 4, 4), (3,), 4)
 
 
-def published_config(name: str) -> Sam2VideoConfig:
-    """The configuration of a published size (a key of `PUBLISHED`), for images of 1024×1024."""
+def published_config(name: str, image_size: int = 1024) -> Sam2VideoConfig:
+    """The configuration of a published size (a key of `PUBLISHED`).
+
+    `image_size` is the side in pixels of the square image, 1024 as published; weights do not depend on it.
+    """
     hiera = PUBLISHED[name].hiera
-    return Sam2VideoConfig(vision_config=_vision_config(hiera, 1024, hidden=256))
+    return Sam2VideoConfig(
+        vision_config=_vision_config(hiera, image_size, hidden=256),
+        prompt_encoder_config={"image_size": image_size},
+        image_size=image_size,
+        # In tokens: the sides of the coarsest feature map, which has stride 16.
+        memory_attention_rope_feat_sizes=[image_size // 16] * 2,
+    )
 
 
 def nano_config(image_size: int = 256) -> Sam2VideoConfig:
@@ -170,41 +177,12 @@ def config_of(model: Sam2VideoModel) -> Sam2VideoConfig:
     return model.config
 
 
-def image_side(config: Sam2VideoConfig) -> int:
-    """The side in pixels of the square image that a model of this configuration takes."""
-    side = config.image_size
-    assert isinstance(side, int), "SAM 2 takes square images, and its configurations say so by one number"
-    return side
-
-
-KEY = MASK_HEAD_KEY
+SAM2 = Architecture(SAM2_TYPES, Sam2VideoModel, Sam2ImageProcessor)
 
 
 def load_sam2(checkpoint: str, dtype: torch.dtype) -> tuple[Sam2VideoModel, Sam2ImageProcessor]:
-    """Load a model, in evaluation mode on the CPU, and its image processor.
-
-    `checkpoint` is a local folder, read without any network, or a hub id such as
-    `facebook/sam2.1-hiera-tiny`. Raises UserError where there is none, where it is no SAM 2 video
-    model or where its weights do not fit its configuration.
-    """
-    types = (MASK_HEAD_MODEL_TYPE,)
-    check_checkpoint(KEY, checkpoint, types)
-    # A local folder is read without any network.
-    local = Path(checkpoint).is_dir()
-    with loading(KEY, checkpoint):
-        model_type_of(KEY, checkpoint, types)
-        processor = Sam2ImageProcessor.from_pretrained(
-            checkpoint, trust_remote_code=False, local_files_only=local
-        )
-        loaded: Any = Sam2VideoModel.from_pretrained(
-            checkpoint, dtype=dtype, output_loading_info=True, local_files_only=local, **SAFE
-        )
-    model, report = loaded
-    check_weights(KEY, checkpoint, report)
-    _check_size(checkpoint, model, processor)
-    # `from_pretrained` returns models in evaluation mode; it is stated here because training starts from the
-    # same function.
-    return model.eval(), processor
+    """Load a SAM 2 model and its image processor; see `models.mask_head.checkpoints.load_model`."""
+    return load_model(checkpoint, SAM2, dtype)
 
 
 def save_sam2(folder: Path, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
@@ -212,13 +190,3 @@ def save_sam2(folder: Path, model: Sam2VideoModel, processor: Sam2ImageProcessor
     transformers_logging.disable_progress_bar()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-
-
-def _check_size(checkpoint: str, model: Sam2VideoModel, processor: Sam2ImageProcessor) -> None:
-    height, width = processor.size["height"], processor.size["width"]
-    side = image_side(config_of(model))
-    if (height, width) != (side, side):
-        raise UserError(
-            f"{KEY}={checkpoint}: the processor makes images of {width}x{height}, the model takes "
-            f"{side}x{side}; make the two equal in the folder's json files"
-        )

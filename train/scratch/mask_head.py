@@ -17,6 +17,7 @@ import torch
 from transformers import Sam2ImageProcessor
 
 from data_prep.folders import whole_folder
+from models.mask_head.checkpoints import image_side
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
@@ -32,7 +33,6 @@ from models.mask_head.sam2_model import (
     build_model,
     build_processor,
     config_of,
-    image_side,
     load_sam2,
     nano_config,
     save_sam2,
