@@ -11,6 +11,7 @@ NAMES = (
     "evaluation",
     "fuzz",
     "loading",
+    "mask_heads",
     "memory",
     "small_models",
     "training",
