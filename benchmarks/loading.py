@@ -91,6 +91,9 @@ def _load(checkpoint: str, dtype: str) -> None:
 
     before = _status("VmRSS"), _status("RssAnon")
     model = Grounder.load(GrounderConfig(checkpoint, dtype=dtype), torch.device("cpu")).model
+    # Weights in the dtype of the file are mapped into memory, and read when they are used first.
+    for weight in model.parameters():
+        weight.sum()
     weights = sum(weight.numel() * weight.element_size() for weight in model.parameters()) / 2**20
     peak, anonymous = _status("VmHWM") - before[0], _status("RssAnon") - before[1]
     print(json.dumps({"weights": weights, "peak": peak, "anonymous": anonymous}))
