@@ -12,8 +12,8 @@ from accelerate.state import AcceleratorState
 
 from configs.launch.nodes import Node
 from data_prep.sampling.settings import PairSettings
-from models.checkpoint import DTYPES
 from models.config import GrounderConfig
+from models.devices import DTYPES
 from train.config import LaunchSettings
 from train.launch import deepspeed_path
 from train.loop.process_group import create_strategy, destroy_process_group

@@ -66,7 +66,8 @@ def load_model(
     # 3. Load the weights with the class of their family.
     with loading(KEY, config.checkpoint, base):
         model_class = family.model_class()
-        if device.type == "cpu" and not config.allow_cpu:
+        # With ZeRO-3 there is no `device_map`: every process has a share of the weights.
+        if "device_map" in options and device.type == "cpu" and not config.allow_cpu:
             num_parameters = _count_parameters(model_class, weights)
             check_size_on_cpu(KEY, config.checkpoint, num_parameters, options["dtype"])
         loaded: Any = model_class.from_pretrained(weights, output_loading_info=True, **{**SAFE, **options})
