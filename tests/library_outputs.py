@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-SIDE = 224  # pixels: whole tokens of every family, so that no processor resizes the image
+SIDE = 448  # pixels: whole tokens of every family, within all limits, so that no processor resizes the image
+KEPT = 16  # tokens at the end whose logits are returned, since the vocabulary is wide
 WORDS = "find the <|im_end|> red ball 2 times"
 
 
@@ -25,7 +26,7 @@ def load(checkpoint: str) -> tuple[Any, Any]:
 
 
 def outputs(model: Any, processor: Any) -> dict[str, np.ndarray]:
-    """Token ids, pixels and logits of a question with an image, and the version of the library."""
+    """Token ids, pixels and last logits of a question with an image, and the version of the library."""
     import transformers
     from PIL import Image
 
@@ -34,7 +35,7 @@ def outputs(model: Any, processor: Any) -> dict[str, np.ndarray]:
     text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
     inputs = processor(text=[text], images=[Image.fromarray(image)], return_tensors="pt")
     with torch.inference_mode():
-        logits = model(**inputs).logits
+        logits = model(**inputs, logits_to_keep=KEPT).logits
     return {
         "version": np.array(transformers.__version__),
         "added": np.array(sorted(processor.tokenizer.get_added_vocab())),

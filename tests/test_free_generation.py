@@ -30,7 +30,7 @@ from models.grounder.chat_template import end_of_turn
 from models.grounder.questions import QuestionEncoder
 from models.grounder.saving import save_checkpoint
 from models.interfaces import Question
-from tests.test_published_qwen import PUBLISHED_TEMPLATE, SYSTEM
+from tests.published import CHAT_TEMPLATE, SYSTEM
 from tests.tiny_models import TINY
 from train.pairs import IGNORED, PairSample, encode_answers
 from train.sft.batches import collate
@@ -103,9 +103,10 @@ def test_labels_are_the_whole_answer_with_its_end() -> None:
 def test_the_end_of_a_turn_is_what_the_template_writes(family: str) -> None:
     processor: Any = TINY[family].build_processor()
     assert end_of_turn(processor) == "<|im_end|>", "the tokenizer's, where the template writes none"
-    processor.chat_template = SYSTEM.get(family, "") + PUBLISHED_TEMPLATE
+    published = SYSTEM.get(family, "") + CHAT_TEMPLATE.replace("OPENING", "")
+    processor.chat_template = published
     assert end_of_turn(processor) == "<|im_end|>", "without the newline after it"
-    processor.chat_template = PUBLISHED_TEMPLATE.replace("<|im_end|>\n", " bye<|endoftext|>\n")
+    processor.chat_template = published.replace("<|im_end|>\n", " bye<|endoftext|>\n")
     assert end_of_turn(processor) == " bye<|endoftext|>"
 
 

@@ -27,6 +27,7 @@ from models.grounder.grounder import Grounder
 from models.grounder.model import add_tokens
 from models.grounder.saving import save_checkpoint
 from tests import library_outputs
+from tests.published import save_published
 from tests.tiny_models import TINY
 
 CPU = torch.device("cpu")
@@ -66,6 +67,20 @@ def settings(folder: Path, file: str) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, dict[str, np.ndarray]]]:
+    """Published checkpoints, loaded and saved again: the folder, and the outputs of what was saved."""
+    root, found = tmp_path_factory.mktemp("published"), {}
+    # A real vocabulary takes seconds to load, so there is one checkpoint unless 4.57 is compared.
+    for name in ("vptracker", "qwen2_5_vl") if PACKAGES else ("vptracker",):
+        hub = save_published(root / "hub" / name, name)
+        grounder = Grounder.load(GrounderConfig(str(hub), dtype="float32"), CPU)
+        processor = grounder.encoder.processor
+        save_checkpoint(root / name, grounder.model, processor, grounder.contract)
+        found[name] = root / name, library_outputs.outputs(grounder.model, processor)
+    return found
+
+
 # ---- fields and files --------------------------------------------------------------------------
 
 
@@ -77,7 +92,7 @@ def test_config_json_has_the_fields_of_both_versions(saved: dict[str, Path], fam
     text = config["text_config"]
     rope = text["rope_parameters"]
     assert text["rope_theta"] == rope["rope_theta"] == 5.0
-    assert text["rope_scaling"]["mrope_section"] == rope["mrope_section"] == [6, 5, 5]
+    assert text["rope_scaling"]["mrope_section"] == rope["mrope_section"]
     assert text["rope_scaling"]["rope_type"] == text["rope_scaling"]["type"] == "default"
     assert text["rope_scaling"].get("mrope_interleaved") == rope.get("mrope_interleaved")
     assert "rope_theta" not in text["rope_scaling"]
@@ -143,30 +158,46 @@ def test_vocab_and_merges_alone_make_the_same_tokens(saved: dict[str, Path], tmp
     assert alone(text).input_ids == processor.tokenizer(text).input_ids
 
 
+def test_published_checkpoints_are_saved_with_their_vocabulary(published: Any) -> None:
+    for name, (folder, before) in published.items():
+        after = library_outputs.outputs(*library_outputs.load(str(folder)))
+        check_equal(after, before)
+        config = settings(folder, "tokenizer_config.json")
+        assert config["tokenizer_class"] == "Qwen2Tokenizer" and "extra_special_tokens" not in config
+        tokens = {"<|im_start|>", "<|image_pad|>", *(("<search>",) if name == "vptracker" else ())}
+        assert tokens <= set(config["additional_special_tokens"])
+        assert len(settings(folder, "vocab.json")) >= 151_643
+        assert settings(folder, "config.json")["text_config"]["rope_scaling"]["mrope_section"]
+
+
+def check_equal(found: Any, expected: Any) -> None:
+    """The same tokens, and pixels and logits that differ by rounding errors only."""
+    for name in ("added", "special", "input_ids"):
+        assert np.array_equal(found[name], expected[name]), name
+    for name in ("pixels", "logits"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
 # ---- transformers 4.57 ---------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not PACKAGES, reason="REFERTRACK_TRANSFORMERS_4 is not set")
-@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "published qwen2_5_vl", "published vptracker"])
 def test_transformers_4_computes_the_same_and_what_it_saves_is_read(
-    saved: dict[str, Path], family: str, tmp_path: Path
+    saved: dict[str, Path], published: Any, name: str, tmp_path: Path
 ) -> None:
-    here = library_outputs.outputs(*library_outputs.load(str(saved[family])))
+    folder = published[name.split()[1]][0] if " " in name else saved[name]
+    here = library_outputs.outputs(*library_outputs.load(str(folder)))
     subprocess.run(
-        [sys.executable, library_outputs.__file__, saved[family], tmp_path / "out.npz", tmp_path / "again"],
+        [sys.executable, library_outputs.__file__, folder, tmp_path / "out.npz", tmp_path / "again"],
         env={**os.environ, "PYTHONPATH": str(PACKAGES), "HF_HUB_OFFLINE": "1"},
         check=True,
     )
     there = np.load(tmp_path / "out.npz")
     assert str(there["version"]).startswith("4.57")
-    for name in ("added", "special"):
-        assert np.array_equal(there[name], here[name]), name
-    assert np.array_equal(there["input_ids"], here["input_ids"])
-    np.testing.assert_allclose(there["pixels"], here["pixels"], atol=1e-5)
-    np.testing.assert_allclose(there["logits"], here["logits"], atol=1e-5)
+    check_equal(there, here)
     # And back: the folder that 4.57 has written is a grounder here.
-    shutil.copy(saved[family] / CONTRACT_FILE, tmp_path / "again")
+    shutil.copy(folder / CONTRACT_FILE, tmp_path / "again")
     grounder = Grounder.load(GrounderConfig(str(tmp_path / "again"), dtype="float32"), CPU)
     back = library_outputs.outputs(grounder.model, grounder.encoder.processor)
-    assert np.array_equal(back["input_ids"], here["input_ids"])
-    np.testing.assert_allclose(back["logits"], here["logits"], atol=1e-5)
+    check_equal(back, here)
