@@ -138,7 +138,7 @@ def balance() -> dict[str, float]:
     """The largest number of tokens of a process divided by the mean one, averaged over steps."""
     # All processes of a step wait for the one with most image tokens. Nothing is trained here: the numbers of
     # tokens follow from the sizes of frames and the contract.
-    contract = BUILT_IN["qwen"]
+    contract = BUILT_IN["instruct"]
     # An image token stands for a square of pixels of this side.
     token = contract.side_multiple**2
     kinds = [width * height // token for width, height in (search_size(contract, size) for size in SIZES)]

@@ -11,7 +11,13 @@ from typing import Any
 
 import torch
 
-from data_prep.contract.contract import BUILT_IN, Contract, read_contract, write_contract
+from data_prep.contract.contract import (
+    BUILT_IN,
+    Contract,
+    read_contract,
+    trained_contract,
+    write_contract,
+)
 from data_prep.sampling.lines import PairPlan
 from models.config import GROUNDERS
 from models.families import FAMILIES, PUBLISHED_SIZES
@@ -100,7 +106,7 @@ def published_work(
     The tokenizer is that of the small grounder. All of its tokens are within the published vocabulary.
     """
     checkpoint = root / name
-    wide = BUILT_IN[FAMILIES[PUBLISHED_SIZES[name].model_type].contract]
+    wide = trained_contract(BUILT_IN[FAMILIES[PUBLISHED_SIZES[name].model_type].contract])
     # The smallest size equals the largest, so all images are scaled to as many pixels.
     contract = dataclasses.replace(wide, min_pixels=wide.max_pixels)
     # The contract is written last, so the weights are complete where it exists.

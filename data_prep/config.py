@@ -114,8 +114,8 @@ class SampleTask(PairTask):
 
 
 CONTRACT = (
-    "contract of questions and answers: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL), short, or a checkpoint's folder "
-    "with its contract.json"
+    "contract of questions and answers: instruct (Qwen2.5-VL), instruct3 (Qwen3-VL), short, vptracker, or a "
+    "checkpoint's folder with its contract.json"
 )
 
 
@@ -124,7 +124,7 @@ class LookTask(PairTask):
     """Draw pairs and statistics as images."""
 
     task: str = _task("look")
-    contract: str = key("qwen", CONTRACT)
+    contract: str = key("instruct", CONTRACT)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class ExportTask(SampleTask):
 
     task: str = _task("export")
     format: str | None = key(None, "format of the records", choices=export_formats)
-    contract: str = key("qwen", CONTRACT)
+    contract: str = key("instruct", CONTRACT)
     coordinates: str | None = key(
         None,
         "unit of a box's numbers: pixels of the resized image (Qwen2.5-VL), pixels of the original frame, or "

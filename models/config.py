@@ -11,7 +11,8 @@ from configs.app import register
 from configs.errors import UserError
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
-from data_prep.contract.contract import BUILT_IN, Contract, check_contract
+from data_prep.contract.checks import check_contract
+from data_prep.contract.contract import BUILT_IN, Contract
 from data_prep.contract.images import with_token_budget
 from models.families import PUBLISHED_SIZES
 from models.interfaces import Masking
@@ -49,8 +50,9 @@ class GrounderConfig:
     )
     contract: str = key(
         "auto",
-        "prompt contract: qwen (Qwen2.5-VL), qwen3 (Qwen3-VL, Qwen3.5) or short; auto: the checkpoint's own, "
-        "or that of its special tokens or of its family",
+        "how the checkpoint is asked: qwen, qwen3, qwen3_thinking (Qwen's models as published), "
+        "vptracker, r1_track, r1_track_5k, r1_track_think, or instruct, instruct3, short (our own); "
+        "auto: the checkpoint's own contract, or that of its special tokens or of its family",
         choices=("auto", *BUILT_IN),
     )
     search_tokens: int | None = key(

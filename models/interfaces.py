@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from data_prep.contract.contract import Contract
-from data_prep.geometry import Box
+from data_prep.geometry import Box, Size
 
 # The types of features and memories differ between mask heads, and this module imports no torch.
 FrameFeatures = Any
@@ -33,7 +33,12 @@ class Question:
 
     `image` is the search frame; `template` is a crop of the target from an earlier frame, or None.
     `visual_prompt_xyxy` is the last known box of the target, in pixels of the search frame; None: there is no
-    visual prompt. With `drawn` the visual prompt is in the image already, as in the images of training pairs.
+    visual prompt. The contract decides whether a rectangle is drawn around it, or a crop is cut around it, or
+    neither. `template_box_xyxy` is the target's box in pixels of the template (`crops.template_box`), for
+    contracts whose wording names it; None: it is taken to be in the middle.
+
+    With `drawn` the image is that of a training pair: the visual prompt is in it already. `original` is the
+    size (width, height) of the frame that such an image was resized from; None: it was not resized.
     """
 
     image: np.ndarray
@@ -41,6 +46,8 @@ class Question:
     template: np.ndarray | None = None
     visual_prompt_xyxy: Box | None = None
     drawn: bool = False
+    template_box_xyxy: Box | None = None
+    original: Size | None = None
 
     @property
     def marked(self) -> bool:
@@ -52,16 +59,18 @@ class Question:
 class Answer:
     """The grounder's answer to one question.
 
-    `visible` is the probability that the target is in the image. `box_xyxy` is in pixels of the question's
+    `visible` is the probability that the target is in the image. Of an answer format without a decision
+    (R1-Track's) it is the box confidence, and 0 without a box. `box_xyxy` is in pixels of the question's
     image. It is None where no box could be parsed, and where `visible` is too low for one to be decoded.
     `box_confidence` is the geometric mean of the probabilities of the box's digits; `text` is what was
-    decoded.
+    decoded. `repeats_visual_prompt`: the box is no more than the rectangle that was drawn in the image.
     """
 
     visible: float
     box_xyxy: Box | None
     box_confidence: float
     text: str
+    repeats_visual_prompt: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,8 +17,8 @@ from data_prep.config import COORDINATES
 from data_prep.contract.chat import answer_of, answer_text
 from data_prep.contract.contract import BUILT_IN, read_contract
 from data_prep.contract.formats import ANSWER_FORMATS
-from data_prep.contract.formats import COORDINATES as MEANINGS
 from data_prep.contract.images import budgeted
+from data_prep.contract.wordings import COORDINATES as MEANINGS
 from data_prep.exchange import export as export_module
 from data_prep.exchange import export_formats
 from data_prep.exchange.chat import IMAGE, question_text
@@ -132,9 +132,9 @@ def test_a_size_that_trainers_resize_again_is_refused() -> None:
     with pytest.raises(UserError, match="search_size of 1400x1400 is one that trainers resize"):
         safe(dataclasses.replace(BUILT_IN["short"], search_size=(1400, 1400)))
     with pytest.raises(UserError, match=r"search_size of 192x192 .* give one of 65536 to"):
-        safe(dataclasses.replace(BUILT_IN["qwen3"], search_size=(192, 192)))
+        safe(dataclasses.replace(BUILT_IN["instruct3"], search_size=(192, 192)))
     with pytest.raises(UserError, match="side_multiple of 16 is no model's; give one of 28, 32"):
-        safe(dataclasses.replace(BUILT_IN["qwen"], side_multiple=16))
+        safe(dataclasses.replace(BUILT_IN["instruct"], side_multiple=16))
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
@@ -179,7 +179,7 @@ def test_boxes_are_where_the_targets_are(indexes: Path, tmp_path: Path, form: st
 
 
 @pytest.mark.parametrize(
-    ("name", "template", "least"), [("qwen", (224, 224), 3136), ("qwen3", (256, 256), 65536)]
+    ("name", "template", "least"), [("instruct", (224, 224), 3136), ("instruct3", (256, 256), 65536)]
 )
 def test_pictures_need_no_resize_by_any_trainer(
     indexes: Path, tmp_path: Path, name: str, template: Size, least: int
@@ -226,7 +226,7 @@ def test_swift_is_told_whose_pixels_its_boxes_are(indexes: Path, tmp_path: Path)
 
 
 def test_swift_may_fill_the_boxes_in_itself(indexes: Path, tmp_path: Path) -> None:
-    plan = plan_of(indexes, tmp_path, "swift", contract=safe(BUILT_IN["qwen"]), fill=True)
+    plan = plan_of(indexes, tmp_path, "swift", contract=safe(BUILT_IN["instruct"]), fill=True)
     for row in rows_of(plan, range(12)):
         boxes, (question, answer) = row["objects"]["bbox"], texts_of(row)
         wanted = '{"visible": true, "bbox_2d": <bbox>}' if boxes else '{"visible": false}'
@@ -362,7 +362,7 @@ def test_a_box_narrower_than_a_unit_is_one_unit_wide(coordinates: str, said: Box
     """Also at the edge of the frame, and as the labels of a training are."""
     box = (1919.6, 0.0, 1920.0, 2.6)
     assert counted(box, (1920, 1080), (336, 196), coordinates) == said
-    contract = {"resized": BUILT_IN["qwen"], "thousand": BUILT_IN["qwen3"]}.get(coordinates)
+    contract = {"resized": BUILT_IN["instruct"], "thousand": BUILT_IN["instruct3"]}.get(coordinates)
     if contract is not None:
         label = answer_text(contract, rescale(box, (1920, 1080), (336, 196)), (336, 196))
         assert label == answer_of(contract, said)
@@ -374,7 +374,7 @@ def test_a_box_is_cut_at_the_frame() -> None:
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
 def test_the_question_says_what_the_numbers_count(tmp_path: Path, coordinates: str) -> None:
-    plan = plan_of(tmp_path, tmp_path, "swift", coordinates, contract=BUILT_IN["qwen"])
+    plan = plan_of(tmp_path, tmp_path, "swift", coordinates, contract=BUILT_IN["instruct"])
     said = f"with the corners of its box in {MEANINGS[coordinates]}, or"
     assert said in question_text(plan, "the dog")
     assert MEANINGS["resized"] == "pixels of the search image", "as the tracker asks"
@@ -403,7 +403,7 @@ def test_the_command_counts_what_the_contract_counts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for form in ("swift", "vptracker"):
-        arguments = (*RUN, f"indexes={indexes}", f"format={form}", "contract=qwen3")
+        arguments = (*RUN, f"indexes={indexes}", f"format={form}", "contract=instruct3")
         assert run_command("data_prep", main, "", arguments) == 0
         assert json.loads((tmp_path / "drawn" / ABOUT).read_text())["coordinates"] == "thousand"
 
@@ -414,12 +414,12 @@ def test_the_command_counts_what_the_contract_counts(
         ((), "give the format of the records, format=llamafactory_alpaca|"),
         (("format=swift", "data=[]"), "task=export: name data sets that were indexed"),
         (("format=swift", "data=[tnl2k]"), "tnl2k-all.arrow: no such index"),
-        (("format=swift", "contract=long"), "contract=long: give qwen, qwen3, short, or a folder"),
+        (("format=swift", "contract=long"), "contract=long: give instruct, instruct3, short, qwen"),
         (("format=vptracker",), "give coordinates=frame or thousand"),
         (("format=llamafactory_alpaca", "fill=true"), "only ms-swift fills boxes in"),
-        (("format=swift", "fill=true"), "give contract=qwen"),
+        (("format=swift", "fill=true"), "give contract=instruct"),
         (
-            ("format=swift", "fill=true", "contract=qwen", "coordinates=frame"),
+            ("format=swift", "fill=true", "contract=instruct", "coordinates=frame"),
             "ms-swift fills boxes in resized or",
         ),
         (("format=swfit",), "did you mean swift?"),

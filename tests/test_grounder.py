@@ -24,7 +24,8 @@ from data_prep.world.presets import PRESETS
 from models.checkpoint_files import check_checkpoint, find_contract
 from models.config import GrounderConfig
 from models.families import FAMILIES
-from models.grounder.grounder import MAX_BOX_TOKENS, Grounder
+from models.grounder.decoding import MAX_BOX_TOKENS
+from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
 from models.kernels.qwen2_5_vl import WindowAttention
 from tests.objectives import built
@@ -452,6 +453,8 @@ def test_a_contract_of_another_family_is_refused(copy: Path) -> None:
     known = {name for name, contract in BUILT_IN.items() if contract.side_multiple == tokens_side(copy)}
     assert known
     for name in BUILT_IN:
+        if name not in ("instruct", "instruct3", "short"):
+            continue  # of published checkpoints, whose answers need their vocabulary
         if name in known:
             assert load(copy, contract=name).contract == BUILT_IN[name]
         else:
@@ -460,7 +463,9 @@ def test_a_contract_of_another_family_is_refused(copy: Path) -> None:
 
 
 def test_an_unknown_contract_is_refused(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"model\.contract=tall: choose one of auto, qwen, qwen3, short"):
+    with pytest.raises(
+        UserError, match=r"model\.contract=tall: choose one of auto, instruct, instruct3, short, qwen"
+    ):
         load(folder, contract="tall")
 
 

@@ -59,7 +59,7 @@ BAD_CHECKPOINTS = [
     ({"mask_head": MaskHeadConfig(NANO)}, f"mask_head.checkpoint={NANO}: holds a 'qwen2_5_vl' model"),
     ({"model": GrounderConfig("./gone")}, "model.checkpoint=./gone: no such folder"),
     ({"model": GrounderConfig(NANO_MASK_HEAD)}, f"model.checkpoint={NANO_MASK_HEAD}: holds a 'sam2_video'"),
-    ({"model": GrounderConfig(NANO, contract="qwen")}, "model.contract=qwen: differs from "),
+    ({"model": GrounderConfig(NANO, contract="instruct")}, "model.contract=instruct: differs from "),
 ]
 SOURCES = [{}, {"workspace": "ws"}, {"video": "clip.mp4", "prompt": "it"}]
 PROGRAM = """

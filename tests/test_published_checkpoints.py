@@ -22,7 +22,8 @@ from models.checkpoint_files import CONTRACTS_BY_TOKENS, added_tokens, find_cont
 from models.config import GrounderConfig
 from models.families import FAMILIES
 from models.grounder.chat_template import opens_thought, render_chat
-from models.grounder.grounder import MAX_BOX_TOKENS, Grounder
+from models.grounder.decoding import MAX_BOX_TOKENS
+from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
 from tests.objectives import cpu_strategy
 from tests.published import PREPROCESSOR, PUBLISHED, SYSTEM, save_published, save_tokenizer
@@ -205,7 +206,7 @@ def test_a_thinking_checkpoint_is_refused_before_its_weights_are_read(
     save_tokenizer(copy, PUBLISHED["qwen3_vl_thinking"])
     monkeypatch.setattr(FAMILIES["qwen3_vl"].model_class(), "from_pretrained", None)  # fails if it is called
     with pytest.raises(UserError, match=r"opens a thought \(<think>\).*-Instruct") as refusal:
-        Grounder.load(GrounderConfig(str(copy)), CPU)
+        Grounder.load(GrounderConfig(str(copy), contract="qwen3"), CPU)
     assert "\n" not in str(refusal.value) and str(copy) in str(refusal.value)
 
 

@@ -28,10 +28,12 @@ def encoder_of(contract: Contract) -> QuestionEncoder:
     return QuestionEncoder(PROCESSORS[contract.side_multiple], contract)
 
 
-ENCODERS = {name: encoder_of(contract) for name, contract in (*BUILT_IN.items(), ("short3", SHORT3))}
+# The contracts of this project. Those of published checkpoints are in tests/test_published_contracts.py.
+OURS = {name: BUILT_IN[name] for name in ("instruct", "instruct3", "short")} | {"short3": SHORT3}
+ENCODERS = {name: encoder_of(contract) for name, contract in OURS.items()}
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
 sides = pytest.mark.parametrize("multiple", PROCESSORS)
-published = pytest.mark.parametrize("name", ["qwen", "qwen3"])
+published = pytest.mark.parametrize("name", ["instruct", "instruct3"])
 quick = settings(deadline=None, max_examples=60)
 FRAME_SIZES = [(320, 240), (320, 180), (480, 270), (640, 360), (960, 540), (1280, 720), (1920, 1080)]
 FRAME_SIZES += [(3840, 2160), (270, 480), (1080, 1920), (1500, 300), (320, 64)]
@@ -75,7 +77,7 @@ def check_size(encoder: QuestionEncoder, size: tuple[int, int]) -> None:
 
 
 def test_a_contract_may_stretch_every_frame_to_one_size() -> None:
-    encoder = encoder_of(dataclasses.replace(BUILT_IN["qwen"], search_size=(84, 56)))
+    encoder = encoder_of(dataclasses.replace(BUILT_IN["instruct"], search_size=(84, 56)))
     for size in FRAME_SIZES:
         assert encoder.resized_size(size) == (84, 56)
     (shown,) = encoder.encode([Question(noise((320, 180)), "the cup")], "").resized
@@ -106,7 +108,7 @@ def test_a_square_with_room_for_n_by_n_tokens_has_them(side: int, multiple: int)
     """`smart_resize` alone gives one token less, or more, where a product misses by its last bit."""
     pixels = (side * multiple) ** 2
     contract = dataclasses.replace(
-        BUILT_IN["qwen"], min_pixels=pixels, max_pixels=pixels, side_multiple=multiple
+        BUILT_IN["instruct"], min_pixels=pixels, max_pixels=pixels, side_multiple=multiple
     )
     encoder = encoder_of(contract)
     wanted = side * multiple, side * multiple
@@ -116,13 +118,13 @@ def test_a_square_with_room_for_n_by_n_tokens_has_them(side: int, multiple: int)
 def test_the_usual_video_frame_keeps_its_size_in_tokens() -> None:
     """What checkpoints were trained with: another rule would feed them other images."""
     assert ENCODERS["short"].resized_size((480, 320)) == (12 * 28, 8 * 28)
-    assert ENCODERS["qwen"].resized_size((1280, 720)) == (36 * 28, 20 * 28)
-    assert ENCODERS["qwen"].resized_size((320, 240)) == (14 * 28, 10 * 28)
-    assert ENCODERS["qwen3"].resized_size((1280, 720)) == (36 * 32, 20 * 32)
-    assert ENCODERS["qwen3"].resized_size((320, 240)) == (14 * 32, 10 * 32)
+    assert ENCODERS["instruct"].resized_size((1280, 720)) == (36 * 28, 20 * 28)
+    assert ENCODERS["instruct"].resized_size((320, 240)) == (14 * 28, 10 * 28)
+    assert ENCODERS["instruct3"].resized_size((1280, 720)) == (36 * 32, 20 * 32)
+    assert ENCODERS["instruct3"].resized_size((320, 240)) == (14 * 32, 10 * 32)
 
 
-@pytest.mark.parametrize(("name", "other"), [("qwen", 32), ("short", 32), ("qwen3", 28)])
+@pytest.mark.parametrize(("name", "other"), [("instruct", 32), ("short", 32), ("instruct3", 28)])
 def test_a_contract_of_another_family_is_refused(name: str, other: int) -> None:
     with pytest.raises(UserError, match=f"shows {other} by {other} pixels; take a contract of") as refusal:
         QuestionEncoder(PROCESSORS[other], BUILT_IN[name])
@@ -296,7 +298,7 @@ def test_a_box_comes_back_within_half_of_what_is_counted_and_a_narrower_one_with
 
 def test_a_marked_frame_differs_only_along_the_rectangle() -> None:
     """The rectangle is drawn in the resized image, at the place that the last box has there."""
-    contract = dataclasses.replace(BUILT_IN["qwen"], prompt_scale=2.0, prompt_width=0.0005)
+    contract = dataclasses.replace(BUILT_IN["instruct"], prompt_scale=2.0, prompt_width=0.0005)
     encoder = encoder_of(contract)
     frame = np.full((300, 1500, 3), 90, np.uint8)
     plain, marked = (

@@ -9,8 +9,9 @@ import pytest
 from configs.app import run_command
 from configs.errors import UserError
 from data_prep.__main__ import main
+from data_prep.contract.descriptions import parts_of
 from data_prep.exchange.chat import IMAGE
-from data_prep.exchange.reasoningtrack import DATA_OF, Roots, parts_of, read_records, record_of, write_records
+from data_prep.exchange.reasoningtrack import DATA_OF, Roots, read_records, record_of, write_records
 
 GOOD = "<think>It stays.\n</think><d>no</d>  \n<answer>the dog</answer>"
 

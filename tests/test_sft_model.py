@@ -151,7 +151,7 @@ def test_a_contract_changes_in_what_is_taught_anew_alone() -> None:
 
 
 def test_every_token_stands_in_the_tagged_question() -> None:
-    contract = dataclasses.replace(BUILT_IN["qwen3"], wording="tagged")
+    contract = dataclasses.replace(BUILT_IN["instruct3"], wording="tagged")
     (chat,) = messages(contract, "a cup", has_template=True, is_marked=True)
     texts = [part.get("text", "|") for part in chat["content"]]
     assert all("".join(texts).count(token) == 1 for token in TOKENS)

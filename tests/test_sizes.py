@@ -30,7 +30,7 @@ from tests.tiny_models import save_grounder, save_mask_head
 from tests.votsr_miniature import add_sequence, make_workspace, write_frame
 
 CPU = torch.device("cpu")
-QWEN, QWEN3, SHORT = (BUILT_IN[name] for name in ("qwen", "qwen3", "short"))
+QWEN, QWEN3, SHORT = (BUILT_IN[name] for name in ("instruct", "instruct3", "short"))
 
 
 # ---- budgets of tokens ---------------------------------------------------------------------------

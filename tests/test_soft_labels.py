@@ -46,7 +46,7 @@ def test_near_digits_share_and_far_ones_do_not() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["short", "qwen", "qwen3"])
+@pytest.mark.parametrize("name", ["short", "instruct", "instruct3"])
 def test_the_four_numbers_of_an_answer_are_soft_and_nothing_else(name: str) -> None:
     contract = BUILT_IN[name]
     boxes = [(10.0, 20.0, 110.0, 220.0), None, (5.0, 100.0, 9.0, 104.0)]

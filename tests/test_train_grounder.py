@@ -397,7 +397,7 @@ def test_a_run_starts_from_the_weights_of_another(finished: Finished) -> None:
     with pytest.raises(UserError, match=r"model: has other sizes; set recipe\.width"):
         begin(initial=str(finished.folder / "model"), layers=4)
     with pytest.raises(UserError, match=r"model: its contract\.json is not that of recipe\.contract"):
-        begin(initial=str(finished.folder / "model"), contract="qwen")
+        begin(initial=str(finished.folder / "model"), contract="instruct")
 
 
 def test_the_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:

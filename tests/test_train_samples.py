@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from data_prep.contract.contract import BUILT_IN
-from data_prep.contract.images import crop_template, resize
+from data_prep.contract.crops import crop_template
+from data_prep.contract.images import resize
 from data_prep.geometry import center, iou
 from data_prep.world.expressions import KINDS, Expression, plainly
 from data_prep.world.film import SLIVER

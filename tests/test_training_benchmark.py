@@ -83,6 +83,6 @@ def test_random_weights_of_a_published_form_load(tmp_path: Path, monkeypatch: py
     save_random("tiny", tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).text_config.vocab_size == 1000
     grounder = Grounder.load(
-        GrounderConfig(str(tmp_path), contract="qwen", dtype="bfloat16"), torch.device("cpu")
+        GrounderConfig(str(tmp_path), contract="instruct", dtype="bfloat16"), torch.device("cpu")
     )
     assert grounder.model.config.image_token_id == grounder.encoder.processor.image_token_id

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.contract.contract import BUILT_IN
-from data_prep.contract.images import crop_template, draw_visual_prompt, visual_prompt_box
+from data_prep.contract.crops import crop_template
+from data_prep.contract.images import draw_visual_prompt, visual_prompt_box
 from data_prep.geometry import Box, center, rescale
 
-CONTRACT = dataclasses.replace(BUILT_IN["qwen"], template_scale=2.0, prompt_scale=3.0, prompt_width=0.0)
+CONTRACT = dataclasses.replace(BUILT_IN["instruct"], template_scale=2.0, prompt_scale=3.0, prompt_width=0.0)
 WIDTH, HEIGHT = 60, 40
 
 

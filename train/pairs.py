@@ -64,7 +64,13 @@ class PairQuestions(Dataset[PairSample | UnreadablePair]):
         except UserError as fault:
             return UnreadablePair(number, f"{pair.data} {pair.sequence}: {fault}")
         # The image already shows the rectangle, if the pair has one.
-        question = Question(pictures.search, pair.expression, pictures.template, drawn=pair.marked)
+        question = Question(
+            pictures.search,
+            pair.expression,
+            pictures.template,
+            drawn=pair.marked,
+            original=pictures.frame,
+        )
         return PairSample(number, question, pictures.box_resized)
 
 

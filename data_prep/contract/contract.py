@@ -1,8 +1,8 @@
 """The contract: what the grounder reads, and what it answers. Training and inference both follow it.
 
-A contract chooses the wording of the question and the format of the answer (both in
-data_prep/contract/formats.py), the sizes of the images, the look of the visual prompt, and the unit of
-coordinates. With the answer format `json` the answer is one line,
+A contract chooses the wording of the question (data_prep/contract/wordings.py), the format of the answer
+(data_prep/contract/formats.py), the sizes and crops of the images, the look of the visual prompt, and the
+unit of coordinates. With the answer format `json` the answer is one line,
 
     {"visible": true, "bbox_2d": [x1, y1, x2, y2]}      or      {"visible": false}
 
@@ -12,16 +12,32 @@ sides (that of Qwen3-VL).
 
 import dataclasses
 import json
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from configs.errors import UserError
-from data_prep.contract.formats import ANSWER_FORMATS, DEFAULT_FORMAT, WORDINGS, AnswerFormat
+from data_prep.contract.checks import check_contract
+from data_prep.contract.formats import ANSWER_FORMATS, DEFAULT_FORMAT, AnswerFormat
+from data_prep.contract.wordings import WORDINGS, Wording
 from data_prep.files import write_whole
 
 CONTRACT_FILE = "contract.json"
+
+
+@dataclass(frozen=True)
+class QuestionForm:
+    """How one question is asked and answered, by what it has: a template, and the last box of the target.
+
+    `has_template`: the question contains the template image. `is_marked`: it shows the last known place of
+    the target, by a rectangle or by a crop. `is_cropped`: the search image is a crop around that place.
+    """
+
+    wording: Wording
+    answer_format: AnswerFormat
+    has_template: bool
+    is_marked: bool
+    is_cropped: bool
 
 
 @dataclass(frozen=True)
@@ -31,61 +47,148 @@ class Contract:
     wording: str = "instruct"  # key of WORDINGS
     separator: str = ", "  # between the numbers of a box
     digits: int = 0  # numbers are padded with zeros to this length; 0: not padded
-    coordinates: str = "resized"  # unit of the numbers: a key of COORDINATES, but not frame
+    coordinates: str = "resized"  # unit of the numbers: a key of COORDINATES
     side_multiple: int = 28  # sides of every resized image are multiples: the pixels of one token's side
     min_pixels: int = 128 * 28 * 28  # of the resized search image
     max_pixels: int = 768 * 28 * 28
     # Width and height of every resized search image; 0, 0: chosen by the budget of pixels.
     search_size: tuple[int, int] = (0, 0)
     template_pixels: int = 64 * 28 * 28  # of the resized template crop
-    template_scale: float = 2.0  # side of the template crop, as a multiple of the longer side of the box
+    template_scale: float = 2.0  # side of the template crop, as a multiple of the box (`template_crop`)
     prompt_scale: float = 3.0  # sides of the visual prompt, as a multiple of those of the last box
     prompt_colour: tuple[int, int, int] = (255, 0, 0)  # RGB
     prompt_width: float = 0.006  # line width, as a share of the search image's longer side
     answer_format: str = DEFAULT_FORMAT  # key of ANSWER_FORMATS
+
+    # The fields below describe checkpoints of others. They are written only where they differ from these
+    # defaults, so the files and hashes of older contracts stay the same.
+    # longer: a square of `template_scale` times the longer side of the box, filled with the mean colour;
+    # area: of `template_scale` times the root of its area, filled with black; area_cut: as area, but cut off
+    # at the border of the frame.
+    template_crop: str = "longer"
+    template_min_pixels: int = 0  # the resized template has at least these; 0: exactly `template_pixels`
+    crop_size: tuple[int, int] = (0, 0)  # of every resized template and search crop; 0, 0: by the budget
+    # Side of the square search crop around the last box, as a multiple of the root of its area; 0: whole
+    # frames are searched.
+    search_crop: float = 0.0
+    prompt_line: int = 0  # line width in pixels of the frame, drawn before resizing; 0: `prompt_width`
+    draws_prompt: bool = True  # whether a rectangle is drawn around the last box
+    shows_template: bool = True  # whether questions contain the template
+    clips_boxes: bool = True  # a box beyond the image: clipped to it, or (false) no box
+    resampling: str = "area"  # filter of resizing: area or bicubic (`images.resize`)
+    # Wording and answer format of questions that lack the template or the last box; empty: as all others.
+    initial_wording: str = ""
+    initial_answer_format: str = ""
+    thinking: int = 0  # most tokens of a thought before the answer; 0: there is none
 
     @property
     def format(self) -> AnswerFormat:
         """How answers are written."""
         return ANSWER_FORMATS[self.answer_format]
 
+    def form(self, has_template: bool, has_last_box: bool) -> QuestionForm:
+        """How a question is asked that has a template and the last box of the target, or lacks them."""
+        has_template = has_template and self.shows_template
+        is_marked = has_last_box and (self.draws_prompt or self.search_crop > 0)
+        if self.initial_wording and not (has_template and is_marked):
+            initial = ANSWER_FORMATS[self.initial_answer_format or self.answer_format]
+            return QuestionForm(WORDINGS[self.initial_wording], initial, False, False, False)
+        is_cropped = is_marked and self.search_crop > 0
+        return QuestionForm(WORDINGS[self.wording], self.format, has_template, is_marked, is_cropped)
 
-MOST_PIXELS = 1 << 26  # of an image: four times what Qwen's own processor allows
+    @property
+    def formats(self) -> tuple[AnswerFormat, ...]:
+        """All formats of answers that this contract can ask for."""
+        return self.format, self.form(has_template=False, has_last_box=False).answer_format
+
+
+BUILT_IN: dict[str, Contract] = {}
+"""Contracts by name, for checkpoints without a contract.json (`model.contract=…`) and for new models."""
+
+# ---- what this project trains ---------------------------------------------------------------------
+
+BUILT_IN["instruct"] = Contract()
+BUILT_IN["instruct3"] = Contract(
+    coordinates="thousand",
+    side_multiple=32,
+    min_pixels=128 * 32 * 32,
+    max_pixels=768 * 32 * 32,
+    template_pixels=64 * 32 * 32,
+)
+BUILT_IN["short"] = Contract(
+    wording="short",
+    separator=",",
+    digits=3,
+    min_pixels=12 * 8 * 28 * 28,
+    max_pixels=12 * 8 * 28 * 28,
+    search_size=(12 * 28, 8 * 28),
+    template_pixels=2 * 2 * 28 * 28,
+    prompt_width=0.012,
+)
+
+# ---- published checkpoints ------------------------------------------------------------------------
+
+# Qwen2.5-VL and Qwen3-VL as published. Their training had one image in a grounding question, and nothing
+# drawn in it, so the template and the rectangle are left out.
+_ZERO_SHOT: dict[str, Any] = {
+    "wording": "qwen",
+    "answer_format": "qwen_list",
+    "shows_template": False,
+    "draws_prompt": False,
+    "resampling": "bicubic",
+}
+BUILT_IN["qwen"] = replace(BUILT_IN["instruct"], **_ZERO_SHOT)
+BUILT_IN["qwen3"] = replace(BUILT_IN["instruct3"], **_ZERO_SHOT)
+BUILT_IN["qwen3_thinking"] = replace(BUILT_IN["qwen3"], answer_format="qwen_list_think", thinking=1024)
+
+# https://huggingface.co/jcwang0602/VPTracker, by the `train.sh` and `infer.sh` of its repository. Images have
+# 4 (the default of qwen-vl-utils) to 1024 tokens (IMAGE_MAX_TOKEN_NUM).
+BUILT_IN["vptracker"] = Contract(
+    wording="vptracker",
+    answer_format="vptracker",
+    coordinates="frame",
+    side_multiple=32,
+    min_pixels=4 * 32 * 32,
+    max_pixels=1024 * 32 * 32,
+    template_pixels=1024 * 32 * 32,
+    template_min_pixels=4 * 32 * 32,
+    template_crop="area_cut",
+    prompt_scale=4.0,
+    prompt_line=3,
+    clips_boxes=False,
+    resampling="bicubic",
+)
+
+# https://huggingface.co/WangBiao: R1-Track. The models trained on R1-Track-100k, those on R1-Track-5k, and
+# R1-Track-GRPO-5k, which thinks before it answers.
+BUILT_IN["r1_track"] = Contract(
+    wording="r1_track",
+    answer_format="r1_track",
+    separator=",",
+    template_crop="area",
+    template_scale=4.0,
+    crop_size=(336, 336),
+    search_crop=4.0,
+    draws_prompt=False,
+    resampling="bicubic",
+    initial_wording="r1_track_words",
+    initial_answer_format="qwen_list",
+)
+BUILT_IN["r1_track_5k"] = replace(BUILT_IN["r1_track"], wording="r1_track_5k")
+BUILT_IN["r1_track_think"] = replace(
+    BUILT_IN["r1_track"], wording="r1_track_think", answer_format="r1_track_think", thinking=512
+)
+
+
+# ---- the file ------------------------------------------------------------------------------------
+
 LARGEST_CONTRACT = 1 << 16  # bytes
-
-LIMITS: dict[str, tuple[float, float]] = {
-    "side_multiple": (1, 1024),
-    "min_pixels": (1, MOST_PIXELS),
-    "max_pixels": (1, MOST_PIXELS),
-    "template_pixels": (1, MOST_PIXELS),
-    "template_scale": (0.1, 16.0),  # the crop is cut out at the frame's own resolution
-    "prompt_scale": (0.1, 1000.0),
-    "prompt_width": (0.0, 1.0),
-    "digits": (0, 8),
-}
-"""Smallest and largest value of the numbers of a contract. Beyond them memory ends, or an image is empty."""
-
-BUILT_IN: dict[str, Contract] = {
-    "qwen": Contract(),
-    "qwen3": Contract(
-        coordinates="thousand",
-        side_multiple=32,
-        min_pixels=128 * 32 * 32,
-        max_pixels=768 * 32 * 32,
-        template_pixels=64 * 32 * 32,
-    ),
-    "short": Contract(
-        wording="short",
-        separator=",",
-        digits=3,
-        min_pixels=12 * 8 * 28 * 28,
-        max_pixels=12 * 8 * 28 * 28,
-        search_size=(12 * 28, 8 * 28),
-        template_pixels=2 * 2 * 28 * 28,
-        prompt_width=0.012,
-    ),
-}
-"""Contracts by name: for checkpoints without a contract.json (`model.contract=qwen`) and for new models."""
+_SIZES = ("search_size", "crop_size")
+_LATER = (  # fields that are written only where they differ from their defaults
+    *("answer_format", "template_crop", "template_min_pixels", "crop_size", "search_crop", "prompt_line"),
+    *("draws_prompt", "shows_template", "clips_boxes", "resampling"),
+    *("initial_wording", "initial_answer_format", "thinking"),
+)
 
 
 def read_contract(folder: Path) -> Contract | None:
@@ -106,56 +209,13 @@ def read_contract(folder: Path) -> Contract | None:
         # JSON has lists; the contract must be hashable.
         values["prompt_colour"] = tuple(values["prompt_colour"])
         # Contracts written before there was a fixed size do not have it.
-        values["search_size"] = tuple(values.get("search_size", Contract.search_size))
+        for name in _SIZES:
+            values[name] = tuple(values.get(name, (0, 0)))
         contract = Contract(**values)
         check_contract(contract)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:
         raise UserError(f"{path}: not a contract ({fault}); restore the file of the checkpoint") from None
     return contract
-
-
-def check_contract(contract: Contract) -> None:
-    """Raise TypeError for a value of another type than its default, and ValueError for one out of range."""
-    # 1. Types. A whole number is accepted where a float is expected, but true and false are not numbers.
-    for field in dataclasses.fields(Contract):
-        value = getattr(contract, field.name)
-        kind = (int, float) if isinstance(field.default, float) else type(field.default)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise TypeError(f"{field.name} is {value!r}")
-    # 2. Ranges of the numbers, and rules about several of them.
-    for name, (smallest, largest) in LIMITS.items():
-        if not smallest <= (value := getattr(contract, name)) <= largest:  # NaN is within no limits
-            raise ValueError(f"{name} is {value}, not {smallest} to {largest}")
-    if contract.min_pixels > contract.max_pixels:
-        raise ValueError(f"min_pixels is {contract.min_pixels}, above max_pixels {contract.max_pixels}")
-    _check_search_size(contract)
-    colour = contract.prompt_colour
-    if len(colour) != 3 or any(type(value) is not int or not 0 <= value <= 255 for value in colour):
-        raise ValueError(f"prompt_colour is {list(colour)}, not three numbers of 0 to 255")
-    # A digit, sign, dot or bracket in the separator would make the numbers of an answer ambiguous.
-    if not re.fullmatch(r"[^\d\].-]{1,8}", contract.separator):
-        raise ValueError(
-            f"separator is {contract.separator[:20]!r}, not 1 to 8 characters that are no number's"
-        )
-    if contract.coordinates not in ("resized", "thousand"):
-        raise ValueError(f"coordinates is {contract.coordinates!r}, neither 'resized' nor 'thousand'")
-    _check_names(contract)
-
-
-def _check_names(contract: Contract) -> None:
-    if contract.wording not in WORDINGS:
-        raise ValueError(f"no wording is named {contract.wording!r}")
-    if contract.answer_format not in ANSWER_FORMATS:
-        raise ValueError(f"no answer format is named {contract.answer_format!r}")
-
-
-def _check_search_size(contract: Contract) -> None:
-    # The fixed size must consist of whole tokens.
-    multiple, size = contract.side_multiple, contract.search_size
-    if len(size) != 2 or any(type(side) is not int or side % multiple or side < 0 for side in size):
-        raise ValueError(f"search_size is {list(size)}, not two multiples of {multiple}")
-    if size[0] * size[1] > MOST_PIXELS:
-        raise ValueError(f"search_size is {list(size)}, more than {MOST_PIXELS} pixels")
 
 
 def write_contract(folder: Path, contract: Contract) -> None:
@@ -166,10 +226,31 @@ def write_contract(folder: Path, contract: Contract) -> None:
 def contract_values(contract: Contract) -> dict[str, Any]:
     """The values of a contract as contract.json stores them.
 
-    The default answer format is left out. Contracts that were written before formats had names do not name
-    one, so their hashes, which identify runs and checkpoints, stay the same.
+    Fields that were added later are left out where they have their defaults. Contracts that were written
+    before do not have them, so their hashes, which identify runs and checkpoints, stay the same.
     """
     values = dataclasses.asdict(contract)
-    if contract.answer_format == DEFAULT_FORMAT:
-        del values["answer_format"]
+    for name in _LATER:
+        if values[name] == getattr(Contract, name):
+            del values[name]
     return values
+
+
+def trained_contract(contract: Contract) -> Contract:
+    """The contract for fine-tuning published weights that are asked by `contract` as they are.
+
+    Plain Qwen-VL learns this project's wording and answer, which say more and are shorter to decode.
+    """
+    if contract.wording != "qwen":
+        return contract
+    return BUILT_IN["instruct" if contract.side_multiple == 28 else "instruct3"]
+
+
+def check_trainable(contract: Contract, name: str) -> None:
+    """Raise UserError for a contract that only inference can follow; `name` is the key in the message."""
+    if contract.search_crop or contract.thinking:
+        reason = "a search crop around the last box" if contract.search_crop else "a thought"
+        raise UserError(
+            f"{name}: asks with {reason}, which training pairs do not have; take instruct for Qwen2.5-VL, or "
+            "instruct3 for Qwen3-VL"
+        )

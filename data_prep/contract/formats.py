@@ -1,14 +1,15 @@
-"""The texts that a contract names: the wording of questions, and the format of answers.
+"""The formats of answers, which a contract names (`answer_format` in contract.json).
 
-An answer begins with the decision whether the target is visible. The tokens up to there (`start`) are forced,
-and the next token is `visible` or `absent`: its probability is the visible probability. For a box the text up
-to its numbers is forced as well, and only the numbers are decoded, up to `box_end`. So a box can be decoded
-even where the model would answer that the target is absent.
+Most answers begin with the decision whether the target is visible. The tokens up to there (`start`) are
+forced, and the next token is `visible` or `absent`: its probability is the visible probability. For a box the
+text up to its numbers is forced as well, and only the numbers are decoded, up to `closing`. So a box can be
+decoded even where the model would answer that the target is absent.
 
-A contract names its format (`answer_format` in contract.json) and its wording. A new format is an entry of
-`ANSWER_FORMATS`, with a wording in `WORDINGS` that asks for it.
+A new format is an entry of `ANSWER_FORMATS`, with a wording in `WORDINGS` that asks for it. Texts are split
+where tokens of Qwen's tokenizers begin: forced texts then have the same tokens as in free generation.
 """
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,17 @@ NUMBER = re.compile(r"(?<!\w)-?\d+(?:\.\d+)?")
 class AnswerFormat:
     """The fixed texts of an answer. `visible` and `absent` must be one token each.
 
-    `closing` is the character that ends a box; decoding stops at a token that contains it.
+    `closing` is the character that ends a box; decoding stops at a token that contains it. Texts that other
+    models write instead of `visible` and `absent` are in `also_visible` and `also_absent`; those that are one
+    token of the vocabulary count towards the decision as well.
+
+    A format with an empty `visible` has no decision: its answers are always a box.
+
+    `list_end`, where it is not empty, is the character that ends a list of several boxes. Decoding then goes
+    on over all boxes up to that character.
+
+    A format of a thinking model has a `thought_end`: the model generates freely until it has written that
+    text, and the answer follows. `thought_limit` is written for it where it does not come to an end.
     """
 
     start: str
@@ -33,6 +44,16 @@ class AnswerFormat:
     box_end: str
     absent_end: str
     closing: str
+    also_visible: tuple[str, ...] = ()
+    also_absent: tuple[str, ...] = ()
+    list_end: str = ""
+    thought_end: str = ""
+    thought_limit: str = ""
+
+    @property
+    def has_decision(self) -> bool:
+        """Whether an answer says if the target is visible."""
+        return bool(self.visible)
 
     @property
     def forced_prefix(self) -> str:
@@ -60,11 +81,30 @@ class AnswerFormat:
         return left, top, right, bottom
 
 
+# Qwen's own answer to a grounding question: a fenced list of objects, or an empty list. The tokenizer has
+# `[`, `[` with a line break, `[]` and `[]` with a line break as four different tokens.
+QWEN_LIST = AnswerFormat(
+    start="```json\n",
+    visible="[\n",
+    absent="[]\n",
+    box_start='\t{"bbox_2d": [',
+    box_end='], "label": "target"}\n]\n```',
+    absent_end="```",
+    closing="]",
+    also_visible=("[", '[{"', "[{"),
+    also_absent=("[]",),
+    list_end="`",
+)
+# A bare list. R1-Track's training data have no blanks in it, and its models know no absent target.
+R1_TRACK = AnswerFormat(
+    start="", visible="", absent="", box_start="[", box_end="]", absent_end="", closing="]"
+)
+
 DEFAULT_FORMAT = "json"
 ANSWER_FORMATS: dict[str, AnswerFormat] = {
     # One line: {"visible": true, "bbox_2d": [x1, y1, x2, y2]} or {"visible": false}
     DEFAULT_FORMAT: AnswerFormat(
-        # The text is split where tokens of Qwen's tokenizers begin: a blank belongs to the word after it.
+        # A blank belongs to the word after it.
         start='{"visible":',
         visible=" true",
         absent=" false",
@@ -73,54 +113,33 @@ ANSWER_FORMATS: dict[str, AnswerFormat] = {
         absent_end="}",
         closing="]",
     ),
+    # Fenced JSON with one blank before "bbox", as VPTracker's training data have it. Absent: a box of zeros.
+    "vptracker": AnswerFormat(
+        start='```json\n{\n  "visible": "',
+        visible="yes",
+        absent="no",
+        box_start='",\n "bbox": [',
+        box_end="]\n}\n```",
+        absent_end='",\n "bbox": [0, 0, 0, 0]\n}\n```',
+        closing="]",
+    ),
+    "r1_track": R1_TRACK,
+    # <think>…</think> <answer>[x1,y1,x2,y2]</answer>
+    "r1_track_think": AnswerFormat(
+        start="",
+        visible="",
+        absent="",
+        box_start="[",
+        box_end="]</answer>",
+        absent_end="",
+        closing="]",
+        thought_end="<answer>",
+        thought_limit="</think> <answer>",
+    ),
+    "qwen_list": QWEN_LIST,
+    # Models whose chat template opens a thought: the answer follows behind an empty line.
+    "qwen_list_think": dataclasses.replace(
+        QWEN_LIST, start="\n\n```json\n", thought_end="</think>", thought_limit="\n</think>"
+    ),
 }
 """Answer formats by the name that a contract uses."""
-
-
-@dataclass(frozen=True)
-class Wording:
-    """The texts between the images of a question.
-
-    In `expression`, `{expression}` stands for the expression of the target, and `{numbers}` for the unit of
-    coordinates, a value of `COORDINATES`. `marked` and `search` introduce the search image with and without a
-    visual prompt.
-    """
-
-    expression: str
-    template: str
-    marked: str
-    search: str
-    after_template: str = ""
-    after_search: str = ""
-
-
-COORDINATES: dict[str, str] = {
-    "resized": "pixels of the search image",
-    "frame": "pixels of the search frame before it was resized",  # only in records for other trainers
-    "thousand": "thousandths of the search image's width and height",
-}
-"""The units of a box's numbers, and how a question names them."""
-
-
-WORDINGS: dict[str, Wording] = {
-    "instruct": Wording(
-        expression='Find the target in the search image. The target is: "{expression}".\n'
-        'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
-        '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
-        template="The target as it looked before:\n",
-        marked="The search image; the rectangle drawn in it marks where the target was last seen:\n",
-        search="The search image:\n",
-    ),
-    # With the special tokens of VPTracker (https://github.com/jcwang0602/VPTracker); a tokenizer needs them.
-    "tagged": Wording(
-        expression="Find the target in the search image. The target is: <ref>{expression}</ref>.\n"
-        'Answer in JSON: {{"visible": true, "bbox_2d": [x1, y1, x2, y2]}} with the corners of its box in '
-        '{numbers}, or {{"visible": false}} if the target cannot be seen in it.\n',
-        template="The target as it looked before: <template>",
-        marked="The search image; the rectangle drawn in it marks where the target was last seen: <search>",
-        search="The search image: <search>",
-        after_template="</template>\n",
-        after_search="</search>\n",
-    ),
-    "short": Wording(expression="find {expression}", template=" like", marked=" near", search=" in"),
-}

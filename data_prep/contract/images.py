@@ -1,11 +1,11 @@
-"""The two images of a question: their sizes, the template crop, and the visual prompt on the search image.
+"""The two images of a question: their sizes, the template and search crops, and the visual prompt.
 
 Sizes follow `smart_resize` of Qwen (https://github.com/QwenLM/Qwen2.5-VL, qwen-vl-utils). The function is
 written again here, because that package cannot be imported without torch.
 
 The visual prompt follows VPTracker (https://github.com/jcwang0602/VPTracker): a rectangle around where the
-target was last seen, with `prompt_scale` times the sides of its box. The template is a crop of the target
-with `template_scale` times the longer side of its box.
+target was last seen, with `prompt_scale` times the sides of its box. Crops around a box are in
+data_prep/contract/crops.py.
 """
 
 import math
@@ -16,9 +16,11 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
-from data_prep.geometry import Box, Size, center, enlarge
+from data_prep.geometry import Box, Size, enlarge, iou, rescale
 
 ROUNDING = 1e-9  # share by which a budget of pixels is widened against errors of rounding
+ALIKE = 0.5  # IoU from which the last box and its visual prompt are the same place
+ROUNDED_BY = 0.001  # share of the longer side of a frame by which rounding moves a corner
 LONGEST = 200  # largest ratio of the sides of an image that Qwen's rule accepts
 
 
@@ -42,7 +44,10 @@ def search_size(contract: Contract, size: Size, rule: Rule | None = None) -> Siz
 
 def template_size(contract: Contract, size: Size, rule: Rule | None = None) -> Size:
     """The size (width, height) that a template crop of `size` is resized to."""
-    return budgeted(size, contract.template_pixels, contract.template_pixels, contract.side_multiple, rule)
+    if all(contract.crop_size):
+        return contract.crop_size
+    least = contract.template_min_pixels or contract.template_pixels
+    return budgeted(size, least, contract.template_pixels, contract.side_multiple, rule)
 
 
 def with_token_budget(contract: Contract, search_tokens: int | None, template_tokens: int | None) -> Contract:
@@ -58,7 +63,9 @@ def with_token_budget(contract: Contract, search_tokens: int | None, template_to
             contract, max_pixels=most, min_pixels=min(contract.min_pixels, most), search_size=(0, 0)
         )
     if template_tokens is not None:
-        contract = replace(contract, template_pixels=template_tokens * pixels_per_token)
+        most = template_tokens * pixels_per_token
+        least = min(contract.template_min_pixels, most)
+        contract = replace(contract, template_pixels=most, template_min_pixels=least)
     return contract
 
 
@@ -97,12 +104,23 @@ def smart_size(size: Size, min_pixels: float, max_pixels: float, multiple: int) 
     return near[0], near[1]
 
 
-def resize(image: np.ndarray, size: Size) -> np.ndarray:
-    """Resize RGB uint8 to (width, height): by area where it shrinks, against aliasing, else bicubic."""
+def resize(image: np.ndarray, size: Size, resampling: str = "area") -> np.ndarray:
+    """Resize RGB uint8 to (width, height).
+
+    `area` averages over areas where an image shrinks, against aliasing, and is bicubic where it grows.
+    `bicubic` is Pillow's filter, which widens with the factor of shrinking; qwen-vl-utils resizes with it.
+    `linear` is OpenCV's bilinear filter, with which pytracking resizes its crops.
+    """
     if (image.shape[1], image.shape[0]) == size:
         return image
+    if resampling == "bicubic":
+        from PIL import Image
+
+        return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
     import cv2  # imported where it is used: trackers import this module, and --help imports the trackers
 
+    if resampling == "linear":
+        return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
     # Averaging over areas keeps thin lines when an image shrinks; bicubic is sharper when it grows.
     shrinks = image.shape[1] * image.shape[0] > size[0] * size[1]
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
@@ -115,40 +133,50 @@ def drawn_as(contract: Contract, colour: Colour | None, width: float) -> Contrac
     """A contract with another colour of the visual prompt (None: unchanged) and `width` times its
     line width.
     """
+    line = contract.prompt_line and max(1, round(contract.prompt_line * width))
     return replace(
         contract,
         prompt_colour=colour or contract.prompt_colour,
         prompt_width=contract.prompt_width * width,
+        prompt_line=line,
     )
-
-
-def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
-    """A square crop around a box in pixels of the frame, RGB uint8 (side, side, 3).
-
-    The side is `template_scale` times the longer side of the box. What lies outside the frame is filled with
-    the mean colour of the frame.
-    """
-    import cv2
-
-    x, y = center(box_xyxy)
-    longer = max(box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1])
-    side = max(2, round(longer * contract.template_scale))
-    left, top = round(x - side / 2), round(y - side / 2)
-    # 1. A square in the mean colour of the frame.
-    crop = np.empty((side, side, 3), np.uint8)
-    crop[:] = np.round(cv2.mean(frame)[:3]).astype(np.uint8)
-    height, width = frame.shape[:2]
-    # 2. The part of the square that lies inside the frame is copied into it.
-    x0, x1 = max(left, 0), min(left + side, width)
-    y0, y1 = max(top, 0), min(top + side, height)
-    if x0 < x1 and y0 < y1:
-        crop[y0 - top : y1 - top, x0 - left : x1 - left] = frame[y0:y1, x0:x1]
-    return crop
 
 
 def visual_prompt_box(box_xyxy: Box, size: tuple[int, int], contract: Contract) -> Box:
     """The visual prompt around where the target was last seen, in pixels of a frame of `size`."""
     return enlarge(box_xyxy, contract.prompt_scale, size)
+
+
+def search_image(
+    frame: np.ndarray, rectangle_xyxy: Box | None, contract: Contract, resized: Size
+) -> np.ndarray:
+    """A search frame, RGB uint8, resized to `resized`, with the rectangle of the visual prompt if there is
+    one.
+
+    The rectangle is in pixels of the frame. Contracts with a `prompt_line` draw it before resizing, others
+    after it, so that the line is equally wide in every image.
+    """
+    if rectangle_xyxy is None:
+        return resize(frame, resized, contract.resampling)
+    if contract.prompt_line:
+        return resize(_draw_line(frame, rectangle_xyxy, contract), resized, contract.resampling)
+    size = (frame.shape[1], frame.shape[0])
+    image = resize(frame, resized, contract.resampling)
+    return draw_visual_prompt(image, rescale(rectangle_xyxy, size, resized), contract)
+
+
+def _draw_line(frame: np.ndarray, rectangle_xyxy: Box, contract: Contract) -> np.ndarray:
+    """A copy of a frame with a rectangle as VPTracker's `_draw_bbox` draws it: a line of whole pixels, inside
+    of corners whose decimals are cut off.
+    """
+    from PIL import Image, ImageDraw
+
+    # Pillow takes the right and bottom corners as inclusive, and clips what lies outside of the image.
+    left, top, right, bottom = (int(value) for value in rectangle_xyxy)
+    image = Image.fromarray(frame)  # a copy
+    outline = contract.prompt_colour
+    ImageDraw.Draw(image).rectangle((left, top, right, bottom), outline=outline, width=contract.prompt_line)
+    return np.array(image)
 
 
 def draw_visual_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
@@ -164,3 +192,20 @@ def draw_visual_prompt(image: np.ndarray, box_xyxy: Box, contract: Contract) -> 
     corners = (left, top), (min(right, limits[0]), min(bottom, limits[1]))
     cv2.rectangle(drawn, *corners, contract.prompt_colour, line)
     return drawn
+
+
+def repeats_visual_prompt(box_xyxy: Box, last_box: Box | None, size: Size, contract: Contract) -> bool:
+    """Whether a box is no more than the visual prompt that was drawn around the last box.
+
+    Both boxes are in pixels of a frame of `size`; without a last box nothing was drawn. A target that fills
+    the frame has a visual prompt of its own size, so an equal box is right then.
+    """
+    if last_box is None:
+        return False
+    rectangle = visual_prompt_box(last_box, size, contract)
+    if iou(last_box, rectangle) > ALIKE:
+        return False
+    # A model answers with the inner or the outer side of the line, in rounded numbers.
+    width = contract.prompt_line or contract.prompt_width * max(size)
+    corners = zip(box_xyxy, rectangle, strict=True)
+    return all(abs(first - second) <= width + ROUNDED_BY * max(size) for first, second in corners)

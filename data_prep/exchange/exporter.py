@@ -22,7 +22,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.extensions import Registry
 from data_prep.contract.chat import counted_size
-from data_prep.contract.contract import BUILT_IN, Contract, read_contract
+from data_prep.contract.contract import BUILT_IN, Contract, check_trainable, read_contract
 from data_prep.files import inside
 from data_prep.geometry import Box, Size, clamp, is_inside, rescale, round_box
 from data_prep.sampling.lines import PairPlan
@@ -43,7 +43,7 @@ CONTROL_TEXT = re.compile(
 class ExportPlan:
     """What a process needs to write any record of an export.
 
-    `contract` is a result of `safe`. `coordinates` is a key of `contract.formats.COORDINATES`. `fill` leaves
+    `contract` is a result of `safe`. `coordinates` is a key of `contract.wordings.COORDINATES`. `fill` leaves
     the numbers of boxes to the trainer. `out` is absolute.
     """
 
@@ -129,6 +129,7 @@ def contract_of(name: str) -> Contract:
     contract = BUILT_IN.get(name) or read_contract(Path(name))
     if contract is None:
         raise UserError(f"contract={name}: give {', '.join(BUILT_IN)}, or a folder with a contract.json")
+    check_trainable(contract, f"contract={name}")
     return contract
 
 
@@ -167,8 +168,8 @@ def counted(box_xyxy: Box, frame: Size, resized: Size, coordinates: str) -> Box:
     """The part of a box inside its frame, as whole numbers in the given coordinates.
 
     `box_xyxy` is in pixels of the frame, whose size is `frame`; `resized` is the size of the exported image,
-    and `coordinates` a key of `contract.formats.COORDINATES`. As in `answer_text`, the result is at least one
-    unit wide and high. Raises UserError where no part of the box is inside the frame.
+    and `coordinates` a key of `contract.wordings.COORDINATES`. As in `answer_text`, the result is at least
+    one unit wide and high. Raises UserError where no part of the box is inside the frame.
     """
     # A box outside of the frame would become the nearest unit, which is wrong.
     if not is_inside(box_xyxy, frame):

@@ -11,22 +11,19 @@ The paths of images begin with a placeholder for the folder that each data set's
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from configs.errors import UserError, did_you_mean
+from data_prep.contract.descriptions import parts_of
 from data_prep.exchange.chat import IMAGE, Turn
 from data_prep.exchange.exporter import exporter_of
 from data_prep.files import inside, write_whole
 from data_prep.readers.meta_expressions import read_json
 
 IMAGES = 2
-THINK, THOUGHT = "<think>", "</think>"
-DECISION = re.compile(r"\s*<d>\s*(yes|no)\s*</d>\s*")
-ANSWER, ANSWERED = "<answer>", "</answer>"
 
 
 @dataclass(frozen=True)
@@ -71,32 +68,6 @@ def _text(row: Any, key: str) -> str:
     if not isinstance(value, str):
         raise UserError(f"has no text {key!r}")
     return value
-
-
-def parts_of(output: str) -> tuple[str, bool, str]:
-    """Thought, decision and answer of an output. Raises UserError where one of them, or its tag, is missing.
-
-    A thought may mention the tags, so the decision is searched for only after the last end of a thought.
-    """
-    # 1. The thought: up to the last end tag, since thoughts quote tags.
-    thought, end, rest = output.strip().rpartition(THOUGHT)
-    if not end or not thought.startswith(THINK):
-        raise UserError(f"does not begin with a thought between {THINK} and {THOUGHT}")
-    # 2. The decision directly after it.
-    decision = DECISION.match(rest)
-    if decision is None:
-        raise UserError(f"has no <d>yes</d> or <d>no</d> behind {THOUGHT}")
-    # 3. The answer: exactly one, and nothing around it.
-    said = rest[decision.end() :]
-    for tag, count in ((ANSWER, said.count(ANSWER)), (ANSWERED, said.count(ANSWERED))):
-        if count != 1:
-            raise UserError(f"has {count} {tag} behind <d>, not one")
-    if not said.startswith(ANSWER) or not said.endswith(ANSWERED):
-        raise UserError(f"has text outside {ANSWER} and {ANSWERED}")
-    answer = said[len(ANSWER) : -len(ANSWERED)].strip()
-    if not answer:
-        raise UserError("its answer is empty")
-    return thought.removeprefix(THINK).strip(), decision[1] == "yes", answer
 
 
 def sample_of(record: Record) -> tuple[str, str]:

@@ -48,7 +48,7 @@ def _check(plan: ExportPlan) -> None:
         raise UserError("fill=true: ms-swift fills boxes in resized or in thousandths; leave fill out")
     if plan.contract.separator != ", " or plan.contract.digits:
         raise UserError(
-            "fill=true: ms-swift writes plain numbers with ', ' between; give contract=qwen or qwen3"
+            "fill=true: ms-swift writes plain numbers with ', ' between; give contract=instruct or instruct3"
         )
 
 

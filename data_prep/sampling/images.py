@@ -7,14 +7,8 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
-from data_prep.contract.images import (
-    crop_template,
-    draw_visual_prompt,
-    drawn_as,
-    resize,
-    search_size,
-    template_size,
-)
+from data_prep.contract.crops import crop_template
+from data_prep.contract.images import drawn_as, resize, search_image, search_size, template_size
 from data_prep.geometry import Box, Size, clamp, is_inside, rescale, xywh_to_xyxy
 from data_prep.sampling.pairs import Pair
 from data_prep.video.images import read_image
@@ -54,13 +48,11 @@ def images_of(pair: Pair, contract: Contract) -> PairImages:
     size = size_of(frame)
     # The box is clipped to the frame: some data sets have boxes that exceed it.
     box = None if pair.search_xywh is None else inside_frame(pair.search_xywh, size)
-    # The rectangle is drawn after resizing, as in inference: so its line is equally wide in every image.
-    resized = search_size(contract, size)
-    search = resize(frame, resized)
-    if pair.marked:
-        looks = drawn_as(contract, pair.visual_prompt_colour, pair.visual_prompt_width)
-        search = draw_visual_prompt(search, rescale(pair.visual_prompt_xyxy, size, resized), looks)
-    template = _template(pair, contract) if pair.templated else None
+    # The rectangle is drawn as in inference, but in the colour and width that the pair has of its own.
+    looks = drawn_as(contract, pair.visual_prompt_colour, pair.visual_prompt_width)
+    rectangle = pair.visual_prompt_xyxy if pair.marked and contract.draws_prompt else None
+    search = search_image(frame, rectangle, looks, search_size(contract, size))
+    template = _template(pair, contract) if pair.templated and contract.shows_template else None
     return PairImages(template, search, frame=size, box_xyxy=box)
 
 
@@ -68,7 +60,7 @@ def _template(pair: Pair, contract: Contract) -> np.ndarray:
     frame = read_image(Path(pair.template))
     # The crop is made in the resolution of the frame, and resized afterwards.
     crop = crop_template(frame, inside_frame(pair.template_xywh, size_of(frame)), contract)
-    return resize(crop, template_size(contract, size_of(crop)))
+    return resize(crop, template_size(contract, size_of(crop)), contract.resampling)
 
 
 def inside_frame(box_xywh: Box, size: Size) -> Box:

@@ -121,9 +121,17 @@ class Engine:
 
     def _locate(self, frame: "_Frame", requests: Sequence[Locate]) -> list[Answer]:
         image = frame.image
-        answers = self.grounding.locate(
-            [Question(image, each.expression, each.template, each.visual_prompt_xyxy) for each in requests]
-        )
+        questions = [
+            Question(
+                image,
+                each.expression,
+                each.template,
+                each.visual_prompt_xyxy,
+                template_box_xyxy=each.template_box_xyxy,
+            )
+            for each in requests
+        ]
+        answers = self.grounding.locate(questions)
         # Answers are validated here, once for all trackers and all backends.
         size = (image.shape[1], image.shape[0])
         return [validate_answer(answer, size, type(self.grounding).__name__) for answer in answers]

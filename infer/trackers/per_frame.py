@@ -10,7 +10,7 @@ import numpy as np
 
 from configs.schema import key
 from data_prep.contract.contract import Contract
-from data_prep.contract.images import crop_template
+from data_prep.contract.crops import crop_template, template_box
 from data_prep.geometry import Box
 from infer.trackers.registry import register_tracker, thresholds_of
 from infer.trackers.requests import Locate, Report, Segment, State, Track, Tracker
@@ -51,13 +51,14 @@ def _track(
     """One track. `last_box` is the box of the target in the first frame, if it is given."""
     visible_threshold = thresholds_of(config).visible_threshold
     # 1. If the first box is given, it makes the template and the result of the first frame.
-    template = None if last_box is None else crop_template(frame, last_box, contract)
+    template, box_in_template = None, None
     if last_box is not None:
+        template, box_in_template = crop_template(frame, last_box, contract), template_box(last_box, contract)
         first: MaskResult = yield Segment(last_box)
         frame = yield Report(State.TRACK, first.mask, last_box, 1.0)
     while True:
         # 2. Ask the grounder, with the rectangle where the target was last seen.
-        answer: Answer = yield Locate(expression, template, last_box)
+        answer: Answer = yield Locate(expression, template, last_box, box_in_template)
         is_visible = answer.visible >= visible_threshold and answer.box_xyxy is not None
         if is_visible:
             last_box = answer.box_xyxy
@@ -68,6 +69,6 @@ def _track(
             continue
         # The template is cut where the target was found first, and kept.
         if template is None:
-            template = crop_template(frame, box, contract)
+            template, box_in_template = crop_template(frame, box, contract), template_box(box, contract)
         result: MaskResult = yield Segment(box)
         frame = yield Report(State.TRACK, result.mask, box, answer.box_confidence, answer.visible)

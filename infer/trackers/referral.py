@@ -20,7 +20,7 @@ import numpy as np
 
 from configs.schema import key
 from data_prep.contract.contract import Contract
-from data_prep.contract.images import crop_template
+from data_prep.contract.crops import crop_template, template_box
 from data_prep.geometry import Box, area, box_of_mask, iou, is_inside, round_box
 from infer.trackers.presence import PresenceFilter
 from infer.trackers.registry import register_tracker, thresholds_of
@@ -128,6 +128,7 @@ class _ReferralTrack:
         self.thresholds = numbers = thresholds_of(config)
         self.presence = PresenceFilter(config.stay_probability, numbers.logit_scale, numbers.logit_bias)
         self.template: np.ndarray | None = None
+        self.template_box: Box | None = None
 
     def run(self, frame: np.ndarray, box_xyxy: Box | None) -> Track:
         """Search, track until the target is lost, and search again, without end."""
@@ -140,6 +141,7 @@ class _ReferralTrack:
             # 2. Cut the template where the target was found first. It is kept for the rest of the track.
             if self.template is None:
                 self.template = crop_template(frame, found.box_xyxy, self.contract)
+                self.template_box = template_box(found.box_xyxy, self.contract)
             # 3. Propagate the mask until the target is lost, then search from the frame at which it was lost.
             frame = yield from self._propagate(frame, found)
             state, found = State.LOST, None
@@ -176,13 +178,13 @@ class _ReferralTrack:
         object, and later answers agree with them. It is therefore confirmed before it is tracked.
         """
         # 1. Search the whole frame.
-        answer: Answer = yield Locate(self.expression, self.template)
+        answer: Answer = yield self._question()
         if answer.visible < self.thresholds.activation_threshold or answer.box_xyxy is None:
             return None, answer.visible
         box = answer.box_xyxy
         # 2. Ask again with the rectangle around the box; both answers must give the same place.
         if self.config.confirm:
-            second: Answer = yield Locate(self.expression, self.template, box)
+            second: Answer = yield self._question(box)
             if second.visible < self.thresholds.activation_threshold or second.box_xyxy is None:
                 return None, second.visible
             if iou(box, second.box_xyxy) < self.config.min_agreement_iou:
@@ -211,7 +213,7 @@ class _ReferralTrack:
                 continue
             # 3. Ask the grounder, with the rectangle where the target was last seen, and update the belief.
             since_question = 0
-            answer: Answer = yield Locate(self.expression, self.template, box)
+            answer: Answer = yield self._question(box)
             belief = self.presence.update(belief, answer.visible)
             comparison = self._compare(answer, result)
             # 4. Where the grounder gives a place to rely on, segment its box.
@@ -227,6 +229,10 @@ class _ReferralTrack:
             if not was_not_visible:
                 memory, box = result.memory, _box(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
+
+    def _question(self, last_box: Box | None = None) -> Locate:
+        """The question about the current frame, with the last known box of the target if it is given."""
+        return Locate(self.expression, self.template, last_box, self.template_box)
 
     def _segment_answer(
         self, frame: np.ndarray, box: Box, propagated: MaskResult, memory: TargetMemory | None
@@ -262,7 +268,9 @@ class _ReferralTrack:
             return Comparison.ELSEWHERE
         if iou(propagated, answer.box_xyxy) >= self.config.min_agreement_iou:
             return Comparison.SAME_PLACE
+        # A box that only repeats the drawn rectangle says nothing about the target.
         is_sure = answer.box_confidence >= self.thresholds.min_box_confidence
+        is_sure = is_sure and not answer.repeats_visual_prompt
         return Comparison.ELSEWHERE if is_sure else Comparison.UNCERTAIN
 
 

@@ -43,13 +43,16 @@ class State(StrEnum):
 class Locate:
     """Ask the grounder about the current frame. The reply is a `models.interfaces.Answer`.
 
-    `template` is a crop of the target from an earlier frame, or None. `visual_prompt_xyxy` is where to draw
-    the rectangle that marks the last known place of the target; None: the whole frame is searched without it.
+    `template` is a crop of the target from an earlier frame, or None, and `template_box_xyxy` the target's
+    box in pixels of that crop (`data_prep.contract.crops`). `visual_prompt_xyxy` is the last known place of
+    the target, around which the grounder draws its rectangle or cuts its crop; None: the whole frame is
+    searched without it.
     """
 
     expression: str
     template: np.ndarray | None = None
     visual_prompt_xyxy: Box | None = None
+    template_box_xyxy: Box | None = None
 
 
 @dataclass(frozen=True)

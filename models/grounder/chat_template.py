@@ -66,6 +66,7 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
     if not processor.chat_template:
         raise UserError(f"{key}={checkpoint}: has no chat template; restore chat_template.jinja")
     chat = messages(contract, EXPRESSION, has_template=True, is_marked=True)
+    content = chat[0]["content"]
     try:
         with _limited_to(MAX_LINES):
             text = render_chat(processor, chat, is_thinking(contract))
@@ -77,10 +78,11 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
             f"{named} cannot be rendered ({type(fault).__name__}: {reason}); restore it"
         ) from None
     # A template that drops an image would shift the images of all later questions in a batch.
-    images = text.count(processor.image_token)
-    if images != 2 or EXPRESSION not in text:
+    images, wanted = text.count(processor.image_token), sum(part["type"] == "image" for part in content)
+    written = "".join(part.get("text", "") for part in content)
+    if images != wanted or text.count(EXPRESSION) < written.count(EXPRESSION):
         raise UserError(
-            f"{named} writes {images} of 2 images and "
+            f"{named} writes {images} of {wanted} images and "
             f"{'the' if EXPRESSION in text else 'no'} expression of a question; restore it"
         )
     if opens_thought(processor) and not is_thinking(contract):

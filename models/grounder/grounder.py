@@ -4,10 +4,12 @@ The answer is a short text such as `{"visible": true, "bbox_2d": [12, 34, 56, 78
 by token. One forward pass reads the question together with a *forced prefix*: the begin of an answer that
 contains a box. The logits of the token before the prefix give the probability that the target is visible. The
 numbers of the box are then decoded greedily, for all questions of a batch together. So an answer takes one
-long forward pass, and one short one for each token of the box.
+long forward pass, and one short one for each token of the box. Of a format that lists several boxes, all are
+decoded, and the one with the most probable digits is the answer. Thinking models first generate a thought.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,23 +17,24 @@ from transformers import BitsAndBytesConfig
 from transformers.cache_utils import DynamicCache
 
 from configs.errors import UserError
-from data_prep.contract.chat import to_frame
 from data_prep.contract.contract import Contract
-from data_prep.geometry import Size
+from data_prep.contract.formats import AnswerFormat
+from data_prep.contract.images import repeats_visual_prompt
+from data_prep.geometry import Box, Size
 from models.checkpoint import check_finite
 from models.checkpoint_files import GROUNDER_KEY
 from models.config import GrounderConfig
 from models.grounder.batching import answer_in_batches
+from models.grounder.decoding import AnswerTokens, DecodedAnswer, decode_greedily
 from models.grounder.forward import forward
 from models.grounder.loading import load_model, quantization_of
-from models.grounder.model import QwenVL, QwenVLProcessor, digit_tokens
+from models.grounder.model import QwenVL, QwenVLProcessor
 from models.grounder.questions import QuestionEncoder
+from models.grounder.thinking import think
 from models.identity import checkpoint_identity
 from models.interfaces import Answer, Identity, Question
 
 KEY = GROUNDER_KEY
-MAX_BOX_TOKENS = 32  # four numbers of up to five digits, with separators and the closing bracket
-Decoded = tuple[str, torch.Tensor]  # the text of a box's numbers, the log-probabilities of their digits
 
 
 class Grounder:
@@ -67,20 +70,17 @@ class Grounder:
         self.contract = contract
         self.batch, self.box_threshold = batch, box_threshold
         self._any_process = any_process
-        answers = contract.format
-        self._visible, self._absent = self._single(answers.visible), self._single(answers.absent)
-        self._forced_length = len(self.tokenizer(answers.forced_prefix, add_special_tokens=False).input_ids)
-        self._digits = torch.tensor(digit_tokens(self.tokenizer), device=self.device)
-        tokens = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
-        if None in tokens:
+        vocabulary = self.tokenizer.convert_ids_to_tokens(range(len(self.tokenizer)))
+        if None in vocabulary:
             raise UserError(
-                f"{KEY}={self.checkpoint}: its tokenizer has no token of id {tokens.index(None)}; restore "
-                "tokenizer.json"
+                f"{KEY}={self.checkpoint}: its tokenizer has no token of id {vocabulary.index(None)}; "
+                "restore tokenizer.json"
             )
-        # The bracket may be part of a longer token, such as `]}`, so every token that contains it closes a
-        # box.
-        closing = [index for index, token in enumerate(tokens) if answers.closing in token]
-        self._closing = torch.tensor(closing, device=self.device)
+        named = f"{KEY}={self.checkpoint}"
+        self._tokens = {
+            answer_format: AnswerTokens(named, answer_format, self.tokenizer, vocabulary, self.device)
+            for answer_format in contract.formats
+        }
 
     @classmethod
     def load(
@@ -100,16 +100,6 @@ class Grounder:
         """The device of the embeddings, which questions go to. Later layers may be on other GPUs."""
         embeddings: Any = self.model.get_input_embeddings()
         return torch.device(embeddings.weight.device)
-
-    def _single(self, text: str) -> int:
-        """The id of a text that must be a single token, because a decision is read from its logit."""
-        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
-        if len(tokens) != 1:
-            raise UserError(
-                f"{KEY}={self.checkpoint}: its tokenizer splits {text!r}, which must be one token; take "
-                "another checkpoint, or restore tokenizer.json"
-            )
-        return tokens[0]
 
     def check_expression(self, expression: str) -> None:
         """Raise UserError for an expression that cannot be asked for."""
@@ -134,17 +124,28 @@ class Grounder:
         batch by rounding errors only. Raises NotFiniteError where the model returns NaN or infinity, and
         UserError where memory does not suffice for a single question.
         """
+        # Questions of a batch have one format of answers. Most contracts have only one.
+        positions: dict[AnswerFormat, list[int]] = {}
+        for position, question in enumerate(questions):
+            positions.setdefault(self.encoder.form(question).answer_format, []).append(position)
+        answers: dict[int, Answer] = {}
+        for answer_format, chosen in positions.items():
+            found = self._locate_all([questions[i] for i in chosen], self._tokens[answer_format])
+            answers |= zip(chosen, found, strict=True)
+        return [answers[position] for position in range(len(questions))]
+
+    def _locate_all(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
+        """The answers to questions with one format of answers, in batches."""
+        answer = partial(self._locate_batch, tokens=tokens)
         if self._any_process is None:
             with torch.inference_mode():
-                answers, self.batch = answer_in_batches(
-                    questions, self.batch, self._locate_batch, self._memory_remedy
-                )
+                answers, self.batch = answer_in_batches(questions, self.batch, answer, self._memory_remedy)
             return answers
         # Processes with shards of the weights must all compute the same number of batches.
         answers = []
         for start in range(0, len(questions), self.batch):
             with torch.no_grad():
-                answers += self._locate_batch(questions[start : start + self.batch])
+                answers += answer(questions[start : start + self.batch])
         return answers
 
     def _memory_remedy(self) -> str:
@@ -159,111 +160,93 @@ class Grounder:
             remedies.append("model.quantization=4bit")
         return ", ".join([*remedies, "or a smaller model= or mask_head="])
 
-    def _locate_batch(self, questions: Sequence[Question]) -> list[Answer]:
+    def _locate_batch(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
         """The answers to one batch, by one forward pass and the decoding of boxes."""
         # 1. One forward pass over the questions with the forced prefix: " true", then the begin of a box. The
         #    cache keeps keys and values for step 3. Only logits of the last tokens are computed: (batch,
         #    forced length + 1, vocabulary).
-        encoded = self.encoder.encode(questions, self.contract.format.forced_prefix)
+        thoughts = self._think(questions, tokens.format)
+        encoded = self.encoder.encode(questions, tokens.format.forced_prefix, thoughts)
         encoded = encoded.to(self.device)
-        inputs = encoded.inputs
         cache = DynamicCache(config=self.model.config.get_text_config())
-        kept = self._forced_length + 1
+        kept = tokens.forced_length + 1
         output = forward(self.model, encoded, past_key_values=cache, use_cache=True, logits_to_keep=kept)
         # 2. The first of these logits are those before the prefix, where the model decides between true and
-        #    false. The softmax is over these two tokens alone: (batch, 2) -> (batch,).
-        decision = output.logits[:, 0, [self._visible, self._absent]].float().softmax(-1)[:, 0]
-        visible: list[float] = decision.tolist()
-        self._check("visible probability", visible)
-        # 3. Decode boxes for the rows whose target is likely visible. The other rows are removed from the
-        #    cache, which saves time.
-        visible_rows = [row for row, probability in enumerate(visible) if probability >= self.box_threshold]
-        boxes: dict[int, Decoded] = {}
-        if visible_rows:
+        #    false. The softmax is over the tokens of the decision alone: (batch, vocabulary) -> (batch,).
+        #    Without a decision every row has a box, and the probability is that of its digits.
+        rows, visible = list(range(len(questions))), [1.0] * len(questions)
+        if tokens.format.has_decision:
+            visible = tokens.visible_probability(output.logits[:, 0]).tolist()
+            check_finite(KEY, self.checkpoint, self.model.dtype, "visible probability", visible)
+            # 3. Decode boxes for the rows whose target is likely visible. The other rows are removed from the
+            #    cache, which saves time.
+            rows = [row for row, probability in enumerate(visible) if probability >= self.box_threshold]
+        decoded: dict[int, DecodedAnswer] = {}
+        if rows:
             # `reorder_cache` is annotated for a LongTensor, which no function of torch returns.
-            selected: Any = torch.tensor(visible_rows, device=decision.device)
+            selected: Any = torch.tensor(rows, device=output.logits.device)
             # Not `batch_select_indices`, which caches of linear attention do not have. Layers on several GPUs
             # have their cache there.
             cache.reorder_cache(selected)
             # The forward pass has set them: the next position of each row minus its number of tokens.
             deltas = self.model.model.rope_deltas[selected]
-            rows = self._decode(
-                output.logits[selected, -1], inputs["attention_mask"][selected], deltas, cache
-            )
-            boxes = dict(zip(visible_rows, rows, strict=True))
+            mask = encoded.inputs["attention_mask"][selected]
+            found = self._decode(output.logits[selected, -1], mask, deltas, cache, tokens)
+            decoded = dict(zip(rows, found, strict=True))
         # 4. Parse the numbers, and convert them to boxes in pixels of each question's image.
         return [
-            self._answer(question, resized, probability, boxes.get(row))
-            for row, (question, resized, probability) in enumerate(
-                zip(questions, encoded.resized, visible, strict=True)
-            )
+            self._answer(question, encoded.resized[row], visible[row], decoded.get(row))
+            for row, question in enumerate(questions)
         ]
 
-    def _check(self, what: str, values: Iterable[float]) -> None:
-        """Raise NotFiniteError where one of the values is NaN or infinite."""
-        check_finite(KEY, self.checkpoint, self.model.dtype, what, values)
+    def _think(self, questions: Sequence[Question], answer_format: AnswerFormat) -> list[str] | None:
+        """The thoughts of a thinking model before its answers; None for other models."""
+        if not answer_format.thought_end:
+            return None
+        # The answer's own start follows the thought; here the text ends with the question.
+        encoded = self.encoder.encode(questions, "", starts="").to(self.device)
+        return think(self.model, self.tokenizer, encoded, answer_format, self.contract.thinking)
 
     def _decode(
-        self, logits: torch.Tensor, mask: torch.Tensor, deltas: torch.Tensor, cache: DynamicCache
-    ) -> list[Decoded]:
-        """Decode greedily until every row has closed its box; returns what each row contains before that.
-
-        `logits` (batch, vocabulary) are those of the first number's first token. `mask` (batch, length) and
-        `deltas` (batch, 1) are the attention mask and the position offsets of what is in the cache.
-        """
-        tokens, scores = [], []  # (batch,) for each step
-        closing = self._closing.to(logits.device)  # training may move the model after construction
-        open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
-        for _ in range(MAX_BOX_TOKENS):
-            # 1. The most likely token of each row. Closed rows are decoded on with the others, because the
-            #    batch is one tensor. Their further tokens are dropped in `_before_closing`.
-            best = logits.float().log_softmax(-1).max(-1)
-            tokens.append(best.indices)
-            scores.append(best.values)
-            open_rows &= ~torch.isin(best.indices, closing)
-            if not self._is_any_open(open_rows):
-                break
-            # 2. The next logits. With multimodal rotary embeddings an image takes fewer positions than
-            #    tokens, hence the offsets `deltas`. A text token has the same position on all three axes: (3,
-            #    batch, 1).
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            logits = self.model(
-                input_ids=best.indices[:, None],
-                attention_mask=mask,
-                position_ids=(mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1),
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
-        # 3. Check the scores of all tokens, not only of digits: where a score is NaN, the token is arbitrary.
-        all_scores = torch.stack(scores, dim=1)  # (batch, steps)
-        self._check("score of a box", [float(all_scores.sum())])
-        return [
-            self._before_closing(*row) for row in zip(torch.stack(tokens, dim=1), all_scores, strict=True)
-        ]
+        self,
+        logits: torch.Tensor,
+        mask: torch.Tensor,
+        deltas: torch.Tensor,
+        cache: DynamicCache,
+        tokens: AnswerTokens,
+    ) -> list[DecodedAnswer]:
+        """The answers of the rows in the cache, whose texts end where a box's numbers begin."""
+        ids, scores = decode_greedily(self.model, logits, mask, deltas, cache, tokens, self._is_any_open)
+        # The scores of all tokens are checked, not only of digits: where one is NaN, the token is arbitrary.
+        check_finite(KEY, self.checkpoint, self.model.dtype, "score of a box", [float(scores.sum())])
+        return [tokens.decoded(*row) for row in zip(ids, scores, strict=True)]
 
     def _is_any_open(self, open_rows: torch.Tensor) -> bool:
         """Whether a box of this batch, or of a batch in another process, is still open."""
         is_open = open_rows.any()
         return bool(is_open) if self._any_process is None else self._any_process(is_open)
 
-    def _before_closing(self, tokens: torch.Tensor, scores: torch.Tensor) -> Decoded:
-        """The numbers of a row as text, and the log-probabilities of their digits.
-
-        `tokens` and `scores` are (steps,). A row without a closing token has all of its tokens.
-        """
-        closed = torch.isin(tokens, self._closing.to(tokens.device)).nonzero()
-        length = int(closed[0, 0]) if len(closed) else len(tokens)
-        are_digits = torch.isin(tokens[:length], self._digits.to(tokens.device))
-        return self.tokenizer.decode(tokens[:length]), scores[:length][are_digits]
-
-    def _answer(self, question: Question, resized: Size, visible: float, box: Decoded | None) -> Answer:
+    def _answer(
+        self, question: Question, resized: Size, visible: float, decoded: DecodedAnswer | None
+    ) -> Answer:
         """The answer of one decoded row, with the box in pixels of the question's image."""
-        if box is None:
+        if decoded is None:
             return Answer(visible, None, 0.0, "")
-        numbers, digit_scores = box
-        parsed = self.contract.format.parse(numbers)
-        frame_size = (question.image.shape[1], question.image.shape[0])
-        box_xyxy = to_frame(self.contract, parsed, resized, frame_size) if parsed else None
-        # The geometric mean of the probabilities, which does not fall with the number of digits.
-        confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
-        return Answer(visible, box_xyxy, confidence, numbers)
+        form, size = self.encoder.form(question), (question.image.shape[1], question.image.shape[0])
+        is_drawn = form.is_marked and not form.is_cropped
+        last_box = question.visual_prompt_xyxy if is_drawn else None
+        # 1. Of several boxes the one that is not the drawn rectangle, with the most probable digits. Without
+        #    any box, the confidence of the first text is reported.
+        candidates: list[tuple[bool, bool, float, Box | None]] = []
+        for numbers, digit_scores in decoded.boxes:
+            parsed = form.answer_format.parse(numbers)
+            box = None if parsed is None else self.encoder.to_image(question, parsed, resized)
+            repeats = box is not None and repeats_visual_prompt(box, last_box, size, self.contract)
+            # The geometric mean of the probabilities, which does not fall with the number of digits.
+            confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
+            candidates.append((box is not None, not repeats, confidence, box))
+        _, is_new, confidence, box = max(candidates, key=lambda each: each[:3])
+        # 2. A format without a decision has the confidence of its box.
+        if not form.answer_format.has_decision:
+            visible = 0.0 if box is None else confidence
+        return Answer(visible, box, confidence, decoded.text, repeats_visual_prompt=not is_new)

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from data_prep.contract.contract import BUILT_IN
-from data_prep.contract.formats import WORDINGS
+from data_prep.contract.wordings import TEMPLATE_IMAGE, WORDINGS
 from data_prep.world.expressions import corpus
 
 SPECIAL_TOKENS = (
@@ -75,7 +75,8 @@ def _corpus() -> list[str]:
     """
     phrases = corpus()
     short = WORDINGS["short"]
-    fixed = [short.expression.format(expression="a"), short.template, short.marked, short.search]
+    template = short.template.removesuffix(TEMPLATE_IMAGE)
+    fixed = ["find a", template, short.visual_prompt, short.no_visual_prompt]
     answer_format = BUILT_IN["short"].format
     answers = [answer_format.start + answer_format.render(numbers) for numbers in ("0", None)]
     # A leading space is part of a token, so each phrase follows "find ", as it does in a prompt.

@@ -18,16 +18,11 @@ from transformers import BatchFeature
 
 from configs.errors import UserError
 from configs.terminal import shortened
-from data_prep.contract.chat import messages
-from data_prep.contract.contract import Contract
-from data_prep.contract.images import (
-    draw_visual_prompt,
-    resize,
-    search_size,
-    template_size,
-    visual_prompt_box,
-)
-from data_prep.geometry import Box, Size, rescale
+from data_prep.contract.chat import messages, to_frame
+from data_prep.contract.contract import Contract, QuestionForm
+from data_prep.contract.crops import Square, central_box, resized_box, search_crop
+from data_prep.contract.images import resize, search_image, search_size, template_size, visual_prompt_box
+from data_prep.geometry import Box, Size, clamp, is_inside
 from models.grounder.chat_template import end_of_turn, is_thinking, render_chat
 from models.grounder.model import QwenVLProcessor
 from models.interfaces import Question
@@ -36,7 +31,7 @@ MERGED_PATCHES = 4  # patches in one language token
 LONGEST_EXPRESSION = 20_000  # characters; time and memory of attention grow with the square of the length
 MAX_IN_MESSAGE = 120  # characters of an expression in a message
 
-ImageKey = tuple[str, int, Box | None]  # template or search, id of the array, rectangle to draw
+ImageKey = tuple[str, int, Box | None]  # which image, id of the array, box to draw or to crop around
 
 
 @dataclass(frozen=True)
@@ -98,10 +93,23 @@ class QuestionEncoder:
             if token in expression:
                 raise UserError(f"{token} steers the model; leave it out of the prompt")
 
-    def encode(self, questions: Sequence[Question], answers: Sequence[str] | str) -> Encoded:
+    def form(self, question: Question) -> QuestionForm:
+        """How a question is asked and answered, by the contract."""
+        return self.contract.form(question.template is not None, question.marked)
+
+    def encode(
+        self,
+        questions: Sequence[Question],
+        answers: Sequence[str] | str,
+        thoughts: Sequence[str] | None = None,
+        starts: str | None = None,
+    ) -> Encoded:
         """Tensors of a left-padded batch; each text ends with the start of an answer and its answer so far.
 
-        Questions about the same array with the same rectangle share one encoded image.
+        `thoughts`, one for each question, are written before the start of the answers. `starts` replaces
+        that start; None: that of each question's format. Questions about the same array with the same
+        rectangle share one encoded image.
+
         Raises UserError where an expression holds a control token such as `<|image_pad|>`.
         """
         # 1. The distinct images: resized, with their visual prompts drawn, and cut into patches.
@@ -113,10 +121,15 @@ class QuestionEncoder:
         # 2. The texts. An image has as many placeholder tokens as the vision tower returns features for it:
         #    one for each 2x2 patches.
         image_tokens = [int(grid.prod()) // MERGED_PATCHES for grid in vision["image_grid_thw"]]
-        start = self.contract.format.start
+        thoughts = [""] * len(questions) if thoughts is None else thoughts
         texts = [
-            self._chat(question, [image_tokens[index] for index in row]) + start + answer
-            for question, row, answer in zip(questions, image_indices, answers, strict=True)
+            self._chat(question, [image_tokens[index] for index in row])
+            + thought
+            + (self.form(question).answer_format.start if starts is None else starts)
+            + answer
+            for question, row, thought, answer in zip(
+                questions, image_indices, thoughts, answers, strict=True
+            )
         ]
         # 3. The tokens, padded on the left: so the last column is the next token of every answer.
         tokenized = self.processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
@@ -129,6 +142,23 @@ class QuestionEncoder:
             **vision,
         }
         return Encoded(BatchFeature(inputs), image_indices, [images[row[-1]][1] for row in image_indices])
+
+    def to_image(self, question: Question, numbers: Box, resized: Size) -> Box | None:
+        """The numbers of an answer as a box in pixels of the question's image, clipped to it.
+
+        `resized` is the size of the search image that the model received. None where nothing of the box is
+        left (`to_frame`).
+        """
+        size, last_box = (question.image.shape[1], question.image.shape[0]), question.visual_prompt_xyxy
+        if last_box is None or not self.form(question).is_cropped:
+            return to_frame(self.contract, numbers, resized, size, question.original)
+        # The numbers count pixels of the crop: first as a box in the crop, then in the frame.
+        in_crop = to_frame(self.contract, numbers, resized, resized)
+        if in_crop is None:
+            return None
+        square = Square.around(last_box, self.contract.search_crop)
+        box = clamp(square.to_frame(in_crop, resized), size)
+        return box if is_inside(box, size) else None
 
     def images(self, question: Question) -> list[np.ndarray]:
         """The resized images of a question: the template, if there is one, and the search image
@@ -164,7 +194,13 @@ class QuestionEncoder:
         except UserError as fault:  # the caller asks many questions: the message names the one that is wrong
             shown = shortened(question.expression, MAX_IN_MESSAGE)
             raise UserError(f"prompt {shown!r}: {fault}") from None
-        chat = messages(self.contract, question.expression, question.template is not None, question.marked)
+        chat = messages(
+            self.contract,
+            question.expression,
+            question.template is not None,
+            question.marked,
+            template_box=self._template_box(question),
+        )
         text = render_chat(self.processor, chat, is_thinking(self.contract))
         placeholder = self.processor.image_token
         # The template writes one placeholder for each image: n images divide the text into n + 1 parts.
@@ -173,30 +209,45 @@ class QuestionEncoder:
         return "".join(filled) + parts[-1]
 
     def _parts(self, question: Question) -> list[tuple[ImageKey, Callable[[], np.ndarray]]]:
-        """The key and a render function of the template, if there is one, and of the search image."""
-        # The key has the box too: a visual prompt makes another image of the same frame.
-        search = ("search", id(question.image), question.visual_prompt_xyxy), lambda: self._search(question)
+        """The key and a render function of the template, if it is shown, and of the search image."""
+        form, last_box = self.form(question), question.visual_prompt_xyxy
+        # The key has the box too: a visual prompt or a crop makes another image of the same frame.
+        key = "crop" if form.is_cropped else "search"
+        search = (
+            (key, id(question.image), last_box if form.is_marked else None),
+            lambda: self._search(question),
+        )
         template = question.template
-        if template is None:
+        if template is None or not form.has_template:
             return [search]
         return [(("template", id(template), None), lambda: self._template(template)), search]
 
     def _search(self, question: Question) -> np.ndarray:
-        """The resized search image, with a visual prompt around the last box if there is one."""
+        """The resized search image: with a visual prompt around the last box, or a crop around it."""
+        form, last_box = self.form(question), question.visual_prompt_xyxy
+        if form.is_cropped and last_box is not None:
+            return search_crop(question.image, last_box, self.contract)
         size = (question.image.shape[1], question.image.shape[0])
-        resized = self.resized_size(size)
-        search = resize(question.image, resized)
-        if question.visual_prompt_xyxy is None:
-            return search
-        # The rectangle is computed in the original frame and scaled, so its margin does not depend on the
-        # resizing.
-        rectangle = visual_prompt_box(question.visual_prompt_xyxy, size, self.contract)
-        return draw_visual_prompt(search, rescale(rectangle, size, resized), self.contract)
+        # The rectangle is computed in the original frame, so its margin does not depend on the resizing.
+        rectangle = None
+        if form.is_marked and last_box is not None:
+            rectangle = visual_prompt_box(last_box, size, self.contract)
+        return search_image(question.image, rectangle, self.contract, self.resized_size(size))
 
     def _template(self, template: np.ndarray) -> np.ndarray:
         """The resized template."""
         size = (template.shape[1], template.shape[0])
-        return resize(template, template_size(self.contract, size, _smart_resize))
+        resampling = "linear" if all(self.contract.crop_size) else self.contract.resampling
+        return resize(template, template_size(self.contract, size, _smart_resize), resampling)
+
+    def _template_box(self, question: Question) -> Box:
+        """The target's box in pixels of the resized template; zeros without a template."""
+        template = question.template
+        if template is None:
+            return 0, 0, 0, 0
+        size = (template.shape[1], template.shape[0])
+        box = question.template_box_xyxy or central_box(size, self.contract)
+        return resized_box(box, size, template_size(self.contract, size, _smart_resize))
 
 
 def _smart_resize(size: Size, min_pixels: float, max_pixels: float, multiple: int) -> Size:

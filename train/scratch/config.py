@@ -41,7 +41,7 @@ class GrounderRecipe:
     """Training the small grounder from scratch in the rendered world, in stages."""
 
     name: str = key("nano_grounder", "name of the run and of its folder")
-    contract: str = key("short", "prompt contract of the model", choices=("qwen", "short"))
+    contract: str = key("short", "prompt contract of the model", choices=("instruct", "short"))
     width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
     layers: int = key(5, "layers of the language model")
     vision_layers: int = key(4, "layers of the vision tower")

@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.contract.contract import Contract
-from data_prep.contract.images import crop_template, resize
+from data_prep.contract.crops import crop_template
+from data_prep.contract.images import resize
 from data_prep.files import whole_file
 from data_prep.geometry import Box, Size, box_of_mask, jittered, rescale
 from data_prep.parallel import in_processes

@@ -122,7 +122,12 @@ def collate(
         return _blank(encoder, unreadable)
     # 2. Questions and answers as one text, tokenized and left-padded, and labels: (batch, length) each.
     answers = [
-        answer_text(encoder.contract, sample.box_resized, size_of(sample.question.image))
+        answer_text(
+            encoder.contract,
+            sample.box_resized,
+            size_of(sample.question.image),
+            sample.question.original,
+        )
         for sample in readable
     ]
     encoded, labels = encode_answers(encoder, [sample.question for sample in readable], answers)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from configs.schema import key
-from data_prep.contract.formats import WORDINGS
+from data_prep.contract.wordings import TRAINED_WORDINGS
 from data_prep.readers import data_sets
 from data_prep.sampling.settings import PairSettings
 from models.families import PARTS
@@ -45,7 +45,7 @@ class ContractSettings:
     """Changes of the contract, which is saved with the weights; null: as in the checkpoint."""
 
     wording: str | None = key(
-        None, "wording of questions; tagged: with VPTracker's tokens", choices=tuple(WORDINGS)
+        None, "wording of questions; tagged: with VPTracker's tokens", choices=TRAINED_WORDINGS
     )
     coordinates: str | None = key(
         None,

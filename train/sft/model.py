@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch import nn
 
 from configs.errors import UserError
 from data_prep.contract.chat import messages
-from data_prep.contract.contract import Contract, check_contract
+from data_prep.contract.checks import check_contract
+from data_prep.contract.contract import Contract, check_trainable, read_contract, trained_contract
 from data_prep.contract.images import with_token_budget
 from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config import GrounderConfig, check_inference_keys
@@ -47,7 +49,12 @@ def load_for_training(
     dtype = choose_training_dtype(model.dtype, device)
     quantization = four_bit(dtype) if recipe.tune.method == "qlora" else None
     loaded = Grounder.load(dataclasses.replace(model, box_threshold=0.0), device, quantization)
-    contract = updated_contract(loaded.contract, recipe.contract)
+    contract = loaded.contract
+    # Published weights are asked as they were trained, but new adapters learn this project's own wording.
+    if model.contract == "auto" and read_contract(Path(model.checkpoint)) is None:
+        contract = trained_contract(contract)
+    check_trainable(contract, "model.contract")
+    contract = updated_contract(contract, recipe.contract)
     _check_tokens(recipe, contract)
     processor = loaded.encoder.processor
     # 2. New tokens enlarge the embeddings, so they come before adapters and the optimizer.
