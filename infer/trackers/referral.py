@@ -270,8 +270,7 @@ class _ReferralTrack:
             return Comparison.SAME_PLACE
         # A box that only repeats the drawn rectangle says nothing about the target.
         is_sure = answer.box_confidence >= self.thresholds.min_box_confidence
-        is_sure = is_sure and not answer.repeats_visual_prompt
-        return Comparison.ELSEWHERE if is_sure else Comparison.UNCERTAIN
+        return Comparison.ELSEWHERE if is_sure and not answer.repeats_visual_prompt else Comparison.UNCERTAIN
 
 
 def _box(result: MaskResult, fallback: Box) -> Box:
