@@ -30,7 +30,7 @@ from models.grounder.chat_template import end_of_turn
 from models.grounder.questions import QuestionEncoder
 from models.grounder.saving import save_checkpoint
 from models.interfaces import Question
-from tests.published import CHAT_TEMPLATE, SYSTEM
+from tests.published import CHAT_TEMPLATE, PREPROCESSOR, PUBLISHED, SYSTEM, VIDEO, save_tokenizer
 from tests.tiny_models import TINY
 from train.pairs import IGNORED, PairSample, encode_answers
 from train.sft.batches import collate
@@ -51,11 +51,8 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small grounder that has learned two answers by heart."""
-    processor: Any = TINY["qwen2_5_vl"].build_processor()
-    model = TINY["qwen2_5_vl"].build_grounder(processor, width=64, layers=2, vision_layers=2)
+def trained_by_heart(processor: Any, model: Any) -> None:
+    """Train a model on the samples until it repeats their answers; it is changed in place."""
     samples = [PairSample(0, Question(IMAGE, words), box) for words, box in SAMPLES.items()]
     batch = collate(QuestionEncoder(processor, CONTRACT), samples)
     loss_of = GrounderForTraining(model, packed=False, trains_vision=True)
@@ -66,6 +63,14 @@ def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.step()
         optimizer.zero_grad()
     assert loss.item() < 0.05
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small grounder that was trained on two answers until it repeats them."""
+    processor: Any = TINY["qwen2_5_vl"].build_processor()
+    model = TINY["qwen2_5_vl"].build_grounder(processor, width=64, layers=2, vision_layers=2)
+    trained_by_heart(processor, model)
     folder = tmp_path_factory.mktemp("overfitted") / "model"
     processor.tokenizer.backend_tokenizer.no_padding()
     save_checkpoint(folder, model, processor, CONTRACT)
@@ -97,6 +102,33 @@ def test_labels_are_the_whole_answer_with_its_end() -> None:
         assert processor.tokenizer.decode(row[learned]) == expected(words) + "<|im_end|>"
         assert learned[-int(learned.sum()) :].all(), "it is at the end"
         assert torch.equal(row[learned], tokens[learned])
+
+
+@pytest.fixture(scope="module")
+def published_processor(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """That of VPTracker: Qwen3-VL's vocabulary with tokens of its own."""
+    folder = tmp_path_factory.mktemp("published")
+    save_tokenizer(folder, PUBLISHED["vptracker"])
+    for file, values in (
+        ("preprocessor_config.json", PREPROCESSOR["qwen3_vl"]),
+        ("video_preprocessor_config.json", VIDEO),
+    ):
+        (folder / file).write_text(json.dumps(values))
+    return AutoProcessor.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("name", ["vptracker", "qwen3", "instruct3"])
+@pytest.mark.parametrize("box", SAMPLES.values())
+def test_labels_of_published_vocabularies_are_whole_answers(
+    name: str, box: Box | None, published_processor: Any
+) -> None:
+    """Every format has tokens of its own at the border between question and answer."""
+    contract = BUILT_IN[name]
+    answer = answer_text(contract, box, (SIDE, SIDE))
+    encoder = QuestionEncoder(published_processor, contract)
+    _, labels = encode_answers(encoder, [Question(IMAGE, "it", IMAGE)], [answer])
+    learned = labels[labels != IGNORED]
+    assert published_processor.tokenizer.decode(learned) == contract.format.start + answer + "<|im_end|>"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.contract.chat import answer_text
@@ -16,6 +16,7 @@ from train.sft.soft_labels import digit_distributions, numbers_of, soft_labels, 
 TOKENIZER = build_tokenizer()
 
 
+@settings(deadline=None)  # a busy machine pauses it
 @given(
     value=st.integers(0, 2000),
     deviation=st.floats(0.1, 30).map(lambda x: round(x, 1)),

@@ -85,7 +85,8 @@ def encode_answers(
     """
     ended = [answer + encoder.end_of_turn for answer in answers]
     encoded = encoder.encode(questions, ended)
-    complete = [encoder.contract.format.start + answer for answer in ended]
+    starts = [encoder.form(question).answer_format.start for question in questions]
+    complete = [start + answer for start, answer in zip(starts, ended, strict=True)]
     return encoded, label_answers(encoded.inputs["input_ids"], complete, encoder.processor.tokenizer)
 
 
