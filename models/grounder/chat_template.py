@@ -94,7 +94,7 @@ def check_chat_template(key: str, checkpoint: str, processor: QwenVLProcessor, c
 
 def is_thinking(contract: Contract) -> bool:
     """Whether answers of a contract begin with a thought."""
-    return bool(getattr(contract, "thinking", False))
+    return contract.thinking > 0
 
 
 def end_of_turn(processor: QwenVLProcessor) -> str:
