@@ -220,11 +220,8 @@ def test_vptrackers_box_comes_back_in_pixels_of_the_original_frame(vptracker: Gr
 def test_a_box_that_repeats_the_rectangle_is_recognised(vptracker: Grounder) -> None:
     """The rectangle around (100, 80, 132, 116) is four times as large: (52, 26, 180, 170)."""
     question = Question(FRAME, "the red cup", TEMPLATE, LAST)
-    for numbers, repeats in (
-        ("52, 26, 180, 170", True),
-        ("54, 27, 178, 169", True),
-        ("100, 80, 132, 116", False),
-    ):
+    cases = {"52, 26, 180, 170": True, "54, 27, 178, 169": True, "100, 80, 132, 116": False}
+    for numbers, repeats in cases.items():
         with saying(vptracker, f"{numbers}]", decision=("yes", "no")):
             (answer,) = vptracker.locate([question])
         assert answer.box_xyxy is not None and answer.repeats_visual_prompt == repeats
@@ -252,11 +249,8 @@ def test_r1_tracks_answer_comes_back_from_the_search_crop(qwen: Grounder) -> Non
 
 def test_r1_track_answers_words_and_crops_in_one_call(qwen: Grounder) -> None:
     grounder = by(qwen, "r1_track")
-    questions = [
-        Question(FRAME, "it", TEMPLATE, LAST),
-        Question(FRAME, "it"),
-        Question(FRAME, "a", TEMPLATE, LAST),
-    ]
+    both = Question(FRAME, "it", TEMPLATE, LAST)
+    questions = [both, Question(FRAME, "it"), Question(FRAME, "a cup", TEMPLATE, LAST)]
     together = grounder.locate(questions)
     for question, answer in zip(questions, together, strict=True):
         (alone,) = grounder.locate([question])
@@ -267,10 +261,8 @@ def test_r1_track_answers_words_and_crops_in_one_call(qwen: Grounder) -> None:
 # ---- thoughts ------------------------------------------------------------------------------------
 
 
-def test_a_thought_is_generated_before_the_answer_and_part_of_its_prefix(
-    qwen: Grounder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grounder = by(qwen, "r1_track_think")
+def recorded_thoughts(grounder: Grounder, monkeypatch: pytest.MonkeyPatch) -> list[list[str] | None]:
+    """The thoughts of every call of the grounder's encoder."""
     seen: list[list[str] | None] = []
     encode = grounder.encoder.encode
 
@@ -279,6 +271,14 @@ def test_a_thought_is_generated_before_the_answer_and_part_of_its_prefix(
         return encode(questions, answers, thoughts, starts)
 
     monkeypatch.setattr(grounder.encoder, "encode", recorded)
+    return seen
+
+
+def test_a_thought_is_generated_before_the_answer_and_part_of_its_prefix(
+    qwen: Grounder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grounder = by(qwen, "r1_track_think")
+    seen = recorded_thoughts(grounder, monkeypatch)
     thought = "<think>It moved right.</think> <answer>"
     with saying(grounder, thought, "84,84,252,168]"):
         (answer,) = grounder.locate([Question(FRAME, "the red cup", TEMPLATE, LAST)])
@@ -286,9 +286,13 @@ def test_a_thought_is_generated_before_the_answer_and_part_of_its_prefix(
     assert answer.box_xyxy is not None and answer.text == "84,84,252,168"
 
 
-def test_a_thought_without_an_end_is_ended_at_its_limit(qwen: Grounder) -> None:
+def test_a_thought_without_an_end_is_ended_at_its_limit(
+    qwen: Grounder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     contract = BUILT_IN["r1_track_think"]
-    grounder = by(qwen, Contract(**{**vars(contract), "thinking": 6}))
+    grounder = by(qwen, Contract(**{**vars(contract), "thinking": 5}))
+    seen = recorded_thoughts(grounder, monkeypatch)
     with saying(grounder, "It moved and moved and", "84,84,252,168]"):
         (answer,) = grounder.locate([Question(FRAME, "the red cup", TEMPLATE, LAST)])
     assert answer.text == "84,84,252,168"
+    assert seen == [None, ["It moved and moved and</think> <answer>"]]
