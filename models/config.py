@@ -109,6 +109,12 @@ def sized_contract(config: GrounderConfig, contract: Contract) -> Contract:
             f"model.search_tokens={config.search_tokens}: {config.checkpoint} was trained on search images "
             f"of {fixed} pixels only; leave it out"
         )
+    if config.template_tokens is not None and (all(contract.crop_size) or not contract.shows_template):
+        why = "templates of one size" if contract.shows_template else "no template"
+        raise UserError(
+            f"model.template_tokens={config.template_tokens}: questions to {config.checkpoint} have {why}; "
+            "leave it out"
+        )
     sized = with_token_budget(contract, *sizes)
     try:
         check_contract(sized)

@@ -70,7 +70,11 @@ def test_a_contract_of_one_size_takes_no_budget() -> None:
         UserError, match=r"model.search_tokens=500: weights/mine was trained on search images of"
     ):
         sized_contract(config, SHORT)
-    assert sized_contract(GrounderConfig("mine", template_tokens=9), SHORT).template_pixels == 9 * 28 * 28
+    config = GrounderConfig("mine", template_tokens=9)
+    assert sized_contract(config, SHORT).template_pixels == 9 * 28 * 28
+    for name, why in (("r1_track", "templates of one size"), ("qwen", "no template")):
+        with pytest.raises(UserError, match=f"template_tokens=9: questions to mine have {why}"):
+            sized_contract(config, BUILT_IN[name])
 
 
 def test_a_budget_beyond_all_memory_is_refused() -> None:
@@ -133,7 +137,7 @@ def frames_with_boxes(draw: st.DrawFn) -> tuple[Size, Box]:
 
 CONTRACTS = st.builds(
     with_token_budget,
-    st.sampled_from([QWEN, QWEN3, dataclasses.replace(QWEN, coordinates="thousand"), SHORT]),
+    st.sampled_from(list(BUILT_IN.values())),
     st.one_of(st.none(), st.integers(1, 16_384)),
     st.none(),
 )
@@ -145,7 +149,7 @@ def test_an_answers_box_comes_back_within_one_unit(contract: Contract, case: tup
     """Through the answer as it is trained and read, whatever the sizes of frame and search image are."""
     frame, box = case
     resized = search_size(contract, frame)
-    answer = answer_text(contract, rescale(box, frame, resized), resized)
+    answer = answer_text(contract, rescale(box, frame, resized), resized, frame)
     numbers = contract.format.parse(answer.removeprefix(contract.format.forced_prefix))
     assert numbers is not None
     back = to_frame(contract, numbers, resized, frame)
@@ -235,8 +239,10 @@ def test_the_number_of_tokens_that_is_named_suffices(width: float, height: float
     assert again is None or (min(width, height) < 15 and again.endswith("higher resolution would help"))
 
 
-def test_a_contract_of_one_size_is_not_warned_of() -> None:
-    assert small_target(SHORT, (0, 0, 1, 1), (3840, 2160)) is None
+@pytest.mark.parametrize("name", ["short", "r1_track"])
+def test_images_of_one_size_are_not_warned_of(name: str) -> None:
+    """Small targets were in the training of `short`; `r1_track` searches a crop around the last box."""
+    assert small_target(BUILT_IN[name], (0, 0, 1, 1), (3840, 2160)) is None
 
 
 def test_a_run_warns_once_a_sequence(

@@ -250,7 +250,8 @@ def small_target(contract: Contract, box_xyxy: Box, size: Size) -> str | None:
     sees it mixed with its background.
     """
     # A model that was trained on one size of search images saw its small targets in them, and takes no other.
-    if all(contract.search_size):
+    # One that searches a crop around the last box sees every target at about the same size.
+    if all(contract.search_size) or contract.search_crop:
         return None
     resized, multiple = search_size(contract, size), contract.side_multiple
     left, top, right, bottom = rescale(box_xyxy, size, resized)

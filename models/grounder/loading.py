@@ -4,6 +4,7 @@ Weights are read straight to their devices: each one is copied there and release
 the installed packages or the machine cannot do is refused before any weight is read.
 """
 
+import logging
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -191,7 +192,8 @@ def _quantization(name: str, device: torch.device, dtype: torch.dtype) -> BitsAn
         )
     if name == "4bit":
         return four_bit(dtype)
-    # LLM.int8() (arXiv 2208.07339)
+    # LLM.int8() (arXiv 2208.07339) multiplies in float16 whatever the dtype is, and logs that in every layer.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=NOT_QUANTIZED)
 
 
