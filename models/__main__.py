@@ -6,20 +6,39 @@ from pathlib import Path
 from configs.app import run_command
 from models.config import ModelsSettings
 
-DOC = "Convert checkpoints of mask heads between Meta's layout and that of transformers."
+DOC = (
+    "Examine a grounder and a mask head, or convert checkpoints of mask heads between Meta's layout and that "
+    "of transformers."
+)
 
 
 def main(settings: ModelsSettings) -> int:
     """Do the task; the exit status."""
-    {"convert": _convert}[settings.task](settings)
-    return 0
+    return {"convert": _convert, "doctor": _doctor}[settings.task](settings)
 
 
-def _convert(settings: ModelsSettings) -> None:
-    # Imported here, so that `--help` imports no torch.
+# The modules of the tasks are imported inside the functions, so that `--help` imports no torch.
+def _convert(settings: ModelsSettings) -> int:
     from models.commands.convert import convert
 
     convert(settings.checkpoint, Path(settings.out))
+    return 0
+
+
+def _doctor(settings: ModelsSettings) -> int:
+    import torch
+
+    from models.commands.doctor import doctor, doctor_of_endpoint
+    from models.commands.doctor_endpoint import Endpoint
+    from models.devices import choose_device
+
+    out = Path(settings.out)
+    if settings.endpoint:
+        return doctor_of_endpoint(Endpoint(settings.endpoint, settings.served_model), settings.model, out)
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    device = choose_device(settings.device)
+    return doctor(settings.model, settings.mask_head, out, device)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,18 @@ def check_tied(key: str, checkpoint: str, model: PreTrainedModel) -> None:
         )
 
 
+def check_vocabulary(key: str, checkpoint: str, num_tokens: int, num_rows: int) -> None:
+    """Raise UserError where a tokenizer has more tokens than the model's embeddings have rows.
+
+    More rows than tokens are usual: published sizes are rounded up.
+    """
+    if num_tokens > num_rows:
+        raise UserError(
+            f"{key}={checkpoint}: its tokenizer has {num_tokens} tokens, but the embeddings have {num_rows} "
+            "rows only; take the tokenizer that belongs to these weights"
+        )
+
+
 class NotFiniteError(UserError):
     """A model returned NaN or infinity."""
 

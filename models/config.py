@@ -272,7 +272,7 @@ def _load_sam3_tracker(config: Sam3TrackerConfig, device: Any) -> Masking:
 
 # ---- python -m models -----------------------------------------------------------------------------
 
-TASKS = ("convert",)
+TASKS = ("doctor", "convert")
 
 
 @dataclass(frozen=True)
@@ -280,14 +280,30 @@ class ModelsSettings:
     """The settings of `python -m models`."""
 
     task: str = key(
-        "convert",
-        "convert: a SAM 2 checkpoint of Meta (a .pt file) to a folder of transformers, or such a folder back "
-        "to a .pt file",
+        "doctor",
+        "doctor: examine model= and mask_head=, and say what is wrong with them; convert: a SAM 2 checkpoint "
+        "of Meta (a .pt file) to a folder of transformers, or such a folder back to a .pt file",
         choices=TASKS,
     )
     checkpoint: str = key("", "task=convert: the .pt file or the folder to convert")
+    model: GrounderConfig = key(GROUNDERS["nano"], "task=doctor: the grounder to examine")
+    mask_head: MaskHeadConfig = key(MASK_HEADS["nano"], "task=doctor: the mask head to examine")
+    device: str = key(
+        "auto",
+        "task=doctor: device of the models; auto: a CUDA GPU if there is one",
+        choices=(*DEVICES, "mps"),
+    )
+    endpoint: str = key(
+        "",
+        "task=doctor: ask a server with OpenAI's chat API instead, as http://localhost:8000/v1; model= then "
+        "gives the contract alone",
+    )
+    served_model: str = key("", "task=doctor with endpoint=: name of the model on the server")
+    threads: int = key(
+        1, "task=doctor: CPU threads of torch, as of python -m infer; 0: torch's default", minimum=0
+    )
     plugins: list[str] = key([], PLUGINS)
     out: str = key("outputs/models/${task}", "folder of the result; task=convert: it may hold no weights yet")
 
 
-register("models", ModelsSettings)
+register("models", ModelsSettings, {"model": GROUNDERS, "mask_head": MASK_HEADS})

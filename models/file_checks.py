@@ -157,3 +157,13 @@ def _integer_weight(path: Path) -> str | None:
             if stored.startswith(INTEGERS) and not name.endswith(INTEGER_BUFFERS):
                 return f"holds {name} as {stored}, but weights are floating-point numbers; save it again"
     return None
+
+
+def embedding_rows(folder: Path) -> int | None:
+    """The number of rows of a model's token embeddings, from the headers of its weights; None: not found."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with suppress(OSError, SafetensorError), safe_open(path, framework="numpy") as weights:
+            for name in weights.keys():  # noqa: SIM118  # no mapping
+                if name.endswith("embed_tokens.weight"):
+                    return int(weights.get_slice(name).get_shape()[0])
+    return None

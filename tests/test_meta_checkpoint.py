@@ -57,7 +57,7 @@ def file(predictor: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that it is converted to."""
     out = tmp_path_factory.mktemp("converted") / "tiny"
-    assert main(ModelsSettings(checkpoint=str(file), out=str(out))) == 0
+    assert main(ModelsSettings("convert", checkpoint=str(file), out=str(out))) == 0
     return out
 
 
@@ -71,12 +71,12 @@ def frames(count: int) -> list[np.ndarray]:
 
 def test_there_and_back_is_exact(file: Path, folder: Path, tmp_path: Path) -> None:
     back = tmp_path / "back"
-    main(ModelsSettings(checkpoint=str(folder), out=str(back)))
+    main(ModelsSettings("convert", checkpoint=str(folder), out=str(back)))
     original, returned = torch.load(file)["model"], torch.load(back / "sam2.1_hiera_tiny.pt")["model"]
     assert list(returned) != [] and original.keys() == returned.keys()
     assert all(torch.equal(original[name], returned[name]) for name in original)
     again = tmp_path / "again"
-    main(ModelsSettings(checkpoint=str(back / "sam2.1_hiera_tiny.pt"), out=str(again)))
+    main(ModelsSettings("convert", checkpoint=str(back / "sam2.1_hiera_tiny.pt"), out=str(again)))
     for name in ("config.json", "processor_config.json"):
         assert (again / name).read_bytes() == (folder / name).read_bytes()
     first, second = load_file(folder / "model.safetensors"), load_file(again / "model.safetensors")
@@ -232,13 +232,13 @@ def test_what_is_no_complete_checkpoint_is_refused(file: Path, folder: Path, tmp
         path = tmp_path / f"{name}.pt"
         torch.save({"model": content}, path)
         with pytest.raises(UserError, match=message) as one:
-            main(ModelsSettings(checkpoint=str(path), out=str(tmp_path / name)))
+            main(ModelsSettings("convert", checkpoint=str(path), out=str(tmp_path / name)))
         assert "\n" not in str(one.value) and not (tmp_path / name / "config.json").exists()
     with pytest.raises(UserError, match="already holds weights"):
-        main(ModelsSettings(checkpoint=str(file), out=str(folder)))
+        main(ModelsSettings("convert", checkpoint=str(file), out=str(folder)))
     with pytest.raises(UserError, match="no such file or folder"):
-        main(ModelsSettings(checkpoint=str(tmp_path / "none.pt"), out=str(tmp_path / "out")))
+        main(ModelsSettings("convert", checkpoint=str(tmp_path / "none.pt"), out=str(tmp_path / "out")))
     path = tmp_path / "short.pt"
     path.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(UserError, match="is no checkpoint of weights alone"):
-        main(ModelsSettings(checkpoint=str(path), out=str(tmp_path / "out")))
+        main(ModelsSettings("convert", checkpoint=str(path), out=str(tmp_path / "out")))

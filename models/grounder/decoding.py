@@ -60,8 +60,8 @@ class AnswerTokens:
             # Qwen3.5 has no token for `[` with a line break. The decision is then the first of its tokens.
             if ids_of(text)[0] not in single:
                 raise UserError(
-                    f"{key}: its tokenizer splits {text!r}, which must be one token; take another "
-                    "checkpoint, or restore tokenizer.json"
+                    f"{key}: its tokenizer splits {text!r}, which must be one token; take the "
+                    "contract of these weights (model.contract=), or restore tokenizer.json"
                 )
             return single
 

@@ -15,7 +15,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
-from models.checkpoint import SAFE, check_tied, check_weights, loading, model_type_of
+from models.checkpoint import SAFE, check_tied, check_vocabulary, check_weights, loading, model_type_of
 from models.checkpoint_files import (
     GROUNDER_KEY,
     base_of,
@@ -79,7 +79,10 @@ def load_model(
         check_weights(key, weights, report)
         _check_placement(config.checkpoint, model)
         check_tied(key, weights, model)
-        if base is not None:
+        if base is None:
+            rows: Any = model.get_input_embeddings()
+            check_vocabulary(key, weights, len(processor.tokenizer), len(rows.weight))
+        else:
             widen(model, processor)
             if "quantization_config" in options:
                 model = attached(model, config.checkpoint).get_base_model()
