@@ -25,6 +25,7 @@ from transformers import (
     Sam3VideoModel,
 )
 
+from benchmarks.mask_heads import measure
 from configs.errors import UserError
 from models.config import MASK_HEADS, EdgeTamConfig, MaskHeadConfig, Sam3TrackerConfig
 from models.mask_head.checkpoint_checks import check_timm_settings
@@ -357,3 +358,9 @@ def test_edgetam_without_timm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     for run in (lambda: check_mask_head(MASK_HEADS["edgetam"]), lambda: EdgeTam.load("a/b", CPU)):
         with pytest.raises(UserError, match="mask_head=edgetam: its image encoder needs timm"):
             run()
+
+
+def test_the_benchmark_measures_every_step() -> None:
+    head = with_random_weights(MaskHead, nano_config(64), Sam2ImageProcessor, 64)
+    times = measure(head, frames=1, targets=2)
+    assert set(times) == {"encode", "segment", "propagate"} and all(each > 0 for each in times.values())

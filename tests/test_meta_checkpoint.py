@@ -14,7 +14,7 @@ from transformers import Sam2VideoModel, Sam2VideoProcessor
 
 from configs.errors import UserError
 from models.__main__ import main
-from models.config import MaskHeadConfig, ModelsSettings, Sam2MetaConfig
+from models.config import MASK_HEADS, MaskHeadConfig, ModelsSettings, Sam2MetaConfig
 from models.mask_head.meta_checkpoint import read_meta_weights, recognise_size
 from models.mask_head.registry import check_mask_head
 from models.mask_head.sam2 import MaskHead
@@ -236,6 +236,15 @@ def test_what_is_no_complete_checkpoint_is_refused(file: Path, folder: Path, tmp
         assert "\n" not in str(one.value) and not (tmp_path / name / "config.json").exists()
     with pytest.raises(UserError, match="already holds weights"):
         main(ModelsSettings("convert", checkpoint=str(file), out=str(folder)))
+    small = str(MASK_HEADS["nano"].checkpoint)
+    with pytest.raises(UserError, match=r"holds .*, which is no weight of SAM 2|none of the published sizes"):
+        main(ModelsSettings("convert", checkpoint=small, out=str(tmp_path / "small")))
+    (tmp_path / "edgetam").mkdir(exist_ok=True)
+    (tmp_path / "edgetam" / "config.json").write_text('{"model_type": "edgetam_video"}')
+    with pytest.raises(UserError, match=r"^checkpoint=.*holds a 'edgetam_video' model; sam2_video is needed"):
+        main(ModelsSettings("convert", checkpoint=str(tmp_path / "edgetam"), out=str(tmp_path / "back")))
+    with pytest.raises(UserError, match="the package sam2 knows no such hub id"):
+        Sam2Meta.load("facebook/sam3", CPU)
     with pytest.raises(UserError, match="no such file or folder"):
         main(ModelsSettings("convert", checkpoint=str(tmp_path / "none.pt"), out=str(tmp_path / "out")))
     path = tmp_path / "short.pt"

@@ -16,7 +16,8 @@ from transformers import Sam2VideoConfig, Sam2VideoModel, Sam2VideoProcessor, Sa
 
 from configs.errors import UserError
 from data_prep.files import whole_file
-from models.mask_head.checkpoint_checks import SAM2_TYPES, check_mask_head_folder
+from models.checkpoint_files import check_checkpoint
+from models.mask_head.checkpoint_checks import SAM2_TYPES
 from models.mask_head.meta_names import (
     IMAGE_CODE,
     NAMES_OF_POINTS,
@@ -165,7 +166,7 @@ def write_meta_file(source: Path, folder: Path) -> MetaModel:
 
     Raises UserError where the folder holds no SAM 2 of a published size.
     """
-    check_mask_head_folder(str(source), SAM2_TYPES)
+    check_checkpoint("checkpoint", str(source), SAM2_TYPES)
     weights: Weights = {}
     for path in sorted(source.glob("*.safetensors")):
         weights.update(load_file(path))

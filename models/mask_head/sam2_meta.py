@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from transformers import Sam2ImageProcessor
 
+from configs.errors import UserError
 from data_prep.geometry import Box, Size
 from models.checkpoint import loading
 from models.identity import checkpoint_identity
@@ -84,7 +85,7 @@ class Sam2Meta(MaskHead):
         return int(self.model.image_size)
 
     def identity(self) -> Identity:
-        """What the masks depend on: the weights (`checkpoint`), `dtype`, and that the code is Meta's."""
+        """What the masks depend on: the file of the weights (`checkpoint`) and `dtype`."""
         return {"checkpoint": checkpoint_identity(self.checkpoint), "dtype": str(self.dtype)}
 
     @torch.inference_mode()
@@ -193,10 +194,15 @@ def meta_processor(image_size: int) -> Sam2ImageProcessor:
 
 
 def _from_hub(checkpoint: str) -> Path:
-    """Download Meta's file of a hub id. Raises KeyError for an id that is none of Meta's."""
+    """Download Meta's file of a hub id. Raises UserError for an id that is none of Meta's."""
     from huggingface_hub import hf_hub_download
     from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 
+    if checkpoint not in HF_MODEL_ID_TO_FILENAMES:
+        raise UserError(
+            f"{KEY}={checkpoint}: the package sam2 knows no such hub id; name a .pt file, or one of "
+            f"{', '.join(HF_MODEL_ID_TO_FILENAMES)}"
+        )
     _, name = HF_MODEL_ID_TO_FILENAMES[checkpoint]
     return Path(hf_hub_download(checkpoint, name))
 
