@@ -156,7 +156,7 @@ def check_same(first: Answer, second: Answer) -> None:
 
 def test_a_batch_is_answered_as_its_questions_alone(taught: Grounder, questions: list[Question]) -> None:
     together = taught.locate(questions)
-    assert len({answer.text for answer in together}) > 3
+    assert len({answer.text for answer in together}) >= 3
     for question, answer in zip(questions, together, strict=True):
         check_same(answer, taught.locate([question])[0])
 
