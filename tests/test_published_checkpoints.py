@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from data_prep.contract.chat import messages
 from data_prep.contract.contract import BUILT_IN, CONTRACT_FILE, read_contract
 from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
+from data_prep.world.presets import PRESETS
+from data_prep.world.render import render_workspace
 from models.checkpoint_files import CONTRACTS_BY_TOKENS, added_tokens, find_contract
 from models.config import GrounderConfig, sized_contract
 from models.families import FAMILIES
@@ -30,12 +33,15 @@ from tests.objectives import cpu_strategy
 from tests.published import PREPROCESSOR, PUBLISHED, SYSTEM, save_published, save_tokenizer
 from tests.qwen_vocabulary import tokenizer_file
 from tests.test_export import write_video
+from tests.test_extending import run
 from tests.test_sft import recipe_of
+from tests.tiny_models import save_mask_head
 from train.merging import merge
 from train.sft.config import ContractSettings, TuneSettings
 from train.sft.objective import sft_trainer
 
 CPU = torch.device("cpu")
+README = (Path(__file__).resolve().parent.parent / "README.md").read_text("utf-8")
 NAMES = ["qwen2_5_vl", "qwen3_5", "vptracker"]  # VPTracker's is a Qwen3-VL with tokens of its own
 OPENING = {"qwen3_5": "<think>\n\n</think>\n\n"}
 
@@ -102,16 +108,9 @@ def grounder(folder: Path) -> Grounder:
         return Grounder.load(config_of(folder), CPU)
 
 
-def config_of(folder: Path, **changes: Any) -> GrounderConfig:
-    """With images of 24 tokens, which are answered faster."""
-    settings = {
-        "dtype": "float32",
-        "box_threshold": 0.0,
-        "search_tokens": 24,
-        "template_tokens": 4,
-        **changes,
-    }
-    return GrounderConfig(str(folder), **settings)
+def config_of(folder: Path) -> GrounderConfig:
+    """With search images of 24 tokens, which are answered faster."""
+    return GrounderConfig(str(folder), dtype="float32", box_threshold=0.0, search_tokens=24)
 
 
 def noise(width: int, height: int, seed: int = 0) -> np.ndarray:
@@ -216,6 +215,41 @@ def test_a_plain_download_is_known_and_a_thinking_one_refused_before_its_weights
     with pytest.raises(UserError, match=r"opens a thought \(<think>\).*-Instruct") as refusal:
         Grounder.load(GrounderConfig(str(folder), contract="qwen3"), CPU)
     assert "\n" not in str(refusal.value) and str(folder) in str(refusal.value)
+
+
+# ---- inference -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a workspace of one sequence, and a mask head."""
+    root = tmp_path_factory.mktemp("inputs")
+    render_workspace(root / "workspace", PRESETS["demo"], 1, 1, 2)
+    save_mask_head(root / "mask_head")
+    return root
+
+
+def test_the_readmes_command_for_local_folders_runs(
+    grounder: Grounder, folder: Path, name: str, inputs: Path, tmp_path: Path
+) -> None:
+    # 1. The command as it is printed.
+    block = re.search(r"```bash\n(.*?)```", README.split("## Large models")[1], re.DOTALL)
+    assert block is not None
+    lines = block[1].replace("\\\n", " ").splitlines()
+    (line,) = (line.partition("#")[0] for line in lines if "without a network" in line)
+    # 2. Names of this test in place of those in capitals.
+    shutil.copytree(inputs / "workspace", tmp_path / "workspace")
+    line = (
+        line.replace("PATH", "workspace")
+        .replace("NAME", "Mine")
+        .replace("qwen2_5_vl_7b", PUBLISHED[name].size)
+    )
+    for checkpoint in (folder, inputs / "mask_head"):
+        line = line.replace("FOLDER", str(checkpoint), 1)
+    run(f"{line} device=cpu overlay=false pack=false model.search_tokens=24", tmp_path)
+    # 3. A line for each frame of every expression.
+    results = sorted((tmp_path / "workspace" / "results" / "Mine" / "baseline").glob("*/*.txt"))
+    assert results and all(len(path.read_text().splitlines()) == 2 for path in results)
 
 
 # ---- training ------------------------------------------------------------------------------------
