@@ -131,6 +131,7 @@ INFERENCE_KEYS = {
     "template_tokens": "recipe.contract.template_tokens",
     "quantization": "recipe.tune.method=qlora",
     "device_map": "launch.strategy=fsdp or zero3",
+    "calibration": "no thresholds",
 }
 
 

@@ -179,7 +179,8 @@ def _contract_text(config: GrounderConfig, contract: Contract) -> str:
     if (Path(config.checkpoint) / "contract.json").is_file():
         source = f"{config.checkpoint}/contract.json"
     else:
-        source = f"model.contract={config.contract}" if config.contract != "auto" else "the family's"
+        named = f"model.contract={config.contract}"
+        source = named if config.contract != "auto" else "recognised by the files"
     return f"{name} ({source}): wording {contract.wording}, boxes in {contract.coordinates}"
 
 

@@ -37,16 +37,17 @@ def grounder_lines(grounder: Grounder) -> Iterator[str]:
     yield f"prefix       {prefix!r} = {token_ids(grounder, prefix)}"
     side = contract.side_multiple
     width, height = grounder.encoder.resized_size(FULL_HD)
+    template_tokens = contract.template_pixels // side**2 if contract.shows_template else 0
     yield (
         f"images       a frame of 1920x1080 as {width}x{height} pixels, {width * height // side**2} tokens; "
-        f"a template as {contract.template_pixels // side**2} tokens"
+        + (f"a template as {template_tokens} tokens" if template_tokens else "no template")
     )
     model = grounder.model
     yield (
         f"weights      {model.num_parameters() / MEGA:.4g} M parameters, {_dtype(model.dtype)}, "
         f"{num_bytes(model) / MEBI:.4g} MiB on {model.device}, attention {model.config._attn_implementation}"
     )
-    tokens = (width * height + contract.template_pixels) // side**2
+    tokens = width * height // side**2 + template_tokens
     yield (
         f"memory       about {batch_bytes(grounder, tokens) / MEBI:.4g} MiB more for a batch of "
         f"{grounder.batch} such questions (model.batch=)"
@@ -159,6 +160,8 @@ def time_grounder(grounder: Grounder, case: Case) -> Times:
         forward(grounder.model, encoded, features, use_cache=True, logits_to_keep=1)
     with _timed(times, "whole question"):
         (answer,) = grounder.locate([case.question])
+    if answers.thought_end:  # the time of the thought would be counted as that of the answer's few tokens
+        return times
     # The rest of the whole question is decoding. The first token of the box comes from the prefill.
     parts = times["prepare a question"] + times["encode its image"] + times["prefill"]
     times["decode a token"] = max(0.0, times["whole question"] - parts) / _decoded(grounder, answer)

@@ -160,7 +160,10 @@ def _reason_of_wrong_answer(grounder: Grounder, calibration: Calibration, case: 
     fitting = [
         name
         for name, contract in BUILT_IN.items()
-        if contract != grounder.contract and _is_right_by(grounder, contract, calibration, case)
+        # A thought takes minutes, and weights that think are recognised by their chat template.
+        if contract != grounder.contract
+        and not contract.thinking
+        and _is_right_by(grounder, contract, calibration, case)
     ]
     if fitting:
         return (
@@ -172,7 +175,7 @@ def _reason_of_wrong_answer(grounder: Grounder, calibration: Calibration, case: 
     if share < MIN_DECISION:
         return (
             f"{start}, and only {share:.0%} of the next token's probability is on {answers.visible!r} or "
-            f"{answers.absent!r}; {other}"
+            f"{answers.absent!r}; {other}, or they are untrained or damaged"
         )
     return f"{start} by any built-in contract; the weights are untrained or damaged, or have another contract"
 
