@@ -254,7 +254,7 @@ def test_a_device_map_is_auto_with_several_gpus_only(gpu: dict[str, Any]) -> Non
 
 # A split that a machine without GPUs has too: weights on the disk are read when they are used.
 TWO_DEVICES = {
-    "model.visual": "cpu",
+    "model.visual": "disk",
     "model.language_model.embed_tokens": "cpu",
     "model.language_model.layers": "disk",
     "model.language_model.norm": "cpu",
@@ -278,6 +278,7 @@ def test_a_model_that_is_split_answers_as_a_whole_one(
     halves = Grounder.load(GrounderConfig(str(folder), box_threshold=0.0), CPU)
     assert next(halves.model.model.language_model.layers.parameters()).device.type == "meta"
     assert halves.device == CPU and loading.is_split(halves.model) and not loading.is_split(grounder.model)
+    assert halves.model.device.type == "meta"  # that of the first weight, where questions must not go
     assert same(halves.locate(questions(3)), grounder.locate(questions(3)))
 
 

@@ -26,11 +26,12 @@ from tests.test_export import write_video
 from tests.test_sft import CPU, recipe_of
 from tests.tiny_models import save_grounder
 from train.loop.trainer import Trainer
+from train.merging import merge
 from train.pairs import PairQuestions
 from train.sft import model as model_module
 from train.sft.batches import collate
 from train.sft.config import ContractSettings, SftRecipe, TuneSettings
-from train.sft.model import GrounderForTraining, load_for_training, updated_contract
+from train.sft.model import GrounderForTraining, check_model, load_for_training, updated_contract
 from train.sft.objective import SftObjective, sft_trainer
 
 pytestmark = pytest.mark.usefixtures("without_plots")
@@ -175,6 +176,18 @@ def test_adapters_on_adapters_are_sent_to_be_merged(folder: Path, tmp_path: Path
     with pytest.raises(UserError, match=r"python -m train task=merge model.checkpoint="):
         load_for_training(SftRecipe(), config, CPU)
     load_for_training(SftRecipe(tune=TuneSettings(method="full")), config, CPU)
+
+
+def test_keys_of_inference_are_refused(folder: Path, tmp_path: Path) -> None:
+    sized = GrounderConfig(str(folder / "qwen2_5_vl"), search_tokens=5)
+    with pytest.raises(UserError, match=r"has recipe.contract.search_tokens"):
+        check_model(SftRecipe(), sized)
+    with pytest.raises(UserError, match=r"model.search_tokens=5: has an effect in inference only"):
+        merge(sized, tmp_path, CPU)
+    eager = GrounderConfig(str(folder / "qwen2_5_vl"), attention="eager")
+    with pytest.raises(UserError, match=r"model.attention=eager: recipe.packing=true has its own attention"):
+        check_model(SftRecipe(packing=True), eager)
+    check_model(SftRecipe(packing=False), eager)
 
 
 def test_qlora_without_bitsandbytes_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

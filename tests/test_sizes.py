@@ -205,13 +205,18 @@ def test_a_frame_like_a_ribbon_fails_its_sequence_alone(run_settings: InferSetti
     assert summary["written"] == summary["tracks"] - len(summary["failed"]) > 0
 
 
-def test_results_of_other_sizes_are_not_mixed(run_settings: InferSettings, tmp_path: Path) -> None:
+def test_results_of_other_sizes_or_weights_are_not_mixed(
+    run_settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_workspace(tmp_path / "ws", ("ball",), num_frames=1)
     assert run(run_settings)[0] == 0
     for changes in ({"search_tokens": 25}, {"template_tokens": 5}):
         model = dataclasses.replace(run_settings.model, **changes)
         with pytest.raises(UserError, match=r"holds results of another run .*contract"):
             run(dataclasses.replace(run_settings, model=model))
+    monkeypatch.setattr("models.grounder.grounder.quantization_of", lambda model: "4bit")
+    with pytest.raises(UserError, match=r"holds results of another run \(other quantization\)"):
+        run(run_settings)
 
 
 # ---- targets that are too small ------------------------------------------------------------------
