@@ -15,7 +15,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
-from transformers import BitsAndBytesConfig
+from transformers import BitsAndBytesConfig, Sam2VideoModel
 
 from configs.errors import UserError
 from models import devices
@@ -32,7 +32,8 @@ from models.grounder import loading
 from models.grounder.grounder import Grounder
 from models.grounder.model import published_config
 from models.interfaces import Answer, Question
-from tests.tiny_models import save_grounder
+from models.mask_head.sam2 import MaskHead
+from tests.tiny_models import save_grounder, save_mask_head
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -280,6 +281,19 @@ def test_a_model_that_is_split_answers_as_a_whole_one(
     assert halves.device == CPU and loading.is_split(halves.model) and not loading.is_split(grounder.model)
     assert halves.model.device.type == "meta"  # that of the first weight, where questions must not go
     assert same(halves.locate(questions(3)), grounder.locate(questions(3)))
+
+
+def test_a_mask_head_is_read_straight_to_its_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, maps = save_mask_head(tmp_path), []
+    read = Sam2VideoModel.from_pretrained
+
+    def spy(*arguments: Any, device_map: Any, **named: Any) -> Any:
+        maps.append(device_map)
+        return read(*arguments, **named)  # this machine has no such device
+
+    monkeypatch.setattr(Sam2VideoModel, "from_pretrained", spy)
+    MaskHead.load(str(folder), GPU)
+    assert maps == [{"": GPU}]
 
 
 # ---- memory that runs out ------------------------------------------------------------------------

@@ -18,6 +18,8 @@ from models.mask_head.checkpoint_checks import KEY, check_mask_head_folder, chec
 
 SHARED_CODE = "prompt_encoder.shared_embedding.positional_embedding"
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -35,8 +37,10 @@ class Architecture:
     counts_memory_maps: bool = False
 
 
-def load_model(checkpoint: str, architecture: Architecture, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Load a model, in evaluation mode on the CPU, and its image processor.
+def load_model(
+    checkpoint: str, architecture: Architecture, dtype: torch.dtype, device: torch.device = CPU
+) -> tuple[Any, Any]:
+    """Load a model, in evaluation mode, and its image processor. Weights are read straight to the device.
 
     `checkpoint` is a local folder, read without any network, or a hub id such as
     `facebook/sam2.1-hiera-tiny`. Raises UserError where there is none, where it is of another type, or where
@@ -56,7 +60,12 @@ def load_model(checkpoint: str, architecture: Architecture, dtype: torch.dtype) 
             checkpoint, trust_remote_code=False, local_files_only=local
         )
         model, report = architecture.model_class.from_pretrained(
-            checkpoint, dtype=dtype, output_loading_info=True, local_files_only=local, **SAFE
+            checkpoint,
+            dtype=dtype,
+            device_map={"": device},
+            output_loading_info=True,
+            local_files_only=local,
+            **SAFE,
         )
     _fill_shared_code(model, report)
     check_weights(KEY, checkpoint, report)

@@ -56,8 +56,8 @@ class MaskHead:
     @classmethod
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
         """Load a local folder or a hub id; raises UserError where it is no checkpoint of this mask head."""
-        model, processor = load_model(checkpoint, cls.architecture, dtype)
-        return cls(torch.nn.Module.to(model, device), processor, checkpoint)
+        model, processor = load_model(checkpoint, cls.architecture, dtype, device)
+        return cls(model, processor, checkpoint)
 
     @property
     def dtype(self) -> torch.dtype:
