@@ -11,7 +11,8 @@ from typing import Any
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN, Contract, read_contract
 from data_prep.files import real_path
-from models.config import GrounderConfig, sized_contract
+from models.config import GrounderConfig
+from models.config_checks import sized_contract
 from models.families import FAMILIES
 from models.file_checks import (
     ADAPTER_CONFIG,

@@ -8,12 +8,9 @@ from typing import Any
 from omegaconf import MISSING
 
 from configs.app import register
-from configs.errors import UserError
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
-from data_prep.contract.checks import check_contract
-from data_prep.contract.contract import BUILT_IN, Contract
-from data_prep.contract.images import with_token_budget
+from data_prep.contract.contract import BUILT_IN
 from models.families import PUBLISHED_SIZES
 from models.interfaces import Masking
 from models.mask_head.registry import MASK_HEADS, register_mask_head
@@ -26,8 +23,6 @@ __all__ = [
     "SHIPPED",
     "GrounderConfig",
     "MaskHeadConfig",
-    "check_inference_keys",
-    "sized_contract",
 ]
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -94,59 +89,6 @@ class GrounderConfig:
         "file of the thresholds that task=calibrate of python -m train has fitted; null: calibration.json in "
         "the checkpoint's folder, and without one neutral thresholds",
     )
-
-
-def sized_contract(config: GrounderConfig, contract: Contract) -> Contract:
-    """The contract of a checkpoint with the sizes of images that its settings name.
-
-    Raises UserError for sizes that the contract does not allow.
-    """
-    sizes = (config.search_tokens, config.template_tokens)
-    # A model that was trained on one grid of tokens finds nothing on another.
-    if config.search_tokens is not None and all(contract.search_size):
-        fixed = "x".join(map(str, contract.search_size))
-        raise UserError(
-            f"model.search_tokens={config.search_tokens}: {config.checkpoint} was trained on search images "
-            f"of {fixed} pixels only; leave it out"
-        )
-    if config.template_tokens is not None and (all(contract.crop_size) or not contract.shows_template):
-        why = "templates of one size" if contract.shows_template else "no template"
-        raise UserError(
-            f"model.template_tokens={config.template_tokens}: questions to {config.checkpoint} have {why}; "
-            "leave it out"
-        )
-    sized = with_token_budget(contract, *sizes)
-    try:
-        check_contract(sized)
-    except ValueError as fault:
-        raise UserError(
-            f"model.search_tokens={sizes[0]} model.template_tokens={sizes[1]}: {fault}; take fewer"
-        ) from None
-    return sized
-
-
-# Keys of inference, and what training has in their place.
-INFERENCE_KEYS = {
-    "search_tokens": "recipe.contract.search_tokens",
-    "template_tokens": "recipe.contract.template_tokens",
-    "quantization": "recipe.tune.method=qlora",
-    "device_map": "launch.strategy=fsdp or zero3",
-    "calibration": "no thresholds",
-}
-
-
-def check_inference_keys(config: GrounderConfig) -> None:
-    """Raise UserError where a key of inference is set for training or merging.
-
-    Both write contracts and weights, which must not depend on how the weights were loaded.
-    """
-    defaults = GrounderConfig(config.checkpoint)
-    for name, instead in INFERENCE_KEYS.items():
-        if (value := getattr(config, name)) != getattr(defaults, name):
-            raise UserError(
-                f"model.{name}={value}: has an effect in inference only; leave it out (training has "
-                f"{instead})"
-            )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from data_prep.readers.tnllt import TNLLT
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from models.checkpoint_files import CONTRACTS_BY_TOKENS, added_tokens, find_contract
-from models.config import GrounderConfig, sized_contract
+from models.config import GrounderConfig
+from models.config_checks import sized_contract
 from models.families import FAMILIES
 from models.grounder.chat_template import render_chat
 from models.grounder.decoding import MAX_BOX_TOKENS

@@ -23,7 +23,8 @@ from infer.runs import run as infer_run
 from infer.runs.track_run import small_target
 from infer.trackers.per_frame import PerFrameConfig
 from models.checkpoint_files import check_grounder_checkpoint
-from models.config import GrounderConfig, MaskHeadConfig, check_inference_keys, sized_contract
+from models.config import GrounderConfig, MaskHeadConfig
+from models.config_checks import check_inference_keys, sized_contract
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
 from tests.tiny_models import save_grounder, save_mask_head

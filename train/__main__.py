@@ -69,7 +69,7 @@ def main(settings: TrainSettings) -> int:
 
 def _run(settings: TrainSettings) -> int:
     from models.checkpoint_files import check_grounder_checkpoint
-    from models.config import check_inference_keys
+    from models.config_checks import check_inference_keys
 
     # 1. What can be checked before torch is imported.
     tunes = settings.task == "train" and isinstance(settings.recipe, SftRecipe)

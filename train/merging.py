@@ -10,7 +10,8 @@ from configs.errors import UserError
 from configs.terminal import echo
 from data_prep.files import real_path
 from models.checkpoint_files import base_of
-from models.config import GrounderConfig, check_inference_keys
+from models.config import GrounderConfig
+from models.config_checks import check_inference_keys
 from models.devices import free_memory, is_out_of_memory
 from models.file_checks import CONFIG, weights_within
 from models.grounder.grounder import KEY, Grounder

@@ -41,7 +41,8 @@ from models.commands.doctor_questions import (
     rendered_cases,
 )
 from models.commands.findings import Findings
-from models.config import GrounderConfig, sized_contract
+from models.config import GrounderConfig
+from models.config_checks import sized_contract
 from models.families import FAMILIES
 from models.file_checks import CONFIG, embedding_rows, read_settings
 from models.grounder.chat_template import check_chat_template, opens_thought

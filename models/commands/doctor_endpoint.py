@@ -25,7 +25,8 @@ from data_prep.geometry import Box, iou
 from models.checkpoint_files import check_grounder_checkpoint, find_contract
 from models.commands.doctor_questions import RIGHT_IOU, Case, box_cells, rendered_cases
 from models.commands.findings import Findings
-from models.config import GrounderConfig, sized_contract
+from models.config import GrounderConfig
+from models.config_checks import sized_contract
 
 TIMEOUT = 120  # seconds for one answer; the first one may wait for the server's compilation
 MAX_TOKENS = 512  # of an answer

@@ -24,7 +24,8 @@ from models.checkpoint_files import (
     key_of,
     processor_folder,
 )
-from models.config import GrounderConfig, sized_contract
+from models.config import GrounderConfig
+from models.config_checks import sized_contract
 from models.devices import check_size_on_cpu, choose_dtype
 from models.families import FAMILIES
 from models.grounder.adapters import attached, merged

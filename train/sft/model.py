@@ -17,7 +17,8 @@ from data_prep.contract.checks import check_contract
 from data_prep.contract.contract import Contract, check_trainable, read_contract, trained_contract
 from data_prep.contract.images import with_token_budget
 from models.checkpoint_files import base_of, check_grounder_checkpoint
-from models.config import GrounderConfig, check_inference_keys
+from models.config import GrounderConfig
+from models.config_checks import check_inference_keys
 from models.devices import choose_training_dtype
 from models.families import family_of, lora_targets, part_of
 from models.grounder.forward import encode_images, forward, forward_packed
