@@ -280,9 +280,12 @@ def test_a_thought_is_generated_before_the_answer_and_part_of_its_prefix(
     grounder = by(qwen, "r1_track_think")
     seen = recorded_thoughts(grounder, monkeypatch)
     thought = "<think>It moved right.</think> <answer>"
+    question = Question(FRAME, "the red cup", TEMPLATE, LAST)
     with saying(grounder, thought, "84,84,252,168]"):
-        (answer,) = grounder.locate([Question(FRAME, "the red cup", TEMPLATE, LAST)])
+        (answer,) = grounder.locate([question])
     assert seen == [None, [thought]]
+    encoded = grounder.encoder.encode([question], "[", [thought])
+    assert grounder.tokenizer.decode(encoded.inputs["input_ids"][0]).endswith(f"{REPLY}{thought}[")
     assert answer.box_xyxy is not None and answer.text == "84,84,252,168"
 
 
