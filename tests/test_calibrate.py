@@ -82,6 +82,14 @@ def test_tracking_starts_where_right_detections_outweigh_wrong_ones() -> None:
     assert gains[1] == max(gains)
 
 
+def test_visible_and_absent_targets_count_equally() -> None:
+    answers = overclaiming()
+    # The share of absent targets is a choice of whoever made the data, and says nothing about the model.
+    chosen = np.concatenate([np.arange(len(answers.present)), *[np.flatnonzero(~answers.present)] * 3])
+    fields = {name: values[chosen] for name, values in vars(answers).items()}
+    assert fit(Answers(**fields)).logit_bias == pytest.approx(fit(answers).logit_bias, abs=1e-3)
+
+
 def test_classes_that_a_threshold_separates_do_not_make_the_scale_grow() -> None:
     visible = np.array([0.9, 0.95, 0.97, 0.99] * 10 + [0.999, 0.9995] * 20)
     present = np.array([False] * 40 + [True] * 40)
@@ -178,7 +186,7 @@ def test_a_tracker_decides_by_the_calibration() -> None:
         (NEUTRAL, State.TRACK),
         (replace(FITTED, visible_threshold=0.9), State.SEARCH),
     ):
-        for settings in (ReferralConfig(), PerFrameConfig()):
+        for settings in (ReferralConfig(confirm=False), PerFrameConfig()):
             tracker = build_tracker(with_calibration(settings, calibration), BUILT_IN["short"])
             assert drive(tracker, Claiming([here] * 2, [here] * 2), [frame()])[0].state is state
 
