@@ -13,7 +13,7 @@ transformers 5 reads these forms as well.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def _with_older_tokens(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def _rewrite(path: Path, change: Any) -> None:
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     _write(path, change(json.loads(path.read_text("utf-8"))))
 
 
