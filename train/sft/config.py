@@ -7,6 +7,7 @@ from data_prep.contract.wordings import TRAINED_WORDINGS
 from data_prep.readers import data_sets
 from data_prep.sampling.settings import PairSettings
 from models.families import PARTS
+from train.loop.schedule import warmed_cosine
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 WORLD_SPLITS = ("train", "val", "test")
@@ -194,3 +195,15 @@ class SftRecipe:
         if self.evaluate_sampling == "own":
             return self.evaluate
         return [replace(source, pairs=self.train_data.pairs) for source in self.evaluate]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the run. Pairs that do not fill a step are not used."""
+        return max(1, self.pairs // self.batch)
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        warmup_steps = max(1, round(self.warmup_ratio * self.steps))
+        # With a floor of 1, the part after the warm-up is constant.
+        floor = 1.0 if self.schedule == "constant" else 0.0
+        return self.learning_rate * warmed_cosine(step, self.steps, warmup_steps, floor)

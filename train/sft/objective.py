@@ -21,7 +21,6 @@ from train.loop.identity import CHECKPOINT, Identity
 from train.loop.metrics import init_trackers, tracker_options
 from train.loop.objective import Evaluation, Objective, StepMetrics
 from train.loop.process_group import create_strategy
-from train.loop.schedule import warmed_cosine
 from train.loop.strategies import Strategy
 from train.loop.trainer import Trainer
 from train.sft.batch_sampler import ImageTokens, MicroBatchSampler
@@ -87,7 +86,7 @@ class SftObjective(Objective[list[MicroBatch]]):
     @property
     def steps(self) -> int:
         """Optimizer steps of the run. Pairs that do not fill a step are not used."""
-        return max(1, self.recipe.pairs // self.recipe.batch)
+        return self.recipe.steps
 
     def identity(self) -> Identity:
         """The settings, the data, the initial weights and the code."""
@@ -204,7 +203,7 @@ class SftObjective(Objective[list[MicroBatch]]):
             return self._take_step(batch, step)
 
     def _take_step(self, batches: Sequence[MicroBatch], step: int) -> StepMetrics:
-        learning_rate = self._learning_rate(step)
+        learning_rate = self.recipe.learning_rate_at(step)
         self.strategy.set_learning_rate(learning_rate)
         # Dropout follows from the seed, the step and the rank, so that it is the same in a resumed run.
         torch.manual_seed((self.recipe.seed * SEED_STRIDE + step) * SEED_STRIDE + self.sampler.rank)
@@ -235,13 +234,6 @@ class SftObjective(Objective[list[MicroBatch]]):
             counts={"pairs": pairs, "answer_tokens": answer_tokens, "tokens": tokens},
             flops=flops,
         )
-
-    def _learning_rate(self, step: int) -> float:
-        """The learning rate of a step."""
-        warmup_steps = max(1, round(self.recipe.warmup_ratio * self.steps))
-        # With a floor of 1, the part after the warm-up is constant.
-        floor = 1.0 if self.recipe.schedule == "constant" else 0.0
-        return self.recipe.learning_rate * warmed_cosine(step, self.steps, warmup_steps, floor)
 
     def _counts(self, batch: MicroBatch) -> list[int]:
         """Answer tokens, pairs, unreadable pairs, all tokens, and FLOPs of a micro-batch."""
