@@ -23,7 +23,7 @@ from train.sft.objective import SftObjective, sft_trainer
 
 
 def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
-    """Five steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`.
+    """Three steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`.
 
     Pictures keep their shapes, so the micro-batches of one step hold unequally many sizes.
     """
@@ -33,7 +33,7 @@ def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
         contract=ContractSettings(search_tokens=24),
         train_data=source,
         evaluate=[source],
-        pairs=40,
+        pairs=24,
         batch=8,
         micro_batch=2,
         learning_rate=1e-2,
@@ -73,33 +73,37 @@ def fork_processes(work: Callable[..., None], arguments: tuple[Any, ...], proces
 
 
 def _forked(environment: dict[str, str], work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
-    import deepspeed.ops  # here, since it takes seconds and is needed by few
-
     os.environ.update(environment)
     AcceleratorState._reset_state(reset_partial_state=True)
-    # On a CPU DeepSpeed compiles an all-reduce over shared memory at its first use, which takes a minute.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     work(*arguments)
+    destroy_process_group()
+
+
+def _compile_nothing() -> None:
+    """DeepSpeed compiles an all-reduce over shared memory at its first use on a CPU, which takes a minute."""
+    import deepspeed.ops  # here, since it takes seconds
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def train_by(strategies: list[str], folder: Path, out: Path) -> None:
     """LoRA and full tuning by each strategy; LoRA's is stopped in between."""
+    _compile_nothing()
     for method in ("lora", "full"):
         for strategy in strategies:
             recipe = recipe_of(folder, method)
-            for stop in (3, None) if method == "lora" else (None,):
+            for stop in (2, None) if method == "lora" else (None,):
                 training_of(folder, out / f"{strategy}-{method}", strategy, recipe).run(stop)
-    destroy_process_group()
 
 
 def train_in_half(strategies: list[str], folder: Path, out: Path) -> None:
     """LoRA and full tuning of a model in bfloat16, and `answer_and_save`: starting a process takes long."""
+    _compile_nothing()
     for method in ("lora", "full"):
         for strategy in strategies:
             recipe = replace(recipe_of(folder, method), learning_rate=1e-3, evaluate=[], pairs=16)
             training_of(folder, out / f"{strategy}-{method}", strategy, recipe, "bfloat16").run()
     answer_and_save(folder, out / "answer")
-    destroy_process_group()
 
 
 def answer_and_save(folder: Path, out: Path) -> None:

@@ -91,7 +91,7 @@ def taught_folder(family: str, samples: list[Sample], tmp_path_factory: pytest.T
         patch.setattr("train.scratch.grounder.BUILT_IN", {recipe.contract: contract_of(family)})
         training = built(GrounderObjective, recipe, folder)
     training.model.train()
-    steps, warmup, peak = 130, 20, 4e-3
+    steps, warmup, peak = 100, 15, 4e-3
     for step in range(steps):
         rate = peak * min(1.0, (step + 1) / warmup) * (1 - 0.9 * step / steps)
         loss = sum(training.losses(samples).values(), torch.zeros(()))

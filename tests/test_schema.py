@@ -29,8 +29,7 @@ def composed(command: str) -> list[tuple[str, DictConfig]]:
         groups = [group for group in default.hydra.runtime.choices if "/" not in group]
         choices = [f"{group}={option}" for group in groups for option in composing.options(group)]
         return [("defaults", default)] + [
-            (choice, composing.jobs(read_command_line(_with_choice(needed, choice)))[1][0])
-            for choice in choices
+            (choice, composing._compose(_with_choice(needed, choice))) for choice in choices
         ]
 
 

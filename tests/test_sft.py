@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +32,7 @@ from models.grounder.forward import encode_images, forward
 from models.grounder.grounder import Grounder
 from models.kernels.attention import use_packed_attention
 from tests.objectives import cpu_strategy
+from tests.sft_work import fork_processes
 from tests.test_export import write_video
 from tests.tiny_models import save_grounder
 from train.loop.objective import Evaluation
@@ -464,33 +463,13 @@ def test_a_micro_batch_without_a_readable_pair_has_no_loss(folder: Path) -> None
     )
 
 
-TWO = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.test_sft import training
-from train.sft.config import TuneSettings
-run = training(Path({folder!r}), Path({out!r}), tune=TuneSettings(rank=4, alpha=8))
-run.run()
-"""
+def _train_adapters(folder: Path, out: Path) -> None:
+    training(folder, out, tune=TuneSettings(rank=4, alpha=8)).run()
 
 
 def test_two_processes_learn_what_one_does(folder: Path, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parent.parent
-    one = training(folder, tmp_path / "one", tune=TuneSettings(rank=4, alpha=8))
-    one.run()
-    script = tmp_path / "two.py"
-    script.write_text(TWO.format(root=str(root), folder=str(folder), out=str(tmp_path / "two")))
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--standalone",
-        str(script),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=root, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    _train_adapters(folder, tmp_path / "one")
+    fork_processes(_train_adapters, (folder, tmp_path / "two"), 2)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 
 

@@ -81,8 +81,9 @@ def load_model(
         _check_placement(config.checkpoint, model)
         check_tied(key, weights, model)
         if base is None:
-            rows: Any = model.get_input_embeddings()
-            check_vocabulary(key, weights, len(processor.tokenizer), len(rows.weight))
+            # Under ZeRO-3 the weight of this process has no rows.
+            embeddings: Any = model.get_input_embeddings()
+            check_vocabulary(key, weights, len(processor.tokenizer), embeddings.num_embeddings)
         else:
             widen(model, processor)
             if "quantization_config" in options:
