@@ -14,6 +14,8 @@ from data_prep.readers import data_sets
 from infer.trackers.registry import TRACKERS
 from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
+TRACKER_ID = "refertrack"  # the default name of results
+
 
 @dataclass(frozen=True)
 class InferSettings:
@@ -51,7 +53,7 @@ class InferSettings:
         "data=: folder of results; they are written to <results>/<data>-<split>/<tracker_id>/<sequence>.txt",
     )
     tracker_id: str = key(
-        "refertrack", "name of the results, which are written to <workspace>/results/<tracker_id>"
+        TRACKER_ID, "name of the results, which are written to <workspace>/results/<tracker_id>"
     )
     model: GrounderConfig = key(GROUNDERS["nano"], "the grounder, the multimodal LLM that finds the target")
     mask_head: MaskHeadConfig = key(
@@ -88,12 +90,16 @@ class InferSettings:
 
 
 def run_name(workspace: str | None, video: str | None, data: str | None, split: str, tracker_id: str) -> str:
-    """The default name of the folder of a run: what is tracked, and the name of the results."""
+    """The default name of the folder of a run: what is tracked, and the name of the results.
+
+    The demo and videos leave out the default name, so that their folders are short.
+    """
     if workspace:
         return f"{real_path(workspace).name}-{tracker_id}"
     if data:
         return f"{data}-{split}-{tracker_id}"
-    return Path(video).stem if video else "demo"
+    name = Path(video).stem if video else "demo"
+    return name if tracker_id == TRACKER_ID else f"{name}-{tracker_id}"
 
 
 # The groups are live mappings, so options that a plugin registers later are known when settings are composed.

@@ -14,7 +14,7 @@ import torch
 from configs.app import FOLDER, run_command
 from configs.errors import UserError
 from data_prep.votsr.textfiles import write_workspace
-from infer.config import InferSettings
+from infer.config import TRACKER_ID, InferSettings, run_name
 from infer.runs.checks import check_settings, parse_expressions
 from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 from models.devices import choose_device, choose_dtype
@@ -118,6 +118,21 @@ def test_the_command_tells_a_mistake_before_torch_is_imported(
     )
     assert done.stdout == "1 False\n", done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_results_of_two_names_have_two_folders(tmp_path: Path) -> None:
+    """The second run would otherwise be refused, because it would replace the first."""
+    places = [
+        (str(tmp_path / "ws"), None, None),
+        (None, "a/clip.mp4", None),
+        (None, None, "tnllt"),
+        (None, None, None),
+    ]
+    for workspace, video, data in places:
+        folders = {run_name(workspace, video, data, "test", name) for name in (TRACKER_ID, "published")}
+        assert len(folders) == 2
+    assert run_name(None, None, None, "test", TRACKER_ID) == "demo"
+    assert run_name(None, "a/clip.mp4", None, "test", TRACKER_ID) == "clip"
 
 
 def test_what_is_right_passes(here: Path) -> None:
