@@ -10,6 +10,7 @@ from typing import Any
 
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN, Contract, read_contract
+from data_prep.contract.wordings import VPTRACKER_TOKENS
 from data_prep.files import real_path
 from models.config import GrounderConfig
 from models.config_checks import sized_contract
@@ -31,7 +32,7 @@ BASE = "base_model_name_or_path"
 TOKENIZER_HEAD = 1 << 18
 
 CONTRACTS_BY_TOKENS: dict[str, frozenset[str]] = {
-    "vptracker": frozenset({"<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>"}),
+    "vptracker": frozenset(VPTRACKER_TOKENS),
 }
 """Built-in contracts of published checkpoints that are recognised by tokens added to their vocabulary."""
 

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
-from data_prep.exchange.vptracker import TOKENS as VPTRACKER_TOKENS
+from data_prep.contract.wordings import VPTRACKER_TOKENS
 from models.families import FAMILIES, PUBLISHED_SIZES
 from tests.hub_configs import HUB_CONFIG, cut_config
 from tests.qwen_vocabulary import CONTROL, tokenizer_file

@@ -19,13 +19,13 @@ from data_prep.contract.contract import BUILT_IN, read_contract
 from data_prep.contract.formats import ANSWER_FORMATS
 from data_prep.contract.images import budgeted
 from data_prep.contract.wordings import COORDINATES as MEANINGS
+from data_prep.contract.wordings import VPTRACKER_TOKENS
 from data_prep.exchange import export as export_module
 from data_prep.exchange import export_formats
 from data_prep.exchange.chat import IMAGE, question_text
 from data_prep.exchange.export import ABOUT, RECORDS, export
 from data_prep.exchange.exporter import ExportPlan, counted, plain_expression, safe
 from data_prep.exchange.llamafactory import INFO
-from data_prep.exchange.vptracker import TOKENS
 from data_prep.geometry import Box, Size, iou, rescale, xywh_to_xyxy
 from data_prep.index.build import build_index, index_path
 from data_prep.index.store import Index
@@ -34,6 +34,7 @@ from data_prep.sampling.lines import PairPlan
 from data_prep.sampling.pairs import Pair
 from data_prep.sampling.settings import PairSettings
 from data_prep.video.images import ORIENTATION_TAG, read_image
+from tests.test_published_contracts import VPTRACKER_MARKED, VPTRACKER_QUESTION
 
 JSON = ANSWER_FORMATS["json"]
 SIZES: dict[str, Size] = {"wide": (192, 108), "tall": (70, 160)}
@@ -123,9 +124,8 @@ def test_a_pair_says_how_its_rectangle_looks(indexes: Path, tmp_path: Path) -> N
     assert sum(map(red_pixels, thick)) > 1.8 * sum(map(red_pixels, thin)) > 0
     assert sum(map(red_pixels, rows("blue", prompt_colours=["blue"]))) == 0
     looks = rows("vptracker", prompt_colours=["blue"], prompt_width_from=2.0, prompt_width_to=2.0)
-    assert {(row["visual_prompt"]["color"], row["visual_prompt"]["width"]) for row in looks} == {
-        ("#0000ff", 6)
-    }
+    assert {(row["visual_prompt"]["color"], row["visual_prompt"]["width"]) for row in looks} == {("blue", 6)}
+    assert all("within the blue rectangular bounding box" in texts_of(row)[0] for row in looks)
 
 
 def test_a_size_that_trainers_resize_again_is_refused() -> None:
@@ -265,11 +265,14 @@ def test_vptrackers_records_point_at_whole_frames(indexes: Path, tmp_path: Path,
             "visual_prompt",
         }
         assert (
-            all(question.count(token) == 1 for token in TOKENS)
+            all(question.count(token) == 1 for token in VPTRACKER_TOKENS)
             and f"<ref> {pair.expression} </ref>" in question
         )
+        asked = (VPTRACKER_QUESTION + VPTRACKER_MARKED).replace("the red cup", pair.expression)
+        assert question == asked, "as its published records ask"
         said = json.loads(answer.removeprefix("```json\n").removesuffix("\n```"))
-        assert said["visible"] == ("yes" if pair.visible else "no")
+        visible = "yes" if pair.visible else "no"
+        assert answer == f'```json\n{{\n  "visible": "{visible}",\n "bbox": {said["bbox"]}\n}}\n```'
         drawn, (width, height) = row["visual_prompt"], SIZES[pair.sequence]
         assert drawn["enable"] is True and drawn["phase"] == "train" and 2 <= drawn["scale"] <= 8
         assert drawn["template_bbox"] == [round(side) for side in xywh_to_xyxy(pair.template_xywh)]
@@ -451,7 +454,7 @@ def test_records_show_what_their_pairs_show(indexes: Path, tmp_path: Path, form:
     for row, pair in zip(rows, pairs, strict=True):
         question, _ = texts_of(row)
         assert len(row["images"]) == question.count(IMAGE) == 1 + pair.templated
-        assert ("rectangle" in question or " near" in question) == pair.marked
+        assert ("rectang" in question or " near" in question) == pair.marked
     assert 0 < sum(pair.marked for pair in pairs) < len(pairs)
 
 

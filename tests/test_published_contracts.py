@@ -101,7 +101,7 @@ def test_every_contract_comes_back_from_its_file(name: str, tmp_path: Path) -> N
 
 # ---- VPTracker: questions and answers ------------------------------------------------------------
 
-# dataset/sampling_dataset.py, as written there; RED stands for its variable of the colour.
+# dataset/sampling_dataset.py, as written there, with red as its variable of the colour.
 VPTRACKER_QUESTION = """You are a visual object tracker.
 Given the visual information of the target object <template><image></template>, and the language description of the target object <ref> the red cup </ref>.
 
@@ -126,6 +126,8 @@ def test_vptrackers_question_is_the_one_of_its_training() -> None:
     assert question(VPTRACKER) == VPTRACKER_QUESTION + VPTRACKER_MARKED
     assert question(VPTRACKER, expression=" the red cup\n") == VPTRACKER_QUESTION + VPTRACKER_MARKED
     assert question(VPTRACKER, is_marked=False) == VPTRACKER_QUESTION
+    lime = dataclasses.replace(VPTRACKER, prompt_colour=(0, 255, 0))
+    assert question(lime) == VPTRACKER_QUESTION + VPTRACKER_MARKED.replace("red", "lime", 1)
     alone = question(VPTRACKER, has_template=False)
     assert "Given the language description of the target object <ref> the red cup </ref>.\n" in alone
     assert alone.count("<image>") == 1

@@ -11,7 +11,7 @@ from transformers import BitsAndBytesConfig
 from configs.errors import UserError
 from data_prep.contract.chat import messages
 from data_prep.contract.contract import BUILT_IN
-from data_prep.exchange.vptracker import TOKENS
+from data_prep.contract.wordings import VPTRACKER_TOKENS
 from data_prep.index.build import build_index, index_path
 from data_prep.readers.tnllt import TNLLT
 from data_prep.sampling.lines import PairPlan
@@ -67,11 +67,11 @@ def asked(folder: Path, grounder: Grounder) -> list[Any]:
 def test_new_tokens_learn_and_are_there_again_after_loading(
     folder: Path, tmp_path: Path, family: str, method: str
 ) -> None:
-    tune = TuneSettings(method=method, rank=2, tokens=list(TOKENS))
+    tune = TuneSettings(method=method, rank=2, tokens=list(VPTRACKER_TOKENS))
     run = training(folder, tmp_path, family, tune=tune, contract=TAGGED)
     tokenizer = run.objective.grounder.tokenizer
-    ids = tokenizer.convert_tokens_to_ids(list(TOKENS))
-    assert len(set(ids)) == len(TOKENS) and min(ids) == len(tokenizer) - len(TOKENS)
+    ids = tokenizer.convert_tokens_to_ids(list(VPTRACKER_TOKENS))
+    assert len(set(ids)) == len(VPTRACKER_TOKENS) and min(ids) == len(tokenizer) - len(VPTRACKER_TOKENS)
     embed, every_token = run.objective.grounder.model.get_input_embeddings(), torch.arange(len(tokenizer))
     before = embed(every_token).detach().clone()
     run.run()
@@ -79,10 +79,10 @@ def test_new_tokens_learn_and_are_there_again_after_loading(
     moved = (after != before).any(1)
     assert moved[ids].all()
     if method == "lora":
-        assert int(moved.sum()) == len(TOKENS)  # and no other row
+        assert int(moved.sum()) == len(VPTRACKER_TOKENS)  # and no other row
     loaded = Grounder.load(GrounderConfig(str(tmp_path / "final"), dtype="float32"), CPU)
     assert loaded.contract == run.objective.grounder.contract and loaded.contract.wording == "tagged"
-    assert loaded.tokenizer.convert_tokens_to_ids(list(TOKENS)) == ids
+    assert loaded.tokenizer.convert_tokens_to_ids(list(VPTRACKER_TOKENS)) == ids
     torch.testing.assert_close(loaded.model.get_input_embeddings().weight[ids], after[ids])
     with torch.inference_mode():
         run.objective.grounder.model.eval()
@@ -105,7 +105,7 @@ def test_a_run_with_new_tokens_goes_on_as_an_unbroken_one(folder: Path, tmp_path
 
 
 def test_the_tokens_of_words_are_refused_and_those_of_the_question_are_one_token_each(folder: Path) -> None:
-    recipe = SftRecipe(tune=TuneSettings(tokens=list(TOKENS)), contract=TAGGED)
+    recipe = SftRecipe(tune=TuneSettings(tokens=list(VPTRACKER_TOKENS)), contract=TAGGED)
     grounder, ids = load_for_training(recipe, GrounderConfig(str(folder / "qwen2_5_vl")), CPU)
     plan = PairPlan((index_path(folder, "tnllt", "all"),), PairSettings(), seed=5)
     question = PairQuestions(plan, grounder.contract)[0].question
@@ -155,7 +155,7 @@ def test_every_token_stands_in_the_tagged_question() -> None:
     contract = dataclasses.replace(BUILT_IN["instruct3"], wording="tagged")
     (chat,) = messages(contract, "a cup", has_template=True, is_marked=True)
     texts = [part.get("text", "|") for part in chat["content"]]
-    assert all("".join(texts).count(token) == 1 for token in TOKENS)
+    assert all("".join(texts).count(token) == 1 for token in VPTRACKER_TOKENS)
     assert "<template>|</template>" in "".join(texts) and "<search>|</search>" in "".join(texts)
 
 

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from data_prep.contract.contract import Contract
+from data_prep.contract.images import colour_name
 from data_prep.contract.wordings import COORDINATES, SEARCH_IMAGE, TEMPLATE_IMAGE
 from data_prep.geometry import Box, Size, clamp, rescale, round_box
 
@@ -35,6 +36,7 @@ def messages(
         "numbers": COORDINATES[coordinates or contract.coordinates],
         # R1-Track's data cut off the decimals of this box.
         "template_box": "[" + ",".join(str(int(value)) for value in template_box) + "]",
+        "colour": colour_name(contract.prompt_colour),
     }
     # 2. The values are filled in part by part, since an expression may contain the placeholder of an image.
     parts = [

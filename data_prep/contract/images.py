@@ -11,6 +11,7 @@ data_prep/contract/crops.py.
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -127,6 +128,15 @@ def resize(image: np.ndarray, size: Size, resampling: str = "area") -> np.ndarra
 
 
 Colour = tuple[int, int, int]  # RGB, 0 to 255
+
+
+@lru_cache
+def colour_name(colour: Colour) -> str:
+    """The name of a colour in HTML, such as `red`; `#rrggbb` for a colour without a name."""
+    from PIL import ImageColor
+
+    names = (name for name in ImageColor.colormap if ImageColor.getrgb(name)[:3] == colour)
+    return next(names, "#{:02x}{:02x}{:02x}".format(*colour))
 
 
 def drawn_as(contract: Contract, colour: Colour | None, width: float) -> Contract:

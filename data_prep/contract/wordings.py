@@ -30,7 +30,8 @@ class Wording:
     - `{expression}`: the expression of the target, without the characters `stripped` at its ends, or
       `unnamed` where nothing is left of it;
     - `{numbers}`: the unit of coordinates in words, a value of `COORDINATES`;
-    - `{template_box}`: the target's box in the template image, as `[x1,y1,x2,y2]` in whole pixels.
+    - `{template_box}`: the target's box in the template image, as `[x1,y1,x2,y2]` in whole pixels;
+    - `{colour}`: the colour of the rectangle that marks the last known place.
 
     Other braces are doubled, as for `str.format`.
     """
@@ -120,9 +121,9 @@ WORDINGS: dict[str, Wording] = {
         '  "bbox":[x_min, y_min, x_max, y_max]\n}}\n```.\n{visual_prompt}',
         # The weights have seen no question without a template or without a rectangle.
         template="the visual information of the target object <template>{template_image}</template>, and ",
-        visual_prompt="\nPlease note that you should first search for the target within the red rectangular "
-        "bounding box. If you cannot find it, then search for the target outside the rectangular bounding "
-        "box.\n",
+        visual_prompt="\nPlease note that you should first search for the target within the {colour} "
+        "rectangular bounding box. If you cannot find it, then search for the target outside the rectangular "
+        "bounding box.\n",
         stripped=" \t\r\n",
     ),
     "r1_track": Wording(
@@ -146,6 +147,9 @@ WORDINGS: dict[str, Wording] = {
     ),
 }
 """Wordings by the name that a contract uses."""
+
+VPTRACKER_TOKENS = ("<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>")
+"""The special tokens in the wordings `tagged` and `vptracker`."""
 
 TRAINED_WORDINGS = ("instruct", "tagged", "short")
 """The wordings of this project, which new fine-tunings may choose from."""

@@ -1,17 +1,21 @@
 """Records for VPTracker (https://github.com/jcwang0602/VPTracker), which refer to whole frames.
 
 Its trainer is a modified ms-swift. It crops the template and draws the rectangle while it encodes a record,
-with new random numbers each time, as the key `visual_prompt` tells it. The tokens `<ref>`, `<template>` and
-`<search>` belong to that system; its records contain them literally.
+with new random numbers each time, as the key `visual_prompt` says. Question and answer are those of the
+contract `vptracker`, so the published weights can be trained further on these records.
 """
 
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from configs.errors import UserError
-from data_prep.exchange.chat import IMAGE
+from data_prep.contract.chat import answer_of
+from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.images import colour_name, drawn_as
+from data_prep.contract.wordings import VPTRACKER_TOKENS
+from data_prep.exchange.chat import question_text
 from data_prep.exchange.exporter import (
     Exporter,
     ExportPlan,
@@ -25,58 +29,43 @@ from data_prep.geometry import Box, Size, center, round_box, xywh_to_xyxy
 from data_prep.sampling.pairs import Pair
 from data_prep.video.images import AS_STORED, image_header
 
-COLOUR, WIDTH = "red", 3  # of the rectangle, unless a pair has its own; VPTracker passes them to Pillow
+CONTRACT = BUILT_IN["vptracker"]
 SCALES = 2, 8  # smallest and largest side of the rectangle, in sides of the box it is drawn around
-TOKENS = ("<ref>", "</ref>", "<template>", "</template>", "<search>", "</search>")
-QUESTION = """You follow one target through a video.
-This is the target: <template>{image}</template>. In words it is <ref> {expression} </ref>.
-This is the search image: <search>{image}</search>.
-    1. Say whether the target can be seen in the search image.
-    2. Say where: the corners of its box, [x_min, y_min, x_max, y_max].
-
-Answer in JSON, as in: ```json
-{{
-  "visible": "yes/no",
-  "bbox": [x_min, y_min, x_max, y_max]
-}}
-```.
-"""
-MARKED = """
-The rectangle drawn in it marks where the target may be: look inside it first, then in the rest of the image.
-"""
 
 
 def _record(plan: ExportPlan, pair: Pair) -> Record:
     """The record of a pair. Raises UserError where it cannot be one."""
     if not pair.templated:
         raise UserError("format=vptracker: its records always have a template; leave pairs.template=1")
-    expression = plain_expression(pair.expression).strip()
+    expression = plain_expression(pair.expression)
     size, template_size = _size(pair.search), _size(pair.template)
     template = _whole(counted(xywh_to_xyxy(pair.template_xywh), template_size, template_size, "frame"))
     # The rectangle is `scale` times the box that it is drawn around. VPTracker draws it around the target
     # where that is visible, else around a box of our choice (`_around`).
     scale = int(np.random.default_rng((plan.pairs.seed, pair.number)).integers(SCALES[0], SCALES[1] + 1))
-    answer_box, around = [0, 0, 0, 0], _around(pair.visual_prompt_xyxy, size, scale)
+    answer_box: Box | None = None
+    around = _around(pair.visual_prompt_xyxy, size, scale)
     # A visible target: the answer has its box, and the rectangle is drawn around it.
     if pair.search_xywh is not None:
         box = xywh_to_xyxy(pair.search_xywh)
-        answer_box = _whole(counted(box, size, size, plan.coordinates))
+        answer_box = counted(box, size, size, plan.coordinates)
         around = _whole(counted(box, size, size, "frame"))
-    question = QUESTION.format(image=IMAGE, expression=expression) + (MARKED if pair.marked else "")
-    colour = pair.visual_prompt_colour
+    # The question names the colour of the rectangle, which may be the pair's own.
+    contract = drawn_as(CONTRACT, pair.visual_prompt_colour, pair.visual_prompt_width)
+    question = question_text(replace(plan, contract=contract), expression, pair.templated, pair.marked)
     return Record(
         {
             "messages": [
                 {"role": "user", "content": question},
-                {"role": "assistant", "content": answer(pair.search_xywh is not None, answer_box)},
+                {"role": "assistant", "content": CONTRACT.format.start + answer_of(CONTRACT, answer_box)},
             ],
             "images": [pair.template, pair.search],
             "visual_prompt": {
                 "phase": "train",
                 "enable": pair.marked,
                 "scale": scale,
-                "color": "#{:02x}{:02x}{:02x}".format(*colour) if colour else COLOUR,
-                "width": max(1, round(WIDTH * pair.visual_prompt_width)),
+                "color": colour_name(contract.prompt_colour),
+                "width": contract.prompt_line,
                 # Rounded, since 1 - 0.8 is 0.19999999999999996.
                 "inbbox_ratio": round(1 - plan.pairs.settings.prompt_miss, 6),
                 "template_bbox": template,
@@ -85,11 +74,6 @@ def _record(plan: ExportPlan, pair: Pair) -> Record:
             },
         }
     )
-
-
-def answer(visible: bool, box: list[int]) -> str:
-    """The answer that VPTracker's model is trained to give; a target that is absent has a box of zeros."""
-    return f'```json\n{{\n  "visible": "{"yes" if visible else "no"}",\n "bbox": {json.dumps(box)}\n}}\n```'
 
 
 def _size(path: str) -> Size:
@@ -132,7 +116,7 @@ def _check(plan: ExportPlan) -> None:
 
 
 def _trainer_settings(_plan: ExportPlan) -> dict[str, str]:
-    return {"--remove_unused_columns": "false", "--new_special_tokens": " ".join(TOKENS)}
+    return {"--remove_unused_columns": "false", "--new_special_tokens": " ".join(VPTRACKER_TOKENS)}
 
 
 VPTRACKER = register_exporter(
