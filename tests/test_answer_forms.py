@@ -132,6 +132,8 @@ def test_fractions_are_shares_of_the_image_and_whole_numbers_are_not() -> None:
         assert to_frame(BUILT_IN[name], (0.25, 0.5, 0.5, 1.0), (112, 56), (400, 200)) == (100, 100, 200, 200)
     assert to_frame(BUILT_IN["instruct"], (0, 0, 1, 1), (100, 50), (400, 200)) == (0, 0, 4, 4)
     assert to_frame(BUILT_IN["instruct"], (0.5, 0.5, 1.5, 1.5), (100, 50), (400, 200)) == (2, 2, 6, 6)
+    # One unit would be the whole side.
+    assert to_frame(BUILT_IN["instruct"], (0.5, 0.2, 0.5, 0.8), (100, 50), (400, 200)) is None
 
 
 @pytest.mark.parametrize(

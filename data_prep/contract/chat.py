@@ -89,20 +89,23 @@ def to_frame(
 
     - Equal numbers (`x1` = `x2`) inside the image count as one unit. Whole numbers cannot express less, and a
       model may have learned to write them for a target that is narrower than a unit.
-    - Numbers of 0 to 1, one of them a fraction, are shares of the image's sides.
+    - Numbers of 0 to 1, one of them a fraction, are shares of the image's sides. Equal shares are an empty
+      box, which gives None.
     - Reversed numbers and a box outside the image give None; so does, without `clips_boxes`, a box that
       reaches beyond the image.
     """
     # The size of the image in the unit of the answer: rescaling from it to the frame converts the numbers.
-    counted = (
-        (1, 1) if are_shares(numbers) else counted_size(contract.coordinates, resized, original or frame)
-    )
-    (left, right), (top, bottom) = (
-        _at_least_a_unit(numbers[axis], numbers[axis + 2], counted[axis]) for axis in (0, 1)
-    )
+    if are_shares(numbers):
+        counted, widened = (1, 1), numbers
+    else:
+        counted = counted_size(contract.coordinates, resized, original or frame)
+        (left, right), (top, bottom) = (
+            _at_least_a_unit(numbers[axis], numbers[axis + 2], counted[axis]) for axis in (0, 1)
+        )
+        widened = (left, top, right, bottom)
     if not contract.clips_boxes and clamp(numbers, counted) != numbers:
         return None
-    box = clamp(rescale((left, top, right, bottom), counted, frame), frame)
+    box = clamp(rescale(widened, counted, frame), frame)
     return box if box[2] > box[0] and box[3] > box[1] else None
 
 
