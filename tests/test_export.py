@@ -141,11 +141,13 @@ def test_a_size_that_trainers_resize_again_is_refused() -> None:
 def test_the_contract_beside_the_records_says_what_they_count(
     indexes: Path, tmp_path: Path, coordinates: str
 ) -> None:
-    """Where none can say it there is none, not even that of records which were there before."""
+    """A format without one leaves none, not even that of the records that were there before."""
     rows_of(plan_of(indexes, tmp_path, "swift"), range(2))
     rows_of(plan_of(indexes, tmp_path, "swift", coordinates), range(2))
     contract = read_contract(tmp_path)
-    assert (contract.coordinates if contract else "frame") == coordinates
+    assert contract is not None and contract.coordinates == coordinates
+    rows_of(plan_of(indexes, tmp_path, "vptracker", "frame"), range(2))
+    assert read_contract(tmp_path) is None
 
 
 def test_the_command_offers_what_there_is() -> None:

@@ -86,9 +86,8 @@ def _write_about(plan: ExportPlan, exporter: Exporter, left_out: list[LeftOut]) 
     """Write what a trainer needs besides the records, and which pairs are missing among them."""
     for name, text in exporter.side_files(RECORDS).items():
         write_whole(plan.out / name, text)
-    # The contract, to be put beside the weights that are trained on the records. No contract of ours counts
-    # pixels of the original frame.
-    if exporter.writes_contract and plan.coordinates != "frame":
+    # The contract, to be put beside the weights that are trained on the records.
+    if exporter.writes_contract:
         write_contract(plan.out, replace(plan.contract, coordinates=plan.coordinates))
     about = {
         "format": plan.form,
