@@ -105,6 +105,15 @@ BEYOND: list[dict[str, Any]] = [
         json.dumps({**dataclasses.asdict(Contract()), "search_crop": 4.0}),
         json.dumps({**dataclasses.asdict(Contract()), "thinking": 100}),
         json.dumps({**dataclasses.asdict(Contract()), "answer_format": "r1_track_think"}),
+        json.dumps(
+            {
+                **dataclasses.asdict(Contract()),
+                "initial_wording": "short",
+                "initial_answer_format": "r1_track_think",
+            }
+        ),
+        json.dumps({**dataclasses.asdict(Contract()), "wording": ""}),
+        json.dumps({**dataclasses.asdict(Contract()), "answer_format": ""}),
         json.dumps({**dataclasses.asdict(Contract()), "template_min_pixels": 10**7}),
         json.dumps({**dataclasses.asdict(Contract()), "initial_wording": "terse"}),
         json.dumps({**dataclasses.asdict(Contract()), "initial_answer_format": "prose"}),

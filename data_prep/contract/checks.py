@@ -45,7 +45,7 @@ def check_contract(contract: "Contract") -> None:
             raise TypeError(f"{field.name} is {value!r}")
     # 2. Ranges of the numbers, and rules about several of them.
     for name, (smallest, largest) in LIMITS.items():
-        if not smallest <= (value := getattr(contract, name)) <= largest:  # NaN is within no limits
+        if not smallest <= (value := getattr(contract, name)) <= largest:  # also of NaN
             raise ValueError(f"{name} is {value}, not {smallest} to {largest}")
     for least, most in (("min_pixels", "max_pixels"), ("template_min_pixels", "template_pixels")):
         if getattr(contract, least) > getattr(contract, most):
@@ -63,25 +63,25 @@ def _check_texts(contract: "Contract") -> None:
     # A digit, sign, dot or bracket in the separator would make the numbers of an answer ambiguous.
     if not re.fullmatch(r"[^\d\].-]{1,8}", contract.separator):
         raise ValueError(
-            f"separator is {contract.separator[:20]!r}, not 1 to 8 characters that are no number's"
+            f"separator is {contract.separator[:20]!r}, not 1 to 8 characters that cannot be part of a number"
         )
 
 
 def _check_names(contract: "Contract") -> None:
     for name, choices in CHOICES.items():
         if (value := getattr(contract, name)) not in choices:
-            raise ValueError(f"{name} is {value!r}, none of {', '.join(choices)}")
-    for wording in filter(None, (contract.wording or "none", contract.initial_wording)):
+            raise ValueError(f"{name} is {value!r}, not one of {', '.join(choices)}")
+    # An empty initial name means that of all other questions.
+    for wording in (contract.wording, contract.initial_wording or contract.wording):
         if wording not in WORDINGS:
             raise ValueError(f"no wording is named {wording!r}")
-    for answers in filter(None, (contract.answer_format or "none", contract.initial_answer_format)):
+    for answers in (contract.answer_format, contract.initial_answer_format or contract.answer_format):
         if answers not in ANSWER_FORMATS:
             raise ValueError(f"no answer format is named {answers!r}")
     # A thought without an end would be generated up to the limit and then cut.
-    if bool(contract.thinking) != bool(contract.format.thought_end):
-        raise ValueError(
-            f"thinking is {contract.thinking}, but the answer format is {contract.answer_format}"
-        )
+    if bool(contract.thinking) != any(answers.thought_end for answers in contract.formats):
+        named = " and ".join(filter(None, (contract.answer_format, contract.initial_answer_format)))
+        raise ValueError(f"thinking is {contract.thinking}, but the answer format is {named}")
     if contract.search_crop and not all(contract.crop_size):
         raise ValueError("search_crop needs a crop_size")
 

@@ -125,16 +125,8 @@ ANSWER_FORMATS: dict[str, AnswerFormat] = {
     ),
     "r1_track": R1_TRACK,
     # <think>…</think> <answer>[x1,y1,x2,y2]</answer>
-    "r1_track_think": AnswerFormat(
-        start="",
-        visible="",
-        absent="",
-        box_start="[",
-        box_end="]</answer>",
-        absent_end="",
-        closing="]",
-        thought_end="<answer>",
-        thought_limit="</think> <answer>",
+    "r1_track_think": dataclasses.replace(
+        R1_TRACK, box_end="]</answer>", thought_end="<answer>", thought_limit="</think> <answer>"
     ),
     "qwen_list": QWEN_LIST,
     # Models whose chat template opens a thought: the answer follows behind an empty line.
