@@ -22,6 +22,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.import_utils import is_serve_available
 
+from configs.errors import UserError
 from data_prep.contract.chat import answer_text, messages
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
@@ -140,6 +141,10 @@ def test_the_end_of_a_turn_is_what_the_template_writes(family: str) -> None:
     assert end_of_turn(processor) == "<|im_end|>", "without the newline after it"
     processor.chat_template = published.replace("<|im_end|>\n", " bye<|endoftext|>\n")
     assert end_of_turn(processor) == " bye<|endoftext|>"
+    loop = "{% for _ in range(9999) %}{% for _ in range(9999) %}{% endfor %}{% endfor %}"
+    processor.chat_template = published + loop
+    with pytest.raises(UserError, match=r"cannot write an answer \(it does not come to an end\)"):
+        end_of_turn(processor)
 
 
 # ---- a server --------------------------------------------------------------------------------------

@@ -110,11 +110,13 @@ def end_of_turn(processor: QwenVLProcessor) -> str:
         for role, text in (("user", EXPRESSION), ("assistant", ANSWER))
     ]
     try:
-        text: Any = processor.apply_chat_template(chat, tokenize=False)
+        with _limited_to(MAX_LINES):
+            text: Any = processor.apply_chat_template(chat, tokenize=False)
     except Exception as fault:  # of jinja2, its sandbox, or an expression in the template
+        reason = "it does not come to an end" if isinstance(fault, _TooLongError) else type(fault).__name__
         raise UserError(
             f"{processor.tokenizer.name_or_path}: its chat template cannot write an answer "
-            f"({type(fault).__name__}); restore chat_template.jinja"
+            f"({reason}); restore chat_template.jinja"
         ) from None
     after = text.rpartition(ANSWER)[2]
     ends = [after.index(token) + len(token) for token in tokenizer.get_added_vocab() if token in after]
