@@ -226,6 +226,7 @@ def test_results_of_other_sizes_or_weights_are_not_mixed(
 def test_a_target_narrower_than_half_a_token_names_the_key() -> None:
     frame: Size = (3840, 2160)
     assert small_target(QWEN, (100, 100, 160, 160), frame) is None
+    assert small_target(QWEN, (100, 100, 100, 160), frame) is None, "a box without an area"
     told = small_target(QWEN, (100, 100, 130, 160), frame)
     assert told is not None and "last box at 8 by 16 pixels, less than half a token" in told
     tokens = int(re.findall(r"model.search_tokens=(\d+) shows it larger", told)[0])
@@ -263,3 +264,19 @@ def test_a_run_warns_once_a_sequence(
     warned = [line for line in summary["warnings"] if line.endswith("too small")]
     assert len(warned) == 1 and str(model) in warned[0]
     assert contract_values(model)["max_pixels"] == 24 * 28 * 28
+
+
+def test_a_fault_in_that_check_is_a_warning_and_the_results_stay(
+    run_settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_workspace(tmp_path / "ws", ("ball",), num_frames=1)
+    seen = Answer(1.0, (10.0, 10.0, 20.0, 20.0), 1.0, "")
+    monkeypatch.setattr(Grounder, "locate", lambda _, questions: [seen] * len(questions))
+
+    def refuse(*_: Any) -> None:
+        raise UserError("the frame is too long")
+
+    monkeypatch.setattr("infer.runs.track_run.small_target", refuse)
+    _, summary = run(run_settings)
+    assert any(line.endswith(": the frame is too long") for line in summary["warnings"])
+    assert summary["written"] == summary["tracks"] > 0 and not summary["failed"]

@@ -176,8 +176,11 @@ class TrackRun:
         seconds = (time.monotonic() - start_time) / len(expressions)
         for expression, trajectory in zip(expressions, trajectories, strict=True):
             self._write(sequence, expression, trajectory, seconds)
-        with FailureBoundary():  # a frame of a size that the grounder was never asked about
+        with FailureBoundary() as boundary:
             self._warn_of_small_target(sequence.name, expressions, trajectories)
+        # The results are written, so the sequence has not failed.
+        if boundary.reason is not None:
+            self.warnings.append(f"{sequence.name}: {boundary.reason}")
 
     def _run_engine(
         self,
@@ -256,7 +259,9 @@ def small_target(contract: Contract, box_xyxy: Box, size: Size) -> str | None:
     resized, multiple = search_size(contract, size), contract.side_multiple
     left, top, right, bottom = rescale(box_xyxy, size, resized)
     width, height = right - left, bottom - top
-    if (side := min(width, height)) >= multiple / 2:
+    side = min(width, height)
+    # A box without an area, which a user may have given, says nothing about the size of the target.
+    if side <= 0 or side >= multiple / 2:
         return None
     seen = f"the grounder saw its last box at {width:.0f} by {height:.0f} pixels, less than half a token"
     # The area of the search image must grow by the square of what the side lacks, and a little more, because
