@@ -32,7 +32,13 @@ from data_prep.contract.crops import (
     search_crop,
     template_box,
 )
-from data_prep.contract.images import resize, search_image, template_size, visual_prompt_box
+from data_prep.contract.images import (
+    resize,
+    resized_template,
+    search_image,
+    template_size,
+    visual_prompt_box,
+)
 from data_prep.contract.parsing import box_of_text
 from data_prep.geometry import Box
 from infer.trackers.per_frame import PerFrameConfig, per_frame_tracker
@@ -311,6 +317,7 @@ def test_r1_tracks_crops_have_336_pixels_and_its_box_is_cut_to_whole_ones() -> N
     crop = crop_template(frame, box, contract)
     assert crop.shape == (79, 79, 3)
     assert template_size(contract, (79, 79)) == (336, 336)
+    assert np.array_equal(resized_template(contract, crop), resize(crop, (336, 336), "linear"))
     # left = round(100 + 8 - 39.5) = 68 (68.5 to even), top = round(60 + 12 - 39.5) = 32
     inside = template_box(box, contract)
     assert inside == (32, 28, 48, 52)

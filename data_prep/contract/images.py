@@ -51,6 +51,13 @@ def template_size(contract: Contract, size: Size, rule: Rule | None = None) -> S
     return budgeted(size, least, contract.template_pixels, contract.side_multiple, rule)
 
 
+def resized_template(contract: Contract, template: np.ndarray, rule: Rule | None = None) -> np.ndarray:
+    """A template crop, RGB uint8, resized to its `template_size`."""
+    # Crops of one size are those of pytracking.
+    resampling = "linear" if all(contract.crop_size) else contract.resampling
+    return resize(template, template_size(contract, (template.shape[1], template.shape[0]), rule), resampling)
+
+
 def with_token_budget(contract: Contract, search_tokens: int | None, template_tokens: int | None) -> Contract:
     """A contract with other sizes of images, in language tokens; None: unchanged.
 

@@ -8,7 +8,7 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
 from data_prep.contract.crops import crop_template
-from data_prep.contract.images import drawn_as, resize, search_image, search_size, template_size
+from data_prep.contract.images import drawn_as, resized_template, search_image, search_size
 from data_prep.geometry import Box, Size, clamp, is_inside, rescale, xywh_to_xyxy
 from data_prep.sampling.pairs import Pair
 from data_prep.video.images import read_image
@@ -60,7 +60,7 @@ def _template(pair: Pair, contract: Contract) -> np.ndarray:
     frame = read_image(Path(pair.template))
     # The crop is made in the resolution of the frame, and resized afterwards.
     crop = crop_template(frame, inside_frame(pair.template_xywh, size_of(frame)), contract)
-    return resize(crop, template_size(contract, size_of(crop)), contract.resampling)
+    return resized_template(contract, crop)
 
 
 def inside_frame(box_xywh: Box, size: Size) -> Box:

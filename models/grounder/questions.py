@@ -8,7 +8,7 @@ back exactly.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,13 @@ from configs.terminal import shortened
 from data_prep.contract.chat import messages, to_frame
 from data_prep.contract.contract import Contract, QuestionForm
 from data_prep.contract.crops import Square, central_box, resized_box, search_crop
-from data_prep.contract.images import resize, search_image, search_size, template_size, visual_prompt_box
+from data_prep.contract.images import (
+    resized_template,
+    search_image,
+    search_size,
+    template_size,
+    visual_prompt_box,
+)
 from data_prep.geometry import Box, Size, clamp, is_inside
 from models.grounder.chat_template import end_of_turn, is_thinking, render_chat
 from models.grounder.model import QwenVLProcessor
@@ -212,15 +218,16 @@ class QuestionEncoder:
         """The key and a render function of the template, if it is shown, and of the search image."""
         form, last_box = self.form(question), question.visual_prompt_xyxy
         # The key has the box too: a visual prompt or a crop makes another image of the same frame.
-        key = "crop" if form.is_cropped else "search"
+        kind = "crop" if form.is_cropped else "search"
         search = (
-            (key, id(question.image), last_box if form.is_marked else None),
+            (kind, id(question.image), last_box if form.is_marked else None),
             lambda: self._search(question),
         )
         template = question.template
         if template is None or not form.has_template:
             return [search]
-        return [(("template", id(template), None), lambda: self._template(template)), search]
+        resized = partial(resized_template, self.contract, template, _smart_resize)
+        return [(("template", id(template), None), resized), search]
 
     def _search(self, question: Question) -> np.ndarray:
         """The resized search image: with a visual prompt around the last box, or a crop around it."""
@@ -233,12 +240,6 @@ class QuestionEncoder:
         if form.is_marked and last_box is not None:
             rectangle = visual_prompt_box(last_box, size, self.contract)
         return search_image(question.image, rectangle, self.contract, self.resized_size(size))
-
-    def _template(self, template: np.ndarray) -> np.ndarray:
-        """The resized template."""
-        size = (template.shape[1], template.shape[0])
-        resampling = "linear" if all(self.contract.crop_size) else self.contract.resampling
-        return resize(template, template_size(self.contract, size, _smart_resize), resampling)
 
     def _template_box(self, question: Question) -> Box:
         """The target's box in pixels of the resized template; zeros without a template."""
