@@ -26,12 +26,7 @@ from tests.tiny_models import save_grounder
 from train.checkpoint_info import info_of
 
 TOKENS = sorted(CONTRACTS_BY_TOKENS["vptracker"])
-VPTRACKER = BUILT_IN.get("vptracker", Contract(wording="tagged", coordinates="thousand", side_multiple=32))
-
-
-@pytest.fixture(autouse=True)
-def with_vptracker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BUILT_IN, "vptracker", VPTRACKER)
+VPTRACKER = BUILT_IN["vptracker"]
 
 
 @pytest.fixture(scope="module")

@@ -144,7 +144,7 @@ def test_a_download_is_recognised(name: str, folder: Path, grounder: Grounder) -
     published = PUBLISHED[name]
     family = FAMILIES[published.model_type]
     assert isinstance(grounder.model, family.model_class())
-    named = name if name in CONTRACTS_BY_TOKENS and name in BUILT_IN else family.contract
+    named = name if name in CONTRACTS_BY_TOKENS else family.contract
     assert grounder.contract == sized_contract(config_of(folder), BUILT_IN[named])
     assert set(published.added_tokens) <= added_tokens(folder)
     ids = grounder.tokenizer.convert_tokens_to_ids(list(published.added_tokens))
@@ -205,11 +205,10 @@ def test_an_answer_is_that_of_transformers_generate(grounder: Grounder, question
         assert answer.text.startswith(grounder.tokenizer.decode(tokens[:length]))
 
 
+@pytest.mark.parametrize("name", ["vptracker"], indirect=True)  # the others have no download of this kind
 def test_a_plain_download_is_known_and_a_thinking_one_refused_before_its_weights_are_read(
     folder: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if name != "vptracker":
-        pytest.skip("it is made of the download of VPTracker")
     # 1. Qwen3-VL as published: VPTracker's download with another tokenizer.
     tokenizer_files = ("tokenizer.json", "tokenizer_config.json", PUBLISHED[name].template_file)
     download, folder = folder, tmp_path
@@ -239,11 +238,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+# Two downloads are enough, one of which is the one that is printed.
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "vptracker"], indirect=True)
 def test_the_readmes_command_for_local_folders_runs(
     grounder: Grounder, folder: Path, name: str, inputs: Path, tmp_path: Path
 ) -> None:
-    if name == "qwen3_5":
-        pytest.skip("two downloads are enough, one of which is as printed")
     # 1. The command as it is printed.
     block = re.search(r"```bash\n(.*?)```", README.split("## Large models")[1], re.DOTALL)
     assert block is not None
@@ -276,6 +275,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+# Other tests train small models of Qwen2.5-VL in every way.
+@pytest.mark.parametrize("name", ["qwen3_5", "vptracker"], indirect=True)
 @pytest.mark.usefixtures("without_plots")
 def test_a_download_is_trained_saved_merged_and_loaded(
     grounder: Grounder,
@@ -286,8 +287,6 @@ def test_a_download_is_trained_saved_merged_and_loaded(
     questions: list[Question],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if name == "qwen2_5_vl":
-        pytest.skip("other tests train small models of this family in every way; two downloads are enough")
     # 1. A step with LoRA, from the loaded download.
     monkeypatch.setattr("train.sft.model.Grounder.load", lambda *_: grounder)
     changes: dict[str, Any] = {
