@@ -51,10 +51,21 @@ def check_no_code(key: str, checkpoint: str) -> None:
 
 
 def code_setting(settings: dict[str, Any]) -> str | None:
-    """The first setting anywhere in nested settings that makes a library execute code; None: there is none.
+    """The first setting anywhere in nested settings that makes a library execute code, or None.
 
     These are `CODE_SETTINGS`, and implementations of attention that are downloaded from the hub.
     """
+    for each in nested_settings(settings):
+        for name, found in each.items():
+            if (name in CODE_SETTINGS and found) or (
+                name.endswith("_implementation") and "/" in json.dumps(found)
+            ):
+                return str(name)
+    return None
+
+
+def nested_settings(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All dictionaries in nested settings, the outermost one first."""
     # A list of what is left to visit, because recursion would fail on settings that are nested deeply.
     to_visit: list[Any] = [settings]
     while to_visit:
@@ -62,13 +73,8 @@ def code_setting(settings: dict[str, Any]) -> str | None:
         if isinstance(value, list):
             to_visit += value
         elif isinstance(value, dict):
-            for name, found in value.items():
-                if (name in CODE_SETTINGS and found) or (
-                    name.endswith("_implementation") and "/" in json.dumps(found)
-                ):
-                    return str(name)
-                to_visit.append(found)
-    return None
+            yield value
+            to_visit += value.values()
 
 
 # ---- weights --------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ other number is the published one. Weights are random.
 """
 
 import importlib.util
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    PreTrainedConfig,
     Sam2ImageProcessor,
     Sam2VideoProcessor,
     Sam2VideoVideoProcessor,
@@ -28,7 +30,7 @@ from transformers import (
 from benchmarks.mask_heads import measure
 from configs.errors import UserError
 from models.config import MASK_HEADS, EdgeTamConfig, MaskHeadConfig, Sam3TrackerConfig
-from models.mask_head.checkpoint_checks import check_timm_settings
+from models.mask_head.checkpoint_checks import check_mask_head_folder
 from models.mask_head.checkpoints import SHARED_CODE
 from models.mask_head.edgetam import EdgeTam, published_edgetam_config
 from models.mask_head.memory_bank import FrameMemory, MemoryBank
@@ -338,19 +340,36 @@ def test_the_tracker_is_read_from_a_whole_sam3(tmp_path: Path) -> None:
         ({"architecture": "hf-hub:somebody/model"}, "is timm's 'hf-hub:somebody/model'"),
         ({"architecture": "repvit_m1/../../x"}, r"only repvit_\* is built"),
         ({"model_args": {"checkpoint_path": "/x.pth"}}, "passes checkpoint_path to timm"),
+        ({"model_type": None, "model_args": {"checkpoint_path": "/x.pth"}}, "passes checkpoint_path to timm"),
+        ({"model_type": "timm_backbone"}, "a part of type 'timm_backbone', which is not built"),
     ],
 )
-def test_timm_reads_no_files_that_a_checkpoint_names(changes: dict[str, Any], message: str) -> None:
-    settings = published_edgetam_config_as_dict()
-    check_timm_settings("x", settings)
-    settings["vision_config"]["backbone_config"].update(changes)
-    with pytest.raises(UserError, match=message):
-        check_timm_settings("x", settings)
-
-
-def published_edgetam_config_as_dict() -> dict[str, Any]:
+@pytest.mark.parametrize("model_type", ["edgetam_video", "sam2_video", "sam3_tracker_video"])
+def test_timm_reads_no_files_that_a_checkpoint_names(
+    changes: dict[str, Any], message: str, model_type: str, tmp_path: Path
+) -> None:
+    """Of any mask head: transformers builds a part of whatever type the settings name."""
     backbone = {"model_type": "timm_wrapper", "architecture": "repvit_m1", "model_args": {"in_chans": 3}}
-    return {"model_type": "edgetam_video", "vision_config": {"backbone_config": backbone}}
+    settings = {"model_type": model_type, "vision_config": {"backbone_config": backbone}}
+    save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+
+    def check() -> None:
+        (tmp_path / "config.json").write_text(json.dumps(settings))
+        check_mask_head_folder(str(tmp_path), (model_type,))
+
+    check()
+    backbone.update(changes)
+    with pytest.raises(UserError, match=message):
+        check()
+
+
+def test_the_settings_of_a_hub_id_are_checked_before_weights_are_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = {"model_type": "sam2_video", "vision_config": {"model_type": "timm_backbone"}}
+    monkeypatch.setattr(PreTrainedConfig, "get_config_dict", lambda *_: (settings, {}))
+    with pytest.raises(UserError, match=r"owner/name: its config\.json has a part of type 'timm_backbone'"):
+        MaskHead.load("owner/name", CPU)
 
 
 def test_edgetam_without_timm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from configs.errors import UserError
 from models.checkpoint_files import check_checkpoint
-from models.file_checks import CONFIG, MASK_HEAD_KEY, read_settings
+from models.file_checks import CONFIG, MASK_HEAD_KEY, nested_settings, read_settings
 
 KEY = MASK_HEAD_KEY
 # The values of `model_type` in config.json that each mask head reads. The checkpoint facebook/sam3 holds the
@@ -27,8 +27,11 @@ OPTION_OF_TYPE = {
 """An option of `mask_head=` that reads checkpoints of this type."""
 META_SUFFIXES = (".pt", ".pth")
 
-# What the configuration of timm's backbone may contain. timm reads local files or the hub for other values:
-# a name with a scheme (`hf-hub:`), or the argument `checkpoint_path`, which names a pickle.
+# How the types of a mask head's parts begin, in the nested settings of its config.json. transformers builds a
+# part of any type that the settings name, and some of those load files or download weights by themselves.
+PART_TYPES = ("sam2", "sam3", "edgetam", "clip_text_model", "timm_wrapper")
+# What the settings of timm's backbone may contain. timm reads local files or the hub for other values: a name
+# with a scheme (`hf-hub:`), or the argument `checkpoint_path`, which names a pickle.
 TIMM_ARCHITECTURES = "repvit_"  # how the names of EdgeTAM's image encoders begin
 TIMM_ARGUMENTS = frozenset({"in_chans", "features_only", "out_indices"})
 
@@ -42,9 +45,6 @@ def check_edgetam_checkpoint(checkpoint: str) -> None:
     """Check that timm is installed, and the folder of an EdgeTAM checkpoint. Raises UserError."""
     check_timm()
     check_mask_head_folder(checkpoint, EDGETAM_TYPES)
-    path = Path(checkpoint) / CONFIG
-    if path.is_file():
-        check_timm_settings(checkpoint, read_settings(KEY, path))
 
 
 def check_sam3_tracker_checkpoint(checkpoint: str) -> None:
@@ -70,9 +70,9 @@ def check_sam2_meta_checkpoint(checkpoint: str) -> None:
 
 
 def check_mask_head_folder(checkpoint: str, model_types: tuple[str, ...]) -> None:
-    """Check that a folder holds a mask head of one of these types.
+    """Check that a folder holds a mask head of one of these types, and nothing that reads other files.
 
-    Raises UserError where it does not, and names the option of `mask_head=` or the command that reads it.
+    Raises UserError otherwise, and names the option of `mask_head=` or the command that reads the checkpoint.
     """
     path = Path(checkpoint)
     if path.suffix in META_SUFFIXES and path.is_file():
@@ -80,9 +80,10 @@ def check_mask_head_folder(checkpoint: str, model_types: tuple[str, ...]) -> Non
             f"{KEY}={checkpoint}: is a single file, as Meta publishes SAM 2; take mask_head=sam2_meta, or "
             f"convert it to a folder with python -m models task=convert checkpoint={checkpoint} out=FOLDER"
         )
-    if (path / CONFIG).is_file():
-        check_mask_head_type(checkpoint, read_settings(KEY, path / CONFIG).get("model_type"), model_types)
+    settings = read_settings(KEY, path / CONFIG) if (path / CONFIG).is_file() else {}
+    check_mask_head_type(checkpoint, settings.get("model_type"), model_types)
     check_checkpoint(KEY, checkpoint, model_types)
+    check_parts(checkpoint, settings)
 
 
 def check_mask_head_type(checkpoint: str, found: Any, model_types: tuple[str, ...]) -> None:
@@ -102,13 +103,21 @@ def check_timm() -> None:
         )
 
 
-def check_timm_settings(checkpoint: str, settings: Mapping[str, Any]) -> None:
-    """Raise UserError where the backbone of a config.json would make timm read other files or the hub."""
-    vision = settings.get("vision_config") or {}
-    backbone = vision.get("backbone_config") or {}
-    if backbone.get("model_type") != "timm_wrapper":
-        return
-    name, arguments = str(backbone.get("architecture")), backbone.get("model_args") or {}
+def check_parts(checkpoint: str, settings: dict[str, Any]) -> None:
+    """Raise UserError where a part in the settings of a config.json would read other files or the hub."""
+    for part in nested_settings(settings):
+        kind = str(part.get("model_type") or "")  # parts of SAM 2 that transformers 4.57 saved have none
+        if kind and not kind.startswith(PART_TYPES):
+            raise UserError(
+                f"{KEY}={checkpoint}: its config.json has a part of type {kind!r}, which is not built for a "
+                "mask head; restore config.json"
+            )
+        # By these keys and not by the type: EdgeTAM's backbone is timm's where the type is missing.
+        if "architecture" in part or "model_args" in part:
+            _check_timm_part(checkpoint, str(part.get("architecture")), part.get("model_args") or {})
+
+
+def _check_timm_part(checkpoint: str, name: str, arguments: Mapping[str, Any]) -> None:
     if not name.startswith(TIMM_ARCHITECTURES) or ":" in name or "/" in name:
         raise UserError(
             f"{KEY}={checkpoint}: its image encoder is timm's {name!r}, and only {TIMM_ARCHITECTURES}* is "

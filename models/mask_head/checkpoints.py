@@ -4,7 +4,6 @@ SAM 2, EdgeTAM and the tracker of SAM 3 differ in their classes and in the `mode
 (`Architecture`). Everything else about loading is the same, and is done here.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers import PreTrainedConfig
 
 from configs.errors import UserError
 from models.checkpoint import SAFE, check_weights, loading, model_type_of
-from models.mask_head.checkpoint_checks import KEY, check_mask_head_folder, check_mask_head_type
+from models.mask_head.checkpoint_checks import KEY, check_mask_head_folder, check_mask_head_type, check_parts
 
 SHARED_CODE = "prompt_encoder.shared_embedding.positional_embedding"
 
@@ -25,15 +24,13 @@ CPU = torch.device("cpu")
 class Architecture:
     """The classes of transformers that load and run one kind of mask head.
 
-    `model_types` are the values of `model_type` in config.json that are accepted. `check_settings(checkpoint,
-    settings)` raises UserError for settings that must not be used to build a model. `counts_memory_maps` says
+    `model_types` are the values of `model_type` in config.json that are accepted. `counts_memory_maps` says
     that the model's memory attention takes the number of memory maps as an argument.
     """
 
     model_types: tuple[str, ...]
     model_class: Any
     processor_class: Any
-    check_settings: Callable[[str, Mapping[str, Any]], None] | None = None
     counts_memory_maps: bool = False
 
 
@@ -43,8 +40,8 @@ def load_model(
     """Load a model, in evaluation mode, and its image processor. Weights are read straight to the device.
 
     `checkpoint` is a local folder, read without any network, or a hub id such as
-    `facebook/sam2.1-hiera-tiny`. Raises UserError where there is none, where it is of another type, or where
-    its weights do not fit its configuration.
+    `facebook/sam2.1-hiera-tiny`. Raises UserError where the checkpoint is missing or of another type, where
+    its settings name parts that are not built (`check_parts`), and where its weights do not fit them.
     """
     check_mask_head_folder(checkpoint, architecture.model_types)
     local = Path(checkpoint).is_dir()
@@ -53,8 +50,7 @@ def load_model(
         settings, _ = PreTrainedConfig.get_config_dict(checkpoint)
         check_mask_head_type(checkpoint, settings.get("model_type"), architecture.model_types)
         model_type_of(KEY, checkpoint, architecture.model_types)
-        if architecture.check_settings is not None:
-            architecture.check_settings(checkpoint, settings)
+        check_parts(checkpoint, settings)
         # 2. Processor and weights. A local folder is read without any network.
         processor = architecture.processor_class.from_pretrained(
             checkpoint, trust_remote_code=False, local_files_only=local

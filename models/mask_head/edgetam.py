@@ -16,17 +16,11 @@ from transformers import (
     TimmWrapperConfig,
 )
 
-from models.mask_head.checkpoint_checks import EDGETAM_TYPES, check_timm, check_timm_settings
+from models.mask_head.checkpoint_checks import EDGETAM_TYPES, check_timm
 from models.mask_head.checkpoints import Architecture
 from models.mask_head.sam2 import MaskHead
 
-EDGETAM = Architecture(
-    EDGETAM_TYPES,
-    EdgeTamVideoModel,
-    Sam2ImageProcessor,
-    check_settings=check_timm_settings,
-    counts_memory_maps=True,
-)
+EDGETAM = Architecture(EDGETAM_TYPES, EdgeTamVideoModel, Sam2ImageProcessor, counts_memory_maps=True)
 STRIDES = (4, 8, 16)  # of the feature levels that the mask decoder uses
 
 
@@ -39,7 +33,7 @@ class EdgeTam(MaskHead):
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
         """Load a local folder or a hub id.
 
-        Raises UserError where timm is not installed, and where it is no EdgeTAM video checkpoint.
+        Raises UserError where timm is not installed, and where the checkpoint is not EdgeTAM's.
         """
         check_timm()
         return super().load(checkpoint, device, dtype)
