@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from configs.errors import UserError
 from models.checkpoint_files import check_model_type
+from models.devices import is_out_of_memory
 from models.file_checks import code_setting
 
 # Arguments of every `from_pretrained`: no code of a checkpoint is executed, no kernel that it names is
@@ -45,6 +46,12 @@ def loading(key: str, checkpoint: str, base: str | None = None) -> Iterator[None
 
 def not_loaded(key: str, checkpoint: str, base: str | None, fault: Exception) -> UserError:
     """The message for weights that could neither be read nor downloaded."""
+    if is_out_of_memory(fault):
+        group = key.split(".")[0]
+        return UserError(
+            f"{key}={checkpoint}: memory does not suffice for the weights; take a smaller {group}=, a smaller "
+            f"{group}.dtype= such as bfloat16, or a GPU with more free memory"
+        )
     # For weights of another shape, transformers names this argument in its message.
     if "ignore_mismatched_sizes" in str(fault):
         return UserError(
@@ -59,8 +66,8 @@ def not_loaded(key: str, checkpoint: str, base: str | None, fault: Exception) ->
             f"{checkpoint}/adapter_config.json"
         )
     remedy = "without a network, download them elsewhere and name the folder"
-    if Path(checkpoint).is_dir():
-        remedy = "restore the folder"
+    if Path(checkpoint).exists():
+        remedy = "restore the folder" if Path(checkpoint).is_dir() else "download the file again"
     return UserError(f"{key}={checkpoint}: the weights cannot be loaded ({error}); {remedy}")
 
 

@@ -72,7 +72,9 @@ def frames(count: int) -> list[np.ndarray]:
 def test_there_and_back_is_exact(file: Path, folder: Path, tmp_path: Path) -> None:
     back = tmp_path / "back"
     main(ModelsSettings("convert", checkpoint=str(folder), out=str(back)))
-    original, returned = torch.load(file)["model"], torch.load(back / "sam2.1_hiera_tiny.pt")["model"]
+    original, returned = (
+        torch.load(path, weights_only=True)["model"] for path in (file, back / "sam2.1_hiera_tiny.pt")
+    )
     assert list(returned) != [] and original.keys() == returned.keys()
     assert all(torch.equal(original[name], returned[name]) for name in original)
     again = tmp_path / "again"
@@ -204,29 +206,30 @@ def test_no_code_of_a_file_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pt"
     torch.save({"model": Evil()}, path)
-    with pytest.raises(UserError, match=r"evil\.pt: is no checkpoint of weights alone"):
+    with pytest.raises(UserError, match=r"evil\.pt: cannot be read as a file of weights alone"):
         read_meta_weights(path)
     path.write_bytes(pickle.dumps({"model": Evil()}))
-    with pytest.raises(UserError, match=r"evil\.pt: is no checkpoint of weights alone"):
+    with pytest.raises(UserError, match=r"evil\.pt: cannot be read as a file of weights alone"):
         read_meta_weights(path)
     assert not (tmp_path / "evil").exists()
 
 
 def test_what_is_no_complete_checkpoint_is_refused(file: Path, folder: Path, tmp_path: Path) -> None:
     # Tensors of the same shapes whose numbers are one stored number: these files are small.
-    weights = {name: torch.zeros(1).expand(each.shape) for name, each in torch.load(file)["model"].items()}
+    content = torch.load(file, weights_only=True)["model"]
+    weights = {name: torch.zeros(1).expand(each.shape) for name, each in content.items()}
     faults = {
         "missing": (
             {name: each for name, each in weights.items() if name != "no_obj_ptr"},
             "no_object_pointer",
         ),
-        "other": ({**weights, "camera": torch.zeros(1)}, "holds camera, which is no weight of SAM 2"),
+        "other": ({**weights, "camera": torch.zeros(1)}, "holds camera, which is not a weight of SAM 2"),
         "shape": (
             {**weights, "no_obj_ptr": torch.zeros(2, 256)},
             "no_object_pointer is 2x256 instead of 1x256",
         ),
         "edgetam": ({**weights, "spatial_perceiver.latents": torch.zeros(1)}, "take mask_head=edgetam"),
-        "empty": ({}, "holds no weights of SAM 2"),
+        "empty": ({}, "does not hold the weights of SAM 2"),
     }
     for name, (content, message) in faults.items():
         path = tmp_path / f"{name}.pt"
@@ -234,10 +237,18 @@ def test_what_is_no_complete_checkpoint_is_refused(file: Path, folder: Path, tmp
         with pytest.raises(UserError, match=message) as one:
             main(ModelsSettings("convert", checkpoint=str(path), out=str(tmp_path / name)))
         assert "\n" not in str(one.value) and not (tmp_path / name / "config.json").exists()
+    # The same files as the mask head; messages name its key.
+    for name, message in (
+        ("missing", r"the weights cannot be loaded \(.*no_obj_ptr.*; download the file again"),
+        ("empty", "does not hold the weights of SAM 2"),
+    ):
+        with pytest.raises(UserError, match=rf"^mask_head\.checkpoint=.*{name}\.pt: {message}") as one:
+            Sam2Meta.load(str(tmp_path / f"{name}.pt"), CPU)
+        assert "\n" not in str(one.value)
     with pytest.raises(UserError, match="already holds weights"):
         main(ModelsSettings("convert", checkpoint=str(file), out=str(folder)))
     small = str(MASK_HEADS["nano"].checkpoint)
-    with pytest.raises(UserError, match=r"holds .*, which is no weight of SAM 2|none of the published sizes"):
+    with pytest.raises(UserError, match=r"holds .*, which is not a weight of SAM 2|no published size"):
         main(ModelsSettings("convert", checkpoint=small, out=str(tmp_path / "small")))
     (tmp_path / "edgetam").mkdir(exist_ok=True)
     (tmp_path / "edgetam" / "config.json").write_text('{"model_type": "edgetam_video"}')
@@ -249,5 +260,5 @@ def test_what_is_no_complete_checkpoint_is_refused(file: Path, folder: Path, tmp
         main(ModelsSettings("convert", checkpoint=str(tmp_path / "none.pt"), out=str(tmp_path / "out")))
     path = tmp_path / "short.pt"
     path.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(UserError, match="is no checkpoint of weights alone"):
+    with pytest.raises(UserError, match="cannot be read as a file of weights alone"):
         main(ModelsSettings("convert", checkpoint=str(path), out=str(tmp_path / "out")))

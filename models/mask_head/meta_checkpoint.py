@@ -31,6 +31,7 @@ from models.mask_head.sam2_model import PUBLISHED, build_processor, image_side, 
 
 Weights = dict[str, torch.Tensor]
 WEIGHTS = "model.safetensors"
+KEY = "checkpoint"  # of `python -m models task=convert`
 PATCH_EMBEDDING = "image_encoder.trunk.patch_embed.proj.weight"
 # Weights that SAM 2.1 added to SAM 2.
 OCCLUSION, POINTER_TIME = "no_obj_embed_spatial", "obj_ptr_tpos_proj.weight"
@@ -59,35 +60,40 @@ def meta_model(size: str, version: str) -> MetaModel:
 # ---- Meta's files ---------------------------------------------------------------------------------
 
 
-def read_meta_weights(path: Path) -> Weights:
+def read_meta_weights(path: Path, key: str = KEY) -> Weights:
     """The weights in a checkpoint of Meta, on the CPU. Runs no code of the file.
 
-    Raises UserError where the file cannot be read in this way, and where it holds no weights of SAM 2.
+    `key` is the configuration key for messages. Raises UserError where the file cannot be read in this way,
+    and where the weights are not those of SAM 2.
     """
+    named = f"{key}={path}"
     try:
         # mmap: only the weights are read, and not the state of an optimizer that training adds to the file.
         content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as fault:  # damaged files raise nearly any exception
         reason = " ".join(str(fault).split())[:200]
         raise UserError(
-            f"checkpoint={path}: is no checkpoint of weights alone ({type(fault).__name__}: {reason}); "
+            f"{named}: cannot be read as a file of weights alone ({type(fault).__name__}: {reason}); "
             "download it again"
         ) from None
     weights = content.get("model") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(each, torch.Tensor) for each in weights.values()):
-        raise UserError(f"checkpoint={path}: has no weights under the key 'model', as Meta's checkpoints do")
+        raise UserError(f"{named}: has no weights under the key 'model', as Meta's checkpoints do")
     if any(str(name).startswith("spatial_perceiver.") for name in weights):
         raise UserError(
-            f"checkpoint={path}: holds EdgeTAM, which is read in transformers' layout only; take "
-            "mask_head=edgetam"
+            f"{named}: holds EdgeTAM, which is read in transformers' layout only; take mask_head=edgetam"
         )
     if PATCH_EMBEDDING not in weights:
-        raise UserError(f"checkpoint={path}: holds no weights of SAM 2 ({PATCH_EMBEDDING} is missing)")
+        raise UserError(f"{named}: does not hold the weights of SAM 2 ({PATCH_EMBEDDING} is missing)")
     return weights
 
 
-def recognise_size(path: Path, weights: Mapping[str, torch.Tensor]) -> MetaModel:
-    """The published size that has these weights of Meta's. Raises UserError where there is none."""
+def recognise_size(path: Path, weights: Mapping[str, torch.Tensor], key: str = KEY) -> MetaModel:
+    """The published size with as many channels and blocks as these weights of Meta's.
+
+    `key` is the configuration key for messages. Raises UserError for weights of another size.
+    """
+    # The weights of the patch embedding are (channels, 3, 7, 7).
     width = len(weights[PATCH_EMBEDDING])
     prefix = "image_encoder.trunk.blocks."
     blocks = {name.removeprefix(prefix).split(".")[0] for name in weights if name.startswith(prefix)}
@@ -95,8 +101,8 @@ def recognise_size(path: Path, weights: Mapping[str, torch.Tensor]) -> MetaModel
         if (published.hiera.widths[0], sum(published.hiera.blocks)) == (width, len(blocks)):
             return meta_model(size, "2.1" if OCCLUSION in weights else "2")
     raise UserError(
-        f"checkpoint={path}: its image encoder has {width} channels and {len(blocks)} blocks, which is none "
-        "of the published sizes of SAM 2"
+        f"{key}={path}: its image encoder has {width} channels and {len(blocks)} blocks, and no published "
+        "size of SAM 2 has these numbers"
     )
 
 
@@ -111,7 +117,7 @@ def to_transformers(path: Path, weights: Mapping[str, torch.Tensor]) -> Weights:
             found[_renamed(path, name, TO_TRANSFORMERS)] = weight
     missing = [name for name in NAMES_OF_POINTS if name not in weights]
     if missing or POINT_CODE not in found:
-        raise UserError(f"checkpoint={path}: {[*missing, POINT_CODE][0]} is missing; download it again")
+        raise UserError(f"{KEY}={path}: {[*missing, POINT_CODE][0]} is missing; download it again")
     found[POINTS] = torch.cat([weights[name] for name in NAMES_OF_POINTS])
     found[IMAGE_CODE] = found[POINT_CODE].clone()
     return found
@@ -135,7 +141,7 @@ def to_meta(path: Path, weights: Mapping[str, torch.Tensor]) -> Weights:
 def _renamed(path: Path, name: str, rules: Any) -> str:
     new = renamed(name, rules)
     if new is None:
-        raise UserError(f"checkpoint={path}: holds {name}, which is no weight of SAM 2")
+        raise UserError(f"{KEY}={path}: holds {name}, which is not a weight of SAM 2")
     return new
 
 
@@ -145,7 +151,7 @@ def _renamed(path: Path, name: str, rules: Any) -> str:
 def write_transformers_folder(path: Path, folder: Path) -> MetaModel:
     """Convert a checkpoint of Meta to a folder that `mask_head.checkpoint=` and transformers read.
 
-    Raises UserError where it is no checkpoint of a published size.
+    Raises UserError where it is not a checkpoint of a published size.
     """
     weights = read_meta_weights(path)
     model, config = _published(path, weights)
@@ -166,13 +172,13 @@ def write_meta_file(source: Path, folder: Path) -> MetaModel:
 
     Raises UserError where the folder holds no SAM 2 of a published size.
     """
-    check_checkpoint("checkpoint", str(source), SAM2_TYPES)
+    check_checkpoint(KEY, str(source), SAM2_TYPES)
     weights: Weights = {}
     for path in sorted(source.glob("*.safetensors")):
         weights.update(load_file(path))
     found = to_meta(source, weights)
     if PATCH_EMBEDDING not in found:
-        raise UserError(f"checkpoint={source}: holds no weights of SAM 2 ({PATCH_EMBEDDING} is missing)")
+        raise UserError(f"{KEY}={source}: does not hold the weights of SAM 2 ({PATCH_EMBEDDING} is missing)")
     model, config = _published(source, found)
     _check_complete(source, to_transformers(source, found), config)
     with whole_file(folder / model.checkpoint) as temporary:
@@ -197,7 +203,7 @@ def _check_complete(path: Path, weights: Mapping[str, torch.Tensor], config: Sam
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise UserError(
-                f"checkpoint={path}: the shape of {name} is {_shape(found.get(name))} instead of "
+                f"{KEY}={path}: the shape of {name} is {_shape(found.get(name))} instead of "
                 f"{_shape(wanted.get(name))}; take a complete checkpoint of a published size"
             )
 

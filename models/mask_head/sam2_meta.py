@@ -63,16 +63,19 @@ class Sam2Meta(MaskHead):
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
         """Load a `.pt` file of Meta's, or the one of a hub id such as `facebook/sam2.1-hiera-large`.
 
-        Raises UserError where the package is not installed, and where the file holds no published SAM 2.
+        Raises UserError where the package is not installed, and where the file does not hold all weights of a
+        published SAM 2.
         """
         check_sam2_meta_checkpoint(checkpoint)
         path = Path(checkpoint)
         if not path.is_file():
             with loading(KEY, checkpoint):
                 path = _from_hub(checkpoint)
-        weights = read_meta_weights(path)
-        model = build_meta_model(recognise_size(path, weights).yaml, weights)
-        return cls(model.to(device), meta_processor(model.image_size), str(path), dtype)
+        weights = read_meta_weights(path, KEY)
+        yaml = recognise_size(path, weights, KEY).yaml
+        with loading(KEY, str(path)):
+            model = build_meta_model(yaml, weights).to(device)
+        return cls(model, meta_processor(model.image_size), str(path), dtype)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -158,7 +161,8 @@ def build_meta_model(yaml: str, weights: Weights | None = None, image_size: int 
     """Meta's model of a published size in evaluation mode on the CPU, with the settings of its predictor.
 
     `yaml` is the name of a file in the package, such as `configs/sam2.1/sam2.1_hiera_t.yaml`. Without
-    `weights` they are random. `image_size` replaces the side of the square image in pixels, 1024.
+    `weights` they are random. `image_size` replaces the side of the square image in pixels, 1024. Raises
+    RuntimeError where weights are missing, unknown or of another shape.
     """
     import sam2
 
@@ -194,7 +198,7 @@ def meta_processor(image_size: int) -> Sam2ImageProcessor:
 
 
 def _from_hub(checkpoint: str) -> Path:
-    """Download Meta's file of a hub id. Raises UserError for an id that is none of Meta's."""
+    """Download Meta's file of a hub id. Raises UserError for an id that the package does not know."""
     from huggingface_hub import hf_hub_download
     from sam2.build_sam import HF_MODEL_ID_TO_FILENAMES
 
