@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -230,7 +231,9 @@ def test_a_calibration_is_fitted_and_used_by_the_next_run(
         tracker=ReferralConfig(logit_scale=0.25),
         device="cpu",
     )
-    tracker = open_session(infer).fingerprint["tracker"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tracker = open_session(infer).fingerprint["tracker"]
     assert tracker["logit_scale"] == 0.25 and tracker["logit_bias"] == fitted.logit_bias
     assert tracker["activation_threshold"] == fitted.activation_threshold
     # A calibration that exists is not replaced, unless that is asked for.
@@ -239,6 +242,14 @@ def test_a_calibration_is_fitted_and_used_by_the_next_run(
     write_calibration(checkpoint / CALIBRATION_FILE, other)
     with pytest.warns(UserWarning, match="was fitted to other weights; fit it again"):
         open_session(replace(infer, model=model))
+    (checkpoint / CALIBRATION_FILE).rename(checkpoint / "away")
+    with pytest.warns(UserWarning, match="has no calibration.json, so the tracker takes neutral thresholds"):
+        open_session(infer)
+    given = with_calibration(infer.tracker, NEUTRAL)
+    with warnings.catch_warnings():  # a tracker whose keys are all given takes no number of a calibration
+        warnings.simplefilter("error")
+        open_session(replace(infer, tracker=given))
+    (checkpoint / "away").rename(checkpoint / CALIBRATION_FILE)
     monkeypatch.setattr("train.calibrate.fit", lambda _: replace(fitted, fitted_on={}))
     calibrate(replace(settings, pairs=4), model, tmp_path / "run", torch.device("cpu"))
     assert read_calibration(checkpoint / CALIBRATION_FILE) == other

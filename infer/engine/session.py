@@ -20,7 +20,7 @@ from infer.engine.engine import Engine
 from infer.trackers.expressions import empty_track
 from infer.trackers.registry import build_tracker, with_calibration
 from infer.trackers.requests import Tracker
-from models.calibration import find_calibration, is_of_other_weights
+from models.calibration import CALIBRATION_FILE, NEUTRAL, find_calibration, is_of_other_weights
 from models.devices import choose_device
 from models.grounder.grounder import Grounder
 from models.mask_head.registry import load_mask_head
@@ -64,6 +64,12 @@ def open_session(settings: InferSettings) -> Session:
             stacklevel=2,
         )
     config = with_calibration(settings.tracker, calibration)
+    if calibration is NEUTRAL and config != settings.tracker:  # a tracker whose keys are all given takes none
+        warnings.warn(
+            f"{settings.model.checkpoint}: has no {CALIBRATION_FILE}, so the tracker takes neutral "
+            "thresholds; fit them with python -m train task=calibrate",
+            stacklevel=2,
+        )
     tracker = build_tracker(config, grounder.contract)
     # 3. Collect what the results depend on.
     fingerprint = {
