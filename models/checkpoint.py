@@ -49,8 +49,8 @@ def not_loaded(key: str, checkpoint: str, base: str | None, fault: Exception) ->
     if is_out_of_memory(fault):
         group = key.split(".")[0]
         return UserError(
-            f"{key}={checkpoint}: memory does not suffice for the weights; take a smaller {group}=, a smaller "
-            f"{group}.dtype= such as bfloat16, or a GPU with more free memory"
+            f"{key}={checkpoint}: memory does not suffice for the weights; take a smaller {group}=, "
+            f"{group}.dtype=bfloat16 if it is float32, or a GPU with more free memory"
         )
     # For weights of another shape, transformers names this argument in its message.
     if "ignore_mismatched_sizes" in str(fault):

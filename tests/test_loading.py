@@ -342,6 +342,39 @@ def test_a_single_question_that_does_not_fit_names_what_helps(grounder: Grounder
     assert "search_tokens" not in str(fault.value)  # this contract has one size
 
 
+@pytest.mark.parametrize("in_training", [False, True])
+def test_a_lack_of_memory_names_keys_that_the_command_takes(grounder: Grounder, in_training: bool) -> None:
+    contract = dataclasses.replace(grounder.contract, search_size=(0, 0))
+    one = Grounder(grounder.model, grounder.encoder.processor, contract, in_training=in_training)
+    with room_for(one, 0), pytest.raises(UserError, match="for a single question; take ") as fault:
+        one.locate(questions(1))
+    remedy = str(fault.value).split("; take ")[1]
+    keys = ("recipe.contract.search_tokens=", "recipe.tune.method=qlora")
+    if in_training:
+        assert all(key in remedy for key in keys) and "mask_head" not in remedy
+    for name in ("search_tokens", "quantization"):
+        assert (f"model.{name}=" in remedy) is not in_training
+
+
+def test_weights_that_do_not_fit_into_memory_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Sam2VideoModel, "from_pretrained", fail)
+    with pytest.raises(
+        UserError, match=r"^mask_head\.checkpoint=.*: memory does not suffice for the weights"
+    ):
+        MaskHead.load(str(save_mask_head(tmp_path)), CPU)
+
+
+def test_an_allocation_of_torch_that_fails_is_a_lack_of_memory() -> None:
+    with pytest.raises(RuntimeError) as fault:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert devices.is_out_of_memory(fault.value)
+
+
 def test_other_faults_are_not_taken_for_a_lack_of_memory(grounder: Grounder) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("shapes do not match")

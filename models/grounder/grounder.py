@@ -24,6 +24,7 @@ from data_prep.geometry import Box, Size
 from models.checkpoint import check_finite
 from models.checkpoint_files import GROUNDER_KEY
 from models.config import GrounderConfig
+from models.config_checks import INFERENCE_KEYS
 from models.grounder.batching import answer_in_batches
 from models.grounder.decoding import AnswerTokens, DecodedAnswer, decode_greedily
 from models.grounder.forward import forward
@@ -53,6 +54,7 @@ class Grounder:
         box_threshold: float = 0.0,
         checkpoint: str | None = None,
         any_process: Callable[[torch.Tensor], bool] | None = None,
+        in_training: bool = False,
     ) -> None:
         """At most `batch` questions are answered at a time. No box is decoded where the visible probability
         is below `box_threshold`. `checkpoint` is the name of the weights in messages.
@@ -69,7 +71,7 @@ class Grounder:
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
         self.batch, self.box_threshold = batch, box_threshold
-        self._any_process = any_process
+        self._any_process, self._in_training = any_process, in_training
         # By id. `convert_ids_to_tokens` of all ids takes ten times as long.
         ids = {index: token for token, index in self.tokenizer.get_vocab().items()}
         missing = next((index for index in range(len(ids)) if index not in ids), None)
@@ -151,16 +153,19 @@ class Grounder:
         return answers
 
     def _memory_remedy(self) -> str:
-        """The keys that reduce the memory of a question, as far as they are not used yet."""
+        """The keys that reduce the memory of a question, without those that are in use already."""
         contract, remedies = self.contract, []
+        search, four_bit = "model.search_tokens", "model.quantization=4bit"
+        if self._in_training:
+            search, four_bit = INFERENCE_KEYS["search_tokens"], INFERENCE_KEYS["quantization"]
         if not all(contract.search_size):
             tokens = contract.max_pixels // contract.side_multiple**2
-            remedies.append(f"model.search_tokens={max(1, tokens // 2)}")
+            remedies.append(f"{search}={max(1, tokens // 2)}")
         if self.model.dtype == torch.float32 and self.device.type == "cuda":
             remedies.append("model.dtype=bfloat16")
         if quantization_of(self.model) is None:
-            remedies.append("model.quantization=4bit")
-        return ", ".join([*remedies, "or a smaller model= or mask_head="])
+            remedies.append(four_bit)
+        return ", ".join([*remedies, "or a smaller model=" + ("" if self._in_training else " or mask_head=")])
 
     def _locate_batch(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
         """The answers to one batch, by one forward pass and the decoding of boxes."""

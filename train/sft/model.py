@@ -61,7 +61,13 @@ def load_for_training(
     # 2. New tokens enlarge the embeddings, so they come before adapters and the optimizer.
     tokens = add_tokens(loaded.model, processor, recipe.tune.tokens) if recipe.tune.tokens else []
     grounder = Grounder(
-        loaded.model, processor, contract, loaded.batch, loaded.box_threshold, any_process=any_process
+        loaded.model,
+        processor,
+        contract,
+        loaded.batch,
+        loaded.box_threshold,
+        any_process=any_process,
+        in_training=True,
     )
     return grounder, tokens
 
