@@ -61,9 +61,11 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
     """Check that a folder has a checkpoint of one of these types.
 
     `key` is the configuration key for messages. A name `owner/name` that is not a folder is left to the hub.
-    Raises UserError for a folder that does not exist, has no readable config.json, has a model of another
-    type, settings that ask for code, or incomplete weights.
+    Raises UserError for an empty name, and for a folder that does not exist, has no readable config.json, has
+    a model of another type, settings that ask for code, or incomplete weights.
     """
+    if not checkpoint:  # an empty path is the current folder, which is not meant
+        raise UserError(f"{key}=: is empty; name a folder, or a hub id of the form owner/name")
     folder = Path(checkpoint)
     # A name that could be a hub id is left to the hub; anything else must be a folder.
     if not folder.exists():

@@ -16,7 +16,7 @@ from configs.errors import UserError
 from data_prep.votsr.textfiles import write_workspace
 from infer.config import TRACKER_ID, InferSettings, run_name
 from infer.runs.checks import check_settings, parse_expressions
-from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
+from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig, Sam2MetaConfig
 from models.devices import choose_device, choose_dtype
 
 MISTAKES = [
@@ -56,6 +56,9 @@ NANO, NANO_MASK_HEAD = GROUNDERS["nano"].checkpoint, MASK_HEADS["nano"].checkpoi
 BAD_CHECKPOINTS = [
     ({"mask_head": MaskHeadConfig("./gone")}, "mask_head.checkpoint=./gone: no such folder"),
     ({"mask_head": MaskHeadConfig("ws")}, "mask_head.checkpoint=ws: the folder has no config.json"),
+    ({"mask_head": MaskHeadConfig("")}, "mask_head.checkpoint=: is empty; name a folder, or a hub id"),
+    ({"mask_head": Sam2MetaConfig("")}, "mask_head.checkpoint=: is empty; name a .pt file, or a hub id"),
+    ({"model": GrounderConfig("")}, "model.checkpoint=: is empty; name a folder, or a hub id"),
     ({"mask_head": MaskHeadConfig(NANO)}, f"mask_head.checkpoint={NANO}: holds a 'qwen2_5_vl' model"),
     ({"model": GrounderConfig("./gone")}, "model.checkpoint=./gone: no such folder"),
     ({"model": GrounderConfig(NANO_MASK_HEAD)}, f"model.checkpoint={NANO_MASK_HEAD}: holds a 'sam2_video'"),

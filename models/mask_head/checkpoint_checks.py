@@ -59,6 +59,8 @@ def check_sam2_meta_checkpoint(checkpoint: str) -> None:
     """
     if find_spec("sam2") is None:
         raise UserError("mask_head=sam2_meta: needs Meta's package; pip install sam2, or take sam2_1_large")
+    if not checkpoint:
+        raise UserError(f"{KEY}=: is empty; name a .pt file, or a hub id such as facebook/sam2.1-hiera-large")
     path = Path(checkpoint)
     if path.is_dir():
         raise UserError(
