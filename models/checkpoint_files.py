@@ -120,8 +120,9 @@ def base_of(key: str, checkpoint: str) -> str | None:
 
 
 def key_of(checkpoint: str, base: str | None) -> str:
-    """The key for messages about weights: the configuration key, or the line that names the
-    base of adapters.
+    """The key for messages about weights.
+
+    It is the configuration key, or the line of adapter_config.json that names the base of adapters.
     """
     return GROUNDER_KEY if base is None else f"{Path(checkpoint) / ADAPTER_CONFIG}: {BASE}"
 
@@ -151,8 +152,8 @@ def find_contract(config: GrounderConfig, opens_thought: bool = False) -> Contra
         if (known := known_contract(config.checkpoint, opens_thought)) is not None:
             return known
         raise UserError(
-            f"{GROUNDER_KEY}={config.checkpoint}: carries no contract.json and is no published model that is "
-            f"known; say how it was trained with model.contract={'|'.join(BUILT_IN)}"
+            f"{GROUNDER_KEY}={config.checkpoint}: has no contract.json and is not a known published "
+            f"model; say how it was trained with model.contract={'|'.join(BUILT_IN)}"
         )
     if config.contract not in BUILT_IN:
         raise UserError(f"model.contract={config.contract}: choose one of auto, {', '.join(BUILT_IN)}")

@@ -52,7 +52,7 @@ def check_gpu(device: torch.device) -> None:
     """Raise UserError for a GPU that the installed torch was not built for.
 
     Without this check the first operation on it would fail with "no kernel image is available". The check
-    initialises CUDA, so it belongs into the process that computes, and not into one that starts others.
+    initialises CUDA, so call it in the process that computes, and not in one that starts others.
     """
     # ROCm names its architectures differently (gfx90a).
     if device.type != "cuda" or torch.version.hip:

@@ -28,15 +28,16 @@ CODE_SETTINGS = ("auto_map", "megatron_config", "use_kernels", "kernel_config")
 
 
 def read_settings(key: str, path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a checkpoint. Raises UserError where there is none, or
-    it is far too large.
+    """The JSON object in a file of a checkpoint.
+
+    Raises UserError where the file is missing, larger than `LARGEST_CONFIG` bytes, or not a JSON object.
     """
     try:
         if (size := path.stat().st_size) > LARGEST_CONFIG:
             raise ValueError(f"{size} bytes")
         return dict(json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError, RecursionError) as fault:
-        raise UserError(f"{key}={path.parent}: its {path.name} is spoilt ({fault}); restore it") from None
+        raise UserError(f"{key}={path.parent}: its {path.name} is damaged ({fault}); restore it") from None
 
 
 def check_no_code(key: str, checkpoint: str) -> None:
@@ -81,8 +82,9 @@ def nested_settings(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def weights_within(folder: Path) -> Path | None:
-    """The folder of the weights in the folder of a training run: `best`, else `final`, else
-    `model`; or None.
+    """The folder of the weights in the folder of a training run, or None.
+
+    It is `best`, else `final`, else `model`.
     """
     for name in ("best", "final", "model"):
         if any((folder / name / config).is_file() for config in (CONFIG, ADAPTER_CONFIG)):
@@ -135,7 +137,7 @@ def _shards(key: str, index: Path) -> Iterator[str]:
     for name in sorted(map(str, names)):
         # A name with a path could lead to files outside the folder.
         if Path(name).name != name:
-            raise UserError(f"{key}={index.parent}: {index.name} names {name!r}, which is no file beside it")
+            raise UserError(f"{key}={index.parent}: {index.name} names {name!r}, which is not a file name")
         yield name
 
 
@@ -152,7 +154,7 @@ def _fault_of(path: Path) -> str | None:
 
 
 def _integer_weight(path: Path) -> str | None:
-    """The first weight of a file that is stored as integers or booleans; None where there is none.
+    """The first weight of a file that is stored as integers or booleans, or None.
 
     transformers converts it to the model's floats without a warning, so a model would run with truncated
     weights. Only quantized checkpoints, whose config says so, and a few buffers are integers for a reason.

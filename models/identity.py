@@ -58,6 +58,6 @@ def _add_file(digest: "hashlib._Hash", path: Path) -> None:
             digest.update(stream.read())
             return
         for index in range(SAMPLES):
-            # The first sample is at the begin of the file, the last one ends with it.
+            # The first sample is at the start of the file, and the last one at its end.
             stream.seek((size - SAMPLE_BYTES) * index // (SAMPLES - 1))
             digest.update(stream.read(SAMPLE_BYTES))

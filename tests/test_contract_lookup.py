@@ -79,7 +79,7 @@ def test_a_contract_in_the_folder_or_a_named_one_has_priority(weights: Path, tmp
 
 def test_where_none_is_known_the_choices_are_listed(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(BUILT_IN, FAMILIES["qwen3_5"].contract)
-    with pytest.raises(UserError, match=r"carries no contract\.json.*model\.contract=") as refusal:
+    with pytest.raises(UserError, match=r"has no contract\.json.*model\.contract=") as refusal:
         contract_of(weights / "qwen3_5")
     line = str(refusal.value)
     assert "|".join(BUILT_IN) in line and str(weights / "qwen3_5") in line and "\n" not in line
@@ -162,7 +162,7 @@ def test_a_mirror_on_the_hub_is_known_once_it_is_downloaded(
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     config = GrounderConfig("somebody/a-mirror")
-    with pytest.raises(UserError, match=r"somebody/a-mirror: carries no contract\.json"):
+    with pytest.raises(UserError, match=r"somebody/a-mirror: has no contract\.json"):
         find_contract(config)
     # A check before the download passes, since the family is not known yet.
     check_grounder_checkpoint(config)

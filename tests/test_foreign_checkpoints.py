@@ -345,7 +345,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a shard lost": (lambda p: _sharded(p, lost=True), "model-2.safetensors is missing, which model.safet"),
     "a shard elsewhere": (
         _set("model.safetensors.index.json", weight_map={"a": "../../model.safetensors"}),
-        "which is no file beside it",
+        "which is not a file name",
     ),
     "a head of its own": (_weights(lambda w: _with_head(w, 2.0)), "lm_head.weight differs.*tie_word_embed"),
     "a pointer": (
@@ -360,9 +360,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
     "nested code": (_set("processor_config.json", image_processor={"auto_map": MAP}), "asks for code"),
     "kernels": (_set("config.json", attn_implementation="evil/kernel"), "code by attn_implementation"),
     "kernels of a part": (_set_text(_attn_implementation={"": "evil/kernel"}), "by _attn_implementation"),
-    "brackets": (_write("config.json", "[" * 100_000), "config.json is spoilt"),
-    "a list": (_write("config.json", "[1]"), "config.json is spoilt"),
-    "a far too large config": (_write("config.json", " " * (17 << 20)), "config.json is spoilt"),
+    "brackets": (_write("config.json", "[" * 100_000), "config.json is damaged"),
+    "a list": (_write("config.json", "[1]"), "config.json is damaged"),
+    "a far too large config": (_write("config.json", " " * (17 << 20)), "config.json is damaged"),
     "a width in words": (_set_text(hidden_size="many"), "cannot be loaded.*hidden_size"),
     "a width of millions": (
         _set_text(hidden_size=10**7),

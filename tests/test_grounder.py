@@ -494,7 +494,7 @@ def test_qwens_own_checkpoints_are_read_by_their_familys_contract(checkpoint: st
 
 
 def test_no_contract_is_guessed_for_other_models_on_the_hub() -> None:
-    with pytest.raises(UserError, match=r"Qwen/Qwen2-VL-7B-Instruct: carries no contract\.json"):
+    with pytest.raises(UserError, match=r"Qwen/Qwen2-VL-7B-Instruct: has no contract\.json"):
         find_contract(GrounderConfig("Qwen/Qwen2-VL-7B-Instruct"))
 
 

@@ -23,7 +23,7 @@ UNCAUGHT = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # Words by which a command reports a problem with its input.
 TOLD = re.compile(
-    r"\b(warning|note|left out|failed|broken|doubtful|missing|cannot|unfinished|not in|spoilt|without)\b",
+    r"\b(warning|note|left out|failed|broken|doubtful|missing|cannot|unfinished|not in|damaged|without)\b",
     re.I,
 )
 # A line that explains a nonzero exit status.

@@ -28,12 +28,12 @@ def convert(checkpoint: str, out: Path) -> None:
         raise UserError(f"out={out}: already holds weights; remove them or take another out=")
     to_folder = not source.is_dir()
     if to_folder and source.suffix not in META_SUFFIXES:
-        raise UserError(f"checkpoint={checkpoint}: is no .pt file; name a .pt file of Meta's or a folder")
+        raise UserError(f"checkpoint={checkpoint}: is not a .pt file; name a .pt file of Meta's or a folder")
     with whole_folder(out / "converted") as written:
         write = write_transformers_folder if to_folder else write_meta_file
         model = write(source, written)
-    # The files are moved beside the record of the command. config.json comes last, since a folder without it
-    # is no checkpoint: a killed command leaves none that looks complete.
+    # The files are moved beside the record of the command. config.json is moved last: a folder without it is
+    # not taken for a checkpoint, so a command that is killed here leaves nothing that looks complete.
     converted = out / "converted"
     for path in sorted(converted.iterdir(), key=lambda path: path.name == CONFIG):
         path.rename(out / path.name)

@@ -122,8 +122,8 @@ def ask(endpoint: Endpoint, contract: Contract, case: Case) -> str:
         return str(reply["choices"][0]["message"]["content"])
     except (LookupError, TypeError):
         raise UserError(
-            f"endpoint={endpoint.url}: the reply of {address} has no choices[0].message.content; it is no "
-            "chat API of OpenAI's form"
+            f"endpoint={endpoint.url}: the reply of {address} has no choices[0].message.content; it is not "
+            "a chat API of OpenAI's form"
         ) from None
 
 

@@ -181,7 +181,7 @@ def _reason_of_wrong_answer(grounder: Grounder, calibration: Calibration, case: 
 
 
 def _fitting_unit(grounder: Grounder, case: Case, answer: Answer) -> str | None:
-    """The other unit of coordinates in which the answer's numbers give the true box; None: there is none."""
+    """The other unit of coordinates in which the answer's numbers give the true box, or None."""
     numbers = grounder.encoder.form(case.question).answer_format.parse(answer.text)
     size = case.question.image.shape[1], case.question.image.shape[0]
     if numbers is None or case.box_xyxy is None:
@@ -217,9 +217,8 @@ def decision_share(grounder: Grounder, case: Case) -> float:
     if not answers.has_decision or answers.thought_end:
         return 1.0
     encoded = grounder.encoder.encode([case.question], "").to(grounder.device)
-    logits = forward(grounder.model, encoded, use_cache=False, logits_to_keep=1).logits[
-        0, -1
-    ]  # (vocabulary,)
+    output = forward(grounder.model, encoded, use_cache=False, logits_to_keep=1)
+    logits = output.logits[0, -1]  # (1, 1, vocabulary) -> (vocabulary,)
     tokens = {token_ids(grounder, text)[0] for text in _decisions(answers)}
     return float(logits.float().softmax(-1)[sorted(tokens)].sum())
 
@@ -237,7 +236,7 @@ def token_ids(grounder: Grounder, text: str) -> list[int]:
 
 @torch.inference_mode()
 def free_answer(grounder: Grounder, case: Case) -> str:
-    """The begin of what the model writes by itself, as a server would generate it: nothing is forced."""
+    """The first tokens that the model writes by itself: nothing is forced, as on a server."""
     encoded = grounder.encoder.encode([case.question], "", starts="").to(grounder.device)
     model: Any = grounder.model  # its types of `generate` do not fit each other
     written = model.generate(**encoded.inputs, max_new_tokens=FREE_TOKENS, do_sample=False)
@@ -251,5 +250,5 @@ def judge_free_answer(grounder: Grounder, case: Case, text: str, found: Findings
     if not answers.thought_end and not any(text.startswith(answers.start + each) for each in after):
         found.note(
             f"generation: a free answer begins with {text[:40]!r} instead of {answers.start + after[0]!r}; "
-            "here the begin is forced, but a server that generates freely would not answer by the contract"
+            "here the start is forced, but a server that generates freely would not answer by the contract"
         )

@@ -55,7 +55,10 @@ class MaskHead:
 
     @classmethod
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
-        """Load a local folder or a hub id; raises UserError where it is no checkpoint of this mask head."""
+        """Load a local folder or a hub id.
+
+        Raises UserError for a checkpoint that this mask head does not read (`checkpoints.load_model`).
+        """
         model, processor = load_model(checkpoint, cls.architecture, dtype, device)
         return cls(model, processor, checkpoint)
 

@@ -96,8 +96,8 @@ def condition_on_memory(
 ) -> torch.Tensor:
     """The coarsest features after attention to the memory: (B, C, S/16, S/16).
 
-    The features are those of the frame after the newest one of `memory`. With `counts_maps` the memory
-    attention is told how many maps there are (EdgeTAM).
+    The features are those of the frame after the newest one of `memory`. With `counts_maps` the number
+    of maps is passed to the memory attention, which EdgeTAM's needs.
     """
     current, now = vision.levels[-1], memory.clock + 1  # current: (L, B, C)
     session: Any = memory.session()  # of the class of SAM 2; those of the other two have the same code

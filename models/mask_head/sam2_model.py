@@ -102,7 +102,7 @@ def nano_config(image_size: int = 256) -> Sam2VideoConfig:
         "num_attention_heads": 4,
         "iou_head_hidden_dim": NANO_HIDDEN,
         "num_multimask_outputs": 0,
-        # It replaces an unstable mask by one of the other masks, of which there are none here.
+        # It replaces an unstable mask by one of the other masks; here there is only one.
         "dynamic_multimask_via_stability": False,
     }
     return Sam2VideoConfig(
