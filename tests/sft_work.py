@@ -23,21 +23,24 @@ from train.sft.objective import SftObjective, sft_trainer
 
 
 def recipe_of(folder: Path, method: str = "lora") -> SftRecipe:
-    """Three steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`.
+    """Five steps of two micro-batches for each of two processes; `folder` holds the index of `tnllt`.
 
-    Pictures keep their shapes, so the micro-batches of one step hold unequally many sizes.
+    Images keep their shapes, so the micro-batches of one step hold images of different sizes.
     """
     source = PairSource(data=["tnllt"], split="all", indexes=str(folder), pairs=PairSettings())
     return SftRecipe(
-        tune=TuneSettings(method=method, rank=4, alpha=8, parts=["language_model", "vision_tower"]),
+        tune=TuneSettings(method=method, rank=4, alpha=12, parts=["language_model", "vision_tower"]),
         contract=ContractSettings(search_tokens=24),
         train_data=source,
         evaluate=[source],
-        pairs=24,
+        pairs=40,
         batch=8,
         micro_batch=2,
         learning_rate=1e-2,
-        max_grad_norm=0.4,
+        # The first update of Adam has the same size for every gradient, also for one that is no larger than
+        # its error of rounding. The warm-up makes that update small.
+        warmup_ratio=0.6,
+        max_grad_norm=0.5,
         evaluate_pairs=2,
         evaluate_every=100,
         log_every=1,
@@ -92,7 +95,7 @@ def train_by(strategies: list[str], folder: Path, out: Path) -> None:
     for method in ("lora", "full"):
         for strategy in strategies:
             recipe = recipe_of(folder, method)
-            for stop in (2, None) if method == "lora" else (None,):
+            for stop in (3, None) if method == "lora" else (None,):
                 training_of(folder, out / f"{strategy}-{method}", strategy, recipe).run(stop)
 
 

@@ -72,13 +72,11 @@ def test_two_processes_learn_what_one_does(runs: Path, strategy: str, method: st
     one, two = runs / f"one-{method}", runs / f"{strategy}-{method}"
     for name in ("loss", "norm", "iou", "pairs"):
         assert figures(two, name) == pytest.approx(figures(one, name), rel=1e-4, abs=1e-6)
-    assert len(figures(two, "loss")) == 3 and max(figures(one, "norm")) > 0.4
+    assert len(figures(two, "loss")) == 5 and max(figures(one, "norm")) > 0.5
     wanted, got = (load_file(out / "final" / FINAL[method]) for out in (one, two))
     assert wanted.keys() == got.keys()
     for name, weight in wanted.items():
-        # Adam divides by the root of second moments near zero, which enlarges errors of rounding.
-        # Adam amplifies the rounding of tiny gradients to a share of the learning rate, 1e-2.
-        torch.testing.assert_close(got[name], weight, rtol=1e-4, atol=2e-4)
+        torch.testing.assert_close(got[name], weight, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -164,7 +162,7 @@ def test_a_deepspeed_file_leaves_to_the_recipe_what_it_says(folder: Path, tmp_pa
 
 def _train(folder: Path, out: Path) -> None:
     os.environ["WORLD_SIZE"] = "1"
-    recipe = replace(recipe_of(folder), pairs=40, checkpoint_every=1, evaluate_every=2)
+    recipe = replace(recipe_of(folder), checkpoint_every=1, evaluate_every=2)
     training_of(folder, out, "ddp", recipe).run()
 
 
