@@ -18,9 +18,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from transformers import Qwen2Tokenizer
+from transformers import AutoImageProcessor, Qwen2Tokenizer
 
 from data_prep.contract.contract import CONTRACT_FILE, read_contract
+from data_prep.contract.images import search_size, template_size, with_token_budget
 from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
 from models.grounder.grounder import Grounder
@@ -122,6 +123,35 @@ def test_the_processor_is_written_in_both_layouts(saved: dict[str, Path], name: 
         assert older == processor[part] and older["patch_size"] in (14, 16)
     assert "<|vision_start|>" in (saved[name] / "chat_template.jinja").read_text()
     assert read_contract(saved[name]) is not None
+
+
+@pytest.mark.parametrize("search_tokens", [24, 200])
+@families
+def test_a_server_resizes_frames_as_the_contract_does(
+    family: str, search_tokens: int, tmp_path: Path
+) -> None:
+    """It reads the saved processor and no contract. Images that were resized before pass unchanged."""
+    model, processor = built(family)
+    contract = with_token_budget(TINY[family].contract, search_tokens, template_tokens=9)
+    save_checkpoint(tmp_path, model, processor, contract)
+    newer = AutoImageProcessor.from_pretrained(tmp_path)
+    (tmp_path / "processor_config.json").unlink()
+    older = AutoImageProcessor.from_pretrained(tmp_path)  # from preprocessor_config.json
+    templates = [template_size(contract, crop) for crop in ((50, 50), (90, 30))]
+    for server in (newer, older):
+        # The last frame takes 8 by 2 of 24 tokens, fewer than the contract's least number.
+        for frame in ((640, 360), (360, 640), (1000, 300)):
+            resized = search_size(contract, frame)
+            for size in (frame, resized, *templates):
+                (grid,) = server(images=[np.zeros((size[1], size[0], 3), np.uint8)]).image_grid_thw
+                shown = (int(grid[2]) * server.patch_size, int(grid[1]) * server.patch_size)
+                assert shown == (resized if size == frame else size)
+
+
+def test_a_fixed_size_leaves_the_limits_of_the_processor(saved: dict[str, Path]) -> None:
+    for family in TINY:
+        before = built(family)[1].image_processor.size
+        assert settings(saved[family], "processor_config.json")["image_processor"]["size"] == dict(before)
 
 
 def test_adapters_have_the_files_that_vllm_and_trainers_read(saved: dict[str, Path]) -> None:

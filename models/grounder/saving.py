@@ -22,9 +22,10 @@ from peft import PeftModel
 
 from data_prep.contract.contract import Contract, write_contract
 from data_prep.files import write_whole
-from models.checkpoint_files import CONFIG
+from models.file_checks import CONFIG
 from models.grounder.model import QwenVL, QwenVLProcessor
 
+PROCESSOR = "processor_config.json"
 PEFT_PREFIX = "base_model.model."  # peft's wrapper adds it to the names of the parameters
 # Files of transformers < 5 and the parts of processor_config.json that have the same content.
 PROCESSOR_PARTS = {
@@ -64,8 +65,30 @@ def save_checkpoint(
     # 2. The processor, and the contract.
     processor.save_pretrained(folder)
     write_contract(folder, contract)
+    _limit_image_sizes(folder, contract)
     # 3. What older versions read.
     _add_older_files(folder, processor)
+
+
+def _limit_image_sizes(folder: Path, contract: Contract) -> None:
+    """Write the largest image of a contract into processor_config.json, for servers, which read no contract.
+
+    Inference here resizes images itself and does not read these limits. They cannot express a fixed size of
+    search images or of crops, so a contract that has one changes nothing.
+    """
+    if all(contract.search_size) or all(contract.crop_size):
+        return
+    # A processor has one range of pixels for both images. Images that were resized by the contract must pass
+    # unchanged, so the range holds both budgets. It begins at one token and not at `min_pixels`, because an
+    # image is smaller than that where no multiples of the token's side lie within the budget (`budgeted`).
+    size = {
+        "shortest_edge": contract.side_multiple**2,
+        "longest_edge": max(contract.max_pixels, contract.template_pixels),
+    }
+    _rewrite(
+        folder / PROCESSOR,
+        lambda settings: {**settings, "image_processor": {**settings["image_processor"], "size": size}},
+    )
 
 
 def _add_older_files(folder: Path, processor: QwenVLProcessor) -> None:
@@ -73,7 +96,7 @@ def _add_older_files(folder: Path, processor: QwenVLProcessor) -> None:
     if (folder / CONFIG).is_file():  # adapters have none
         _rewrite(folder / CONFIG, _with_older_fields)
     _rewrite(folder / "tokenizer_config.json", _with_older_tokens)
-    settings = json.loads((folder / "processor_config.json").read_text("utf-8"))
+    settings = json.loads((folder / PROCESSOR).read_text("utf-8"))
     for file, part in PROCESSOR_PARTS.items():
         if part in settings:
             _write(folder / file, settings[part] | {"processor_class": settings["processor_class"]})
