@@ -92,5 +92,5 @@ def test_a_base_that_is_gone_or_is_adapters_is_named(tmp_path: Path) -> None:
 def test_an_adapter_config_without_a_base_is_named(tmp_path: Path, text: str) -> None:
     folder_of(tmp_path)
     (tmp_path / "adapter_config.json").write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(UserError, match=r"names no base_model_name_or_path|adapter_config.json is spoilt"):
+    with pytest.raises(UserError, match=r"names no base_model_name_or_path|adapter_config.json is damaged"):
         base_of("model.checkpoint", str(tmp_path))

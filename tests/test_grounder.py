@@ -360,7 +360,7 @@ def _only_a_folder(folder: Path) -> None:
 
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda path: (path / "config.json").unlink(), "no config.json"),
-    "half a config": (lambda path: (path / "config.json").write_text('{"model_'), "config.json is spoilt"),
+    "half a config": (lambda path: (path / "config.json").write_text('{"model_'), "config.json is damaged"),
     "another model": (
         lambda path: (path / "config.json").write_text('{"model_type": "sam2_video"}'),
         "holds a 'sam2_video' model; one of qwen2_5_vl, qwen3_5, qwen3_vl is needed",
