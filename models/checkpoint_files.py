@@ -52,7 +52,7 @@ def check_grounder_checkpoint(config: GrounderConfig) -> None:
         check_adapter_files(config.checkpoint)
     weights = base or config.checkpoint
     check_checkpoint(key_of(config.checkpoint, base), weights, tuple(FAMILIES))
-    is_downloaded = _local_folder(weights) is not None
+    is_downloaded = local_folder(weights) is not None
     if is_downloaded or config.contract != "auto" or published_contract(weights) is not None:
         sized_contract(config, find_contract(config))
 
@@ -178,13 +178,13 @@ def known_contract(checkpoint: str, opens_thought: bool = False) -> Contract | N
     base = base_of(GROUNDER_KEY, checkpoint)
     # 1. A contract.json, then added tokens: first of the adapters, then of the weights under them.
     weights = base or checkpoint
-    for folder in filter(None, map(_local_folder, dict.fromkeys((checkpoint, weights)))):
+    for folder in filter(None, map(local_folder, dict.fromkeys((checkpoint, weights)))):
         if (carried := read_contract(folder)) is not None:
             return carried
         if (by_tokens := contract_by_tokens(added_tokens(folder))) is not None:
             return BUILT_IN[by_tokens]
     # 2. The family of the weights, by config.json, or by the name on the hub before they are downloaded.
-    source = _local_folder(weights)
+    source = local_folder(weights)
     if source is not None and (source / CONFIG).is_file():
         family = FAMILIES.get(str(read_settings(GROUNDER_KEY, source / CONFIG).get("model_type")))
         name = None if family is None else family.contract
@@ -234,7 +234,7 @@ def _tokenizer_head(folder: Path) -> list[Any]:
     return values if isinstance(values, list) else []
 
 
-def _local_folder(checkpoint: str) -> Path | None:
+def local_folder(checkpoint: str) -> Path | None:
     """The folder of a checkpoint; for a hub id that in the cache of the hub, None if it is not there."""
     if Path(checkpoint).is_dir():
         return Path(checkpoint)

@@ -187,6 +187,23 @@ def test_a_hub_id_that_is_not_available_is_one_line(
     assert "family       unknown before the weights are downloaded" in printed
 
 
+def test_a_hub_id_in_the_cache_is_examined_like_a_folder(
+    tmp_path: Path, examined: Examine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = tmp_path / "models--somebody--a-mirror" / "snapshots" / "abc"
+    shutil.copytree(NANO, snapshot)
+    (tmp_path / "models--somebody--a-mirror" / "refs").mkdir()
+    (tmp_path / "models--somebody--a-mirror" / "refs" / "main").write_text("abc")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    tokenizer = AutoTokenizer.from_pretrained(snapshot)
+    tokenizer.add_tokens(["<x1>", "<x2>"])
+    tokenizer.save_pretrained(snapshot)
+    (fault,), printed = examined("somebody/a-mirror")
+    assert f"family       qwen2_5_vl ({snapshot}" in printed and "contract     short (" in printed
+    assert "its tokenizer has 534 tokens, but the embeddings have 532 rows only" in fault
+
+
 # ---- broken mask heads -----------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from models.checkpoint_files import (
     check_grounder_checkpoint,
     find_contract,
     key_of,
+    local_folder,
     processor_folder,
 )
 from models.commands.doctor_endpoint import Endpoint, examine_endpoint
@@ -133,8 +134,9 @@ def _examine_answers(grounder: Grounder, calibration: Calibration, found: Findin
 def _examine_processor(config: GrounderConfig, found: Findings) -> None:
     """Check family, contract, vocabulary and chat template, none of which needs the weights."""
     base = found.attempt(lambda: base_of(KEY, config.checkpoint))
-    weights = Path(base or config.checkpoint)
-    if not (weights / CONFIG).is_file():
+    # Of a hub id, the folder in the cache of the hub.
+    weights = local_folder(base or config.checkpoint)
+    if weights is None or not (weights / CONFIG).is_file():
         echo("family       unknown before the weights are downloaded")
         return
     # 1. The family.
