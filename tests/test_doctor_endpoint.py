@@ -137,7 +137,11 @@ def test_a_server_that_does_not_answer_is_one_line(
 
 
 def test_no_server_and_no_url_are_one_line(tmp_path: Any) -> None:
-    for url, message in (("http://127.0.0.1:9/v1", "gives no answer"), ("file:///etc", "give a URL such as")):
+    for url, message in (
+        ("http://127.0.0.1:9/v1", "gives no answer"),
+        ("http://127.0.0.1:9/a b", "gives no answer"),
+        ("file:///etc", "give a URL such as"),
+    ):
         assert run_command("models", main, DOC, [f"endpoint={url}", "served_model=x", f"out={tmp_path}"]) == 1
         (fault,) = json.loads((tmp_path / "doctor.json").read_text())["faults"]
         assert fault.startswith(f"endpoint={url}: ") and message in fault

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 
 import cv2
@@ -114,7 +115,8 @@ def ask(endpoint: Endpoint, contract: Contract, case: Case) -> str:
             f"endpoint={endpoint.url}: {address} answered {fault.code} ({reason}); check endpoint= and "
             "served_model="
         ) from None
-    except (OSError, ValueError) as fault:
+    # HTTPException: the address is not a valid URL, or the reply is not HTTP.
+    except (OSError, ValueError, HTTPException) as fault:
         raise UserError(
             f"endpoint={endpoint.url}: gives no answer ({fault}); is the server running?"
         ) from None
