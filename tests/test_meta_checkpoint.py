@@ -161,6 +161,15 @@ def test_metas_code_frame_by_frame_is_metas_predictor(predictor: Any, expected: 
         assert result.mask is not None and np.array_equal(result.mask, mask)
 
 
+def test_metas_code_computes_in_half_precision_by_autocast(predictor: Any, expected: list[Any]) -> None:
+    half = Sam2Meta(predictor, meta_processor(SIDE), dtype=torch.bfloat16)
+    scores = [result.object_score for result in run(half)]
+    exact = [float(score.sigmoid()) for _, score, _ in expected]
+    assert half.identity()["dtype"] == "torch.bfloat16"
+    assert next(predictor.parameters()).dtype == torch.float32
+    assert scores == pytest.approx(exact, abs=0.02) and scores != pytest.approx(exact, abs=1e-6)
+
+
 def test_a_file_of_metas_loads_as_the_second_backend(file: Path, predictor: Any) -> None:
     check_mask_head(Sam2MetaConfig(str(file)))
     loaded = Sam2Meta.load(str(file), CPU)
