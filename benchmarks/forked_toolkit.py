@@ -66,7 +66,7 @@ def _as_toolkit(argv: list[str], cwd: Path, env: dict[str, str], output: int) ->
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
+    except BaseException:  # whatever it is, the child must not return into the code of its parent
         traceback.print_exc()
     finally:
         sys.stdout.flush()

@@ -106,8 +106,8 @@ def measure(head: MaskHead, frames: int, targets: int) -> dict[str, float]:
     warm_up = memories[0].limits.pointers + 1
     for index in range(warm_up + frames):
         if index == warm_up:
-            times["encode"].clear()
-            times["propagate"].clear()
+            for each in times.values():
+                each.clear()
         features = timed("encode", picture)
         for number, memory in enumerate(memories):
             result = timed("propagate", memory, features)

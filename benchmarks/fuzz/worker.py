@@ -189,7 +189,7 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else 1
-    except BaseException:
+    except BaseException:  # whatever it is, the child must not return into the code of its parent
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):

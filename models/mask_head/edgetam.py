@@ -44,6 +44,7 @@ def published_edgetam_config(image_size: int = 1024) -> EdgeTamVideoConfig:
 
     `image_size` is the side in pixels of the square image, 1024 as published; weights do not depend on it.
     """
+    # The four stages of RepViT have strides 4, 8, 16 and 32; the neck adds the last one to the third.
     backbone = TimmWrapperConfig(
         architecture="repvit_m1",
         model_args={"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]},

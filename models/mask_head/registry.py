@@ -28,7 +28,8 @@ Loader = Callable[[Config, Any], Masking]  # the second argument is a torch.devi
 
 Check = Callable[[Any], None]
 
-# A target is the function that loads a mask head, and the one that checks its settings, if there is one.
+# Per class of settings: the function that loads the mask head, and the one that checks the settings or None.
+# They are apart because the check runs before torch is imported.
 MASK_HEADS: OptionRegistry[tuple[Loader[Any], Check | None]] = OptionRegistry("mask_head")
 """The settings of every registered mask head, by its option of `mask_head=`."""
 

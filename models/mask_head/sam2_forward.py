@@ -7,7 +7,8 @@ gradient. For one target the results are bit-identical. EdgeTAM and the tracker 
 under the same names, so the functions serve all three (`VideoModel`).
 
 Shapes: B images or targets in a batch, P boxes in an image, M masks for a box, C channels, S the side of the
-square image in pixels, L tokens of a feature map (row-major).
+square image in pixels, L tokens of a feature map (row-major). S/4 and S/16 are the sides of the finest and
+the coarsest map of SAM 2 and EdgeTAM; those of SAM 3's tracker are 2S/7 and S/14.
 """
 
 from dataclasses import dataclass

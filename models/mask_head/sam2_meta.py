@@ -97,6 +97,7 @@ class Sam2Meta(MaskHead):
         pixels = self.processor(frame, return_tensors="pt", device=self.model.device)["pixel_values"]
         with self._autocast():
             output = self.model.forward_image(pixels)
+            # Each level is flattened, as Meta's modules take it: (1, C, H, W) -> (H·W, 1, C).
             _, levels, positions, sizes = self.model._prepare_backbone_features(output)
         return MetaFeatures(levels, positions, sizes, (frame.shape[1], frame.shape[0]))
 
@@ -107,8 +108,11 @@ class Sam2Meta(MaskHead):
         corners = self._resized(box_xyxy, features.frame_size).reshape(1, 2, 2)
         labels = torch.tensor([BOX_CORNERS], dtype=torch.int32, device=corners.device)
         points = {"point_coords": corners, "point_labels": labels}
+        # A frame with a box does not attend to the memory, as in Meta's predictor, where such a frame is an
+        # initial conditioning frame. So the memory is only extended.
         decoded, frame_memory, position = self._step(features, points, None)
         if memory is None:
+            # As `MemoryLimits.of` computes them; Meta's model has these numbers as attributes.
             limits = MemoryLimits(self.model.num_maskmem - 1, self.model.max_obj_ptrs_in_encoder - 1)
             return self._result(features, decoded, MemoryBank.start(limits, position, frame_memory))
         return self._result(features, decoded, memory.with_conditioning_frame(frame_memory))
@@ -141,13 +145,18 @@ class Sam2Meta(MaskHead):
                 track_in_reverse=False,
                 prev_sam_mask_logits=None,
             )
+            # Masks (1, M, S/4, S/4), their IoUs (1, M), the best mask (1, 1, S, S), object pointer (1, C) and
+            # object score (1, 1). The other two are masks at full resolution, and the best one at low.
             low_res_multimasks, _, ious, _, high_res_mask, pointer, score = outputs
-            # 2. Memory encoder.
+            # 2. Memory encoder. It adds to `current` the memory map, (1, C, S/16, S/16), and its position
+            #    encoding. Meta's memory attention flattens both, so here they are not flattened.
             self.model._encode_memory_in_output(
                 features.levels, features.sizes, points, True, high_res_mask, score, current
             )
         # The predictor stores memory maps in bfloat16, so their rounding belongs to the results.
         frame_memory = FrameMemory(pointer, current["maskmem_features"].to(torch.bfloat16))
+        # `_track_step` does not return the mask tokens. Nothing reads them from here on, so their field is
+        # filled with the pointer.
         decoded = MaskDecoderOutput(low_res_multimasks, ious, score.flatten(), pointer[:, None])
         return decoded, frame_memory, current["maskmem_pos_enc"][-1]
 
