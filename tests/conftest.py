@@ -12,6 +12,7 @@ from hypothesis import settings
 from benchmarks.forked_toolkit import ForkedToolkit
 from configs.terminal import PrintableFormatter
 from data_prep.votsr import toolkit
+from tests.forkserver import FORKSERVER
 
 # Elsewhere each run tries other examples; CI must say the same of the same commit.
 settings.register_profile("ci", derandomize=True)
@@ -41,12 +42,12 @@ def restore_logging() -> Iterator[None]:
 
 @pytest.fixture
 def forked_toolkit(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """The VOT toolkit runs in a fork of this process, because importing it takes seconds.
+    """The VOT toolkit runs in a forked process, because importing it takes seconds.
 
     A test that is marked with `toolkit_process` starts it as users do.
     """
     if request.node.get_closest_marker("toolkit_process") is None:
-        monkeypatch.setattr(toolkit, "subprocess", ForkedToolkit)
+        monkeypatch.setattr(toolkit, "subprocess", ForkedToolkit(FORKSERVER.get_start_method()))
 
 
 @pytest.fixture(scope="module")

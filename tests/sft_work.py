@@ -1,6 +1,5 @@
 """What processes of tests do that train."""
 
-import multiprocessing
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ from configs.launch.nodes import Node
 from data_prep.sampling.settings import PairSettings
 from models.config import GrounderConfig
 from models.devices import DTYPES
+from tests.forkserver import FORKSERVER
 from train.config import LaunchSettings
 from train.launch import deepspeed_path
 from train.loop.process_group import create_strategy, destroy_process_group
@@ -59,13 +59,12 @@ def training_of(
 
 
 def fork_processes(work: Callable[..., None], arguments: tuple[Any, ...], processes: int) -> None:
-    """Call `work(*arguments)` in forks of this process, with the variables of a launcher.
+    """Call `work(*arguments)` in forked processes, with the variables of a launcher.
 
     `configs.launch.processes` starts new processes, each of which imports torch and transformers for seconds.
     """
-    context = multiprocessing.get_context("fork")
     children = [
-        context.Process(target=_forked, args=(environment, work, arguments))
+        FORKSERVER.Process(target=_forked, args=(environment, work, arguments))
         for environment in Node().process_environments(processes)
     ]
     for child in children:

@@ -1,7 +1,6 @@
 """Two processes learn what one does, whatever each of them holds; killed and stopped runs go on."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -24,6 +23,7 @@ from data_prep.index.build import build_index
 from data_prep.readers.tnllt import TNLLT
 from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
+from tests.forkserver import FORKSERVER
 from tests.objectives import cpu_strategy
 from tests.sft_work import fork_processes, recipe_of, train_by, train_in_half, training_of
 from tests.test_export import write_video
@@ -170,7 +170,7 @@ def test_a_run_killed_at_any_moment_goes_on_to_the_same_end(folder: Path, tmp_pa
     _train(folder, tmp_path / "whole")
     chance, killed = random.Random(), 0
     for _ in range(6):  # a run of five steps is over in about a second
-        child = multiprocessing.get_context("fork").Process(target=_train, args=(folder, tmp_path / "killed"))
+        child = FORKSERVER.Process(target=_train, args=(folder, tmp_path / "killed"))
         child.start()
         child.join(chance.uniform(0.05, 1.0))
         killed += child.is_alive()

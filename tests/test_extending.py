@@ -14,13 +14,13 @@ import pytest
 from tiny_models import TINY
 from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
 
-import infer.runs.run  # noqa: F401  # imports torch, so that the forked commands need not
 from configs.plugins import VARIABLE
 from data_prep.contract.contract import write_contract
 from data_prep.video.frames import read_image
 from data_prep.votsr.regions import decode_mask
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
+from tests.forkserver import FORKSERVER
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -84,35 +84,29 @@ def box_line(line: str, size: tuple[int, int]) -> str:
 
 
 def run(line: str, folder: Path) -> str:
-    """Run a command of the page in a forked process, in which torch is imported already; its output."""
+    """Run a command of the page in a forked process, which has torch imported already; its output."""
     for script, package in PACKAGES.items():
         line = line.replace(script, f"python -m {package}")
     python, flag, package, *arguments = shlex.split(line)
     assert (python, flag) == ("python", "-m")
     log = folder / "log.txt"
-    child = os.fork()
-    if child == 0:
-        status: object = 70
-        try:
-            with log.open("w") as stream:
-                os.dup2(stream.fileno(), 1)
-                os.dup2(stream.fileno(), 2)
-            os.chdir(folder)
-            os.environ.pop(VARIABLE, None)
-            sys.argv = [package, *arguments]
-            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-            runpy.run_module(package, run_name="__main__", alter_sys=True)
-            status = 0
-        except SystemExit as end:
-            status = end.code
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status if isinstance(status, int) else 71)
-    _, ended = os.waitpid(child, 0)
+    child = FORKSERVER.Process(target=run_module, args=(package, arguments, folder, log))
+    child.start()
+    child.join()
     output = log.read_text()
-    assert os.waitstatus_to_exitcode(ended) == 0, output
+    assert child.exitcode == 0, output
     return output
+
+
+def run_module(package: str, arguments: list[str], folder: Path, log: Path) -> None:
+    """What `python -m package` does in a folder, with its output in a file. Ends the process."""
+    with log.open("w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    os.chdir(folder)
+    os.environ.pop(VARIABLE, None)
+    sys.argv = [package, *arguments]
+    runpy.run_module(package, run_name="__main__", alter_sys=True)
 
 
 def test_the_page_has_an_example_for_each_row_of_its_table() -> None:

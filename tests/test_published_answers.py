@@ -289,6 +289,23 @@ def test_a_thought_is_generated_before_the_answer_and_part_of_its_prefix(
     assert answer.box_xyxy is not None and answer.text == "84,84,252,168"
 
 
+def test_questions_of_one_frame_think_as_each_would_alone(
+    qwen: Grounder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The encoder holds an image that several questions share once; `generate` expects it for each of them.
+    grounder = by(qwen, Contract(**{**vars(BUILT_IN["r1_track_think"]), "thinking": 5}))
+    seen = recorded_thoughts(grounder, monkeypatch)
+    other = FRAME[::-1].copy()
+    questions = [
+        Question(image, words, TEMPLATE, LAST)
+        for image, words in ((FRAME, "it"), (other, "the red cup"), (FRAME, "the blue cup"))
+    ]
+    thoughts = [grounder._think([question], grounder.contract.format) for question in questions]
+    together = grounder._think(questions, grounder.contract.format)
+    assert together == [thought for alone in thoughts for thought in alone or []]
+    assert len(set(together)) > 1 and seen == [None] * 4
+
+
 def test_a_thought_without_an_end_is_ended_at_its_limit(
     qwen: Grounder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

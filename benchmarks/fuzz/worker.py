@@ -184,7 +184,7 @@ def _as_command(work: Callable[[], None], cwd: Path, log: Path) -> None:
         _limit()
         # huggingface_hub read the environment variable when it was imported, which is too late to change.
         constants.HF_HUB_OFFLINE = True
-        setattr(toolkit, "subprocess", ForkedToolkit)  # noqa: B010  # mypy takes modules for constants
+        setattr(toolkit, "subprocess", ForkedToolkit("fork"))  # noqa: B010  # mypy takes modules for constants
         work()
         code = 0
     except SystemExit as ended:
