@@ -238,10 +238,20 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-# Two downloads are enough, one of which is the one that is printed.
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "vptracker"], indirect=True)
+# R1-Track's checkpoints have the files of Qwen2.5-VL, so their contract must be named.
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("qwen2_5_vl", ""),
+        ("qwen2_5_vl", "model.contract=r1_track"),
+        ("qwen3_vl", ""),
+        ("qwen3_5", ""),
+        ("vptracker", ""),
+    ],
+    indirect=["name"],
+)
 def test_the_readmes_command_for_local_folders_runs(
-    grounder: Grounder, folder: Path, name: str, inputs: Path, tmp_path: Path
+    folder: Path, name: str, keys: str, inputs: Path, tmp_path: Path
 ) -> None:
     # 1. The command as it is printed.
     block = re.search(r"```bash\n(.*?)```", README.split("## Large models")[1], re.DOTALL)
@@ -257,7 +267,8 @@ def test_the_readmes_command_for_local_folders_runs(
     )
     for checkpoint in (folder, inputs / "mask_head"):
         line = line.replace("FOLDER", str(checkpoint), 1)
-    run(f"{line} device=cpu overlay=false pack=false model.search_tokens=24", tmp_path)
+    sizes = "" if "r1_track" in keys else "model.search_tokens=24"  # R1-Track takes crops of one size alone
+    run(f"{line} {keys} {sizes} device=cpu overlay=false pack=false", tmp_path)
     # 3. A line for each frame of every expression.
     results = sorted((tmp_path / "workspace" / "results" / "Mine" / "baseline").glob("*/*.txt"))
     assert results and all(len(path.read_text().splitlines()) == 1 for path in results)
@@ -276,7 +287,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Other tests train small models of Qwen2.5-VL in every way.
-@pytest.mark.parametrize("name", ["qwen3_5", "vptracker"], indirect=True)
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_5", "vptracker"], indirect=True)
 @pytest.mark.usefixtures("without_plots")
 def test_a_download_is_trained_saved_merged_and_loaded(
     grounder: Grounder,
