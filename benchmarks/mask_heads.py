@@ -101,7 +101,7 @@ def measure(head: MaskHead, frames: int, targets: int) -> dict[str, float]:
         return result
 
     features = timed("encode", picture)
-    memories = [timed("segment", features, BOX).memory for _ in range(targets)]
+    memories = [timed("segment", features, [BOX], [None])[0].memory for _ in range(targets)]
     # The first frames fill the memory and warm up; they are not measured.
     warm_up = memories[0].limits.pointers + 1
     for index in range(warm_up + frames):
@@ -110,9 +110,9 @@ def measure(head: MaskHead, frames: int, targets: int) -> dict[str, float]:
                 each.clear()
         features = timed("encode", picture)
         for number, memory in enumerate(memories):
-            result = timed("propagate", memory, features)
+            (result,) = timed("propagate", [memory], features)
             memories[number] = result.memory
-        timed("segment", features, BOX)
+        timed("segment", features, [BOX], [None])
     return {step: round(median(each), 3) for step, each in times.items()}
 
 

@@ -68,9 +68,9 @@ def _propagate(
         # The features of a frame are shared by all targets.
         features = mask_head.encode(frame)
         if not results:
-            results = [mask_head.segment(features, box) for box in boxes]
+            results = mask_head.segment(features, boxes, [None] * len(boxes))
         else:
-            results = [mask_head.propagate(result.memory, features) for result in results]
+            results = mask_head.propagate([result.memory for result in results], features)
         present += [result.mask is not None for result in results]
         if index in shown:
             tiles.append(_tile(frame, results, boxes if index == 0 else [], index))

@@ -117,17 +117,21 @@ class Masking(Protocol):
         ...
 
     def segment(
-        self, features: FrameFeatures, box_xyxy: Box, memory: TargetMemory | None = None
-    ) -> MaskResult:
-        """The mask of the target in a box (pixels of the frame).
+        self, features: FrameFeatures, boxes_xyxy: Sequence[Box], memories: Sequence[TargetMemory | None]
+    ) -> list[MaskResult]:
+        """The masks of the targets in boxes (pixels of the frame), one box and one memory for each target.
 
-        The memory of the result is a new one. With the `memory` of the frames before, it is that one with
-        this frame as a further conditioning frame.
+        Where the memory of a target is None, the memory of its result is a new one. Otherwise it is the
+        given one, which ends with the frame before, with this frame as a further conditioning frame.
         """
         ...
 
-    def propagate(self, memory: TargetMemory, features: FrameFeatures) -> MaskResult:
-        """The mask of a target in the next frame; the memory of the result includes that frame."""
+    def propagate(self, memories: Sequence[TargetMemory], features: FrameFeatures) -> list[MaskResult]:
+        """The masks of targets in the next frame, in the order of their memories.
+
+        The memory of each result includes that frame. A result depends on the memory of its own target
+        alone, whichever targets are propagated together.
+        """
         ...
 
     def identity(self) -> Identity:

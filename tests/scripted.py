@@ -94,10 +94,15 @@ class ScriptedGrounding:
 
 
 class ScriptedMasking:
-    """Fills every box. Features are the brightness of the frame, kept in `encoded`; memories are boxes."""
+    """Fills every box. Features are the brightness of the frame, kept in `encoded`; memories are boxes.
+
+    `segmented` and `propagated` hold the number of targets of each call.
+    """
 
     def __init__(self) -> None:
         self.encoded: list[int] = []
+        self.segmented: list[int] = []
+        self.propagated: list[int] = []
 
     def encode(self, frame: np.ndarray) -> FrameFeatures:
         """The frame's brightness."""
@@ -105,14 +110,16 @@ class ScriptedMasking:
         return self.encoded[-1]
 
     def segment(
-        self, features: FrameFeatures, box_xyxy: Box, memory: TargetMemory | None = None
-    ) -> MaskResult:
-        """The box, filled."""
-        return MaskResult(filled(box_xyxy), 0.9, 0.9, box_xyxy)
+        self, features: FrameFeatures, boxes_xyxy: Sequence[Box], memories: Sequence[TargetMemory | None]
+    ) -> list[MaskResult]:
+        """The boxes, filled."""
+        self.segmented.append(len(boxes_xyxy))
+        return [MaskResult(filled(box), 0.9, 0.9, box) for box in boxes_xyxy]
 
-    def propagate(self, memory: TargetMemory, features: FrameFeatures) -> MaskResult:
-        """The box of the frame before, filled."""
-        return MaskResult(filled(memory), 0.9, 0.9, memory)
+    def propagate(self, memories: Sequence[TargetMemory], features: FrameFeatures) -> list[MaskResult]:
+        """The boxes of the frame before, filled."""
+        self.propagated.append(len(memories))
+        return [MaskResult(filled(memory), 0.9, 0.9, memory) for memory in memories]
 
     def identity(self) -> Identity:
         """What the masks follow from."""

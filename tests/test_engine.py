@@ -51,6 +51,12 @@ def test_a_frame_is_encoded_once_for_all_tracks_and_only_when_asked() -> None:
     assert run(["green"], 4)[2].encoded == []
 
 
+def test_masks_of_one_moment_are_one_call() -> None:
+    _, _, masking = run(["red", "blue", "green"], 3)
+    assert masking.segmented == [2]
+    assert masking.propagated == [2, 2]
+
+
 def test_tracks_do_not_touch_each_other() -> None:
     together = [step.reports[0] for step in run(["red", "blue", "green"], 7)[0]]
     alone = [step.reports[0] for step in run(["red"], 7)[0]]

@@ -476,11 +476,11 @@ def test_what_overflows_float16_is_sent_to_wider_formats(whole: Path) -> None:
 def test_a_mask_heads_nan_is_told(part: str, mask_head: Path) -> None:
     head = MaskHead.load(str(mask_head), CPU)
     features = head.encode(QUESTION.image)
-    first = head.segment(features, (10, 10, 50, 40))
+    (first,) = head.segment(features, [(10, 10, 50, 40)], [None])
     with torch.no_grad():
         for weight in head.model.mask_decoder.get_submodule(part).parameters():
             weight.fill_(torch.nan)
     with pytest.raises(NotFiniteError, match=rf"mask_head.checkpoint={mask_head}: in float32 its"):
-        head.segment(features, (10, 10, 50, 40))
+        head.segment(features, [(10, 10, 50, 40)], [None])
     with pytest.raises(NotFiniteError, match=r"not a finite number"):
-        head.propagate(first.memory, features)
+        head.propagate([first.memory], features)

@@ -117,10 +117,10 @@ def check_against_library(
         mask, score = library.step(time, frame, boxes.get(time))
         features = head.encode(frame)
         if time in boxes:
-            result = head.segment(features, boxes[time], memory)
+            (result,) = head.segment(features, [boxes[time]], [memory])
         else:
             assert memory is not None
-            result = head.propagate(memory, features)
+            (result,) = head.propagate([memory], features)
         memory = result.memory
         theirs, ours = library.frame_memory(time), newest(memory)
         assert ours.features is not None
@@ -153,9 +153,9 @@ def run(
     head: MaskHead, pictures: list[np.ndarray], box: tuple[float, float, float, float]
 ) -> list[MaskResult]:
     """Results of every frame, the box on the first."""
-    results = [head.segment(head.encode(pictures[0]), box)]
+    results = head.segment(head.encode(pictures[0]), [box], [None])
     for picture in pictures[1:]:
-        results.append(head.propagate(results[-1].memory, head.encode(picture)))
+        results += head.propagate([results[-1].memory], head.encode(picture))
     return results
 
 
@@ -213,9 +213,9 @@ def test_a_memory_does_not_grow_with_the_video(head: MaskHead) -> None:
 
 def test_many_boxes_do_not_grow_a_memory_and_the_first_stays(head: MaskHead) -> None:
     pictures = frames(9)
-    memory = head.segment(head.encode(pictures[0]), BOX).memory
+    memory = head.segment(head.encode(pictures[0]), [BOX], [None])[0].memory
     for picture in pictures[1:]:
-        memory = head.segment(head.encode(picture), OTHER_BOX, memory).memory
+        memory = head.segment(head.encode(picture), [OTHER_BOX], [memory])[0].memory
     assert [time for time, _ in memory.conditioning_frames] == [0, 6, 7, 8]
 
 
@@ -224,21 +224,21 @@ def test_a_memory_is_a_value(head: MaskHead) -> None:
     memory = run(head, pictures[:4], BOX)[-1].memory
     before = [part.clone() for part in tensors(memory)]
     features = head.encode(pictures[4])
-    first = head.propagate(memory, features)
-    head.propagate(first.memory, head.encode(pictures[5]))
-    head.segment(features, OTHER_BOX, memory)
-    assert same(head.propagate(memory, features), first)
+    (first,) = head.propagate([memory], features)
+    head.propagate([first.memory], head.encode(pictures[5]))
+    head.segment(features, [OTHER_BOX], [memory])
+    assert same(head.propagate([memory], features)[0], first)
     assert memory.clock == 3 and len(memory.recent_frames) == 3
     assert all(torch.equal(one, two) for one, two in zip(before, tensors(memory), strict=True))
 
 
 def test_a_track_has_its_own_clock(head: MaskHead) -> None:
     pictures = frames(12)
-    late = head.segment(head.encode(pictures[8]), BOX)
-    alone = MaskHead(head.model, head.processor).segment(head.encode(pictures[8]), BOX)
+    (late,) = head.segment(head.encode(pictures[8]), [BOX], [None])
+    (alone,) = MaskHead(head.model, head.processor).segment(head.encode(pictures[8]), [BOX], [None])
     for picture in pictures[9:]:
-        late = head.propagate(late.memory, head.encode(picture))
-        alone = head.propagate(alone.memory, head.encode(picture))
+        (late,) = head.propagate([late.memory], head.encode(picture))
+        (alone,) = head.propagate([alone.memory], head.encode(picture))
         assert same(late, alone)
     assert late.memory.clock == 3
 
@@ -247,10 +247,10 @@ def test_features_serve_all_tracks_of_a_frame(head: MaskHead) -> None:
     pictures = frames(4)
     apart = [run(head, pictures, BOX), run(head, pictures, OTHER_BOX)]
     first = head.encode(pictures[0])
-    shared = [head.segment(first, BOX), head.segment(first, OTHER_BOX)]
+    shared = head.segment(first, [BOX, OTHER_BOX], [None, None])
     for time, picture in enumerate(pictures[1:], start=1):
         features = head.encode(picture)
-        shared = [head.propagate(result.memory, features) for result in shared]
+        shared = head.propagate([result.memory for result in shared], features)
         assert all(same(one, track[time]) for one, track in zip(shared, apart, strict=True))
     assert not same(shared[0], shared[1])
 
@@ -259,13 +259,13 @@ def test_a_skipped_frame_moves_the_clock_alone(head: MaskHead) -> None:
     pictures = frames(4)
     memory = run(head, pictures[:2], BOX)[-1].memory
     features = head.encode(pictures[2])
-    written, skipped = head.propagate(memory, features).memory, memory.skip_frame()
+    written, skipped = head.propagate([memory], features)[0].memory, memory.skip_frame()
     assert skipped.clock == written.clock == 2
     assert [time for time, _ in written.recent_frames] == [1, 2]
     assert [time for time, _ in skipped.recent_frames] == [1]
     later = head.encode(pictures[3])
-    gap = head.propagate(skipped, later)
-    still = head.propagate(memory, later)
+    (gap,) = head.propagate([skipped], later)
+    (still,) = head.propagate([memory], later)
     assert gap.object_score != still.object_score, "one frame back and two frames back must differ"
 
 
@@ -286,8 +286,9 @@ def test_a_present_target_has_a_mask_of_the_frame(head: MaskHead) -> None:
 def test_boxes_are_in_pixels_of_the_frame(head: MaskHead) -> None:
     frame = frames(1)[0]
     wide = np.repeat(np.repeat(frame, 2, axis=0), 2, axis=1)
-    small = head.segment(head.encode(frame), BOX)
-    large = head.segment(head.encode(wide), (BOX[0] * 2, BOX[1] * 2, BOX[2] * 2, BOX[3] * 2))
+    (small,) = head.segment(head.encode(frame), [BOX], [None])
+    twice = (BOX[0] * 2, BOX[1] * 2, BOX[2] * 2, BOX[3] * 2)
+    (large,) = head.segment(head.encode(wide), [twice], [None])
     assert large.mask is not None and small.mask is not None
     assert large.mask.shape == (SIZE[1] * 2, SIZE[0] * 2)
     agreement = (large.mask[::2, ::2] == small.mask).mean()

@@ -174,9 +174,12 @@ def found(head: MaskHead, features: list[Any]) -> list[list[Any]]:
     for time, each in enumerate(features):
         memories = [result.memory for result in results[-1]] if results else [None, None]
         results.append(
-            [head.segment(each, *pair) for pair in zip(BOXES[time], memories, strict=True)]
+            [
+                head.segment(each, [box], [memory])[0]
+                for box, memory in zip(BOXES[time], memories, strict=True)
+            ]
             if time in BOXES
-            else [head.propagate(memory, each) for memory in memories]
+            else [head.propagate([memory], each)[0] for memory in memories]
         )
     return results
 
@@ -215,8 +218,8 @@ def test_two_targets_are_those_of_a_session_of_two(head: MaskHead, found: list[l
 
 def test_a_memory_is_a_value(head: MaskHead, features: list[Any], found: list[list[Any]]) -> None:
     memory = found[0][0].memory
-    head.segment(features[1], OTHER_BOX, memory)
-    again = head.propagate(memory, features[1])
+    head.segment(features[1], [OTHER_BOX], [memory])
+    (again,) = head.propagate([memory], features[1])
     assert again.object_score == found[1][0].object_score
     assert np.array_equal(again.mask, found[1][0].mask)
     assert memory.clock == 0 and memory.recent_frames == ()
@@ -287,7 +290,8 @@ def test_half_precision_runs(stored: MaskHead, folder: Path) -> None:
     scores = []
     for head in (stored, half):
         features = head.encode(frames(1)[0])
-        scores.append(head.propagate(head.segment(features, BOX).memory, features).object_score)
+        (first,) = head.segment(features, [BOX], [None])
+        scores.append(head.propagate([first.memory], features)[0].object_score)
     assert scores[0] != scores[1] == pytest.approx(scores[0], abs=0.02)
 
 
@@ -331,7 +335,7 @@ def test_the_tracker_is_read_from_a_whole_sam3(tmp_path: Path) -> None:
         assert torch.equal(weights[f"vision_encoder.backbone.{name}"], weight), name
     for name, weight in whole.tracker_neck.named_parameters():
         assert torch.equal(weights[f"vision_encoder.neck.{name}"], weight), name
-    assert loaded.segment(loaded.encode(frames(1)[0]), BOX).iou > 0
+    assert loaded.segment(loaded.encode(frames(1)[0]), [BOX], [None])[0].iou > 0
 
 
 # ---- timm ----------------------------------------------------------------------------------------

@@ -129,8 +129,8 @@ def run(head: MaskHead) -> list[Any]:
         features = head.encode(frame)
         memory = results[-1].memory if results else None
         box = {0: BOX, 2: OTHER_BOX}.get(time)
-        results.append(
-            head.propagate(memory, features) if box is None else head.segment(features, box, memory)
+        results.extend(
+            head.propagate([memory], features) if box is None else head.segment(features, [box], [memory])
         )
     return results
 

@@ -136,15 +136,12 @@ class Engine:
         size = (image.shape[1], image.shape[0])
         return [validate_answer(answer, size, type(self.grounding).__name__) for answer in answers]
 
-    # A mask head has no batched interface yet: one call per track, on features that are computed once.
-
     def _segment(self, frame: "_Frame", requests: Sequence[Segment]) -> list[MaskResult]:
-        features = frame.features
-        return [self.masking.segment(features, each.box_xyxy, each.memory) for each in requests]
+        boxes = [each.box_xyxy for each in requests]
+        return self.masking.segment(frame.features, boxes, [each.memory for each in requests])
 
     def _propagate(self, frame: "_Frame", requests: Sequence[Propagate]) -> list[MaskResult]:
-        features = frame.features
-        return [self.masking.propagate(each.memory, features) for each in requests]
+        return self.masking.propagate([each.memory for each in requests], frame.features)
 
 
 def validate_answer(answer: Answer, size: Size, grounder: str) -> Answer:

@@ -105,10 +105,10 @@ def run_mask_head(mask_head: Masking, found: Findings) -> tuple[list[str], Times
         assert box is not None, "the target of the easy scene is visible"
         if result is None:
             with _timed(times, "mask of a box"):
-                result = mask_head.segment(features, box)
+                (result,) = mask_head.segment(features, [box], [None])
         else:
             with _timed(times, "propagate a mask", FRAMES - 1):
-                result = mask_head.propagate(result.memory, features)
+                (result,) = mask_head.propagate([result.memory], features)
         overlaps.append(_mask_iou(result.mask, truth))
     # 2. What low figures mean.
     if overlaps[0] < RIGHT_IOU:

@@ -4,6 +4,7 @@ Frames are numpy arrays; boxes and masks are in pixels of the frame. A frame is 
 targets. The memory of a target is a `MemoryBank`, a value that no call changes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -88,12 +89,18 @@ class MaskHead:
         )
 
     @torch.inference_mode()
-    def segment(self, features: Features, box_xyxy: Box, memory: MemoryBank | None = None) -> MaskResult:
-        """The mask of the target in a box (pixels of the frame).
+    def segment(
+        self, features: Features, boxes_xyxy: Sequence[Box], memories: Sequence[MemoryBank | None]
+    ) -> list[MaskResult]:
+        """The masks of the targets in boxes (pixels of the frame), one box and one memory for each target.
 
-        Without `memory` the memory of the result is a new one. With the memory of earlier frames, this frame
-        becomes one more conditioning frame of it. The mask itself depends on the frame and the box alone.
+        Where the memory of a target is None, the memory of its result is a new one. With the memory of
+        earlier frames, this frame becomes one more conditioning frame of it. The mask itself depends on the
+        frame and the box alone.
         """
+        return [self._segment(features, *each) for each in zip(boxes_xyxy, memories, strict=True)]
+
+    def _segment(self, features: Features, box_xyxy: Box, memory: MemoryBank | None) -> MaskResult:
         vision = features.vision
         coarse = add_no_memory_embedding(self.model, vision)
         decoded = decode_masks(self.model, vision, coarse, self._resized(box_xyxy, features.frame_size))
@@ -103,13 +110,16 @@ class MaskHead:
         return self._result(features, decoded, memory.with_conditioning_frame(frame_memory))
 
     @torch.inference_mode()
-    def propagate(self, memory: MemoryBank, features: Features) -> MaskResult:
-        """Propagate a target to the next frame; the result's memory includes that frame.
+    def propagate(self, memories: Sequence[MemoryBank], features: Features) -> list[MaskResult]:
+        """Propagate targets to the next frame; the memory of each result includes that frame.
 
-        A caller that does not want this frame in the memory uses `memory.skip_frame()` for the next frame, or
+        A caller that does not want this frame in a memory uses `memory.skip_frame()` for the next frame, or
         `memory` itself. With `memory` itself the clock does not advance, so the newest memories stay within
         reach however long the target is absent.
         """
+        return [self._propagate(memory, features) for memory in memories]
+
+    def _propagate(self, memory: MemoryBank, features: Features) -> MaskResult:
         vision = features.vision
         counts_maps = self.architecture.counts_memory_maps
         coarse = condition_on_memory(self.model, vision, memory, counts_maps)

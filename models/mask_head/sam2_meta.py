@@ -101,9 +101,7 @@ class Sam2Meta(MaskHead):
             _, levels, positions, sizes = self.model._prepare_backbone_features(output)
         return MetaFeatures(levels, positions, sizes, (frame.shape[1], frame.shape[0]))
 
-    @torch.inference_mode()
-    def segment(self, features: Any, box_xyxy: Box, memory: MemoryBank | None = None) -> MaskResult:
-        """The mask of the target in a box (pixels of the frame); see `MaskHead.segment`."""
+    def _segment(self, features: Any, box_xyxy: Box, memory: MemoryBank | None) -> MaskResult:
         # (1, 1, 4) -> (1, 2, 2): the upper left and the lower right corner.
         corners = self._resized(box_xyxy, features.frame_size).reshape(1, 2, 2)
         labels = torch.tensor([BOX_CORNERS], dtype=torch.int32, device=corners.device)
@@ -117,9 +115,7 @@ class Sam2Meta(MaskHead):
             return self._result(features, decoded, MemoryBank.start(limits, position, frame_memory))
         return self._result(features, decoded, memory.with_conditioning_frame(frame_memory))
 
-    @torch.inference_mode()
-    def propagate(self, memory: MemoryBank, features: Any) -> MaskResult:
-        """Propagate a target to the next frame; see `MaskHead.propagate`."""
+    def _propagate(self, memory: MemoryBank, features: Any) -> MaskResult:
         decoded, frame_memory, _ = self._step(features, None, memory)
         return self._result(features, decoded, memory.with_frame(frame_memory))
 

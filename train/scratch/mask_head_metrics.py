@@ -71,7 +71,7 @@ def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> flo
         return None
     # The jitter follows from the number of the scene.
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
-    return mask_iou(head.segment(head.encode(clip.images[0]), box).mask, truth)
+    return mask_iou(head.segment(head.encode(clip.images[0]), [box], [None])[0].mask, truth)
 
 
 def _carried(
@@ -92,11 +92,11 @@ def _carried(
     if box is None:  # the target is never visible
         return np.zeros((0, 2)), np.zeros(0)
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
-    memory = head.segment(head.encode(clip.images[first]), box).memory
+    memory = head.segment(head.encode(clip.images[first]), [box], [None])[0].memory
     # Frames that show only a sliver of the target count neither as visible nor as absent.
     shown, silent = [], []
     for image, truth, area in list(zip(clip.images, truths, areas, strict=True))[first + 1 : first + frames]:
-        result = head.propagate(memory, head.encode(image))
+        result = head.propagate([memory], head.encode(image))[0]
         memory = result.memory
         if area >= SLIVER:
             shown.append((mask_iou(result.mask, truth), float(result.mask is not None)))
