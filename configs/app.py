@@ -138,16 +138,21 @@ def _run_job(main: Callable[[Settings], int | None], hold: Hold[Settings], confi
         with hold(settings):
             write_record(Path(config.out), config, list(run.overrides.task))
             return main(settings) or 0
-    except UserError as fault:
-        return _refuse(fault)
-    except OSError as fault:
-        if fault.errno not in USERS_ERRORS or fault.filename is None:
-            echo(traceback.format_exc().rstrip(), error=True)
-            return 1
-        return _refuse(UserError(f"{fault.filename}: cannot be used ({fault.strerror}); correct that"))
-    except Exception:
+    except Exception as fault:
+        user_error = _as_user_error(fault)
+        if user_error is not None:
+            return _refuse(user_error)
         echo(traceback.format_exc().rstrip(), error=True)
         return 1
+
+
+def _as_user_error(fault: Exception) -> UserError | None:
+    """The error that a user can correct, as one; None where it is a fault of the code."""
+    if isinstance(fault, UserError):
+        return fault
+    if isinstance(fault, OSError) and fault.errno in USERS_ERRORS and fault.filename is not None:
+        return UserError(f"{fault.filename}: cannot be used ({fault.strerror}); correct that")
+    return None
 
 
 def _refuse(fault: Exception) -> int:
