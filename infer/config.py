@@ -11,6 +11,8 @@ from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.files import real_path
 from data_prep.readers import data_sets
+from infer.engine.backends.registry import BACKENDS
+from infer.engine.config import EngineConfig, LocalConfig
 from infer.trackers.registry import TRACKERS
 from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
 
@@ -61,6 +63,9 @@ class InferSettings:
     )
     # Each tracker has its own class of settings, so the type is open.
     tracker: Any = key(MISSING, "the tracker, which decides when grounder and mask head are used")
+    engine: EngineConfig = key(
+        LocalConfig(), "the engine: where questions are answered, and how they are batched"
+    )
     device: str = key(
         "auto",
         "device of the models; auto: a CUDA GPU if there is one, else the CPU; cuda:N: GPU number N; mps: an "
@@ -104,6 +109,7 @@ def run_name(workspace: str | None, video: str | None, data: str | None, split: 
 
 # The groups are live mappings, so options that a plugin registers later are known when settings are composed.
 TRACKERS.load_package()
+BACKENDS.load_package()
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 register(
     "infer",
@@ -112,5 +118,6 @@ register(
         "tracker": TRACKERS,
         "model": GROUNDERS,
         "mask_head": MASK_HEADS,
+        "engine": BACKENDS,
     },
 )

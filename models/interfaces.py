@@ -8,7 +8,7 @@ Images are RGB uint8 arrays (height, width, 3); boxes are `box_xyxy` in pixels o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -88,8 +88,43 @@ class MaskResult:
     memory: TargetMemory
 
 
+@dataclass
+class GroundingStatistics:
+    """What a grounder has done since the last `reset`.
+
+    `batches` are the forward passes over questions, and `decoding_steps` those over single tokens, each for
+    all questions of a batch together. `draft_tokens` were offered as drafts, and `accepted_draft_tokens` of
+    them are what greedy decoding gives. `vision_encodings` counts the images that the vision tower encoded.
+    `seconds` holds the time of each part that the backend measures: `preprocess` (resizing, drawing and
+    tokenizing), `vision`, `prefill` and `generate`. On a GPU, whose work is asynchronous, they are exact only
+    where the device is synchronised at the end of each part (`profile=true`).
+    """
+
+    questions: int = 0
+    batches: int = 0
+    decoding_steps: int = 0
+    draft_tokens: int = 0
+    accepted_draft_tokens: int = 0
+    vision_encodings: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add_seconds(self, part: str, seconds: float) -> None:
+        """Add to the time of a part."""
+        self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+
+    def reset(self) -> None:
+        """Set all numbers to zero."""
+        for each in fields(self):
+            setattr(self, each.name, {} if each.name == "seconds" else 0)
+
+
 class Grounding(Protocol):
     """Finds targets in images."""
+
+    @property
+    def statistics(self) -> GroundingStatistics:
+        """What the grounder has done so far. It is updated in place; a caller may read and reset it."""
+        ...
 
     @property
     def contract(self) -> Contract:

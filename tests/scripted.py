@@ -9,7 +9,15 @@ import numpy as np
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, Tracker
-from models.interfaces import Answer, FrameFeatures, Identity, MaskResult, Question, TargetMemory
+from models.interfaces import (
+    Answer,
+    FrameFeatures,
+    GroundingStatistics,
+    Identity,
+    MaskResult,
+    Question,
+    TargetMemory,
+)
 
 SIZE = (64, 48)
 
@@ -78,6 +86,7 @@ class ScriptedGrounding:
     def __init__(self, boxes: Mapping[str, Box]) -> None:
         self.boxes = boxes
         self.batches: list[int] = []
+        self.statistics = GroundingStatistics()
 
     def check_expression(self, expression: str) -> None:
         """Every expression may be asked."""
@@ -85,6 +94,7 @@ class ScriptedGrounding:
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
         """An answer to each question, by its expression."""
         self.batches.append(len(questions))
+        self.statistics.questions += len(questions)
         boxes = (self.boxes.get(question.expression) for question in questions)
         return [unseen() if box is None else seen(box) for box in boxes]
 

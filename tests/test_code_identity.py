@@ -7,6 +7,7 @@ import pytest
 from configs.code_identity import code_identity, hash_of_modules, modules_of
 from infer.engine.session import REPORTS, code_modules
 from infer.trackers.referral import ReferralConfig
+from models.grounder.grounder import Grounder
 from models.mask_head.sam2 import MaskHead
 
 ENTRY = ("infer.start",)
@@ -74,7 +75,8 @@ def test_what_no_result_follows_from_is_the_same_identity(root: Path, name: str,
 
 
 def test_results_of_tracking_follow_from_models_and_tracker_and_not_from_reports() -> None:
-    modules = modules_of(code_modules(ReferralConfig(), MaskHead.__new__(MaskHead)), REPORTS)
+    grounder, mask_head = Grounder.__new__(Grounder), MaskHead.__new__(MaskHead)
+    modules = modules_of(code_modules(ReferralConfig(), grounder, mask_head), REPORTS)
     for name in (
         "infer.trackers.referral",
         "infer.trackers.requests",

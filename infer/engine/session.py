@@ -16,18 +16,21 @@ import torch
 from configs.code_identity import code_identity
 from data_prep.contract.contract import contract_values
 from infer.config import InferSettings
+from infer.engine.backends.registry import open_backend
 from infer.engine.engine import Engine
 from infer.trackers.expressions import empty_track
 from infer.trackers.registry import build_tracker, with_calibration
 from infer.trackers.requests import Tracker
 from models.calibration import CALIBRATION_FILE, NEUTRAL, find_calibration, is_of_other_weights
 from models.devices import choose_device
-from models.grounder.grounder import Grounder
+from models.interfaces import Grounding, Masking
 from models.mask_head.registry import load_mask_head
 
 # Modules that make results with every tracker and mask head.
 CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.video.frames")
 REPORTS = ("models.identity",)  # imported by them, but without effect on results
+# Entries of a grounder's identity that have a place of their own in the fingerprint.
+GROUNDER_ENTRIES = ("checkpoint", "dtype", "quantization", "box_threshold")
 PACKAGES = ("torch", "transformers")  # their versions are part of the fingerprint, for information
 Fingerprint = dict[str, Any]
 
@@ -51,7 +54,7 @@ def open_session(settings: InferSettings) -> Session:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
-    grounder = Grounder.load(settings.model, device)
+    grounder = open_backend(settings, device)
     mask_head = load_mask_head(settings.mask_head, device)
     grounding, masking = grounder.identity(), mask_head.identity()
     # 2. Build the tracker, with the thresholds of the checkpoint where its keys are null. It cuts templates
@@ -80,20 +83,23 @@ def open_session(settings: InferSettings) -> Session:
         "device": device.type,
         "dtypes": [grounding["dtype"], masking["dtype"]],
         "quantization": grounding.get("quantization"),
-        "box_threshold": grounding["box_threshold"],
-        "code": code_identity(code_modules(config, mask_head), REPORTS),
+        "box_threshold": grounding.get("box_threshold"),
+        "code": code_identity(code_modules(config, grounder, mask_head), REPORTS),
         "packages": {name: version(name) for name in PACKAGES},
     }
+    # Further entries of the identity of the grounder, such as the address of a server.
+    if others := {name: value for name, value in grounding.items() if name not in GROUNDER_ENTRIES}:
+        fingerprint["grounder_settings"] = others
     return Session(Engine(grounder, mask_head), tracker, fingerprint)
 
 
-def code_modules(tracker: Any, mask_head: Any) -> tuple[str, ...]:
+def code_modules(tracker: Any, grounder: Grounding, mask_head: Masking) -> tuple[str, ...]:
     """The modules whose code, with that of all modules that they import, results depend on.
 
     `tracker` are the settings of a tracker; their class is defined in the tracker's module. Plugins are not
     among the modules, because `code_identity` adds them itself.
     """
-    return (*CODE, type(tracker).__module__, type(mask_head).__module__)
+    return (*CODE, *(type(each).__module__ for each in (tracker, grounder, mask_head)))
 
 
 def settings_identity(settings: Any) -> Fingerprint:

@@ -33,7 +33,7 @@ from models.grounder.model import QwenVL, QwenVLProcessor
 from models.grounder.questions import QuestionEncoder
 from models.grounder.thinking import think
 from models.identity import checkpoint_identity
-from models.interfaces import Answer, Identity, Question
+from models.interfaces import Answer, GroundingStatistics, Identity, Question
 
 KEY = GROUNDER_KEY
 
@@ -71,6 +71,7 @@ class Grounder:
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
         self.batch, self.box_threshold = batch, box_threshold
+        self.statistics = GroundingStatistics()
         self._any_process, self._in_training = any_process, in_training
         # By id. `convert_ids_to_tokens` of all ids takes ten times as long.
         ids = {index: token for token, index in self.tokenizer.get_vocab().items()}
@@ -128,6 +129,7 @@ class Grounder:
         batch by rounding errors only. Raises NotFiniteError where the model returns NaN or infinity, and
         UserError where memory does not suffice for a single question.
         """
+        self.statistics.questions += len(questions)
         # Questions of a batch have one format of answers. Most contracts have only one.
         positions: dict[AnswerFormat, list[int]] = {}
         for position, question in enumerate(questions):
