@@ -17,7 +17,13 @@ from transformers import (
 
 from data_prep.contract.contract import BUILT_IN, Contract, write_contract
 from models.grounder.model import QwenVL, QwenVLProcessor
-from models.grounder.nano import CHAT_TEMPLATE, build_grounder, build_processor, build_tokenizer
+from models.grounder.nano import (
+    CHAT_TEMPLATE,
+    build_grounder,
+    build_processor,
+    build_tokenizer,
+    small_settings,
+)
 from models.mask_head.sam2_model import build_model, nano_config, save_sam2
 from models.mask_head.sam2_model import build_processor as build_sam2_processor
 
@@ -50,45 +56,17 @@ def build_grounder3(
 ) -> Qwen3VLForConditionalGeneration:
     """A small Qwen3-VL; every layer of its vision tower but the last goes into the language model too."""
     torch.manual_seed(seed)
-    tokens = processor.tokenizer.convert_tokens_to_ids
-    heads = width // 32
     config = Qwen3VLConfig(
-        text_config={
-            "vocab_size": len(processor.tokenizer),
-            "hidden_size": width,
-            "intermediate_size": width * 3,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": max(1, heads // 2),
-            "head_dim": 32,
-            "max_position_embeddings": 4096,
-            "initializer_range": 0.06,
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5.0,
-                "mrope_section": [6, 5, 5],
-                "mrope_interleaved": True,
+        **small_settings(
+            processor,
+            *(width, layers, vision_layers),
+            rope={"mrope_section": [6, 5, 5], "mrope_interleaved": True},
+            text={"head_dim": 32},
+            vision={
+                "num_position_embeddings": 64,
+                "deepstack_visual_indexes": list(range(vision_layers - 1)),
             },
-            "bos_token_id": tokens("<|endoftext|>"),
-            "eos_token_id": tokens("<|im_end|>"),
-            "pad_token_id": tokens("<|endoftext|>"),
-            "tie_word_embeddings": True,
-        },
-        vision_config={
-            "depth": vision_layers,
-            "hidden_size": width,
-            "intermediate_size": width * 2,
-            "num_heads": heads,
-            "out_hidden_size": width,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": list(range(vision_layers - 1)),
-            "initializer_range": 0.06,
-        },
-        image_token_id=tokens("<|image_pad|>"),
-        video_token_id=tokens("<|video_pad|>"),
-        vision_start_token_id=tokens("<|vision_start|>"),
-        vision_end_token_id=tokens("<|vision_end|>"),
-        tie_word_embeddings=True,
+        )
     )
     model = Qwen3VLForConditionalGeneration(config)
     model.generation_config.do_sample = False
@@ -100,52 +78,23 @@ def build_grounder3_5(
 ) -> Qwen3_5ForConditionalGeneration:
     """A small Qwen3.5: every second layer is linear attention, and the last one attends to all tokens."""
     torch.manual_seed(seed)
-    tokens = processor.tokenizer.convert_tokens_to_ids
-    heads = width // 32
-    kinds = ("full_attention", "linear_attention")
+    kinds, heads = ("full_attention", "linear_attention"), width // 32
     config = Qwen3_5Config(
-        text_config={
-            "vocab_size": len(processor.tokenizer),
-            "hidden_size": width,
-            "intermediate_size": width * 3,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "num_key_value_heads": max(1, heads // 2),
-            "head_dim": 32,
-            "layer_types": [kinds[(layers - 1 - layer) % 2] for layer in range(layers)],
-            "linear_key_head_dim": 16,
-            "linear_value_head_dim": 16,
-            "linear_num_key_heads": heads,
-            "linear_num_value_heads": heads * 2,
-            "max_position_embeddings": 4096,
-            "initializer_range": 0.06,
+        **small_settings(
+            processor,
+            *(width, layers, vision_layers),
             # Half of the 16 pairs of channels are turned.
-            "rope_parameters": {
-                "rope_type": "default",
-                "rope_theta": 5.0,
-                "partial_rotary_factor": 0.5,
-                "mrope_section": [3, 3, 2],
-                "mrope_interleaved": True,
+            rope={"partial_rotary_factor": 0.5, "mrope_section": [3, 3, 2], "mrope_interleaved": True},
+            text={
+                "head_dim": 32,
+                "layer_types": [kinds[(layers - 1 - layer) % 2] for layer in range(layers)],
+                "linear_key_head_dim": 16,
+                "linear_value_head_dim": 16,
+                "linear_num_key_heads": heads,
+                "linear_num_value_heads": heads * 2,
             },
-            "bos_token_id": tokens("<|endoftext|>"),
-            "eos_token_id": tokens("<|im_end|>"),
-            "pad_token_id": tokens("<|endoftext|>"),
-            "tie_word_embeddings": True,
-        },
-        vision_config={
-            "depth": vision_layers,
-            "hidden_size": width,
-            "intermediate_size": width * 2,
-            "num_heads": heads,
-            "out_hidden_size": width,
-            "num_position_embeddings": 64,
-            "initializer_range": 0.06,
-        },
-        image_token_id=tokens("<|image_pad|>"),
-        video_token_id=tokens("<|video_pad|>"),
-        vision_start_token_id=tokens("<|vision_start|>"),
-        vision_end_token_id=tokens("<|vision_end|>"),
-        tie_word_embeddings=True,
+            vision={"num_position_embeddings": 64},
+        )
     )
     model = Qwen3_5ForConditionalGeneration(config)
     model.generation_config.do_sample = False

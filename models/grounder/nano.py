@@ -5,6 +5,9 @@ change so little from one image token to the next that the model cannot tell the
 scaled to ±1.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as tokenizer_models
@@ -98,18 +101,24 @@ def build_processor(tokenizer: PreTrainedTokenizerFast | None = None) -> Qwen2_5
     )
 
 
-def build_grounder(
-    processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 5, vision_layers: int = 4, seed: int = 0
-) -> Qwen2_5_VLForConditionalGeneration:
-    """A small Qwen2.5-VL with random weights and the vocabulary of the processor; `width`
-    is a multiple of 32.
+def small_settings(
+    processor: Any,
+    width: int,
+    layers: int,
+    vision_layers: int,
+    rope: Mapping[str, Any],
+    text: Mapping[str, Any] | None = None,
+    vision: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The settings of a small Qwen-VL of any family: heads of 32 channels, and the processor's vocabulary.
+
+    `rope`, `text` and `vision` are added to the settings of the rotary embeddings, of the language model and
+    of the vision tower.
     """
-    torch.manual_seed(seed)
     tokens = processor.tokenizer.convert_tokens_to_ids
-    # Heads have 32 channels, of which rotary embeddings use 16 pairs: 6 for time, 5 for height, 5 for width.
     heads = width // 32
-    config = Qwen2_5_VLConfig(
-        text_config={
+    return {
+        "text_config": {
             "vocab_size": len(processor.tokenizer),
             "hidden_size": width,
             "intermediate_size": width * 3,
@@ -118,27 +127,48 @@ def build_grounder(
             "num_key_value_heads": max(1, heads // 2),
             "max_position_embeddings": 4096,
             "initializer_range": 0.06,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 5.0, "mrope_section": [6, 5, 5]},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 5.0, **rope},
             "bos_token_id": tokens("<|endoftext|>"),
             "eos_token_id": tokens("<|im_end|>"),
             "pad_token_id": tokens("<|endoftext|>"),
             "tie_word_embeddings": True,
+            **(text or {}),
         },
-        vision_config={
+        "vision_config": {
             "depth": vision_layers,
             "hidden_size": width,
             "intermediate_size": width * 2,
             "num_heads": heads,
             "out_hidden_size": width,
-            "window_size": 112,
-            "fullatt_block_indexes": [index for index in range(vision_layers) if index % 2 == 1],
             "initializer_range": 0.06,
+            **(vision or {}),
         },
-        image_token_id=tokens("<|image_pad|>"),
-        video_token_id=tokens("<|video_pad|>"),
-        vision_start_token_id=tokens("<|vision_start|>"),
-        vision_end_token_id=tokens("<|vision_end|>"),
-        tie_word_embeddings=True,
+        "image_token_id": tokens("<|image_pad|>"),
+        "video_token_id": tokens("<|video_pad|>"),
+        "vision_start_token_id": tokens("<|vision_start|>"),
+        "vision_end_token_id": tokens("<|vision_end|>"),
+        "tie_word_embeddings": True,
+    }
+
+
+def build_grounder(
+    processor: Qwen2_5_VLProcessor, width: int = 128, layers: int = 5, vision_layers: int = 4, seed: int = 0
+) -> Qwen2_5_VLForConditionalGeneration:
+    """A small Qwen2.5-VL with random weights and the vocabulary of the processor; `width`
+    is a multiple of 32.
+    """
+    torch.manual_seed(seed)
+    config = Qwen2_5_VLConfig(
+        **small_settings(
+            processor,
+            *(width, layers, vision_layers),
+            # Of a head's 16 pairs of channels, 6 are turned by time, 5 by height and 5 by width.
+            rope={"mrope_section": [6, 5, 5]},
+            vision={
+                "window_size": 112,
+                "fullatt_block_indexes": [index for index in range(vision_layers) if index % 2 == 1],
+            },
+        )
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
     # Greedy decoding, so that `generate` gives the same answer each time.
