@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.machine import machine
 from data_prep.world.presets import PRESETS
-from models.config import GROUNDERS, MASK_HEADS
+from models.config import MASK_HEADS, NANO
 from models.grounder.grounder import Grounder
 from models.mask_head.sam2 import MaskHead
 from train.scratch.frame_pool import PoolSpec, open_pool
@@ -42,7 +42,7 @@ KINDS = {
 def main(arguments: Sequence[str]) -> int:
     """Measure, and print two tables and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks small_models", description=__doc__)
-    parser.add_argument("--grounder", default=GROUNDERS["nano"].checkpoint, help="folder of its weights")
+    parser.add_argument("--grounder", default=NANO.checkpoint, help="folder of its weights")
     parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint, help="folder of its weights")
     parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
     parser.add_argument(
@@ -70,9 +70,7 @@ def main(arguments: Sequence[str]) -> int:
 def _grounder_figures(checkpoint: str, count: int) -> dict[str, dict[str, float]]:
     """The figures of each kind of question on the first `count` scenes of the preset."""
     grounder = Grounder.load(
-        dataclasses.replace(
-            GROUNDERS["nano"], checkpoint=checkpoint, box_threshold=0.0
-        ),  # always decode a box
+        dataclasses.replace(NANO, checkpoint=checkpoint, box_threshold=0.0),  # always decode a box
         CPU,
     )
     size = grounder.encoder.resized_size(PRESETS[PRESET].size)

@@ -19,7 +19,7 @@ from data_prep.contract.contract import (
     write_contract,
 )
 from data_prep.sampling.lines import PairPlan
-from models.config import GROUNDERS
+from models.config import NANO
 from models.families import FAMILIES, PUBLISHED_SIZES
 from models.grounder.model import published_config
 from models.grounder.nano import build_processor
@@ -91,7 +91,7 @@ class Run:
 
 def small_work(root: Path, steps: int, batch: int, workers: int) -> Work:
     """The shipped small grounder on a CPU in float32."""
-    checkpoint = Path(GROUNDERS["nano"].checkpoint)
+    checkpoint = Path(NANO.checkpoint)
     contract = read_contract(checkpoint)
     assert contract is not None, "the shipped grounder carries its contract"
     recipe = _recipe(steps, batch, batch, workers, checkpointing=False)

@@ -14,7 +14,7 @@ from data_prep.readers import data_sets
 from infer.engine.backends.registry import BACKENDS
 from infer.engine.config import EngineConfig, LocalConfig
 from infer.trackers.registry import TRACKERS
-from models.config import DEVICES, GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig
+from models.config import DEVICES, GROUNDERS, MASK_HEADS, NANO, GroundingConfig, MaskHeadConfig
 
 TRACKER_ID = "refertrack"  # the default name of results
 
@@ -57,7 +57,9 @@ class InferSettings:
     tracker_id: str = key(
         TRACKER_ID, "name of the results, which are written to <workspace>/results/<tracker_id>"
     )
-    model: GrounderConfig = key(GROUNDERS["nano"], "the grounder, the multimodal LLM that finds the target")
+    model: GroundingConfig = key(
+        NANO, "the grounder that finds the target: a multimodal LLM, or the detector of SAM 3"
+    )
     mask_head: MaskHeadConfig = key(
         MASK_HEADS["nano"], "the mask head, the SAM 2 that makes and propagates masks"
     )

@@ -15,7 +15,7 @@ from typing import Any
 
 from configs.errors import UserError
 from data_prep.files import read_text, write_whole
-from models.config import GrounderConfig
+from models.config import GroundingConfig
 
 CALIBRATION_FILE = "calibration.json"
 LARGEST_CALIBRATION = 1 << 16  # bytes
@@ -61,7 +61,7 @@ class Calibration:
 NEUTRAL = Calibration()
 
 
-def find_calibration(config: GrounderConfig) -> Calibration:
+def find_calibration(config: GroundingConfig) -> Calibration:
     """The calibration of a checkpoint: the file of `model.calibration`, else that in its folder.
 
     Without a file it is the neutral one. A folder of adapters needs its own file: training has changed the

@@ -12,7 +12,8 @@ from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.contract.contract import BUILT_IN
 from models.families import PUBLISHED_SIZES
-from models.interfaces import Masking
+from models.grounder.registry import REGISTERED, register_grounder
+from models.interfaces import Grounding, Masking
 from models.mask_head.registry import MASK_HEADS, register_mask_head
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "DTYPES",
     "GROUNDERS",
     "MASK_HEADS",
+    "NANO",
     "SHIPPED",
     "GrounderConfig",
+    "GroundingConfig",
     "MaskHeadConfig",
 ]
 
@@ -37,12 +40,34 @@ DEVICE_MAPS = ("single", "auto")
 
 
 @dataclass(frozen=True)
-class GrounderConfig:
-    """The grounder: the multimodal LLM that finds the target (`model=…`)."""
+class GroundingConfig:
+    """The grounder, which finds the target of an expression in a frame (`model=…`).
+
+    These keys are common to all grounders. Each class of settings is registered with the function that loads
+    its grounder (`models.grounder.registry`).
+    """
 
     checkpoint: str = key(
         MISSING, "local folder of the weights, or a hub id such as Qwen/Qwen2.5-VL-7B-Instruct"
     )
+    dtype: str = key("auto", DTYPE, choices=DTYPES)
+    batch: int = key(
+        8, "number of questions that are answered in one batch; it is halved where memory runs out", minimum=1
+    )
+    box_threshold: float = key(
+        0.05, "answers whose visible probability is lower have no box; decoding is skipped for them"
+    )
+    calibration: str | None = key(
+        None,
+        "file of the thresholds that task=calibrate of python -m train has fitted; null: calibration.json in "
+        "the checkpoint's folder, and without one neutral thresholds",
+    )
+
+
+@dataclass(frozen=True)
+class GrounderConfig(GroundingConfig):
+    """The multimodal LLM as the grounder."""
+
     contract: str = key(
         "auto",
         "how the checkpoint is asked: qwen, qwen3, qwen3_thinking (Qwen's models as published), "
@@ -59,7 +84,6 @@ class GrounderConfig:
     template_tokens: int | None = key(
         None, "number of language tokens of a template crop; null: as the contract says", minimum=1
     )
-    dtype: str = key("auto", DTYPE, choices=DTYPES)
     quantization: str = key(
         "none",
         "4bit or 8bit: the layers of the language model are quantized when they are loaded, which needs the "
@@ -78,17 +102,6 @@ class GrounderConfig:
         choices=DEVICE_MAPS,
     )
     allow_cpu: bool = key(False, "load a model of 6 billion parameters or more on a CPU, where it is slow")
-    batch: int = key(
-        8, "number of questions that are answered in one batch; it is halved where memory runs out", minimum=1
-    )
-    box_threshold: float = key(
-        0.05, "no box is decoded for answers whose visible probability is lower; this saves time"
-    )
-    calibration: str | None = key(
-        None,
-        "file of the thresholds that task=calibrate of python -m train has fitted; null: calibration.json in "
-        "the checkpoint's folder, and without one neutral thresholds",
-    )
 
 
 @dataclass(frozen=True)
@@ -108,31 +121,50 @@ SHIPPED = Path(__file__).resolve().parent / "weights"
 """The folder of the small checkpoints that come with the repository."""
 
 
-class _GrounderOptions(Mapping[str, GrounderConfig]):
-    """The shipped checkpoint and the published sizes of all registered families.
+# ---- grounders ------------------------------------------------------------------------------------
+# Modules that import torch are imported inside the functions, here and for mask heads.
 
-    A live view: families that are registered later appear in it.
+
+class _GrounderOptions(Mapping[str, GroundingConfig]):
+    """The registered grounders, and the published sizes of all registered families.
+
+    A live view: families and grounders that are registered later appear in it.
     """
 
-    def __getitem__(self, name: str) -> GrounderConfig:
-        if name == "nano":
-            return GrounderConfig(str(SHIPPED / "nano_grounder"))
+    def __getitem__(self, name: str) -> GroundingConfig:
+        if name in REGISTERED:
+            settings: GroundingConfig = REGISTERED[name]
+            return settings
         return GrounderConfig(PUBLISHED_SIZES[name].checkpoint)
 
     def __iter__(self) -> Iterator[str]:
-        yield "nano"
+        yield from REGISTERED
         yield from PUBLISHED_SIZES
 
     def __len__(self) -> int:
-        return 1 + len(PUBLISHED_SIZES)
+        return len(REGISTERED) + len(PUBLISHED_SIZES)
 
 
-GROUNDERS: Mapping[str, GrounderConfig] = _GrounderOptions()
+GROUNDERS: Mapping[str, GroundingConfig] = _GrounderOptions()
 """Options of `model=`."""
+NANO = GrounderConfig(str(SHIPPED / "nano_grounder"))
+"""The shipped checkpoint, the default of `model=`."""
+
+
+def _check_multimodal_llm(config: GrounderConfig) -> None:
+    from models.checkpoint_files import check_grounder_checkpoint
+
+    check_grounder_checkpoint(config)
+
+
+@register_grounder(check=_check_multimodal_llm, nano=NANO)
+def _load_multimodal_llm(config: GrounderConfig, device: Any) -> Grounding:
+    from models.grounder.grounder import Grounder
+
+    return Grounder.load(config, device)
 
 
 # ---- mask heads -----------------------------------------------------------------------------------
-# Their modules are imported inside the functions, because they import torch.
 
 
 @dataclass(frozen=True)
@@ -229,7 +261,7 @@ class ModelsSettings:
         choices=TASKS,
     )
     checkpoint: str = key("", "task=convert: the .pt file or the folder to convert")
-    model: GrounderConfig = key(GROUNDERS["nano"], "task=doctor: the grounder to examine")
+    model: GroundingConfig = key(NANO, "task=doctor: the grounder to examine")
     mask_head: MaskHeadConfig = key(MASK_HEADS["nano"], "task=doctor: the mask head to examine")
     device: str = key(
         "auto",

@@ -4,7 +4,21 @@ from configs.errors import UserError
 from data_prep.contract.checks import check_contract
 from data_prep.contract.contract import Contract
 from data_prep.contract.images import with_token_budget
-from models.config import GrounderConfig
+from models.config import GROUNDERS, GrounderConfig, GroundingConfig
+
+
+def require_multimodal_llm(config: GroundingConfig, purpose: str) -> GrounderConfig:
+    """The settings, if they are those of a multimodal LLM.
+
+    Raises UserError otherwise; `purpose` is the setting in the message that only multimodal LLMs can serve.
+    """
+    if isinstance(config, GrounderConfig):
+        return config
+    names = [name for name, settings in GROUNDERS.items() if type(settings) is type(config)]
+    raise UserError(
+        f"model={'|'.join(names)}: {purpose} is for multimodal LLMs only; take one of those, such as "
+        "model=qwen2_5_vl_3b"
+    )
 
 
 def sized_contract(config: GrounderConfig, contract: Contract) -> Contract:

@@ -10,6 +10,7 @@ from typing import Any
 
 from configs.app import run_command
 from configs.terminal import echo, log_to_terminal
+from models.config import GrounderConfig
 from train.config import TrainSettings
 from train.registry import function_of, module_of
 from train.sft.config import SftRecipe
@@ -50,8 +51,15 @@ def _identity(settings: TrainSettings, out: Path) -> dict[str, Any]:
 
     recipe = settings.recipe
     if isinstance(recipe, SftRecipe):
-        return identity_of_run(recipe, settings.model, worlds_folder(out))
+        return identity_of_run(recipe, _multimodal_llm(settings), worlds_folder(out))
     return identity_from_scratch(recipe, module_of(recipe))
+
+
+def _multimodal_llm(settings: TrainSettings) -> GrounderConfig:
+    """The grounder of the settings. Raises UserError where it is no multimodal LLM."""
+    from models.config_checks import require_multimodal_llm
+
+    return require_multimodal_llm(settings.model, f"task={settings.task}")
 
 
 def main(settings: TrainSettings) -> int:
@@ -68,15 +76,15 @@ def main(settings: TrainSettings) -> int:
 
 
 def _run(settings: TrainSettings) -> int:
-    from models.checkpoint_files import check_grounder_checkpoint
     from models.config_checks import check_inference_keys
+    from models.grounder.registry import check_grounder
 
     # 1. What can be checked before torch is imported.
     tunes = settings.task == "train" and isinstance(settings.recipe, SftRecipe)
     if tunes or settings.task == "merge":
-        check_inference_keys(settings.model)
+        check_inference_keys(_multimodal_llm(settings))
     if tunes or settings.task in ("merge", "calibrate"):
-        check_grounder_checkpoint(settings.model)
+        check_grounder(settings.model)
     from models.devices import choose_device
     from train.calibrate import calibrate
     from train.checkpoint_info import print_info
@@ -87,14 +95,14 @@ def _run(settings: TrainSettings) -> int:
     log_to_terminal(logging.INFO)
     out, device = Path(settings.out), choose_device(settings.device)
     if settings.task == "train" and isinstance(settings.recipe, SftRecipe):
-        return launch_sft(settings.launch, settings.recipe, settings.model, out, device)
+        return launch_sft(settings.launch, settings.recipe, _multimodal_llm(settings), out, device)
     refuse_several(settings.launch, os.environ if settings.task == "train" else {})
     if settings.task == "info":
-        print_info(settings.model.checkpoint, out)
+        print_info(_multimodal_llm(settings).checkpoint, out)
     elif settings.task == "calibrate":
         calibrate(settings.calibrate, settings.model, out, device)
     elif settings.task == "merge":
-        merge(settings.model, out, device)
+        merge(_multimodal_llm(settings), out, device)
     else:
         function_of(settings.recipe)(settings.recipe, out, device)
     return 0

@@ -26,8 +26,9 @@ from models.calibration import (
     find_calibration,
     write_calibration,
 )
-from models.config import SHIPPED, GrounderConfig
-from models.grounder.grounder import KEY, Grounder
+from models.checkpoint_files import GROUNDER_KEY as KEY
+from models.config import SHIPPED, GroundingConfig
+from models.grounder.registry import load_grounder
 from models.interfaces import Grounding
 from train.sft.config import CalibrateSettings
 from train.sft.evaluator import EvaluatedPair, evaluate_pairs
@@ -96,7 +97,7 @@ class Figures:
 # ---- the command ----------------------------------------------------------------------------------
 
 
-def calibrate(settings: CalibrateSettings, model: GrounderConfig, out: Path, device: torch.device) -> None:
+def calibrate(settings: CalibrateSettings, model: GroundingConfig, out: Path, device: torch.device) -> None:
     """Fit a calibration, print what it changes, and write it.
 
     It is written to the folder of the checkpoint. For a hub id, for a folder that cannot be written, and
@@ -107,7 +108,7 @@ def calibrate(settings: CalibrateSettings, model: GrounderConfig, out: Path, dev
     before = find_calibration(model)
     plan = pair_plan(settings.data, settings.seed, worlds_folder(out), "calibrate.data")
     # All boxes are decoded: which answers count as visible is what is fitted.
-    grounder = Grounder.load(replace(model, box_threshold=0.0), device)
+    grounder = load_grounder(replace(model, box_threshold=0.0), device)
     # 2. Ask, and fit.
     pairs = evaluate_pairs(grounder, plan, range(settings.pairs), model.batch)
     answers = Answers.of(pairs)

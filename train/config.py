@@ -8,7 +8,7 @@ from omegaconf import MISSING
 from configs.app import register
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
-from models.config import DEVICES, GROUNDERS, GrounderConfig
+from models.config import DEVICES, GROUNDERS, NANO, GroundingConfig
 from train.registry import RECIPES, add_recipes
 from train.scratch.config import NANO_GROUNDER, MaskHeadRecipe
 from train.sft.config import CalibrateSettings, SftRecipe
@@ -48,8 +48,8 @@ class TrainSettings:
         choices=TASKS,
     )
     recipe: Any = key(MISSING, "what is trained, on which data, with which optimizer")
-    model: GrounderConfig = key(
-        GROUNDERS["nano"],
+    model: GroundingConfig = key(
+        NANO,
         "the grounder to fine-tune; task=merge, info: the checkpoint to merge or describe",
     )
     device: str = key(

@@ -6,6 +6,7 @@ timed.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,37 +31,46 @@ from models.commands.doctor_endpoint import Endpoint, examine_endpoint
 from models.commands.doctor_models import (
     Times,
     grounder_lines,
+    grounding_lines,
     run_mask_head,
     time_grounder,
+    time_grounding,
     time_lines,
 )
 from models.commands.doctor_questions import (
+    Case,
     answer_lines,
     free_answer,
     judge_answers,
+    judge_detections,
     judge_free_answer,
     rendered_cases,
 )
 from models.commands.findings import Findings
-from models.config import GrounderConfig
+from models.config import GrounderConfig, GroundingConfig
 from models.config_checks import sized_contract
 from models.families import FAMILIES
 from models.file_checks import CONFIG, embedding_rows, read_settings
 from models.grounder.chat_template import check_chat_template, opens_thought
 from models.grounder.grounder import Grounder
 from models.grounder.questions import QuestionEncoder
+from models.grounder.registry import check_grounder, load_grounder
+from models.interfaces import Answer
 from models.mask_head.registry import check_mask_head, load_mask_head
 
 KEY = GROUNDER_KEY
 
 
-def doctor(model: GrounderConfig, mask_head: Any, out: Path, device: torch.device) -> int:
+def doctor(model: GroundingConfig, mask_head: Any, out: Path, device: torch.device) -> int:
     """Examine a grounder and a mask head, and print what is found; the exit status, 1 for a fault.
 
     The findings are also written to `out/doctor.json`.
     """
     found = Findings()
-    times = _examine_grounder(model, device, found)
+    if isinstance(model, GrounderConfig):
+        times = _examine_grounder(model, device, found)
+    else:
+        times = _examine_other_grounder(model, device, found)
     times |= _examine_mask_head(mask_head, device, found)
     if times:
         echo("times of the parts, once each:")
@@ -119,12 +129,41 @@ def _examine_grounder(config: GrounderConfig, device: torch.device, found: Findi
     return times
 
 
-def _examine_answers(grounder: Grounder, calibration: Calibration, found: Findings) -> None:
-    cases = rendered_cases()
-    answers = grounder.locate([case.question for case in cases])
+def _examine_other_grounder(config: GroundingConfig, device: torch.device, found: Findings) -> Times:
+    """As `_examine_grounder`, of a grounder that is no multimodal LLM: its files, loading, and answers."""
+    echo(f"grounder     {config.checkpoint}")
+    # 1. The files, then the weights.
+    before = len(found.faults)
+    with found.collecting():
+        check_grounder(config)
+    calibration = found.attempt(lambda: find_calibration(config)) or NEUTRAL
+    grounder = found.attempt(lambda: load_grounder(config, device)) if len(found.faults) == before else None
+    if grounder is None:
+        return {}
+    for line in grounding_lines(grounder):
+        echo(line)
+    echo(f"calibration  {_calibration_text(calibration)}")
+    # 2. The same questions. Without a contract of an LLM there is no reason to look for in a wrong answer.
+    times: Times = {}
+    with found.collecting():
+        cases = rendered_cases()
+        answers = grounder.locate([case.question for case in cases])
+        _print_answers(cases, answers)
+        judge_detections(calibration, cases, answers, found)
+        times |= time_grounding(grounder, cases[0])
+    return times
+
+
+def _print_answers(cases: Sequence[Case], answers: Sequence[Answer]) -> None:
     echo("questions about rendered images, with visible probabilities, and boxes in pixels of the frame:")
     for line in answer_lines(cases, answers):
         echo(line)
+
+
+def _examine_answers(grounder: Grounder, calibration: Calibration, found: Findings) -> None:
+    cases = rendered_cases()
+    answers = grounder.locate([case.question for case in cases])
+    _print_answers(cases, answers)
     judge_answers(grounder, calibration, cases, answers, found)
     text = free_answer(grounder, cases[0])
     echo(f"a free answer begins with {text!r}")

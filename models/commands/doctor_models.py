@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from models.commands.doctor_questions import RIGHT_IOU, Case, rendered_frames, t
 from models.commands.findings import Findings
 from models.grounder.forward import encode_images, forward
 from models.grounder.grounder import Grounder
-from models.interfaces import Answer, Masking
+from models.interfaces import Answer, Grounding, Masking
 
 FRAMES = 5
 FULL_HD = (1920, 1080)
@@ -52,6 +53,22 @@ def grounder_lines(grounder: Grounder) -> Iterator[str]:
         f"memory       about {batch_bytes(grounder, tokens) / MEBI:.4g} MiB more for a batch of "
         f"{grounder.batch} such questions (model.batch=)"
     )
+
+
+def grounding_lines(grounder: Grounding) -> Iterator[str]:
+    """What is known of a grounder that is no multimodal LLM: its identity, and its weights if it has any."""
+    yield "identity     " + ", ".join(f"{name} {value}" for name, value in grounder.identity().items())
+    yield from _weights_lines(grounder)
+
+
+def _weights_lines(loaded: Grounding | Masking) -> Iterator[str]:
+    """The size, dtype and device of the weights, if there is a model of transformers."""
+    model = getattr(loaded, "model", None)
+    if isinstance(model, PreTrainedModel):
+        yield (
+            f"weights      {model.num_parameters() / MEGA:.4g} M parameters, {_dtype(model.dtype)}, "
+            f"{num_bytes(model) / MEBI:.4g} MiB on {model.device}"
+        )
 
 
 def num_bytes(model: PreTrainedModel) -> int:
@@ -121,15 +138,8 @@ def run_mask_head(mask_head: Masking, found: Findings) -> tuple[list[str], Times
             f"mask head: after {overlaps.index(min(overlaps))} propagated frames the mask has an IoU of "
             f"{min(overlaps):.2f}, though the first one is right; the weights of the memory are damaged"
         )
-    model = getattr(mask_head, "model", None)
-    lines = [f"masks        IoU with the true masks of {FRAMES} frames: {_listed(overlaps)}"]
-    if isinstance(model, PreTrainedModel):
-        lines.insert(
-            0,
-            f"weights      {model.num_parameters() / MEGA:.4g} M parameters, {_dtype(model.dtype)}, "
-            f"{num_bytes(model) / MEBI:.4g} MiB on {model.device}",
-        )
-    return lines, times
+    masks = f"masks        IoU with the true masks of {FRAMES} frames: {_listed(overlaps)}"
+    return [*_weights_lines(mask_head), masks], times
 
 
 def _listed(values: Sequence[float]) -> str:
@@ -165,6 +175,16 @@ def time_grounder(grounder: Grounder, case: Case) -> Times:
     # The rest of the whole question is decoding. The first token of the box comes from the prefill.
     parts = times["prepare a question"] + times["encode its image"] + times["prefill"]
     times["decode a token"] = max(0.0, times["whole question"] - parts) / _decoded(grounder, answer)
+    return times
+
+
+def time_grounding(grounder: Grounding, case: Case) -> Times:
+    """Seconds of one question to a grounder of any kind, which must have answered a question before."""
+    times: Times = {}
+    # A copy of the image, because a grounder may keep what it has computed of an image.
+    question = replace(case.question, image=case.question.image.copy())
+    with _timed(times, "whole question"):
+        grounder.locate([question])
     return times
 
 

@@ -124,10 +124,7 @@ def judge_answers(
     if not grounder.encoder.form(visible.question).answer_format.has_decision:
         found.note("contract: its answers do not say whether the target is visible, so it is never absent")
     elif absent_answer.visible >= threshold:
-        found.note(
-            f"presence: an absent target is claimed to be visible (probability {absent_answer.visible:.3f}); "
-            "fit the thresholds with python -m train task=calibrate"
-        )
+        found.note(_claims_absent_target(absent_answer))
     # 3. Small targets.
     if not is_right(small, small_answer, calibration):
         found.note(
@@ -138,6 +135,34 @@ def judge_answers(
                 else "small targets need more tokens (model.search_tokens=)"
             )
         )
+
+
+def judge_detections(
+    calibration: Calibration, cases: Sequence[Case], answers: Sequence[Answer], found: Findings
+) -> None:
+    """As `judge_answers`, for a grounder that is no multimodal LLM.
+
+    Wrong answers are notes and no faults, because the grounder may not know rendered images.
+    """
+    (visible, _, small), (answer, absent_answer, small_answer) = cases, answers
+    if not is_right(visible, answer, calibration):
+        found.note(
+            f"grounder: the target of an easy question is not found (visible {answer.visible:.3f}, IoU "
+            f"{overlap_of(visible, answer):.2f}); its weights are untrained or damaged, or it does not know "
+            "rendered images"
+        )
+        return
+    if absent_answer.visible >= calibration.visible_threshold:
+        found.note(_claims_absent_target(absent_answer))
+    if not is_right(small, small_answer, calibration):
+        found.note(f"sizes: a target of {_side(small):.0f} pixels in a frame of 480x320 is not found")
+
+
+def _claims_absent_target(answer: Answer) -> str:
+    return (
+        f"presence: an absent target is claimed to be visible (probability {answer.visible:.3f}); "
+        "fit the thresholds with python -m train task=calibrate"
+    )
 
 
 def _side(case: Case) -> float:

@@ -87,15 +87,19 @@ FAMILIES: dict[str, Family] = {}
 """Registered families by the `model_type` of a checkpoint's config.json."""
 PUBLISHED_SIZES: dict[str, PublishedSize] = {}
 """Published checkpoints of the registered families by their option of `model=`."""
+RESERVED_OPTIONS: set[str] = set()
+"""Options of `model=` that are no published size (`models.grounder.registry`)."""
 
 
 def register_family(family: Family) -> Family:
     """Make a family known by its `model_type`, and its published sizes as options of `model=`; returns it.
 
-    Raises ValueError where one of the sizes is an option of another family.
+    Raises ValueError where one of the sizes is an option of another family or of a registered grounder.
     """
     # Sizes of all families are options of one group, so their names must be distinct.
     for name in family.sizes:
+        if name in RESERVED_OPTIONS:
+            raise ValueError(f"model={name} is a registered grounder already; give the size another name")
         held = PUBLISHED_SIZES.get(name)
         if held is not None and held.model_type != family.model_type:
             raise ValueError(f"model={name} is a size of {held.model_type} already; give it another name")

@@ -12,7 +12,7 @@ from configs.errors import UserError
 from data_prep.contract.contract import Contract
 from data_prep.index.store import Index
 from data_prep.sampling.lines import PairPlan
-from models.config import GROUNDERS
+from models.config import NANO
 from train.sft.batch_sampler import MicroBatchSampler
 from train.sft.batches import MicroBatch
 from train.sft.config import PairSource, SftRecipe
@@ -37,7 +37,7 @@ def validate(
     Those are a recipe for another model, pairs that do not match the contract, and videos that are both in
     the training set and in an evaluation set.
     """
-    if recipe.name == NANO_LORA.name and checkpoint != GROUNDERS["nano"].checkpoint:
+    if recipe.name == NANO_LORA.name and checkpoint != NANO.checkpoint:
         yield f"recipe={recipe.name}: its settings are for the small model; take recipe=sft"
     source, plan = training_set
     yield from _warn_if_visual_prompts_differ(contract, source)

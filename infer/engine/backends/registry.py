@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from configs.extensions import OptionRegistry
 from infer.engine.config import EngineConfig
-from models.config import GrounderConfig
+from models.config import GroundingConfig
 from models.interfaces import Grounding
 
 
@@ -32,7 +32,7 @@ class BackendSettings(Protocol):
     """What a backend may read of the settings of a run (`infer.config.InferSettings`)."""
 
     @property
-    def model(self) -> GrounderConfig:
+    def model(self) -> GroundingConfig:
         """The settings of the grounder."""
         ...
 
