@@ -12,6 +12,7 @@ NAMES = (
     "fuzz",
     "loading",
     "mask_heads",
+    "mask_lines",
     "memory",
     "small_models",
     "training",

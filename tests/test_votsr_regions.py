@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from benchmarks.mask_lines import example_masks
 from configs.errors import UserError
 from data_prep.votsr.regions import decode_mask, decode_truth, encode_empty, encode_mask
 from data_prep.votsr.results import read_result, write_result
@@ -151,6 +152,27 @@ def test_wider_masks_are_written_as_the_toolkit_writes_them():
     for mask in (disc(20, 20, 7), disc(0, 0, 9), disc(63, 47, 5), ~disc(30, 20, 9), disc(30, 20, 500)):
         assert encode_mask(mask) == str(Mask(mask, optimize=True))
         assert encode_mask(mask.astype(np.uint8) * 255) == encode_mask(mask)
+
+
+@pytest.mark.parametrize("name", example_masks())
+def test_large_masks_are_written_as_the_toolkit_writes_them(name):
+    """Masks of 1080 x 1920 pixels, with runs from one pixel to the whole frame."""
+    from vot.region.shapes import Mask
+
+    mask = example_masks()[name]
+    line = encode_mask(mask)
+    assert np.array_equal(toolkit_mask(line, (1920, 1080)), mask)
+    assert np.array_equal(decode_mask(line, (1920, 1080)), mask)
+    if name != "column":  # see test_the_toolkit_still_loses_tight_masks_one_pixel_wide
+        assert line == str(Mask(mask, optimize=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(mask=arrays.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 70)), fill=st.nothing()))
+def test_masks_of_all_shapes_read_back_equal(mask):
+    size = (mask.shape[1], mask.shape[0])
+    back = toolkit_mask(encode_mask(mask), size)
+    assert np.array_equal(back if back is not None else np.zeros(mask.shape, bool), mask)
 
 
 def test_polarity_and_order_of_runs():
