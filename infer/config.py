@@ -91,6 +91,11 @@ class InferSettings:
         False,
         "keep results that another version of the code made; fingerprint.json then names both versions",
     )
+    profile: bool = key(
+        False,
+        "write trace.json, a trace of a few batches that https://ui.perfetto.dev opens; on a GPU also wait "
+        "for it at the end of each part, so that seconds_by_part of summary.json is exact, which costs speed",
+    )
     overlay: bool = key(
         True, "write a video per track, a video of all tracks of a sequence, and contact sheets"
     )

@@ -142,6 +142,11 @@ def is_out_of_memory(fault: BaseException) -> bool:
     return isinstance(fault, RuntimeError) and any(text in str(fault) for text in OUT_OF_MEMORY)
 
 
+def peak_device_bytes(device_type: str) -> int | None:
+    """The largest amount of GPU memory that tensors of this process have held; None without a CUDA GPU."""
+    return torch.cuda.max_memory_allocated() if device_type == "cuda" else None
+
+
 def free_memory() -> None:
     """Release the memory that a failed computation held. Call it after its exception is gone."""
     # Objects in reference cycles are freed by the collector only, and tensors wait for them.

@@ -377,7 +377,7 @@ def test_an_interrupted_video_leaves_nothing_half_written_and_goes_on(
         overlay=True,
     )
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("infer.runs.track_run.Trajectory.append", _interrupt)
+        patch.setattr("infer.engine.engine.Trajectory.append", _interrupt)
         infer_run.run(video)
     assert leftovers(tmp_path) == [] and masks(tmp_path / "out") == {}
     status, summary = run(video)

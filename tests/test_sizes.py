@@ -20,7 +20,7 @@ from data_prep.geometry import Box, Size, rescale
 from data_prep.votsr.textfiles import write_workspace
 from infer.config import InferSettings
 from infer.runs import run as infer_run
-from infer.runs.track_run import small_target
+from infer.runs.target_size import small_target
 from infer.trackers.per_frame import PerFrameConfig
 from models.checkpoint_files import check_grounder_checkpoint
 from models.config import GrounderConfig, MaskHeadConfig
@@ -258,7 +258,7 @@ def test_a_run_warns_once_a_sequence(
     make_workspace(tmp_path / "ws", ("ball",), num_frames=1)
     seen = Answer(1.0, (10.0, 10.0, 20.0, 20.0), 1.0, "")
     monkeypatch.setattr(Grounder, "locate", lambda _, questions: [seen] * len(questions))
-    monkeypatch.setattr("infer.runs.track_run.small_target", lambda contract, *_: f"{contract} too small")
+    monkeypatch.setattr("infer.runs.target_size.small_target", lambda contract, *_: f"{contract} too small")
     _, summary = run(run_settings)
     model = sized_contract(run_settings.model, dataclasses.replace(QWEN, wording="short"))
     warned = [line for line in summary["warnings"] if line.endswith("too small")]
@@ -276,7 +276,7 @@ def test_a_fault_in_that_check_is_a_warning_and_the_results_stay(
     def refuse(*_: Any) -> None:
         raise UserError("the frame is too long")
 
-    monkeypatch.setattr("infer.runs.track_run.small_target", refuse)
+    monkeypatch.setattr("infer.runs.target_size.small_target", refuse)
     _, summary = run(run_settings)
     assert any(line.endswith(": the frame is too long") for line in summary["warnings"])
     assert summary["written"] == summary["tracks"] > 0 and not summary["failed"]

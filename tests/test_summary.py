@@ -20,6 +20,7 @@ OUTCOMES = [
 ]
 KEYS = {"tracks", "written", "failed", "warnings", "zip", "sequences"}
 KEYS |= {"track_frames", "seconds", "track_frames_per_second"}
+KEYS |= {"questions", "questions_per_frame", "draft_accepted", "seconds_by_part", "peak_memory_bytes"}
 FIGURES = {"referral_accuracy", "iou_when_present", "absent_precision", "absent_recall"}
 
 
@@ -144,6 +145,7 @@ def test_progress_without_a_terminal_prints_a_line_a_sequence_and_now_and_then()
             for _ in range(100):
                 now[0] += 0.15
                 progress.advance(2)
+            progress.finished(name)
     lines = out.getvalue().splitlines()
     assert "\x1b" not in out.getvalue() and len(lines) == 5  # two begin, two after 10 s each, the end
     assert [line.strip().split("  ")[1] for line in lines] == ["0/4 tracks"] * 2 + ["2/4 tracks"] * 2 + [
@@ -158,6 +160,7 @@ def test_progress_on_a_terminal_shows_a_bar() -> None:
     with RunProgress(4, 1, Console(file=out, force_terminal=True, width=100)) as progress:
         progress.sequence("kitchen", 1)
         progress.advance(4)
+        progress.finished("kitchen")
     assert "1/1 track" in out.getvalue() and "kitchen" in out.getvalue()
 
 

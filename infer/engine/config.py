@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from configs.schema import key
 
+LANES_ON_GPU = 4  # the default of engine.lanes there
+
 
 @dataclass(frozen=True)
 class EngineConfig:
@@ -12,11 +14,36 @@ class EngineConfig:
     These keys belong to every option. An option with further keys is a subclass (`infer.engine.backends`).
     """
 
+    lanes: int | None = key(
+        None,
+        "sequences that are tracked at once; their questions are answered in batches together; null: 1 on a "
+        "CPU, 4 on a GPU",
+        minimum=1,
+    )
     deterministic: bool | None = key(
         None,
         "form batches within one sequence only, so that results do not depend on what else runs; null: true "
         "on a CPU, false on a GPU, where larger batches are faster and change numbers by rounding",
     )
+    read_ahead: int = key(
+        3,
+        "frames of each sequence that a thread decodes in advance; 0: none, and no thread",
+        minimum=0,
+    )
+    write_behind: int = key(
+        4,
+        "frames of each sequence whose drawing, encoding and writing may be open while the next ones are "
+        "tracked, in a thread; 0: none, and no thread",
+        minimum=0,
+    )
+
+    def lanes_on(self, device_type: str) -> int:
+        """`lanes`, with the default of a device: `cpu`, `cuda` or `mps`."""
+        return self.lanes or (1 if device_type == "cpu" else LANES_ON_GPU)
+
+    def is_deterministic_on(self, device_type: str) -> bool:
+        """`deterministic`, with the default of a device: `cpu`, `cuda` or `mps`."""
+        return device_type == "cpu" if self.deterministic is None else self.deterministic
 
 
 @dataclass(frozen=True)

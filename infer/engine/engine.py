@@ -1,11 +1,13 @@
-"""The engine: runs the tracks of one sequence frame by frame and batches their requests.
+"""The engine: answers the requests of tracks, and runs the tracks of one sequence frame by frame.
 
 Each frame is decoded once. The mask head encodes it once for all tracks, and only if a track asks for a mask.
-All questions that tracks ask the grounder at the same moment form one batch.
+A `Lane` is one sequence in progress. Within a frame it answers requests to the mask head before questions to
+the grounder: a track that asks after its `Propagate` then asks together with the tracks that asked at once,
+and all of them form one batch. `infer.engine.scheduler` runs several lanes at a time.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -15,10 +17,11 @@ import numpy as np
 from configs.errors import UserError
 from data_prep.geometry import Box, Size, clamp, is_inside
 from data_prep.votsr.regions import ABSENT, encode_mask
+from infer.engine.timings import Timings
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
 from models.interfaces import Answer, FrameFeatures, Grounding, Masking, MaskResult, Question
 
-Handler = Callable[["_Frame", Sequence[Any]], Sequence[Any]]
+Handler = Callable[["Frame", Sequence[Any]], Sequence[Any]]
 """Maps the requests of one type to their replies, in order."""
 # A probability that was summed in low precision may leave 0 to 1 by this much.
 TOLERANCE = 1e-4
@@ -62,16 +65,18 @@ class Trajectory:
 
 
 class Engine:
-    """Runs tracks with a grounder and a mask head.
+    """Answers the requests of tracks with a grounder and a mask head.
 
-    There is one handler for each type of request. It answers all requests of its type that the tracks make
-    at the same moment. A new type of request needs a dataclass in `infer.trackers.requests` and a handler.
+    There is one handler for each type of request to the mask head. It answers all requests of its type that
+    the tracks of a frame make at the same moment. A new type of request needs a dataclass in
+    `infer.trackers.requests` and a handler. `Locate` has no handler: `locate` answers the questions of
+    several sequences together.
     """
 
-    def __init__(self, grounding: Grounding, masking: Masking) -> None:
+    def __init__(self, grounding: Grounding, masking: Masking, timings: Timings | None = None) -> None:
         self.grounding, self.masking = grounding, masking
+        self.timings = timings or Timings()
         self._handlers: dict[type[Request], Handler] = {
-            Locate: self._locate,
             Segment: self._segment,
             Propagate: self._propagate,
         }
@@ -82,31 +87,27 @@ class Engine:
 
     def run(self, frames: Iterable[np.ndarray], starts: Sequence[StartTrack]) -> Iterator[Step]:
         """Run one track per start function through the frames, in order, and yield after each frame."""
-        tracks: list[Track] = []
-        for frame_index, image in enumerate(frames):
-            # 1. Hand the frame to the tracks. Each runs to its first request about this frame.
-            if not tracks:
-                tracks = [start(image) for start in starts]
-                requests = [next(track) for track in tracks]
-            else:
-                requests = [track.send(image) for track in tracks]
-            # 2. Answer requests until every track has reported the frame.
-            yield Step(frame_index, image, self._answer_until_reported(image, tracks, requests))
+        lane = Lane(self, frames, starts)
+        while not lane.has_ended:
+            yield from lane.advance()
+            if lane.questions:
+                lane.reply(self.locate(lane.questions))
 
-    def _answer_until_reported(
-        self, image: np.ndarray, tracks: list[Track], requests: list[Request]
-    ) -> list[Report]:
-        """Answer rounds of requests, one request per track that has not reported, until all have reported."""
-        # Tracks that have reported wait for the others, because the next frame is sent to all at once.
-        frame = _Frame(image, self.masking)
-        while pending := [i for i, request in enumerate(requests) if not isinstance(request, Report)]:
-            replies = self._answer(frame, [requests[i] for i in pending])
-            for i, reply in zip(pending, replies, strict=True):
-                requests[i] = tracks[i].send(reply)
-        return [request for request in requests if isinstance(request, Report)]
+    def locate(self, questions: Sequence[Question]) -> list[Answer]:
+        """The answers to questions, which may be of several sequences, in their order.
 
-    def _answer(self, frame: "_Frame", requests: list[Request]) -> list[Any]:
-        """The replies to the requests of one round, in their order."""
+        Answers are validated here, once for all trackers and all backends (`validate_answer`).
+        """
+        with self.timings.part("grounder"):
+            answers = self.grounding.locate(questions)
+        grounder = type(self.grounding).__name__
+        return [
+            validate_answer(answer, (question.image.shape[1], question.image.shape[0]), grounder)
+            for question, answer in zip(questions, answers, strict=True)
+        ]
+
+    def answer(self, frame: "Frame", requests: Sequence[Request]) -> list[Any]:
+        """The replies to requests about one frame, in their order."""
         # 1. Group the positions of the requests by type.
         positions: dict[type[Request], list[int]] = {}
         for position, request in enumerate(requests):
@@ -114,34 +115,109 @@ class Engine:
         # 2. Answer each group as one batch, and put the replies back at their positions.
         replies: list[Any] = [None] * len(requests)
         for request_type, of_type in positions.items():
-            answers = self._handlers[request_type](frame, [requests[position] for position in of_type])
+            with self.timings.part("mask_head"):
+                answers = self._handlers[request_type](frame, [requests[position] for position in of_type])
             for position, answer in zip(of_type, answers, strict=True):
                 replies[position] = answer
         return replies
 
-    def _locate(self, frame: "_Frame", requests: Sequence[Locate]) -> list[Answer]:
-        image = frame.image
-        questions = [
-            Question(
-                image,
-                each.expression,
-                each.template,
-                each.visual_prompt_xyxy,
-                template_box_xyxy=each.template_box_xyxy,
-            )
-            for each in requests
-        ]
-        answers = self.grounding.locate(questions)
-        # Answers are validated here, once for all trackers and all backends.
-        size = (image.shape[1], image.shape[0])
-        return [validate_answer(answer, size, type(self.grounding).__name__) for answer in answers]
-
-    def _segment(self, frame: "_Frame", requests: Sequence[Segment]) -> list[MaskResult]:
+    def _segment(self, frame: "Frame", requests: Sequence[Segment]) -> list[MaskResult]:
         boxes = [each.box_xyxy for each in requests]
         return self.masking.segment(frame.features, boxes, [each.memory for each in requests])
 
-    def _propagate(self, frame: "_Frame", requests: Sequence[Propagate]) -> list[MaskResult]:
+    def _propagate(self, frame: "Frame", requests: Sequence[Propagate]) -> list[MaskResult]:
         return self.masking.propagate([each.memory for each in requests], frame.features)
+
+
+class Lane:
+    """One sequence in progress: its frames, its tracks, and the open request of each track.
+
+        while not lane.has_ended:
+            for step in lane.advance(): ...  # finished frames, until the tracks wait for the grounder
+            if lane.questions:
+                lane.reply(engine.locate(lane.questions))
+
+    The tracks run in lockstep: those that have reported a frame wait for the others, because the next frame
+    is sent to all at once.
+    """
+
+    def __init__(self, engine: Engine, frames: Iterable[np.ndarray], starts: Sequence[StartTrack]) -> None:
+        self.has_ended = False
+        self._engine, self._frames, self._starts = engine, iter(frames), starts
+        self._tracks: list[Track] = []
+        # The open request of each track; a Report where the track is done with the frame.
+        self._requests: list[Request] = []
+        self._frame: Frame | None = None
+        self._frame_index = -1
+
+    @property
+    def questions(self) -> list[Question]:
+        """The open questions of the tracks, in their order."""
+        assert self._frame is not None or not self._requests
+        return [
+            _question(self._frame.image, request)
+            for request in self._requests
+            if self._frame is not None and isinstance(request, Locate)
+        ]
+
+    def advance(self) -> Iterator[Step]:
+        """Go on until a track waits for the grounder, or the frames end. Yields every finished frame."""
+        while not self.has_ended:
+            # 1. Answer requests to the mask head until each track has asked the grounder or has reported.
+            self._answer_mask_requests()
+            if any(isinstance(request, Locate) for request in self._requests):
+                return
+            # 2. All tracks have reported.
+            if self._frame is not None:
+                reports = [request for request in self._requests if isinstance(request, Report)]
+                yield Step(self._frame_index, self._frame.image, reports)
+            # 3. Hand the next frame to the tracks. Each runs to its first request about it.
+            self._next_frame()
+
+    def reply(self, answers: Sequence[Answer]) -> None:
+        """Send the answers to the open questions, in order. Each track runs to its next request."""
+        asking = [i for i, request in enumerate(self._requests) if isinstance(request, Locate)]
+        for i, answer in zip(asking, answers, strict=True):
+            self._requests[i] = self._tracks[i].send(answer)
+
+    def close(self) -> None:
+        """End the tracks and the reading of frames."""
+        self.has_ended = True
+        for generator in (*self._tracks, self._frames):
+            # Frames may come from any iterator; only generators hold something open.
+            if isinstance(generator, Generator):
+                generator.close()
+
+    def _answer_mask_requests(self) -> None:
+        """Answer rounds of requests that are no questions, one per track, until none is left."""
+        requests = self._requests
+        while pending := [i for i, each in enumerate(requests) if not isinstance(each, Locate | Report)]:
+            assert self._frame is not None
+            replies = self._engine.answer(self._frame, [requests[i] for i in pending])
+            for i, reply in zip(pending, replies, strict=True):
+                requests[i] = self._tracks[i].send(reply)
+
+    def _next_frame(self) -> None:
+        image = next(self._frames, None)
+        if image is None:
+            self.close()
+            return
+        self._frame, self._frame_index = Frame(image, self._engine.masking), self._frame_index + 1
+        if self._frame_index == 0:
+            self._tracks = [start(image) for start in self._starts]
+            self._requests = [next(track) for track in self._tracks]
+        else:
+            self._requests = [track.send(image) for track in self._tracks]
+
+
+def _question(image: np.ndarray, request: Locate) -> Question:
+    return Question(
+        image,
+        request.expression,
+        request.template,
+        request.visual_prompt_xyxy,
+        template_box_xyxy=request.template_box_xyxy,
+    )
 
 
 def validate_answer(answer: Answer, size: Size, grounder: str) -> Answer:
@@ -166,7 +242,7 @@ def validate_answer(answer: Answer, size: Size, grounder: str) -> Answer:
     return replace(answer, visible=visible, box_xyxy=box, box_confidence=confidence)
 
 
-class _Frame:
+class Frame:
     """The current frame. Its features are computed once, when a track first asks for a mask."""
 
     def __init__(self, image: np.ndarray, masking: Masking) -> None:
@@ -174,4 +250,5 @@ class _Frame:
 
     @cached_property
     def features(self) -> FrameFeatures:
+        """What the mask head computes of the frame, for all tracks."""
         return self._masking.encode(self.image)

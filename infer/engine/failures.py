@@ -32,6 +32,7 @@ class FailureBoundary:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.is_out_of_memory = False
 
     def __enter__(self) -> Self:
         return self
@@ -42,7 +43,7 @@ class FailureBoundary:
         # KeyboardInterrupt and SystemExit are not failures of the block, but end the run.
         if not isinstance(fault, Exception):
             return False
-        self.reason = failure_reason(fault)
+        self.reason, self.is_out_of_memory = failure_reason(fault), is_out_of_memory(fault)
         return True
 
 

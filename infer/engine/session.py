@@ -18,6 +18,7 @@ from data_prep.contract.contract import contract_values
 from infer.config import InferSettings
 from infer.engine.backends.registry import open_backend
 from infer.engine.engine import Engine
+from infer.engine.profile import profiling_timings
 from infer.trackers.expressions import empty_track
 from infer.trackers.registry import build_tracker, with_calibration
 from infer.trackers.requests import Tracker
@@ -26,9 +27,17 @@ from models.devices import choose_device
 from models.interfaces import Grounding, Masking
 from models.mask_head.registry import load_mask_head
 
-# Modules that make results with every tracker and mask head.
-CODE = ("infer.engine.session", "infer.engine.engine", "infer.trackers.expressions", "data_prep.video.frames")
-REPORTS = ("models.identity",)  # imported by them, but without effect on results
+# Modules that make results with every tracker, grounder and mask head.
+CODE = (
+    "infer.engine.session",
+    "infer.engine.engine",
+    "infer.engine.scheduler",
+    "infer.engine.beside",
+    "infer.trackers.expressions",
+    "data_prep.video.frames",
+)
+# Imported by them, but without effect on results.
+REPORTS = ("models.identity", "infer.engine.failures", "infer.engine.profile", "infer.engine.timings")
 # Entries of a grounder's identity that have a place of their own in the fingerprint.
 GROUNDER_ENTRIES = ("checkpoint", "dtype", "quantization", "box_threshold")
 PACKAGES = ("torch", "transformers")  # their versions are part of the fingerprint, for information
@@ -37,11 +46,12 @@ Fingerprint = dict[str, Any]
 
 @dataclass(frozen=True)
 class Session:
-    """The engine with its loaded models, the tracker, and the fingerprint of their results."""
+    """The engine with its loaded models, the tracker, the fingerprint of their results, and their device."""
 
     engine: Engine
     tracker: Tracker
     fingerprint: Fingerprint
+    device_type: str = "cpu"
 
     def tracker_of(self, expression: str) -> Tracker:
         """The tracker for an expression: for an empty one, a tracker that reports absence in every frame."""
@@ -90,7 +100,8 @@ def open_session(settings: InferSettings) -> Session:
     # Further entries of the identity of the grounder, such as the address of a server.
     if others := {name: value for name, value in grounding.items() if name not in GROUNDER_ENTRIES}:
         fingerprint["grounder_settings"] = others
-    return Session(Engine(grounder, mask_head), tracker, fingerprint)
+    engine = Engine(grounder, mask_head, profiling_timings(device.type) if settings.profile else None)
+    return Session(engine, tracker, fingerprint, device.type)
 
 
 def code_modules(tracker: Any, grounder: Grounding, mask_head: Masking) -> tuple[str, ...]:

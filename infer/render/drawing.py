@@ -103,13 +103,24 @@ def is_absent(report: Report) -> bool:
 
 def resize_report(image: np.ndarray, report: Report, size: Size) -> tuple[np.ndarray, Report]:
     """A frame and its report at another size (width, height). A mask keeps at least one pixel."""
-    height, width = image.shape[:2]
+    return resize_frame(image, size), resize_result(report, (image.shape[1], image.shape[0]), size)
+
+
+def resize_frame(image: np.ndarray, size: Size) -> np.ndarray:
+    """A frame at another size (width, height)."""
     # Averaging avoids aliasing when the frame gets smaller; it would show blocks when it gets larger.
-    shrinks = size[0] < width
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    shrinks = size[0] < image.shape[1]
+    resized: np.ndarray = cv2.resize(
+        image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )
+    return resized
+
+
+def resize_result(report: Report, frame_size: Size, size: Size) -> Report:
+    """The report about a frame of `frame_size`, for the frame at another size. See `resize_report`."""
     mask = None if report.mask is None else _resize_mask(report.mask, size)
-    box = None if report.box_xyxy is None else rescale(report.box_xyxy, (width, height), size)
-    return small, replace(report, mask=mask, box_xyxy=box)
+    box = None if report.box_xyxy is None else rescale(report.box_xyxy, frame_size, size)
+    return replace(report, mask=mask, box_xyxy=box)
 
 
 def _resize_mask(mask: np.ndarray, size: Size) -> np.ndarray:

@@ -5,25 +5,32 @@ Overlays that fail, for example because the disk is full, are reported as one wa
 results are written all the same.
 """
 
+import os
 import resource
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any
+
+import numpy as np
 
 from data_prep.console import one_line
 from data_prep.geometry import Size
 from data_prep.lettering import missing_letters
-from data_prep.sequence import Sequence
+from data_prep.sequence import Sequence as FrameSequence
 from data_prep.votsr.results import prompt_hash
 from infer.engine.engine import Step
 from infer.engine.failures import FailureBoundary
 from infer.render.contact_sheet import ContactSheet, write_overview
-from infer.render.drawing import draw_report, draw_reports, resize_report
+from infer.render.drawing import draw_report, draw_reports, resize_frame, resize_result
 from infer.render.video_writer import VideoWriter, limit_size
 
 # Videos that are open at once. Each encoder takes about ten megabytes of memory.
 MAX_VIDEOS = 32
+# Threads that draw and encode. More would compete with the models.
+MAX_THREADS = 8
 # Letters that the warning of missing ones names.
 MAX_LETTERS = 10
 # File handles that are left for frames, results and libraries.
@@ -42,6 +49,12 @@ def max_videos() -> int:
     return max(0, min(MAX_VIDEOS, limit - in_use - SPARE_HANDLES))
 
 
+def usable_cores() -> int:
+    """The number of cores that this process may use."""
+    # The affinity, which containers and schedulers restrict, exists on Linux only.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Overlays:
     """The overlays of a run: `overlays/`, `sheets/` and `contact_sheet.png` under `out`."""
 
@@ -49,11 +62,34 @@ class Overlays:
         self.out = out
         self.warnings: list[str] = []
         self.have_failed = False
+        # One thread per core draws and encodes the videos of a frame, each video in the order of its frames.
+        cores = usable_cores()
+        self._threads = ThreadPoolExecutor(min(cores, MAX_THREADS), "video") if cores > 1 else None
         self._drawn: set[str] = set()  # names of sequences whose sheet this run has written
         self._has_warned_of_letters = False
 
-    def of_sequence(self, sequence: Sequence, expressions: list[str]) -> "SequenceOverlays":
-        """The overlays of the tracks of one sequence, for use in a `with` block.
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads is not None:
+            self._threads.shutdown()
+
+    def run_all(self, calls: Sequence[Callable[[], None]]) -> None:
+        """Run calls that do not depend on each other, and wait until all have ended.
+
+        Raises the exception of the first call that failed.
+        """
+        if self._threads is None:
+            for call in calls:
+                call()
+            return
+        started = [self._threads.submit(call) for call in calls]
+        # All must have ended before an exception closes the videos that they write to.
+        wait(started)
+        for each in started:
+            each.result()
+
+    def of_sequence(self, sequence: FrameSequence, expressions: list[str]) -> "SequenceOverlays":
+        """The overlays of the tracks of one sequence; they must be opened and closed.
 
         Of many expressions only the first are drawn, since a video is open for each of them.
         """
@@ -103,10 +139,14 @@ class Overlays:
         return None
 
 
+class _NotFinishedError(Exception):
+    """The overlays of a sequence are closed before they are finished, because its tracking has failed."""
+
+
 class SequenceOverlays:
     """The videos and the contact sheet of one sequence. Their files appear only after `finish`."""
 
-    def __init__(self, overlays: Overlays, sequence: Sequence, expressions: list[str]) -> None:
+    def __init__(self, overlays: Overlays, sequence: FrameSequence, expressions: list[str]) -> None:
         self._overlays, self._sequence, self._expressions = overlays, sequence, expressions
         self._name = sequence.name
         # Holds the open videos: they are completed together, or removed together.
@@ -115,13 +155,16 @@ class SequenceOverlays:
         self._video_of_all: VideoWriter | None = None
         self._has_ended = False
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
+        """Open the videos."""
         with self._drawing():
             self._open()
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> None:
-        self._stack.__exit__(kind, fault, None)
+    def close(self) -> None:
+        """Remove the files that `finish` has not completed."""
+        with suppress(_NotFinishedError), self._stack:
+            # The videos remove their files if the block that they are open in ends with an exception.
+            raise _NotFinishedError
 
     def add(self, step: Step) -> None:
         """Draw one frame of every track."""
@@ -165,13 +208,18 @@ class SequenceOverlays:
         reports = step.reports[: len(self._expressions)]
         self._sheet.add(step.frame_index, step.image, reports)
         # Reports are scaled down before they are drawn: lines and text keep their width in the video.
-        size = limit_size((step.image.shape[1], step.image.shape[0]))
-        resized = [resize_report(step.image, report, size) for report in reports]
-        for video, expression, (image, report) in zip(self._videos, self._expressions, resized, strict=True):
-            video.write(draw_report(image, report, expression))
+        frame_size = step.image.shape[1], step.image.shape[0]
+        size = limit_size(frame_size)
+        image = resize_frame(step.image, size)
+        resized = [resize_result(report, frame_size, size) for report in reports]
+        # Each video gets this frame before the next one is drawn, so its frames stay in order.
+        calls = [
+            partial(_write, video, draw_report, image, report, expression)
+            for video, report, expression in zip(self._videos, resized, self._expressions, strict=True)
+        ]
         if self._video_of_all is not None:
-            resized_reports = [report for _, report in resized]
-            self._video_of_all.write(draw_reports(resized[0][0], resized_reports, self._expressions))
+            calls.append(partial(_write, self._video_of_all, draw_reports, image, resized, self._expressions))
+        self._overlays.run_all(calls)
 
     @contextmanager
     def _drawing(self) -> Iterator[None]:
@@ -187,3 +235,8 @@ class SequenceOverlays:
         if boundary.reason is not None:
             self._has_ended = True
             self._overlays.fail(f"no overlays of {self._name}: {boundary.reason}")
+
+
+def _write(video: VideoWriter, draw: Callable[..., np.ndarray], *arguments: Any) -> None:
+    """Draw a frame with `draw`, and append it to a video."""
+    video.write(draw(*arguments))

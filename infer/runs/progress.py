@@ -22,8 +22,9 @@ class RunProgress:
         with RunProgress(total_track_frames, total_tracks) as progress:
             progress.sequence(name, len(expressions))
             progress.advance(len(expressions))  # after each frame
+            progress.finished(name)
 
-    A track-frame is one frame of one track. Tracks count as finished when the next sequence starts.
+    A track-frame is one frame of one track. Several sequences may be in progress at once.
     """
 
     def __init__(
@@ -36,7 +37,8 @@ class RunProgress:
         self._total, self._total_tracks = total_track_frames, total_tracks
         self._console = console or make_console()
         self._clock = clock
-        self._done = self._tracks_done = self._tracks_open = 0
+        self._done = self._tracks_done = 0
+        self._open: dict[str, int] = {}  # names of sequences in progress, with the number of their tracks
         self._name = ""
         self._start_time = self._last_line = clock()
         # A log file gets plain lines: a live bar would fill it with control characters.
@@ -52,9 +54,6 @@ class RunProgress:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After an exception the tracks of the current sequence are not finished.
-        if kind is None:
-            self._close_tracks()
         if self._bar is not None:
             self._refresh()
             self._bar.stop()
@@ -62,10 +61,22 @@ class RunProgress:
             self._console.print(self._line(), soft_wrap=True)
 
     def sequence(self, name: str, num_tracks: int) -> None:
-        """The next sequence starts, and the tracks of the last one are finished."""
-        self._close_tracks()
-        self._name, self._tracks_open = one_line(name, LONGEST_NAME), num_tracks
+        """A sequence starts."""
+        self._open[name] = num_tracks
+        self._name = self._names()
         self._update(always=True)
+
+    def finished(self, name: str) -> None:
+        """The tracks of a sequence are finished."""
+        self._tracks_done += self._open.pop(name, 0)
+        # Without another sequence its name stays until the next one starts.
+        if self._open:
+            self._name = self._names()
+
+    def postponed(self, name: str, track_frames: int) -> None:
+        """A sequence will be tracked again later. Takes off the track-frames that were counted for it."""
+        self._open.pop(name, None)
+        self._done -= track_frames
 
     def advance(self, track_frames: int) -> None:
         """Count finished track-frames."""
@@ -78,12 +89,13 @@ class RunProgress:
 
     def waiting(self, name: str) -> None:
         """Show that this run is waiting for another one that tracks a sequence."""
-        self._close_tracks()
         self._name = f"waiting for another run: {one_line(name, LONGEST_NAME)}"
         self._update(always=True)
 
-    def _close_tracks(self) -> None:
-        self._tracks_done, self._tracks_open = self._tracks_done + self._tracks_open, 0
+    def _names(self) -> str:
+        """The sequence that was started last, and how many others are in progress."""
+        *others, last = self._open
+        return one_line(last, LONGEST_NAME) + (f" and {len(others)} more" if others else "")
 
     def _update(self, always: bool) -> None:
         """Update the bar. Without one, print a line if the last one is old enough, or `always`."""

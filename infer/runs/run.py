@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from data_prep.console import make_console
@@ -10,7 +11,9 @@ from data_prep.files import real_path
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from infer.config import InferSettings
+from infer.engine.profile import profiled
 from infer.engine.session import Session, open_session
+from infer.engine.timings import work_figures
 from infer.render.overlays import Overlays
 from infer.runs.checks import source_identity
 from infer.runs.claims import Claim, claim_out, claim_results
@@ -23,6 +26,7 @@ from infer.runs.track_run import TrackRun
 from infer.runs.video import video_plan
 from infer.runs.workspace import workspace_plan
 from models.config import SHIPPED
+from models.devices import peak_device_bytes
 
 DEMO_SEQUENCES, DEMO_EXPRESSIONS = 6, 3
 
@@ -71,18 +75,41 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
     out = Path(settings.out)
     # 1. Track. Tracks that the plan could not read are the first outcomes.
     overlays = Overlays(out) if settings.overlay else None
-    store, outcomes = plan.open_store(session), list(plan.failed)
+    store = plan.open_store(session)
     inputs, records = TrackInputs(plan.results, store), TrackRecords(out)
-    tracking = TrackRun(plan.sequences, store, session.engine, overlays, claim, records, inputs, outcomes)
+    tracking = TrackRun(
+        plan.sequences,
+        store,
+        session.engine,
+        overlays,
+        claim,
+        records,
+        inputs,
+        settings.engine,
+        session.device_type,
+        list(plan.failed),
+    )
+    trace = out / "trace.json"
     start_time = time.monotonic()
-    tracking.run()
+    with ExitStack() as stack:
+        if overlays is not None:
+            stack.callback(overlays.close)
+        on_round = stack.enter_context(profiled(trace, session.device_type)) if settings.profile else None
+        tracking.run(on_round)
     seconds = time.monotonic() - start_time
+    engine = session.engine
+    device_bytes = peak_device_bytes(session.device_type)
+    work = work_figures(engine.timings, engine.grounding.statistics, tracking.num_frames, device_bytes)
     # 2. Write what needs all tracks: the joined records and the overview.
     places = {"tracks": tracking.join_records(), **_write_overview(overlays, tracking)}
+    if settings.profile:
+        places["trace"] = trace if trace.is_file() else None
     warnings = [*plan.warnings, *claim.warnings, *tracking.warnings]
     warnings += [*(overlays.warnings if overlays else []), *_advice(settings, tracking.outcomes)]
     # 3. Score and pack, then write and print the summary.
-    summary = plan.complete(RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings))
+    summary = plan.complete(
+        RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings, work=work)
+    )
     write_summary(out / "summary.json", summary)
     print_table(
         summary,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.files import write_whole
+from infer.engine.timings import WorkFigures
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class RunSummary:
         figures: Figures over all tracks, where there is truth.
         sequences: Figures by sequence.
         references: Figures of trivial results (all absent, true boxes), by name, for comparison.
+        work: What was computed, and where time and memory went.
     """
 
     outcomes: Sequence[TrackOutcome]
@@ -93,6 +95,7 @@ class RunSummary:
     figures: Figures = field(default_factory=Figures)
     sequences: Mapping[str, Figures] = field(default_factory=dict)
     references: Mapping[str, Figures] = field(default_factory=dict)
+    work: WorkFigures = field(default_factory=WorkFigures)
 
     @property
     def failed(self) -> list[TrackOutcome]:
@@ -133,6 +136,7 @@ def summary_json(run: RunSummary) -> dict[str, Any]:
         "track_frames": run.track_frames,
         "seconds": round(run.seconds, 3),
         "track_frames_per_second": round(run.track_frames_per_second, 3),
+        **asdict(run.work),
         "zip": None if run.zip is None else str(run.zip),
         **asdict(run.figures),
         "sequences": {name: asdict(figures) for name, figures in run.sequences.items()},

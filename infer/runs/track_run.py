@@ -1,28 +1,31 @@
-"""Tracking the sequences of a run, one after the other, and writing the results of their tracks."""
+"""Tracking the sequences of a run, several at once if asked for, and writing the results of their tracks."""
 
-import math
-import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Sequences
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from configs.errors import UserError
 from configs.terminal import LONGEST_NAME, shortened
-from data_prep.contract.contract import Contract
-from data_prep.contract.images import search_size
-from data_prep.geometry import Box, Size, rescale
+from data_prep.geometry import Size
 from data_prep.sequence import Sequence
-from infer.engine.engine import Engine, Trajectory
+from infer.engine.config import EngineConfig, LocalConfig
+from infer.engine.engine import Engine
 from infer.engine.failures import FailureBoundary
+from infer.engine.scheduler import Scheduler
 from infer.render.overlays import Overlays
 from infer.runs.claims import Claim
 from infer.runs.plan import TrackStore
 from infer.runs.progress import RunProgress
 from infer.runs.records import TrackInputs, TrackRecords
+from infer.runs.sequence_job import RunOutputs, SequenceJob
 from infer.runs.summary import TrackOutcome
-from models.devices import free_memory
+from infer.runs.target_size import small_target_of
+
+Remaining = tuple[int, list[str]]
+"""The number of a sequence in the run, and the expressions that have no result."""
 
 
 @dataclass
@@ -46,32 +49,53 @@ class TrackRun:
     claim: Claim
     records: TrackRecords
     inputs: TrackInputs
+    config: EngineConfig = field(default_factory=LocalConfig)
+    device_type: str = "cpu"
     outcomes: list[TrackOutcome] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     frame_sizes: dict[str, Size] = field(default_factory=dict)
+    num_frames: int = 0
+    # Sequences that are still to be tracked, and those to be tracked alone at the end.
+    _queue: deque[Remaining] = field(default_factory=deque)
+    _postponed: deque[Remaining] = field(default_factory=deque)
+    _jobs: list[SequenceJob] = field(default_factory=list)  # started and not yet closed
+    _retried: set[int] = field(default_factory=set)  # sequences that ran out of memory beside others
+    # By the number of a sequence: its name, and the frames of all its tracks.
+    _names: dict[int, str] = field(default_factory=dict)
+    _track_frames: dict[int, int] = field(default_factory=dict)
 
-    def run(self) -> None:
-        """Track everything that has no complete result yet."""
+    @property
+    def _num_lanes(self) -> int:
+        return self.config.lanes_on(self.device_type)
+
+    def run(self, on_round: Callable[[], None] | None = None) -> None:
+        """Track everything that has no complete result yet. `on_round` is called after every batch."""
         # 1. Find the tracks that are left. Existing results and expressions that cannot be asked about become
         #    outcomes here, before the first frame is tracked.
-        remaining: list[tuple[int, list[str]]] = []
-        track_frames = 0
-        for number in range(len(self.sequences)):
-            sequence = self._sequence(number)
-            if sequence is None:
-                continue
-            # Without a size the sequence is not in the overview; tracking it reports the fault.
-            with FailureBoundary():
-                self.frame_sizes[sequence.name] = sequence.frames.size
-            if expressions := self._trackable(sequence):
-                remaining.append((number, expressions))
-                track_frames += len(sequence.frames) * len(expressions)
-        with RunProgress(track_frames, sum(len(expressions) for _, expressions in remaining)) as progress:
-            # 2. Track every sequence that no other run is tracking.
-            elsewhere = [each for each in remaining if not self._track_if_free(*each, progress)]
-            # 3. Wait for those of other runs, and track what they left: all results are there at the end.
-            for number, expressions in elsewhere:
-                self._track_if_free(number, expressions, progress, wait=True)
+        remaining = self._remaining()
+        num_tracks = sum(len(expressions) for _, expressions in remaining)
+        num_known = len(self.outcomes)
+        # 2. Longest first, so that no lane is left alone with a long sequence at the end.
+        self._queue.extend(remaining)
+        if self._num_lanes > 1:
+            self._queue = deque(sorted(remaining, key=lambda each: self._track_frames[each[0]], reverse=True))
+        # 3. Track.
+        scheduler = Scheduler(self.engine, self._num_lanes, self.config.is_deterministic_on(self.device_type))
+        scheduler.on_round = on_round or scheduler.on_round
+        with RunProgress(sum(self._track_frames.values()), num_tracks) as progress:
+            try:
+                scheduler.run(partial(self._next_job, progress))
+            finally:
+                # After an interrupt. Otherwise all jobs have been closed.
+                for job in self._jobs:
+                    job.close()
+        self.num_frames = scheduler.num_frames
+        self.warnings += scheduler.warnings
+        # 4. Outcomes are in the order of the run, whatever was finished first.
+        numbers = {name: number for number, name in self._names.items()}
+        tracked = self.outcomes[num_known:]
+        tracked.sort(key=lambda outcome: numbers.get(outcome.sequence, len(self.sequences)))
+        self.outcomes[num_known:] = tracked
 
     def join_records(self) -> Path | None:
         """Write `tracks.json` of all tracks with a result. None, and a warning, if it cannot be written."""
@@ -121,26 +145,122 @@ class TrackRun:
                 self._restore_record(sequence, expression)
         return without
 
-    def _track_if_free(
+    def _remaining(self) -> list[Remaining]:
+        """The sequences with tracks that have no result. Finds the sizes of their frames."""
+        remaining = []
+        for number in range(len(self.sequences)):
+            sequence = self._sequence(number)
+            if sequence is None:
+                continue
+            # Without a size the sequence is not in the overview; tracking it reports the fault.
+            with FailureBoundary():
+                self.frame_sizes[sequence.name] = sequence.frames.size
+            if expressions := self._trackable(sequence):
+                remaining.append((number, expressions))
+                self._names[number] = sequence.name
+                self._track_frames[number] = len(sequence.frames) * len(expressions)
+        return remaining
+
+    def _next_job(self, progress: RunProgress, is_idle: bool) -> SequenceJob | None:
+        """See `infer.engine.scheduler.NextJob`."""
+        # 1. Close jobs whose results are written. As many as there are lanes may still be at work.
+        self._close_jobs(progress, keep=self._num_lanes)
+        # 2. The next sequence that no other run is tracking.
+        while self._queue:
+            if (job := self._claim_job(*self._queue.popleft(), progress)) is not None:
+                return job
+        # 3. At the end, those of other runs, and those that did not fit into memory beside others, one at a
+        #    time. No claim is held meanwhile, because two runs could wait for each other.
+        if is_idle:
+            self._close_jobs(progress, keep=0)
+            while self._postponed:
+                if (job := self._claim_job(*self._postponed.popleft(), progress, wait=True)) is not None:
+                    return job
+        return None
+
+    def _claim_job(
         self, number: int, expressions: list[str], progress: RunProgress, wait: bool = False
-    ) -> bool:
-        """Track what is left of a sequence. False, without doing anything, if another run is tracking it."""
+    ) -> SequenceJob | None:
+        """The job of a sequence. None if nothing is left to do, or if another run is tracking it.
+
+        With `wait` the other run is waited for; else the sequence is postponed.
+        """
         sequence = self._sequence(number)
         if sequence is None:
-            return True
-        # Waiting may take as long as tracking the sequence, so it is shown.
-        if wait:
-            progress.waiting(sequence.name)
-        with self.claim.sequence(sequence.name, wait) as is_mine:
+            return None
+        with ExitStack() as stack:
+            is_mine = stack.enter_context(self.claim.sequence(sequence.name))
+            if not is_mine and not wait:
+                self._postponed.append((number, expressions))
+                return None
+            # Waiting may take as long as tracking the sequence, so it is shown.
             if not is_mine:
-                return False
+                progress.waiting(sequence.name)
+                stack.enter_context(self.claim.sequence(sequence.name, wait=True))
             # Another run may have written results since the outcomes were collected.
             without = self._without_result(sequence, expressions)
             progress.skip(len(sequence.frames) * (len(expressions) - len(without)))
             progress.sequence(sequence.name, len(expressions))
             if without and self._record_inputs(sequence, without):
-                self._track(sequence, without, progress)
-        return True
+                outputs = RunOutputs(self.store, self.records, self.overlays, progress)
+                job = SequenceJob(
+                    number, sequence, without, stack.pop_all(), outputs, self.config, self.engine.timings
+                )
+                self._jobs.append(job)
+                return job
+            progress.finished(sequence.name)
+        return None
+
+    def _close_jobs(self, progress: RunProgress, keep: int) -> None:
+        """Close the jobs whose results are written. If more than `keep` are still at work, wait for them."""
+        ended = [job for job in self._jobs if job.has_ended]
+        for position, job in enumerate(ended):
+            if not job.is_done and len(ended) - position <= keep:
+                continue
+            job.wait()
+            self._jobs.remove(job)
+            with FailureBoundary() as boundary:
+                job.close()
+            if boundary.reason is not None:
+                self.warnings.append(f"{job.sequence.name}: {boundary.reason}")
+            self._report(job, progress)
+
+    def _report(self, job: SequenceJob, progress: RunProgress) -> None:
+        """Turn a job that has ended into outcomes. One that ran out of memory beside others is postponed."""
+        name, expressions = job.sequence.name, job.expressions
+        if job.failure is not None:
+            if job.failure.is_out_of_memory and self._num_lanes > 1 and job.number not in self._retried:
+                self._retried.add(job.number)
+                self._postponed.append((job.number, expressions))
+                progress.postponed(name, job.num_frames * len(expressions))
+                self.warnings.append(
+                    f"{name}: did not fit into memory beside other sequences, and was tracked alone at the "
+                    f"end; set engine.lanes={self._num_lanes // 2}"
+                )
+                return
+            self._fail(name, expressions, job.failure.reason)
+        else:
+            self._succeed_or_fail(job)
+        progress.finished(name)
+
+    def _succeed_or_fail(self, job: SequenceJob) -> None:
+        """The outcomes of a sequence that was tracked."""
+        name, expressions = job.sequence.name, job.expressions
+        # The tracks ran together, so each gets an equal share of the time.
+        seconds = job.seconds / len(expressions)
+        for expression, trajectory in zip(expressions, job.trajectories, strict=True):
+            if (reason := job.not_written.get(expression)) is not None:
+                self._fail(name, [expression], reason)
+            else:
+                self._succeed(job.sequence, expression, trajectory.num_absent, seconds)
+        with FailureBoundary() as boundary:
+            size, contract = self.frame_sizes.get(name), self.engine.grounding.contract
+            boxes = dict(zip(expressions, (each.boxes_xyxy for each in job.trajectories), strict=True))
+            if size is not None and (why := small_target_of(boxes, contract, size)):
+                self.warnings.append(f"{name}: {why}")
+        # The results are written, so the sequence has not failed.
+        if boundary.reason is not None:
+            self.warnings.append(f"{name}: {boundary.reason}")
 
     def _inputs_have_changed(self, sequence: Sequence) -> bool:
         """Whether existing results were made from other frames or texts, and must not be kept."""
@@ -161,71 +281,6 @@ class TrackRun:
         self._fail(sequence.name, expressions, boundary.reason)
         return False
 
-    def _track(self, sequence: Sequence, expressions: list[str], progress: RunProgress) -> None:
-        """Track the expressions of a sequence together, and write their results."""
-        start_time = time.monotonic()
-        # A failure of the engine fails all tracks of the sequence: they share the frames and the batches.
-        trajectories = [Trajectory() for _ in expressions]
-        with FailureBoundary() as boundary:
-            self._run_engine(sequence, expressions, trajectories, progress)
-        if boundary.reason is not None:
-            free_memory()
-            self._fail(sequence.name, expressions, boundary.reason)
-            return
-        # The tracks ran together, so each gets an equal share of the time.
-        seconds = (time.monotonic() - start_time) / len(expressions)
-        for expression, trajectory in zip(expressions, trajectories, strict=True):
-            self._write(sequence, expression, trajectory, seconds)
-        with FailureBoundary() as boundary:
-            self._warn_of_small_target(sequence.name, expressions, trajectories)
-        # The results are written, so the sequence has not failed.
-        if boundary.reason is not None:
-            self.warnings.append(f"{sequence.name}: {boundary.reason}")
-
-    def _run_engine(
-        self,
-        sequence: Sequence,
-        expressions: list[str],
-        trajectories: list[Trajectory],
-        progress: RunProgress,
-    ) -> None:
-        """Run the engine over a sequence, and draw the overlays of each frame."""
-        if not len(sequence.frames):
-            raise UserError(f"{sequence.name}: holds no frames; restore them or leave it out")
-        with self.overlays.of_sequence(sequence, expressions) if self.overlays else nullcontext() as drawing:
-            # Starting a track computes nothing: the engine runs it to its first request with the first frame.
-            starts = [self.store.start(sequence, expression) for expression in expressions]
-            for step in self.engine.run(sequence.frames, starts):
-                for trajectory, report in zip(trajectories, step.reports, strict=True):
-                    trajectory.append(report)
-                if drawing:
-                    drawing.add(step)
-                progress.advance(len(expressions))
-            if drawing:
-                drawing.finish()
-
-    def _write(self, sequence: Sequence, expression: str, trajectory: Trajectory, seconds: float) -> None:
-        """Write the record of a track, then its result."""
-        # The record comes first: a result without a record would be restored without states and confidences.
-        with FailureBoundary() as boundary:
-            self.records.write(sequence, expression, self.store.files(sequence, expression), trajectory)
-            self.store.write(sequence, expression, trajectory)
-        if boundary.reason is None:
-            self._succeed(sequence, expression, trajectory.num_absent, seconds)
-        else:
-            self._fail(sequence.name, [expression], boundary.reason)
-
-    def _warn_of_small_target(
-        self, sequence: str, expressions: list[str], trajectories: list[Trajectory]
-    ) -> None:
-        """Warn, once per sequence, of a target that the grounder sees at too few pixels."""
-        size, contract = self.frame_sizes.get(sequence), self.engine.grounding.contract
-        for expression, trajectory in zip(expressions, trajectories, strict=True):
-            last = next((box for box in reversed(trajectory.boxes_xyxy) if box is not None), None)
-            if size is not None and last is not None and (why := small_target(contract, last, size)):
-                self.warnings.append(f"{sequence}: “{shortened(expression, LONGEST_NAME)}”: {why}")
-                return
-
     def _restore_record(self, sequence: Sequence, expression: str) -> None:
         with FailureBoundary() as boundary:
             self.records.restore(sequence, expression, self.store.files(sequence, expression))
@@ -243,31 +298,3 @@ class TrackRun:
     def _fail(self, sequence: str, expressions: Sequences[str | None], reason: str | None) -> None:
         assert reason is not None
         self.outcomes += [TrackOutcome.of_failure(sequence, each, reason) for each in expressions]
-
-
-def small_target(contract: Contract, box_xyxy: Box, size: Size) -> str | None:
-    """Why a target is too small for the grounder, and the remedy; None where it is large enough.
-
-    `box_xyxy` is in pixels of the frame, whose size (width, height) is `size`. The limit is half the side of
-    a language token, which is one patch of the vision tower: what is narrower fills no patch, so the model
-    sees it mixed with its background.
-    """
-    # A model that was trained on one size of search images saw its small targets in them, and takes no other.
-    # One that searches a crop around the last box sees every target at about the same size.
-    if all(contract.search_size) or contract.search_crop:
-        return None
-    resized, multiple = search_size(contract, size), contract.side_multiple
-    left, top, right, bottom = rescale(box_xyxy, size, resized)
-    width, height = right - left, bottom - top
-    side = min(width, height)
-    # A box without an area, which a user may have given, says nothing about the size of the target.
-    if side <= 0 or side >= multiple / 2:
-        return None
-    seen = f"the grounder saw its last box at {width:.0f} by {height:.0f} pixels, less than half a token"
-    # The area of the search image must grow by the square of what the side lacks, and a little more, because
-    # sides are rounded down to whole tokens. A frame is not enlarged beyond its own size.
-    if contract.max_pixels >= size[0] * size[1]:
-        return f"{seen}, and the frame at its own size; a video of higher resolution would help"
-    own = math.ceil(size[0] * size[1] / multiple**2)
-    needed = math.ceil(resized[0] * resized[1] / multiple**2 * (0.55 * multiple / side) ** 2)
-    return f"{seen}; model.search_tokens={min(needed, own)} shows it larger"

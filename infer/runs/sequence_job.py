@@ -1,0 +1,155 @@
+"""One sequence of a run while it is tracked: its frames, overlays, trajectories, and the writing of results.
+
+The main thread opens the job and hands over finished frames. The masks of a frame are encoded, and its
+overlays drawn, by a thread that belongs to the job (`infer.engine.beside.OrderedWorker`), which also writes
+the results after the last frame. The claim of the sequence is held until the job is closed.
+"""
+
+import time
+from collections.abc import Iterable
+from collections.abc import Sequence as Sequences
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+
+from configs.errors import UserError
+from data_prep.sequence import Sequence
+from infer.engine.beside import OrderedWorker, read_ahead
+from infer.engine.config import EngineConfig
+from infer.engine.engine import Step, Trajectory
+from infer.engine.failures import FailureBoundary
+from infer.engine.timings import Timings
+from infer.render.overlays import Overlays, SequenceOverlays
+from infer.runs.plan import TrackStore
+from infer.runs.progress import RunProgress
+from infer.runs.records import TrackRecords
+from infer.trackers.requests import StartTrack
+
+
+@dataclass(frozen=True)
+class RunOutputs:
+    """Where the results of jobs go: result files, records, overlays if wanted, and the shown progress."""
+
+    store: TrackStore
+    records: TrackRecords
+    overlays: Overlays | None
+    progress: RunProgress
+
+
+class SequenceJob:
+    """The tracks of one sequence, from the first frame to the result files. Implements `scheduler.Job`.
+
+    Attributes:
+        number: The position of the sequence in the run.
+        trajectories: The tracks so far, in the order of `expressions`.
+        failure: Why the sequence failed; None if it did not.
+        not_written: Why results were not written, by expression.
+        num_frames: The number of frames that were tracked so far.
+        has_ended: Its last frame was tracked, or it failed. Its thread may still be at work.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        sequence: Sequence,
+        expressions: list[str],
+        claim: AbstractContextManager[object],
+        outputs: RunOutputs,
+        config: EngineConfig,
+        timings: Timings,
+    ) -> None:
+        """`claim` is the entered context of the sequence's claim. It is left when the job is closed."""
+        self.number, self.sequence, self.expressions = number, sequence, expressions
+        self.trajectories = [Trajectory() for _ in expressions]
+        self.failure: FailureBoundary | None = None
+        self.not_written: dict[str, str] = {}
+        self.has_ended = False
+        self.num_frames = 0
+        self._claim, self._outputs, self._config, self._timings = claim, outputs, config, timings
+        self._drawing: SequenceOverlays | None = None
+        self._worker = OrderedWorker(config.write_behind, timings)
+        self._start_time = self._end_time = time.monotonic()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do but to close the job."""
+        return self.has_ended and self._worker.is_done
+
+    @property
+    def seconds(self) -> float:
+        """The time from the start of the job to the end of its last frame."""
+        return self._end_time - self._start_time
+
+    def open(self) -> tuple[Iterable[np.ndarray], Sequences[StartTrack]]:
+        """See `scheduler.Job`."""
+        frames = self.sequence.frames
+        if not len(frames):
+            raise UserError(f"{self.sequence.name}: holds no frames; restore them or leave it out")
+        if self._outputs.overlays is not None:
+            self._drawing = self._outputs.overlays.of_sequence(self.sequence, self.expressions)
+            self._drawing.open()
+        # Starting a track computes nothing: the engine runs it to its first request with the first frame.
+        starts = [self._outputs.store.start(self.sequence, expression) for expression in self.expressions]
+        return read_ahead(frames, self._config.read_ahead, self._timings), starts
+
+    def add(self, step: Step) -> None:
+        """See `scheduler.Job`. Raises what the thread has raised about an earlier frame."""
+        self._worker.submit(lambda: self._add(step))
+        self.num_frames += 1
+        self._outputs.progress.advance(len(self.expressions))
+
+    def finish(self, failure: FailureBoundary | None) -> None:
+        """See `scheduler.Job`. The results are written by the thread."""
+        self.has_ended, self.failure, self._end_time = True, failure, time.monotonic()
+        if failure is not None:
+            return
+        # Without a thread the results are written here.
+        with FailureBoundary() as boundary:
+            self._worker.submit(self._complete)
+        if boundary.reason is not None:
+            self.failure = boundary
+
+    def wait(self) -> None:
+        """Wait until the results are written. What failed is in `failure` and `not_written`."""
+        if self.failure is not None:
+            return
+        with FailureBoundary() as boundary:
+            self._worker.wait()
+        if boundary.reason is not None:
+            self.failure = boundary
+
+    def close(self) -> None:
+        """End the thread, remove half-written overlays, and release the claim of the sequence."""
+        try:
+            self._worker.close()
+            if self._drawing is not None:
+                self._drawing.close()
+        finally:
+            self._claim.__exit__(None, None, None)
+
+    def _add(self, step: Step) -> None:
+        with self._timings.part("write"):
+            for trajectory, report in zip(self.trajectories, step.reports, strict=True):
+                trajectory.append(report)
+        if self._drawing is not None:
+            with self._timings.part("draw"):
+                self._drawing.add(step)
+
+    def _complete(self) -> None:
+        """Complete the overlays, then write the record and the result of each track."""
+        if self._drawing is not None:
+            with self._timings.part("draw"):
+                self._drawing.finish()
+        with self._timings.part("write"):
+            for expression, trajectory in zip(self.expressions, self.trajectories, strict=True):
+                self._write(expression, trajectory)
+
+    def _write(self, expression: str, trajectory: Trajectory) -> None:
+        # The record comes first: a result without a record would be restored without states and confidences.
+        with FailureBoundary() as boundary:
+            files = self._outputs.store.files(self.sequence, expression)
+            self._outputs.records.write(self.sequence, expression, files, trajectory)
+            self._outputs.store.write(self.sequence, expression, trajectory)
+        if boundary.reason is not None:
+            self.not_written[expression] = boundary.reason
