@@ -15,6 +15,7 @@ from transformers import Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProce
 from configs.errors import UserError
 from models.config import MASK_HEADS
 from models.interfaces import MaskResult
+from models.mask_head import sam2
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_model import (
@@ -251,8 +252,39 @@ def test_features_serve_all_tracks_of_a_frame(head: MaskHead) -> None:
     for time, picture in enumerate(pictures[1:], start=1):
         features = head.encode(picture)
         shared = head.propagate([result.memory for result in shared], features)
-        assert all(same(one, track[time]) for one, track in zip(shared, apart, strict=True))
+        for one, track in zip(shared, apart, strict=True):
+            assert np.array_equal(one.mask, track[time].mask)
+            assert (one.object_score, one.iou) == pytest.approx(
+                (track[time].object_score, track[time].iou), abs=1e-5
+            )
     assert not same(shared[0], shared[1])
+
+
+def test_targets_beyond_one_batch_are_processed_in_several(
+    head: MaskHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sam2, "MOST_TARGETS", 2)
+    pictures, boxes = frames(2), [BOX, OTHER_BOX, BOX, OTHER_BOX, BOX]
+    first = head.segment(head.encode(pictures[0]), boxes, [None] * 5)
+    second = head.propagate([result.memory for result in first], head.encode(pictures[1]))
+    for results in (first, second):
+        assert len(results) == 5
+        assert same(results[0], results[2]) and same(results[1], results[3])
+        assert results[4].object_score == pytest.approx(results[0].object_score, abs=1e-5)
+        assert not same(results[0], results[1])
+
+
+def test_a_target_of_a_batch_keeps_no_tensor_of_the_others(head: MaskHead) -> None:
+    pictures = frames(3)
+    alone = run(head, pictures, BOX)[-1].memory
+    results = head.segment(head.encode(pictures[0]), [BOX, OTHER_BOX, BOX], [None] * 3)
+    for picture in pictures[1:]:
+        results = head.propagate([result.memory for result in results], head.encode(picture))
+    sizes, sizes_alone = (
+        [part.untyped_storage().nbytes() for part in tensors(memory)[1:]]
+        for memory in (results[0].memory, alone)
+    )
+    assert sizes == sizes_alone
 
 
 def test_a_skipped_frame_moves_the_clock_alone(head: MaskHead) -> None:

@@ -143,9 +143,9 @@ def test_the_converted_weights_make_metas_masks(
     model = Sam2VideoModel(config).eval()
     model.load_state_dict(load_file(folder / "model.safetensors"))
     head, logits = MaskHead(model, build_processor(config)), []
-    make_result = MaskHead._result
+    make_results = MaskHead._results
     monkeypatch.setattr(
-        MaskHead, "_result", lambda self, *each: logits.append(each[1].gated()) or make_result(self, *each)
+        MaskHead, "_results", lambda self, *each: logits.append(each[1].gated()) or make_results(self, *each)
     )
     for result, ours, (theirs, score, mask) in zip(run(head), logits, expected, strict=True):
         assert torch.allclose(ours, theirs[:, 0], atol=1e-4), float((ours - theirs[:, 0]).abs().max())

@@ -24,14 +24,16 @@ CPU = torch.device("cpu")
 class Architecture:
     """The classes of transformers that load and run one kind of mask head.
 
-    `model_types` are the values of `model_type` in config.json that are accepted. `counts_memory_maps` says
-    that the model's memory attention takes the number of memory maps as an argument.
+    `model_types` are the values of `model_type` in config.json that are accepted. `compresses_maps`
+    says that memory maps are compressed to tokens, as in EdgeTAM. They then have the shape (B, tokens, C)
+    instead of (L, B, C), the memory attention takes the number of maps as an argument, and the memory encoder
+    takes a single target.
     """
 
     model_types: tuple[str, ...]
     model_class: Any
     processor_class: Any
-    counts_memory_maps: bool = False
+    compresses_maps: bool = False
 
 
 def load_model(

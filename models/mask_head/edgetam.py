@@ -20,7 +20,7 @@ from models.mask_head.checkpoint_checks import EDGETAM_TYPES, check_timm
 from models.mask_head.checkpoints import Architecture
 from models.mask_head.sam2 import MaskHead
 
-EDGETAM = Architecture(EDGETAM_TYPES, EdgeTamVideoModel, Sam2ImageProcessor, counts_memory_maps=True)
+EDGETAM = Architecture(EDGETAM_TYPES, EdgeTamVideoModel, Sam2ImageProcessor, compresses_maps=True)
 STRIDES = (4, 8, 16)  # of the feature levels that the mask decoder uses
 
 

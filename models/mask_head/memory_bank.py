@@ -48,6 +48,16 @@ class FrameMemory:
     pointer: torch.Tensor
     features: torch.Tensor | None
 
+    def split(self) -> list["FrameMemory"]:
+        """The memories of the single targets of a batch, with maps that are not compressed.
+
+        They are copies. A memory bank drops each of its tensors when that one is out of reach, and a view
+        would keep the tensors of all targets of the batch.
+        """
+        assert self.features is not None, "only new memories are split, and those have their map"
+        pairs = zip(self.pointer.split(1), self.features.split(1, dim=1), strict=True)
+        return [FrameMemory(pointer.clone(), features.clone()) for pointer, features in pairs]
+
 
 FrameMemories = tuple[tuple[int, FrameMemory], ...]
 
@@ -65,6 +75,11 @@ class MemoryBank:
     clock: int
     conditioning_frames: FrameMemories
     recent_frames: FrameMemories = ()
+
+    @property
+    def num_targets(self) -> int:
+        """The number of targets B. In training a bank is that of a batch, in inference that of one target."""
+        return len(self.conditioning_frames[0][1].pointer)
 
     @classmethod
     def start(cls, limits: MemoryLimits, position: torch.Tensor, frame_memory: FrameMemory) -> "MemoryBank":

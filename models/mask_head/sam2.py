@@ -4,7 +4,7 @@ Frames are numpy arrays; boxes and masks are in pixels of the frame. A frame is 
 targets. The memory of a target is a `MemoryBank`, a value that no call changes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -17,19 +17,22 @@ from models.identity import checkpoint_identity
 from models.interfaces import Identity, MaskResult
 from models.mask_head.checkpoint_checks import KEY
 from models.mask_head.checkpoints import Architecture, image_side, load_model
-from models.mask_head.memory_bank import MemoryBank
+from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VideoModel,
     VisionFeatures,
     add_no_memory_embedding,
-    condition_on_memory,
+    condition_on_memories,
     decode_masks,
     encode_images,
     encode_memory,
-    start_memory,
 )
 from models.mask_head.sam2_model import SAM2
+
+# Targets in one batch; more than these are processed in several. The memory of a batch on the device grows
+# with it (about 200 MB a target in float32 with SAM 2.1 large), and a GPU is busy with this many.
+MOST_TARGETS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +101,26 @@ class MaskHead:
         earlier frames, this frame becomes one more conditioning frame of it. The mask itself depends on the
         frame and the box alone.
         """
-        return [self._segment(features, *each) for each in zip(boxes_xyxy, memories, strict=True)]
+        results: list[MaskResult] = []
+        for part in _parts(len(boxes_xyxy)):
+            results += self._segment(features, boxes_xyxy[part], memories[part])
+        return results
 
-    def _segment(self, features: Features, box_xyxy: Box, memory: MemoryBank | None) -> MaskResult:
+    def _segment(
+        self, features: Features, boxes_xyxy: Sequence[Box], memories: Sequence[MemoryBank | None]
+    ) -> list[MaskResult]:
         vision = features.vision
+        # 1. The masks of N boxes in one image.
         coarse = add_no_memory_embedding(self.model, vision)
-        decoded = decode_masks(self.model, vision, coarse, self._resized(box_xyxy, features.frame_size))
-        if memory is None:
-            return self._result(features, decoded, start_memory(self.model, vision, decoded))
-        frame_memory, _ = encode_memory(self.model, vision, decoded, had_box=True)
-        return self._result(features, decoded, memory.with_conditioning_frame(frame_memory))
+        decoded = decode_masks(self.model, vision, coarse, self._resized(boxes_xyxy, features.frame_size))
+        # 2. The memories of the frame, each of which starts a memory bank or is added to one.
+        frame_memories, position = self._encode_memory(vision, decoded, had_box=True)
+        limits = MemoryLimits.of(self.model.config)
+        banks = [
+            MemoryBank.start(limits, position, each) if bank is None else bank.with_conditioning_frame(each)
+            for bank, each in zip(memories, frame_memories, strict=True)
+        ]
+        return self._results(features, decoded, banks)
 
     @torch.inference_mode()
     def propagate(self, memories: Sequence[MemoryBank], features: Features) -> list[MaskResult]:
@@ -117,44 +130,72 @@ class MaskHead:
         `memory` itself. With `memory` itself the clock does not advance, so the newest memories stay within
         reach however long the target is absent.
         """
-        return [self._propagate(memory, features) for memory in memories]
+        results: list[MaskResult] = []
+        for part in _parts(len(memories)):
+            results += self._propagate(memories[part], features)
+        return results
 
-    def _propagate(self, memory: MemoryBank, features: Features) -> MaskResult:
+    def _propagate(self, memories: Sequence[MemoryBank], features: Features) -> list[MaskResult]:
         vision = features.vision
-        counts_maps = self.architecture.counts_memory_maps
-        coarse = condition_on_memory(self.model, vision, memory, counts_maps)
-        decoded = decode_masks(self.model, vision, coarse, boxes_resized=None)
-        frame_memory, _ = encode_memory(self.model, vision, decoded, had_box=False)
-        return self._result(features, decoded, memory.with_frame(frame_memory))
+        coarse = condition_on_memories(self.model, vision, memories, self.architecture.compresses_maps)
+        decoded = decode_masks(self.model, vision.expanded(len(memories)), coarse, boxes_resized=None)
+        frame_memories, _ = self._encode_memory(vision, decoded, had_box=False)
+        banks = [bank.with_frame(each) for bank, each in zip(memories, frame_memories, strict=True)]
+        return self._results(features, decoded, banks)
 
-    def _resized(self, box_xyxy: Box, frame_size: Size) -> torch.Tensor:
-        """A box in pixels of the frame as (1, 1, 4) in pixels of the square image.
+    def _encode_memory(
+        self, vision: VisionFeatures, decoded: MaskDecoderOutput, had_box: bool
+    ) -> tuple[list[FrameMemory], torch.Tensor]:
+        """The memory of the frame for each target, and the position encoding of one memory map."""
+        if self.architecture.compresses_maps:
+            # The perceiver of EdgeTAM in transformers 5 raises for more than one target: it calls `view` on
+            # an expanded tensor.
+            each = [encode_memory(self.model, vision, target, had_box) for target in decoded.split()]
+            return [frame_memory for frame_memory, _ in each], each[0][1]
+        batch, position = encode_memory(self.model, vision.expanded(len(decoded.score)), decoded, had_box)
+        return batch.split(), position[:, :1]
+
+    def _resized(self, boxes_xyxy: Sequence[Box], frame_size: Size) -> torch.Tensor:
+        """N boxes in pixels of the frame as (1, N, 4) in pixels of the square image.
 
         In float32 from the start, as the library's processor does it: equal to the last bit.
         """
         width, height = (self.image_side / side for side in frame_size)
-        box = torch.tensor([[box_xyxy]], dtype=torch.float32, device=self.model.device)
-        return box * box.new_tensor([width, height, width, height])
+        boxes = torch.tensor([[*boxes_xyxy]], dtype=torch.float32, device=self.model.device)
+        return boxes * boxes.new_tensor([width, height, width, height])
 
-    def _result(self, features: Features, decoded: MaskDecoderOutput, memory: MemoryBank) -> MaskResult:
-        """The result of one target. Raises NotFiniteError where the model returned NaN or infinity."""
-        # Without a batch: one image, one box, so N = 1.
-        best, iou, _ = decoded.best()
-        # Transfer all numbers from the GPU at once, and check them. The sum of the mask logits is finite only
-        # if all of them are.
-        score = decoded.score[0].float()
-        numbers = torch.stack([score, score.sigmoid(), iou[0].float(), best.float().sum()])
-        logit, object_score, predicted_iou, mask_sum = numbers.tolist()
-        for what, value in (("object score", logit), ("IoU", predicted_iou), ("mask", mask_sum)):
-            check_finite(KEY, self.checkpoint, self.dtype, what, [value])
-        # SAM 2 takes a target for absent where the logit of its object score is not above 0.
-        mask = self._mask(features, decoded) if logit > 0 else None
-        return MaskResult(mask, object_score, predicted_iou, memory)
+    def _results(
+        self, features: Any, decoded: MaskDecoderOutput, memories: Sequence[MemoryBank]
+    ) -> list[MaskResult]:
+        """The results of N targets. Raises NotFiniteError where the model returned NaN or infinity."""
+        best, ious, _ = decoded.best()
+        # 1. Transfer all numbers of all targets from the GPU at once, and check them. The sum of the mask
+        #    logits is finite only if all of them are.
+        scores = decoded.score.float()
+        numbers = torch.stack([scores, scores.sigmoid(), ious.float(), best.float().sum((1, 2))])  # (4, N)
+        logits, object_scores, predicted_ious, mask_sums = numbers.tolist()
+        for what, values in (("object score", logits), ("IoU", predicted_ious), ("mask", mask_sums)):
+            check_finite(KEY, self.checkpoint, self.dtype, what, values)
+        # 2. SAM 2 takes a target for absent where the logit of its object score is not above 0. The masks of
+        #    the others are transferred together.
+        present = [index for index, logit in enumerate(logits) if logit > 0]
+        masks: list[np.ndarray | None] = [None] * len(best)
+        if present:
+            shown = best if len(present) == len(best) else best[present]
+            for index, mask in zip(present, self._masks(shown, features.frame_size), strict=True):
+                masks[index] = mask if mask.any() else None
+        of_targets = zip(masks, object_scores, predicted_ious, memories, strict=True)
+        return [MaskResult(*each) for each in of_targets]
 
-    def _mask(self, features: Features, decoded: MaskDecoderOutput) -> np.ndarray | None:
-        """The mask at the size of the frame, bool (height, width); None where no pixel is set."""
-        width, height = features.frame_size
-        # (1, S/4, S/4) -> (1, 1, S/4, S/4), then upsampled to the size of the frame and thresholded at 0.
-        logits = decoded.gated()[None].float()
-        mask = self.processor.post_process_masks([logits], [[height, width]])[0][0, 0].cpu().numpy()
-        return mask if mask.any() else None
+    def _masks(self, logits: torch.Tensor, frame_size: Size) -> np.ndarray:
+        """The masks of logits (N, S/4, S/4) at the size of the frame: bool (N, height, width)."""
+        width, height = frame_size
+        # Upsampled and thresholded at 0 on the device: (N, S/4, S/4) -> (N, 1, height, width).
+        masks = self.processor.post_process_masks([logits[:, None].float()], [[height, width]])[0]
+        found: np.ndarray = masks[:, 0].cpu().numpy()
+        return found
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """Slices of at most `MOST_TARGETS` that cover `count` targets."""
+    return (slice(start, start + MOST_TARGETS) for start in range(0, count, MOST_TARGETS))

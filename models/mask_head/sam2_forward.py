@@ -11,6 +11,7 @@ square image in pixels, L tokens of a feature map (row-major). S/4 and S/16 are 
 the coarsest map of SAM 2 and EdgeTAM; those of SAM 3's tracker are 2S/7 and S/14.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,6 +38,13 @@ class VisionFeatures:
     levels: tuple[torch.Tensor, ...]
     positions: tuple[torch.Tensor, ...]
 
+    def expanded(self, times: int) -> "VisionFeatures":
+        """The features of a single image for `times` targets in it, (L, times, C), without a copy."""
+        levels, positions = (
+            tuple(level.expand(-1, times, -1) for level in group) for group in (self.levels, self.positions)
+        )
+        return VisionFeatures(levels, positions)
+
     def repeated(self, times: int) -> "VisionFeatures":
         """The features with each image repeated, for `times` targets in it: (L, B, C) -> (L, B·times, C)."""
         # The targets of an image are neighbours: image 0 for each of its targets, then image 1.
@@ -60,6 +68,13 @@ class MaskDecoderOutput:
     ious: torch.Tensor
     score: torch.Tensor
     tokens: torch.Tensor
+
+    def split(self) -> "list[MaskDecoderOutput]":
+        """The outputs of the single targets, with N = 1 each."""
+        rows = zip(
+            *(each.split(1) for each in (self.logits, self.ious, self.score, self.tokens)), strict=True
+        )
+        return [MaskDecoderOutput(*row) for row in rows]
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The mask with the highest predicted IoU of each target: logits (N, S/4, S/4), IoU
@@ -92,17 +107,61 @@ def add_no_memory_embedding(model: VideoModel, vision: VisionFeatures) -> torch.
     return _as_map(model, vision.levels[-1] + model.no_memory_embedding, level=-1)
 
 
-def condition_on_memory(
-    model: VideoModel, vision: VisionFeatures, memory: MemoryBank, counts_maps: bool = False
-) -> torch.Tensor:
-    """The coarsest features after attention to the memory: (B, C, S/16, S/16).
+def condition_on_memory(model: VideoModel, vision: VisionFeatures, memory: MemoryBank) -> torch.Tensor:
+    """The coarsest features after attention to the memory of B targets: (B, C, S/16, S/16).
 
-    The features are those of the frame after the newest one of `memory`. With `counts_maps` the number
-    of maps is passed to the memory attention, which EdgeTAM's needs.
+    The features are those of the frame after the newest one of `memory`.
     """
-    current, now = vision.levels[-1], memory.clock + 1  # current: (L, B, C)
+    return _as_map(model, _attend(model, vision, [_memory_tokens(model, memory)]).transpose(0, 1), level=-1)
+
+
+def condition_on_memories(
+    model: VideoModel, vision: VisionFeatures, memories: Sequence[MemoryBank], counts_maps: bool = False
+) -> torch.Tensor:
+    """The coarsest features of one image after attention to the memories of N targets: (N, C, S/16, S/16).
+
+    The image is the frame after the newest one of each memory, and each memory is that of a single target.
+    With `counts_maps` the number of maps is passed to the memory attention, which EdgeTAM's needs.
+    """
+    # 1. Group the targets by the shape of their memories. Groups need no padding, and so no attention mask,
+    #    which the model's attention does not take and for which the fastest kernels are not made. Nearly all
+    #    of the time goes into the products of queries and keys, which grow with the number of targets and
+    #    not of groups.
+    memory_tokens = [_memory_tokens(model, memory) for memory in memories]
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for index, each in enumerate(memory_tokens):
+        groups.setdefault(each.shape, []).append(index)
+    # 2. Attend group by group, and put the targets back in order.
+    conditioned: list[torch.Tensor] = [vision.levels[-1]] * len(memories)
+    for members in groups.values():
+        attended = _attend(model, vision, [memory_tokens[index] for index in members], counts_maps)
+        for index, of_target in zip(members, attended.unbind(), strict=True):
+            conditioned[index] = of_target
+    return _as_map(model, torch.stack(conditioned, dim=1), level=-1)  # N × (L, C) -> (L, N, C)
+
+
+@dataclass(frozen=True, eq=False)
+class _MemoryTokens:
+    """What a frame attends to: `tokens` and their position encodings, (tokens, B, C) each.
+
+    They are those of `num_maps` memory maps, followed by `num_pointer_tokens` of object pointers.
+    """
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+    num_maps: int
+    num_pointer_tokens: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """What targets must have in common to be processed in one batch."""
+        return len(self.tokens), self.num_maps, self.num_pointer_tokens
+
+
+def _memory_tokens(model: VideoModel, memory: MemoryBank) -> _MemoryTokens:
+    """The tokens of a memory, as the frame after its newest one attends to them."""
+    now, device = memory.clock + 1, memory.position.device
     session: Any = memory.session()  # of the class of SAM 2; those of the other two have the same code
-    device = current.device
     # 1. The memory maps of conditioning frames and of recent frames: (L, B, C) each. Their position encodings
     #    include how many frames ago each of them was.
     frames = model._gather_memory_frame_outputs(session, 0, now)
@@ -111,21 +170,32 @@ def condition_on_memory(
     #    channels as a memory map has.
     offsets, pointers, most = model._get_object_pointers(session, 0, now, 0, device, streaming=True)
     tokens, token_positions = model._process_object_pointers(
-        offsets, pointers, most, current.shape[1], model.hidden_dim, device
+        offsets, pointers, most, memory.num_targets, model.hidden_dim, device
     )
-    # 3. The current frame attends to all of them. (transformers spells `memory_posision_embeddings` so.)
+    return _MemoryTokens(
+        torch.cat([*maps, tokens]), torch.cat([*map_positions, token_positions]), len(maps), len(tokens)
+    )
+
+
+def _attend(
+    model: VideoModel, vision: VisionFeatures, memories: Sequence[_MemoryTokens], counts_maps: bool = False
+) -> torch.Tensor:
+    """The coarsest features after attention to memories of one shape: (B, L, C), B targets in all."""
+    tokens = torch.cat([each.tokens for each in memories], dim=1)
+    vision = vision if tokens.shape[1] == vision.levels[-1].shape[1] else vision.expanded(tokens.shape[1])
     # The maps of EdgeTAM are short lists of tokens instead of grids, so its attention cannot derive their
     # number from the length of the memory.
-    counts = {"num_spatial_memory_tokens": len(maps)} if counts_maps else {}
-    conditioned = model.memory_attention(
-        current_vision_features=current,
+    counts = {"num_spatial_memory_tokens": memories[0].num_maps} if counts_maps else {}
+    conditioned: torch.Tensor = model.memory_attention(
+        current_vision_features=vision.levels[-1],
         current_vision_position_embeddings=vision.positions[-1],
-        memory=torch.cat([*maps, tokens]).to(current.dtype),
-        memory_posision_embeddings=torch.cat([*map_positions, token_positions]),
-        num_object_pointer_tokens=len(tokens),
+        memory=tokens.to(vision.levels[-1].dtype),
+        # transformers spells it so.
+        memory_posision_embeddings=torch.cat([each.positions for each in memories], dim=1),
+        num_object_pointer_tokens=memories[0].num_pointer_tokens,
         **counts,
     )  # (1, B, L, C)
-    return _as_map(model, conditioned.squeeze(0).transpose(0, 1), level=-1)
+    return conditioned.squeeze(0)
 
 
 def decode_masks(

@@ -6,7 +6,7 @@ the memory of a target as a value, as in `models.mask_head.sam2`. The results ar
 kernel).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,9 @@ class MetaFeatures:
 
 class Sam2Meta(MaskHead):
     """Meta's model of SAM 2 with memories as values; implements `models.interfaces.Masking`.
+
+    The targets of a frame share its image features, and apart from that they are processed one by one:
+    Meta's `_track_step` takes one memory. `MaskHead` with converted weights processes them in a batch.
 
     The weights stay in float32. Another `dtype` is that of autocast, as Meta's examples use it.
     """
@@ -101,9 +104,15 @@ class Sam2Meta(MaskHead):
             _, levels, positions, sizes = self.model._prepare_backbone_features(output)
         return MetaFeatures(levels, positions, sizes, (frame.shape[1], frame.shape[0]))
 
-    def _segment(self, features: Any, box_xyxy: Box, memory: MemoryBank | None) -> MaskResult:
-        # (1, 1, 4) -> (1, 2, 2): the upper left and the lower right corner.
-        corners = self._resized(box_xyxy, features.frame_size).reshape(1, 2, 2)
+    def _segment(
+        self, features: Any, boxes_xyxy: Sequence[Box], memories: Sequence[MemoryBank | None]
+    ) -> list[MaskResult]:
+        boxes = self._resized(boxes_xyxy, features.frame_size)[0]  # (N, 4)
+        return [self._segment_box(features, *each) for each in zip(boxes, memories, strict=True)]
+
+    def _segment_box(self, features: Any, box: torch.Tensor, memory: MemoryBank | None) -> MaskResult:
+        # (4,) -> (1, 2, 2): the upper left and the lower right corner.
+        corners = box.reshape(1, 2, 2)
         labels = torch.tensor([BOX_CORNERS], dtype=torch.int32, device=corners.device)
         points = {"point_coords": corners, "point_labels": labels}
         # A frame with a box does not attend to the memory, as in Meta's predictor, where such a frame is an
@@ -112,12 +121,17 @@ class Sam2Meta(MaskHead):
         if memory is None:
             # As `MemoryLimits.of` computes them; Meta's model has these numbers as attributes.
             limits = MemoryLimits(self.model.num_maskmem - 1, self.model.max_obj_ptrs_in_encoder - 1)
-            return self._result(features, decoded, MemoryBank.start(limits, position, frame_memory))
-        return self._result(features, decoded, memory.with_conditioning_frame(frame_memory))
+            bank = MemoryBank.start(limits, position, frame_memory)
+        else:
+            bank = memory.with_conditioning_frame(frame_memory)
+        return self._results(features, decoded, [bank])[0]
 
-    def _propagate(self, memory: MemoryBank, features: Any) -> MaskResult:
-        decoded, frame_memory, _ = self._step(features, None, memory)
-        return self._result(features, decoded, memory.with_frame(frame_memory))
+    def _propagate(self, memories: Sequence[MemoryBank], features: Any) -> list[MaskResult]:
+        results: list[MaskResult] = []
+        for memory in memories:
+            decoded, frame_memory, _ = self._step(features, None, memory)
+            results += self._results(features, decoded, [memory.with_frame(frame_memory)])
+        return results
 
     def _step(
         self, features: MetaFeatures, points: Mapping[str, torch.Tensor] | None, memory: MemoryBank | None
