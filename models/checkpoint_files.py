@@ -31,6 +31,8 @@ BASE = "base_model_name_or_path"
 # Bytes at the start of tokenizer.json that are searched for added tokens, which stand before the vocabulary.
 TOKENIZER_HEAD = 1 << 18
 
+OTHER_OPTIONS = {"sam3_video": "sam3", "sam3": "sam3"}
+"""Options of `model=` that read types of checkpoints which are no multimodal LLM."""
 CONTRACTS_BY_TOKENS: dict[str, frozenset[str]] = {
     "vptracker": frozenset(VPTRACKER_TOKENS),
 }
@@ -87,7 +89,10 @@ def check_model_type(key: str, checkpoint: str, found: Any, model_types: tuple[s
     """Raise UserError for a model of another type than `model_types`."""
     if found not in model_types:
         needed = model_types[0] if len(model_types) == 1 else f"one of {', '.join(model_types)}"
-        raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {needed} is needed")
+        # A checkpoint of a grounder that is registered by another class of settings.
+        is_other = key == GROUNDER_KEY and found in OTHER_OPTIONS
+        remedy = f"; take model={OTHER_OPTIONS[found]} for it" if is_other else ""
+        raise UserError(f"{key}={checkpoint}: holds a {found!r} model; {needed} is needed{remedy}")
 
 
 # ---- adapters -------------------------------------------------------------------------------------

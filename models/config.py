@@ -105,6 +105,26 @@ class GrounderConfig(GroundingConfig):
 
 
 @dataclass(frozen=True)
+class Sam3DetectorConfig(GroundingConfig):
+    """The detector of SAM 3 as the grounder (`model=sam3`). It needs no contract and no template."""
+
+    # Other words than in the base class, because weights and boxes stay in float32.
+    dtype: str = key(
+        "auto",
+        "dtype of the matrix products; weights and boxes are float32; auto: bfloat16 on a CUDA GPU (float16 "
+        "where it has no bfloat16, as T4 and V100), else float32",
+        choices=DTYPES,
+    )
+    min_score_ratio: float = key(
+        0.8,
+        "while the target is tracked: of the detections whose score is at least this share of the highest "
+        "one, the one nearest to the last box is the answer; 1: always the one with the highest score",
+        minimum=0.0,
+        maximum=1.0,
+    )
+
+
+@dataclass(frozen=True)
 class MaskHeadConfig:
     """The mask head, which makes masks from boxes and propagates them (`mask_head=…`).
 
@@ -162,6 +182,19 @@ def _load_multimodal_llm(config: GrounderConfig, device: Any) -> Grounding:
     from models.grounder.grounder import Grounder
 
     return Grounder.load(config, device)
+
+
+def _check_sam3_detector(config: Sam3DetectorConfig) -> None:
+    from models.grounder.sam3_checks import check_sam3_detector_checkpoint
+
+    check_sam3_detector_checkpoint(config.checkpoint)
+
+
+@register_grounder(check=_check_sam3_detector, sam3=Sam3DetectorConfig("facebook/sam3"))
+def _load_sam3_detector(config: Sam3DetectorConfig, device: Any) -> Grounding:
+    from models.grounder.sam3_detector import Sam3Detector
+
+    return Sam3Detector.load(config, device)
 
 
 # ---- mask heads -----------------------------------------------------------------------------------

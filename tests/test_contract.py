@@ -327,7 +327,7 @@ def test_every_wording_renders(name: str) -> None:
     text = "".join(part.get("text", "") for part in asked(contract, "the cup", True, True))
     assert "{{" not in text and "{expression}" not in text and "_image}" not in text
     assert "the cup" in text or "{template_box}" in WORDINGS[name].question
-    assert name in TRAINED_WORDINGS or name in ("vptracker", "qwen") or name.startswith("r1_track")
+    assert name in TRAINED_WORDINGS or name in ("vptracker", "qwen", "phrase") or name.startswith("r1_track")
 
 
 def test_every_built_in_contract_has_a_wording_and_room_for_its_numbers() -> None:

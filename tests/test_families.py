@@ -66,7 +66,7 @@ def test_a_size_of_another_family_is_not_replaced(toy: Path) -> None:
 
 
 def test_options_are_the_published_sizes() -> None:
-    assert list(GROUNDERS) == ["nano", *PUBLISHED_SIZES] and len(GROUNDERS) == len(list(GROUNDERS))
+    assert list(GROUNDERS) == ["nano", "sam3", *PUBLISHED_SIZES] and len(GROUNDERS) == len(list(GROUNDERS))
     assert all(GROUNDERS[name].checkpoint == size.checkpoint for name, size in PUBLISHED_SIZES.items())
     for model_type, family in FAMILIES.items():
         assert family.model_type == model_type and importlib.util.find_spec(f"models.families.{model_type}")

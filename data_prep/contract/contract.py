@@ -179,6 +179,26 @@ BUILT_IN["r1_track_think"] = replace(
     BUILT_IN["r1_track"], wording="r1_track_think", answer_format="r1_track_think", thinking=512
 )
 
+# ---- detectors ------------------------------------------------------------------------------------
+
+
+def detector_contract(side: int, side_multiple: int) -> Contract:
+    """The contract of a detector of text prompts: a square image of `side` pixels, and the expression.
+
+    There is no template, nothing is drawn, and nothing is cropped. The answer is no text, so the format and
+    the units of answers have no meaning. It is not in `BUILT_IN`: no multimodal LLM is asked by it.
+    `side_multiple` is the side of a patch in pixels.
+    """
+    return Contract(
+        wording="phrase",
+        side_multiple=side_multiple,
+        min_pixels=side * side,
+        max_pixels=side * side,
+        search_size=(side, side),
+        draws_prompt=False,
+        shows_template=False,
+    )
+
 
 # ---- the file ------------------------------------------------------------------------------------
 

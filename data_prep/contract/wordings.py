@@ -145,6 +145,8 @@ WORDINGS: dict[str, Wording] = {
         stripped=" \t\r\n.",
         unnamed="the target",
     ),
+    # Detectors of text prompts, such as SAM 3's: the expression alone. The image goes another way.
+    "phrase": Wording(question="{search_image}{expression}", stripped=" \t\r\n."),
 }
 """Wordings by the name that a contract uses."""
 

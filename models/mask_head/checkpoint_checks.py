@@ -105,27 +105,32 @@ def check_timm() -> None:
         )
 
 
-def check_parts(checkpoint: str, settings: dict[str, Any]) -> None:
-    """Raise UserError where a part in the settings of a config.json would read other files or the hub."""
+def check_parts(checkpoint: str, settings: dict[str, Any], key: str = KEY) -> None:
+    """Raise UserError where a part in the settings of a config.json would read other files or the hub.
+
+    `key` is the configuration key for messages. The detector of SAM 3 is checked by the same rules.
+    """
     for part in nested_settings(settings):
         kind = str(part.get("model_type") or "")  # parts of SAM 2 that transformers 4.57 saved have none
         if kind and not kind.startswith(PART_TYPES):
             raise UserError(
-                f"{KEY}={checkpoint}: its config.json has a part of type {kind!r}, which is not built for a "
-                "mask head; restore config.json"
+                f"{key}={checkpoint}: its config.json has a part of type {kind!r}, which is not built here; "
+                "restore config.json"
             )
         # By these keys and not by the type: EdgeTAM's backbone is timm's where the type is missing.
         if "architecture" in part or "model_args" in part:
-            _check_timm_part(checkpoint, str(part.get("architecture")), part.get("model_args") or {})
+            _check_timm_part(
+                f"{key}={checkpoint}", str(part.get("architecture")), part.get("model_args") or {}
+            )
 
 
-def _check_timm_part(checkpoint: str, name: str, arguments: Mapping[str, Any]) -> None:
+def _check_timm_part(named: str, name: str, arguments: Mapping[str, Any]) -> None:
     if not name.startswith(TIMM_ARCHITECTURES) or ":" in name or "/" in name:
         raise UserError(
-            f"{KEY}={checkpoint}: its image encoder is timm's {name!r}, and only {TIMM_ARCHITECTURES}* is "
+            f"{named}: its image encoder is timm's {name!r}, and only {TIMM_ARCHITECTURES}* is "
             "built; restore config.json"
         )
     if others := sorted(set(arguments) - TIMM_ARGUMENTS):
         raise UserError(
-            f"{KEY}={checkpoint}: its config.json passes {others[0]} to timm, which is never done; restore it"
+            f"{named}: its config.json passes {others[0]} to timm, which is never done; restore it"
         )
