@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 
 _registered: dict[str, tuple[type, Mapping[str, Mapping[str, Any]], Container[str]]] = {}
 
@@ -38,7 +38,13 @@ def known_to_hydra(command: str) -> Iterator[None]:
     schema, groups, flat = _registered[command]
     # 1. Store the schema and the options under the names that the command's YAML refers to.
     store = ConfigStore.instance()
-    store.store(name=f"{command}_schema", node=_writable(schema))
+    node = _writable(schema)
+    for group in groups:
+        # The option of a group replaces the default in the schema. OmegaConf would instead merge the two, and
+        # refuse an option of another class than the default's, even if both have the base class of the key.
+        if group not in flat:
+            node[group] = MISSING
+    store.store(name=f"{command}_schema", node=node)
     for group, options in groups.items():
         package = "_global_" if group in flat else None
         for name, settings in options.items():
