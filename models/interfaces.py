@@ -7,7 +7,9 @@ in a test) implements the methods of the protocol and needs no base class.
 Images are RGB uint8 arrays (height, width, 3); boxes are `box_xyxy` in pixels of the image they belong to.
 """
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -37,6 +39,10 @@ class Question:
     neither. `template_box_xyxy` is the target's box in pixels of the template (`crops.template_box`), for
     contracts whose wording names it; None: it is taken to be in the middle.
 
+    `draft_xyxy` is a likely answer, such as the box of the propagated mask, in pixels of the image; None: no
+    box is known. It saves decoding steps and does not change the answer, unless `accept_draft_from` is given:
+    a draft whose probability is at least that high is taken for the answer without decoding.
+
     With `drawn` the image is that of a training pair: the visual prompt is in it already. `original` is the
     size (width, height) of the frame that such an image was resized from; None: it was not resized.
     """
@@ -48,6 +54,8 @@ class Question:
     drawn: bool = False
     template_box_xyxy: Box | None = None
     original: Size | None = None
+    draft_xyxy: Box | None = None
+    accept_draft_from: float | None = None
 
     @property
     def marked(self) -> bool:
@@ -64,6 +72,10 @@ class Answer:
     image. It is None where no box could be parsed, and where `visible` is too low for one to be decoded.
     `box_confidence` is the geometric mean of the probabilities of the box's digits; `text` is what was
     decoded. `repeats_visual_prompt`: the box is no more than the rectangle that was drawn in the image.
+
+    `draft_probability` is the confidence that the model has in the question's `draft_xyxy`: the geometric
+    mean of the probabilities of its digits, as `box_confidence`. It is None without a draft, and of models
+    that cannot verify drafts (`models.families.Family.supports_drafts`).
     """
 
     visible: float
@@ -71,6 +83,7 @@ class Answer:
     box_confidence: float
     text: str
     repeats_visual_prompt: bool = False
+    draft_probability: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +105,11 @@ class MaskResult:
 class GroundingStatistics:
     """What a grounder has done since the last `reset`.
 
-    `batches` are the forward passes over questions, and `decoding_steps` those over single tokens, each for
-    all questions of a batch together. `draft_tokens` were offered as drafts, and `accepted_draft_tokens` of
-    them are what greedy decoding gives. `vision_encodings` counts the images that the vision tower encoded.
+    `batches` are the forward passes over questions, and `decoding_steps` the later ones over tokens of
+    answers, each for all questions of a batch together. `decoded_tokens` are the tokens of all answers. Of
+    `drafts` with `draft_tokens` in all, `accepted_draft_tokens` are what greedy decoding gives, and
+    `accepted_drafts` were accepted as a whole. `vision_encodings` counts the images that the vision tower
+    encoded, and `prompt_tokens` the tokens of the forward passes over questions, without padding and drafts.
     `seconds` holds the time of each part that the backend measures: `preprocess` (resizing, drawing and
     tokenizing), `vision`, `prefill` and `generate`. On a GPU, whose work is asynchronous, they are exact only
     where the device is synchronised at the end of each part (`profile=true`).
@@ -103,10 +118,35 @@ class GroundingStatistics:
     questions: int = 0
     batches: int = 0
     decoding_steps: int = 0
+    decoded_tokens: int = 0
+    drafts: int = 0
+    accepted_drafts: int = 0
     draft_tokens: int = 0
     accepted_draft_tokens: int = 0
     vision_encodings: int = 0
+    prompt_tokens: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time that passes in the context to a part."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add_seconds(part, time.perf_counter() - start)
+
+    def add_batch(self, drafts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> None:
+        """Add a batch, by the tokens of each question's draft (empty: none) and of its answer."""
+        self.batches += 1
+        self.questions += len(answers)
+        self.decoded_tokens += sum(map(len, answers))
+        self.drafts += sum(map(bool, drafts))
+        self.draft_tokens += sum(map(len, drafts))
+        self.accepted_drafts += sum(
+            bool(draft) and list(answer[: len(draft)]) == list(draft)
+            for draft, answer in zip(drafts, answers, strict=True)
+        )
 
     def add_seconds(self, part: str, seconds: float) -> None:
         """Add to the time of a part."""

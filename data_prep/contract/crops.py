@@ -46,6 +46,12 @@ class Square:
         left, top, right, bottom = rescale(clamp(box_xyxy, size), size, (self.side, self.side))
         return left + self.left, top + self.top, right + self.left, bottom + self.top
 
+    def from_frame(self, box_xyxy: Box, size: Size) -> Box:
+        """A box in pixels of the frame as one in pixels of the crop, resized to `size`; it is not clipped."""
+        left, top, right, bottom = box_xyxy
+        in_crop = (left - self.left, top - self.top, right - self.left, bottom - self.top)
+        return rescale(in_crop, (self.side, self.side), size)
+
 
 def crop_template(frame: np.ndarray, box_xyxy: Box, contract: Contract) -> np.ndarray:
     """A crop around a box in pixels of the frame, RGB uint8, by the rule `template_crop` of the contract."""

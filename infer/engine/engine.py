@@ -217,6 +217,8 @@ def _question(image: np.ndarray, request: Locate) -> Question:
         request.template,
         request.visual_prompt_xyxy,
         template_box_xyxy=request.template_box_xyxy,
+        draft_xyxy=request.draft_xyxy,
+        accept_draft_from=request.accept_draft_from,
     )
 
 

@@ -184,7 +184,7 @@ class _ReferralTrack:
         box = answer.box_xyxy
         # 2. Ask again with the rectangle around the box; both answers must give the same place.
         if self.config.confirm:
-            second: Answer = yield self._question(box)
+            second: Answer = yield self._question(box, draft=box)
             if second.visible < self.thresholds.activation_threshold or second.box_xyxy is None:
                 return None, second.visible
             if iou(box, second.box_xyxy) < self.config.min_agreement_iou:
@@ -213,7 +213,7 @@ class _ReferralTrack:
                 continue
             # 3. Ask the grounder, with the rectangle where the target was last seen, and update the belief.
             since_question = 0
-            answer: Answer = yield self._question(box)
+            answer: Answer = yield self._question(box, draft=_box(result, box))
             belief = self.presence.update(belief, answer.visible)
             comparison = self._compare(answer, result)
             # 4. Where the grounder gives a place to rely on, segment its box.
@@ -230,9 +230,12 @@ class _ReferralTrack:
                 memory, box = result.memory, _box(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
 
-    def _question(self, last_box: Box | None = None) -> Locate:
-        """The question about the current frame, with the last known box of the target if it is given."""
-        return Locate(self.expression, self.template, last_box, self.template_box)
+    def _question(self, last_box: Box | None = None, draft: Box | None = None) -> Locate:
+        """The question about the current frame, with the last known box of the target if it is given.
+
+        `draft` is a likely answer, which makes the answer faster.
+        """
+        return Locate(self.expression, self.template, last_box, self.template_box, draft)
 
     def _segment_answer(
         self, frame: np.ndarray, box: Box, propagated: MaskResult, memory: TargetMemory | None

@@ -47,12 +47,17 @@ class Locate:
     box in pixels of that crop (`data_prep.contract.crops`). `visual_prompt_xyxy` is the last known place of
     the target, around which the grounder draws its rectangle or cuts its crop; None: the whole frame is
     searched without it.
+
+    `draft_xyxy` is a box that is likely the answer, such as that of the propagated mask. It makes the answer
+    faster and does not change it, unless `accept_draft_from` is given (`models.interfaces.Question`).
     """
 
     expression: str
     template: np.ndarray | None = None
     visual_prompt_xyxy: Box | None = None
     template_box_xyxy: Box | None = None
+    draft_xyxy: Box | None = None
+    accept_draft_from: float | None = None
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ class Family:
     supports_packing: bool = True
     """Whether a row may hold several samples one after the other in training. Layers that carry a state from
     token to token (linear attention) would mix the samples. Training then pads each sample to a row."""
+    supports_drafts: bool = True
+    """Whether the cache can drop tokens after a forward pass, which verifying drafts of answers needs. The
+    state of linear attention cannot. Answers are then decoded without drafts."""
     apply_fast_kernels: Callable[[Any], None] | None = None
     """Replaces modules of a vision tower by faster ones, in place; None where there are none."""
 

@@ -126,5 +126,7 @@ FAMILY = register_family(
         # In a packed row the state of a linear-attention layer would pass from one sample to the next.
         # transformers separates them only with the kernels of two further packages.
         supports_packing=False,
+        # It cannot drop the tokens of a draft that were rejected either.
+        supports_drafts=False,
     )
 )

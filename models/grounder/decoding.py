@@ -1,20 +1,27 @@
-"""The tokens of an answer format, and greedy decoding of boxes.
+"""The tokens of an answer format, and greedy decoding of boxes, with drafts.
 
-A text of the format must be one token where a probability is read from its logit. Decoding goes on for all
-rows of a batch together, until each has ended its box or its list of boxes.
+A text of the format must be one token where a probability is read from its logit. Decoding goes on for the
+open rows of a batch together, until each has ended its box or its list of boxes.
+
+A question may have a draft: a box that is likely its answer. Its tokens are appended to those of the
+question, and one forward pass gives the logits behind each of them. Tokens that greedy decoding would have
+chosen are kept, the first other one is replaced by the model's own, and the rest of the draft is proposed
+again in the next forward pass. This is speculative decoding (arXiv 2211.17192) for greedy decoding: it needs
+fewer forward passes, and the tokens of the answer are those of decoding without a draft.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicCache
 
 from configs.errors import UserError
 from data_prep.contract.formats import AnswerFormat
 from models.grounder.model import QwenVL, digit_tokens
+from models.grounder.prefill import BatchCache, padded
+from models.interfaces import GroundingStatistics
 
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, with separators and the closing bracket
 MAX_LIST_TOKENS = 256  # about eight boxes with labels; a row also ends in a box of MAX_BOX_TOKENS
@@ -44,62 +51,59 @@ class AnswerTokens:
         answer_format: AnswerFormat,
         tokenizer: PreTrainedTokenizerBase,
         vocabulary: list[str],
-        device: torch.device,
     ) -> None:
         self.format = answer_format
         # `decode` is annotated for batches too, with which it returns a list.
         self.tokenizer: Any = tokenizer
 
-        def ids_of(text: str) -> list[int]:
-            ids: list[int] = tokenizer(text, add_special_tokens=False).input_ids
-            return ids
-
         def decision(text: str, others: tuple[str, ...]) -> list[int]:
             # Other spellings count where the vocabulary has them as one token.
-            single = [ids[0] for each in (text, *others) if len(ids := ids_of(each)) == 1]
+            single = [ids[0] for each in (text, *others) if len(ids := self._ids(each)) == 1]
             # Qwen3.5 has no token for `[` with a line break. The decision is then the first of its tokens.
             # A tokenizer without its files has no tokens at all.
-            if not set(ids_of(text)[:1]) & set(single):
+            if not set(self._ids(text)[:1]) & set(single):
                 raise UserError(
                     f"{key}: its tokenizer splits {text!r}, which must be one token; take the "
                     "contract of these weights (model.contract=), or restore tokenizer.json"
                 )
             return single
 
-        def containing(text: str) -> torch.Tensor:
+        def containing(text: str) -> frozenset[int]:
             # A bracket may be part of a longer token, such as `]}`.
-            found = [index for index, token in enumerate(vocabulary) if text in token]
-            return torch.tensor(found, device=device)
+            return frozenset(index for index, token in enumerate(vocabulary) if text in token)
 
         self.visible: list[int] = []
         self.absent: list[int] = []
         if answer_format.has_decision:
             self.visible = decision(answer_format.visible, answer_format.also_visible)
             self.absent = decision(answer_format.absent, answer_format.also_absent)
-        self.forced_length = len(ids_of(answer_format.forced_prefix))
-        self.digits = torch.tensor(digit_tokens(tokenizer), device=device)
+        self.forced_length = len(self._ids(answer_format.forced_prefix))
+        self.digits = frozenset(digit_tokens(tokenizer))
         self.closing, self.opening = containing(answer_format.closing), containing(OPENING)
         self.ending, self.max_tokens = self.closing, MAX_BOX_TOKENS
         if answer_format.list_end:
             # A model may also end its turn without the end of the list.
-            turn_end = [
-                index for index in (tokenizer.eos_token_id, tokenizer.pad_token_id) if index is not None
-            ]
-            ends = containing(answer_format.list_end).tolist() + turn_end
-            self.ending, self.max_tokens = torch.tensor(ends, device=device), MAX_LIST_TOKENS
+            turn_end = {tokenizer.eos_token_id, tokenizer.pad_token_id} - {None}
+            self.ending = containing(answer_format.list_end) | turn_end
+            self.max_tokens = MAX_LIST_TOKENS
 
     def visible_probability(self, logits: torch.Tensor) -> torch.Tensor:
         """The probability of visible against absent: logits (batch, vocabulary) -> (batch,)."""
         decision = logits[:, self.visible + self.absent].float().softmax(-1)
         return decision[:, : len(self.visible)].sum(-1)
 
-    def decoded(self, tokens: torch.Tensor, scores: torch.Tensor) -> DecodedAnswer:
-        """The answer of one row: `tokens` and their log-probabilities `scores` are (steps,).
+    def draft(self, numbers: str) -> list[int]:
+        """The tokens of an answer with these numbers, from the first number up to the token that ends it."""
+        ids = self._ids(numbers + self.format.box_end)
+        length = next((index for index, token in enumerate(ids) if token in self.ending), len(ids))
+        return ids[:length]
 
-        A row that does not end within these steps has all of its tokens. The tokens begin inside a box.
+    def decoded(self, tokens: Sequence[int], scores: Sequence[float]) -> DecodedAnswer:
+        """The answer of one row, of which `tokens` were decoded with the log-probabilities `scores`.
+
+        A row that has not ended has all of its tokens. The tokens begin inside a box.
         """
-        tokens_end = torch.isin(tokens, self.ending.to(tokens.device)).nonzero()
-        length = int(tokens_end[0, 0]) if len(tokens_end) else len(tokens)
+        length = next((index for index, token in enumerate(tokens) if token in self.ending), len(tokens))
         tokens, scores = tokens[:length], scores[:length]
         text = self.tokenizer.decode(tokens)
         if not self.format.list_end:
@@ -107,67 +111,159 @@ class AnswerTokens:
         # In a list, a box reaches from a token with `[` to the next one with `]`. A single token may close
         # one box and open the next.
         boxes, start, is_open = [], 0, True
-        closes = torch.isin(tokens, self.closing.to(tokens.device)).tolist()
-        opens = torch.isin(tokens, self.opening.to(tokens.device)).tolist()
-        for index in range(length):
+        for index, token in enumerate(tokens):
             if is_open and index - start >= MAX_BOX_TOKENS:
                 break
-            if is_open and closes[index]:
+            if is_open and token in self.closing:
                 boxes.append(self._box(tokens[start:index], scores[start:index]))
                 is_open = False
-            if opens[index]:
+            if token in self.opening:
                 start, is_open = index + 1, True
         # A list without any complete box has one that cannot be parsed.
         return DecodedAnswer(text, boxes or [self._box(tokens, scores)])
 
-    def _box(self, tokens: torch.Tensor, scores: torch.Tensor) -> DecodedBox:
-        are_digits = torch.isin(tokens, self.digits.to(tokens.device))
-        return self.tokenizer.decode(tokens), scores[are_digits]
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def digit_scores(self, tokens: Sequence[int], scores: Sequence[float]) -> torch.Tensor:
+        """The scores of those tokens that are digits."""
+        digits = [score for token, score in zip(tokens, scores, strict=True) if token in self.digits]
+        return torch.tensor(digits)
+
+    def _box(self, tokens: Sequence[int], scores: Sequence[float]) -> DecodedBox:
+        return self.tokenizer.decode(tokens), self.digit_scores(tokens, scores)
+
+
+def geometric_mean(scores: torch.Tensor) -> float:
+    """The geometric mean of probabilities, given their logarithms; 0 of none.
+
+    Unlike the product, it does not fall with the number of digits of a box.
+    """
+    return float(scores.mean().exp()) if len(scores) else 0.0
+
+
+class RowDecoder:
+    """The answer of one row of a batch while it is decoded.
+
+    `tokens` and their log-probabilities `scores` are what greedy decoding has chosen so far. `draft` holds
+    the tokens that likely follow.
+    """
+
+    def __init__(self, answer_tokens: AnswerTokens, draft: Sequence[int] = ()) -> None:
+        self.draft = list(draft)
+        self.tokens: list[int] = []
+        self.scores: list[float] = []
+        self.is_open = True
+        self._vocabulary, self.max_tokens = answer_tokens, answer_tokens.max_tokens
+        # The number of tokens since a box began, and whether it is not yet closed.
+        self._length, self._is_inside = 0, True
+
+    def probability(self, tokens: Sequence[int], scores: Sequence[float]) -> float:
+        """The geometric mean of the probabilities of the digits; `scores` are log-probabilities of tokens."""
+        return geometric_mean(self._vocabulary.digit_scores(tokens, scores))
+
+    def verify(self, tokens: Sequence[int], scores: Sequence[float]) -> int:
+        """Take the greedy choices behind 0, 1, … tokens of the draft, up to the first that differs from it.
+
+        Returns the number of tokens of the draft that were accepted. The rest of the draft remains.
+        """
+        draft, accepted = self.draft, 0
+        for token, score in zip(tokens, scores, strict=True):
+            self._append(token, score)
+            if not self.is_open:
+                break
+            if accepted == len(draft) or token != draft[accepted]:
+                self.draft = self._remaining(draft[accepted:], token)
+                break
+            accepted += 1
+        return accepted
+
+    def accept_draft(self, scores: Sequence[float]) -> None:
+        """Take the whole draft for the answer; `scores` are the log-probabilities of its tokens."""
+        self.tokens, self.scores = list(self.draft), list(scores)
+        self.is_open = False
+
+    def decoded(self) -> DecodedAnswer:
+        """The answer of this row. A row that has not ended has all of its tokens."""
+        return self._vocabulary.decoded(self.tokens, self.scores)
+
+    def _append(self, token: int, score: float) -> None:
+        self.tokens.append(token)
+        self.scores.append(score)
+        self._length += 1
+        if token in self._vocabulary.closing:
+            self._is_inside = False
+        if token in self._vocabulary.opening:
+            self._is_inside, self._length = True, 0
+        # A box that does not close is none, so nothing after it is needed.
+        is_endless = self._is_inside and self._length >= MAX_BOX_TOKENS
+        is_full = len(self.tokens) >= self.max_tokens
+        self.is_open = not (is_endless or is_full or token in self._vocabulary.ending)
+
+    def _remaining(self, draft: list[int], token: int) -> list[int]:
+        """What likely follows `token`, which the model chose instead of the first token of `draft`.
+
+        Any proposal is correct. This one keeps the numbers aligned where one has more or fewer digits.
+        """
+        digits = self._vocabulary.digits
+        if not draft:
+            return []
+        if token in digits:
+            # Another digit, or one more than in the draft.
+            return draft[1:] if draft[0] in digits else draft
+        # The end of a number or of a label that is shorter than in the draft.
+        return draft[draft.index(token) + 1 :] if token in draft else draft
+
+
+def draft_scores(logits: torch.Tensor, rows: Sequence[RowDecoder]) -> list[list[float]]:
+    """The log-probabilities of the tokens of each row's draft; `logits` are those of `decode_greedily`."""
+    drafts = [row.draft for row in rows]
+    if logits.shape[1] == 1:
+        return [[] for _ in drafts]
+    ids, _ = padded(drafts, logits.device)
+    # (batch, longest, vocabulary) -> (batch, longest)
+    scores = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[..., None])[..., 0].tolist()
+    return [row[: len(draft)] for row, draft in zip(scores, drafts, strict=True)]
 
 
 def decode_greedily(
     model: QwenVL,
     logits: torch.Tensor,
-    mask: torch.Tensor,
-    deltas: torch.Tensor,
-    cache: DynamicCache,
-    answer_tokens: AnswerTokens,
-    is_any_open: Callable[[torch.Tensor], bool],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decode greedily until every row has ended; the tokens and their log-probabilities, (batch, steps) both.
+    cache: BatchCache,
+    rows: Sequence[RowDecoder],
+    statistics: GroundingStatistics,
+    is_any_open: Callable[[bool], bool] | None = None,
+) -> None:
+    """Decode greedily until every row has ended; the rows hold the result, and `cache` is used up.
 
-    `logits` (batch, vocabulary) are those of the first number's first token. `mask` (batch, length) and
-    `deltas` (batch, 1) are the attention mask and the position offsets of what is in the cache. `is_any_open`
-    is called with the bool tensor (batch,) of the rows that have not ended.
+    `logits` (batch, longest draft + 1, vocabulary) are those behind the forced prefix, and behind each token
+    of the drafts. The last columns of the cache are the drafts, padded on the right.
+
+    `is_any_open` is needed where the weights are sharded over processes. Given whether a row is open here, it
+    returns whether one is open in any of them; then all processes compute equally many forward passes.
     """
-    tokens, scores = [], []  # (batch,) for each step
-    ending = answer_tokens.ending.to(logits.device)  # training may move the model after construction
-    closing, opening = answer_tokens.closing.to(logits.device), answer_tokens.opening.to(logits.device)
-    open_rows = torch.ones(len(logits), dtype=torch.bool, device=logits.device)
-    # The number of tokens since a box began, and whether it is not yet closed.
-    length, is_inside = open_rows.new_zeros(len(logits), dtype=torch.long), open_rows.clone()
-    for _ in range(answer_tokens.max_tokens):
-        # 1. The most likely token of each row. Closed rows are decoded on with the others, because the batch
-        #    is one tensor. Their further tokens are dropped in `AnswerTokens.decoded`.
+    rows = list(rows)
+    for _ in range(rows[0].max_tokens):
+        # 1. The most likely token behind each column: (batch, columns, vocabulary) -> (batch, columns).
         best = logits.float().log_softmax(-1).max(-1)
-        tokens.append(best.indices)
-        scores.append(best.values)
-        length += 1
-        is_inside &= ~torch.isin(best.indices, closing)
-        opens = torch.isin(best.indices, opening)
-        is_inside, length = is_inside | opens, length.masked_fill(opens, 0)
-        # A box that does not close is none, so nothing after it is needed.
-        open_rows &= ~torch.isin(best.indices, ending) & ~(is_inside & (length >= MAX_BOX_TOKENS))
-        if not is_any_open(open_rows):
-            break
-        # 2. The next logits. With multimodal rotary embeddings an image takes fewer positions than tokens,
-        #    hence the offsets `deltas`. A text token has the same position on all three axes: (3, batch, 1).
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        logits = model(
-            input_ids=best.indices[:, None],
-            attention_mask=mask,
-            position_ids=(mask.sum(1, keepdim=True) - 1 + deltas).expand(3, -1, -1),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-    return torch.stack(tokens, dim=1), torch.stack(scores, dim=1)
+        # 2. Each open row takes its tokens up to the first one that is not in its draft.
+        accepted = []
+        for row, tokens, scores in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
+            columns = len(row.draft) + 1  # the others are padding
+            accepted.append(row.verify(tokens[:columns], scores[:columns]) if row.is_open else 0)
+        statistics.accepted_draft_tokens += sum(accepted)
+        is_open = any(row.is_open for row in rows)
+        if not (is_open if is_any_open is None else is_any_open(is_open)):
+            return
+        cache.keep_accepted(logits.shape[1] - 1, accepted)
+        # 3. Rows that have ended are removed. With sharded weights they are decoded on, and their further
+        #    tokens are dropped, because a process needs a row as long as another one has an open row.
+        if is_any_open is None:
+            kept = [index for index, row in enumerate(rows) if row.is_open]
+            cache.select(kept)
+            rows = [rows[index] for index in kept]
+        # 4. The next logits, behind the last token of each row and each token of its remaining draft.
+        last = [[row.tokens[-1], *row.draft] for row in rows]
+        logits = cache.forward(model, last)
+        statistics.decoding_steps += 1

@@ -4,8 +4,10 @@ The answer is a short text such as `{"visible": true, "bbox_2d": [12, 34, 56, 78
 by token. One forward pass reads the question together with a *forced prefix*: the begin of an answer that
 contains a box. The logits of the token before the prefix give the probability that the target is visible. The
 numbers of the box are then decoded greedily, for all questions of a batch together. So an answer takes one
-long forward pass, and one short one for each token of the box. Of a format that lists several boxes, all are
-decoded, and the one with the most probable digits is the answer. Thinking models first generate a thought.
+long forward pass, and one short one for each token of the box. A question may have a draft, a likely answer;
+then the short forward passes are fewer, and the answer is the same (`models.grounder.decoding`). Of a format
+that lists several boxes, all are decoded, and the one with the most probable digits is the answer. Thinking
+models first generate a thought.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +16,6 @@ from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig
-from transformers.cache_utils import DynamicCache
 
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
@@ -25,11 +26,13 @@ from models.checkpoint import check_finite
 from models.checkpoint_files import GROUNDER_KEY
 from models.config import GrounderConfig
 from models.config_checks import INFERENCE_KEYS
+from models.families import family_of
 from models.grounder.batching import answer_in_batches
-from models.grounder.decoding import AnswerTokens, DecodedAnswer, decode_greedily
-from models.grounder.forward import forward
+from models.grounder.decoding import AnswerTokens, RowDecoder, decode_greedily, draft_scores, geometric_mean
+from models.grounder.forward import encode_images
 from models.grounder.loading import load_model, quantization_of
 from models.grounder.model import QwenVL, QwenVLProcessor
+from models.grounder.prefill import BatchCache, prefill
 from models.grounder.questions import QuestionEncoder
 from models.grounder.thinking import think
 from models.identity import checkpoint_identity
@@ -73,6 +76,8 @@ class Grounder:
         self.batch, self.box_threshold = batch, box_threshold
         self.statistics = GroundingStatistics()
         self._any_process, self._in_training = any_process, in_training
+        # With sharded weights a process decodes as long as any other one, so drafts would save nothing.
+        self._supports_drafts = any_process is None and family_of(model).supports_drafts
         # By id. `convert_ids_to_tokens` of all ids takes ten times as long.
         ids = {index: token for token, index in self.tokenizer.get_vocab().items()}
         missing = next((index for index in range(len(ids)) if index not in ids), None)
@@ -83,7 +88,7 @@ class Grounder:
         vocabulary = [ids[index] for index in range(len(ids))]
         named = f"{KEY}={self.checkpoint}"
         self._tokens = {
-            answer_format: AnswerTokens(named, answer_format, self.tokenizer, vocabulary, self.device)
+            answer_format: AnswerTokens(named, answer_format, self.tokenizer, vocabulary)
             for answer_format in contract.formats
         }
 
@@ -129,7 +134,6 @@ class Grounder:
         batch by rounding errors only. Raises NotFiniteError where the model returns NaN or infinity, and
         UserError where memory does not suffice for a single question.
         """
-        self.statistics.questions += len(questions)
         # Questions of a batch have one format of answers. Most contracts have only one.
         positions: dict[AnswerFormat, list[int]] = {}
         for position, question in enumerate(questions):
@@ -171,41 +175,34 @@ class Grounder:
 
     def _locate_batch(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
         """The answers to one batch, by one forward pass and the decoding of boxes."""
-        # 1. One forward pass over the questions with the forced prefix: " true", then the begin of a box. The
-        #    cache keeps keys and values for step 3. Only logits of the last tokens are computed: (batch,
-        #    forced length + 1, vocabulary).
+        statistics = self.statistics
+        # 1. Tensors of the questions with the forced prefix: " true", then the begin of a box.
         thoughts = self._think(questions, tokens.format)
-        encoded = self.encoder.encode(questions, tokens.format.forced_prefix, thoughts)
-        encoded = encoded.to(self.device)
-        cache = DynamicCache(config=self.model.config.get_text_config())
-        kept = tokens.forced_length + 1
-        output = forward(self.model, encoded, past_key_values=cache, use_cache=True, logits_to_keep=kept)
-        # 2. The first of these logits are those before the prefix, where the model decides between true and
-        #    false. The softmax is over the tokens of the decision alone: (batch, vocabulary) -> (batch,).
-        #    Without a decision every row has a box, and the probability is that of its digits.
-        rows, visible = list(range(len(questions))), [1.0] * len(questions)
-        if tokens.format.has_decision:
-            visible = tokens.visible_probability(output.logits[:, 0]).tolist()
-            check_finite(KEY, self.checkpoint, self.model.dtype, "visible probability", visible)
-            # 3. Decode boxes for the rows whose target is likely visible. The other rows are removed from the
-            #    cache, which saves time.
-            rows = [row for row, probability in enumerate(visible) if probability >= self.box_threshold]
-        decoded: dict[int, DecodedAnswer] = {}
-        if rows:
-            # `reorder_cache` is annotated for a LongTensor, which no function of torch returns.
-            selected: Any = torch.tensor(rows, device=output.logits.device)
-            # Not `batch_select_indices`, which caches of linear attention do not have. Layers on several GPUs
-            # have their cache there.
-            cache.reorder_cache(selected)
-            # The forward pass has set them: the next position of each row minus its number of tokens.
-            deltas = self.model.model.rope_deltas[selected]
-            mask = encoded.inputs["attention_mask"][selected]
-            found = self._decode(output.logits[selected, -1], mask, deltas, cache, tokens)
-            decoded = dict(zip(rows, found, strict=True))
+        with statistics.timed("preprocess"):
+            encoded = self.encoder.encode(questions, tokens.format.forced_prefix, thoughts)
+            drafts = self._drafts(questions, encoded.resized, tokens)
+            statistics.prompt_tokens += int(encoded.inputs["attention_mask"].sum())
+            encoded = encoded.to(self.device)
+        with statistics.timed("vision"):
+            inputs = encoded.inputs
+            features = encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
+            statistics.vision_encodings += len(features)
+        # 2. One forward pass over questions and drafts. The cache keeps keys and values for step 3. Only
+        #    logits behind the last token before the prefix and all later tokens are computed: (batch, forced
+        #    length + 1 + longest draft, vocabulary).
+        with statistics.timed("prefill"):
+            logits, cache = prefill(self.model, encoded, features, drafts, tokens.forced_length + 1)
+            visible = self._visible(logits[:, 0], tokens)
+        # 3. Decode boxes.
+        with statistics.timed("generate"):
+            rows = [RowDecoder(tokens, draft) for draft in drafts]
+            probabilities = self._score_drafts(questions, logits[:, tokens.forced_length :], rows)
+            self._decode(logits[:, tokens.forced_length :], cache, rows, visible)
         # 4. Parse the numbers, and convert them to boxes in pixels of each question's image.
+        statistics.add_batch(drafts, [row.tokens for row in rows])
         return [
-            self._answer(question, encoded.resized[row], visible[row], decoded.get(row))
-            for row, question in enumerate(questions)
+            self._answer(question, size, visible[index], rows[index], probabilities[index])
+            for index, (question, size) in enumerate(zip(questions, encoded.resized, strict=True))
         ]
 
     def _think(self, questions: Sequence[Question], answer_format: AnswerFormat) -> list[str] | None:
@@ -214,33 +211,76 @@ class Grounder:
             return None
         # The answer's own start follows the thought; here the text ends with the question.
         encoded = self.encoder.encode(questions, "", starts="").to(self.device)
-        return think(self.model, self.tokenizer, encoded, answer_format, self.contract.thinking)
+        with self.statistics.timed("generate"):
+            return think(self.model, self.tokenizer, encoded, answer_format, self.contract.thinking)
+
+    def _drafts(
+        self, questions: Sequence[Question], sizes: Sequence[Size], tokens: AnswerTokens
+    ) -> list[list[int]]:
+        """The tokens of each question's draft; empty: it has none."""
+        if not self._supports_drafts:
+            return [[] for _ in questions]
+        numbers = [
+            self.encoder.draft_numbers(question, size)
+            for question, size in zip(questions, sizes, strict=True)
+        ]
+        return [[] if each is None else tokens.draft(each) for each in numbers]
+
+    def _visible(self, logits: torch.Tensor, tokens: AnswerTokens) -> list[float]:
+        """The visible probability of each row, by the logits (batch, vocabulary) of the decision."""
+        # Without a decision every row has a box, and the probability is that of its digits.
+        if not tokens.format.has_decision:
+            return [1.0] * len(logits)
+        visible: list[float] = tokens.visible_probability(logits).tolist()
+        check_finite(KEY, self.checkpoint, self.model.dtype, "visible probability", visible)
+        return visible
+
+    def _score_drafts(
+        self, questions: Sequence[Question], logits: torch.Tensor, rows: Sequence[RowDecoder]
+    ) -> list[float | None]:
+        """The probability of each draft; one that is high enough for its question becomes the answer."""
+        probabilities: list[float | None] = []
+        for question, row, scores in zip(questions, rows, draft_scores(logits, rows), strict=True):
+            probability = row.probability(row.draft, scores) if row.draft else None
+            probabilities.append(probability)
+            if probability is None:
+                continue
+            check_finite(KEY, self.checkpoint, self.model.dtype, "probability of a draft", [probability])
+            if question.accept_draft_from is not None and probability >= question.accept_draft_from:
+                row.accept_draft(scores)
+        return probabilities
 
     def _decode(
-        self,
-        logits: torch.Tensor,
-        mask: torch.Tensor,
-        deltas: torch.Tensor,
-        cache: DynamicCache,
-        tokens: AnswerTokens,
-    ) -> list[DecodedAnswer]:
-        """The answers of the rows in the cache, whose texts end where a box's numbers begin."""
-        ids, scores = decode_greedily(self.model, logits, mask, deltas, cache, tokens, self._is_any_open)
+        self, logits: torch.Tensor, cache: BatchCache, rows: Sequence[RowDecoder], visible: Sequence[float]
+    ) -> None:
+        """Decode the open rows whose target is likely visible. The others are removed, which saves time."""
+        chosen = [
+            index for index, row in enumerate(rows) if row.is_open and visible[index] >= self.box_threshold
+        ]
+        if not chosen:
+            return
+        cache.select(chosen)
+        decoded = [rows[index] for index in chosen]
+        is_any_open = None if self._any_process is None else self._is_any_open
+        decode_greedily(self.model, logits[chosen], cache, decoded, self.statistics, is_any_open)
         # The scores of all tokens are checked, not only of digits: where one is NaN, the token is arbitrary.
-        check_finite(KEY, self.checkpoint, self.model.dtype, "score of a box", [float(scores.sum())])
-        return [tokens.decoded(*row) for row in zip(ids, scores, strict=True)]
+        scores = [sum(row.scores) for row in decoded]
+        check_finite(KEY, self.checkpoint, self.model.dtype, "score of a box", scores)
 
-    def _is_any_open(self, open_rows: torch.Tensor) -> bool:
+    def _is_any_open(self, is_open: bool) -> bool:
         """Whether a box of this batch, or of a batch in another process, is still open."""
-        is_open = open_rows.any()
-        return bool(is_open) if self._any_process is None else self._any_process(is_open)
+        assert self._any_process is not None
+        return self._any_process(torch.tensor(is_open, device=self.device))
 
     def _answer(
-        self, question: Question, resized: Size, visible: float, decoded: DecodedAnswer | None
+        self, question: Question, resized: Size, visible: float, row: RowDecoder, draft: float | None
     ) -> Answer:
-        """The answer of one decoded row, with the box in pixels of the question's image."""
-        if decoded is None:
-            return Answer(visible, None, 0.0, "")
+        """The answer of one row, with the box in pixels of the question's image; `draft` is the draft's
+        probability.
+        """
+        if not row.tokens:
+            return Answer(visible, None, 0.0, "", draft_probability=draft)
+        decoded = row.decoded()
         form, size = self.encoder.form(question), (question.image.shape[1], question.image.shape[0])
         is_drawn = form.is_marked and not form.is_cropped
         last_box = question.visual_prompt_xyxy if is_drawn else None
@@ -251,11 +291,12 @@ class Grounder:
             parsed = form.answer_format.parse(numbers)
             box = None if parsed is None else self.encoder.to_image(question, parsed, resized)
             repeats = box is not None and repeats_visual_prompt(box, last_box, size, self.contract)
-            # The geometric mean of the probabilities, which does not fall with the number of digits.
-            confidence = float(digit_scores.mean().exp()) if len(digit_scores) else 0.0
+            confidence = geometric_mean(digit_scores)
             candidates.append((box is not None, not repeats, confidence, box))
         _, is_new, confidence, box = max(candidates, key=lambda each: each[:3])
         # 2. A format without a decision has the confidence of its box.
         if not form.answer_format.has_decision:
             visible = 0.0 if box is None else confidence
-        return Answer(visible, box, confidence, decoded.text, repeats_visual_prompt=not is_new)
+        return Answer(
+            visible, box, confidence, decoded.text, repeats_visual_prompt=not is_new, draft_probability=draft
+        )

@@ -18,7 +18,7 @@ from transformers import BatchFeature
 
 from configs.errors import UserError
 from configs.terminal import shortened
-from data_prep.contract.chat import messages, to_frame
+from data_prep.contract.chat import box_text, counted_size, messages, to_frame
 from data_prep.contract.contract import Contract, QuestionForm
 from data_prep.contract.crops import Square, central_box, resized_box, search_crop
 from data_prep.contract.images import (
@@ -28,7 +28,7 @@ from data_prep.contract.images import (
     template_size,
     visual_prompt_box,
 )
-from data_prep.geometry import Box, Size, clamp, is_inside
+from data_prep.geometry import Box, Size, clamp, is_inside, rescale, round_box
 from models.grounder.chat_template import end_of_turn, is_thinking, render_chat
 from models.grounder.model import QwenVLProcessor
 from models.interfaces import Question
@@ -165,6 +165,25 @@ class QuestionEncoder:
         square = Square.around(last_box, self.contract.search_crop)
         box = clamp(square.to_frame(in_crop, resized), size)
         return box if is_inside(box, size) else None
+
+    def draft_numbers(self, question: Question, resized: Size) -> str | None:
+        """The numbers of the question's draft as an answer with that box has them; the inverse of `to_image`.
+
+        None without a draft, and where it lies outside of the image that the model receives.
+        """
+        draft, last_box = question.draft_xyxy, question.visual_prompt_xyxy
+        if draft is None:
+            return None
+        # 1. The size of the image whose pixels the draft counts: that of the frame, or of the search crop.
+        size, original = (question.image.shape[1], question.image.shape[0]), question.original
+        if last_box is not None and self.form(question).is_cropped:
+            draft = Square.around(last_box, self.contract.search_crop).from_frame(draft, resized)
+            size, original = resized, None
+        if not is_inside(draft, size):
+            return None
+        # 2. The unit of the answer, rounded as in training.
+        counted = counted_size(self.contract.coordinates, resized, original or size)
+        return box_text(self.contract, round_box(rescale(clamp(draft, size), size, counted), counted))
 
     def images(self, question: Question) -> list[np.ndarray]:
         """The resized images of a question: the template, if there is one, and the search image
