@@ -76,6 +76,7 @@ def test_an_answers_box_lies_in_the_frame_or_is_none(box_xyxy: Box, visible: flo
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.5, 1.5])
 def test_what_is_no_answer_names_the_grounder(value: float) -> None:
     wrong = [Answer(value, HERE, 0.5, ""), Answer(0.5, HERE, value, "")]
+    wrong += [Answer(0.5, HERE, 0.5, "", draft_probability=value)]
     wrong += [Answer(0.5, (value, 0.0, 5.0, 5.0), 0.5, "")] * (not math.isfinite(value))
     for answer in wrong:
         with pytest.raises(UserError, match="RemoteGrounder"):

@@ -229,8 +229,9 @@ def validate_answer(answer: Answer, size: Size, grounder: str) -> Answer:
     UserError, which names the grounder, if a number is not a probability or not finite: trackers compare
     these numbers with thresholds, and with NaN they would go on without an error.
     """
-    for name, value in (("visible", answer.visible), ("box_confidence", answer.box_confidence)):
-        if not -TOLERANCE <= value <= 1 + TOLERANCE:
+    for name in ("visible", "box_confidence", "draft_probability"):
+        value = getattr(answer, name)
+        if value is not None and not -TOLERANCE <= value <= 1 + TOLERANCE:
             raise UserError(
                 f"{grounder}: answered {name}={value}, which is not a probability; check the model"
             )

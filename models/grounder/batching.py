@@ -3,8 +3,14 @@
 import warnings
 from collections.abc import Callable, Sequence
 
+import torch
+
 from configs.errors import UserError
+from data_prep.contract.contract import Contract
+from models.config_checks import INFERENCE_KEYS
 from models.devices import free_memory, is_out_of_memory
+from models.grounder.loading import quantization_of
+from models.grounder.model import QwenVL
 from models.interfaces import Answer, Question
 
 AnswerBatch = Callable[[Sequence[Question]], list[Answer]]
@@ -52,3 +58,22 @@ def _try_batch(batch: Sequence[Question], answer: AnswerBatch) -> list[Answer] |
         if not is_out_of_memory(fault):
             raise
     return None
+
+
+def memory_remedy(model: QwenVL, contract: Contract, in_training: bool) -> str:
+    """The keys that reduce the memory of a question, without those that are in use already.
+
+    In training the keys of inference have other names.
+    """
+    remedies = []
+    search, four_bit = "model.search_tokens", "model.quantization=4bit"
+    if in_training:
+        search, four_bit = INFERENCE_KEYS["search_tokens"], INFERENCE_KEYS["quantization"]
+    if not all(contract.search_size):
+        tokens = contract.max_pixels // contract.side_multiple**2
+        remedies.append(f"{search}={max(1, tokens // 2)}")
+    if model.dtype == torch.float32 and model.device.type == "cuda":
+        remedies.append("model.dtype=bfloat16")
+    if quantization_of(model) is None:
+        remedies.append(four_bit)
+    return ", ".join([*remedies, "or a smaller model=" + ("" if in_training else " or mask_head=")])

@@ -25,9 +25,8 @@ from data_prep.geometry import Box, Size
 from models.checkpoint import check_finite
 from models.checkpoint_files import GROUNDER_KEY
 from models.config import GrounderConfig
-from models.config_checks import INFERENCE_KEYS
 from models.families import family_of
-from models.grounder.batching import answer_in_batches
+from models.grounder.batching import answer_in_batches, memory_remedy
 from models.grounder.decoding import AnswerTokens, RowDecoder, decode_greedily, draft_scores, geometric_mean
 from models.grounder.forward import encode_images
 from models.grounder.loading import load_model, quantization_of
@@ -149,7 +148,8 @@ class Grounder:
         answer = partial(self._locate_batch, tokens=tokens)
         if self._any_process is None:
             with torch.inference_mode():
-                answers, self.batch = answer_in_batches(questions, self.batch, answer, self._memory_remedy)
+                remedy = partial(memory_remedy, self.model, self.contract, self._in_training)
+                answers, self.batch = answer_in_batches(questions, self.batch, answer, remedy)
             return answers
         # Processes with shards of the weights must all compute the same number of batches.
         answers = []
@@ -157,21 +157,6 @@ class Grounder:
             with torch.no_grad():
                 answers += answer(questions[start : start + self.batch])
         return answers
-
-    def _memory_remedy(self) -> str:
-        """The keys that reduce the memory of a question, without those that are in use already."""
-        contract, remedies = self.contract, []
-        search, four_bit = "model.search_tokens", "model.quantization=4bit"
-        if self._in_training:
-            search, four_bit = INFERENCE_KEYS["search_tokens"], INFERENCE_KEYS["quantization"]
-        if not all(contract.search_size):
-            tokens = contract.max_pixels // contract.side_multiple**2
-            remedies.append(f"{search}={max(1, tokens // 2)}")
-        if self.model.dtype == torch.float32 and self.device.type == "cuda":
-            remedies.append("model.dtype=bfloat16")
-        if quantization_of(self.model) is None:
-            remedies.append(four_bit)
-        return ", ".join([*remedies, "or a smaller model=" + ("" if self._in_training else " or mask_head=")])
 
     def _locate_batch(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
         """The answers to one batch, by one forward pass and the decoding of boxes."""
