@@ -113,6 +113,18 @@ def _has_bfloat16(device: torch.device) -> bool:
     return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
 
 
+def set_float32_precision(tf32: bool) -> None:
+    """Choose how CUDA GPUs multiply float32 numbers, in matrix products and in convolutions alike.
+
+    With `tf32` they use TF32, which keeps 10 of 23 bits of the mantissa and is several times as fast on
+    Ampere and later. Torch's own defaults differ: matrix products are exact, and convolutions use TF32.
+    Weights in bfloat16 and float16 are not affected. Attention is chosen where models are loaded:
+    `model.attention` of the grounder, and `SAFE` in `models/checkpoint.py` for mask heads.
+    """
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+
+
 # ---- memory -----------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from configs.errors import UserError
 from infer.config import InferSettings
@@ -11,6 +12,7 @@ from infer.engine.backends.registry import BACKENDS, BackendSettings, open_backe
 from infer.engine.config import EngineConfig, LocalConfig
 from infer.engine.session import open_session
 from infer.trackers.referral import ReferralConfig
+from models.devices import set_float32_precision
 from models.interfaces import Identity
 from tests.registries import forget_later
 from tests.scripted import ScriptedGrounding
@@ -50,3 +52,15 @@ def test_the_default_backend_is_local_and_another_class_is_refused() -> None:
     settings = SimpleNamespace(model=None, engine=FarConfig())
     with pytest.raises(UserError, match="no engine is registered for FarConfig"):
         open_backend(settings, None)
+
+
+def test_float32_is_exact_on_a_gpu_unless_tf32_is_asked_for() -> None:
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        for tf32, precision in ((True, "high"), (False, "highest")):
+            set_float32_precision(tf32)
+            assert torch.get_float32_matmul_precision() == precision
+            assert torch.backends.cudnn.allow_tf32 is tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]

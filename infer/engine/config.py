@@ -37,6 +37,12 @@ class EngineConfig:
         minimum=0,
     )
 
+    tf32: bool = key(
+        False,
+        "on a CUDA GPU, multiply float32 numbers with the precision of TF32, which is faster; weights in "
+        "bfloat16 and float16 are not affected",
+    )
+
     def lanes_on(self, device_type: str) -> int:
         """`lanes`, with the default of a device: `cpu`, `cuda` or `mps`."""
         return self.lanes or (1 if device_type == "cpu" else LANES_ON_GPU)

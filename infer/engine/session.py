@@ -23,7 +23,7 @@ from infer.trackers.expressions import empty_track
 from infer.trackers.registry import build_tracker, with_calibration
 from infer.trackers.requests import Tracker
 from models.calibration import CALIBRATION_FILE, NEUTRAL, find_calibration, is_of_other_weights
-from models.devices import choose_device
+from models.devices import choose_device, set_float32_precision
 from models.interfaces import Grounding, Masking
 from models.mask_head.registry import load_mask_head
 
@@ -64,6 +64,7 @@ def open_session(settings: InferSettings) -> Session:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)
+    set_float32_precision(settings.engine.tf32)
     grounder = open_backend(settings, device)
     mask_head = load_mask_head(settings.mask_head, device)
     grounding, masking = grounder.identity(), mask_head.identity()
@@ -100,6 +101,9 @@ def open_session(settings: InferSettings) -> Session:
     # Further entries of the identity of the grounder, such as the address of a server.
     if others := {name: value for name, value in grounding.items() if name not in GROUNDER_ENTRIES}:
         fingerprint["grounder_settings"] = others
+    # Only where it has an effect, so that results of a CPU do not depend on this key.
+    if settings.engine.tf32 and device.type == "cuda":
+        fingerprint["tf32"] = True
     engine = Engine(grounder, mask_head, profiling_timings(device.type) if settings.profile else None)
     return Session(engine, tracker, fingerprint, device.type)
 
