@@ -11,6 +11,7 @@ NAMES = (
     "evaluation",
     "fuzz",
     "loading",
+    "long_video",
     "mask_heads",
     "mask_lines",
     "memory",

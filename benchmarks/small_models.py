@@ -4,6 +4,12 @@ The figures of the model cards, on scenes of the preset `val`, which training ne
 measured by kind of question: expression alone, expression and template, and a visual prompt around the
 target or elsewhere. The mask head is measured on masks from true boxes, on masks from boxes whose sides are
 shifted by up to a tenth, and on masks that are propagated over 30 frames from such a box.
+
+    python -m benchmarks small_models --dtypes float32 bfloat16 float16
+
+measures the same in each dtype, and how far the answers of each are from those of the first one: the share of
+answers with the same text, and the largest difference of visible probabilities. `--grounder` and
+`--mask-head` name other weights, and `--device cuda` a GPU.
 """
 
 import argparse
@@ -19,15 +25,16 @@ import torch
 
 from benchmarks.machine import machine
 from data_prep.world.presets import PRESETS
-from models.config import MASK_HEADS, NANO
+from models.config import DTYPES, MASK_HEADS, NANO
+from models.devices import choose_device, choose_dtype, set_float32_precision
 from models.grounder.grounder import Grounder
+from models.interfaces import Answer
 from models.mask_head.sam2 import MaskHead
 from train.scratch.frame_pool import PoolSpec, open_pool
 from train.scratch.grounder_metrics import GrounderMetrics, evaluate_grounder
 from train.scratch.mask_head_metrics import MaskHeadMetrics, evaluate_mask_head
 from train.scratch.questions import QuestionMix, sample_questions
 
-CPU = torch.device("cpu")
 PRESET = "val"
 ABSENT = 0.35  # share of questions whose target is absent
 # `missed` places the rectangle elsewhere; `focus` makes every question one about the object in it.
@@ -40,54 +47,82 @@ KINDS = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, and print two tables and a final JSON object."""
+    """Measure, and print tables and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks small_models", description=__doc__)
     parser.add_argument("--grounder", default=NANO.checkpoint, help="folder of its weights")
     parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint, help="folder of its weights")
     parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
-    parser.add_argument(
-        "--scenes",
-        type=int,
-        default=60,
-        help="scenes of the mask head",
-    )
+    parser.add_argument("--scenes", type=int, default=60, help="scenes of the mask head; 0: none")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the models")
+    parser.add_argument("--device", default="cpu", help="device of the models")
+    parser.add_argument("--dtypes", nargs="+", default=["float32"], choices=DTYPES, help="of the weights")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    set_float32_precision(tf32=False)
+    found, answers = {}, {}
+    for dtype in options.dtypes:
+        if len(options.dtypes) > 1:
+            print(dtype)
+        figures, answers[dtype] = _grounder_figures(options.grounder, options.questions, device, dtype)
+        masks = _mask_head_figures(options.mask_head, options.scenes, device, dtype)
+        found[dtype] = {"grounder": figures, "mask_head": masks}
+    first, *others = options.dtypes
+    agreement = {dtype: _agreement(answers[first], answers[dtype]) for dtype in others if answers[first]}
+    for dtype, agreed in agreement.items():
+        print(f"{dtype} and {first}: {agreed}")
     report = {
         "benchmark": "small_models",
-        "grounder": _grounder_figures(options.grounder, options.questions) if options.questions else {},
-        "mask_head": _mask_head_figures(options.mask_head, options.scenes) if options.scenes else {},
+        **found[first],
         "questions": options.questions,
         "scenes": options.scenes,
-        "machine": machine(),
+        "machine": machine() if device.type == "cpu" else torch.cuda.get_device_name(device),
     }
+    if others:
+        report |= {"dtypes": found, f"agreement_with_{first}": agreement}
     print(json.dumps(report))
     return 0
 
 
-def _grounder_figures(checkpoint: str, count: int) -> dict[str, dict[str, float]]:
-    """The figures of each kind of question on the first `count` scenes of the preset."""
+def _agreement(ours: Sequence[Answer], others: Sequence[Answer]) -> dict[str, float]:
+    """How far answers in another dtype are from ours."""
+    pairs = list(zip(ours, others, strict=True))
+    return {
+        "same_text": round(sum(one.text == two.text for one, two in pairs) / len(pairs), 4),
+        "largest_visible_difference": round(max(abs(one.visible - two.visible) for one, two in pairs), 4),
+    }
+
+
+def _grounder_figures(
+    checkpoint: str, count: int, device: torch.device, dtype: str
+) -> tuple[dict[str, dict[str, float]], list[Answer]]:
+    """The figures of each kind of question on the first `count` scenes of the preset, and all answers."""
+    if not count:
+        return {}, []
     grounder = Grounder.load(
-        dataclasses.replace(NANO, checkpoint=checkpoint, box_threshold=0.0),  # always decode a box
-        CPU,
+        # A threshold of 0: a box is always decoded.
+        dataclasses.replace(NANO, checkpoint=checkpoint, box_threshold=0.0, dtype=dtype),
+        device,
     )
     size = grounder.encoder.resized_size(PRESETS[PRESET].size)
     with tempfile.TemporaryDirectory() as folder:
         pool = open_pool(Path(folder), PoolSpec(PRESET, grounder.contract, size), 0, count, workers=0)
         shots = [pool[index] for index in range(count)]
     # The same scenes and the same random numbers for each kind of question.
-    found = {
-        name: evaluate_grounder(grounder, sample_questions(np.random.default_rng(0), shots, 1, mix))
-        for name, mix in KINDS.items()
-    }
+    samples = {name: sample_questions(np.random.default_rng(0), shots, 1, mix) for name, mix in KINDS.items()}
+    found = {name: evaluate_grounder(grounder, of_kind) for name, of_kind in samples.items()}
     _print("questions", found, GrounderMetrics)
-    return {name: _rounded(figures) for name, figures in found.items()}
+    answers = grounder.locate([sample.question for of_kind in samples.values() for sample in of_kind])
+    return {name: _rounded(figures) for name, figures in found.items()}, answers
 
 
-def _mask_head_figures(checkpoint: str, scenes: int) -> dict[str, dict[str, float]]:
-    head = MaskHead.load(checkpoint, CPU)
+def _mask_head_figures(
+    checkpoint: str, scenes: int, device: torch.device, dtype: str
+) -> dict[str, dict[str, float]]:
+    if not scenes:
+        return {}
+    head = MaskHead.load(checkpoint, device, choose_dtype(dtype, device))
     found = {
         name: evaluate_mask_head(head, PRESET, scenes, jitter=jitter)
         for name, jitter in (("true boxes", 0.0), ("shifted boxes", 0.1))
