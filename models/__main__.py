@@ -29,14 +29,13 @@ def _doctor(settings: ModelsSettings) -> int:
     import torch
 
     from models.commands.doctor import doctor, doctor_of_endpoint
-    from models.commands.doctor_endpoint import Endpoint
     from models.config_checks import require_multimodal_llm
     from models.devices import choose_device
 
     out = Path(settings.out)
     if settings.endpoint:
         model = require_multimodal_llm(settings.model, "endpoint=")
-        return doctor_of_endpoint(Endpoint(settings.endpoint, settings.served_model), model, out)
+        return doctor_of_endpoint(settings.endpoint, settings.served_model, model, out)
     if settings.threads:
         torch.set_num_threads(settings.threads)
     device = choose_device(settings.device)

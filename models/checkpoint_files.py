@@ -42,24 +42,28 @@ CONTRACTS_BY_TOKENS: dict[str, frozenset[str]] = {
 # ---- checkpoints of a grounder --------------------------------------------------------------------
 
 
-def check_grounder_checkpoint(config: GrounderConfig) -> None:
+def check_grounder_checkpoint(config: GrounderConfig, needs_weights: bool = True) -> None:
     """Check the folder of a grounder, and for adapters also the folder of their base weights.
 
-    Nothing is downloaded. Of a hub id that is not in the cache only the form is checked, and the contract if
-    it is named or that of a published checkpoint. Raises UserError.
+    Without `needs_weights` the folder may lack the weights, which a server has. Nothing is downloaded. Of a
+    hub id that is not in the cache only the form is checked, and the contract if it is named or that of a
+    published checkpoint. Raises UserError.
     """
     base = base_of(GROUNDER_KEY, config.checkpoint)
     if base is not None:
         check_no_code(GROUNDER_KEY, config.checkpoint)
-        check_adapter_files(config.checkpoint)
+        if needs_weights:
+            check_adapter_files(config.checkpoint)
     weights = base or config.checkpoint
-    check_checkpoint(key_of(config.checkpoint, base), weights, tuple(FAMILIES))
+    check_checkpoint(key_of(config.checkpoint, base), weights, tuple(FAMILIES), needs_weights)
     is_downloaded = local_folder(weights) is not None
     if is_downloaded or config.contract != "auto" or published_contract(weights) is not None:
         sized_contract(config, find_contract(config))
 
 
-def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) -> None:
+def check_checkpoint(
+    key: str, checkpoint: str, model_types: tuple[str, ...], needs_weights: bool = True
+) -> None:
     """Check that a folder has a checkpoint of one of these types.
 
     `key` is the configuration key for messages. A name `owner/name` that is not a folder is left to the hub.
@@ -82,7 +86,8 @@ def check_checkpoint(key: str, checkpoint: str, model_types: tuple[str, ...]) ->
     settings = read_settings(key, folder / CONFIG)
     check_model_type(key, checkpoint, settings.get("model_type"), model_types)
     check_no_code(key, checkpoint)
-    check_weight_files(key, folder, is_quantized="quantization_config" in settings)
+    if needs_weights:
+        check_weight_files(key, folder, is_quantized="quantization_config" in settings)
 
 
 def check_model_type(key: str, checkpoint: str, found: Any, model_types: tuple[str, ...]) -> None:

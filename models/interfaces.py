@@ -113,6 +113,9 @@ class GroundingStatistics:
     `seconds` holds the time of each part that the backend measures: `preprocess` (resizing, drawing and
     tokenizing), `vision`, `prefill` and `generate`. On a GPU, whose work is asynchronous, they are exact only
     where the device is synchronised at the end of each part (`profile=true`).
+
+    Of answers that a server generates, `ill_formed_answers` did not have the form of the contract, and
+    `retries` counts the requests that were repeated.
     """
 
     questions: int = 0
@@ -125,6 +128,8 @@ class GroundingStatistics:
     accepted_draft_tokens: int = 0
     vision_encodings: int = 0
     prompt_tokens: int = 0
+    ill_formed_answers: int = 0
+    retries: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager

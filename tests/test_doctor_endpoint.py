@@ -3,9 +3,7 @@
 import base64
 import json
 import re
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -18,46 +16,16 @@ from data_prep.contract.images import search_size
 from data_prep.geometry import rescale
 from models.__main__ import DOC, main
 from models.commands.doctor_questions import rendered_cases
-
-Reply = Callable[[dict[str, Any]], tuple[int, Any]]
-
-
-class Server:
-    """A chat API on this machine. `reply` makes the status and the body of an answer; requests are kept."""
-
-    def __init__(self) -> None:
-        self.requests: list[dict[str, Any]] = []
-        self.reply: Reply = lambda _: (200, {})
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append({"path": self.path, **body})
-                status, reply = outer.reply(body)
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(json.dumps(reply).encode())
-
-            def log_message(self, *_: object) -> None:
-                """Nothing is printed."""
-
-        self.http = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+from tests.chat_server import ChatServer, Reply, serving
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    serving = Server()
-    thread = threading.Thread(target=serving.http.serve_forever, daemon=True)
-    thread.start()
-    yield serving
-    serving.http.shutdown()
-    serving.http.server_close()
-    thread.join()
+def server() -> Iterator[ChatServer]:
+    with serving() as started:
+        yield started
 
 
-def examine(server: Server, tmp_path: Any) -> tuple[int, dict[str, list[str]]]:
+def examine(server: ChatServer, tmp_path: Any) -> tuple[int, dict[str, list[str]]]:
     arguments = [f"endpoint={server.url}", "served_model=mine", f"out={tmp_path}"]
     status = run_command("models", main, DOC, [*arguments, "model=qwen2_5_vl_3b"])
     return status, json.loads((tmp_path / "doctor.json").read_text())
@@ -82,7 +50,9 @@ def box_texts() -> list[str]:
     return texts
 
 
-def test_right_answers_are_well(server: Server, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_right_answers_are_well(
+    server: ChatServer, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     server.reply = answers(*box_texts())
     status, found = examine(server, tmp_path)
     assert status == 0 and found == {"faults": [], "notes": []}
@@ -102,7 +72,7 @@ def test_right_answers_are_well(server: Server, tmp_path: Any, capsys: pytest.Ca
     np.testing.assert_allclose(*colours, atol=1)
 
 
-def test_wrong_answers_are_named(server: Server, tmp_path: Any) -> None:
+def test_wrong_answers_are_named(server: ChatServer, tmp_path: Any) -> None:
     server.reply = answers("I cannot help with that.", '[{"bbox_2d": [1, 2, 30, 40]}]', "[]")
     status, found = examine(server, tmp_path)
     assert status == 1
@@ -128,7 +98,7 @@ def test_wrong_answers_are_named(server: Server, tmp_path: Any) -> None:
     ],
 )
 def test_a_server_that_does_not_answer_is_one_line(
-    server: Server, tmp_path: Any, reply: tuple[int, Any], message: str
+    server: ChatServer, tmp_path: Any, reply: tuple[int, Any], message: str
 ) -> None:
     server.reply = lambda _: reply
     status, found = examine(server, tmp_path)
@@ -139,7 +109,7 @@ def test_a_server_that_does_not_answer_is_one_line(
 def test_no_server_and_no_url_are_one_line(tmp_path: Any) -> None:
     for url, message in (
         ("http://127.0.0.1:9/v1", "gives no answer"),
-        ("http://127.0.0.1:9/a b", "gives no answer"),
+        ("http://127.0.0.1:9/a b", "give a URL such as"),
         ("file:///etc", "give a URL such as"),
     ):
         assert run_command("models", main, DOC, [f"endpoint={url}", "served_model=x", f"out={tmp_path}"]) == 1

@@ -55,3 +55,22 @@ class EngineConfig:
 @dataclass(frozen=True)
 class LocalConfig(EngineConfig):
     """The grounder of model= is loaded into this process (`engine=local`)."""
+
+
+@dataclass(frozen=True)
+class CanaryConfig(EngineConfig):
+    """The keys of backends that generate answers elsewhere, whose answers are therefore checked first."""
+
+    canary: str = key(
+        "known",
+        "what the answers to three rendered questions are compared with at the start: known: the true box of "
+        "an easy target; local: the same weights in this process; off: nothing; or a file, canary.json, "
+        "which python -m models task=doctor writes where the weights are",
+    )
+    canary_tolerance: float = key(
+        0.1,
+        "engine.canary=local and FILE: largest difference of two visible probabilities, and of the IoU of "
+        "two boxes from 1",
+        minimum=0,
+        maximum=1,
+    )

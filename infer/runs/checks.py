@@ -13,9 +13,9 @@ from data_prep.video.inputs import check_video_path
 from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack, check_tracker_id
 from infer.config import InferSettings
+from infer.engine.backends.registry import check_backend
 from infer.runs.claims import check_out
 from models.calibration import find_calibration
-from models.grounder.registry import check_grounder
 from models.mask_head.registry import check_mask_head
 
 EXPRESSIONS_ELSEWHERE = {
@@ -36,7 +36,7 @@ def check_settings(settings: InferSettings) -> None:
     # 2. The source itself. Its contents are read later, when the run is planned.
     _check_source(settings)
     # 3. The folders of the checkpoints, without loading their weights.
-    check_grounder(settings.model)
+    check_backend(settings)
     find_calibration(settings.model)
     check_mask_head(settings.mask_head)
 

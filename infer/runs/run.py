@@ -27,6 +27,7 @@ from infer.runs.video import video_plan
 from infer.runs.workspace import workspace_plan
 from models.config import SHIPPED
 from models.devices import peak_device_bytes
+from models.interfaces import GroundingStatistics
 
 DEMO_SEQUENCES, DEMO_EXPRESSIONS = 6, 3
 
@@ -106,6 +107,7 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
         places["trace"] = trace if trace.is_file() else None
     warnings = [*plan.warnings, *claim.warnings, *tracking.warnings]
     warnings += [*(overlays.warnings if overlays else []), *_advice(settings, tracking.outcomes)]
+    warnings += _form_warnings(engine.grounding.statistics)
     # 3. Score and pack, then write and print the summary.
     summary = plan.complete(
         RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings, work=work)
@@ -138,4 +140,14 @@ def _advice(settings: InferSettings, outcomes: Sequence[TrackOutcome]) -> list[s
     return [
         "nothing was found: the small models were trained on rendered scenes only; for ordinary video take "
         "model=qwen2_5_vl_7b mask_head=sam2_1_large"
+    ]
+
+
+def _form_warnings(statistics: GroundingStatistics) -> list[str]:
+    """How many answers of a server did not have the form of the contract."""
+    if not statistics.ill_formed_answers:
+        return []
+    return [
+        f"{statistics.ill_formed_answers} of {statistics.questions} answers do not have the form of the "
+        "contract; check that model.contract= is that of the served model"
     ]

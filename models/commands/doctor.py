@@ -27,7 +27,7 @@ from models.checkpoint_files import (
     local_folder,
     processor_folder,
 )
-from models.commands.doctor_endpoint import Endpoint, examine_endpoint
+from models.commands.doctor_endpoint import examine_endpoint
 from models.commands.doctor_models import (
     Times,
     grounder_lines,
@@ -57,6 +57,7 @@ from models.grounder.questions import QuestionEncoder
 from models.grounder.registry import check_grounder, load_grounder
 from models.interfaces import Answer
 from models.mask_head.registry import check_mask_head, load_mask_head
+from models.serving.canary import CANARY_FILE, write_canary
 
 KEY = GROUNDER_KEY
 
@@ -64,11 +65,12 @@ KEY = GROUNDER_KEY
 def doctor(model: GroundingConfig, mask_head: Any, out: Path, device: torch.device) -> int:
     """Examine a grounder and a mask head, and print what is found; the exit status, 1 for a fault.
 
-    The findings are also written to `out/doctor.json`.
+    The findings are also written to `out/doctor.json`, and the answers of a multimodal LLM to
+    `out/canary.json`, with which a server of the same weights is compared (`models.serving.canary`).
     """
     found = Findings()
     if isinstance(model, GrounderConfig):
-        times = _examine_grounder(model, device, found)
+        times = _examine_grounder(model, device, found, out)
     else:
         times = _examine_other_grounder(model, device, found)
     times |= _examine_mask_head(mask_head, device, found)
@@ -79,11 +81,11 @@ def doctor(model: GroundingConfig, mask_head: Any, out: Path, device: torch.devi
     return _report(found, out)
 
 
-def doctor_of_endpoint(endpoint: Endpoint, model: GrounderConfig, out: Path) -> int:
+def doctor_of_endpoint(url: str, served_model: str, model: GrounderConfig, out: Path) -> int:
     """As `doctor`, but a server is asked by the contract of `model`, whose weights are not loaded."""
     found = Findings()
     with found.collecting():
-        examine_endpoint(endpoint, model, found)
+        examine_endpoint(url, served_model, model, found)
     return _report(found, out)
 
 
@@ -101,7 +103,7 @@ def _report(found: Findings, out: Path) -> int:
 # ---- the grounder ---------------------------------------------------------------------------------
 
 
-def _examine_grounder(config: GrounderConfig, device: torch.device, found: Findings) -> Times:
+def _examine_grounder(config: GrounderConfig, device: torch.device, found: Findings, out: Path) -> Times:
     """Check the files, then the loaded grounder and its answers; the time of each part of a question."""
     echo(f"grounder     {config.checkpoint}")
     # 1. The files, without their weights.
@@ -124,7 +126,7 @@ def _examine_grounder(config: GrounderConfig, device: torch.device, found: Findi
     grounder.box_threshold = 0.0
     times: Times = {}
     with found.collecting():
-        _examine_answers(grounder, calibration, found)
+        _examine_answers(grounder, calibration, found, out)
         times |= time_grounder(grounder, rendered_cases()[0])
     return times
 
@@ -160,10 +162,11 @@ def _print_answers(cases: Sequence[Case], answers: Sequence[Answer]) -> None:
         echo(line)
 
 
-def _examine_answers(grounder: Grounder, calibration: Calibration, found: Findings) -> None:
+def _examine_answers(grounder: Grounder, calibration: Calibration, found: Findings, out: Path) -> None:
     cases = rendered_cases()
     answers = grounder.locate([case.question for case in cases])
     _print_answers(cases, answers)
+    write_canary(out / CANARY_FILE, grounder, answers)
     judge_answers(grounder, calibration, cases, answers, found)
     text = free_answer(grounder, cases[0])
     echo(f"a free answer begins with {text!r}")

@@ -27,7 +27,7 @@ from models.checkpoint_files import (
 from models.config import GrounderConfig
 from models.config_checks import sized_contract
 from models.devices import check_size_on_cpu, choose_dtype
-from models.families import FAMILIES
+from models.families import FAMILIES, Family
 from models.grounder.adapters import attached, merged
 from models.grounder.chat_template import check_chat_template, opens_thought
 from models.grounder.model import QwenVL, QwenVLProcessor, apply_fast_kernels, widen
@@ -58,13 +58,7 @@ def load_model(
     options = _options(config, device, quantization)
     # 2. Load the processor, and check that the contract and the chat template fit. Weights can take minutes,
     #    so they come last.
-    with loading(KEY, config.checkpoint, base):
-        family = FAMILIES[model_type_of(key, weights, tuple(FAMILIES))]
-    with loading(KEY, config.checkpoint):
-        source = processor_folder(config.checkpoint, base)
-        processor = family.processor_class().from_pretrained(source, trust_remote_code=False)
-    contract = sized_contract(config, find_contract(config, opens_thought(processor)))
-    check_chat_template(KEY, source, processor, contract)
+    family, processor, contract = load_processor(config)
     # 3. Load the weights with the class of their family.
     with loading(KEY, config.checkpoint, base):
         model_class = family.model_class()
@@ -98,6 +92,25 @@ def load_model(
     if not is_split(model):
         apply_fast_kernels(model)
     return model, processor, contract
+
+
+def load_processor(config: GrounderConfig) -> tuple[Family, QwenVLProcessor, Contract]:
+    """The family of a checkpoint, its processor and its contract. No weights are needed.
+
+    The folder must have the files config.json, tokenizer.json, tokenizer_config.json, those of the image
+    processor and of the chat template, and contract.json if there is one. Raises UserError where one is
+    missing or damaged, and where the contract does not fit.
+    """
+    base = base_of(KEY, config.checkpoint)
+    weights, key = base or config.checkpoint, key_of(config.checkpoint, base)
+    with loading(KEY, config.checkpoint, base):
+        family = FAMILIES[model_type_of(key, weights, tuple(FAMILIES))]
+    with loading(KEY, config.checkpoint):
+        source = processor_folder(config.checkpoint, base)
+        processor = family.processor_class().from_pretrained(source, trust_remote_code=False)
+    contract = sized_contract(config, find_contract(config, opens_thought(processor)))
+    check_chat_template(KEY, source, processor, contract)
+    return family, processor, contract
 
 
 def quantization_of(model: PreTrainedModel) -> str | None:

@@ -191,6 +191,22 @@ class QuestionEncoder:
         """
         return [render() for _, render in self._parts(question)]
 
+    def chat(self, question: Question) -> list[dict[str, Any]]:
+        """The chat of a question, with placeholders for its images (`data_prep.contract.chat.messages`)."""
+        return messages(
+            self.contract,
+            question.expression,
+            question.template is not None,
+            question.marked,
+            template_box=self._template_box(question),
+        )
+
+    def prompt_tokens(self, question: Question, sizes: Sequence[Size]) -> int:
+        """The number of tokens of a question with images of these sizes (width, height)."""
+        side = self.contract.side_multiple
+        text = self._chat(question, [width // side * (height // side) for width, height in sizes])
+        return len(self.processor.tokenizer(text).input_ids)
+
     def _images(self, questions: Sequence[Question]) -> tuple[list[tuple[np.ndarray, Size]], list[list[int]]]:
         """The distinct images of a batch with their sizes (width, height), and the indices of each question's
         images.
@@ -219,14 +235,7 @@ class QuestionEncoder:
         except UserError as fault:  # the caller asks many questions: the message names the one that is wrong
             shown = shortened(question.expression, MAX_IN_MESSAGE)
             raise UserError(f"prompt {shown!r}: {fault}") from None
-        chat = messages(
-            self.contract,
-            question.expression,
-            question.template is not None,
-            question.marked,
-            template_box=self._template_box(question),
-        )
-        text = render_chat(self.processor, chat, is_thinking(self.contract))
+        text = render_chat(self.processor, self.chat(question), is_thinking(self.contract))
         placeholder = self.processor.image_token
         # The template writes one placeholder for each image: n images divide the text into n + 1 parts.
         parts = text.split(placeholder)

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from configs.extensions import OptionRegistry
 from infer.engine.config import EngineConfig
 from models.config import GroundingConfig
+from models.grounder.registry import check_grounder
 from models.interfaces import Grounding
 
 
@@ -43,20 +44,30 @@ class BackendSettings(Protocol):
 
 
 Opener = Callable[[BackendSettings, Any], Grounding]  # the second argument is a torch.device
+Check = Callable[[BackendSettings], None]
 
-BACKENDS: OptionRegistry[Opener] = OptionRegistry("engine", __package__)
+
+def _check_weights(settings: BackendSettings) -> None:
+    check_grounder(settings.model)
+
+
+# The opener and the check are apart because the check runs before torch is imported.
+BACKENDS: OptionRegistry[tuple[Opener, Check]] = OptionRegistry("engine", __package__)
 """The settings of every registered backend, by its option of `engine=`."""
 
 
-def register_backend(**options: EngineConfig) -> Callable[[Opener], Opener]:
+def register_backend(check: Check = _check_weights, **options: EngineConfig) -> Callable[[Opener], Opener]:
     """Register the decorated function as the one that opens the given options of `engine=`.
+
+    `check(settings)` raises UserError for what is wrong with the settings or the checkpoint's folder; it runs
+    before torch is imported. The default checks the folder of `model=` with its weights.
 
     Raises TypeError if the options are not objects of one dataclass, and ValueError if another class has
     registered an option of the same name.
     """
 
     def register(opener: Opener) -> Opener:
-        BACKENDS.register_options(opener, options)
+        BACKENDS.register_options((opener, check), options)
         return opener
 
     return register
@@ -67,4 +78,14 @@ def open_backend(settings: BackendSettings, device: Any) -> Grounding:
 
     Raises UserError if it cannot be opened, and if no backend is registered for the class of the settings.
     """
-    return BACKENDS.target_of(settings.engine)(settings, device)
+    opener, _ = BACKENDS.target_of(settings.engine)
+    return opener(settings, device)
+
+
+def check_backend(settings: BackendSettings) -> None:
+    """Refuse what is wrong with the settings of `engine=` and `model=` before torch is imported.
+
+    Raises UserError.
+    """
+    _, check = BACKENDS.target_of(settings.engine)
+    check(settings)
