@@ -28,6 +28,7 @@ from models.interfaces import Answer, Grounding
 
 CANARY_FILE = "canary.json"
 LARGEST_CANARY = 1 << 20  # bytes
+WRITE_AGAIN = "write it with python -m models task=doctor, where the weights are"
 REMEDY = (
     "compare its weights, contract and image processor with model=, or skip this check with engine.canary=off"
 )
@@ -68,22 +69,22 @@ def read_canary(path: Path, contract: Contract) -> dict[str, KnownAnswer]:
 
     Raises UserError where the file is none, or holds the answers to questions of another contract.
     """
+    text = read_text(path, WRITE_AGAIN, LARGEST_CANARY)
     try:
-        content: Any = json.loads(read_text(path, LARGEST_CANARY))
+        content: Any = json.loads(text)
         answers = {title: _known_answer(values) for title, values in content["answers"].items()}
         if set(answers) != {case.title for case in rendered_cases()}:
             raise ValueError("it has other questions")
         of_contract = content["contract"]
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as fault:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as fault:
         raise UserError(
-            f"engine.canary={path}: not the answers of a canary ({fault}); write them with python -m models "
-            "task=doctor, where the weights are"
+            f"engine.canary={path}: not the answers of a canary ({fault}); {WRITE_AGAIN}"
         ) from None
     # As JSON, which has lists in place of tuples.
     if of_contract != json.loads(json.dumps(contract_values(contract))):
         raise UserError(
-            f"engine.canary={path}: its questions were asked by another contract than that of model=; write "
-            "it again with python -m models task=doctor and the same keys of model="
+            f"engine.canary={path}: its questions were asked by another contract than that of model=; "
+            f"{WRITE_AGAIN}, with the same keys of model="
         )
     return answers
 
