@@ -10,6 +10,7 @@ NAMES = (
     "data",
     "evaluation",
     "fuzz",
+    "inference",
     "loading",
     "long_video",
     "mask_heads",
