@@ -124,7 +124,10 @@ class EngineSide:
         fingerprint = {**self.session.fingerprint, **plan.identity}
         with claim_results(plan.results, fingerprint, overwrite=False) as claim:
             inputs, records = TrackInputs(plan.results, store), TrackRecords(out)
-            tracking = TrackRun(timed, store, self.session.engine, None, claim, records, inputs)
+            tracking = TrackRun(
+                timed, store, self.session.engine, None, claim, records, inputs,
+                self.settings.engine, self.model.device.type,
+            )  # fmt: skip
             # The progress goes to the standard output, which is that of the benchmark.
             with _timed(self), contextlib.redirect_stdout(io.StringIO()):
                 tracking.run()
@@ -155,7 +158,7 @@ class EngineSide:
 
 @dataclasses.dataclass(frozen=True)
 class _TimedFrames(ImageFrames):
-    """Image files whose reading counts for `read`."""
+    """Image files whose reading counts for `read`, unless a thread reads them beside the models."""
 
     clock: PartClock
 

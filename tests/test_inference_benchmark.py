@@ -36,8 +36,10 @@ def test_a_run_measures_all_sides(report: dict[str, Any]) -> None:
     assert report["engine_ratio"] > 0
     assert report["scores"].keys() == report["milliseconds"].keys()
     for row in report["milliseconds"].values():
-        assert tuple(row) == PARTS
-        assert all(row[part] > 0 for part in ("read", "vision", "prefill", "decode", "mask head"))
+        assert tuple(row) == (*PARTS, "beside")
+        assert all(row[part] > 0 for part in ("preprocess", "vision", "prefill", "decode", "mask head"))
+    assert report["milliseconds"]["published"]["read"] > 0
+    assert report["milliseconds"]["engine"]["beside"] > 0, "frames are read in a thread"
 
 
 def test_the_engine_gives_the_answers_of_free_generation(report: dict[str, Any]) -> None:
