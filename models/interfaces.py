@@ -8,8 +8,8 @@ Images are RGB uint8 arrays (height, width, 3); boxes are `box_xyxy` in pixels o
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
@@ -112,7 +112,8 @@ class GroundingStatistics:
     encoded, and `prompt_tokens` the tokens of the forward passes over questions, without padding and drafts.
     `seconds` holds the time of each part that the backend measures: `preprocess` (resizing, drawing and
     tokenizing), `vision`, `prefill` and `generate`. On a GPU, whose work is asynchronous, they are exact only
-    where the device is synchronised at the end of each part (`profile=true`).
+    where the device is synchronised at the end of each part. `around` is entered for each part with its name;
+    a caller may set it, to synchronise the device or to mark the part in a trace (`profile=true`).
 
     Of answers that a server generates, `ill_formed_answers` did not have the form of the contract, and
     `retries` counts the requests that were repeated.
@@ -131,13 +132,15 @@ class GroundingStatistics:
     ill_formed_answers: int = 0
     retries: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    around: Callable[[str], AbstractContextManager[object]] = field(default=nullcontext, repr=False)
 
     @contextmanager
     def timed(self, part: str) -> Iterator[None]:
         """Add the time that passes in the context to a part."""
         start = time.perf_counter()
         try:
-            yield
+            with self.around(part):
+                yield
         finally:
             self.add_seconds(part, time.perf_counter() - start)
 
@@ -159,8 +162,10 @@ class GroundingStatistics:
 
     def reset(self) -> None:
         """Set all numbers to zero."""
+        self.seconds = {}
         for each in fields(self):
-            setattr(self, each.name, {} if each.name == "seconds" else 0)
+            if each.name not in ("seconds", "around"):
+                setattr(self, each.name, 0)
 
 
 class Grounding(Protocol):

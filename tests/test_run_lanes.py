@@ -224,9 +224,19 @@ def test_questions_of_one_sequence_that_cannot_be_answered_fail_it_alone(
     assert results_of(settings) == {"ant", "bee", "dog"}
 
 
-def test_a_profiled_run_writes_a_trace_that_is_json(settings: InferSettings, tmp_path: Path) -> None:
+def test_a_profiled_run_writes_a_trace_that_is_json(
+    settings: InferSettings, tmp_path: Path, models: _Models
+) -> None:
+    class Timed(ScriptedGrounding):
+        """Measures a part of its work."""
+
+        def locate(self, questions: Sequence[Question]) -> list[Answer]:
+            with self.statistics.timed("prefill"):
+                return super().locate(questions)
+
+    models.grounding = Timed(BOXES)
     status, _ = run(dataclasses.replace(settings, profile=True), lanes=1)
     trace = tmp_path / "out" / "trace.json"
     events = json.loads(trace.read_text())["traceEvents"]
-    assert status == 0 and {"grounder", "mask_head"} <= {event.get("name") for event in events}
+    assert status == 0 and {"grounder", "prefill", "mask_head"} <= {event.get("name") for event in events}
     assert trace.stat().st_size < 5_000_000

@@ -104,7 +104,11 @@ def open_session(settings: InferSettings) -> Session:
     # Only where it has an effect, so that results of a CPU do not depend on this key.
     if settings.engine.tf32 and device.type == "cuda":
         fingerprint["tf32"] = True
-    engine = Engine(grounder, mask_head, profiling_timings(device.type) if settings.profile else None)
+    timings = None
+    if settings.profile:
+        timings = profiling_timings(device.type)
+        grounder.statistics.around = timings.around
+    engine = Engine(grounder, mask_head, timings)
     return Session(engine, tracker, fingerprint, device.type)
 
 

@@ -48,14 +48,20 @@ class Timings:
             self.seconds[part] = self.seconds.get(part, 0.0) + seconds
 
     @contextmanager
+    def around(self, name: str) -> Iterator[None]:
+        """Mark the block in the trace, and wait for the device at its end, as far as either was asked for."""
+        with self._annotate(name):
+            yield
+        if self._synchronize is not None and threading.get_ident() == self._main_thread:
+            self._synchronize()
+
+    @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Add the time of the block to a part, also if it raises an exception."""
         start_time = time.perf_counter()
         try:
-            with self._annotate(name):
+            with self.around(name):
                 yield
-            if self._synchronize is not None and threading.get_ident() == self._main_thread:
-                self._synchronize()
         finally:
             self.add(name, time.perf_counter() - start_time)
 
