@@ -32,6 +32,7 @@ from benchmarks.mask_heads import measure
 from configs.errors import UserError
 from models.config import MASK_HEADS, EdgeTamConfig, MaskHeadConfig, Sam3TrackerConfig
 from models.interfaces import MaskResult
+from models.mask_head import memory_attention
 from models.mask_head.checkpoint_checks import check_mask_head_folder
 from models.mask_head.checkpoints import SHARED_CODE
 from models.mask_head.edgetam import EdgeTam, published_edgetam_config
@@ -285,17 +286,38 @@ def check_together(
     return together
 
 
+def divide_as_on(device: str, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Divide targets into batches of memory attention as on a device; the sizes of batches are collected."""
+    groups, sizes = memory_attention._groups, set()
+
+    def groups_on(shapes: Sequence[tuple[int, ...]], _: torch.device) -> list[list[int]]:
+        found = groups(shapes, torch.device(device))
+        sizes.update(map(len, found))
+        return found
+
+    monkeypatch.setattr(memory_attention, "_groups", groups_on)
+    return sizes
+
+
 def test_targets_of_different_ages_have_the_masks_that_they_have_alone(
-    head: MaskHead, features: list[Any]
+    head: MaskHead, features: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    sizes = divide_as_on("cuda", monkeypatch)
     results = check_together(head, features, [(0, 1, 3)], boxes_from(BOX, 3, 1))
-    assert all(result.mask is not None for result in results.values())
+    assert sizes == {1, 2} and all(result.mask is not None for result in results.values())
     pointers = [newest(result.memory).pointer for (_, time), result in results.items() if time == 4]
     assert not any(torch.allclose(*pair, atol=5e-5) for pair in combinations(pointers, 2)), "they must differ"
 
 
-def test_targets_of_which_some_are_absent_have_the_masks_that_they_have_alone() -> None:
-    """With the shipped weights, on frames from which the squares of some targets vanish."""
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_targets_of_which_some_are_absent_have_the_masks_that_they_have_alone(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the shipped weights, on frames from which the squares of some targets vanish.
+
+    The computation is on the CPU. `device` is that for which the targets are divided into batches.
+    """
+    sizes = divide_as_on(device, monkeypatch)
     head = MaskHead.load(str(Path(__file__).parents[1] / "models" / "weights" / "nano_mask_head"), CPU)
     picture = np.random.default_rng(0).integers(0, 120, (180, 320, 3), dtype=np.uint8)
     boxes = boxes_from((10, 18, 45, 40), right=40, down=18)
@@ -310,6 +332,7 @@ def test_targets_of_which_some_are_absent_have_the_masks_that_they_have_alone() 
     absent = {key for key, result in results.items() if result.mask is None}
     assert (0, 3) in absent and not {(0, 2), (0, 4)} & absent, "the first one is absent for one frame"
     assert 0 < len(absent) < len(results) / 2
+    assert sizes == {"cpu": {1}, "cuda": {1, 2, 3}}[device]
 
 
 # ---- checkpoints ---------------------------------------------------------------------------------

@@ -17,13 +17,13 @@ from models.identity import checkpoint_identity
 from models.interfaces import Identity, MaskResult
 from models.mask_head.checkpoint_checks import KEY
 from models.mask_head.checkpoints import Architecture, image_side, load_model
+from models.mask_head.memory_attention import condition_on_memories
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VideoModel,
     VisionFeatures,
     add_no_memory_embedding,
-    condition_on_memories,
     decode_masks,
     encode_images,
     encode_memory,

@@ -1,4 +1,6 @@
-"""The parts of SAM 2's forward pass: image encoder, memory attention, mask decoder, memory encoder.
+"""The parts of SAM 2's forward pass: image encoder, mask decoder and memory encoder.
+
+Memory attention, which lies between the first two, is in `memory_attention`.
 
 Tracking and training call the same functions, so a model is trained on the computation that tracks. They are
 composed of the modules of transformers' `Sam2VideoModel`. The library's own forward pass processes one target
@@ -11,7 +13,6 @@ square image in pixels, L tokens of a feature map (row-major). S/4 and S/16 are 
 the coarsest map of SAM 2 and EdgeTAM; those of SAM 3's tracker are 2S/7 and S/14.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -104,98 +105,7 @@ def add_no_memory_embedding(model: VideoModel, vision: VisionFeatures) -> torch.
     """The coarsest features with the embedding of an empty memory, for frames with a box:
     (B, C, S/16, S/16).
     """
-    return _as_map(model, vision.levels[-1] + model.no_memory_embedding, level=-1)
-
-
-def condition_on_memory(model: VideoModel, vision: VisionFeatures, memory: MemoryBank) -> torch.Tensor:
-    """The coarsest features after attention to the memory of B targets: (B, C, S/16, S/16).
-
-    The features are those of the frame after the newest one of `memory`.
-    """
-    return _as_map(model, _attend(model, vision, [_memory_tokens(model, memory)]).transpose(0, 1), level=-1)
-
-
-def condition_on_memories(
-    model: VideoModel, vision: VisionFeatures, memories: Sequence[MemoryBank], counts_maps: bool = False
-) -> torch.Tensor:
-    """The coarsest features of one image after attention to the memories of N targets: (N, C, S/16, S/16).
-
-    The image is the frame after the newest one of each memory, and each memory is that of a single target.
-    With `counts_maps` the number of maps is passed to the memory attention, which EdgeTAM's needs.
-    """
-    # 1. Group the targets by the shape of their memories. Groups need no padding, and so no attention mask,
-    #    which the model's attention does not take and for which the fastest kernels are not made. Nearly all
-    #    of the time goes into the products of queries and keys, which grow with the number of targets and
-    #    not of groups.
-    memory_tokens = [_memory_tokens(model, memory) for memory in memories]
-    groups: dict[tuple[int, int, int], list[int]] = {}
-    for index, each in enumerate(memory_tokens):
-        groups.setdefault(each.shape, []).append(index)
-    # 2. Attend group by group, and put the targets back in order.
-    conditioned: list[torch.Tensor] = [vision.levels[-1]] * len(memories)
-    for members in groups.values():
-        attended = _attend(model, vision, [memory_tokens[index] for index in members], counts_maps)
-        for index, of_target in zip(members, attended.unbind(), strict=True):
-            conditioned[index] = of_target
-    return _as_map(model, torch.stack(conditioned, dim=1), level=-1)  # N × (L, C) -> (L, N, C)
-
-
-@dataclass(frozen=True, eq=False)
-class _MemoryTokens:
-    """What a frame attends to: `tokens` and their position encodings, (tokens, B, C) each.
-
-    They are those of `num_maps` memory maps, followed by `num_pointer_tokens` of object pointers.
-    """
-
-    tokens: torch.Tensor
-    positions: torch.Tensor
-    num_maps: int
-    num_pointer_tokens: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """What targets must have in common to be processed in one batch."""
-        return len(self.tokens), self.num_maps, self.num_pointer_tokens
-
-
-def _memory_tokens(model: VideoModel, memory: MemoryBank) -> _MemoryTokens:
-    """The tokens of a memory, as the frame after its newest one attends to them."""
-    now, device = memory.clock + 1, memory.position.device
-    session: Any = memory.session()  # of the class of SAM 2; those of the other two have the same code
-    # 1. The memory maps of conditioning frames and of recent frames: (L, B, C) each. Their position encodings
-    #    include how many frames ago each of them was.
-    frames = model._gather_memory_frame_outputs(session, 0, now)
-    maps, map_positions = model._build_memory_attention_inputs(frames, device)
-    # 2. The object pointers, which reach further back than the maps. Each is split into tokens with as many
-    #    channels as a memory map has.
-    offsets, pointers, most = model._get_object_pointers(session, 0, now, 0, device, streaming=True)
-    tokens, token_positions = model._process_object_pointers(
-        offsets, pointers, most, memory.num_targets, model.hidden_dim, device
-    )
-    return _MemoryTokens(
-        torch.cat([*maps, tokens]), torch.cat([*map_positions, token_positions]), len(maps), len(tokens)
-    )
-
-
-def _attend(
-    model: VideoModel, vision: VisionFeatures, memories: Sequence[_MemoryTokens], counts_maps: bool = False
-) -> torch.Tensor:
-    """The coarsest features after attention to memories of one shape: (B, L, C), B targets in all."""
-    tokens = torch.cat([each.tokens for each in memories], dim=1)
-    vision = vision if tokens.shape[1] == vision.levels[-1].shape[1] else vision.expanded(tokens.shape[1])
-    # The maps of EdgeTAM are short lists of tokens instead of grids, so its attention cannot derive their
-    # number from the length of the memory.
-    counts = {"num_spatial_memory_tokens": memories[0].num_maps} if counts_maps else {}
-    conditioned: torch.Tensor = model.memory_attention(
-        current_vision_features=vision.levels[-1],
-        current_vision_position_embeddings=vision.positions[-1],
-        memory=tokens.to(vision.levels[-1].dtype),
-        # transformers spells it so.
-        memory_posision_embeddings=torch.cat([each.positions for each in memories], dim=1),
-        num_object_pointer_tokens=memories[0].num_pointer_tokens,
-        **counts,
-    )  # (1, B, L, C)
-    return conditioned.squeeze(0)
+    return as_map(model, vision.levels[-1] + model.no_memory_embedding, level=-1)
 
 
 def decode_masks(
@@ -203,9 +113,9 @@ def decode_masks(
 ) -> MaskDecoderOutput:
     """Run the prompt encoder and the mask decoder.
 
-    `coarse` (B, C, S/16, S/16) comes from `add_no_memory_embedding` or `condition_on_memory`. `boxes_resized`
-    (B, P, 4) are xyxy in pixels of the square image. None: the mask of the target that the memory describes
-    (P = 1).
+    `coarse` (B, C, S/16, S/16) comes from `add_no_memory_embedding` or from memory attention.
+    `boxes_resized` (B, P, 4) are xyxy in pixels of the square image. None: the mask of the target that the
+    memory describes (P = 1).
     """
     # 1. Encode the boxes as two labelled points each: sparse (B, P, 2, C), dense (B, C, S/16, S/16).
     points, labels = _box_points(boxes_resized, coarse)
@@ -214,7 +124,7 @@ def decode_masks(
     # The library's rule for several masks goes by the number of points. In the published sizes a box, which
     # has two, gets one mask; a propagated target, which has none, gets several.
     prompt = None if boxes_resized is None else {"point_labels": labels}
-    fine = [_as_map(model, level, index) for index, level in enumerate(vision.levels[:-1])]
+    fine = [as_map(model, level, index) for index, level in enumerate(vision.levels[:-1])]
     logits, ious, tokens, score = model.mask_decoder(
         image_embeddings=coarse,
         image_positional_embeddings=model.get_image_wide_positional_embeddings().repeat(len(coarse), 1, 1, 1),
@@ -271,6 +181,6 @@ def _box_points(boxes: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.T
     return points, torch.tensor(BOX_CORNERS, dtype=torch.int32, device=like.device).expand(points.shape[:3])
 
 
-def _as_map(model: VideoModel, tokens: torch.Tensor, level: int) -> torch.Tensor:
+def as_map(model: VideoModel, tokens: torch.Tensor, level: int) -> torch.Tensor:
     """Tokens of a level as a feature map: (L, B, C) -> (B, C, height, width)."""
     return tokens.permute(1, 2, 0).unflatten(-1, tuple(model.backbone_feature_sizes[level]))

@@ -18,12 +18,12 @@ from transformers import Sam2ImageProcessor
 
 from data_prep.folders import whole_folder
 from models.mask_head.checkpoints import image_side
+from models.mask_head.memory_attention import condition_on_memory
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VisionFeatures,
     add_no_memory_embedding,
-    condition_on_memory,
     decode_masks,
     encode_images,
     encode_memory,
