@@ -127,6 +127,10 @@ def test_the_commands_of_the_page_run_and_use_its_files(folder: Path) -> None:
     assert 20 < scores["first_look"]["iou"] <= 100
     assert any("family       qwen2_vl" in output for output in outputs)
     assert len(list((folder / "WORKSPACE" / "results" / "qwen2_vl" / "baseline").glob("*/*.txt"))) == 2
+    run_without_weights = folder / "WORKSPACE" / "results" / "template_matching"
+    fingerprint = json.loads((run_without_weights / "fingerprint.json").read_text())
+    assert fingerprint["grounder_settings"] == {"max_distance": 90.0}
+    assert any(line.startswith("m") for path in run_without_weights.glob("*/*/*.txt") for line in path.open())
     rows = [json.loads(line) for line in (folder / "exported" / "refertrack.jsonl").read_text().splitlines()]
     assert len(rows) == 8 and all(row.keys() == {"image", "expression", "box_xywh"} for row in rows)
     rows = [json.loads(line) for line in (folder / "presence" / "metrics.jsonl").read_text().splitlines()]

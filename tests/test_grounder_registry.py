@@ -1,7 +1,6 @@
 """Grounders are found by the class of their settings; a file outside the packages adds one."""
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,8 @@ import torch
 
 from configs.errors import UserError
 from configs.plugins import PACKAGE, VARIABLE, load_plugins
-from data_prep.world.presets import PRESETS
-from data_prep.world.render import render_workspace
 from infer.config import InferSettings
 from infer.runs.checks import check_settings
-from infer.runs.run import run
-from infer.trackers.per_frame import PerFrameConfig
 from models.commands.doctor import doctor
 from models.config import GROUNDERS, MASK_HEADS, NANO, GrounderConfig
 from models.config_checks import require_multimodal_llm
@@ -123,25 +118,6 @@ def test_names_of_grounders_and_of_sizes_are_distinct(reddest: Any) -> None:
         register_family(family)
     with pytest.raises(ValueError, match="model=qwen2_5_vl_3b is a size of qwen2_5_vl already"):
         register_grounder(qwen2_5_vl_3b=reddest)(lambda config, device: None)  # type: ignore[arg-type]
-
-
-def test_a_run_with_a_plugin_tracks_and_records_its_settings(reddest: Any, tmp_path: Path) -> None:
-    render_workspace(tmp_path / "workspace", PRESETS["demo"], 1, 1, 2)
-    settings = InferSettings(
-        workspace=str(tmp_path / "workspace"),
-        model=reddest,
-        tracker=PerFrameConfig(0.5),
-        device="cpu",
-        out=str(tmp_path / "out"),
-        pack=False,
-        overlay=False,
-    )
-    check_settings(settings)
-    assert run(settings) == 0
-    (path,) = (tmp_path / "workspace" / "results").glob("*/fingerprint.json")
-    fingerprint = json.loads(path.read_text())
-    assert fingerprint["grounder"] == "reddest" and fingerprint["grounder_settings"] == {"min_red": 200}
-    assert not fingerprint["contract"]["draws_prompt"]
 
 
 def test_the_doctor_examines_a_plugin(
