@@ -190,15 +190,13 @@ class Sam3Detector:
         if phrase not in self._texts:
             if len(self._texts) >= MAX_TEXTS:
                 self._texts.clear()
-            # Padded to the same length as by the processor.
-            encoded = self.processor.tokenizer.pad(
-                {"input_ids": [self._token_ids(phrase)]},
-                padding="max_length",
-                max_length=self.max_tokens,
-                return_tensors="pt",
-            ).to(self.device)
-            features = self.model.get_text_features(**encoded).pooler_output
-            self._texts[phrase] = TextFeatures(features, encoded["attention_mask"])
+            # Padded to the full length, as by the processor.
+            ids = self._token_ids(phrase)
+            padding = [self.processor.tokenizer.pad_token_id] * (self.max_tokens - len(ids))
+            input_ids = torch.tensor([ids + padding], device=self.device)
+            mask = torch.tensor([[1] * len(ids) + [0] * len(padding)], device=self.device)
+            features = self.model.get_text_features(input_ids=input_ids, attention_mask=mask).pooler_output
+            self._texts[phrase] = TextFeatures(features, mask)
         return self._texts[phrase]
 
     def _phrase(self, expression: str) -> str:

@@ -24,8 +24,9 @@ class _NoMasks(torch.nn.Module):
 class Sam3BoxModel(Sam3Model):
     """`Sam3Model` without its mask decoder.
 
-    The mask decoder needs feature maps of 288x288 and about as much time as the rest of the detector. Without
-    it, the map of 72x72 that the DETR attends to is all that has to be kept of a frame.
+    The mask decoder takes about a quarter of the time of a question (measured on a CPU), and needs the feature
+    maps of 288x288 and 144x144. Without it, the map of 72x72 that the DETR attends to is all that has to be
+    kept of a frame: 5 MB instead of 110.
     """
 
     def __init__(self, config: Sam3Config) -> None:
