@@ -24,7 +24,7 @@ class _NoMasks(torch.nn.Module):
 class Sam3BoxModel(Sam3Model):
     """`Sam3Model` without its mask decoder.
 
-    The mask decoder takes about a quarter of the time of a question (measured on a CPU), and needs the feature
+    The mask decoder takes about a quarter of the time of a question (measured on a CPU), and needs feature
     maps of 288x288 and 144x144. Without it, the map of 72x72 that the DETR attends to is all that has to be
     kept of a frame: 5 MB instead of 110.
     """
