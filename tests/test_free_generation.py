@@ -1,8 +1,6 @@
 """Training teaches the whole answer: a model that generates freely opens it, gives it, and stops."""
 
-import base64
 import dataclasses
-import io
 import json
 import os
 import socket
@@ -26,11 +24,17 @@ from configs.errors import UserError
 from data_prep.contract.chat import answer_text, messages
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
+from models.config import GrounderConfig
 from models.families import FAMILIES
 from models.grounder.chat_template import end_of_turn
+from models.grounder.grounder import Grounder
 from models.grounder.questions import QuestionEncoder
 from models.grounder.saving import save_checkpoint
 from models.interfaces import Question
+from models.serving.chat_client import ChatClient
+from models.serving.chat_format import Chat
+from models.serving.endpoint import EndpointGrounder
+from models.serving.server import Server
 from tests.published import CHAT_TEMPLATE, PREPROCESSOR, PUBLISHED, SYSTEM, VIDEO, save_tokenizer
 from tests.tiny_models import TINY
 from train.pairs import IGNORED, PairSample, encode_answers
@@ -180,34 +184,46 @@ def serving(checkpoint: Path, log: Path) -> Iterator[str]:
         process.wait(20)
 
 
-def asked(address: str, checkpoint: Path, words: str) -> dict[str, Any]:
-    """The choice that the server answers to a question in OpenAI's form."""
-    stream = io.BytesIO()
-    Image.fromarray(IMAGE).save(stream, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
-    (chat,) = messages(CONTRACT, words, has_template=False, is_marked=False)
-    content = [
-        {"type": "image_url", "image_url": {"url": url}} if part["type"] == "image" else part
-        for part in chat["content"]
+@pytest.fixture(scope="module")
+def address(overfitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with the small grounder."""
+    if not is_serve_available():
+        pytest.skip("transformers[serving] is not installed")
+    with serving(overfitted, tmp_path_factory.mktemp("server") / "log") as started:
+        yield started
+
+
+def client_of(address: str, checkpoint: Path, **changes: Any) -> Server:
+    server = Server(f"{address}/v1", str(checkpoint), "engine.url", "engine.served_model", **changes)
+    return dataclasses.replace(server, timeout=60.0, concurrency=2)
+
+
+def test_a_server_gives_the_answers_and_their_ends(address: str, overfitted: Path) -> None:
+    chats = [
+        Chat(messages(CONTRACT, words, has_template=False, is_marked=False), [IMAGE]) for words in SAMPLES
     ]
-    body = {
-        "model": str(checkpoint),
-        "messages": [{"role": "user", "content": content}],
-        "max_tokens": 64,
-        "temperature": 0,
-    }
-    request = urllib.request.Request(
-        f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    answers = ChatClient(client_of(address, overfitted)).generate(chats)
+    assert [answer.text for answer in answers] == [expected(words) for words in SAMPLES]
+
+
+def test_a_grounder_on_a_server_answers_as_in_this_process(address: str, overfitted: Path) -> None:
+    config = GrounderConfig(str(overfitted))
+    questions = [Question(IMAGE, words) for words in SAMPLES]
+    local = Grounder.load(config, torch.device("cpu")).locate(questions)
+    grounder = EndpointGrounder(config, client_of(address, overfitted))
+    served = grounder.locate(questions)
+    for ours, theirs in zip(local, served, strict=True):
+        assert round(ours.visible) == theirs.visible
+        assert theirs.box_xyxy == (ours.box_xyxy if theirs.visible else None)
+    # The server counts as many tokens in a question as the contract: images are not resized again there.
+    assert grounder.statistics.ill_formed_answers == 0
+    (generated,) = grounder.generator.generate([Chat(grounder.encoder.chat(questions[0]), [IMAGE])])
+    assert generated.prompt_tokens == grounder.encoder.prompt_tokens(questions[0], [(SIDE, SIDE)])
+
+
+def test_a_server_without_log_probabilities_is_refused(address: str, overfitted: Path) -> None:
+    grounder = EndpointGrounder(
+        GrounderConfig(str(overfitted)), client_of(address, overfitted, logprobs=True)
     )
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        choice: dict[str, Any] = json.loads(reply.read())["choices"][0]
-    return choice
-
-
-@pytest.mark.skipif(not is_serve_available(), reason="transformers[serving] is not installed")
-def test_a_server_gives_the_answers_and_their_ends(overfitted: Path, tmp_path: Path) -> None:
-    with serving(overfitted, tmp_path / "log") as address:
-        for words in SAMPLES:
-            choice = asked(address, overfitted, words)
-            assert choice["message"]["content"] == expected(words)
-            assert choice["finish_reason"] == "stop"
+    with pytest.raises(UserError, match=r"gives no log-probabilities.*engine\.logprobs=false"):
+        grounder.locate([Question(IMAGE, "the red ball")])
