@@ -20,12 +20,12 @@ from transformers import BitsAndBytesConfig
 from configs.errors import UserError
 from data_prep.contract.contract import Contract
 from data_prep.contract.formats import AnswerFormat
-from data_prep.contract.images import repeats_visual_prompt
-from data_prep.geometry import Box, Size
+from data_prep.geometry import Size
 from models.checkpoint import check_finite
 from models.checkpoint_files import GROUNDER_KEY
 from models.config import GrounderConfig
 from models.families import family_of
+from models.grounder.answers import best_box
 from models.grounder.batching import answer_in_batches, memory_remedy
 from models.grounder.decoding import AnswerTokens, RowDecoder, decode_greedily, draft_scores, geometric_mean
 from models.grounder.forward import encode_images
@@ -266,22 +266,10 @@ class Grounder:
         if not row.tokens:
             return Answer(visible, None, 0.0, "", draft_probability=draft)
         decoded = row.decoded()
-        form, size = self.encoder.form(question), (question.image.shape[1], question.image.shape[0])
-        is_drawn = form.is_marked and not form.is_cropped
-        last_box = question.visual_prompt_xyxy if is_drawn else None
-        # 1. Of several boxes the one that is not the drawn rectangle, with the most probable digits. Without
-        #    any box, the confidence of the first text is reported.
-        candidates: list[tuple[bool, bool, float, Box | None]] = []
-        for numbers, digit_scores in decoded.boxes:
-            parsed = form.answer_format.parse(numbers)
-            box = None if parsed is None else self.encoder.to_image(question, parsed, resized)
-            repeats = box is not None and repeats_visual_prompt(box, last_box, size, self.contract)
-            confidence = geometric_mean(digit_scores)
-            candidates.append((box is not None, not repeats, confidence, box))
-        _, is_new, confidence, box = max(candidates, key=lambda each: each[:3])
-        # 2. A format without a decision has the confidence of its box.
-        if not form.answer_format.has_decision:
+        # The confidence of a box is that of its digits.
+        boxes = [(numbers, geometric_mean(scores)) for numbers, scores in decoded.boxes]
+        box, confidence, repeats = best_box(self.encoder, question, boxes, resized)
+        # A format without a decision has the confidence of its box.
+        if not self.encoder.form(question).answer_format.has_decision:
             visible = 0.0 if box is None else confidence
-        return Answer(
-            visible, box, confidence, decoded.text, repeats_visual_prompt=not is_new, draft_probability=draft
-        )
+        return Answer(visible, box, confidence, decoded.text, repeats, draft_probability=draft)

@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from data_prep.contract.formats import AnswerFormat
-from data_prep.contract.images import repeats_visual_prompt
 from data_prep.contract.parsing import Outcome, parse_free
-from data_prep.geometry import Box, Size
+from data_prep.geometry import Size
+from models.grounder.answers import best_box
 from models.grounder.questions import QuestionEncoder
 from models.interfaces import Answer, Question
 
@@ -129,30 +129,6 @@ def read_answer(
     parsed = any(answers.parse(numbers) is not None for numbers, _ in candidates)
     answer = Answer(visible, box, confidence, generated.text, repeats_visual_prompt=repeats)
     return ReadAnswer(answer, is_well_formed=parsed)
-
-
-def best_box(
-    encoder: QuestionEncoder, question: Question, boxes: Sequence[tuple[str, float]], resized: Size
-) -> tuple[Box | None, float, bool]:
-    """The box of an answer, its confidence, and whether it is no more than the drawn rectangle.
-
-    `boxes` are the texts of the numbers of all boxes in the answer, each with its confidence. The best box is
-    not the drawn rectangle, and has the highest confidence. Without any box, the confidence of the first text
-    is returned. `resized` is the size of the search image that the model received.
-    """
-    form, size = encoder.form(question), (question.image.shape[1], question.image.shape[0])
-    is_drawn = form.is_marked and not form.is_cropped
-    last_box = question.visual_prompt_xyxy if is_drawn else None
-    candidates: list[tuple[bool, bool, float, Box | None]] = []
-    for numbers, confidence in boxes:
-        parsed = form.answer_format.parse(numbers)
-        box = None if parsed is None else encoder.to_image(question, parsed, resized)
-        repeats = box is not None and repeats_visual_prompt(box, last_box, size, encoder.contract)
-        candidates.append((box is not None, not repeats, confidence, box))
-    if not candidates:
-        return None, 0.0, False
-    _, is_new, confidence, box = max(candidates, key=lambda each: each[:3])
-    return box, confidence, not is_new
 
 
 def _after_thought(text: _Text, answers: AnswerFormat) -> int | None:
