@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,9 @@ import pytest
 
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN
+from infer.config import InferSettings
+from infer.engine.backends.registry import check_backend
+from infer.engine.backends.vllm import VllmConfig
 from models.config import GrounderConfig
 from models.grounder.questions import QuestionEncoder
 from models.interfaces import Question
@@ -211,6 +216,24 @@ def test_urls_are_checked_before_anything_is_sent(monkeypatch: pytest.MonkeyPatc
         check_server("engine.url", "http://localhost:8000/v1")
 
 
+def test_a_repetition_penalty_is_switched_off_in_both_ways(server: ChatServer) -> None:
+    """One is read by vLLM; transformers refuses it, and reads the other."""
+    server.reply = lambda _: (200, completion(ABSENT, 0.1))
+    ChatClient(settings(server)).generate([CHAT])
+    assert server.requests[0]["repetition_penalty"] == 1.0 and server.requests[0]["frequency_penalty"] == 0
+
+    def strict(body: dict[str, Any]) -> tuple[int, Any]:
+        unknown = "repetition_penalty" in body
+        return (422, {"detail": "Unexpected fields: {'repetition_penalty'}"}) if unknown else (200, good)
+
+    good, server.reply = completion(ABSENT, 0.1), strict
+    client = ChatClient(settings(server))
+    assert client.generate([CHAT])[0].text == ABSENT and len(client.generate([CHAT] * 3)) == 3
+    assert len(server.requests) == 1 + 2 + 3, "it is asked once"
+    server.reply = lambda _: (422, {"detail": "repetition_penalty, whatever is sent"})
+    assert "answered 422" in fault_of(ChatClient(settings(server)))
+
+
 # ---- reading answers ------------------------------------------------------------------------------
 
 
@@ -369,3 +392,60 @@ def test_weights_are_not_needed(server: ChatServer, tmp_path: Path) -> None:
         warnings.simplefilter("error")
         (answer,) = grounder_at(server, folder).locate([Question(IMAGE, "it")])
     assert answer.visible == pytest.approx(0.1) and answer.box_xyxy is None
+
+
+# ---- vLLM in this process -------------------------------------------------------------------------
+
+
+class FakeLLM:
+    """The part of `vllm.LLM` (0.33) that is used: it finds everything in one box."""
+
+    def __init__(self, **arguments: Any) -> None:
+        self.arguments = arguments
+        self.calls: list[tuple[Any, Any, dict[str, Any]]] = []
+
+    def chat(self, messages: Any, sampling_params: Any, **others: Any) -> list[Any]:
+        self.calls.append((messages, sampling_params, others))
+        content = completion(VISIBLE, 0.9)["choices"][0]["logprobs"]["content"]
+        # Ids are the places in a list of texts, since only the texts are read.
+        steps = [
+            {
+                index: SimpleNamespace(logprob=each["logprob"], decoded_token=each["token"])
+                for index, each in enumerate(item["top_logprobs"])
+            }
+            for item in content
+        ]
+        made = SimpleNamespace(text=VISIBLE, token_ids=[0] * len(steps), logprobs=steps)
+        return [SimpleNamespace(outputs=[made], prompt_token_ids=[1] * self.prompt_tokens) for _ in messages]
+
+    prompt_tokens = 0
+
+
+def test_vllm_in_this_process_is_asked_and_read_alike(
+    folder: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampling = lambda **arguments: arguments  # noqa: E731
+    monkeypatch.setitem(sys.modules, "vllm", SimpleNamespace(LLM=FakeLLM, SamplingParams=sampling))
+    from models.serving.vllm_grounder import VllmGrounder
+
+    grounder = VllmGrounder(GrounderConfig(str(folder)), gpu_memory_utilization=0.5)
+    llm: Any = grounder.generator.llm
+    question = Question(IMAGE, "the red ball", IMAGE, (10, 10, 30, 30))
+    llm.prompt_tokens = grounder.encoder.prompt_tokens(
+        question, [image.shape[1::-1] for image in grounder.encoder.images(question)]
+    )
+    server.reply = lambda _: (200, completion(VISIBLE, 0.9))
+    assert grounder.locate([question]) == grounder_at(server, folder).locate([question])
+    ((conversation,), asked, others) = llm.calls[0]
+    shown = [part["image_pil"].size for part in conversation[0]["content"] if part["type"] == "image_pil"]
+    assert len(shown) == 2 and shown[-1] == (336, 224)
+    assert asked == {"temperature": 0.0, "max_tokens": 512, "logprobs": 20} and not others["use_tqdm"]
+    assert llm.arguments["gpu_memory_utilization"] == 0.5 and not llm.arguments["trust_remote_code"]
+    assert grounder.identity()["backend"] == "vllm"
+
+
+def test_without_vllm_the_install_command_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infer.engine.backends.vllm.find_spec", lambda _: None)
+    settings = InferSettings(model=GrounderConfig(str(folder)), engine=VllmConfig(), tracker=None)
+    with pytest.raises(UserError, match=r"pip install -e \.\[vllm\]"):
+        check_backend(settings)

@@ -35,6 +35,9 @@ LARGEST_REPLY = (
 SHOWN = 60  # letters of a reply in a message
 MAX_FAILURES = 3  # failed batches in a row after which the server is not asked any more
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between two attempts
+# Servers take the defaults of sampling from the checkpoint's generation_config.json, in which Qwen2.5-VL has
+# a repetition penalty of 1.05: it would change the digits of boxes. The field is not part of OpenAI's API.
+PENALTY = "repetition_penalty"
 # 408 and 425: the server asks for the request again. 409: it is locked. 429: too many requests.
 TEMPORARY = frozenset({408, 409, 425, 429})
 
@@ -93,6 +96,10 @@ class ChatClient:
         from openai import AsyncOpenAI
 
         self.server, self.num_retries, self._failures = server, 0, 0
+        self._extensions: dict[str, Any] = {PENALTY: 1.0}
+        if server.thinking is not None:
+            # Not part of OpenAI's API, but vLLM, SGLang and transformers read it.
+            self._extensions["chat_template_kwargs"] = {"enable_thinking": server.thinking}
         self._secret = os.environ.get(server.key_variable, "")
         self._loop = _EventLoop()
         # Time limits and repetitions are those of `_ask`. The package's own time limit starts again with
@@ -188,9 +195,9 @@ class ChatClient:
         import openai
 
         create = self._client.chat.completions.with_streaming_response.create
-        received = bytearray()
+        received, extensions = bytearray(), dict(self._extensions)
         try:
-            async with create(**body) as response:
+            async with create(**body, extra_body=extensions) as response:
                 async for chunk in response.iter_bytes():
                     received += chunk
                     if len(received) > LARGEST_REPLY:
@@ -199,6 +206,11 @@ class ChatClient:
                             f"chat API of OpenAI's form; check {self.server.url_key}="
                         )
         except openai.APIStatusError as fault:
+            is_about_penalty = fault.status_code in (400, 422) and PENALTY in fault.response.text
+            if is_about_penalty and PENALTY in extensions:
+                # transformers refuses the field, and takes the penalty from `frequency_penalty`.
+                self._extensions.pop(PENALTY, None)
+                return await self._receive(body)
             raise self._refused(fault) from None
         except Exception as fault:
             # openai translates errors of its HTTP library up to the headers of a reply, but not of its body.
@@ -216,13 +228,11 @@ class ChatClient:
             "model": server.model,
             "messages": chat_with_images(chat.messages, chat.images),
             "temperature": 0,
+            "frequency_penalty": 0,
             "max_tokens": server.max_tokens,
         }
         if server.logprobs:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
-        if server.thinking is not None:
-            # Not part of OpenAI's API, but vLLM, SGLang and transformers read it.
-            body["extra_body"] = {"chat_template_kwargs": {"enable_thinking": server.thinking}}
         return body
 
     def _refused(self, fault: Any) -> Exception:

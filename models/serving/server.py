@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from configs.errors import UserError
 
 INSTALL = "pip install -e .[endpoint]"
+MAX_TOKENS = 512  # of an answer, without its thought
 CANARIES = ("known", "local", "off")
 """The values of `engine.canary` that are not files (`models.serving.canary`)."""
 
@@ -32,7 +33,7 @@ class Server:
     concurrency: int = 1
     timeout: float = 120.0
     retries: int = 0
-    max_tokens: int = 512
+    max_tokens: int = MAX_TOKENS
     logprobs: bool = False
     thinking: bool | None = None
 
