@@ -20,6 +20,7 @@ from models.commands.doctor import doctor
 from models.commands.doctor_questions import rendered_cases
 from models.config import GROUNDERS, MASK_HEADS, SHIPPED, GrounderConfig
 from models.grounder.grounder import Grounder
+from models.serving.canary import read_canary
 from tests.tiny_models import save_mask_head
 
 CPU = torch.device("cpu")
@@ -72,6 +73,9 @@ def test_the_shipped_models_are_well(tmp_path: Path, capsys: pytest.CaptureFixtu
     ):
         assert part in printed
     assert json.loads((tmp_path / "doctor.json").read_text())["faults"] == []
+    known = read_canary(tmp_path / "canary.json", BUILT_IN["short"])
+    assert known["visible"].visible > 0.9 > 0.5 > known["absent"].visible
+    assert known["visible"].box_xyxy is not None and known["absent"].box_xyxy is None
 
 
 def test_the_command_reports_by_its_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,7 +61,9 @@ def settings(tmp_path: Path, checkpoints: tuple[Path, Path], server: ChatServer)
         model=GrounderConfig(str(grounder)),
         mask_head=MaskHeadConfig(str(mask_head)),
         tracker=PerFrameConfig(),
-        engine=EndpointConfig(url=server.url, served_model="mine", canary="off", retries=1, timeout=5.0),
+        engine=EndpointConfig(
+            url=server.url, served_model="mine", canary="off", retries=1, timeout=5.0, lanes=1
+        ),
         device="cpu",
         out=str(tmp_path / "out"),
         pack=False,
@@ -127,7 +129,7 @@ def test_an_unbroken_run_gives_the_same_bytes(settings: InferSettings, server: C
     run(settings)
     first = results(settings)
     shutil.rmtree(Path(str(settings.workspace)) / "results")
-    run(settings, concurrency=1)
+    run(settings, concurrency=1, lanes=None)
     assert results(settings) == first
 
 

@@ -58,8 +58,12 @@ class LocalConfig(EngineConfig):
 
 
 @dataclass(frozen=True)
-class CanaryConfig(EngineConfig):
-    """The keys of backends that generate answers elsewhere, whose answers are therefore checked first."""
+class FreeGenerationConfig(EngineConfig):
+    """The keys of backends that generate whole answers elsewhere, and are therefore checked at the start.
+
+    They form batches themselves, from all questions that are open. So by default four sequences are tracked
+    at once on a CPU too, and `deterministic` is false.
+    """
 
     canary: str = key(
         "known",
@@ -74,3 +78,11 @@ class CanaryConfig(EngineConfig):
         minimum=0,
         maximum=1,
     )
+
+    def lanes_on(self, device_type: str) -> int:
+        """`lanes`, with the default of every device."""
+        return super().lanes_on(device_type) if self.lanes else LANES_ON_GPU
+
+    def is_deterministic_on(self, device_type: str) -> bool:
+        """`deterministic`, with the default of every device."""
+        return self.deterministic is not None and super().is_deterministic_on(device_type)

@@ -6,7 +6,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import key
 from infer.engine.backends.registry import BackendSettings, register_backend
-from infer.engine.config import CanaryConfig
+from infer.engine.config import FreeGenerationConfig
 from models.checkpoint_files import check_grounder_checkpoint
 from models.config_checks import require_multimodal_llm
 from models.interfaces import Grounding
@@ -14,7 +14,7 @@ from models.serving.server import Server, check_canary, check_server
 
 
 @dataclass(frozen=True)
-class EndpointConfig(CanaryConfig):
+class EndpointConfig(FreeGenerationConfig):
     """A server with OpenAI's chat API generates the answers (`engine=endpoint`)."""
 
     url: str = key("", "address of the server, up to /v1, as http://localhost:8000/v1")

@@ -7,7 +7,7 @@ from typing import Any
 from configs.errors import UserError
 from configs.schema import key
 from infer.engine.backends.registry import BackendSettings, register_backend
-from infer.engine.config import CanaryConfig
+from infer.engine.config import FreeGenerationConfig
 from models.checkpoint_files import base_of, check_grounder_checkpoint
 from models.config_checks import require_multimodal_llm
 from models.file_checks import GROUNDER_KEY
@@ -16,7 +16,7 @@ from models.serving.server import check_canary
 
 
 @dataclass(frozen=True)
-class VllmConfig(CanaryConfig):
+class VllmConfig(FreeGenerationConfig):
     """The package vLLM runs the grounder of model= in this process (`engine=vllm`)."""
 
     gpu_memory: float = key(
