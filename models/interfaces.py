@@ -112,9 +112,10 @@ class GroundingStatistics:
     `accepted_drafts` were accepted as a whole. `vision_encodings` counts the images that the vision tower
     encoded, and `prompt_tokens` the tokens of the forward passes over questions, without padding and drafts.
     `seconds` holds the time of each part that the backend measures: `preprocess` (resizing, drawing and
-    tokenizing), `vision`, `prefill` and `generate`. On a GPU, whose work is asynchronous, they are exact only
-    where the device is synchronised at the end of each part. `around` is entered for each part with its name;
-    a caller may set it, to synchronise the device or to mark the part in a trace (`profile=true`).
+    tokenizing), `vision`, `prefill` and `generate`, or `detect` of a detector. On a GPU, whose work is
+    asynchronous, they are exact only where the device is synchronised at the end of each part. `around` is
+    entered for each part with its name; a caller may set it, to synchronise the device or to mark the part in
+    a trace (`profile=true`).
 
     Of answers that a server generates, `ill_formed_answers` did not have the form of the contract, and
     `retries` counts the requests that were repeated.

@@ -203,16 +203,21 @@ def test_a_long_expression_is_cut_with_one_warning(
     assert answer.visible == pytest.approx(float(theirs["scores"].max()), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("expression", "message"),
-    [(" . ", "the prompt is empty"), ("a <|endoftext|>", r"<\|endoftext\|> steers the model")],
-)
-def test_an_expression_that_cannot_be_asked_is_refused(
-    detector: Sam3Detector, expression: str, message: str
-) -> None:
-    with pytest.raises(UserError, match=message):
-        detector.check_expression(expression)
+def test_a_control_token_in_an_expression_is_refused(detector: Sam3Detector) -> None:
+    with pytest.raises(UserError, match=r"<\|endoftext\|> steers the model"):
+        detector.check_expression("a <|endoftext|>")
     detector.check_expression(PHRASE)
+
+
+def test_a_target_without_a_name_is_asked_for_with_a_warning(detector: Sam3Detector) -> None:
+    """As a target that is given by its box alone. An empty expression of a workspace is never asked."""
+    image = picture(90, 60)
+    detector.check_expression("")
+    with pytest.warns(UserWarning, match="the prompt names no target"):
+        unnamed = detector.locate([Question(image, " . ")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert detector.locate([Question(image, "the target")]) == unnamed
 
 
 # ---- faults --------------------------------------------------------------------------------------
@@ -389,6 +394,8 @@ def test_a_video_is_tracked(folder: Path, video: Path, tmp_path: Path, tracker: 
     tracks = json.loads((tmp_path / "out" / "tracks.json").read_text())["tracks"]
     assert [len(track["boxes_xyxy"]) for track in tracks] == [3, 3]
     assert any(box is not None for track in tracks for box in track["boxes_xyxy"])
+    seconds = json.loads((tmp_path / "out" / "summary.json").read_text())["seconds_by_part"]
+    assert all(seconds[part] > 0 for part in ("preprocess", "vision", "detect"))
     fingerprint = json.loads((tmp_path / "out" / "masks" / "fingerprint.json").read_text())
     assert fingerprint["grounder_settings"] == {"min_score_ratio": 0.8}
     assert fingerprint["contract"]["wording"] == "phrase"

@@ -146,7 +146,7 @@ WORDINGS: dict[str, Wording] = {
         unnamed="the target",
     ),
     # Detectors of text prompts, such as SAM 3's: the expression alone. The image goes another way.
-    "phrase": Wording(question="{search_image}{expression}", stripped=" \t\r\n."),
+    "phrase": Wording(question="{search_image}{expression}", stripped=" \t\r\n.", unnamed="the target"),
 }
 """Wordings by the name that a contract uses."""
 

@@ -60,6 +60,7 @@ class Sam3Detector:
         self.statistics = GroundingStatistics()
         vision, text = model.config.vision_config, model.config.text_config
         self.contract = detector_contract(vision.image_size, vision.backbone_config.patch_size)
+        self._wording = self.contract.form(has_template=False, has_last_box=False).wording
         self.max_tokens: int = text.max_position_embeddings
         # What the last questions were about. The arrays are kept, so that no other one gets their ids.
         self._frames: dict[int, tuple[np.ndarray, torch.Tensor]] = {}
@@ -92,7 +93,7 @@ class Sam3Detector:
         }
 
     def check_expression(self, expression: str) -> None:
-        """Raise UserError for an expression without words, or with a control token of the text encoder.
+        """Raise UserError for an expression with a control token of the text encoder.
 
         An expression of more tokens than the text encoder has positions is cut, with a warning.
         """
@@ -133,9 +134,10 @@ class Sam3Detector:
         frames = torch.cat([self._encode_frame(question.image) for question in questions])  # (B, C, h, w)
         texts = [self._encode_text(self._phrase(question.expression)) for question in questions]
         # 2. Detect N objects for each question: logits (B, N), presence logits (B, 1), boxes (B, N, 4).
-        outputs = self._detect(frames, texts)
-        found = (outputs.pred_logits, outputs.presence_logits, outputs.pred_boxes)
-        total = sum(float(each.float().sum()) for each in found)  # finite only if all numbers are
+        with self.statistics.timed("detect"):
+            outputs = self._detect(frames, texts)
+            found = (outputs.pred_logits, outputs.presence_logits, outputs.pred_boxes)
+            total = sum(float(each.float().sum()) for each in found)  # finite only if all numbers are
         check_finite(KEY, self.checkpoint, self.dtype, "scores and boxes", [total])
         # 3. Scores, and boxes in pixels of each question's image. The threshold keeps all of them.
         sizes = [question.image.shape[:2] for question in questions]
@@ -179,8 +181,10 @@ class Sam3Detector:
         if id(image) not in self._frames:
             # Resized to a square without keeping the aspect ratio, as in SAM 3. The boxes are shares of its
             # sides, so they are scaled by axis.
-            pixels = self.processor.image_processor(image, return_tensors="pt", device=self.device)
-            pyramid = self.model.get_vision_features(pixels["pixel_values"]).fpn_hidden_states
+            with self.statistics.timed("preprocess"):
+                pixels = self.processor.image_processor(image, return_tensors="pt", device=self.device)
+            with self.statistics.timed("vision"):
+                pyramid = self.model.get_vision_features(pixels["pixel_values"]).fpn_hidden_states
             self._frames[id(image)] = image, pyramid[-2]
             self.statistics.vision_encodings += 1
         return self._frames[id(image)][1]
@@ -190,6 +194,12 @@ class Sam3Detector:
         if phrase not in self._texts:
             if len(self._texts) >= MAX_TEXTS:
                 self._texts.clear()
+            if phrase == self._wording.unnamed:
+                warnings.warn(
+                    f"the prompt names no target, and SAM 3 does not know what {phrase!r} is; name it in "
+                    "prompt=",
+                    stacklevel=2,
+                )
             # Padded to the full length, as by the processor.
             ids = self._token_ids(phrase)
             padding = [self.processor.tokenizer.pad_token_id] * (self.max_tokens - len(ids))
@@ -200,11 +210,8 @@ class Sam3Detector:
         return self._texts[phrase]
 
     def _phrase(self, expression: str) -> str:
-        """An expression as the text encoder gets it, without a full stop. Raises UserError if it is empty."""
-        phrase = self.contract.form(has_template=False, has_last_box=False).wording.named(expression)
-        if not phrase:
-            raise UserError("the prompt is empty, and SAM 3 finds what a prompt names; name the target")
-        return phrase
+        """An expression as the text encoder gets it, without a full stop."""
+        return self._wording.named(expression)
 
     def _token_ids(self, phrase: str) -> list[int]:
         """The tokens of a phrase with those of its begin and end, cut to the positions of the text encoder.
