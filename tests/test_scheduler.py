@@ -100,6 +100,21 @@ def test_masks_come_before_questions_so_that_a_frame_makes_one_batch() -> None:
     assert grounding.batches == [1, 2, 2, 2]
 
 
+def test_mask_requests_of_a_moment_are_one_call() -> None:
+    class Counting(ScriptedMasking):
+        def __init__(self) -> None:
+            super().__init__()
+            self.calls: list[int] = []
+
+        def propagate(self, memories: Sequence[TargetMemory], features: FrameFeatures) -> list[MaskResult]:
+            self.calls.append(len(memories))
+            return super().propagate(memories, features)
+
+    masking = Counting()
+    run([_Job("both", ["red", "blue"], frames_of(4))], 1, True, masking=masking)
+    assert masking.calls == [2, 2, 2]
+
+
 # ---- lanes ----------------------------------------------------------------------------------------------
 
 
