@@ -20,7 +20,7 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -137,7 +137,7 @@ def _track(sequence: FrameSequence, root: Path, device: str, seconds: float) -> 
     with RunProgress(len(sequence.frames) * len(expressions)) as progress:
         outputs = RunOutputs(store, TrackRecords(root / "out"), overlays, progress)
         timings = session.engine.timings
-        job = SequenceJob(0, sequence, expressions, nullcontext(), outputs, LocalConfig(), timings)
+        job = SequenceJob(0, sequence, expressions, ExitStack(), outputs, LocalConfig(), timings)
         scheduler = Scheduler(session.engine, 1, deterministic=True)
         samples = _Samples(scheduler, seconds)
         scheduler.on_round = samples

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,6 +135,26 @@ def test_the_summary_says_where_the_time_went(settings: InferSettings, models: _
     assert {"decode", "grounder", "mask_head", "write", "idle"} <= set(summary["seconds_by_part"])
     assert summary["seconds_by_part"]["decode"] > 0 and summary["seconds_by_part"]["mask_head"] > 0
     assert summary["peak_memory_bytes"]["host"] > 1 << 20 and summary["draft_accepted"] is None
+
+
+def test_the_claim_of_a_sequence_is_released_when_its_results_are_written(
+    settings: InferSettings, tmp_path: Path, models: _Models
+) -> None:
+    locks = Path(settings.workspace or "") / "results" / "refertrack"
+    held: list[int] = []
+
+    def wait_for_the_first_sequence(brightness: int) -> None:
+        # In the last frame of the second sequence the first one must have been released.
+        if brightness == 20:
+            deadline = time.monotonic() + 5
+            while len(results_of(settings)) < 1 or len(list(locks.glob(".lock-sequence-*"))) > 1:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            held.append(brightness)
+
+    models.on_frame = wait_for_the_first_sequence
+    status, _ = run(settings, lanes=1)
+    assert status == 0 and len(held) == SEQUENCES["bee"]
 
 
 def test_results_that_cannot_be_encoded_fail_their_sequence_alone(

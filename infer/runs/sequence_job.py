@@ -2,13 +2,14 @@
 
 The main thread opens the job and hands over finished frames. The masks of a frame are encoded, and its
 overlays drawn, by a thread that belongs to the job (`infer.engine.beside.OrderedWorker`), which also writes
-the results after the last frame. The claim of the sequence is held until the job is closed.
+the results after the last frame. The claim of the sequence is released once they are written, or when the job
+is closed.
 """
 
 import time
 from collections.abc import Iterable
 from collections.abc import Sequence as Sequences
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,12 +55,12 @@ class SequenceJob:
         number: int,
         sequence: Sequence,
         expressions: list[str],
-        claim: AbstractContextManager[object],
+        claim: ExitStack,
         outputs: RunOutputs,
         config: EngineConfig,
         timings: Timings,
     ) -> None:
-        """`claim` is the entered context of the sequence's claim. It is left when the job is closed."""
+        """`claim` holds the entered context of the sequence's claim."""
         self.number, self.sequence, self.expressions = number, sequence, expressions
         self.trajectories = [Trajectory() for _ in expressions]
         self.failure: FailureBoundary | None = None
@@ -120,13 +121,13 @@ class SequenceJob:
             self.failure = boundary
 
     def close(self) -> None:
-        """End the thread, remove half-written overlays, and release the claim of the sequence."""
+        """End the thread, remove half-written overlays, and release the claim if it is still held."""
         try:
             self._worker.close()
             if self._drawing is not None:
                 self._drawing.close()
         finally:
-            self._claim.__exit__(None, None, None)
+            self._claim.close()
 
     def _add(self, step: Step) -> None:
         with self._timings.part("write"):
@@ -144,6 +145,8 @@ class SequenceJob:
         with self._timings.part("write"):
             for expression, trajectory in zip(self.expressions, self.trajectories, strict=True):
                 self._write(expression, trajectory)
+        # Other runs may wait for it, and this one may not look here again before its next sequence ends.
+        self._claim.close()
 
     def _write(self, expression: str, trajectory: Trajectory) -> None:
         # The record comes first: a result without a record would be restored without states and confidences.
