@@ -7,14 +7,12 @@ processor, so the second bound does not hold for them.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-
-from benchmarks.inference_parts import PartClock
 
 MATRIX = {"cpu": 1024, "cuda": 8192}  # rows and columns of the measured product
 COPIED = {"cpu": 1 << 26, "cuda": 1 << 31}  # bytes
@@ -70,12 +68,11 @@ def counted_flops(work: Callable[[], None]) -> int:
     return int(counter.get_total_flops())
 
 
-def weight_bytes(model: Any, clock: PartClock) -> int:
-    """The bytes of weights that the forward passes of the grounder have read."""
+def weight_bytes(model: Any, passes: Mapping[str, int]) -> int:
+    """The bytes of weights that forward passes of the grounder have read, by `PartClock.passes`."""
     tower = _bytes(model.model.visual)
     text = _bytes(model) - tower
     # Embeddings are looked up and not read, but the output layer, often tied to them, is.
-    passes = clock.passes
     return int(passes["vision"] * tower + (passes["prefill"] + passes["decode"]) * text)
 
 

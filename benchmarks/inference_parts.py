@@ -102,8 +102,8 @@ class PartClock:
 def timed_model(model: Any, clock: PartClock) -> Iterator[None]:
     """A context in which the parts of a Qwen-VL model are timed, by forward hooks of torch.
 
-    Forward passes over more than one token of a question are `prefill`, others `decode`. What follows a
-    prefill, such as the choice of tokens, counts for `decode` too.
+    Forward passes with keys and values in the cache are `decode`, others `prefill`. What follows a prefill,
+    such as the choice of tokens, counts for `decode` too.
     """
 
     def enter_vision(*_: Any) -> None:
@@ -113,10 +113,9 @@ def timed_model(model: Any, clock: PartClock) -> Iterator[None]:
     def leave(*_: Any) -> None:
         clock.leave()
 
-    def enter_text(_: Any, args: Any, values: dict[str, Any]) -> None:
-        tokens = values.get("input_ids", args[0] if args else None)
-        is_prefill = tokens is None or tokens.shape[1] > 1
-        part = "prefill" if is_prefill else "decode"
+    def enter_text(_: Any, __: Any, values: dict[str, Any]) -> None:
+        cache = values.get("past_key_values")
+        part = "decode" if cache is not None and cache.get_seq_length() else "prefill"
         clock.passes[part] += 1
         clock.become("decode")
         clock.enter(part)

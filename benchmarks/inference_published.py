@@ -12,7 +12,7 @@ not used here. Nothing is slowed down on purpose.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,10 +49,20 @@ class PublishedFrame:
 
 
 class PublishedLoop:
-    """VPTracker's loop. `grounder` and `mask_head` are folders, or models with their processors."""
+    """VPTracker's loop. `grounder` and `mask_head` are the folders of the weights.
+
+    `answer` returns what the model is forced to answer about a frame, after the fixed start; None: it answers
+    freely in the format of the contract.
+    """
 
     def __init__(
-        self, grounder: str, mask_head: str, contract: Contract, device: torch.device, dtype: torch.dtype
+        self,
+        grounder: str,
+        mask_head: str,
+        contract: Contract,
+        device: torch.device,
+        dtype: torch.dtype,
+        answer: Callable[[np.ndarray], str] | None = None,
     ) -> None:
         processor: Any = AutoProcessor.from_pretrained(grounder)
         model: Any = AutoModelForImageTextToText.from_pretrained(grounder, dtype=dtype)
@@ -60,7 +70,7 @@ class PublishedLoop:
         masking: Any = Sam2Model.from_pretrained(mask_head, dtype=dtype)
         self.mask_model = masking.to(device).eval()
         self.mask_processor: Any = Sam2Processor.from_pretrained(mask_head)
-        self.contract, self.device, self.dtype = contract, device, dtype
+        self.contract, self.device, self.dtype, self.answer = contract, device, dtype, answer
         self.grammar = AnswerGrammar(contract.format, processor.tokenizer)
 
     def track(
@@ -106,7 +116,7 @@ class PublishedLoop:
             inputs = self.processor(text=[prompt], images=images, return_tensors="pt", do_resize=False)
             inputs = inputs.to(self.device)
             length = inputs["input_ids"].shape[1]
-            self.grammar.begin(length)
+            self.grammar.begin(length, None if self.answer is None else self.answer(frame))
         # 3. The whole answer, token by token.
         with clock.part("decode"), torch.inference_mode():
             output = self.model.generate(
@@ -165,11 +175,12 @@ class AnswerGrammar(LogitsProcessor):
         self.start = ids_of(answer_format.start)
         self.decisions = [ids_of(text)[0] for text in (answer_format.visible, answer_format.absent)]
         self.box_start = ids_of(answer_format.box_start)
-        self.prompt_length = 0
+        self.prompt_length, self.forced = 0, list[int]()
 
-    def begin(self, prompt_length: int) -> None:
-        """A new answer begins behind a prompt of so many tokens."""
+    def begin(self, prompt_length: int, answer: str | None = None) -> None:
+        """A new answer begins behind a prompt of so many tokens. `answer` is the only one that is allowed."""
         self.prompt_length = prompt_length
+        self.forced = [] if answer is None else [*self.start, *self.ids_of(answer)]
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         """Set the scores (1, vocabulary) of all tokens that are not allowed next to minus infinity."""
@@ -182,6 +193,8 @@ class AnswerGrammar(LogitsProcessor):
 
     def allowed(self, written: Sequence[int]) -> list[int] | None:
         """The tokens that may follow those of the answer so far; None: all of them."""
+        if self.forced:
+            return self._fixed(self.forced, written)
         # 1. The start, and the decision. A format without a decision goes on with the box.
         if len(written) < len(self.start):
             return [self.start[len(written)]]

@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from benchmarks.inference_forced import ForcedGrounding, ForcedMasking, Script
 from benchmarks.inference_parts import PartClock, TimedGrounding, TimedMasking, timed_model
 from benchmarks.inference_published import PublishedLoop
 from data_prep.contract.contract import Contract
@@ -27,6 +28,7 @@ from infer.runs.claims import claim_results
 from infer.runs.records import TrackInputs, TrackRecords
 from infer.runs.track_run import TrackRun
 from infer.runs.workspace import workspace_plan
+from models.interfaces import GroundingStatistics
 
 Texts = dict[tuple[str, str], list[str]]
 """The text of the answer to each frame, by the sequence and the expression of a track."""
@@ -40,6 +42,7 @@ class Side(Protocol):
     model: Any  # the Qwen-VL model of the grounder
     mask_model: Any
     seconds: dict[str, float]  # `wall` and `processor` time of all calls of `run`
+    passes: Counter[str]  # forward passes of the grounder by part, in all calls of `run`
 
     def warm_up(self, video: Video, num_frames: int) -> None:
         """Track the first frames of a video, without writing results."""
@@ -61,6 +64,7 @@ class PublishedSide:
         self.name, self.loop, self.root = name, loop, root
         self.model, self.mask_model = loop.model, loop.mask_model
         self.clock, self.seconds = PartClock(now), {"wall": 0.0, "processor": 0.0}
+        self.passes = Counter[str]()
         self._texts: Texts = {}
         self.tokens: dict[tuple[str, str], list[tuple[int, ...]]] = {}
 
@@ -93,14 +97,23 @@ class PublishedSide:
 
 
 class EngineSide:
-    """Runs of this project's engine, as `python -m infer workspace=…` makes them, without overlays."""
+    """Runs of this project's engine, as `python -m infer workspace=…` makes them, without overlays.
 
-    def __init__(self, settings: InferSettings, now: Callable[[], float]) -> None:
+    With a script, the answers and masks of random weights are replaced by those of the script.
+    """
+
+    def __init__(
+        self, settings: InferSettings, now: Callable[[], float], script: Script | None = None
+    ) -> None:
         self.settings, self.name = settings, settings.tracker_id
         self.seconds, self.clock = {"wall": 0.0, "processor": 0.0}, PartClock(now)
+        self.passes = Counter[str]()
+        self.statistics = GroundingStatistics()  # counts of all calls of `run`
         session = open_session(settings)
         grounder: Any = session.engine.grounding
         mask_head: Any = session.engine.masking
+        if script is not None:
+            grounder, mask_head = ForcedGrounding(grounder, script), ForcedMasking(mask_head, script)
         self.model, self.mask_model = grounder.model, mask_head.model
         self.grounding = TimedGrounding(grounder, self.clock)
         engine = Engine(self.grounding, TimedMasking(mask_head, self.clock))
@@ -118,6 +131,7 @@ class EngineSide:
     def run(self, videos: Sequence[Video]) -> None:
         """See `Side`."""
         self.grounding.answers.clear()
+        self.grounding.statistics.reset()
         timed = [_with_timed_frames(video, self.clock) for video in videos]
         plan, out = workspace_plan(self.settings), Path(self.settings.out)
         store = plan.open_store(self.session)
@@ -131,6 +145,9 @@ class EngineSide:
             # The progress goes to the standard output, which is that of the benchmark.
             with _timed(self), contextlib.redirect_stdout(io.StringIO()):
                 tracking.run()
+        for name in ("questions", "batches", "decoding_steps", "draft_tokens", "accepted_draft_tokens"):
+            counted = getattr(self.statistics, name) + getattr(self.grounding.statistics, name)
+            setattr(self.statistics, name, counted)
         if failed := [outcome.failure for outcome in tracking.outcomes if outcome.failure]:
             raise RuntimeError(f"{self.name}: {failed[0]}")
         if len(videos) == 1:  # answers are assigned to tracks by their expressions alone
@@ -176,9 +193,9 @@ def _with_timed_frames(video: Video, clock: PartClock) -> Video:
 @contextlib.contextmanager
 def _timed(side: Any) -> Any:
     """Add the time of the context to the `seconds` of a side, and time the parts of its model."""
-    with ExitStack() as stack:
-        stack.enter_context(timed_model(side.model, side.clock))
+    with timed_model(side.model, side.clock):
         side.clock.restart()
+        side.clock.passes.clear()
         begun = time.perf_counter(), time.process_time()
         yield
         # A GPU may still be computing.
@@ -187,3 +204,4 @@ def _timed(side: Any) -> Any:
         side.seconds["wall"] += time.perf_counter() - begun[0]
         side.seconds["processor"] += time.process_time() - begun[1]
         side.clock.stop()
+        side.passes.update(side.clock.passes)

@@ -3,17 +3,25 @@
 import contextlib
 import io
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks import inference
 from benchmarks.inference_floor import counted_flops
+from benchmarks.inference_forced import STEPS, ForcedTokens, Script
 from benchmarks.inference_parts import PARTS, PartClock
 from benchmarks.inference_published import AnswerGrammar
+from data_prep.contract.contract import BUILT_IN
 from data_prep.contract.formats import ANSWER_FORMATS
+from data_prep.geometry import box_of_mask
+from data_prep.votsr.workspace import read_workspace
+from data_prep.world.presets import PRESETS
+from data_prep.world.render import render_workspace
 from models.grounder.nano import build_tokenizer
 
 ARGUMENTS = "--sequences 1 --frames 2 --expressions 2 --floor-frames 0"
@@ -95,6 +103,70 @@ def test_answers_are_equal_only_if_all_their_tokens_are() -> None:
     published.tokens = {("a", "x"): [tuple(tokenizer(text, add_special_tokens=False).input_ids)] * 2}
     engine: Any = SimpleNamespace(texts=lambda: {("a", "x"): [text, other]})
     assert inference.equal_answers(published, engine) == (1, 2)
+
+
+CONTRACT = BUILT_IN["short"]
+
+
+def forced_tokens() -> tuple[ForcedTokens, Any]:
+    tokenizer = build_tokenizer()
+    return ForcedTokens(tokenizer, CONTRACT.format, len(tokenizer)), tokenizer
+
+
+def chosen(forced: ForcedTokens, rows: list[list[int]]) -> list[list[int]]:
+    """The most probable token behind each token of rows, which are padded on the right."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    output = SimpleNamespace(logits=torch.zeros(*ids.shape, len(forced.successor)))
+    forced(None, (), {"input_ids": ids, "attention_mask": mask}, output)
+    best: list[list[int]] = output.logits.argmax(-1).tolist()
+    return [tokens[: len(row)] for tokens, row in zip(best, rows, strict=True)]
+
+
+def test_forced_answers_without_a_draft_have_the_length_of_a_box() -> None:
+    forced, tokenizer = forced_tokens()
+    token = tokenizer(CONTRACT.format.forced_prefix, add_special_tokens=False).input_ids[-1]
+    written = []
+    while "]" not in tokenizer.decode([token]):
+        [[token]] = chosen(forced, [[token]])
+        written.append(token)
+    assert len(written) == STEPS + 1
+    assert len(set(written)) == len(written)
+
+
+def test_forced_answers_accept_most_of_a_draft_and_close_the_box_behind_it() -> None:
+    forced, tokenizer = forced_tokens()
+    rng = np.random.default_rng(0)
+    drafts = [
+        tokenizer(",".join(f"{number:03d}" for number in rng.integers(0, 336, 4))).input_ids
+        for _ in range(100)
+    ]
+    agreed = total = 0
+    for draft, tokens in zip(drafts, chosen(forced, drafts), strict=True):
+        agreed += sum(token == other for token, other in zip(tokens[:-1], draft[1:], strict=True))
+        total += len(draft) - 1
+        assert "]" in tokenizer.decode(tokens[-1:])
+    assert 0.7 < agreed / total < 1
+
+
+def test_a_script_gives_the_truth_of_a_frame_by_its_pixels(tmp_path: Path) -> None:
+    render_workspace(tmp_path, PRESETS["demo"], sequences=1, expressions=1, frames=2)
+    [video] = read_workspace(tmp_path).sequences
+    script = Script([video])
+    first, second = (script.of(image.copy()) for image in video.frames)
+    assert first.mask is not None and second.mask is not None
+    assert first.box_xyxy == box_of_mask(first.mask)
+    assert first.box_xyxy != second.box_xyxy
+    image = next(iter(video.frames))
+    grammar = AnswerGrammar(CONTRACT.format, build_tokenizer())
+    grammar.begin(0, script.answer(image, CONTRACT))
+    written: list[int] = []
+    while (allowed := grammar.allowed(written)) != [grammar.end]:
+        assert allowed is not None and len(allowed) == 1
+        written += allowed
+    text = grammar.tokenizer.decode(written)
+    assert text.startswith('{"visible": true, "bbox_2d": [') and text.endswith("]}")
 
 
 def test_flops_of_a_matrix_product_and_of_attention_are_counted() -> None:
