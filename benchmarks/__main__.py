@@ -8,6 +8,7 @@ NAMES = (
     "behaviour",
     "propagate_boxes",
     "data",
+    "drafts",
     "evaluation",
     "fuzz",
     "inference",

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from benchmarks.drafts_check import build_small, check_drafts
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
+from infer.trackers.per_frame import PerFrameConfig, per_frame_tracker
 from infer.trackers.referral import ReferralConfig, referral_tracker
-from infer.trackers.requests import Locate
+from infer.trackers.requests import Locate, Request, Segment, State
 from models.config import GrounderConfig
 from models.grounder.decoding import AnswerTokens, RowDecoder
 from models.grounder.grounder import Grounder
-from models.interfaces import Question
+from models.interfaces import Answer, MaskResult, Question
 from tests.scripted import ScriptedWorld, drive, frame
 from tests.tiny_models import save_grounder
 
@@ -198,3 +199,48 @@ def test_the_referral_tracker_hands_on_the_boxes_that_it_expects() -> None:
     drive(tracker, world, [frame(), frame(), frame()])
     # Frame 0: searched without a draft, confirmed with the answer. Frame 2: verified with the mask's box.
     assert drafts_of(world) == [(0, None), (0, grounder_boxes[0]), (2, (12, 10, 32, 30))]
+
+
+def test_the_per_frame_tracker_expects_the_last_box() -> None:
+    world = ScriptedWorld([(10.0, 10.0, 30.0, 30.0), None, None], [None] * 3)
+    drive(per_frame_tracker(PerFrameConfig(), BUILT_IN["short"]), world, [frame(), frame(), frame()])
+    assert drafts_of(world) == [(0, None), (1, (10, 10, 30, 30)), (2, (10, 10, 30, 30))]
+
+
+class ScoredWorld(ScriptedWorld):
+    """The grounder gives every draft a probability."""
+
+    probability = 0.0
+
+    def reply(self, index: int, request: Request) -> Answer | MaskResult:
+        """As the scripted grounder, with the probability of the draft."""
+        answer = super().reply(index, request)
+        if isinstance(answer, Answer) and isinstance(request, Locate) and request.draft_xyxy is not None:
+            return dataclasses.replace(answer, draft_probability=self.probability)
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("verify", "probability", "segments"), [("score", 0.6, 1), ("score", 0.4, 2), ("decode", 0.6, 2)]
+)
+def test_with_verify_score_a_probable_mask_is_kept_as_it_is(
+    verify: str, probability: float, segments: int
+) -> None:
+    """Then the mask head does not segment the grounder's box, which is that of the mask."""
+    box = (10.0, 10.0, 30.0, 30.0)
+    world = ScoredWorld([box] * 3, [box] * 3)
+    world.probability = probability
+    config = ReferralConfig(verify_interval=2, verify=verify, min_draft_probability=0.5)
+    reports = drive(referral_tracker(config, BUILT_IN["short"]), world, [frame(), frame(), frame()])
+    assert reports[2].state is State.VERIFY and world.count(Segment) == segments
+    (asked,) = (request for index, request in world.asked if index == 2 and isinstance(request, Locate))
+    assert asked.accept_draft_from == (0.5 if verify == "score" else None)
+
+
+def test_a_lost_mask_is_never_taken_for_the_answer() -> None:
+    box = (10.0, 10.0, 30.0, 30.0)
+    world = ScriptedWorld([box] * 2, [None] * 2)
+    config = ReferralConfig(verify="score")
+    drive(referral_tracker(config, BUILT_IN["short"]), world, [frame(), frame()])
+    asked = [request for index, request in world.asked if index == 1 and isinstance(request, Locate)]
+    assert [(each.draft_xyxy, each.accept_draft_from) for each in asked] == [(box, None)]

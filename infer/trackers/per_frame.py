@@ -57,8 +57,9 @@ def _track(
         first: MaskResult = yield Segment(last_box)
         frame = yield Report(State.TRACK, first.mask, last_box, 1.0)
     while True:
-        # 2. Ask the grounder, with the rectangle where the target was last seen.
-        answer: Answer = yield Locate(expression, template, last_box, box_in_template)
+        # 2. Ask the grounder, with the rectangle where the target was last seen. The target has probably not
+        #    moved far, so most digits of its last box are those of the answer.
+        answer: Answer = yield Locate(expression, template, last_box, box_in_template, draft_xyxy=last_box)
         is_visible = answer.visible >= visible_threshold and answer.box_xyxy is not None
         if is_visible:
             last_box = answer.box_xyxy

@@ -12,7 +12,7 @@ lose a target that was never clearly visible.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -21,7 +21,8 @@ import numpy as np
 from configs.schema import key
 from data_prep.contract.contract import Contract
 from data_prep.contract.crops import crop_template, template_box
-from data_prep.geometry import Box, area, box_of_mask, iou, is_inside, round_box
+from data_prep.geometry import Box, box_of_mask, iou
+from infer.trackers.masks import area_ratio, box_or, has_changed, or_filled_box
 from infer.trackers.presence import PresenceFilter
 from infer.trackers.registry import register_tracker, thresholds_of
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, State, Track, Tracker
@@ -29,8 +30,6 @@ from models.interfaces import Answer, MaskResult, TargetMemory
 
 # The visible probability of a target whose box the user gave.
 GIVEN_BOX_VISIBLE = 0.999
-# A frame is thinned to about this many rows and columns to see whether it has changed.
-THUMBNAIL = 16
 
 
 @dataclass(frozen=True)
@@ -89,6 +88,19 @@ class ReferralConfig:
     min_frame_change: float = key(
         0.01,
         "mean change of pixel values (0 to 1) from which the grounder is asked before that interval ends",
+    )
+    verify: str = key(
+        "decode",
+        "how a propagated mask is verified; decode: the grounder's box is always decoded; score: where the "
+        "grounder gives the box of the mask a probability of min_draft_probability, the mask is kept and no "
+        "box is decoded, which is faster and may change results",
+        choices=("decode", "score"),
+    )
+    min_draft_probability: float = key(
+        0.35,
+        "verify=score: probability of the mask's box (geometric mean over its digits) from which it is kept",
+        minimum=0.0,
+        maximum=1.0,
     )
 
 
@@ -149,7 +161,7 @@ class _ReferralTrack:
     def _segment_given_box(self, frame: np.ndarray, box_xyxy: Box) -> Generator[Request, Any, Detection]:
         """The target in a box that the user gave."""
         result: MaskResult = yield Segment(box_xyxy)
-        return Detection(_or_filled_box(result, box_xyxy, frame), box_xyxy, GIVEN_BOX_VISIBLE)
+        return Detection(or_filled_box(result, box_xyxy, frame), box_xyxy, GIVEN_BOX_VISIBLE)
 
     def _search(
         self, frame: np.ndarray, state: State
@@ -163,7 +175,7 @@ class _ReferralTrack:
         while True:
             visible = None
             frames_since += 1
-            if frames_since >= interval or _has_changed(asked_frame, frame, self.config.min_frame_change):
+            if frames_since >= interval or has_changed(asked_frame, frame, self.config.min_frame_change):
                 found, visible = yield from self._detect(frame)
                 if found is not None:
                     return found, frame
@@ -192,12 +204,14 @@ class _ReferralTrack:
             answer, box = second, second.box_xyxy
         # 3. Segment the box; this starts a new memory.
         result: MaskResult = yield Segment(box)
-        return Detection(_or_filled_box(result, box, frame), box, answer.visible), answer.visible
+        return Detection(or_filled_box(result, box, frame), box, answer.visible), answer.visible
 
     def _propagate(self, frame: np.ndarray, found: Detection) -> Generator[Request, Any, np.ndarray]:
         """Propagate the mask until the target is lost. Returns the first frame that is not yet reported."""
         result, box, memory = found.result, found.box_xyxy, found.result.memory
-        frame = yield Report(State.TRACK, result.mask, _box(result, box), result.object_score, found.visible)
+        frame = yield Report(
+            State.TRACK, result.mask, box_or(result, box), result.object_score, found.visible
+        )
         belief = self.presence.evidence(found.visible)
         was_not_visible, since_question = False, 0
         while True:
@@ -208,16 +222,20 @@ class _ReferralTrack:
             # 2. Between questions, as long as nothing speaks against it, report the propagated mask.
             is_due = since_question >= self.config.verify_interval
             if not (was_not_visible or is_due or self._is_uncertain(previous, result)):
-                memory, box = result.memory, _box(result, box)
+                memory, box = result.memory, box_or(result, box)
                 frame = yield Report(State.TRACK, result.mask, box, result.object_score)
                 continue
             # 3. Ask the grounder, with the rectangle where the target was last seen, and update the belief.
             since_question = 0
-            answer: Answer = yield self._question(box, draft=_box(result, box))
+            draft, threshold = box_or(result, box), self._accept_draft_from(result)
+            answer: Answer = yield self._question(box, draft, threshold)
             belief = self.presence.update(belief, answer.visible)
             comparison = self._compare(answer, result)
-            # 4. Where the grounder gives a place to rely on, segment its box.
-            if answer.box_xyxy is not None and comparison in (Comparison.SAME_PLACE, Comparison.ELSEWHERE):
+            # 4. Where the grounder gives a place to rely on, segment its box. A box that was accepted without
+            #    decoding is that of the propagated mask.
+            is_new = threshold is None or (answer.draft_probability or 0.0) < threshold
+            is_reliable = comparison in (Comparison.SAME_PLACE, Comparison.ELSEWHERE)
+            if answer.box_xyxy is not None and is_new and is_reliable:
                 kept_memory = None if comparison is Comparison.ELSEWHERE else memory
                 result = yield from self._segment_answer(frame, answer.box_xyxy, result, kept_memory)
             # 5. The target is lost when absence is more probable than presence. Of a single "not visible" it
@@ -227,15 +245,20 @@ class _ReferralTrack:
                 return frame
             # 6. Frames in which the target is in doubt are not written to the memory of the mask head.
             if not was_not_visible:
-                memory, box = result.memory, _box(result, box)
+                memory, box = result.memory, box_or(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
 
-    def _question(self, last_box: Box | None = None, draft: Box | None = None) -> Locate:
-        """The question about the current frame, with the last known box of the target if it is given.
+    def _question(
+        self, last_box: Box | None = None, draft: Box | None = None, accept_draft_from: float | None = None
+    ) -> Locate:
+        """The question about the current frame, with the target's last box and a draft if they are known."""
+        return Locate(self.expression, self.template, last_box, self.template_box, draft, accept_draft_from)
 
-        `draft` is a likely answer, which makes the answer faster.
-        """
-        return Locate(self.expression, self.template, last_box, self.template_box, draft)
+    def _accept_draft_from(self, result: MaskResult) -> float | None:
+        """The probability from which the box of the propagated mask is taken for the answer; None: never."""
+        if self.config.verify == "decode" or result.mask is None:
+            return None
+        return self.config.min_draft_probability
 
     def _segment_answer(
         self, frame: np.ndarray, box: Box, propagated: MaskResult, memory: TargetMemory | None
@@ -248,7 +271,7 @@ class _ReferralTrack:
         """
         segmented: MaskResult = yield Segment(box, memory)
         if memory is None:
-            return _or_filled_box(segmented, box, frame)
+            return or_filled_box(segmented, box, frame)
         return segmented if segmented.mask is not None and segmented.iou > propagated.iou else propagated
 
     def _is_uncertain(self, previous: MaskResult, result: MaskResult) -> bool:
@@ -258,8 +281,7 @@ class _ReferralTrack:
         if result.object_score < self.config.min_object_score:
             return True
         # A mask that has jumped to another object usually differs in area.
-        ratio = float(result.mask.sum()) / max(1.0, float(previous.mask.sum()))
-        return not 1 / self.config.max_area_ratio < ratio < self.config.max_area_ratio
+        return area_ratio(previous.mask, result.mask) >= self.config.max_area_ratio
 
     def _compare(self, answer: Answer, result: MaskResult) -> Comparison:
         """Compare the grounder's answer with the propagated mask."""
@@ -274,30 +296,3 @@ class _ReferralTrack:
         # A box that only repeats the drawn rectangle says nothing about the target.
         is_sure = answer.box_confidence >= self.thresholds.min_box_confidence
         return Comparison.ELSEWHERE if is_sure and not answer.repeats_visual_prompt else Comparison.UNCERTAIN
-
-
-def _box(result: MaskResult, fallback: Box) -> Box:
-    """The box of the mask; without a mask, the last known box."""
-    return (box_of_mask(result.mask) if result.mask is not None else None) or fallback
-
-
-def _or_filled_box(result: MaskResult, box_xyxy: Box, frame: np.ndarray) -> MaskResult:
-    """The result; if the mask head found no mask in a box that is relied on, with the box filled as mask."""
-    if result.mask is not None and area(box_xyxy) > 0:
-        return result
-    mask = np.zeros(frame.shape[:2], bool)  # (H, W)
-    size = frame.shape[1], frame.shape[0]
-    if is_inside(box_xyxy, size):
-        left, top, right, bottom = map(int, round_box(box_xyxy, size))
-        mask[top:bottom, left:right] = True
-    return replace(result, mask=mask if mask.any() else None)
-
-
-def _has_changed(before: np.ndarray | None, now: np.ndarray, threshold: float) -> bool:
-    """Whether two frames differ: the mean absolute difference of a grid of pixels, between 0 and 1."""
-    if before is None:
-        return True
-    rows, columns = (max(1, side // THUMBNAIL) for side in now.shape[:2])
-    # (H, W, 3) -> about (16, 16, 3). int16, since differences of uint8 would wrap around.
-    first, second = (frame[::rows, ::columns].astype(np.int16) for frame in (before, now))
-    return float(np.abs(first - second).mean()) / 255 >= threshold
