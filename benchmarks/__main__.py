@@ -12,6 +12,8 @@ NAMES = (
     "evaluation",
     "fuzz",
     "inference",
+    "kill",
+    "launch",
     "loading",
     "long_video",
     "mask_heads",

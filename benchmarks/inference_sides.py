@@ -139,7 +139,7 @@ class EngineSide:
         with claim_results(plan.results, fingerprint, overwrite=False) as claim:
             inputs, records = TrackInputs(plan.results, store), TrackRecords(out)
             tracking = TrackRun(
-                timed, store, self.session.engine, None, claim, records, inputs,
+                timed, store, records, inputs, self.session.engine, None, claim,
                 self.settings.engine, self.model.device.type,
             )  # fmt: skip
             # The progress goes to the standard output, which is that of the benchmark.

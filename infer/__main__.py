@@ -28,7 +28,7 @@ def main(settings: "InferSettings") -> int:
         # Operations that torch does not support on an Apple GPU run on the CPU. Torch reads this variable
         # when it is imported.
         os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-        from infer.runs.run import run  # takes many seconds, so only after the settings have been checked
+        from infer.launch.run import run  # takes many seconds, so only after the settings have been checked
     # 2. Track. SIGTERM then unwinds the stack as Ctrl-C does, which removes half-written files.
     try:
         with _on_signals(_unwind, signal.SIGTERM):

@@ -13,6 +13,7 @@ from data_prep.files import real_path
 from data_prep.readers import data_sets
 from infer.engine.backends.registry import BACKENDS
 from infer.engine.config import EngineConfig, LocalConfig
+from infer.launch.config import LAUNCHERS, LaunchConfig, LocalLaunchConfig
 from infer.trackers.registry import TRACKERS
 from models.config import DEVICES, GROUNDERS, MASK_HEADS, NANO, GroundingConfig, MaskHeadConfig
 
@@ -67,6 +68,9 @@ class InferSettings:
     tracker: Any = key(MISSING, "the tracker, which decides when grounder and mask head are used")
     engine: EngineConfig = key(
         LocalConfig(), "the engine: where questions are answered, and how they are batched"
+    )
+    launch: LaunchConfig = key(
+        LocalLaunchConfig(), "the processes that track: several of this machine, or of a Ray cluster"
     )
     device: str = key(
         "auto",
@@ -126,5 +130,6 @@ register(
         "model": GROUNDERS,
         "mask_head": MASK_HEADS,
         "engine": BACKENDS,
+        "launch": LAUNCHERS,
     },
 )

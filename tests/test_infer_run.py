@@ -429,14 +429,14 @@ def test_frames_without_a_size_fail_their_sequence_alone(
     settings: InferSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_workspace(tmp_path / "ws", names=["ball", "kite"])
-    look_up = TrackRun._sequence
+    look_up = TrackRun.sequence
 
     def sequence(tracking: TrackRun, number: int) -> Any:
         found = look_up(tracking, number)
         broken = cast(Any, _WithoutSize())
         return dataclasses.replace(found, frames=broken) if found and found.name == "ball" else found
 
-    monkeypatch.setattr(TrackRun, "_sequence", sequence)
+    monkeypatch.setattr(TrackRun, "sequence", sequence)
     status, summary = run(settings)
     assert status == 1 and summary["written"] == 2
     assert {failure["sequence"] for failure in summary["failed"]} == {"ball"}
@@ -598,7 +598,7 @@ def test_a_signal_ends_a_run_with_a_line_that_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     make_workspace(tmp_path / "ws", names=["ball"])
-    monkeypatch.setattr("infer.runs.run.run", lambda _: os.kill(os.getpid(), number))
+    monkeypatch.setattr("infer.launch.run.run", lambda _: os.kill(os.getpid(), number))
     for overwrite, told in (
         (False, "the same command resumes"),
         (True, "the same command without overwrite="),

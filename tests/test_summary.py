@@ -144,7 +144,7 @@ def test_progress_without_a_terminal_prints_a_line_a_sequence_and_now_and_then()
             progress.sequence(name, 2)
             for _ in range(100):
                 now[0] += 0.15
-                progress.advance(2)
+                progress.advance("x", 2)
             progress.finished(name)
     lines = out.getvalue().splitlines()
     assert "\x1b" not in out.getvalue() and len(lines) == 5  # two begin, two after 10 s each, the end
@@ -159,7 +159,7 @@ def test_progress_on_a_terminal_shows_a_bar() -> None:
     out = io.StringIO()
     with RunProgress(4, 1, Console(file=out, force_terminal=True, width=100)) as progress:
         progress.sequence("kitchen", 1)
-        progress.advance(4)
+        progress.advance("x", 4)
         progress.finished("kitchen")
     assert "1/1 track" in out.getvalue() and "kitchen" in out.getvalue()
 

@@ -128,7 +128,7 @@ def _run_process(
     # 1. The launcher handles Ctrl-C. The signals were blocked when this process was started.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     # 2. Only the first process logs more than warnings.
     os.environ.update(environment)
     import_inherited_plugins()
@@ -144,8 +144,8 @@ def _run_process(
         raise SystemExit(0 if stopped.is_reported else STOPPED) from None
 
 
-def _end_with_parent() -> None:
-    """End this process when the launcher has ended, which may have been killed."""
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, which may have been killed. For a thread."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     with suppress(OSError):

@@ -94,16 +94,60 @@ class WorkFigures:
     peak_memory_bytes: dict[str, int | None] = field(default_factory=dict)
 
 
-def work_figures(
-    timings: Timings, statistics: GroundingStatistics, num_frames: int, device_bytes: int | None
-) -> WorkFigures:
-    """The figures of a run with `num_frames` frames. `device_bytes` is the peak memory of the GPU."""
-    offered, accepted = statistics.draft_tokens, statistics.accepted_draft_tokens
-    seconds = {**timings.seconds, **statistics.seconds}
-    return WorkFigures(
-        statistics.questions,
-        round(statistics.questions / num_frames, 3) if num_frames else None,
-        round(accepted / offered, 4) if offered else None,
-        {part: round(seconds.get(part, 0.0), 3) for part in sorted({*PARTS, *seconds})},
-        {"host": peak_host_bytes(), "device": device_bytes},
-    )
+@dataclass(frozen=True)
+class Work:
+    """What one or several processes have computed in a run. Work can be added.
+
+    The fields are those of `GroundingStatistics`, the seconds by part, and the peak memory of the process and
+    of its GPU (None without one). Of several processes the largest peak counts.
+    """
+
+    num_frames: int = 0
+    questions: int = 0
+    draft_tokens: int = 0
+    accepted_draft_tokens: int = 0
+    ill_formed_answers: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    host_bytes: int = 0
+    device_bytes: int | None = None
+
+    @classmethod
+    def of(
+        cls, timings: Timings, statistics: GroundingStatistics, num_frames: int, device_bytes: int | None
+    ) -> "Work":
+        """The work of this process for `num_frames` frames. `device_bytes` is the peak memory of the GPU."""
+        return cls(
+            num_frames,
+            statistics.questions,
+            statistics.draft_tokens,
+            statistics.accepted_draft_tokens,
+            statistics.ill_formed_answers,
+            {**timings.seconds, **statistics.seconds},
+            peak_host_bytes(),
+            device_bytes,
+        )
+
+    def __add__(self, other: "Work") -> "Work":
+        parts = {*self.seconds, *other.seconds}
+        device_bytes = [each for each in (self.device_bytes, other.device_bytes) if each is not None]
+        return Work(
+            self.num_frames + other.num_frames,
+            self.questions + other.questions,
+            self.draft_tokens + other.draft_tokens,
+            self.accepted_draft_tokens + other.accepted_draft_tokens,
+            self.ill_formed_answers + other.ill_formed_answers,
+            {part: self.seconds.get(part, 0.0) + other.seconds.get(part, 0.0) for part in parts},
+            max(self.host_bytes, other.host_bytes),
+            max(device_bytes, default=None),
+        )
+
+    def figures(self) -> WorkFigures:
+        """The figures for `summary.json`."""
+        offered, accepted = self.draft_tokens, self.accepted_draft_tokens
+        return WorkFigures(
+            self.questions,
+            round(self.questions / self.num_frames, 3) if self.num_frames else None,
+            round(accepted / offered, 4) if offered else None,
+            {part: round(self.seconds.get(part, 0.0), 3) for part in sorted({*PARTS, *self.seconds})},
+            {"host": self.host_bytes, "device": self.device_bytes},
+        )

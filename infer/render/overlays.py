@@ -99,6 +99,10 @@ class Overlays:
         """The file of a sequence's contact sheet."""
         return self.out / "sheets" / f"{sequence}.png"
 
+    def has_sheet(self, sequence: str) -> bool:
+        """Whether this run has written the contact sheet of a sequence."""
+        return sequence in self._drawn
+
     def add_sheet(self, sequence: str) -> None:
         """Record that this run has written the contact sheet of a sequence."""
         self._drawn.add(sequence)

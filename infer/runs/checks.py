@@ -14,6 +14,7 @@ from data_prep.votsr.textfiles import read_config
 from data_prep.votsr.toolkit import check_referral_stack, check_tracker_id
 from infer.config import InferSettings
 from infer.engine.backends.registry import check_backend
+from infer.launch.config import check_launch
 from infer.runs.claims import check_out
 from models.calibration import find_calibration
 from models.mask_head.registry import check_mask_head
@@ -35,7 +36,9 @@ def check_settings(settings: InferSettings) -> None:
         raise UserError(f"first_box= goes with data={remedy}")
     # 2. The source itself. Its contents are read later, when the run is planned.
     _check_source(settings)
-    # 3. The folders of the checkpoints, without loading their weights.
+    # 3. The package of the launch.
+    check_launch(settings.launch)
+    # 4. The folders of the checkpoints, without loading their weights.
     check_backend(settings)
     find_calibration(settings.model)
     check_mask_head(settings.mask_head)

@@ -20,8 +20,8 @@ is alone in the folder.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,6 +40,7 @@ PACKAGES, OTHER_PACKAGES = "packages", "other_packages"
 NOT_COMPARED = {OTHER_CODE, PACKAGES, OTHER_PACKAGES}
 RUN = "run.json"  # in `out`: the source
 OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
+IN_RESULTS, IN_OUT = ("**/",), ("", "*/")  # where leftovers may be
 CLAIM_LOCK, RUN_LOCK, SEQUENCE_LOCK = ".lock-claim", ".lock-run", ".lock-sequence-"
 # Keys of a video's identity that mean nothing to a user.
 FILE_STATE = ("bytes", "modified_ns")
@@ -51,8 +52,11 @@ Identity = Mapping[str, Any]
 class Claim:
     """A folder that this run works in until the end of the `with` block, perhaps together with other runs."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, leftovers: Sequence[str]) -> None:
+        """`leftovers` are the folders below `folder`, as beginnings of patterns, in which a process that is
+        killed leaves files.
+        """
+        self.folder, self._leftovers = folder, leftovers
         self._run_lock = FileLock(folder / RUN_LOCK)
 
     @property
@@ -83,7 +87,20 @@ class Claim:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._run_lock.release()
+        # The last one also removes what processes that were killed have left.
+        self._run_lock.release(alone=self._remove_leftovers)
+
+    def leftovers(self) -> list[Path]:
+        """What killed processes have left behind: half-written files, and locks of sequences."""
+        names = (".part-*", f"{SEQUENCE_LOCK}*")
+        return [
+            path for where in self._leftovers for name in names for path in self.folder.glob(where + name)
+        ]
+
+    def _remove_leftovers(self) -> None:
+        for path in self.leftovers():
+            with suppress(OSError):  # this run has ended, and the next one removes it or says why it cannot
+                path.unlink(missing_ok=True)
 
     def acquire(self, claim: Callable[[], None], alone: bool, difference: Callable[[], str | None]) -> None:
         """Claim the folder with `claim` if no other run works there; else join the runs that do.
@@ -137,21 +154,48 @@ def claim_results(folder: Path, fingerprint: Identity, overwrite: bool, accept_c
             held = _read_fingerprint(path)
             wanted.update(_accepted_code(folder, held, wanted, accept_code))
             wanted.update(_other_packages(held or {}, wanted))
-        _remove([*_leftovers(folder, "**/"), *(results if overwrite else [])])
+        _remove([*claimed.leftovers(), *(results if overwrite else [])])
         write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
     def difference() -> str | None:
         held = _read_fingerprint(path) or {}
-        return _difference(held, wanted) if _differing_keys(held, wanted) else None
+        return _difference(held, wanted) if differing_keys(held, wanted) else None
 
-    claim = Claim(folder)
-    claim.acquire(claim_folder, overwrite, difference)
+    claimed = Claim(folder, IN_RESULTS)
+    claimed.acquire(claim_folder, overwrite, difference)
+    return claimed
+
+
+def join_results(folder: Path, fingerprint: Identity) -> Claim:
+    """Join the claim of a results folder, in a process that was started by the run that has claimed it.
+
+    Raises UserError if that run has ended, or if its results have another fingerprint.
+    """
+    wanted = _as_json(fingerprint)
+
+    def difference() -> str | None:
+        held = _read_fingerprint(folder / FINGERPRINT) or {}
+        return _difference(held, wanted) if differing_keys(held, wanted) else None
+
+    return _join(Claim(folder, IN_RESULTS), difference)
+
+
+def join_out(out: Path) -> Claim:
+    """Join the claim of an `out` folder, as `join_results` does."""
+    return _join(Claim(out, IN_OUT), lambda: None)
+
+
+def _join(claim: Claim, difference: Callable[[], str | None]) -> Claim:
+    def nobody_is_there() -> None:
+        raise UserError(f"{claim.folder}: the run that started this process has ended")
+
+    claim.acquire(nobody_is_there, alone=False, difference=difference)
     return claim
 
 
 def _accepted_code(folder: Path, held: Identity | None, wanted: Identity, accept_code: bool) -> Identity:
     """`other_code` of the new fingerprint, if the existing results may be kept. Raises UserError if not."""
-    differing = _differing_keys(held or {}, wanted)
+    differing = differing_keys(held or {}, wanted)
     other_code = _listed(held or {}, OTHER_CODE)
     if differing == [CODE] and held and accept_code:
         return {OTHER_CODE: [*other_code, held.get(CODE)]}
@@ -185,7 +229,7 @@ def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False)
     def claim_folder() -> None:
         # The folder may have changed hands since the settings were checked.
         check_out(out, wanted, overwrite)
-        removed = [path for where in ("", "*/") for path in _leftovers(out, where)]
+        removed = claimed.leftovers()
         if read_identity(path) not in (None, wanted):
             removed += [path for pattern in OUTPUTS for path in out.glob(pattern)]
         _remove(removed)
@@ -195,9 +239,9 @@ def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False)
         held = read_identity(path)
         return None if held == wanted else _source_text(held or {}, wanted)
 
-    claim = Claim(out)
-    claim.acquire(claim_folder, alone or overwrite, difference)
-    return claim
+    claimed = Claim(out, IN_OUT)
+    claimed.acquire(claim_folder, alone or overwrite, difference)
+    return claimed
 
 
 def check_out(out: Path, source: Identity, overwrite: bool) -> None:
@@ -242,10 +286,11 @@ def _as_json(identity: Identity) -> dict[str, Any]:
 
 
 def _difference(held: Identity, wanted: Identity) -> str:
-    return "other " + ", ".join(_differing_keys(held, wanted))
+    return "other " + ", ".join(differing_keys(held, wanted))
 
 
-def _differing_keys(held: Identity, wanted: Identity) -> list[str]:
+def differing_keys(held: Identity, wanted: Identity) -> list[str]:
+    """The keys in which the results of two fingerprints differ."""
     keys = (held.keys() | wanted.keys()) - NOT_COMPARED
     return sorted(key for key in keys if held.get(key) != wanted.get(key))
 
@@ -255,11 +300,6 @@ def _source_text(held: Identity, wanted: Identity) -> str:
     # A video with the same path differs in size or time only, which are not shown.
     shown = {key: value for key, value in held.items() if key not in FILE_STATE and wanted.get(key) != value}
     return " ".join(f"{key}={value}" for key, value in shown.items()) or "the video has changed since"
-
-
-def _leftovers(folder: Path, where: str) -> list[Path]:
-    """What killed runs left behind: half-written files, and locks of sequences."""
-    return [path for name in (".part-*", f"{SEQUENCE_LOCK}*") for path in folder.glob(where + name)]
 
 
 def _remove(paths: list[Path]) -> None:

@@ -24,8 +24,7 @@ from data_prep.sequence import PRESENT, Sequence
 from data_prep.votsr.results import read_lines, read_written, write_result
 from infer.config import InferSettings
 from infer.engine.engine import Trajectory
-from infer.engine.session import Session
-from infer.runs.plan import DEFAULT_EXPRESSION, ResultFiles, RunPlan
+from infer.runs.plan import DEFAULT_EXPRESSION, ResultFiles, RunPlan, TrackerSource
 from infer.runs.summary import RunSummary, TrackOutcome
 from infer.trackers.expressions import empty_track, expression_at, follow_expressions
 from infer.trackers.requests import StartTrack
@@ -74,7 +73,7 @@ class DataStore:
     """One track per sequence. Its files are `<folder>/<sequence>.txt` and `<folder>/masks/<sequence>.txt`."""
 
     folder: Path
-    session: Session
+    session: TrackerSource
     first_box: bool
 
     def expressions(self, sequence: Sequence) -> list[str]:
@@ -156,7 +155,7 @@ def data_plan(settings: InferSettings) -> RunPlan:
     index = Index(index_path(Path(settings.indexes), settings.data, settings.split))
     folder = Path(settings.results) / f"{settings.data}-{settings.split}" / settings.tracker_id
 
-    def open_store(session: Session) -> DataStore:
+    def open_store(session: TrackerSource) -> DataStore:
         return DataStore(folder, session, settings.first_box)
 
     def complete(summary: RunSummary) -> RunSummary:

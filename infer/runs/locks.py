@@ -8,7 +8,7 @@ file.
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,8 +69,8 @@ class FileLock:
         if self.is_real:
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
-    def release(self) -> None:
-        """Release the lock, and remove the file unless another process holds it."""
+    def release(self, alone: Callable[[], None] = lambda: None) -> None:
+        """Release the lock. Unless another process holds it, call `alone` before, and remove the file."""
         if self._handle is None:
             return
         # Cleared first, so that an interrupt in between cannot make a second release close another file.
@@ -78,6 +78,7 @@ class FileLock:
         try:
             if self.is_real:  # an exclusive lock succeeds only for the last holder
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone()
             self.path.unlink(missing_ok=True)
         except OSError:  # another process holds it, or the folder is gone: there is nothing to remove
             pass

@@ -18,10 +18,9 @@ from data_prep.sequence import Sequence
 from data_prep.votsr.regions import ABSENT
 from data_prep.votsr.results import read_written, write_result
 from infer.engine.engine import Trajectory
-from infer.engine.session import Session
 from infer.runs.claims import Identity
 from infer.runs.summary import RunSummary, TrackOutcome
-from infer.trackers.requests import StartTrack
+from infer.trackers.requests import StartTrack, Tracker
 
 # The grounder is always asked in words. This is the expression of a target that is given by its box alone.
 DEFAULT_EXPRESSION = "the target"
@@ -33,6 +32,19 @@ class ResultFiles:
 
     main: Path
     masks: Path
+
+
+class TrackerSource(Protocol):
+    """Where a store takes the trackers of its tracks from: a `Session`."""
+
+    @property
+    def tracker(self) -> Tracker:
+        """The tracker of the run."""
+        ...
+
+    def tracker_of(self, expression: str) -> Tracker:
+        """The tracker for an expression."""
+        ...
 
 
 class TrackStore(Protocol):
@@ -74,7 +86,7 @@ class TrackStore(Protocol):
 class MaskStore:
     """One track per expression of a sequence. The result file, at `path_of`, holds one mask per frame."""
 
-    session: Session
+    session: TrackerSource
     path_of: Callable[[Sequence, str], Path]
     box_xyxy: Box | None = None  # of the target in the first frame, if it is given
 
@@ -144,7 +156,7 @@ class RunPlan:
 
     sequences: Sequences[Sequence]
     results: Path
-    open_store: Callable[[Session], TrackStore]
+    open_store: Callable[[TrackerSource], TrackStore]
     identity: Identity = field(default_factory=dict)
     failed: Sequences[TrackOutcome] = ()
     warnings: Sequences[str] = ()

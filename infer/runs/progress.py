@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -16,12 +16,40 @@ from data_prep.console import make_console, one_line
 LINE_EVERY = 10.0  # seconds between plain lines
 
 
+class TrackingProgress(Protocol):
+    """What tracking reports while it goes on. Several sequences may be in progress at once."""
+
+    def sequence(self, name: str, num_tracks: int) -> None:
+        """A sequence starts."""
+        ...
+
+    def finished(self, name: str) -> None:
+        """The tracks of a sequence are finished."""
+        ...
+
+    def postponed(self, name: str, track_frames: int) -> None:
+        """A sequence will be tracked again later. Takes off the track-frames that were counted for it."""
+        ...
+
+    def advance(self, name: str, track_frames: int) -> None:
+        """Count finished track-frames of a sequence."""
+        ...
+
+    def skip(self, track_frames: int) -> None:
+        """Take track-frames that will not be tracked off the total."""
+        ...
+
+    def waiting(self, name: str) -> None:
+        """This run is waiting for another one that tracks a sequence."""
+        ...
+
+
 class RunProgress:
-    """Shows finished tracks, the current sequence, the speed, and the time left.
+    """Shows finished tracks, the current sequences, the speed, and the time left.
 
         with RunProgress(total_track_frames, total_tracks) as progress:
             progress.sequence(name, len(expressions))
-            progress.advance(len(expressions))  # after each frame
+            progress.advance(name, len(expressions))  # after each frame
             progress.finished(name)
 
     A track-frame is one frame of one track. Several sequences may be in progress at once.
@@ -61,34 +89,34 @@ class RunProgress:
             self._console.print(self._line(), soft_wrap=True)
 
     def sequence(self, name: str, num_tracks: int) -> None:
-        """A sequence starts."""
+        """See `TrackingProgress`."""
         self._open[name] = num_tracks
         self._name = self._names()
         self._update(always=True)
 
     def finished(self, name: str) -> None:
-        """The tracks of a sequence are finished."""
+        """See `TrackingProgress`."""
         self._tracks_done += self._open.pop(name, 0)
         # Without another sequence its name stays until the next one starts.
         if self._open:
             self._name = self._names()
 
     def postponed(self, name: str, track_frames: int) -> None:
-        """A sequence will be tracked again later. Takes off the track-frames that were counted for it."""
+        """See `TrackingProgress`."""
         self._open.pop(name, None)
         self._done -= track_frames
 
-    def advance(self, track_frames: int) -> None:
-        """Count finished track-frames."""
+    def advance(self, name: str, track_frames: int) -> None:  # noqa: ARG002
+        """See `TrackingProgress`."""
         self._done += track_frames
         self._update(always=False)
 
     def skip(self, track_frames: int) -> None:
-        """Take track-frames that another run has finished off the total."""
+        """See `TrackingProgress`."""
         self._total -= track_frames
 
     def waiting(self, name: str) -> None:
-        """Show that this run is waiting for another one that tracks a sequence."""
+        """See `TrackingProgress`."""
         self._name = f"waiting for another run: {one_line(name, LONGEST_NAME)}"
         self._update(always=True)
 

@@ -2,8 +2,8 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from data_prep.console import make_console
@@ -13,7 +13,7 @@ from data_prep.world.render import render_workspace
 from infer.config import InferSettings
 from infer.engine.profile import profiled
 from infer.engine.session import Session, open_session
-from infer.engine.timings import work_figures
+from infer.engine.timings import Work
 from infer.render.overlays import Overlays
 from infer.runs.checks import source_identity
 from infer.runs.claims import Claim, claim_out, claim_results
@@ -23,17 +23,22 @@ from infer.runs.records import TrackInputs, TrackRecords
 from infer.runs.summary import RunSummary, TrackOutcome, write_summary
 from infer.runs.summary_table import print_table
 from infer.runs.track_run import TrackRun
+from infer.runs.tracks import RunTracks
 from infer.runs.video import video_plan
 from infer.runs.workspace import workspace_plan
 from models.config import SHIPPED
 from models.devices import peak_device_bytes
-from models.interfaces import GroundingStatistics
 
 DEMO_SEQUENCES, DEMO_EXPRESSIONS = 6, 3
+TRACE = "trace.json"  # in `out`, with profile=true
+Tracking = Callable[[RunPlan, InferSettings], int]
+"""Tracks what is planned and completes the run. Returns the exit status."""
 
 
-def run(settings: InferSettings) -> int:
+def run(settings: InferSettings, track: Tracking | None = None) -> int:
     """Track what the settings name. The exit status is 0 only if every track was written and packed.
+
+    `track` does the part that needs models; by default this process does (`infer.launch` has several).
 
     The settings must have passed `infer.runs.checks.check_settings`. Raises UserError if another run with
     other settings is working in the same folders, or has left results that this run would mix with its own.
@@ -45,12 +50,58 @@ def run(settings: InferSettings) -> int:
         if is_demo:
             settings = _render_demo(settings, out)
         # 2. Read what is tracked before the models are loaded, because mistakes in it are found quickly.
-        plan = _plan(settings, out)
-        session = open_session(settings)
-        # 3. Claim the results folder. What is left in it has the same fingerprint and may be kept.
-        fingerprint = {**session.fingerprint, **plan.identity}
-        with claim_results(plan.results, fingerprint, settings.overwrite, settings.accept_code) as claim:
-            return _run(plan, session, claim, settings)
+        return (track or track_here)(make_plan(settings), settings)
+
+
+def track_here(plan: RunPlan, settings: InferSettings) -> int:
+    """Load the models into this process, track, and complete the run. Returns the exit status."""
+    session = open_session(settings)
+    # Claim the results folder. What is left in it has the same fingerprint and may be kept.
+    fingerprint = {**session.fingerprint, **plan.identity}
+    with claim_results(plan.results, fingerprint, settings.overwrite, settings.accept_code) as claim:
+        tracking = open_tracking(plan, session, claim, settings)
+        # Tracks that the plan could not read are the first outcomes.
+        tracking.outcomes += plan.failed
+        start_time = time.monotonic()
+        with profiled_tracking(tracking, settings) as on_round:
+            tracking.run(on_round)
+        seconds = time.monotonic() - start_time
+        return complete_run(plan, tracking, tracking.overlays, claim, settings, seconds, work_of(tracking))
+
+
+def open_tracking(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings) -> TrackRun:
+    """The tracking part of a run for the models of a session."""
+    out, store = Path(settings.out), plan.open_store(session)
+    return TrackRun(
+        plan.sequences,
+        store,
+        TrackRecords(out),
+        TrackInputs(plan.results, store),
+        session.engine,
+        Overlays(out) if settings.overlay else None,
+        claim,
+        settings.engine,
+        session.device_type,
+    )
+
+
+@contextmanager
+def profiled_tracking(tracking: TrackRun, settings: InferSettings) -> Iterator[Callable[[], None] | None]:
+    """A block in which a session tracks, with a trace if the settings ask for one.
+
+    Yields what `tracking` must call after every batch. At the end the threads of the overlays have ended.
+    """
+    with ExitStack() as stack:
+        if tracking.overlays is not None:
+            stack.callback(tracking.overlays.close)
+        trace = profiled(Path(settings.out) / TRACE, tracking.device_type)
+        yield stack.enter_context(trace) if settings.profile else None
+
+
+def work_of(tracking: TrackRun) -> Work:
+    """What the models of this process have computed for a run."""
+    engine, device_bytes = tracking.engine, peak_device_bytes(tracking.device_type)
+    return Work.of(engine.timings, engine.grounding.statistics, tracking.num_frames, device_bytes)
 
 
 def _render_demo(settings: InferSettings, out: Path) -> InferSettings:
@@ -63,54 +114,36 @@ def _render_demo(settings: InferSettings, out: Path) -> InferSettings:
     return dataclasses.replace(settings, workspace=str(root), overwrite=True)
 
 
-def _plan(settings: InferSettings, out: Path) -> RunPlan:
+def make_plan(settings: InferSettings) -> RunPlan:
+    """Read what the settings name. Raises UserError if it cannot be read."""
     if settings.video is not None:
-        return video_plan(settings, out)
+        return video_plan(settings, Path(settings.out))
     if settings.data is not None:
         return data_plan(settings)
     return workspace_plan(settings)
 
 
-def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings) -> int:
-    """Track, complete the summary, write and print it. Returns the exit status."""
+def complete_run(
+    plan: RunPlan,
+    tracking: RunTracks,
+    overlays: Overlays | None,
+    claim: Claim,
+    settings: InferSettings,
+    seconds: float,
+    work: Work,
+) -> int:
+    """After tracking: join what was written, score, pack, write and print the summary. The exit status."""
     out = Path(settings.out)
-    # 1. Track. Tracks that the plan could not read are the first outcomes.
-    overlays = Overlays(out) if settings.overlay else None
-    store = plan.open_store(session)
-    inputs, records = TrackInputs(plan.results, store), TrackRecords(out)
-    tracking = TrackRun(
-        plan.sequences,
-        store,
-        session.engine,
-        overlays,
-        claim,
-        records,
-        inputs,
-        settings.engine,
-        session.device_type,
-        list(plan.failed),
-    )
-    trace = out / "trace.json"
-    start_time = time.monotonic()
-    with ExitStack() as stack:
-        if overlays is not None:
-            stack.callback(overlays.close)
-        on_round = stack.enter_context(profiled(trace, session.device_type)) if settings.profile else None
-        tracking.run(on_round)
-    seconds = time.monotonic() - start_time
-    engine = session.engine
-    device_bytes = peak_device_bytes(session.device_type)
-    work = work_figures(engine.timings, engine.grounding.statistics, tracking.num_frames, device_bytes)
-    # 2. Write what needs all tracks: the joined records and the overview.
+    # 1. Write what needs all tracks: the joined records and the overview.
     places = {"tracks": tracking.join_records(), **_write_overview(overlays, tracking)}
     if settings.profile:
-        places["trace"] = trace if trace.is_file() else None
+        places["trace"] = trace if (trace := out / TRACE).is_file() else None
     warnings = [*plan.warnings, *claim.warnings, *tracking.warnings]
     warnings += [*(overlays.warnings if overlays else []), *_advice(settings, tracking.outcomes)]
-    warnings += _form_warnings(engine.grounding.statistics)
-    # 3. Score and pack, then write and print the summary.
+    warnings += _form_warnings(work)
+    # 2. Score and pack, then write and print the summary.
     summary = plan.complete(
-        RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings, work=work)
+        RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings, work=work.figures())
     )
     write_summary(out / "summary.json", summary)
     print_table(
@@ -123,7 +156,7 @@ def _run(plan: RunPlan, session: Session, claim: Claim, settings: InferSettings)
     return 1 if summary.failed or plan.input_is_damaged or no_zip or no_overlays else 0
 
 
-def _write_overview(overlays: Overlays | None, tracking: TrackRun) -> dict[str, Path | None]:
+def _write_overview(overlays: Overlays | None, tracking: RunTracks) -> dict[str, Path | None]:
     """Write the contact sheet of the run. Returns the places of contact sheet and videos."""
     kept = {outcome.sequence for outcome in tracking.outcomes if outcome.kept}
     sheet = overlays.write_overview(tracking.frame_sizes, kept) if overlays else None
@@ -143,11 +176,11 @@ def _advice(settings: InferSettings, outcomes: Sequence[TrackOutcome]) -> list[s
     ]
 
 
-def _form_warnings(statistics: GroundingStatistics) -> list[str]:
+def _form_warnings(work: Work) -> list[str]:
     """How many answers of a server did not have the form of the contract."""
-    if not statistics.ill_formed_answers:
+    if not work.ill_formed_answers:
         return []
     return [
-        f"{statistics.ill_formed_answers} of {statistics.questions} answers do not have the form of the "
+        f"{work.ill_formed_answers} of {work.questions} answers do not have the form of the "
         "contract; check that model.contract= is that of the served model"
     ]

@@ -23,7 +23,7 @@ from infer.engine.failures import FailureBoundary
 from infer.engine.timings import Timings
 from infer.render.overlays import Overlays, SequenceOverlays
 from infer.runs.plan import TrackStore
-from infer.runs.progress import RunProgress
+from infer.runs.progress import TrackingProgress
 from infer.runs.records import TrackRecords
 from infer.trackers.requests import StartTrack
 
@@ -35,7 +35,7 @@ class RunOutputs:
     store: TrackStore
     records: TrackRecords
     overlays: Overlays | None
-    progress: RunProgress
+    progress: TrackingProgress
 
 
 class SequenceJob:
@@ -98,7 +98,7 @@ class SequenceJob:
         """See `scheduler.Job`. Raises what the thread has raised about an earlier frame."""
         self._worker.submit(lambda: self._add(step))
         self.num_frames += 1
-        self._outputs.progress.advance(len(self.expressions))
+        self._outputs.progress.advance(self.sequence.name, len(self.expressions))
 
     def finish(self, failure: FailureBoundary | None) -> None:
         """See `scheduler.Job`. The results are written by the thread."""

@@ -8,9 +8,8 @@ from data_prep.sequence import Sequence
 from data_prep.video.inputs import open_video
 from data_prep.votsr.results import prompt_hash
 from infer.config import InferSettings
-from infer.engine.session import Session
 from infer.runs.checks import parse_box, parse_expressions
-from infer.runs.plan import MaskStore, RunPlan
+from infer.runs.plan import MaskStore, RunPlan, TrackerSource
 
 
 def video_plan(settings: InferSettings, out: Path) -> RunPlan:
@@ -29,7 +28,7 @@ def video_plan(settings: InferSettings, out: Path) -> RunPlan:
     def path_of(sequence: Sequence, expression: str) -> Path:
         return masks / f"{sequence.name}_{prompt_hash(expression)}.txt"
 
-    def open_store(session: Session) -> MaskStore:
+    def open_store(session: TrackerSource) -> MaskStore:
         return MaskStore(session, path_of, box_xyxy)
 
     # A video is one sequence; each expression is a track of it.

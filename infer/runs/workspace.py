@@ -12,9 +12,8 @@ from data_prep.votsr.toolkit import ensure_tracker
 from data_prep.votsr.workspace import Workspace, read_workspace
 from evaluation.votsr import all_absent_row, referral_figures, toolkit_accuracy, true_boxes_row
 from infer.config import InferSettings
-from infer.engine.session import Session
 from infer.runs.locks import locked
-from infer.runs.plan import MaskStore, RunPlan
+from infer.runs.plan import MaskStore, RunPlan, TrackerSource
 from infer.runs.summary import Figures, RunSummary, TrackOutcome
 
 
@@ -27,7 +26,7 @@ def workspace_plan(settings: InferSettings) -> RunPlan:
     def path_of(sequence: Sequence, expression: str) -> Path:
         return result_path(root, tracker_id, sequence.name, expression)
 
-    def open_store(session: Session) -> MaskStore:
+    def open_store(session: TrackerSource) -> MaskStore:
         # Runs of several trackers may add their sections to the same file at once.
         with locked(root / "trackers.ini"):
             ensure_tracker(root / "trackers.ini", tracker_id)

@@ -1,0 +1,1 @@
+"""Tracking the sequences of a run in several processes, on one machine or on a cluster."""
