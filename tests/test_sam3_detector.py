@@ -351,6 +351,12 @@ def test_a_broken_checkpoint_is_refused_in_one_line(fault: str, folder: Path, tm
     assert str(one.value).startswith(f"model.checkpoint={copy}") and "\n" not in str(one.value)
 
 
+def test_a_single_file_is_refused(folder: Path) -> None:
+    """As Meta's own `sam3.pt`."""
+    with pytest.raises(UserError, match="is a single file, and model=sam3 reads folders"):
+        check_grounder(Sam3DetectorConfig(str(folder / "model.safetensors")))
+
+
 def test_a_hub_id_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the variable was read at import
     check_grounder(GROUNDERS["sam3"])

@@ -26,6 +26,11 @@ def check_sam3_detector_checkpoint(checkpoint: str) -> None:
             f"{GROUNDER_KEY}={checkpoint}: holds SAM 3's tracker without its detector, which model=sam3 "
             "needs; take a checkpoint of the whole SAM 3, such as facebook/sam3"
         )
+    if Path(checkpoint).is_file():
+        raise UserError(
+            f"{GROUNDER_KEY}={checkpoint}: is a single file, and model=sam3 reads folders in the layout of "
+            "transformers; take facebook/sam3, or a folder that it was downloaded to"
+        )
     check_checkpoint(GROUNDER_KEY, checkpoint, SAM3_DETECTOR_TYPES)
     check_parts(checkpoint, settings, GROUNDER_KEY)
     if Path(checkpoint).is_dir() and not any((Path(checkpoint) / name).is_file() for name in TOKENIZER_FILES):
