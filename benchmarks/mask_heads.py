@@ -1,10 +1,17 @@
-"""Speed of the mask heads at published configurations, with random weights: no download is needed.
+"""Speed of the mask heads, by the number of targets in a frame, with random weights: no download is needed.
 
-    python -m benchmarks mask_heads [--heads sam2_1_tiny edgetam sam3_tracker] [--device cuda] [--targets 1]
+    python -m benchmarks mask_heads --shape nano --targets 1,4
+    python -m benchmarks mask_heads --shape large --targets 1,4 --device cuda
 
-For each mask head three times are measured, in milliseconds: `encode` a frame, `segment` a box, and
-`propagate` one target to the next frame, with as many frames in the memory as the model attends to. Times do
-not depend on the values of weights.
+A shape is an option of `mask_head=`; `tiny`, `small`, `base_plus` and `large` are the published SAM 2.1. For
+each shape these times are measured, in milliseconds: `encode` a frame, `segment` a box, and `propagate` each
+number of targets to the next frame, in one call, with as many frames in the memories as the model attends to.
+Times hardly depend on the values of weights.
+
+A frame costs `encode` and `propagate`. `cost_ratio` is the cost of a frame with the largest number of targets
+over that with the smallest number. `ours` and `theirs` are the cost of a frame with the largest number,
+propagated in one call and one by one; `ratio` is theirs over ours. With several shapes these are of the last
+one.
 """
 
 import argparse
@@ -21,62 +28,87 @@ import torch
 from benchmarks.machine import machine
 from models.devices import choose_device, choose_dtype
 from models.mask_head.edgetam import EdgeTam, published_edgetam_config
+from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
-from models.mask_head.sam2_model import PUBLISHED, published_config
+from models.mask_head.sam2_model import PUBLISHED, nano_config, published_config
 from models.mask_head.sam3_tracker import Sam3Tracker, published_sam3_tracker_config
 
-HEADS: dict[str, tuple[type[MaskHead], Callable[[], Any]]] = {
+PREFIX = "sam2_1_"
+# The class of a mask head, and the function that makes its configuration.
+SHAPES: dict[str, tuple[type[MaskHead], Callable[..., Any]]] = {
+    "nano": (MaskHead, nano_config),
     **{size: (MaskHead, partial(published_config, size)) for size in PUBLISHED},
     "edgetam": (EdgeTam, published_edgetam_config),
     "sam3_tracker": (Sam3Tracker, published_sam3_tracker_config),
 }
 FRAME = (720, 1280, 3)  # height, width, channels
 BOX = (400.0, 200.0, 700.0, 500.0)
-STEPS = ("encode", "segment", "propagate")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, and print a table and a final JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks mask_heads", description=__doc__)
-    parser.add_argument(
-        "--heads", nargs="+", choices=HEADS, default=["sam2_1_tiny", "edgetam", "sam3_tracker"]
-    )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--targets", type=int, default=1)
-    parser.add_argument("--frames", type=int, default=24, help="frames that are measured")
-    options = parser.parse_args(arguments)
+    options = parse(arguments)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
     found = {}
-    print(
-        f"{'':<18}{'M parameters':>14}"
-        + "".join(f"{step + ' ms':>14}" for step in STEPS)
-        + f"{'frames/s':>12}"
-    )
-    for name in options.heads:
-        head = untrained(name, device, dtype)
+    for name in options.shape:
+        head = untrained(name, device, dtype, options.image_size)
         times = measure(head, options.frames, options.targets)
         millions = sum(weight.numel() for weight in head.model.parameters()) / 1e6
-        # A frame of a track: it is encoded once, and every target is propagated.
-        frames_per_second = 1000 / (times["encode"] + options.targets * times["propagate"])
-        found[name] = {**times, "parameters_millions": round(millions, 1), "fps": round(frames_per_second, 2)}
+        found[name] = {**times, **costs(times, options.targets), "parameters_millions": round(millions, 1)}
+        print(f"{name}, {millions:.1f} M parameters, image of {head.image_side} pixels")
+        for part, milliseconds in times.items():
+            print(f"    {part:<22}{milliseconds:>10.2f} ms")
         print(
-            f"{name:<18}{millions:>14.1f}"
-            + "".join(f"{times[step]:>14.2f}" for step in STEPS)
-            + f"{frames_per_second:>12.2f}"
+            f"    a frame with {max(options.targets)} targets costs {found[name]['cost_ratio']} times one ",
+            end="",
         )
+        print(f"with {min(options.targets)}, and one by one {found[name]['ratio']} times as much")
+    report = {"benchmark": "mask_heads", **costs(times, options.targets), "unit": "ms a frame"}
+    report |= {"dtype": str(dtype), "targets": options.targets, "shapes": found, "frame": FRAME[:2]}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine()
-    report = {"benchmark": "mask_heads", "dtype": str(dtype), "targets": options.targets, "heads": found}
-    print(json.dumps({**report, "frame": FRAME[:2], "machine": name}))
+    print(json.dumps({**report, "machine": name}))
     return 0
 
 
-def untrained(name: str, device: torch.device, dtype: torch.dtype) -> MaskHead:
-    """A mask head of a published configuration with random weights, which believes every target present."""
-    kind, config = HEADS[name]
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks mask_heads",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--shape",
+        nargs="+",
+        type=lambda name: name if name in SHAPES else PREFIX + name,
+        choices=SHAPES,
+        default=["sam2_1_tiny", "edgetam", "sam3_tracker"],
+    )
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument(
+        "--targets",
+        type=lambda text: [int(count) for count in text.split(",")],
+        default=[1, 4],
+        help="numbers of targets in a frame, separated by commas",
+    )
+    parser.add_argument("--frames", type=int, default=24, help="frames that are measured")
+    parser.add_argument(
+        "--image-size", type=int, help="side in pixels of the square image; without it, as published"
+    )
+    options = parser.parse_args(arguments)
+    if options.image_size is not None and "sam3_tracker" in options.shape:
+        parser.error("--image-size: the shape sam3_tracker has only its published size")
+    return options
+
+
+def untrained(name: str, device: torch.device, dtype: torch.dtype, image_size: int | None = None) -> MaskHead:
+    """A mask head of a shape with random weights, which believes every target present."""
+    kind, make_config = SHAPES[name]
     torch.manual_seed(0)
-    model = kind.architecture.model_class(config()).eval()
+    config = make_config() if image_size is None else make_config(image_size=image_size)
+    model = kind.architecture.model_class(config).eval()
     with torch.no_grad():
         model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(3.0)
     side, mask_side = model.config.image_size, model.prompt_encoder.mask_input_size[0]
@@ -86,34 +118,57 @@ def untrained(name: str, device: torch.device, dtype: torch.dtype) -> MaskHead:
     return kind(model.to(device, dtype), processor)
 
 
-def measure(head: MaskHead, frames: int, targets: int) -> dict[str, float]:
-    """The median time of each step in milliseconds: `encode` of a frame, the others of one target."""
+def measure(head: MaskHead, frames: int, targets: Sequence[int]) -> dict[str, float]:
+    """The median time of each part in milliseconds.
+
+    The parts are `encode`, `segment` of one box, `propagate N` for each number N of targets in one call, and
+    `one by one N` for the largest one in N calls.
+    """
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, FRAME, dtype=np.uint8)
-    times: dict[str, list[float]] = {step: [] for step in STEPS}
+    times: dict[str, list[float]] = {}
 
-    def timed(step: str, *values: Any) -> Any:
+    def timed(part: str, call: Callable[[], Any]) -> Any:
         _synchronise(head)
         begun = time.perf_counter()
-        result = getattr(head, step)(*values)
+        result = call()
         _synchronise(head)
-        times[step].append(1000 * (time.perf_counter() - begun))
+        times.setdefault(part, []).append(1000 * (time.perf_counter() - begun))
         return result
 
-    features = timed("encode", picture)
-    memories = [timed("segment", features, [BOX], [None])[0].memory for _ in range(targets)]
+    def one_by_one(memories: Sequence[MemoryBank], features: Any) -> None:
+        for memory in memories:
+            head.propagate([memory], features)
+
+    most = max(targets)
+    boxes = [(BOX[0] + shift, BOX[1], BOX[2] + shift, BOX[3]) for shift in range(0, 50 * most, 50)]
+    memories = [result.memory for result in head.segment(head.encode(picture), boxes, [None] * most)]
     # The first frames fill the memory and warm up; they are not measured.
     warm_up = memories[0].limits.pointers + 1
     for index in range(warm_up + frames):
-        if index == warm_up:
-            for each in times.values():
-                each.clear()
-        features = timed("encode", picture)
-        for number, memory in enumerate(memories):
-            (result,) = timed("propagate", [memory], features)
-            memories[number] = result.memory
-        timed("segment", features, [BOX], [None])
-    return {step: round(median(each), 3) for step, each in times.items()}
+        features = timed("encode", lambda: head.encode(picture))
+        timed("segment", partial(head.segment, features, boxes[:1], [None]))
+        # All parts are measured at each frame, so that they share what else the machine does.
+        for count in sorted(targets):
+            results = timed(f"propagate {count}", partial(head.propagate, memories[:count], features))
+        timed(f"one by one {most}", partial(one_by_one, memories, features))
+        memories = [result.memory for result in results]
+        if index + 1 == warm_up:
+            times.clear()
+    return {part: round(median(each), 3) for part, each in times.items()}
+
+
+def costs(times: dict[str, float], targets: Sequence[int]) -> dict[str, float]:
+    """The costs of a frame in milliseconds and their ratios; see the top of this file."""
+    few, many = min(targets), max(targets)
+    ours, theirs = (times["encode"] + times[f"{how} {many}"] for how in ("propagate", "one by one"))
+    of_few = times["encode"] + times[f"propagate {few}"]
+    return {
+        "ratio": round(theirs / ours, 2),
+        "ours": round(ours, 2),
+        "theirs": round(theirs, 2),
+        "cost_ratio": round(ours / of_few, 2),
+    }
 
 
 def _synchronise(head: MaskHead) -> None:

@@ -28,7 +28,7 @@ from transformers import (
     Sam3VideoModel,
 )
 
-from benchmarks.mask_heads import measure
+from benchmarks import mask_heads
 from configs.errors import UserError
 from models.config import MASK_HEADS, EdgeTamConfig, MaskHeadConfig, Sam3TrackerConfig
 from models.interfaces import MaskResult
@@ -496,7 +496,21 @@ def test_edgetam_without_timm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
             run()
 
 
-def test_the_benchmark_measures_every_step() -> None:
-    head = with_random_weights(MaskHead, nano_config(64), Sam2ImageProcessor, 64)
-    times = measure(head, frames=1, targets=2)
-    assert set(times) == {"encode", "segment", "propagate"} and all(each > 0 for each in times.values())
+def test_the_benchmark_compares_targets_together_with_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    shape = ["--shape", "nano", "--image-size", "64", "--device", "cpu"]
+    assert mask_heads.main([*shape, "--targets", "1,3", "--frames", "1"]) == 0
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    times = report["shapes"]["nano"]
+    assert all(
+        times[part] > 0 for part in ("encode", "segment", "propagate 1", "propagate 3", "one by one 3")
+    )
+    assert report["ours"] == pytest.approx(times["encode"] + times["propagate 3"], abs=0.01)
+    assert report["theirs"] == pytest.approx(times["encode"] + times["one by one 3"], abs=0.01)
+    assert report["ratio"] == pytest.approx(report["theirs"] / report["ours"], abs=0.01)
+    one = times["encode"] + times["propagate 1"]
+    assert report["cost_ratio"] == pytest.approx(report["ours"] / one, abs=0.01)
+
+
+def test_the_benchmark_knows_the_published_sizes_by_short_names() -> None:
+    assert mask_heads.parse(["--shape", "large", "edgetam"]).shape == ["sam2_1_large", "edgetam"]
+    assert mask_heads.parse(["--targets", "1,4"]).targets == [1, 4]

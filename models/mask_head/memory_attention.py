@@ -22,7 +22,8 @@ from models.mask_head.sam2_forward import VideoModel, VisionFeatures, as_map
 class MemoryTokens:
     """What a frame attends to: `tokens` and their position encodings, (tokens, B, channels) each.
 
-    They are those of `num_maps` memory maps, followed by `num_pointer_tokens` of object pointers.
+    The tokens are those of `num_maps` memory maps, followed by `num_pointer_tokens` of object pointers. They
+    have the dtype of the model.
     """
 
     tokens: torch.Tensor
@@ -50,8 +51,9 @@ class MemoryTokens:
         tokens, positions = model._process_object_pointers(
             offsets, pointers, most, memory.num_targets, model.hidden_dim, device
         )
-        all_tokens, all_positions = torch.cat([*maps, tokens]), torch.cat([*map_positions, positions])
-        return cls(all_tokens, all_positions, len(maps), len(tokens))
+        # Maps are stored in bfloat16. `cat` of tensors of one dtype is faster than of several.
+        all_tokens = torch.cat([*(each.to(model.dtype) for each in maps), tokens.to(model.dtype)])
+        return cls(all_tokens, torch.cat([*map_positions, positions]), len(maps), len(tokens))
 
     @classmethod
     def together(cls, targets: Sequence["MemoryTokens"]) -> "MemoryTokens":
@@ -129,7 +131,7 @@ def _library_attention(
     conditioned: torch.Tensor = model.memory_attention(
         current_vision_features=vision.levels[-1],
         current_vision_position_embeddings=vision.positions[-1],
-        memory=memory.tokens.to(vision.levels[-1].dtype),
+        memory=memory.tokens,
         memory_posision_embeddings=memory.positions,  # transformers spells it so
         num_object_pointer_tokens=memory.num_pointer_tokens,
         **counts,
@@ -157,7 +159,7 @@ class FrameAttention:
 
     def __call__(self, memory: MemoryTokens) -> torch.Tensor:
         """The features after attention to a memory of N targets: (N, L, C)."""
-        values = memory.tokens.to(self.features.dtype).transpose(0, 1)  # (tokens, N, …) -> (N, tokens, …)
+        values = memory.tokens.transpose(0, 1)  # (tokens, N, …) -> (N, tokens, …)
         keys = values + memory.positions.transpose(0, 1)
         features = self.features  # (1, L, C), and (N, L, C) from the first attention to the memory on
         for index, layer in enumerate(self.module.layers):

@@ -191,8 +191,12 @@ class MaskHead:
         """The masks of logits (N, S/4, S/4) at the size of the frame: bool (N, height, width)."""
         width, height = frame_size
         # Upsampled and thresholded at 0 on the device: (N, S/4, S/4) -> (N, 1, height, width).
-        masks = self.processor.post_process_masks([logits[:, None].float()], [[height, width]])[0]
-        found: np.ndarray = masks[:, 0].cpu().numpy()
+        upsampled = self.processor.post_process_masks(
+            [logits[:, None].float()], [[height, width]], binarize=False
+        )[0][:, 0]
+        if upsampled.device.type == "cpu":
+            return upsampled.numpy() > 0  # four times as fast as torch
+        found: np.ndarray = (upsampled > 0).cpu().numpy()
         return found
 
 
