@@ -88,10 +88,8 @@ step inference 280 "$python" -m benchmarks inference --device "$device" --shape 
     --sequences $sequences --frames $frames --floor-frames 2
 
 # 3. The mask head with one target and with four.
-for targets in 1 4; do
-    step "mask_heads_$targets" 45 "$python" -m benchmarks mask_heads --device "$device" --heads $head \
-        --targets $targets --frames $head_frames
-done
+step mask_heads 90 "$python" -m benchmarks mask_heads --device "$device" --shape $head \
+    --targets 1,4 --frames $head_frames
 
 # 4. Half precision against float32: speed, score, and answers that equal those of free generation.
 for dtype in float32 bfloat16 float16; do
