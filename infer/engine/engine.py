@@ -153,12 +153,11 @@ class Lane:
     @property
     def questions(self) -> list[Question]:
         """The open questions of the tracks, in their order."""
-        assert self._frame is not None or not self._requests
-        return [
-            _question(self._frame.image, request)
-            for request in self._requests
-            if self._frame is not None and isinstance(request, Locate)
-        ]
+        # Before the first frame no request is open.
+        if self._frame is None:
+            return []
+        image = self._frame.image
+        return [_question(image, request) for request in self._requests if isinstance(request, Locate)]
 
     def advance(self) -> Iterator[Step]:
         """Go on until a track waits for the grounder, or the frames end. Yields every finished frame."""
