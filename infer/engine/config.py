@@ -27,13 +27,13 @@ class EngineConfig:
     )
     read_ahead: int = key(
         3,
-        "frames of each sequence that a thread decodes in advance; 0: none, and no thread",
+        "frames of each sequence that a thread decodes in advance; 0, and always on a single core: no thread",
         minimum=0,
     )
     write_behind: int = key(
         4,
         "frames of each sequence whose drawing, encoding and writing may be open while the next ones are "
-        "tracked, in a thread; 0: none, and no thread",
+        "tracked, in a thread; 0, and always on a single core: no thread",
         minimum=0,
     )
 
