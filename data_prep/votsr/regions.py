@@ -123,10 +123,12 @@ def _single_pixels(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return begins, begins + 1
 
 
-# The texts of the numbers below 10,000, each with its comma and filled up to 8 bytes with zeros. A run is
-# seldom longer. They are read as integers of 8 bytes, because numpy gathers these faster than texts.
-_NUMBERS = np.array([f"{number}," for number in range(10_000)], "S8").view(np.uint64)
-_AT_ONCE = 8192  # numbers; their texts fit into the cache of a processor core
+# The texts of the numbers below 1,000, each with its comma and filled up to 4 bytes with zeros, and of those
+# below 10,000 with 8 bytes. They are read as integers, because numpy gathers these faster than texts. Most
+# runs are short, and half of the bytes take half of the time.
+_SHORT = np.array([f"{number}," for number in range(1_000)], "S4").view(np.uint32)
+_LONG = np.array([f"{number}," for number in range(10_000)], "S8").view(np.uint64)
+_AT_ONCE = 4096  # numbers; their texts fit into the fastest cache of a processor core
 
 
 def _comma_separated(numbers: np.ndarray) -> str:
@@ -140,13 +142,14 @@ def _comma_separated(numbers: np.ndarray) -> str:
 
 def _with_commas(numbers: np.ndarray) -> bytes:
     """The non-negative integers (count,), each followed by a comma."""
-    texts = _NUMBERS.take(numbers, mode="clip").tobytes()
+    table = _SHORT if numbers.max() < _SHORT.size else _LONG
+    texts, width = table.take(numbers, mode="clip").tobytes(), table.itemsize
     pieces, begin = [], 0
     # Numbers that the table does not have are written one by one. The zeros between them are deleted.
-    large = np.flatnonzero(numbers >= _NUMBERS.size)
+    large = np.flatnonzero(numbers >= table.size)
     for index, number in zip(large.tolist(), numbers[large].tolist(), strict=True):
-        pieces += [texts[begin : 8 * index].translate(None, b"\0"), b"%d," % number]
-        begin = 8 * (index + 1)
+        pieces += [texts[begin : width * index].translate(None, b"\0"), b"%d," % number]
+        begin = width * (index + 1)
     pieces.append(texts[begin:].translate(None, b"\0"))
     return b"".join(pieces)
 
