@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.machine import machine
+from configs.import_path import safe_path_variables
 from data_prep.votsr.textfiles import write_workspace
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
@@ -86,12 +87,11 @@ def _render(root: Path, longest: int) -> None:
 def _measure(root: Path, name: str, launch: Sequence[str]) -> Side:
     """Track the workspace with a command of its own."""
     out, workspace = root / name, root / "workspace"
-    command = [sys.executable, "-m", "infer", f"workspace={workspace}", f"tracker_id={name}", f"out={out}"]
+    settings = [f"workspace={workspace}", f"tracker_id={name}", f"out={out}", *ALONE, *launch]
     started = time.perf_counter()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run(
-        [*command, *ALONE, *launch], cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL
-    )
+    environment = {**os.environ, **safe_path_variables(os.environ), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "infer", *settings]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
     summary = json.loads((out / "summary.json").read_text())
     print(f"{name:<4} {summary['seconds']:8.1f} s of tracking, {seconds:8.1f} s in all", flush=True)

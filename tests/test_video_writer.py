@@ -74,10 +74,12 @@ def test_frames_of_any_shape_are_drawn_and_play(tmp_path: Path, size: tuple[int,
     reports = [Report(State.TRACK, mask, (0, 0, size[0] / 2, size[1] / 2), 0.9), Report(State.LOST)]
     sequence = Sequence("a", ImageFrames((Path("1.jpg"), Path("2.jpg")), size), ("the red cup",))
     pictures = Overlays(tmp_path)
-    with pictures.of_sequence(sequence, ["the red cup"]) as drawn:
-        for index, report in enumerate(reports):
-            drawn.add(Step(index, image, [report]))
-        drawn.finish()
+    drawn = pictures.of_sequence(sequence, ["the red cup"])
+    drawn.open()
+    for index, report in enumerate(reports):
+        drawn.add(Step(index, image, [report]))
+    drawn.finish()
+    drawn.close()
     assert pictures.warnings == []
     (video,) = (tmp_path / "overlays").glob("*.mp4")
     with av.open(str(video)) as container:
