@@ -30,9 +30,10 @@ from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
 from infer.trackers.registry import build_tracker, with_calibration
 from models.calibration import find_calibration
-from models.config import MASK_HEADS, NANO
+from models.config import NANO
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, GroundingStatistics, Identity, Question
+from models.mask_head.config import MASK_HEADS
 from models.mask_head.sam2 import MaskHead
 
 PRESET = "val"

@@ -16,8 +16,9 @@ from data_prep.sequence import Sequence as Video
 from infer.config import InferSettings
 from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
-from models.config import MASK_HEADS, NANO, GrounderConfig, MaskHeadConfig
+from models.config import NANO, GrounderConfig
 from models.devices import choose_dtype
+from models.mask_head.config import MASK_HEADS, MaskHeadConfig
 
 CERTAIN = 0.5  # visible probability from which the decision of greedy decoding is "visible"
 

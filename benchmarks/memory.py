@@ -24,7 +24,7 @@ from data_prep.votsr.textfiles import write_sequence, write_workspace
 from data_prep.world.film import render_clip
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
-from models.config import MASK_HEADS
+from models.mask_head.config import MASK_HEADS
 
 CYCLE = 60  # rendered frames; a longer video repeats them
 

@@ -22,8 +22,8 @@ from benchmarks.machine import machine
 from data_prep.files import whole_file
 from data_prep.geometry import Box
 from data_prep.video.frames import VideoFrames
-from models.config import MASK_HEADS
 from models.interfaces import MaskResult
+from models.mask_head.config import MASK_HEADS
 from models.mask_head.sam2 import MaskHead
 
 COLOURS = ((0, 230, 255), (255, 32, 160), (255, 255, 255), (180, 255, 0))

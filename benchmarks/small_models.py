@@ -25,10 +25,11 @@ import torch
 
 from benchmarks.machine import machine
 from data_prep.world.presets import PRESETS
-from models.config import DTYPES, MASK_HEADS, NANO
+from models.config import DTYPES, NANO
 from models.devices import choose_device, choose_dtype, set_float32_precision
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer
+from models.mask_head.config import MASK_HEADS
 from models.mask_head.sam2 import MaskHead
 from train.scratch.frame_pool import PoolSpec, open_pool
 from train.scratch.grounder_metrics import GrounderMetrics, evaluate_grounder

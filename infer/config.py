@@ -15,7 +15,8 @@ from infer.engine.backends.registry import BACKENDS
 from infer.engine.config import EngineConfig, LocalConfig
 from infer.launch.config import LAUNCHERS, LaunchConfig, LocalLaunchConfig
 from infer.trackers.registry import TRACKERS
-from models.config import DEVICES, GROUNDERS, MASK_HEADS, NANO, GroundingConfig, MaskHeadConfig
+from models.config import DEVICES, GROUNDERS, NANO, GroundingConfig
+from models.mask_head.config import MASK_HEADS, MaskHeadConfig
 
 TRACKER_ID = "refertrack"  # the default name of results
 

@@ -1,8 +1,10 @@
-"""Settings of the grounder, of the mask head, and of `python -m models`. Imports nothing heavy."""
+"""Settings of the grounder and of `python -m models`; those of mask heads are in `models.mask_head.config`.
+
+Imports nothing heavy.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -11,28 +13,22 @@ from configs.app import register
 from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.contract.contract import BUILT_IN
+from models.base_config import DTYPE, DTYPES, SHIPPED
 from models.families import PUBLISHED_SIZES
 from models.grounder.registry import REGISTERED, register_grounder
-from models.interfaces import Grounding, Masking
-from models.mask_head.registry import MASK_HEADS, register_mask_head
+from models.interfaces import Grounding
+from models.mask_head.config import MASK_HEADS, MaskHeadConfig
 
 __all__ = [
     "DEVICES",
     "DTYPES",
     "GROUNDERS",
-    "MASK_HEADS",
     "NANO",
     "SHIPPED",
     "GrounderConfig",
     "GroundingConfig",
-    "MaskHeadConfig",
 ]
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-DTYPE = (
-    "dtype of the weights; auto: bfloat16 on a CUDA GPU (float16 where it has no bfloat16, as T4 and V100), "
-    "else float32"
-)
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 QUANTIZATIONS = ("none", "4bit", "8bit")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
@@ -124,25 +120,8 @@ class Sam3DetectorConfig(GroundingConfig):
     )
 
 
-@dataclass(frozen=True)
-class MaskHeadConfig:
-    """The mask head, which makes masks from boxes and propagates them (`mask_head=…`).
-
-    These are the settings of SAM 2. Those of other mask heads are subclasses (`models.mask_head.registry`).
-    """
-
-    checkpoint: str = key(
-        MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large"
-    )
-    dtype: str = key("auto", DTYPE, choices=DTYPES)
-
-
-SHIPPED = Path(__file__).resolve().parent / "weights"
-"""The folder of the small checkpoints that come with the repository."""
-
-
 # ---- grounders ------------------------------------------------------------------------------------
-# Modules that import torch are imported inside the functions, here and for mask heads.
+# Modules that import torch are imported inside the functions.
 
 
 class _GrounderOptions(Mapping[str, GroundingConfig]):
@@ -195,87 +174,6 @@ def _load_sam3_detector(config: Sam3DetectorConfig, device: Any) -> Grounding:
     from models.grounder.sam3_detector import Sam3Detector
 
     return Sam3Detector.load(config, device)
-
-
-# ---- mask heads -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Sam2MetaConfig(MaskHeadConfig):
-    """SAM 2 in Meta's own code, the package `sam2`, with Meta's own checkpoints (`mask_head=sam2_meta`)."""
-
-
-@dataclass(frozen=True)
-class EdgeTamConfig(MaskHeadConfig):
-    """EdgeTAM, a small and fast relative of SAM 2 (`mask_head=edgetam`)."""
-
-
-@dataclass(frozen=True)
-class Sam3TrackerConfig(MaskHeadConfig):
-    """The tracker of SAM 3 (`mask_head=sam3_tracker`)."""
-
-
-def _check_sam2(config: MaskHeadConfig) -> None:
-    from models.mask_head.checkpoint_checks import check_sam2_checkpoint
-
-    check_sam2_checkpoint(config.checkpoint)
-
-
-@register_mask_head(
-    check=_check_sam2,
-    nano=MaskHeadConfig(str(SHIPPED / "nano_mask_head")),
-    sam2_1_tiny=MaskHeadConfig("facebook/sam2.1-hiera-tiny"),
-    sam2_1_small=MaskHeadConfig("facebook/sam2.1-hiera-small"),
-    sam2_1_base_plus=MaskHeadConfig("facebook/sam2.1-hiera-base-plus"),
-    sam2_1_large=MaskHeadConfig("facebook/sam2.1-hiera-large"),
-)
-def _load_sam2(config: MaskHeadConfig, device: Any) -> Masking:
-    from models.devices import choose_dtype
-    from models.mask_head.sam2 import MaskHead
-
-    return MaskHead.load(config.checkpoint, device, choose_dtype(config.dtype, device))
-
-
-def _check_sam2_meta(config: Sam2MetaConfig) -> None:
-    from models.mask_head.checkpoint_checks import check_sam2_meta_checkpoint
-
-    check_sam2_meta_checkpoint(config.checkpoint)
-
-
-@register_mask_head(check=_check_sam2_meta, sam2_meta=Sam2MetaConfig("facebook/sam2.1-hiera-large"))
-def _load_sam2_meta(config: Sam2MetaConfig, device: Any) -> Masking:
-    from models.devices import choose_dtype
-    from models.mask_head.sam2_meta import Sam2Meta
-
-    return Sam2Meta.load(config.checkpoint, device, choose_dtype(config.dtype, device))
-
-
-def _check_edgetam(config: EdgeTamConfig) -> None:
-    from models.mask_head.checkpoint_checks import check_edgetam_checkpoint
-
-    check_edgetam_checkpoint(config.checkpoint)
-
-
-@register_mask_head(check=_check_edgetam, edgetam=EdgeTamConfig("yonigozlan/EdgeTAM-hf"))
-def _load_edgetam(config: EdgeTamConfig, device: Any) -> Masking:
-    from models.devices import choose_dtype
-    from models.mask_head.edgetam import EdgeTam
-
-    return EdgeTam.load(config.checkpoint, device, choose_dtype(config.dtype, device))
-
-
-def _check_sam3_tracker(config: Sam3TrackerConfig) -> None:
-    from models.mask_head.checkpoint_checks import check_sam3_tracker_checkpoint
-
-    check_sam3_tracker_checkpoint(config.checkpoint)
-
-
-@register_mask_head(check=_check_sam3_tracker, sam3_tracker=Sam3TrackerConfig("facebook/sam3"))
-def _load_sam3_tracker(config: Sam3TrackerConfig, device: Any) -> Masking:
-    from models.devices import choose_dtype
-    from models.mask_head.sam3_tracker import Sam3Tracker
-
-    return Sam3Tracker.load(config.checkpoint, device, choose_dtype(config.dtype, device))
 
 
 # ---- python -m models -----------------------------------------------------------------------------

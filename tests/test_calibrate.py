@@ -28,8 +28,9 @@ from models.calibration import (
     read_calibration,
     write_calibration,
 )
-from models.config import GROUNDERS, SHIPPED, GrounderConfig, MaskHeadConfig
+from models.config import GROUNDERS, SHIPPED, GrounderConfig
 from models.identity import checkpoint_identity
+from models.mask_head.config import MaskHeadConfig
 from tests.scripted import ScriptedWorld, drive, frame, seen
 from tests.tiny_models import save_mask_head
 from train.calibrate import Answers, calibrate, figures_of, fit, lowest_confidence

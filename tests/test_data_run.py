@@ -42,7 +42,8 @@ from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
 from infer.trackers.registry import build_tracker
 from infer.trackers.requests import Locate, Segment, State
-from models.config import GrounderConfig, MaskHeadConfig
+from models.config import GrounderConfig
+from models.mask_head.config import MaskHeadConfig
 from tests.scripted import ScriptedGrounding, ScriptedMasking, ScriptedWorld, drive_started, frame
 from tests.tiny_models import save_grounder, save_mask_head
 

@@ -18,8 +18,9 @@ from models.__main__ import DOC, main
 from models.commands import doctor as doctor_module
 from models.commands.doctor import doctor
 from models.commands.doctor_questions import rendered_cases
-from models.config import GROUNDERS, MASK_HEADS, SHIPPED, GrounderConfig
+from models.config import GROUNDERS, SHIPPED, GrounderConfig
 from models.grounder.grounder import Grounder
+from models.mask_head.config import MASK_HEADS
 from models.serving.canary import read_canary
 from tests.tiny_models import save_mask_head
 

@@ -19,9 +19,10 @@ from infer.runs import run as infer_run
 from infer.runs.checks import check_settings
 from infer.trackers.per_frame import PerFrameConfig
 from models.commands.doctor_questions import rendered_cases
-from models.config import GrounderConfig, MaskHeadConfig
+from models.config import GrounderConfig
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer
+from models.mask_head.config import MaskHeadConfig
 from models.serving import chat_client
 from models.serving.canary import write_canary
 from models.serving.chat_format import data_uri

@@ -18,10 +18,11 @@ from configs.errors import UserError
 from data_prep.contract.contract import CONTRACT_FILE
 from models.checkpoint import NotFiniteError
 from models.checkpoint_files import check_grounder_checkpoint
-from models.config import MASK_HEADS, GrounderConfig, MaskHeadConfig
+from models.config import GrounderConfig
 from models.families import FAMILIES, lora_targets
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
+from models.mask_head.config import MASK_HEADS, MaskHeadConfig
 from models.mask_head.registry import check_mask_head
 from models.mask_head.sam2 import MaskHead
 from tests.tiny_models import save_grounder, save_mask_head

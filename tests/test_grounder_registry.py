@@ -14,12 +14,13 @@ from configs.plugins import PACKAGE, VARIABLE, load_plugins
 from infer.config import InferSettings
 from infer.runs.checks import check_settings
 from models.commands.doctor import doctor
-from models.config import GROUNDERS, MASK_HEADS, NANO, GrounderConfig
+from models.config import GROUNDERS, NANO, GrounderConfig
 from models.config_checks import require_multimodal_llm
 from models.families import FAMILIES, PUBLISHED_SIZES, register_family
 from models.families.family import RESERVED_OPTIONS
 from models.grounder.grounder import Grounder
 from models.grounder.registry import REGISTERED, check_grounder, load_grounder, register_grounder
+from models.mask_head.config import MASK_HEADS
 from tests.registries import forget_later
 from train.__main__ import _run as train
 from train.config import TrainSettings

@@ -16,8 +16,9 @@ from configs.errors import UserError
 from data_prep.votsr.textfiles import write_workspace
 from infer.config import TRACKER_ID, InferSettings, run_name
 from infer.runs.checks import check_settings, parse_expressions
-from models.config import GROUNDERS, MASK_HEADS, GrounderConfig, MaskHeadConfig, Sam2MetaConfig
+from models.config import GROUNDERS, GrounderConfig
 from models.devices import choose_device, choose_dtype
+from models.mask_head.config import MASK_HEADS, MaskHeadConfig, Sam2MetaConfig
 
 MISTAKES = [
     ({"workspace": "ws", "video": "clip.mp4"}, "workspace= and video= are both given; leave one out"),

@@ -34,9 +34,10 @@ from infer.runs.track_run import TrackRun
 from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
 from infer.trackers.requests import State
-from models.config import GROUNDERS, GrounderConfig, MaskHeadConfig
+from models.config import GROUNDERS, GrounderConfig
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
+from models.mask_head.config import MaskHeadConfig
 from tests.tiny_models import save_grounder, save_mask_head
 from tests.votsr_miniature import PROMPTS, SIZE, add_sequence, add_truth, disc, make_workspace, write_frame
 

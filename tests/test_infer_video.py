@@ -19,7 +19,8 @@ from infer.config import InferSettings
 from infer.runs import run as infer_run
 from infer.runs.video import video_plan
 from infer.trackers.referral import ReferralConfig
-from models.config import GrounderConfig, MaskHeadConfig
+from models.config import GrounderConfig
+from models.mask_head.config import MaskHeadConfig
 from tests.made_videos import scenes, write_film
 from tests.tiny_models import save_grounder, save_mask_head
 

@@ -21,7 +21,8 @@ from infer.launch.local_workers import LocalWorkers
 from infer.launch.run import _local_environments, track_on
 from infer.runs.run import run
 from infer.trackers.referral import ReferralConfig
-from models.config import GrounderConfig, MaskHeadConfig
+from models.config import GrounderConfig
+from models.mask_head.config import MaskHeadConfig
 from tests.forkserver import FORKSERVER
 from tests.tiny_models import save_grounder, save_mask_head
 from tests.votsr_miniature import add_sequence, make_workspace

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProcessor
 
 from configs.errors import UserError
-from models.config import MASK_HEADS
 from models.interfaces import MaskResult
 from models.mask_head import sam2
+from models.mask_head.config import MASK_HEADS
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_model import (

@@ -30,11 +30,11 @@ from transformers import (
 
 from benchmarks import mask_heads
 from configs.errors import UserError
-from models.config import MASK_HEADS, EdgeTamConfig, MaskHeadConfig, Sam3TrackerConfig
 from models.interfaces import MaskResult
 from models.mask_head import memory_attention
 from models.mask_head.checkpoint_checks import check_mask_head_folder
 from models.mask_head.checkpoints import SHARED_CODE
+from models.mask_head.config import MASK_HEADS, EdgeTamConfig, MaskHeadConfig, Sam3TrackerConfig
 from models.mask_head.edgetam import EdgeTam, published_edgetam_config
 from models.mask_head.memory_bank import FrameMemory, MemoryBank
 from models.mask_head.registry import check_mask_head, load_mask_head

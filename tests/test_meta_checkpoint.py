@@ -14,7 +14,8 @@ from transformers import Sam2VideoModel, Sam2VideoProcessor
 
 from configs.errors import UserError
 from models.__main__ import main
-from models.config import MASK_HEADS, MaskHeadConfig, ModelsSettings, Sam2MetaConfig
+from models.config import ModelsSettings
+from models.mask_head.config import MASK_HEADS, MaskHeadConfig, Sam2MetaConfig
 from models.mask_head.meta_checkpoint import read_meta_weights, recognise_size
 from models.mask_head.registry import check_mask_head
 from models.mask_head.sam2 import MaskHead

@@ -16,9 +16,9 @@ from configs.plugins import PACKAGE, VARIABLE
 from evaluation.__main__ import main
 from evaluation.protocols import registry
 from evaluation.protocols.matlab_toolkits import OTB
-from models.config import MaskHeadConfig
 from models.interfaces import Masking
 from models.mask_head import registry as mask_heads
+from models.mask_head.config import MaskHeadConfig
 from tests.registries import forget_later
 
 PROTOCOL = """
@@ -54,7 +54,7 @@ register_protocol(Lengths())
 MASK_HEAD = """
 from dataclasses import dataclass
 from configs.schema import key
-from models.config import MaskHeadConfig
+from models.mask_head.config import MaskHeadConfig
 from models.mask_head.registry import register_mask_head
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from infer.engine.backends.registry import BACKENDS, BackendSettings, register_b
 from infer.engine.config import EngineConfig
 from infer.runs import run as infer_run
 from infer.trackers.referral import ReferralConfig
-from models.config import MaskHeadConfig
 from models.interfaces import Answer, FrameFeatures, MaskResult, Question
+from models.mask_head.config import MaskHeadConfig
 from models.mask_head.registry import MASK_HEADS, register_mask_head
 from tests.registries import forget_later
 from tests.scripted import ScriptedGrounding, ScriptedMasking
@@ -126,6 +126,20 @@ def test_all_files_are_the_same_with_one_lane_and_with_three(settings: InferSett
     again = dataclasses.replace(drawn, overwrite=True)
     assert run(again, lanes=3)[0] == 0 and files(again) == expected
     assert run(again, lanes=3, deterministic=False)[0] == 0 and files(again) == expected
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, set()), (2, {"reader", "writer", "video"})])
+def test_on_a_single_core_nothing_is_read_drawn_or_written_in_threads(
+    settings: InferSettings, models: _Models, monkeypatch: pytest.MonkeyPatch, cores: int, threads: set[str]
+) -> None:
+    for module in ("infer.render.overlays", "infer.runs.sequence_job"):
+        monkeypatch.setattr(f"{module}.usable_cores", lambda: cores)
+    before, seen = set(threading.enumerate()), set[str]()
+    models.on_frame = lambda _: seen.update(
+        thread.name.partition("_")[0] for thread in set(threading.enumerate()) - before
+    )
+    status, _ = run(dataclasses.replace(settings, overlay=True), lanes=1)
+    assert status == 0 and seen == threads
 
 
 def test_the_summary_says_where_the_time_went(settings: InferSettings, models: _Models) -> None:

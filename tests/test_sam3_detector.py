@@ -23,10 +23,11 @@ from infer.trackers.per_frame import PerFrameConfig
 from infer.trackers.referral import ReferralConfig
 from models.calibration import Calibration, find_calibration
 from models.commands.doctor import doctor
-from models.config import GROUNDERS, MASK_HEADS, NANO, Sam3DetectorConfig
+from models.config import GROUNDERS, NANO, Sam3DetectorConfig
 from models.grounder.registry import check_grounder, load_grounder
 from models.grounder.sam3_detector import Sam3Detector, choose
 from models.interfaces import Answer, Question
+from models.mask_head.config import MASK_HEADS
 from tests.tiny_sam3 import save_sam3
 from train.calibrate import Answers, calibrate
 from train.sft.config import CALIBRATION_PAIRS, CalibrateSettings, PairSource

@@ -11,7 +11,7 @@ import pytest
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
-from infer.engine.beside import OrderedWorker, read_ahead
+from infer.engine.background import OrderedWorker, read_ahead
 from infer.engine.engine import Engine, Step
 from infer.engine.failures import FailureBoundary
 from infer.engine.scheduler import Scheduler
@@ -245,7 +245,7 @@ def test_an_interrupt_ends_all_lanes_and_closes_their_frames() -> None:
     assert closed == ["a", "b"] and all(job.ended == [] for job in jobs)
 
 
-# ---- beside the models ----------------------------------------------------------------------------------
+# ---- background threads ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3])

@@ -23,10 +23,11 @@ from infer.runs import run as infer_run
 from infer.runs.target_size import small_target
 from infer.trackers.per_frame import PerFrameConfig
 from models.checkpoint_files import check_grounder_checkpoint
-from models.config import GrounderConfig, MaskHeadConfig
+from models.config import GrounderConfig
 from models.config_checks import check_inference_keys, sized_contract
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
+from models.mask_head.config import MaskHeadConfig
 from tests.tiny_models import save_grounder, save_mask_head
 from tests.votsr_miniature import add_sequence, make_workspace, write_frame
 

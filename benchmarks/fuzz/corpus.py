@@ -18,7 +18,8 @@ from data_prep.video.frames import read_image
 from data_prep.votsr.regions import decode_mask, encode_mask
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
-from models.config import GROUNDERS, MASK_HEADS
+from models.config import GROUNDERS
+from models.mask_head.config import MASK_HEADS
 
 # As small as possible: a seed runs whole commands on them.
 FRAMES, SEQUENCES = 3, 2

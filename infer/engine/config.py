@@ -9,7 +9,7 @@ LANES_ON_GPU = 4  # the default of engine.lanes there
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """How requests are batched and which work is done beside the models (`engine=…`).
+    """How requests are batched and which work is done in background threads (`engine=…`).
 
     These keys belong to every option. An option with further keys is a subclass (`infer.engine.backends`).
     """

@@ -6,7 +6,7 @@
         3. answer the open questions: of all lanes in one batch, or lane by lane
 
 Trackers are generators and the models run in the main thread, so there is nothing to lock. Only reading and
-writing happen in threads (`infer.engine.beside`).
+writing happen in threads (`infer.engine.background`).
 
 **Failures.** Whatever goes wrong in a lane (its frames, its tracks, the mask head, memory) ends this lane
 alone. If a batch of several lanes fails, each lane asks again by itself, and only the one that fails again

@@ -32,7 +32,7 @@ CODE = (
     "infer.engine.session",
     "infer.engine.engine",
     "infer.engine.scheduler",
-    "infer.engine.beside",
+    "infer.engine.background",
     "infer.trackers.expressions",
     "data_prep.video.frames",
 )

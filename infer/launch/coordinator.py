@@ -31,7 +31,7 @@ from infer.launch.protocol import (
     Waiting,
     Workers,
 )
-from infer.runs.claims import differing_keys
+from infer.runs.fingerprint import differing_keys
 from infer.runs.progress import TrackingProgress
 from infer.runs.summary import TrackOutcome
 from infer.runs.tasks import SequenceTask, Track

@@ -20,33 +20,32 @@ is alone in the folder.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from configs.errors import UserError
-from configs.renamed_keys import current_name
-from data_prep.files import read_text, write_whole, writing
+from data_prep.files import write_whole, writing
+from infer.runs.fingerprint import (
+    Identity,
+    as_json,
+    difference_to_file,
+    entries_of_kept,
+    read_fingerprint,
+    read_identity,
+)
 from infer.runs.locks import FileLock
 
-FINGERPRINT = "fingerprint.json"  # in a results folder: the fingerprint of its results
-CODE, OTHER_CODE = "code", "other_code"  # in it: the code of the latest run, and of results that it accepted
-# In it, for information: the package versions of the latest run, and of earlier runs with kept results.
-# They are not compared: an update of a package rarely changes more than the rounding of a number, and a
-# run of many days must not end because of it.
-PACKAGES, OTHER_PACKAGES = "packages", "other_packages"
-NOT_COMPARED = {OTHER_CODE, PACKAGES, OTHER_PACKAGES}
+FINGERPRINT = "fingerprint.json"  # in a results folder
 RUN = "run.json"  # in `out`: the source
 OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
 IN_RESULTS, IN_OUT = ("**/",), ("", "*/")  # where leftovers may be
 CLAIM_LOCK, RUN_LOCK, SEQUENCE_LOCK = ".lock-claim", ".lock-run", ".lock-sequence-"
 # Keys of a video's identity that mean nothing to a user.
 FILE_STATE = ("bytes", "modified_ns")
-# Classes of tracker settings that have been renamed. Fingerprints hold their names as `kind`.
-RENAMED_KINDS = {"TrackerConfig": "ReferralConfig"}
-Identity = Mapping[str, Any]
 
 
 class Claim:
@@ -144,25 +143,19 @@ def claim_results(folder: Path, fingerprint: Identity, overwrite: bool, accept_c
     fingerprint, or if its results would be overwritten.
     """
     path = folder / FINGERPRINT
-    wanted = _as_json(fingerprint)
+    wanted = as_json(fingerprint)
 
     def claim_folder() -> None:
         # No other run works here now. Check first, then remove, then write the fingerprint. A run that is
         # killed in between leaves old results with their old fingerprint, never a mixture.
         results = list(folder.rglob("*.txt"))
         if results and not overwrite:
-            held = _read_fingerprint(path)
-            wanted.update(_accepted_code(folder, held, wanted, accept_code))
-            wanted.update(_other_packages(held or {}, wanted))
+            wanted.update(entries_of_kept(folder, read_fingerprint(path), wanted, accept_code))
         _remove([*claimed.leftovers(), *(results if overwrite else [])])
         write_whole(path, json.dumps(wanted, indent=2) + "\n")
 
-    def difference() -> str | None:
-        held = _read_fingerprint(path) or {}
-        return _difference(held, wanted) if differing_keys(held, wanted) else None
-
     claimed = Claim(folder, IN_RESULTS)
-    claimed.acquire(claim_folder, overwrite, difference)
+    claimed.acquire(claim_folder, overwrite, partial(difference_to_file, path, wanted))
     return claimed
 
 
@@ -171,12 +164,7 @@ def join_results(folder: Path, fingerprint: Identity) -> Claim:
 
     Raises UserError if that run has ended, or if its results have another fingerprint.
     """
-    wanted = _as_json(fingerprint)
-
-    def difference() -> str | None:
-        held = _read_fingerprint(folder / FINGERPRINT) or {}
-        return _difference(held, wanted) if differing_keys(held, wanted) else None
-
+    difference = partial(difference_to_file, folder / FINGERPRINT, as_json(fingerprint))
     return _join(Claim(folder, IN_RESULTS), difference)
 
 
@@ -193,29 +181,6 @@ def _join(claim: Claim, difference: Callable[[], str | None]) -> Claim:
     return claim
 
 
-def _accepted_code(folder: Path, held: Identity | None, wanted: Identity, accept_code: bool) -> Identity:
-    """`other_code` of the new fingerprint, if the existing results may be kept. Raises UserError if not."""
-    differing = differing_keys(held or {}, wanted)
-    other_code = _listed(held or {}, OTHER_CODE)
-    if differing == [CODE] and held and accept_code:
-        return {OTHER_CODE: [*other_code, held.get(CODE)]}
-    if held and not differing:
-        return {OTHER_CODE: other_code} if other_code else {}
-    what = _difference(held, wanted) if held else "their fingerprint.json is missing"
-    remedy = "take another tracker_id= or overwrite=true"
-    if differing == [CODE] and held:
-        remedy = "take another tracker_id=, overwrite=true, or accept_code=true to keep them"
-    raise UserError(f"{folder}: holds results of another run ({what}); {remedy}")
-
-
-def _other_packages(held: Identity, wanted: Identity) -> Identity:
-    """`other_packages` of the new fingerprint: the versions with which kept results were made."""
-    earlier = [*_listed(held, OTHER_PACKAGES), held.get(PACKAGES)]
-    others = [versions for versions in earlier if versions and versions != wanted.get(PACKAGES)]
-    unique = [versions for number, versions in enumerate(others) if versions not in others[:number]]
-    return {OTHER_PACKAGES: unique} if unique else {}
-
-
 def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False) -> Claim:
     """Claim the folder of overlays, records and summary for a source.
 
@@ -224,7 +189,7 @@ def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False)
     another source, or if this run must be `alone`.
     """
     path = out / RUN
-    wanted = _as_json(source)
+    wanted = as_json(source)
 
     def claim_folder() -> None:
         # The folder may have changed hands since the settings were checked.
@@ -247,52 +212,11 @@ def claim_out(out: Path, source: Identity, overwrite: bool, alone: bool = False)
 def check_out(out: Path, source: Identity, overwrite: bool) -> None:
     """Raise UserError if `out` holds what a run over another source wrote, and `overwrite` is false."""
     held = read_identity(out / RUN)
-    if held is not None and held != _as_json(source) and not overwrite:
+    if held is not None and held != as_json(source) and not overwrite:
         raise UserError(
             f"{out}: holds the results of another run ({_source_text(held, source)}); "
             "take another out= or overwrite=true"
         )
-
-
-def read_identity(path: Path) -> dict[str, Any] | None:
-    """The identity in a file; None if there is none that can be read."""
-    try:
-        return dict(json.loads(read_text(path, "")))
-    except (UserError, ValueError, TypeError, RecursionError):
-        return None
-
-
-def _read_fingerprint(path: Path) -> dict[str, Any] | None:
-    """A fingerprint, with the present names of settings that have been renamed since it was written."""
-    fingerprint = read_identity(path)
-    tracker = (fingerprint or {}).get("tracker")
-    if fingerprint is None or not isinstance(tracker, dict):
-        return fingerprint
-    # Only names are translated. A setting that was added or removed still makes results other results.
-    settings = {current_name(f"tracker.{name}").removeprefix("tracker."): tracker[name] for name in tracker}
-    kind = settings.get("kind")
-    return {**fingerprint, "tracker": {**settings, "kind": RENAMED_KINDS.get(str(kind), kind)}}
-
-
-def _listed(held: Identity, key: str) -> list[Any]:
-    """A list of a fingerprint; empty where there is none, or something else in a damaged file."""
-    value = held.get(key)
-    return list(value) if isinstance(value, list) else []
-
-
-def _as_json(identity: Identity) -> dict[str, Any]:
-    """The identity as it is read back: JSON has lists where Python has tuples."""
-    return dict(json.loads(json.dumps(dict(identity))))
-
-
-def _difference(held: Identity, wanted: Identity) -> str:
-    return "other " + ", ".join(differing_keys(held, wanted))
-
-
-def differing_keys(held: Identity, wanted: Identity) -> list[str]:
-    """The keys in which the results of two fingerprints differ."""
-    keys = (held.keys() | wanted.keys()) - NOT_COMPARED
-    return sorted(key for key in keys if held.get(key) != wanted.get(key))
 
 
 def _source_text(held: Identity, wanted: Identity) -> str:

@@ -18,7 +18,7 @@ from data_prep.sequence import Sequence
 from data_prep.votsr.regions import ABSENT
 from data_prep.votsr.results import read_written, write_result
 from infer.engine.engine import Trajectory
-from infer.runs.claims import Identity
+from infer.runs.fingerprint import Identity
 from infer.runs.summary import RunSummary, TrackOutcome
 from infer.trackers.requests import StartTrack, Tracker
 

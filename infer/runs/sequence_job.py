@@ -1,7 +1,7 @@
 """One sequence of a run while it is tracked: its frames, overlays, trajectories, and the writing of results.
 
 The main thread opens the job and hands over finished frames. The masks of a frame are encoded, and its
-overlays drawn, by a thread that belongs to the job (`infer.engine.beside.OrderedWorker`), which also writes
+overlays drawn, by a thread that belongs to the job (`infer.engine.background.OrderedWorker`). It also writes
 the results after the last frame. The claim of the sequence is released once they are written, or when the job
 is closed.
 """
@@ -16,7 +16,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.sequence import Sequence
-from infer.engine.beside import OrderedWorker, read_ahead
+from infer.engine.background import OrderedWorker, read_ahead
 from infer.engine.config import EngineConfig
 from infer.engine.engine import Step, Trajectory
 from infer.engine.failures import FailureBoundary

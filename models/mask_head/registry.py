@@ -1,7 +1,7 @@
 """The registry of mask heads: which options `mask_head=` has, and who loads the mask head of an option.
 
 A mask head is one file. It defines a frozen dataclass of its settings, a subclass of
-`models.config.MaskHeadConfig`, and registers the function that loads it:
+`models.mask_head.config.MaskHeadConfig`, and registers the function that loads it:
 
     @dataclass(frozen=True)
     class MyConfig(MaskHeadConfig):
@@ -13,8 +13,8 @@ A mask head is one file. It defines a frozen dataclass of its settings, a subcla
 
 What the function returns has the methods of `models.interfaces.Masking` and needs no base class. The file is
 registered when it is imported, which must happen before the settings are composed (`plugins=[my_head.py]`).
-A mask head of this project is registered in `models/config.py`, so that `--help` imports no torch. Its
-function imports the module that does.
+A mask head of this project is registered in `models/mask_head/config.py`, so that `--help` imports no torch.
+Its function imports the module that does.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Work beside the models: frames are read ahead, and results are drawn and written behind, in threads.
+"""Background threads: frames are read ahead, and results are drawn and written behind.
 
 Decoders, encoders and most of numpy release Python's global lock, so these threads use other cores while the
 main thread computes. Both queues are bounded, so memory does not grow with the length of a video.
