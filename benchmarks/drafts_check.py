@@ -89,15 +89,17 @@ def build_small(name: str, seed: int = 0) -> Grounder:
     return Grounder(model.eval().double(), processor, small)
 
 
-def check_drafts(name: str, count: int, batch: int = 8, seed: int = 0) -> CheckResult:
+def check_drafts(
+    name: str, count: int, batch: int = 8, seed: int = 0, decode: str = "greedy"
+) -> CheckResult:
     """Compare the answers to `count` questions of a contract with and without drafts."""
     rng = random.Random(seed)
     grounder = build_small(name, seed)
-    grounder.batch = batch
+    grounder.batch, grounder.decode = batch, decode
     grounder.encoder = encoder = _EncoderWithTexts(grounder.encoder.processor, grounder.contract)
     questions = [_question(rng, index) for index in range(count)]
-    with _boxes_only(grounder):
-        # 1. Plain greedy decoding.
+    with boxes_only(grounder):
+        # 1. Without drafts.
         plain = grounder.locate(questions)
         plain_statistics = dataclasses.replace(grounder.statistics)
         grounder.statistics.reset()
@@ -147,7 +149,7 @@ def _qwen3_vl(seed: int) -> tuple[QwenVL, QwenVLProcessor]:
 
 
 @contextmanager
-def _boxes_only(grounder: Grounder) -> Iterator[None]:
+def boxes_only(grounder: Grounder) -> Iterator[None]:
     """While it lasts, the model answers with numbers, separators and what follows a box.
 
     The tokens that may follow depend on the token before: digits follow separators. The weights decide among

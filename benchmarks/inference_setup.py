@@ -63,15 +63,15 @@ def _setup(
     mask_head = MaskHeadConfig(masks, dtype=dtype)
     now: Callable[[], float] = time.perf_counter if device.type == "cuda" else time.thread_time
 
-    def side(name: str, tracker: Any, box_threshold: float) -> EngineSide:
-        model = GrounderConfig(grounder, dtype=dtype, box_threshold=box_threshold)
+    def side(name: str, tracker: Any, box_threshold: float, decode: str) -> EngineSide:
+        model = GrounderConfig(grounder, dtype=dtype, box_threshold=box_threshold, decode=decode)
         return EngineSide(_settings(root, out, name, tracker, model, mask_head, device), now, script)
 
     begun = time.perf_counter()
     # `generate` decodes no box where the decision is "not visible"; neither does this threshold.
-    engine = side("engine", PerFrameConfig(CERTAIN, repeat_last=True), CERTAIN)
+    engine = side("engine", PerFrameConfig(CERTAIN, repeat_last=True), CERTAIN, "greedy")
     seconds = time.perf_counter() - begun
-    referral = side("referral", ReferralConfig(), NANO.box_threshold)
+    referral = side("referral", ReferralConfig(), NANO.box_threshold, NANO.decode)
     contract = engine.contract
     answer = None if script is None else partial(script.answer, contract=contract)
     loop = PublishedLoop(grounder, masks, contract, device, choose_dtype(dtype, device), answer)

@@ -31,6 +31,7 @@ __all__ = [
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 QUANTIZATIONS = ("none", "4bit", "8bit")
+DECODINGS = ("auto", "greedy", "expectation", "samples")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DEVICE_MAPS = ("single", "auto")
 
@@ -85,6 +86,13 @@ class GrounderConfig(GroundingConfig):
         "4bit or 8bit: the layers of the language model are quantized when they are loaded, which needs the "
         "package bitsandbytes; adapters are then kept beside the weights instead of merged",
         choices=QUANTIZATIONS,
+    )
+    decode: str = key(
+        "auto",
+        "how boxes are decoded; greedy: the most likely digits; expectation: the median of each coordinate, in "
+        "as many forward passes; samples: the median of eight boxes, in as many passes over more rows; auto: "
+        "expectation for contracts that pad numbers with zeros, where it is exact, else greedy",
+        choices=DECODINGS,
     )
     attention: str = key(
         "sdpa",

@@ -50,12 +50,22 @@ def sized_contract(config: GrounderConfig, contract: Contract) -> Contract:
     return sized
 
 
+def check_server_decoding(config: GrounderConfig, engine: str) -> None:
+    """Raise UserError for a way of decoding boxes that a backend which generates freely does not have."""
+    if config.decode not in ("auto", "greedy"):
+        raise UserError(
+            f"model.decode={config.decode}: {engine} generates answers greedily; leave it out, or take "
+            "engine=local"
+        )
+
+
 # Keys of inference, and what training has in their place.
 INFERENCE_KEYS = {
     "search_tokens": "recipe.contract.search_tokens",
     "template_tokens": "recipe.contract.template_tokens",
     "quantization": "recipe.tune.method=qlora",
     "device_map": "launch.strategy=fsdp or zero3",
+    "decode": "greedy decoding",
     "calibration": "no thresholds",
 }
 

@@ -1,4 +1,4 @@
-"""The tokens of an answer format, and greedy decoding of boxes, with drafts.
+"""The tokens of an answer format, and the decoding of boxes, with drafts.
 
 A text of the format must be one token where a probability is read from its logit. Decoding goes on for the
 open rows of a batch together, until each has ended its box or its list of boxes.
@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from configs.errors import UserError
 from data_prep.contract.formats import AnswerFormat
+from models.grounder.digit_choice import QuantileDigits
 from models.grounder.model import QwenVL, digit_tokens
 from models.grounder.prefill import BatchCache, padded
 from models.interfaces import GroundingStatistics
@@ -78,7 +79,8 @@ class AnswerTokens:
             self.visible = decision(answer_format.visible, answer_format.also_visible)
             self.absent = decision(answer_format.absent, answer_format.also_absent)
         self.forced_length = len(self._ids(answer_format.forced_prefix))
-        self.digits = frozenset(digit_tokens(tokenizer))
+        self.ordered_digits = digit_tokens(tokenizer)
+        self.digits = frozenset(self.ordered_digits)
         self.closing, self.opening = containing(answer_format.closing), containing(OPENING)
         self.ending, self.max_tokens = self.closing, MAX_BOX_TOKENS
         if answer_format.list_end:
@@ -146,30 +148,55 @@ def geometric_mean(scores: torch.Tensor) -> float:
 class RowDecoder:
     """The answer of one row of a batch while it is decoded.
 
-    `tokens` and their log-probabilities `scores` are what greedy decoding has chosen so far. `draft` holds
-    the tokens that likely follow.
+    `tokens` and their log-probabilities `scores` are what was chosen so far. `draft` holds the tokens that
+    likely follow. With `quantiles` digits are chosen by them; None: every token is the most likely one.
     """
 
-    def __init__(self, answer_tokens: AnswerTokens, draft: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        answer_tokens: AnswerTokens,
+        draft: Sequence[int] = (),
+        quantiles: QuantileDigits | None = None,
+    ) -> None:
         self.draft = list(draft)
+        self.quantiles = quantiles
         self.tokens: list[int] = []
         self.scores: list[float] = []
+        self.samples: list[RowDecoder] = []  # several answers to the same question (`box_decoding`)
         self.is_open = True
         self._vocabulary, self.max_tokens = answer_tokens, answer_tokens.max_tokens
         # The number of tokens since a box began, and whether it is not yet closed.
         self._length, self._is_inside = 0, True
 
+    @property
+    def digit_tokens(self) -> list[int]:
+        """The token ids of the digits 0 to 9."""
+        return self._vocabulary.ordered_digits
+
+    def sample(self, quantiles: QuantileDigits) -> "RowDecoder":
+        """Another answer to the same question, still to be decoded."""
+        return RowDecoder(self._vocabulary, (), quantiles)
+
     def probability(self, tokens: Sequence[int], scores: Sequence[float]) -> float:
         """The geometric mean of the probabilities of the digits; `scores` are log-probabilities of tokens."""
         return geometric_mean(self._vocabulary.digit_scores(tokens, scores))
 
-    def verify(self, tokens: Sequence[int], scores: Sequence[float]) -> int:
-        """Take the greedy choices behind 0, 1, … tokens of the draft, up to the first that differs from it.
+    def verify(
+        self,
+        tokens: Sequence[int],
+        scores: Sequence[float],
+        digit_scores: Sequence[Sequence[float]] | None = None,
+    ) -> int:
+        """Take the choices behind 0, 1, … tokens of the draft, up to the first that differs from it.
 
-        Returns the number of tokens of the draft that were accepted. The rest of the draft remains.
+        `tokens` are the most likely ones, with their log-probabilities `scores`; `digit_scores` are those of
+        the digits 0 to 9, which rows with `quantiles` need. Returns the number of tokens of the draft that
+        were accepted. The rest of the draft remains.
         """
         draft, accepted = self.draft, 0
-        for token, score in zip(tokens, scores, strict=True):
+        for column, (token, score) in enumerate(zip(tokens, scores, strict=True)):
+            if self.quantiles is not None and digit_scores is not None:
+                token, score = self.quantiles.choose(token, score, digit_scores[column])
             self._append(token, score)
             if not self.is_open:
                 break
@@ -217,7 +244,7 @@ class RowDecoder:
 
 
 def draft_scores(logits: torch.Tensor, rows: Sequence[RowDecoder]) -> list[list[float]]:
-    """The log-probabilities of the tokens of each row's draft; `logits` are those of `decode_greedily`."""
+    """The log-probabilities of the tokens of each row's draft; `logits` are those of `decode_boxes`."""
     drafts = [row.draft for row in rows]
     if logits.shape[1] == 1:
         return [[] for _ in drafts]
@@ -227,7 +254,7 @@ def draft_scores(logits: torch.Tensor, rows: Sequence[RowDecoder]) -> list[list[
     return [row[: len(draft)] for row, draft in zip(scores, drafts, strict=True)]
 
 
-def decode_greedily(
+def decode_boxes(
     model: QwenVL,
     logits: torch.Tensor,
     cache: BatchCache,
@@ -235,7 +262,9 @@ def decode_greedily(
     statistics: GroundingStatistics,
     is_any_open: Callable[[bool], bool] | None = None,
 ) -> None:
-    """Decode greedily until every row has ended; the rows hold the result, and `cache` is used up.
+    """Decode until every row has ended; the rows hold the result, and `cache` is used up.
+
+    The most likely tokens are taken, and in rows with `quantiles` the digits that they choose.
 
     `logits` (batch, longest draft + 1, vocabulary) are those behind the forced prefix, and behind each token
     of the drafts. The last columns of the cache are the drafts, padded on the right.
@@ -246,12 +275,16 @@ def decode_greedily(
     rows = list(rows)
     for _ in range(rows[0].max_tokens):
         # 1. The most likely token behind each column: (batch, columns, vocabulary) -> (batch, columns).
-        best = logits.float().log_softmax(-1).max(-1)
+        log_probabilities = logits.float().log_softmax(-1)
+        best = log_probabilities.max(-1)
+        digit_scores = _digit_scores(log_probabilities, rows)
         # 2. Each open row takes its tokens up to the first one that is not in its draft.
         accepted = []
-        for row, tokens, scores in zip(rows, best.indices.tolist(), best.values.tolist(), strict=True):
+        for row, tokens, scores, of_digits in zip(
+            rows, best.indices.tolist(), best.values.tolist(), digit_scores, strict=True
+        ):
             columns = len(row.draft) + 1  # the others are padding
-            accepted.append(row.verify(tokens[:columns], scores[:columns]) if row.is_open else 0)
+            accepted.append(row.verify(tokens[:columns], scores[:columns], of_digits) if row.is_open else 0)
         statistics.accepted_draft_tokens += sum(accepted)
         is_open = any(row.is_open for row in rows)
         if not (is_open if is_any_open is None else is_any_open(is_open)):
@@ -267,3 +300,13 @@ def decode_greedily(
         last = [[row.tokens[-1], *row.draft] for row in rows]
         logits = cache.forward(model, last)
         statistics.decoding_steps += 1
+
+
+def _digit_scores(
+    log_probabilities: torch.Tensor, rows: Sequence[RowDecoder]
+) -> list[list[list[float]] | None]:
+    """For each row the log-probabilities of the digits behind each column, (columns, 10); None: not needed."""
+    if all(row.quantiles is None for row in rows):
+        return [None] * len(rows)
+    digits: list[list[list[float]]] = log_probabilities[..., rows[0].digit_tokens].tolist()
+    return list(digits)

@@ -5,7 +5,8 @@ by token. One forward pass reads the question together with a *forced prefix*: t
 contains a box. The logits of the token before the prefix give the probability that the target is visible. The
 numbers of the box are then decoded greedily, for all questions of a batch together. So an answer takes one
 long forward pass, and one short one for each token of the box. A question may have a draft, a likely answer;
-then the short forward passes are fewer, and the answer is the same (`models.grounder.decoding`). Of a format
+then the short forward passes are fewer, and the answer is the same (`models.grounder.decoding`). Other ways
+than greedy decoding are in `models.grounder.box_decoding`. Of a format
 that lists several boxes, all are decoded, and the one with the most probable digits is the answer. Thinking
 models first generate a thought.
 """
@@ -27,7 +28,15 @@ from models.config import GrounderConfig
 from models.families import family_of
 from models.grounder.answers import best_box
 from models.grounder.batching import answer_in_batches, memory_remedy
-from models.grounder.decoding import AnswerTokens, RowDecoder, decode_greedily, draft_scores, geometric_mean
+from models.grounder.box_decoding import (
+    GREEDY,
+    SAMPLES,
+    decode_samples,
+    decoding_of,
+    median_answer,
+    new_row,
+)
+from models.grounder.decoding import AnswerTokens, RowDecoder, decode_boxes, draft_scores, geometric_mean
 from models.grounder.forward import encode_images
 from models.grounder.loading import load_model, quantization_of
 from models.grounder.model import QwenVL, QwenVLProcessor
@@ -57,9 +66,11 @@ class Grounder:
         checkpoint: str | None = None,
         any_process: Callable[[torch.Tensor], bool] | None = None,
         in_training: bool = False,
+        decode: str = GREEDY,
     ) -> None:
         """At most `batch` questions are answered at a time. No box is decoded where the visible probability
-        is below `box_threshold`. `checkpoint` is the name of the weights in messages.
+        is below `box_threshold`. `checkpoint` is the name of the weights in messages. `decode` is a way of
+        decoding boxes (`models.grounder.box_decoding`).
 
         `any_process` is needed where the weights are sharded over processes. It returns whether a flag (a
         bool tensor of one element) is set in any of them. Every forward pass gathers weights from all
@@ -72,7 +83,7 @@ class Grounder:
         self.tokenizer = processor.tokenizer
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
-        self.batch, self.box_threshold = batch, box_threshold
+        self.batch, self.box_threshold, self.decode = batch, box_threshold, decode
         self.statistics = GroundingStatistics()
         self._any_process, self._in_training = any_process, in_training
         # With sharded weights a process decodes as long as any other one, so drafts would save nothing.
@@ -102,7 +113,10 @@ class Grounder:
         Raises UserError as `models.grounder.loading.load_model`, and where the contract is of another family.
         """
         model, processor, contract = load_model(config, device, quantization)
-        return cls(model, processor, contract, config.batch, config.box_threshold, config.checkpoint)
+        return cls(
+            *(model, processor, contract, config.batch, config.box_threshold, config.checkpoint),
+            decode=decoding_of(config.decode, contract),
+        )
 
     @property
     def device(self) -> torch.device:
@@ -115,11 +129,14 @@ class Grounder:
         self.encoder.check_expression(expression)
 
     def identity(self) -> Identity:
-        """What the answers depend on: the weights (`checkpoint`), `dtype`, `quantization` and
-        `box_threshold`. Sizes of images are part of `contract`.
+        """What the answers depend on: the weights (`checkpoint`), `dtype`, `quantization`, `box_threshold`,
+        and `decode` unless it is greedy. Sizes of images are part of `contract`.
         """
         commit = getattr(self.model.config, "_commit_hash", None)
+        # Results of versions without other ways of decoding keep their identity.
+        decode = {} if self.decode == GREEDY else {"decode": self.decode}
         return {
+            **decode,
             "checkpoint": checkpoint_identity(self.checkpoint, commit),
             "dtype": str(self.model.dtype),
             "quantization": quantization_of(self.model),
@@ -180,11 +197,13 @@ class Grounder:
             visible = self._visible(logits[:, 0], tokens)
         # 3. Decode boxes.
         with statistics.timed("generate"):
-            rows = [RowDecoder(tokens, draft) for draft in drafts]
+            is_padded = bool(self.contract.digits)
+            rows = [new_row(tokens, draft, self.decode, is_padded) for draft in drafts]
             probabilities = self._score_drafts(questions, logits[:, tokens.forced_length :], rows)
             self._decode(logits[:, tokens.forced_length :], cache, rows, visible)
         # 4. Parse the numbers, and convert them to boxes in pixels of each question's image.
-        statistics.add_batch(drafts, [row.tokens for row in rows])
+        decoded = [[token for each in row.samples or [row] for token in each.tokens] for row in rows]
+        statistics.add_batch(drafts, decoded)
         return [
             self._answer(question, size, visible[index], rows[index], probabilities[index])
             for index, (question, size) in enumerate(zip(questions, encoded.resized, strict=True))
@@ -247,7 +266,16 @@ class Grounder:
         cache.select(chosen)
         decoded = [rows[index] for index in chosen]
         is_any_open = None if self._any_process is None else self._is_any_open
-        decode_greedily(self.model, logits[chosen], cache, decoded, self.statistics, is_any_open)
+        if self.decode == SAMPLES:
+            is_padded = bool(self.contract.digits)
+            samples = decode_samples(
+                *(self.model, logits[chosen], cache, decoded, is_padded, self.statistics, is_any_open)
+            )
+            for row, of_row in zip(decoded, samples, strict=True):
+                row.samples = of_row
+            decoded = [sample for of_row in samples for sample in of_row]
+        else:
+            decode_boxes(self.model, logits[chosen], cache, decoded, self.statistics, is_any_open)
         # The scores of all tokens are checked, not only of digits: where one is NaN, the token is arbitrary.
         scores = [sum(row.scores) for row in decoded]
         check_finite(KEY, self.checkpoint, self.model.dtype, "score of a box", scores)
@@ -263,6 +291,10 @@ class Grounder:
         """The answer of one row, with the box in pixels of the question's image; `draft` is the draft's
         probability.
         """
+        if row.samples:
+            return median_answer(
+                [self._answer(question, resized, visible, sample, draft) for sample in row.samples]
+            )
         if not row.tokens:
             return Answer(visible, None, 0.0, "", draft_probability=draft)
         decoded = row.decoded()

@@ -8,7 +8,7 @@ from configs.schema import key
 from infer.engine.backends.registry import BackendSettings, register_backend
 from infer.engine.config import FreeGenerationConfig
 from models.checkpoint_files import check_grounder_checkpoint
-from models.config_checks import require_multimodal_llm
+from models.config_checks import check_server_decoding, require_multimodal_llm
 from models.interfaces import Grounding
 from models.serving.server import Server, check_canary, check_server
 
@@ -56,6 +56,7 @@ def _check_endpoint(settings: BackendSettings) -> None:
     check_server("engine.url", config.url)
     check_canary(config.canary)
     model = require_multimodal_llm(settings.model, "engine=endpoint")
+    check_server_decoding(model, "engine=endpoint")
     check_grounder_checkpoint(model, needs_weights=config.canary == "local")
 
 

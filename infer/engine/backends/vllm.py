@@ -9,7 +9,7 @@ from configs.schema import key
 from infer.engine.backends.registry import BackendSettings, register_backend
 from infer.engine.config import FreeGenerationConfig
 from models.checkpoint_files import base_of, check_grounder_checkpoint
-from models.config_checks import require_multimodal_llm
+from models.config_checks import check_server_decoding, require_multimodal_llm
 from models.file_checks import GROUNDER_KEY
 from models.interfaces import Grounding
 from models.serving.server import check_canary
@@ -35,6 +35,7 @@ def _check_vllm(settings: BackendSettings) -> None:
         raise UserError("engine=vllm: needs the package vllm; pip install -e .[vllm], or take engine=local")
     check_canary(config.canary)
     model = require_multimodal_llm(settings.model, "engine=vllm")
+    check_server_decoding(model, "engine=vllm")
     check_grounder_checkpoint(model)
     if base_of(GROUNDER_KEY, model.checkpoint) is not None:
         raise UserError(
