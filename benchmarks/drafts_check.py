@@ -89,9 +89,7 @@ def build_small(name: str, seed: int = 0) -> Grounder:
     return Grounder(model.eval().double(), processor, small)
 
 
-def check_drafts(
-    name: str, count: int, batch: int = 8, seed: int = 0, decode: str = "greedy"
-) -> CheckResult:
+def check_drafts(name: str, count: int, batch: int = 8, seed: int = 0, decode: str = "greedy") -> CheckResult:
     """Compare the answers to `count` questions of a contract with and without drafts."""
     rng = random.Random(seed)
     grounder = build_small(name, seed)

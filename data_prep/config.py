@@ -18,7 +18,9 @@ from data_prep.sampling.settings import PairSettings
 
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
 COORDINATES = ("resized", "frame", "thousand")
-WORLDS = ("plain", "train", "val", "test", "hard", "other_look", "varied", "demo")
+WORLDS = (
+    "plain", "train", "val", "test", "hard", "other_look", "varied", "small", "small_val", "demo"
+)  # fmt: skip
 INDEXES = "folder of all indexes"
 WORKERS = "worker processes; 0: one for each core"
 PRESET = "preset of the rendered world"

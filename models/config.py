@@ -89,9 +89,9 @@ class GrounderConfig(GroundingConfig):
     )
     decode: str = key(
         "auto",
-        "how boxes are decoded; greedy: the most likely digits; expectation: the median of each coordinate, in "
-        "as many forward passes; samples: the median of eight boxes, in as many passes over more rows; auto: "
-        "expectation for contracts that pad numbers with zeros, where it is exact, else greedy",
+        "how boxes are decoded; greedy: the most likely digits; expectation: the median of each coordinate, "
+        "in as many forward passes; samples: the median of eight boxes, in as many passes over more rows; "
+        "auto: expectation for contracts that pad numbers with zeros, where it is exact, else greedy",
         choices=DECODINGS,
     )
     attention: str = key(

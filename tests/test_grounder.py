@@ -84,7 +84,9 @@ def taught_folder(family: str, samples: list[Sample], tmp_path_factory: pytest.T
     """A checkpoint trained on the samples with the recipe's own losses, and saved by it."""
     folder = tmp_path_factory.mktemp("taught")
     stages = [GrounderStage(presets=["plain"], steps=1)]
-    recipe = GrounderRecipe(width=32, layers=2, vision_layers=2, match_layer=1, stages=stages)
+    recipe = GrounderRecipe(
+        width=32, layers=2, vision_layers=2, match_layer=1, stages=stages, soft_label_std=0.0
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("train.scratch.grounder.build_processor", TINY[family].build_processor)
         patch.setattr("train.scratch.grounder.build_grounder", TINY[family].build_grounder)
@@ -102,7 +104,7 @@ def taught_folder(family: str, samples: list[Sample], tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def taught(taught_folder: Path) -> Grounder:
-    return Grounder.load(GrounderConfig(str(taught_folder), box_threshold=0.0), CPU)
+    return Grounder.load(GrounderConfig(str(taught_folder), box_threshold=0.0, decode="greedy"), CPU)
 
 
 def noise(width: int, height: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from data_prep.contract.chat import answer_text
 from data_prep.contract.contract import BUILT_IN
 from models.grounder.nano import build_tokenizer
 from train.pairs import IGNORED, label_answers
-from train.sft.soft_labels import digit_distributions, numbers_of, soft_labels, soft_loss
+from train.soft_labels import digit_distributions, numbers_of, sampled_box, soft_labels, soft_loss
 
 TOKENIZER = build_tokenizer()
 
@@ -36,6 +37,51 @@ def test_digits_one_by_one_are_the_gaussian_of_whole_numbers(value: int, deviati
         assert product == pytest.approx(1 / sum(weights.values()))
     else:  # numbers of fewer digits end before, so that they have a larger share in the first ones
         assert 0 < product <= 1
+
+
+@settings(deadline=None)
+@given(
+    value=st.integers(20, 600).map(lambda x: x / 2),
+    deviation=st.floats(0.3, 12).map(lambda x: round(x, 1)),
+    shift=st.floats(-1, 1),
+)
+def test_labels_of_a_number_that_is_almost_right_lead_back(
+    value: float, deviation: float, shift: float
+) -> None:
+    """Behind the digits of another number, the labels are those of the Gaussian around the true one."""
+    read = max(0, round(value + 2 * shift * deviation))
+    rows = digit_distributions(value, deviation, 3, read)
+    numbers = range(math.floor(value) - 40, math.ceil(value) + 41)
+    reach = math.ceil(3 * deviation)
+    weights = {
+        f"{other:03d}": math.exp(-0.5 * ((other - value) / deviation) ** 2)
+        for other in numbers
+        if max(0, math.floor(value) - reach) <= other <= math.ceil(value) + reach
+    }
+    for place, row in enumerate(rows):
+        begun = {text: weight for text, weight in weights.items() if text[:place] == f"{read:03d}"[:place]}
+        expected = [sum(weight for text, weight in begun.items() if text[place] == str(d)) for d in range(10)]
+        assert row == pytest.approx([share / sum(begun.values()) for share in expected])
+
+
+def test_sampled_boxes_are_spread_as_the_labels() -> None:
+    rng, box = np.random.default_rng(0), (100.5, 20.0, 160.5, 30.0)
+    drawn = np.array([sampled_box(rng, box, 0.05) for _ in range(400)])
+    assert np.allclose(drawn.mean(0), box, atol=0.5) and np.array_equal(drawn, drawn.round())
+    assert np.allclose(drawn.std(0), (3.0, 0.6, 3.0, 0.6), atol=0.3)
+    assert sampled_box(rng, (0.0, 0.0, 300.0, 300.0), 0.05)[0] >= 0
+
+
+def test_answers_with_sampled_boxes_have_the_labels_of_the_true_one() -> None:
+    true, read = (55.0, 25.0, 155.0, 75.0), (58.0, 25.0, 152.0, 77.0)
+    rows = [answer_text(BUILT_IN["short"], box, (336, 224)) for box in (read, None)]
+    ids = TOKENIZER(rows, padding=True, padding_side="left", return_tensors="pt").input_ids
+    labels = label_answers(ids, rows, TOKENIZER)
+    soft = soft_labels(labels, TOKENIZER, 3, 0.05, [true, None]).shares
+    digits = soft[0][soft[0].sum(1) > 0].view(4, 3, 10)
+    expected = digit_distributions(55.0, 5.0, 3, 58)
+    assert digits[0].tolist() == [pytest.approx(row) for row in expected]
+    assert int(digits[0, 2].argmax()) == 5 and soft[1].sum() == 0
 
 
 def test_near_digits_share_and_far_ones_do_not() -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,40 @@ def test_losses_weigh_as_the_recipe_says(training: GrounderObjective, samples: l
     assert float(weighed["named"]) == pytest.approx(3 / RECIPE.named_weight * float(losses["named"]))
     assert torch.equal(weighed["answer"], losses["answer"])
     assert torch.equal(training.losses(samples, language=False)["look"], weighed["look"])
+
+
+@torch.no_grad()
+def test_the_model_reads_boxes_near_the_true_ones(
+    training: GrounderObjective, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its labels are those of the true boxes all the same."""
+    read: list[Sequence[str]] = []
+    true_boxes: list[Any] = []
+    encode, label = recipe_module.encode_answers, recipe_module.soft_labels
+
+    def record(encoder: Any, questions: Any, answers: Sequence[str]) -> Any:
+        read.append(answers)
+        return encode(encoder, questions, answers)
+
+    def record_labels(*arguments: Any) -> Any:
+        true_boxes.append(arguments[-1])
+        return label(*arguments)
+
+    monkeypatch.setattr(recipe_module, "encode_answers", record)
+    monkeypatch.setattr(recipe_module, "soft_labels", record_labels)
+    training.losses(samples)
+    training.losses(samples, rng=np.random.default_rng(0))
+    training.losses(samples, rng=np.random.default_rng(0))
+    true, sampled, again = read
+    assert sampled == again
+    for sample, one, other in zip(samples, true, sampled, strict=True):
+        assert (one == other) == (sample.thing is None)
+    assert true_boxes == [[sample.box_resized for sample in samples]] * 3
+    # Hard labels, or none that are sampled.
+    for changes in ({"soft_label_std": 0.0}, {"sample_answers": False}):
+        training.recipe = dataclasses.replace(RECIPE, **changes)
+        training.losses(samples, rng=np.random.default_rng(0))
+    assert read[3:] == [true, true] and len(true_boxes) == 4
 
 
 @torch.no_grad()

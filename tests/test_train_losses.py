@@ -37,6 +37,7 @@ from train.scratch.grounder_losses import (
 )
 from train.scratch.grounder_metrics import evaluate_grounder
 from train.scratch.questions import Sample
+from train.soft_labels import SoftLabels
 
 CONTRACT = BUILT_IN["short"]
 PROCESSOR = build_processor()
@@ -103,6 +104,21 @@ def test_the_loss_of_a_small_batch_by_hand() -> None:
     surprise = -logits.log_softmax(-1)
     by_hand = 3.0 * surprise[0, 0, 1] + 0.5 * surprise[0, 1, 4] + 2.0 * surprise[1, 1, 2]
     assert float(weighted_loss(logits, labels, weights)) == pytest.approx(float(by_hand) / 5.5)
+
+
+def test_soft_labels_replace_those_of_digits() -> None:
+    """Of the tokens with soft labels, the divergence counts, with the weight of the token."""
+    torch.manual_seed(0)
+    logits = torch.randn(1, 3, 20)
+    labels, weights = torch.tensor([[IGNORED, 15, 7]]), torch.tensor([[0.0, 3.0, 1.0]])
+    shares = torch.zeros(1, 2, 10)
+    shares[0, 1] = torch.rand(10).softmax(0)
+    soft = SoftLabels(shares, torch.arange(5, 15))
+    scores = logits[0].log_softmax(-1)
+    hard = -scores[0, 15]
+    divergence = torch.nn.functional.kl_div(scores[1, 5:15], shares[0, 1], reduction="sum")
+    by_hand = (3.0 * hard + divergence) / 4
+    assert float(weighted_loss(logits, labels, weights, soft)) == pytest.approx(float(by_hand))
 
 
 def test_right_answers_cost_nothing_and_wrong_ones_much() -> None:
@@ -379,5 +395,11 @@ def test_figures_of_known_answers() -> None:
     assert figures.visible_accuracy == pytest.approx(4 / 6)
     assert figures.absent_precision == figures.absent_recall == 0.5
     assert figures.unread == pytest.approx(2 / 6)
+    assert figures.small_iou == figures.iou, "a side of 10 pixels is small"
+    # Bins of a tenth: 0.1 | 0.2 | 0.6 | 0.7 | 0.9 twice, in this order.
+    assert figures.ece == pytest.approx((0.9 + 0.2 + 0.4 + 0.7 + 0.2) / 6)
+    large = shot([[NO_OBJECT, NO_OBJECT]], thing("red", "ball", (0.0, 0.0, 40.0, 30.0)))
+    (answer,), (truth,) = [answers[0]], [asked(large, 0, None, None)]
+    assert evaluate_grounder(Scripted([answer]), [truth]).small_iou == 0
     strict = evaluate_grounder(Scripted(answers), truths, visible_threshold=0.65)
     assert strict.absent_precision == pytest.approx(1 / 3) and strict.absent_recall == 0.5

@@ -106,6 +106,24 @@ _PRESETS = (
         radius=(0.05, 0.24),
         occluders=(0, 2),
     ),
+    # Many targets of 9 to 42 pixels: `small` to train on, in the varied look, and `small_val` to evaluate on.
+    replace(
+        _TRAIN,
+        name="small",
+        first_seed=20_000_000_000,
+        look="varied",
+        things=(4, 9),
+        radius=(0.014, 0.065),
+        occluders=(0, 2),
+    ),
+    replace(
+        _TRAIN,
+        name="small_val",
+        first_seed=21_000_000_000,
+        things=(4, 9),
+        radius=(0.014, 0.065),
+        occluders=(0, 2),
+    ),
     replace(
         _TRAIN,
         # Short videos with large things, for the demonstration.

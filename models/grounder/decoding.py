@@ -305,7 +305,7 @@ def decode_boxes(
 def _digit_scores(
     log_probabilities: torch.Tensor, rows: Sequence[RowDecoder]
 ) -> list[list[list[float]] | None]:
-    """For each row the log-probabilities of the digits behind each column, (columns, 10); None: not needed."""
+    """For each row the log-probabilities of the digits behind each column, (columns, 10); None: unneeded."""
     if all(row.quantiles is None for row in rows):
         return [None] * len(rows)
     digits: list[list[list[float]]] = log_probabilities[..., rows[0].digit_tokens].tolist()

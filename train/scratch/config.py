@@ -53,6 +53,14 @@ class GrounderRecipe:
     max_grad_norm: float = key(1.0, "norm to which gradients are clipped")
     # Weights of the losses, see `train.scratch.grounder_losses`.
     decision_weight: float = key(3.0, "loss weight of the token that says visible or absent")
+    soft_label_std: float = key(
+        0.05,
+        "standard deviation of the label of a coordinate, in sides of the target; 0: hard labels",
+        minimum=0.0,
+    )
+    sample_answers: bool = key(
+        True, "the coordinates that the model reads in training are drawn from their soft labels"
+    )
     look_weight: float = key(
         1.0,
         "weight of the auxiliary loss on vision tokens: colour, shape and box edges of what each one shows",

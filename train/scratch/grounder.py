@@ -20,7 +20,7 @@ from configs.launch.signals import StopSignal
 from data_prep.contract.chat import answer_text
 from data_prep.contract.contract import BUILT_IN
 from data_prep.folders import whole_folder
-from data_prep.geometry import Size
+from data_prep.geometry import Box, Size
 from data_prep.sampling.images import size_of
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from models.config import GrounderConfig
@@ -54,6 +54,7 @@ from train.scratch.grounder_losses import (
 from train.scratch.grounder_metrics import evaluate_grounder
 from train.scratch.questions import QuestionMix, Sample, sample_questions
 from train.scratch.stages import EVAL_SET, StagedObjective, train_stages
+from train.soft_labels import SoftLabels, sampled_box, soft_labels
 
 EVALUATION_BATCH = 32
 
@@ -164,17 +165,24 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         learning_rate = stage.learning_rate * warmup_stable_decay(
             index, stage.steps, self.recipe.warmup_steps, stage.decay
         )
-        losses = self.losses(batch, stage.language)
+        rng = np.random.default_rng((self.recipe.seed, step, 1))  # not the one that drew the questions
+        losses = self.losses(batch, stage.language, rng)
         total = sum(losses.values(), torch.zeros(()))
         # The heads are thrown away after training, so only the gradients of the model are clipped.
         self.update(total, learning_rate, self.recipe.max_grad_norm, self.model.parameters())
         return StepMetrics({name: float(loss.detach()) for name, loss in losses.items()}, learning_rate)
 
-    def losses(self, samples: Sequence[Sample], language: bool = True) -> dict[str, torch.Tensor]:
-        """The weighted losses of a batch, by name; only the first one if `language` is false."""
+    def losses(
+        self, samples: Sequence[Sample], language: bool = True, rng: np.random.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        """The weighted losses of a batch, by name; only the first one if `language` is false.
+
+        `rng` draws the coordinates that the model reads, if the recipe says so; None: it reads the true ones.
+        """
         # 1. The vision tower, once for each distinct image, and the loss on its tokens.
         answers = [
-            answer_text(self.contract, sample.box_resized, size_of(sample.frame.image)) for sample in samples
+            answer_text(self.contract, self._read_box(sample, rng), size_of(sample.frame.image))
+            for sample in samples
         ]
         encoded, labels = encode_answers(self.encoder, [sample.question for sample in samples], answers)
         encoded = encoded.to(self.device)
@@ -188,7 +196,8 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
             self.model, encoded, features, use_cache=False, logits_to_keep=kept, output_hidden_states=True
         )
         weights = self.weights(labels).to(self.device)
-        losses["answer"] = weighted_loss(output.logits, labels.to(self.device), weights)
+        soft = self._soft_labels(samples, labels)
+        losses["answer"] = weighted_loss(output.logits, labels.to(self.device), weights, soft)
         # 3. The auxiliary losses, on hidden states of the search frame's tokens.
         named, matched = (
             self._search_tokens(encoded, output.hidden_states[layer])
@@ -199,6 +208,21 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
             self.match_head, matched, samples, encoded.resized[0]
         )
         return losses
+
+    def _read_box(self, sample: Sample, rng: np.random.Generator | None) -> Box | None:
+        """The box whose coordinates the model reads in training: the target's, or one near it."""
+        box, std = sample.box_resized, self.recipe.soft_label_std
+        if box is None or rng is None or not (std and self.recipe.sample_answers):
+            return box
+        return sampled_box(rng, box, std)
+
+    def _soft_labels(self, samples: Sequence[Sample], labels: torch.Tensor) -> SoftLabels | None:
+        """The soft labels of a batch; None if the recipe has hard ones."""
+        if not self.recipe.soft_label_std:
+            return None
+        boxes = [sample.box_resized for sample in samples]
+        tokenizer, std = self.processor.tokenizer, self.recipe.soft_label_std
+        return soft_labels(labels, tokenizer, self.contract.digits, std, boxes).to(self.device)
 
     def _look_loss(
         self, samples: Sequence[Sample], encoded: Encoded, features: list[VisionFeatures]

@@ -27,6 +27,7 @@ from models.grounder.model import digit_tokens
 from train.pairs import IGNORED
 from train.scratch.frame_pool import AMBIGUOUS, NO_OBJECT, AnnotatedFrame
 from train.scratch.questions import Sample
+from train.soft_labels import SoftLabels, soft_losses
 
 COLOUR_INDEX = {name: index for index, name in enumerate(COLOURS)}
 SHAPE_INDEX = {name: index for index, name in enumerate(SHAPES)}
@@ -279,17 +280,21 @@ class TokenWeights:
         return weights
 
 
-def weighted_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of the next token, averaged by weight.
+def weighted_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, soft: SoftLabels | None = None
+) -> torch.Tensor:
+    """The divergence of the next token from its label, averaged by weight: cross-entropy where it is hard.
 
     `logits` (batch, kept, vocabulary) are those of the last `kept` positions of the row; `labels` and
-    `weights` are (batch, length). The logits at position i predict token i + 1.
+    `weights` are (batch, length). The logits at position i predict token i + 1. `soft` are the soft labels of
+    the last `kept` - 1 columns; None: all labels are hard.
     """
     kept = logits.shape[1]
     targets, shares = labels[:, -kept + 1 :], weights[:, -kept + 1 :]
-    # `cross_entropy` has its classes in dimension 1: (batch, kept - 1, vocabulary) ->
-    # (batch, vocabulary, kept - 1). The losses are (batch, kept - 1).
-    losses = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), targets, ignore_index=IGNORED, reduction="none"
-    )
-    return (losses * shares).sum() / shares.sum()
+    answered = targets != IGNORED
+    chosen = logits[:, :-1][answered]  # (answer tokens, vocabulary)
+    if soft is None:
+        losses = F.cross_entropy(chosen.float(), targets[answered], reduction="none")
+    else:
+        losses = soft_losses(chosen, targets[answered], soft.of_answers(labels), soft.tokens)
+    return (losses * shares[answered]).sum() / shares.sum()

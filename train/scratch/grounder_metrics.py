@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from data_prep.geometry import iou
+import numpy as np
+
+from data_prep.geometry import area, iou
+from evaluation.calibration import calibration_error
 from models.interfaces import Answer, Grounding
 from train.scratch.questions import Sample
 
 VISIBLE_THRESHOLD = 0.5  # probability from which an answer counts as visible
+SMALL = 32.0  # pixels of the resized image: the root of the area of a box that counts as small
 
 
 @dataclass(frozen=True)
@@ -21,12 +25,15 @@ class GrounderMetrics:
     absent_precision: float  # share of the targets called absent that are absent; 0 if none is called absent
     absent_recall: float  # share of the absent targets that are called absent; 0 if there are none
     unread: float  # share of answers that hold no box
+    small_iou: float  # mean box IoU with targets of less than SMALL pixels; 0 if there are none
+    ece: float  # expected calibration error: mean difference between visible probability and frequency
 
     def __str__(self) -> str:
         return (
             f"IoU {self.iou:.3f}  success@0.5 {self.success:.3f}  binding {self.binding:.3f}  "
             f"visible {self.visible_accuracy:.3f}  absent precision {self.absent_precision:.3f} "
-            f"recall {self.absent_recall:.3f}  unread {self.unread:.3f}"
+            f"recall {self.absent_recall:.3f}  unread {self.unread:.3f}  small targets: "
+            f"IoU {self.small_iou:.3f}  ECE {self.ece:.3f}"
         )
 
 
@@ -50,6 +57,11 @@ def evaluate_grounder(
         absent_precision=_mean([is_absent for is_absent, said in absent if said]),
         absent_recall=_mean([said for is_absent, said in absent if is_absent]),
         unread=_mean([answer.box_xyxy is None for answer in answers]),
+        small_iou=_mean([_overlap(sample, answer) for sample, answer in present if _is_small(sample)]),
+        ece=calibration_error(
+            np.array([answer.visible for answer in answers]),
+            np.array([sample.box_resized is not None for sample in samples]),
+        ),
     )
 
 
@@ -57,6 +69,10 @@ def _overlap(sample: Sample, answer: Answer) -> float:
     if sample.box_resized is None or answer.box_xyxy is None:
         return 0.0
     return iou(sample.box_resized, answer.box_xyxy)
+
+
+def _is_small(sample: Sample) -> bool:
+    return sample.box_resized is not None and area(sample.box_resized) < SMALL**2
 
 
 def _is_bound(sample: Sample, answer: Answer) -> bool:

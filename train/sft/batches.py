@@ -18,7 +18,7 @@ from models.grounder.questions import Encoded, QuestionEncoder
 from models.interfaces import Question
 from train.pairs import IGNORED, PairQuestions, PairSample, UnreadablePair, encode_answers
 from train.sft.batch_sampler import MicroBatchSampler
-from train.sft.soft_labels import SoftLabels, soft_labels
+from train.soft_labels import SoftLabels, soft_labels
 
 PREFETCH = 2  # micro-batches that each worker reads ahead
 MAX_WORKERS = 8

@@ -29,7 +29,7 @@ from models.grounder.questions import Encoded
 from train.pairs import IGNORED
 from train.sft.batches import MicroBatch
 from train.sft.config import PARTS, ContractSettings, SftRecipe, TuneSettings
-from train.sft.soft_labels import soft_loss
+from train.soft_labels import soft_loss
 
 # ---- loading -----------------------------------------------------------------------------------
 
