@@ -19,6 +19,7 @@ NAMES = (
     "mask_heads",
     "mask_lines",
     "memory",
+    "prefixes",
     "small_models",
     "training",
 )

@@ -1,4 +1,4 @@
-"""Decoding steps with and without drafts: `python -m benchmarks drafts [--videos 4] [--check 500]`
+"""Decoding steps with and without drafts: `python -m benchmarks drafts [--videos 6] [--check 500]`
 
 Rendered videos are tracked with the small models, and the questions of the trackers are recorded. Each one is
 asked again, alone, without and with a draft: of the referral tracker's verifying questions the box of the
@@ -6,7 +6,8 @@ propagated mask, of its confirming questions the box of the first answer, and of
 last box. The answers must be the same.
 
 `--check N` asks N random questions in the words of each built-in contract (`benchmarks.drafts_check`) and
-counts answers that differ with drafts.
+counts answers that differ with drafts. `--contracts qwen,r1_track` checks these contracts only, and
+`--videos 0` makes no other measurement.
 """
 
 import argparse
@@ -19,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.drafts_check import check_drafts, contracts
+from benchmarks.drafts_check import check_drafts
 from benchmarks.machine import machine
 from configs.terminal import echo
-from data_prep.contract.contract import Contract
+from data_prep.contract.contract import BUILT_IN, Contract
 from data_prep.world.film import make_film
 from data_prep.world.presets import PRESETS
 from infer.engine.engine import Engine
@@ -42,10 +43,10 @@ CPU = torch.device("cpu")
 
 @dataclasses.dataclass
 class Recorder:
-    """A grounder that keeps all questions; implements `models.interfaces.Grounding`."""
+    """A grounder that keeps the questions of each call; implements `models.interfaces.Grounding`."""
 
     grounder: Grounder
-    questions: list[Question] = dataclasses.field(default_factory=list)
+    calls: list[list[Question]] = dataclasses.field(default_factory=list)
 
     @property
     def statistics(self) -> GroundingStatistics:
@@ -63,7 +64,7 @@ class Recorder:
 
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
         """The grounder's answers."""
-        self.questions += questions
+        self.calls.append(list(questions))
         return self.grounder.locate(questions)
 
     def identity(self) -> Identity:
@@ -77,9 +78,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--videos", type=int, default=6, help="rendered videos to track")
     parser.add_argument("--frames", type=int, default=60, help="of each video")
     parser.add_argument("--check", type=int, default=0, help="questions of each contract; 0: none")
+    parser.add_argument("--contracts", default=",".join(BUILT_IN), help="contracts of --check")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    different = _check(options.check) if options.check else {}
+    different = _check(options.check, options.contracts.split(",")) if options.check else {}
     kinds = _recorded(options.videos, options.frames)
     grounder = Grounder.load(NANO, CPU)
     report: dict[str, Any] = {"benchmark": "drafts", "videos": options.videos, "frames": options.frames}
@@ -99,11 +101,11 @@ def main(arguments: Sequence[str]) -> int:
     return int(any(different.values()) or any(each["different"] for each in figures.values()))
 
 
-def _check(count: int) -> dict[str, int]:
+def _check(count: int, names: Sequence[str]) -> dict[str, int]:
     """The number of answers of each contract that differ with drafts."""
     different = {}
     echo(f"{'contract':<18}{'questions':>10}{'different':>10}{'drafts':>8}{'accepted tokens':>17}")
-    for name in contracts():
+    for name in names:
         found = check_drafts(name, count)
         different[name] = found.different
         accepted = found.drafted.accepted_draft_tokens / max(1, found.drafted.draft_tokens)
@@ -113,7 +115,10 @@ def _check(count: int) -> dict[str, int]:
 
 def _recorded(videos: int, frames: int) -> dict[str, list[Question]]:
     """The questions of trackers on rendered videos, with drafts, by kind."""
-    referral, per_frame = _track(ReferralConfig(), videos, frames), _track(PerFrameConfig(), videos, frames)
+    referral, per_frame = (
+        [question for call in tracked_calls(config, videos, frames) for question in call]
+        for config in (ReferralConfig(), PerFrameConfig())
+    )
     drafted = [question for question in referral if question.draft_xyxy is not None]
     confirm = [question for question in drafted if question.draft_xyxy == question.visual_prompt_xyxy]
     return {
@@ -127,18 +132,20 @@ def _recorded(videos: int, frames: int) -> dict[str, list[Question]]:
     }
 
 
-def _track(config: ReferralConfig | PerFrameConfig, videos: int, frames: int) -> list[Question]:
-    """The questions of a tracker on rendered videos."""
+def tracked_calls(
+    config: ReferralConfig | PerFrameConfig, videos: int, frames: int, expressions: int = 1
+) -> list[list[Question]]:
+    """The questions of a tracker on rendered videos, as they are asked together."""
     recorder = Recorder(Grounder.load(NANO, CPU))
     engine = Engine(recorder, MaskHead.load(MASK_HEADS["nano"].checkpoint, CPU))
     calibrated = with_calibration(config, find_calibration(NANO))
     tracker = build_tracker(calibrated, recorder.contract)
     for index in range(videos):
-        film = make_film(PRESETS[PRESET], index, expressions=1, frames=frames)
+        film = make_film(PRESETS[PRESET], index, expressions=expressions, frames=frames)
         images: Iterator[np.ndarray] = (image for image, _ in film.shots())
-        for _ in engine.run(images, [partial(tracker, film.expressions[0].text)]):
+        for _ in engine.run(images, [partial(tracker, each.text) for each in film.expressions]):
             pass
-    return recorder.questions
+    return recorder.calls
 
 
 def _figures(grounder: Grounder, questions: Sequence[Question]) -> dict[str, float]:

@@ -8,7 +8,7 @@ with an unrelated box, or with none.
 
 import dataclasses
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -201,7 +201,7 @@ def _question(rng: random.Random, index: int) -> Question:
     image = np.random.default_rng(index // 3).integers(0, 255, (FRAME[1], FRAME[0], 3), np.uint8)
     template = image[:40, :40].copy() if rng.random() < 0.6 else None
     last_box = _box(rng) if rng.random() < 0.6 else None
-    return Question(image, rng.choice(WORDS), template, last_box)
+    return Question(image, rng.choice(WORDS), template, last_box, of_track=True)
 
 
 def _box(rng: random.Random) -> Box:
@@ -232,8 +232,3 @@ def _same(first: Answer, second: Answer) -> bool:
     pairs = ((first.visible, second.visible), (first.box_confidence, second.box_confidence))
     is_close = all(abs(one - other) <= TOLERANCE for one, other in pairs)
     return is_close and (first.text, first.box_xyxy) == (second.text, second.box_xyxy)
-
-
-def contracts() -> Sequence[str]:
-    """The built-in contracts."""
-    return tuple(BUILT_IN)

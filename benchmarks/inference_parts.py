@@ -102,8 +102,9 @@ class PartClock:
 def timed_model(model: Any, clock: PartClock) -> Iterator[None]:
     """A context in which the parts of a Qwen-VL model are timed, by forward hooks of torch.
 
-    Forward passes with keys and values in the cache are `decode`, others `prefill`. What follows a prefill,
-    such as the choice of tokens, counts for `decode` too.
+    Forward passes over questions are `prefill`: those without keys and values in the cache, and those over
+    the rest of questions behind a prefix. Others are `decode`. What follows a prefill, such as the choice of
+    tokens, counts for `decode` too.
     """
 
     def enter_vision(*_: Any) -> None:
@@ -115,7 +116,11 @@ def timed_model(model: Any, clock: PartClock) -> Iterator[None]:
 
     def enter_text(_: Any, __: Any, values: dict[str, Any]) -> None:
         cache = values.get("past_key_values")
-        part = "decode" if cache is not None and cache.get_seq_length() else "prefill"
+        is_first = cache is None or not cache.get_seq_length()
+        # Of later passes, only those over the rest of questions name the logits that they need of several
+        # tokens.
+        is_rest = "logits_to_keep" in values and values["input_ids"].shape[1] > 1
+        part = "prefill" if is_first or is_rest else "decode"
         clock.passes[part] += 1
         clock.become("decode")
         clock.enter(part)

@@ -45,6 +45,9 @@ class Question:
 
     With `drawn` the image is that of a training pair: the visual prompt is in it already. `original` is the
     size (width, height) of the frame that such an image was resized from; None: it was not resized.
+
+    `of_track`: it is a question of a track, which is asked about further frames with the same expression and
+    template. A grounder may then keep what it has computed of them.
     """
 
     image: np.ndarray
@@ -56,6 +59,7 @@ class Question:
     original: Size | None = None
     draft_xyxy: Box | None = None
     accept_draft_from: float | None = None
+    of_track: bool = False
 
     @property
     def marked(self) -> bool:
@@ -111,6 +115,8 @@ class GroundingStatistics:
     `drafts` with `draft_tokens` in all, `accepted_draft_tokens` are what greedy decoding gives, and
     `accepted_drafts` were accepted as a whole. `vision_encodings` counts the images that the vision tower
     encoded, and `prompt_tokens` the tokens of the forward passes over questions, without padding and drafts.
+    `shared_tokens` are further tokens of the questions that were not computed, because another question
+    begins with them too.
     `seconds` holds the time of each part that the backend measures: `preprocess` (resizing, drawing and
     tokenizing), `vision`, `prefill` and `generate`, or `detect` of a detector. On a GPU, whose work is
     asynchronous, they are exact only where the device is synchronised at the end of each part. `around` is
@@ -131,6 +137,7 @@ class GroundingStatistics:
     accepted_draft_tokens: int = 0
     vision_encodings: int = 0
     prompt_tokens: int = 0
+    shared_tokens: int = 0
     ill_formed_answers: int = 0
     retries: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

@@ -218,6 +218,7 @@ def _question(image: np.ndarray, request: Locate) -> Question:
         template_box_xyxy=request.template_box_xyxy,
         draft_xyxy=request.draft_xyxy,
         accept_draft_from=request.accept_draft_from,
+        of_track=True,
     )
 
 

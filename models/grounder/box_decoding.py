@@ -19,10 +19,10 @@ import torch
 
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Box
+from models.grounder.batch_cache import BatchCache
 from models.grounder.decoding import AnswerTokens, RowDecoder, decode_boxes
 from models.grounder.digit_choice import MEDIAN, NUMBERS, QuantileDigits
 from models.grounder.model import QwenVL
-from models.grounder.prefill import BatchCache
 from models.interfaces import Answer, GroundingStatistics
 
 GREEDY, EXPECTATION, SAMPLES = "greedy", "expectation", "samples"

@@ -19,9 +19,9 @@ from transformers import PreTrainedTokenizerBase
 
 from configs.errors import UserError
 from data_prep.contract.formats import AnswerFormat
+from models.grounder.batch_cache import BatchCache, padded
 from models.grounder.digit_choice import QuantileDigits
 from models.grounder.model import QwenVL, digit_tokens
-from models.grounder.prefill import BatchCache, padded
 from models.interfaces import GroundingStatistics
 
 MAX_BOX_TOKENS = 32  # four numbers of up to five digits, with separators and the closing bracket

@@ -4,6 +4,7 @@ The vision tower encodes every image of a batch once, also where several questio
 """
 
 import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,13 +31,18 @@ class VisionFeatures:
 
 
 def encode_images(
-    model: QwenVL, pixel_values: torch.Tensor, grids: torch.Tensor, at_once: bool = False
+    model: QwenVL,
+    pixel_values: torch.Tensor,
+    grids: torch.Tensor,
+    at_once: bool = False,
+    alone: Collection[int] = (),
 ) -> list[VisionFeatures]:
     """The features of each image.
 
     `pixel_values` (patches, values of a patch) and `grids` (images, 3: frames, rows and columns of patches)
     come from the image processor. With `at_once`, and always on a GPU, all images are encoded in one call of
-    the vision tower. Otherwise images of one size share a call, which is faster on a CPU. Processes that hold
+    the vision tower. Otherwise images of one size share a call, which is faster on a CPU, except those whose
+    index is in `alone`: the numbers of their features do not depend on the other images. Processes that hold
     shards of the tower's weights need `at_once`: they must call it equally often, whatever the sizes of their
     images are.
     """
@@ -48,7 +54,8 @@ def encode_images(
     # 2. Group the images that share a call of the vision tower.
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, size in enumerate(sizes):
-        groups.setdefault(() if at_once or pixel_values.is_cuda else tuple(size), []).append(index)
+        of_cpu = (index,) if index in alone else tuple(size)
+        groups.setdefault(() if at_once or pixel_values.is_cuda else of_cpu, []).append(index)
     # 3. Encode each group, and put the features back into the order of the images.
     features: dict[int, VisionFeatures] = {}
     for group in groups.values():
@@ -66,8 +73,26 @@ def encode_images(
     return [features[index] for index in range(len(sizes))]
 
 
+def encode_some(
+    model: QwenVL, encoded: Encoded, images: Collection[int], alone: Collection[int] = ()
+) -> dict[int, VisionFeatures]:
+    """The features of those images of a batch whose indices are in `images`; see `encode_images`."""
+    chosen = sorted(images)
+    if not chosen:
+        return {}
+    pixels, grids = encoded.inputs["pixel_values"], encoded.inputs["image_grid_thw"]
+    if len(chosen) < len(grids):
+        patches = pixels.split(grids.prod(-1).tolist())
+        pixels, grids = torch.cat([patches[index] for index in chosen]), grids[chosen]
+    places = [place for place, index in enumerate(chosen) if index in alone]
+    return dict(zip(chosen, encode_images(model, pixels, grids, alone=places), strict=True))
+
+
 def forward(
-    model: QwenVL, encoded: Encoded, features: list[VisionFeatures] | None = None, **kwargs: Any
+    model: QwenVL,
+    encoded: Encoded,
+    features: Sequence[VisionFeatures] | Mapping[int, VisionFeatures] | None = None,
+    **kwargs: Any,
 ) -> Any:
     """The model's output for a left-padded batch.
 
@@ -79,12 +104,13 @@ def forward(
     if features is None:
         features = encode_images(model, inputs["pixel_values"], grids)
     image_indices = [index for row in encoded.image_indices for index in row]
+    if image_indices:  # there are none behind a prefix with all images of the question
+        output = _encoder_output([features[index] for index in image_indices])
+        kwargs = {**kwargs, "image_grid_thw": grids[image_indices], "mm_encoder_outputs": {"image": output}}
     return model(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         mm_token_type_ids=inputs["mm_token_type_ids"],
-        image_grid_thw=grids[image_indices],
-        mm_encoder_outputs={"image": _encoder_output([features[index] for index in image_indices])},
         **kwargs,
     )
 

@@ -27,6 +27,7 @@ from models.checkpoint_files import GROUNDER_KEY
 from models.config import GrounderConfig
 from models.families import family_of
 from models.grounder.answers import best_box
+from models.grounder.batch_cache import BatchCache
 from models.grounder.batching import answer_in_batches, memory_remedy
 from models.grounder.box_decoding import (
     GREEDY,
@@ -37,10 +38,9 @@ from models.grounder.box_decoding import (
     new_row,
 )
 from models.grounder.decoding import AnswerTokens, RowDecoder, decode_boxes, draft_scores, geometric_mean
-from models.grounder.forward import encode_images
 from models.grounder.loading import load_model, quantization_of
 from models.grounder.model import QwenVL, QwenVLProcessor
-from models.grounder.prefill import BatchCache, prefill
+from models.grounder.prefill import Prefiller
 from models.grounder.questions import QuestionEncoder
 from models.grounder.thinking import think
 from models.identity import checkpoint_identity
@@ -88,6 +88,7 @@ class Grounder:
         self._any_process, self._in_training = any_process, in_training
         # With sharded weights a process decodes as long as any other one, so drafts would save nothing.
         self._supports_drafts = any_process is None and family_of(model).supports_drafts
+        self._prefiller = Prefiller(model, self.statistics, any_process is None)
         # By id. `convert_ids_to_tokens` of all ids takes ten times as long.
         ids = {index: token for token, index in self.tokenizer.get_vocab().items()}
         missing = next((index for index in range(len(ids)) if index not in ids), None)
@@ -162,18 +163,28 @@ class Grounder:
 
     def _locate_all(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
         """The answers to questions with one format of answers, in batches."""
-        answer = partial(self._locate_batch, tokens=tokens)
-        if self._any_process is None:
-            with torch.inference_mode():
-                remedy = partial(memory_remedy, self.model, self.contract, self._in_training)
-                answers, self.batch = answer_in_batches(questions, self.batch, answer, remedy)
+
+        def answer(batch: Sequence[Question]) -> list[Answer]:
+            try:
+                return self._locate_batch(batch, tokens)
+            except Exception:  # memory may have run out: what is kept from call to call is not needed
+                self._prefiller.clear()
+                raise
+
+        try:
+            if self._any_process is None:
+                with torch.inference_mode():
+                    remedy = partial(memory_remedy, self.model, self.contract, self._in_training)
+                    answers, self.batch = answer_in_batches(questions, self.batch, answer, remedy)
+                return answers
+            # Processes with shards of the weights must all compute the same number of batches.
+            answers = []
+            for start in range(0, len(questions), self.batch):
+                with torch.no_grad():
+                    answers += answer(questions[start : start + self.batch])
             return answers
-        # Processes with shards of the weights must all compute the same number of batches.
-        answers = []
-        for start in range(0, len(questions), self.batch):
-            with torch.no_grad():
-                answers += answer(questions[start : start + self.batch])
-        return answers
+        finally:
+            self._prefiller.end_call()
 
     def _locate_batch(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
         """The answers to one batch, by one forward pass and the decoding of boxes."""
@@ -183,17 +194,14 @@ class Grounder:
         with statistics.timed("preprocess"):
             encoded = self.encoder.encode(questions, tokens.format.forced_prefix, thoughts)
             drafts = self._drafts(questions, encoded.resized, tokens)
-            statistics.prompt_tokens += int(encoded.inputs["attention_mask"].sum())
-            encoded = encoded.to(self.device)
-        with statistics.timed("vision"):
-            inputs = encoded.inputs
-            features = encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
-            statistics.vision_encodings += len(features)
         # 2. One forward pass over questions and drafts. The cache keeps keys and values for step 3. Only
         #    logits behind the last token before the prefix and all later tokens are computed: (batch, forced
         #    length + 1 + longest draft, vocabulary).
+        are_of_tracks = all(question.of_track for question in questions)
+        logits, cache = self._prefiller.run(
+            encoded, drafts, tokens.forced_length + 1, are_of_tracks, self.device
+        )
         with statistics.timed("prefill"):
-            logits, cache = prefill(self.model, encoded, features, drafts, tokens.forced_length + 1)
             visible = self._visible(logits[:, 0], tokens)
         # 3. Decode boxes.
         with statistics.timed("generate"):

@@ -6,8 +6,9 @@ back exactly.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -37,7 +38,8 @@ MERGED_PATCHES = 4  # patches in one language token
 LONGEST_EXPRESSION = 20_000  # characters; time and memory of attention grow with the square of the length
 MAX_IN_MESSAGE = 120  # characters of an expression in a message
 
-ImageKey = tuple[str, int, Box | None]  # which image, id of the array, box to draw or to crop around
+ImageKey = tuple[str, int | bytes, Box | None]
+"""Which image it is, the id of the array or a hash of its pixels, and the box to draw or to crop around."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,13 @@ class Encoded:
     `inputs` holds `input_ids`, `attention_mask` and `mm_token_type_ids` (batch, length), left-padded, and
     `pixel_values` (patches, values of a patch) with `image_grid_thw` (images, 3) of the images, each image
     once. `image_indices` lists for each question the images at its placeholders, the search image last.
-    `resized` is the size (width, height) of each question's search image.
+    `resized` is the size (width, height) of each question's search image. `image_keys` tell the images apart.
     """
 
     inputs: BatchFeature
     image_indices: list[list[int]]
     resized: list[Size]
+    image_keys: list[ImageKey] = field(default_factory=list)
 
     def to(self, device: torch.device) -> "Encoded":
         """The same batch on a device; the copy is asynchronous where its memory is pinned."""
@@ -122,7 +125,7 @@ class QuestionEncoder:
         answers = [answers] * len(questions) if isinstance(answers, str) else answers
         images, image_indices = self._images(questions)
         vision = self.processor.image_processor(
-            images=[image for image, _ in images], return_tensors="pt", do_resize=False
+            images=list(images.values()), return_tensors="pt", do_resize=False
         )
         # 2. The texts. An image has as many placeholder tokens as the vision tower returns features for it:
         #    one for each 2x2 patches.
@@ -147,7 +150,10 @@ class QuestionEncoder:
             "mm_token_type_ids": (tokenized["input_ids"] == image_token).int(),
             **vision,
         }
-        return Encoded(BatchFeature(inputs), image_indices, [images[row[-1]][1] for row in image_indices])
+        sizes = [(image.shape[1], image.shape[0]) for image in images.values()]
+        return Encoded(
+            BatchFeature(inputs), image_indices, [sizes[row[-1]] for row in image_indices], list(images)
+        )
 
     def to_image(self, question: Question, numbers: Box, resized: Size) -> Box | None:
         """The numbers of an answer as a box in pixels of the question's image, clipped to it.
@@ -207,25 +213,22 @@ class QuestionEncoder:
         text = self._chat(question, [width // side * (height // side) for width, height in sizes])
         return len(self.processor.tokenizer(text).input_ids)
 
-    def _images(self, questions: Sequence[Question]) -> tuple[list[tuple[np.ndarray, Size]], list[list[int]]]:
-        """The distinct images of a batch with their sizes (width, height), and the indices of each question's
-        images.
+    def _images(self, questions: Sequence[Question]) -> tuple[dict[ImageKey, np.ndarray], list[list[int]]]:
+        """The distinct images of a batch by their keys, and the indices of each question's images.
 
-        Images are compared by identity: the engine asks several questions about one array.
+        Search frames are compared by identity: the engine asks several questions about one array.
         """
         # `questions` holds the arrays during this call, so no two of them have the same `id`.
-        images: list[tuple[np.ndarray, Size]] = []
-        known: dict[ImageKey, int] = {}
+        images: dict[ImageKey, np.ndarray] = {}
+        indices: dict[ImageKey, int] = {}
         image_indices = []
         for question in questions:
-            row = []
-            for key, render in self._parts(question):
-                if key not in known:
-                    known[key] = len(images)
-                    image = render()
-                    images.append((image, (image.shape[1], image.shape[0])))
-                row.append(known[key])
-            image_indices.append(row)
+            parts = self._parts(question)
+            for key, render in parts:
+                if key not in images:
+                    indices[key] = len(images)
+                    images[key] = render()
+            image_indices.append([indices[key] for key, _ in parts])
         return images, image_indices
 
     def _chat(self, question: Question, image_tokens: Sequence[int]) -> str:
@@ -255,7 +258,8 @@ class QuestionEncoder:
         if template is None or not form.has_template:
             return [search]
         resized = partial(resized_template, self.contract, template, _smart_resize)
-        return [(("template", id(template), None), resized), search]
+        # By its pixels, because it is compared with the templates of earlier calls too.
+        return [(("template", _pixel_hash(template), None), resized), search]
 
     def _search(self, question: Question) -> np.ndarray:
         """The resized search image: with a visual prompt around the last box, or a crop around it."""
@@ -285,3 +289,8 @@ def _smart_resize(size: Size, min_pixels: float, max_pixels: float, multiple: in
     limits: dict[str, Any] = {"min_pixels": min_pixels, "max_pixels": max_pixels}
     height, width = smart_resize(size[1], size[0], factor=multiple, **limits)
     return width, height
+
+
+def _pixel_hash(image: np.ndarray) -> bytes:
+    """A hash of an array's shape and pixels."""
+    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()

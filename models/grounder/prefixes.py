@@ -1,0 +1,134 @@
+"""Beginnings of questions that other questions have too: their keys and values are computed once.
+
+A contract puts the search image either before the expression or behind it, so there are two kinds of them:
+
+- *Of a frame.* With Qwen's own wording the search image comes first. All questions about a frame begin with
+  the same tokens and pixels, up to the end of the image. They are shared by the questions of a call.
+- *Of a track.* With the other wordings the search image comes last (VPTracker's has some text behind it).
+  What precedes it, the expression and the template, is the same in all frames of a track. It is kept from
+  call to call, as long as there is room.
+
+A prefix is computed by itself, in a batch of one question. Its numbers are therefore a function of the prefix
+alone: they depend neither on the questions that are asked together, nor on whether it was still in the cache.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from models.grounder.questions import MERGED_PATCHES, Encoded, ImageKey
+
+# What is kept from call to call. 64 prefixes of Qwen3-VL-4B with the contract `instruct3` take 1.4 GB, those
+# of Qwen2.5-VL-3B 0.4 GB.
+MAX_PREFIXES = 64
+MAX_BYTES = 1 << 30
+MIN_SHARE = 0.1  # of the tokens of a batch; computing shorter prefixes by themselves would save little
+
+PrefixKey = tuple[bytes, tuple[ImageKey, ...]]
+"""The ids of the tokens of a prefix, and its images."""
+KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
+"""For each layer the keys and values of one row, (key heads, tokens, width) each."""
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The beginning of one question of a batch.
+
+    `start` is the column of its first token, `stop` the one behind its last. `images` are the indices of its
+    images in the batch. `is_of_track`: later calls may begin with it too.
+    """
+
+    key: PrefixKey
+    start: int
+    stop: int
+    images: tuple[int, ...]
+    is_of_track: bool
+
+    @property
+    def length(self) -> int:
+        """The number of its tokens."""
+        return self.stop - self.start
+
+
+class PrefixCache:
+    """Finds the prefixes of questions, and holds their keys and values.
+
+    Those of tracks are kept from call to call. The least recently used ones are dropped, so that there are at
+    most `MAX_PREFIXES`, with at most `MAX_BYTES`.
+    """
+
+    def __init__(self) -> None:
+        self._of_frames: dict[PrefixKey, KeysValues] = {}
+        self._of_tracks: OrderedDict[PrefixKey, KeysValues] = OrderedDict()
+
+    def find(self, encoded: Encoded, are_of_tracks: bool) -> list[Prefix]:
+        """The prefix of each question that is to be computed by itself; an empty list: there are none.
+
+        Only where `are_of_tracks` will later calls have the same ones before the search image.
+
+        Which kind it is depends on the questions of this call only, so that the numbers of the answers do not
+        depend on earlier calls.
+        """
+        rows = [_candidates(encoded, row) for row in range(len(encoded.image_indices))]
+        of_frame, of_track = [row[0] for row in rows], [row[1] for row in rows]
+        # 1. Of frames, where questions share one, also with an earlier batch of this call. Those that nobody
+        #    shares are computed by themselves too: as a part of the rest they would make all rows longer.
+        keys = {prefix.key for prefix in of_frame}
+        if len(keys) < len(rows) or keys & self._of_frames.keys():
+            return of_frame
+        # 2. Of tracks.
+        tokens = int(encoded.inputs["attention_mask"].sum())
+        if are_of_tracks and sum(prefix.length for prefix in of_track) >= MIN_SHARE * tokens:
+            return of_track
+        return []
+
+    def held(self, prefixes: Sequence[Prefix]) -> dict[PrefixKey, KeysValues]:
+        """The keys and values of those prefixes that are in the cache."""
+        found = {}
+        for key in (prefix.key for prefix in prefixes):
+            if key in self._of_frames:
+                found[key] = self._of_frames[key]
+            elif key in self._of_tracks:
+                self._of_tracks.move_to_end(key)
+                found[key] = self._of_tracks[key]
+        return found
+
+    def keep(self, prefixes: Sequence[Prefix], keys_values: dict[PrefixKey, KeysValues]) -> None:
+        """Put the keys and values of prefixes into the cache."""
+        for prefix in prefixes:
+            cache = self._of_tracks if prefix.is_of_track else self._of_frames
+            cache[prefix.key] = keys_values[prefix.key]
+        while len(self._of_tracks) > MAX_PREFIXES or sum(map(_bytes, self._of_tracks.values())) > MAX_BYTES:
+            self._of_tracks.popitem(last=False)
+
+    def end_call(self) -> None:
+        """Drop the prefixes of frames: images are told apart by their ids only while a call holds them."""
+        self._of_frames.clear()
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._of_frames.clear()
+        self._of_tracks.clear()
+
+
+def _candidates(encoded: Encoded, row: int) -> tuple[Prefix, Prefix]:
+    """The prefixes of a question up to the end of its search image (of the frame), and up to its begin (of
+    the track).
+    """
+    inputs, images = encoded.inputs, tuple(encoded.image_indices[row])
+    start = int(inputs["attention_mask"][row].argmax())
+    end = int(inputs["mm_token_type_ids"][row].nonzero()[-1]) + 1
+    begin = end - int(inputs["image_grid_thw"][images[-1]].prod()) // MERGED_PATCHES
+    ids = inputs["input_ids"][row].numpy()
+
+    def prefix(stop: int, of_images: tuple[int, ...], is_of_track: bool) -> Prefix:
+        key = ids[start:stop].tobytes(), tuple(encoded.image_keys[index] for index in of_images)
+        return Prefix(key, start, stop, of_images, is_of_track)
+
+    return prefix(end, images, False), prefix(begin, images[:-1], True)
+
+
+def _bytes(keys_values: KeysValues) -> int:
+    return sum(each.nbytes for layer in keys_values for each in layer)
