@@ -5,6 +5,11 @@ measured by kind of question: expression alone, expression and template, and a v
 target or elsewhere. The mask head is measured on masks from true boxes, on masks from boxes whose sides are
 shifted by up to a tenth, and on masks that are propagated over 30 frames from such a box.
 
+    python -m benchmarks small_models --questions 0 --mask-head OLD NEW --presets val other_look small_val
+
+compares mask heads on several presets of the rendered world, and the processor time that a mask of each
+takes.
+
     python -m benchmarks small_models --dtypes float32 bfloat16 float16
 
 measures the same in each dtype, and how far the answers of each are from those of the first one: the share of
@@ -17,13 +22,17 @@ import dataclasses
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.machine import machine
+from data_prep.world.film import render_clip
 from data_prep.world.presets import PRESETS
 from models.config import DTYPES, NANO
 from models.devices import choose_device, choose_dtype, set_float32_precision
@@ -37,6 +46,7 @@ from train.scratch.mask_head_metrics import MaskHeadMetrics, evaluate_mask_head
 from train.scratch.questions import QuestionMix, sample_questions
 
 PRESET = "val"
+TIMED_FRAMES = 60
 ABSENT = 0.35  # share of questions whose target is absent
 # `missed` places the rectangle elsewhere; `focus` makes every question one about the object in it.
 KINDS = {
@@ -51,7 +61,12 @@ def main(arguments: Sequence[str]) -> int:
     """Measure, and print tables and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks small_models", description=__doc__)
     parser.add_argument("--grounder", default=NANO.checkpoint, help="folder of its weights")
-    parser.add_argument("--mask-head", default=MASK_HEADS["nano"].checkpoint, help="folder of its weights")
+    parser.add_argument(
+        "--mask-head", nargs="+", default=[MASK_HEADS["nano"].checkpoint], help="folders of weights"
+    )
+    parser.add_argument(
+        "--presets", nargs="+", default=[PRESET], choices=PRESETS, help="of the mask heads' scenes"
+    )
     parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
     parser.add_argument("--scenes", type=int, default=60, help="scenes of the mask head; 0: none")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the models")
@@ -67,8 +82,8 @@ def main(arguments: Sequence[str]) -> int:
         if len(options.dtypes) > 1:
             print(dtype)
         figures, answers[dtype] = _grounder_figures(options.grounder, options.questions, device, dtype)
-        masks = _mask_head_figures(options.mask_head, options.scenes, device, dtype)
-        found[dtype] = {"grounder": figures, "mask_head": masks}
+        masks = _mask_head_figures(options, device, dtype)
+        found[dtype] = {"grounder": figures, "mask_heads": masks}
     first, *others = options.dtypes
     agreement = {dtype: _agreement(answers[first], answers[dtype]) for dtype in others if answers[first]}
     for dtype, agreed in agreement.items():
@@ -119,24 +134,61 @@ def _grounder_figures(
 
 
 def _mask_head_figures(
-    checkpoint: str, scenes: int, device: torch.device, dtype: str
-) -> dict[str, dict[str, float]]:
-    if not scenes:
+    options: argparse.Namespace, device: torch.device, dtype: str
+) -> dict[str, dict[str, dict[str, float]]]:
+    """The figures of each mask head, by the title of the row; `speed` has milliseconds of processor time."""
+    if not options.scenes:
         return {}
-    head = MaskHead.load(checkpoint, device, choose_dtype(dtype, device))
-    found = {
-        name: evaluate_mask_head(head, PRESET, scenes, jitter=jitter)
-        for name, jitter in (("true boxes", 0.0), ("shifted boxes", 0.1))
+    heads = {name: MaskHead.load(name, device, choose_dtype(dtype, device)) for name in options.mask_head}
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in heads}
+    for preset in options.presets:
+        for boxes, jitter in (("true boxes", 0.0), ("shifted boxes", 0.1)):
+            rows = {
+                name: evaluate_mask_head(head, preset, options.scenes, jitter=jitter)
+                for name, head in heads.items()
+            }
+            _print(f"{preset}, {boxes}", rows, MaskHeadMetrics)
+            for name, figures in rows.items():
+                found[name][f"{preset}, {boxes}"] = _rounded(figures)
+    if device.type == "cpu":
+        for name, times in _milliseconds(heads).items():
+            print(f"{name}: {times}")
+            found[name]["milliseconds"] = times
+    return found
+
+
+def _milliseconds(heads: dict[str, MaskHead]) -> dict[str, dict[str, float]]:
+    """The median processor time of a mask from a box and of a propagated one, with the frame's encoding.
+
+    All mask heads are timed at each frame, so that they share what else the machine does.
+    """
+    preset = PRESETS[PRESET]
+    clip = render_clip(preset.first_seed, preset, TIMED_FRAMES)
+    height, width = clip.images[0].shape[:2]
+    box = (0.3 * width, 0.3 * height, 0.5 * width, 0.6 * height)
+    times: dict[str, dict[str, list[float]]] = {name: {"box": [], "propagated": []} for name in heads}
+    memories: dict[str, Any] = {}
+    for image in clip.images:
+        for name, head in heads.items():
+            begun = time.process_time()
+            result = head.segment(head.encode(image), [box], [None])[0]
+            times[name]["box"].append(time.process_time() - begun)
+            memory: Any = memories.get(name, result.memory)
+            begun = time.process_time()
+            memories[name] = head.propagate([memory], head.encode(image))[0].memory
+            times[name]["propagated"].append(time.process_time() - begun)
+    return {
+        # The second half, in which the memory is full.
+        name: {part: round(1000 * median(each[TIMED_FRAMES // 2 :]), 2) for part, each in parts.items()}
+        for name, parts in times.items()
     }
-    _print("masks from", found, MaskHeadMetrics)
-    return {name: _rounded(figures) for name, figures in found.items()}
 
 
 def _print(title: str, found: dict[str, GrounderMetrics] | dict[str, MaskHeadMetrics], kind: type) -> None:
     names = [field.name for field in dataclasses.fields(kind)]
-    print(f"{title:<24}" + "".join(f"{name:>18}" for name in names))
+    print(f"{title:<28}" + "".join(f"{name:>18}" for name in names))
     for row, figures in found.items():
-        print(f"{row:<24}" + "".join(f"{getattr(figures, name):>18.3f}" for name in names))
+        print(f"{row[-27:]:<28}" + "".join(f"{getattr(figures, name):>18.3f}" for name in names))
 
 
 def _rounded(figures: GrounderMetrics | MaskHeadMetrics) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,16 +29,27 @@ CPU = torch.device("cpu")
 RECIPE = MaskHeadRecipe(
     stages=[
         MaskHeadStage(image_size=64, steps=3, still_share=1.0, still_batch=2),
-        MaskHeadStage(image_size=96, steps=3, still_share=0.5, still_batch=2, clip_batch=1),
+        MaskHeadStage(
+            image_size=96,
+            steps=3,
+            still_share=0.5,
+            still_batch=2,
+            clip_batch=1,
+            clip_frames=3,
+            clip_reach=20,
+        ),
     ],
-    clip_frames=3,
-    clip_reach=20,
     warmup_steps=2,
     log_every=2,
     checkpoint_every=2,
     evaluate_every=100,
     evaluate_scenes=2,
 )
+
+
+def stage(**changes: Any) -> MaskHeadStage:
+    """The last stage of the recipe with changes."""
+    return dataclasses.replace(RECIPE.stages[-1], **changes)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -51,7 +63,7 @@ def one_thread() -> None:
 def test_stills_show_what_their_boxes_hold() -> None:
     processor = build_processor(nano_config(64))
     recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0, still_boxes=3)
-    batch = sample_stills(np.random.default_rng(0), 2, recipe, processor)
+    batch = sample_stills(np.random.default_rng(0), stage(still_batch=2), recipe, processor)
     assert batch.pixels.shape == (1, 2, 3, 64, 64)
     assert batch.masks.shape == (1, 2, 3, 16, 16) and batch.boxes_resized.shape == (2, 3, 4)
     assert bool(batch.present.all())
@@ -69,14 +81,15 @@ def test_stills_show_what_their_boxes_hold() -> None:
 
 def test_empty_boxes_are_called_absent() -> None:
     recipe = dataclasses.replace(RECIPE, empty=1.0)
-    batch = sample_stills(np.random.default_rng(1), 6, recipe, build_processor(nano_config(64)))
+    batch = sample_stills(np.random.default_rng(1), stage(still_batch=6), recipe, build_processor(nano_config(64)))
     assert batch.present.mean() < 0.5
     assert float(batch.masks[batch.present == 0].max()) < 0.5
 
 
 def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
-    recipe = dataclasses.replace(RECIPE, presets=["train"], clip_frames=6, absence_share=1.0)
-    batch = sample_clips(np.random.default_rng(2), 30, recipe, build_processor(nano_config(64)))
+    recipe = dataclasses.replace(RECIPE, absence_share=1.0)
+    of_six = stage(clip_batch=30, clip_frames=6)
+    batch = sample_clips(np.random.default_rng(2), of_six, recipe, build_processor(nano_config(64)))
     assert batch.pixels.shape == (6, 30, 3, 64, 64) and batch.present.shape == (6, 30, 2)
     assert bool(batch.present[0].all())
     absent = 1 - batch.present[1:].mean((0, 1))
@@ -87,7 +100,7 @@ def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
 def test_boxes_are_as_imprecise_as_asked() -> None:
     processor = build_processor(nano_config(64))
     exact, imprecise = (
-        sample_stills(np.random.default_rng(0), 12, dataclasses.replace(RECIPE, jitter=jitter), processor)
+        sample_stills(np.random.default_rng(0), stage(still_batch=12), dataclasses.replace(RECIPE, jitter=jitter), processor)
         for jitter in (0.0, 0.12)
     )
     boxes = zip(*(batch.boxes_resized.flatten(0, 1).tolist() for batch in (exact, imprecise)), strict=True)
@@ -141,7 +154,7 @@ def test_a_mask_learns_although_the_score_says_absent() -> None:
     training = built(MaskHeadObjective, RECIPE)
     with torch.no_grad():
         training.model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(-9.0)
-    batch = sample_stills(np.random.default_rng(0), 2, RECIPE, training._processor(64))
+    batch = sample_stills(np.random.default_rng(0), stage(still_batch=2), RECIPE, training._processor(64))
     losses = training.still_losses(batch)
     assert float(losses.right) < 0.5
     losses.dice.backward()
@@ -156,8 +169,8 @@ def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
     recipe = dataclasses.replace(RECIPE, still_boxes=2)
     training = built(MaskHeadObjective, recipe)
     rng = np.random.default_rng(0)
-    stills = sample_stills(rng, 2, recipe, training._processor(64))
-    clips = sample_clips(rng, 1, recipe, training._processor(64))
+    stills = sample_stills(rng, stage(still_batch=2), recipe, training._processor(64))
+    clips = sample_clips(rng, stage(clip_batch=1), recipe, training._processor(64))
 
     def losses() -> list[torch.Tensor]:
         kinds = training.still_losses(stills), training.clip_losses(clips, [True] * 3)
@@ -173,7 +186,7 @@ def test_a_few_steps_lower_the_loss_of_stills_and_clips() -> None:
 def test_every_trained_weight_moves_and_the_unused_stay() -> None:
     training = built(MaskHeadObjective, RECIPE)
     before = {name: weight.clone() for name, weight in training.model.state_dict().items()}
-    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training._processor(64))
+    clips = sample_clips(np.random.default_rng(0), stage(clip_batch=1), RECIPE, training._processor(64))
     training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(0.5)
     for score in (0.5, -0.5):  # believed present, and absent, so that both ways of remembering are learned
         training.model.mask_decoder.pred_obj_score_head.proj_out.bias.data.fill_(score)
@@ -186,7 +199,7 @@ def test_every_trained_weight_moves_and_the_unused_stay() -> None:
 
 def test_gradients_flow_through_the_memory() -> None:
     training = built(MaskHeadObjective, RECIPE)
-    clips = sample_clips(np.random.default_rng(0), 1, RECIPE, training._processor(64))
+    clips = sample_clips(np.random.default_rng(0), stage(clip_batch=1), RECIPE, training._processor(64))
     training.clip_losses(clips, [True] * 3).total(RECIPE).backward()
     weight = training.model.memory_encoder.projection.weight
     assert weight.grad is not None and float(weight.grad.abs().sum()) > 0
@@ -198,9 +211,9 @@ def test_frames_that_are_not_written_are_not_remembered(monkeypatch: pytest.Monk
     monkeypatch.setattr(
         mask_head, "condition_on_memory", lambda *args: (seen.append(args[2]), condition_on_memory(*args))[1]
     )
-    recipe = dataclasses.replace(RECIPE, clip_frames=4)
-    training = built(MaskHeadObjective, recipe)
-    clips = sample_clips(np.random.default_rng(0), 1, recipe, training._processor(64))
+    training = built(MaskHeadObjective, RECIPE)
+    of_four = stage(clip_batch=1, clip_frames=4)
+    clips = sample_clips(np.random.default_rng(0), of_four, RECIPE, training._processor(64))
     training.clip_losses(clips, [False, True, False, True])
     assert [memory.clock for memory in seen] == [0, 1, 2]
     assert [[time for time, _ in memory.recent_frames] for memory in seen] == [[], [1], [1]]
@@ -208,7 +221,7 @@ def test_frames_that_are_not_written_are_not_remembered(monkeypatch: pytest.Monk
 
 def test_clips_in_a_batch_do_not_touch_each_other() -> None:
     training = built(MaskHeadObjective, RECIPE)
-    batch = sample_clips(np.random.default_rng(5), 3, RECIPE, training._processor(64))
+    batch = sample_clips(np.random.default_rng(5), stage(clip_batch=3), RECIPE, training._processor(64))
     alone = []
     for index in range(3):
         part = slice(index, index + 1)

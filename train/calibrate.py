@@ -18,6 +18,7 @@ import torch
 from configs.errors import UserError
 from configs.terminal import counted, echo
 from data_prep.files import real_path
+from evaluation.calibration import calibration_error
 from infer.trackers.presence import MIN_PROBABILITY
 from models.calibration import (
     CALIBRATION_FILE,
@@ -45,7 +46,6 @@ MAX_SCALE = 1.0
 # The mean log loss of answers that say nothing is log 2; from this share of it on nothing was learned.
 NO_EVIDENCE = 0.99
 DECIMALS = 6
-BINS = 10  # of the expected calibration error
 
 
 @dataclass(frozen=True)
@@ -286,16 +286,13 @@ def figures_of(answers: Answers, calibration: Calibration) -> Figures:
     probability = 1 / (1 + np.exp(-logits))
     clipped = probability.clip(MIN_PROBABILITY, 1 - MIN_PROBABILITY)
     losses = -np.log(np.where(answers.present, clipped, 1 - clipped))
-    # 2. Its calibration error: bins of equal width, weighted by what falls into them.
+    # 2. The decisions.
     weights = answers.weights
-    bins = np.minimum((probability * BINS).astype(int), BINS - 1)
-    differences = np.bincount(bins, weights * (probability - answers.present), BINS)
-    # 3. The decisions.
     right = (answers.visible >= calibration.visible_threshold) == answers.present
     gains = np.where(answers.iou >= RIGHT_IOU, 1.0, -WRONG_COST) * weights
     return Figures(
         float((weights * losses).sum()),
         float((weights * right).sum()),
-        float(np.abs(differences).sum()),
+        calibration_error(probability, answers.present, weights),
         float(gains[answers.visible >= calibration.activation_threshold].sum()),
     )

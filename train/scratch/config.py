@@ -100,10 +100,15 @@ class MaskHeadStage:
     """A stage: single frames (box to mask), clips (a box on the first frame), or both."""
 
     image_size: int = key(256, "side in pixels of the square image, a multiple of 32")
+    presets: list[str] = key(
+        ["train"], "presets of the rendered world; each step takes one of them at random", choices=WORLDS
+    )
     steps: int = key(1000, "optimizer steps")
     still_share: float = key(1.0, "share of the steps on single frames; the other steps are on clips")
     still_batch: int = key(8, "single frames per step")
     clip_batch: int = key(3, "clips per step")
+    clip_frames: int = key(5, "frames per clip")
+    clip_reach: int = key(24, "largest number of video frames that a clip spans")
     learning_rate: float = key(
         3e-4, "peak learning rate; after the warm-up it falls by half a cosine to a tenth"
     )
@@ -126,21 +131,27 @@ class MaskHeadRecipe:
     name: str = key("nano_mask_head", "name of the run and of its folder")
     stages: list[MaskHeadStage] = key(STAGES, "stages, in order")
     initial: str = key("", "folder of initial weights; empty: random weights")
-    presets: list[str] = key(
-        ["train"],
-        "presets of the rendered world to train on; each step takes one of them at random",
-        choices=WORLDS,
-    )
     held_out: str = key("val", "preset of the rendered world to evaluate on", choices=WORLDS)
     seed: int = key(0, "seed of the initial weights and of the order of the data")
 
     # Data of a step.
     still_boxes: int = key(5, "boxes on each single frame")
+    scene_frames: int = key(
+        1,
+        "single frames of a step that show the same scene at different times; the background of a scene, the "
+        "slowest part of rendering, is painted once for all of them",
+        minimum=1,
+    )
+    mask_scale: int = key(
+        1,
+        "resolution of the true masks in training, as a multiple of the decoder's, a quarter of the image's; "
+        "logits are enlarged to it",
+        minimum=1,
+        maximum=4,
+    )
     empty: float = key(0.1, "share of the boxes of single frames that hold no object; their target is absent")
     jitter: float = key(0.12, "largest shift of each side of a box, as a share of the side's length")
     clip_targets: int = key(2, "targets per clip")
-    clip_frames: int = key(5, "frames per clip")
-    clip_reach: int = key(24, "largest number of video frames that a clip spans")
     absence_share: float = key(
         0.6, "share of clips that start shortly before their target leaves the frame or is hidden"
     )
@@ -151,9 +162,23 @@ class MaskHeadRecipe:
     max_grad_norm: float = key(1.0, "norm to which gradients are clipped")
     # Weights of the losses. SAM 2 weighs its focal loss 20 times as much as its dice loss.
     bce_weight: float = key(5.0, "loss weight of the binary cross-entropy of the mask")
+    boundary_weight: float = key(
+        0.0,
+        "loss weight of the same cross-entropy near the true boundary only, where all targets weigh the same",
+    )
+    boundary_width: int = key(
+        2,
+        "cells on each side of the true boundary that boundary_weight applies to, of the size of mask_scale",
+        minimum=1,
+    )
     dice_weight: float = key(1.0, "loss weight of the dice loss of the mask")
     score_weight: float = key(1.0, "loss weight of the binary cross-entropy of the object score")
-    iou_weight: float = key(1.0, "loss weight of the L1 distance between predicted and true IoU")
+    iou_weight: float = key(1.0, "loss weight of the distance between predicted and true IoU")
+    iou_loss: str = key(
+        "l1",
+        "that distance; the minimum of l1 is the median of the true IoU, that of squared is its mean",
+        choices=("l1", "squared"),
+    )
 
     log_every: int = key(50, "steps between log lines")
     checkpoint_every: int = key(100, "steps between checkpoints")

@@ -121,10 +121,10 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
             processor = self._processor(stage.image_size)
             rng = np.random.default_rng((recipe.seed, step))
             if rng.random() < stage.still_share:
-                yield MaskHeadBatch(sample_stills(rng, stage.still_batch, recipe, processor), None)
+                yield MaskHeadBatch(sample_stills(rng, stage, recipe, processor), None)
             else:
-                clips = sample_clips(rng, stage.clip_batch, recipe, processor)
-                encoded = rng.random(recipe.clip_frames) >= recipe.memory_dropout
+                clips = sample_clips(rng, stage, recipe, processor)
+                encoded = rng.random(stage.clip_frames) >= recipe.memory_dropout
                 yield MaskHeadBatch(clips, [bool(each) for each in encoded])
 
     # ---- training step -----------------------------------------------------------------------------

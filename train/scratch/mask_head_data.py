@@ -13,7 +13,7 @@ from data_prep.world.draw import draw_frame
 from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
-from train.scratch.config import MaskHeadRecipe
+from train.scratch.config import MaskHeadRecipe, MaskHeadStage
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +21,9 @@ class MaskBatch:
     """T frames of B scenes with P targets each; S is the side of the square image.
 
     `pixels` (T, B, 3, S, S) are normalised. `boxes_resized` (B, P, 4) are boxes xyxy on the first frame, in
-    pixels of the square image. `masks` (T, B, P, S/4, S/4) hold the share of each cell that the target
-    covers; `present` (T, B, P) is 1.0 where the target is visible, else 0.0.
+    pixels of the square image. `masks` (T, B, P, h, w) hold the share of each cell that the target covers,
+    with h = w = S/4 times the recipe's `mask_scale`; `present` (T, B, P) is 1.0 where the target is visible,
+    else 0.0.
     """
 
     pixels: torch.Tensor
@@ -45,24 +46,26 @@ class RenderedClip:
 
 
 def sample_stills(
-    rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
+    rng: np.random.Generator, stage: MaskHeadStage, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
-    """Sample `count` single frames (T = 1) with `still_boxes` boxes each, some of which hold no object."""
-    preset = _preset(rng, recipe)
-    return _batch([_still(rng, preset, recipe) for _ in range(count)], processor)
+    """Sample single frames (T = 1) with `still_boxes` boxes each, some of which hold no object."""
+    preset, stills = _preset(rng, stage), list[RenderedClip]()
+    while len(stills) < stage.still_batch:
+        stills += _stills(rng, preset, recipe, min(recipe.scene_frames, stage.still_batch - len(stills)))
+    return _batch(stills, recipe, processor)
 
 
 def sample_clips(
-    rng: np.random.Generator, count: int, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
+    rng: np.random.Generator, stage: MaskHeadStage, recipe: MaskHeadRecipe, processor: Sam2ImageProcessor
 ) -> MaskBatch:
-    """Sample `count` clips of `clip_frames` frames with `clip_targets` targets that the first frame shows."""
-    preset = _preset(rng, recipe)
-    return _batch([_clip(rng, preset, recipe) for _ in range(count)], processor)
+    """Sample clips of `clip_frames` frames with `clip_targets` targets that the first frame shows."""
+    preset = _preset(rng, stage)
+    return _batch([_clip(rng, preset, stage, recipe) for _ in range(stage.clip_batch)], recipe, processor)
 
 
-def _preset(rng: np.random.Generator, recipe: MaskHeadRecipe) -> WorldPreset:
+def _preset(rng: np.random.Generator, stage: MaskHeadStage) -> WorldPreset:
     """The preset of a step. All frames of a batch must have the same size, so it is one preset."""
-    return PRESETS[str(rng.choice(recipe.presets))]
+    return PRESETS[str(rng.choice(stage.presets))]
 
 
 def _scene(rng: np.random.Generator, preset: WorldPreset) -> Scene:
@@ -74,17 +77,25 @@ def _visible(masks: Sequence[np.ndarray]) -> list[int]:
     return [index for index, mask in enumerate(masks) if np.count_nonzero(mask) >= SLIVER]
 
 
-def _still(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
-    """A frame of a random scene that shows at least one object."""
+def _stills(
+    rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe, count: int
+) -> list[RenderedClip]:
+    """Up to `count` frames of a random scene, each of which shows at least one object."""
     # 1. Try scenes until a frame shows an object.
-    while True:
+    shown = list[tuple[np.ndarray, list[np.ndarray]]]()
+    while not shown:
         scene = _scene(rng, preset)
-        image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
-        if visible := _visible(masks):
-            break
-    # 2. A box for each target. An empty box has an empty mask as its label.
+        times = rng.choice(scene.frames, count, replace=False)
+        shown = [frame for frame in (draw_frame(scene, int(time)) for time in times) if _visible(frame[1])]
+    return [_still(rng, image, masks, recipe) for image, masks in shown]
+
+
+def _still(
+    rng: np.random.Generator, image: np.ndarray, masks: list[np.ndarray], recipe: MaskHeadRecipe
+) -> RenderedClip:
+    """A frame with a box for each target. An empty box has an empty mask as its label."""
     boxes, chosen = [], []
-    for index in _targets(rng, visible, recipe.still_boxes):
+    for index in _targets(rng, _visible(masks), recipe.still_boxes):
         nowhere = _empty_box(rng, masks) if rng.random() < recipe.empty else None
         chosen.append(masks[index] if nowhere is None else np.zeros_like(masks[index]))
         boxes.append(nowhere or _prompt_box(rng, masks[index], recipe.jitter))
@@ -117,7 +128,9 @@ def _empty_box(rng: np.random.Generator, masks: Sequence[np.ndarray]) -> Box | N
     return None
 
 
-def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe) -> RenderedClip:
+def _clip(
+    rng: np.random.Generator, preset: WorldPreset, stage: MaskHeadStage, recipe: MaskHeadRecipe
+) -> RenderedClip:
     """Frames of a scene in order. The first one shows the scene's target and enough other objects."""
     leaving = preset.absences.leaves + preset.absences.hides > 0  # otherwise the search below would not end
     passing = leaving and rng.random() < recipe.absence_share
@@ -126,7 +139,7 @@ def _clip(rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe)
         scene = _scene(rng, preset)
         if passing and not _departures(scene):
             continue
-        times = _times(rng, scene, recipe, passing)
+        times = _times(rng, scene, stage, passing)
         first = draw_frame(scene, times[0])
         visible = _visible(first[1])
         if scene.target in visible and len(visible) >= recipe.clip_targets:
@@ -147,25 +160,25 @@ def _departures(scene: Scene) -> list[int]:
     return [start for start in starts if 0 < start < scene.frames]
 
 
-def _times(rng: np.random.Generator, scene: Scene, recipe: MaskHeadRecipe, passing: bool) -> list[int]:
+def _times(rng: np.random.Generator, scene: Scene, stage: MaskHeadStage, passing: bool) -> list[int]:
     """Ascending frame numbers within `clip_reach`; with `passing` they start shortly before a departure."""
-    reach = int(rng.integers(recipe.clip_frames, recipe.clip_reach + 1))
+    reach = int(rng.integers(stage.clip_frames, min(stage.clip_reach, scene.frames) + 1))
     start = int(rng.integers(scene.frames))
     # One to four frames before a departure, so that the memory has seen the target.
     if passing:
         start = int(rng.choice(_departures(scene))) - int(rng.integers(1, 5))
     start = min(max(0, start), scene.frames - reach)
-    later = rng.choice(np.arange(1, reach), recipe.clip_frames - 1, replace=False)
+    later = rng.choice(np.arange(1, reach), stage.clip_frames - 1, replace=False)
     return [start, *(start + int(gap) for gap in np.sort(later))]
 
 
-def _batch(clips: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> MaskBatch:
+def _batch(clips: Sequence[RenderedClip], recipe: MaskHeadRecipe, processor: Sam2ImageProcessor) -> MaskBatch:
     frames, side = len(clips[0].images), processor.size["height"]
     height, width = clips[0].images[0].shape[:2]
     # 1. All frames of all clips at once: (T * B, 3, S, S), with time as the slower index.
     images = [clip.images[time] for time in range(frames) for clip in clips]
     pixels = processor(images, return_tensors="pt")["pixel_values"]
-    # 2. Boxes in pixels of the square image; masks at the resolution of the decoder, a quarter of it.
+    # 2. Boxes in pixels of the square image; masks at a multiple of the resolution of the decoder, a quarter.
     boxes = [[rescale(box, (width, height), (side, side)) for box in clip.boxes_xyxy] for clip in clips]
     # (T, B, P, height, width), in the resolution of the frames.
     masks = np.stack([[clip.masks[time] for clip in clips] for time in range(frames)])
@@ -173,7 +186,7 @@ def _batch(clips: Sequence[RenderedClip], processor: Sam2ImageProcessor) -> Mask
         # (T * B, 3, S, S) -> (T, B, 3, S, S)
         pixels=pixels.unflatten(0, (frames, len(clips))),
         boxes_resized=torch.tensor(boxes, dtype=torch.float32),
-        masks=torch.from_numpy(_shares(masks, side // 4)),
+        masks=torch.from_numpy(_shares(masks, recipe.mask_scale * side // 4)),
         present=torch.from_numpy((np.count_nonzero(masks, axis=(-2, -1)) >= SLIVER).astype(np.float32)),
     )
 

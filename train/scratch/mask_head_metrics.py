@@ -1,5 +1,6 @@
 """Metrics of a mask head on held-out scenes of the rendered world."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,9 @@ import numpy as np
 from data_prep.geometry import box_of_mask, clamp, jittered
 from data_prep.world.film import SLIVER, render_clip
 from data_prep.world.presets import PRESETS
-from models.mask_head.sam2 import MaskHead
+from evaluation.calibration import calibration_error
+from evaluation.masks.measures import boundary_measure, boundary_of
+from models.interfaces import Masking, MaskResult
 
 FRAME_STRIDE = 7  # the frame of scene n is number 7 n modulo its length, so that scenes differ in time too
 
@@ -16,41 +19,82 @@ FRAME_STRIDE = 7  # the frame of scene n is number 7 n modulo its length, so tha
 class MaskHeadMetrics:
     """Means over held-out scenes.
 
-    `box_iou` is the IoU of the mask of an imprecise box. The others are of clips that start with such a box:
-    `carried_iou` is the IoU on later frames that show the target, `presence` the accuracy of visible or
-    absent on later frames, and `absent_silent` the share of frames without the target that get no mask (1 if
-    there are no such frames).
+    `box_iou` is the IoU of the mask of an imprecise box, and `box_boundary` its boundary measure F. The
+    others are of clips that start with such a box: `carried_iou` and `carried_boundary` are IoU and F on
+    later frames that show the target, `presence` the accuracy of visible or absent on later frames, and
+    `absent_silent` the share of frames without the target that get no mask (1 if there are no such frames).
+
+    `iou_error` is the calibration error of the predicted IoU, over all masks of both kinds, and `score_error`
+    that of the object score on later frames.
     """
 
     box_iou: float
+    box_boundary: float
     carried_iou: float
+    carried_boundary: float
     presence: float
     absent_silent: float
+    iou_error: float
+    score_error: float
 
     def __str__(self) -> str:
         return "  ".join(f"{name} {value:.3f}" for name, value in vars(self).items())
 
 
+@dataclass(frozen=True)
+class FrameFigures:
+    """The figures of one target in one frame, which `shown` says is visible.
+
+    `iou` and `boundary` compare its mask with the true one, `found` says whether there is a mask, and
+    `object_score` and `predicted_iou` are the mask head's own.
+    """
+
+    shown: bool
+    found: bool
+    iou: float
+    boundary: float
+    object_score: float
+    predicted_iou: float
+
+
 def evaluate_mask_head(
-    head: MaskHead, preset_name: str, scenes: int, frames: int = 31, jitter: float = 0.1
+    head: Masking, preset_name: str, scenes: int, frames: int = 31, jitter: float = 0.1
 ) -> MaskHeadMetrics:
     """Evaluate on `scenes` single frames, and on a quarter as many clips of `frames` frames.
 
     `jitter` is the largest shift of each side of a box, as a share of its length.
     """
     # Scenes of the preset in their order, so that every evaluation uses the same ones.
-    boxes = [_box_iou(head, preset_name, index, jitter) for index in range(scenes)]
-    carried = [_carried(head, preset_name, index, frames, jitter) for index in range(max(1, scenes // 4))]
-    # (frames of all scenes, 2): every frame counts equally, whatever scene it is of.
-    shown = np.concatenate([row[0] for row in carried])
-    silent = np.concatenate([row[1] for row in carried])
-    there = shown[:, 1]
+    boxes = [figures_of_box(head, preset_name, index, jitter) for index in range(scenes)]
+    first = [figures for figures in boxes if figures is not None]
+    # Every later frame counts equally, whatever scene it is of.
+    later = [
+        figures
+        for index in range(max(1, scenes // 4))
+        for figures in figures_of_clip(head, preset_name, index, frames, jitter)
+    ]
+    shown, absent = ([each for each in later if each.shown is state] for state in (True, False))
+    masks = [each for each in first + shown if each.found]
     return MaskHeadMetrics(
-        box_iou=float(np.mean([value for value in boxes if value is not None])),
-        carried_iou=float(shown[:, 0].mean()),
-        presence=float(np.concatenate([there, silent]).mean()),
-        absent_silent=float(silent.mean()) if silent.size else 1.0,
+        box_iou=_mean([each.iou for each in first]),
+        box_boundary=_mean([each.boundary for each in first]),
+        carried_iou=_mean([each.iou for each in shown]),
+        carried_boundary=_mean([each.boundary for each in shown]),
+        presence=_mean([each.found == each.shown for each in later]),
+        absent_silent=_mean([not each.found for each in absent]) if absent else 1.0,
+        iou_error=calibration_error(_array([e.predicted_iou for e in masks]), _array([e.iou for e in masks])),
+        score_error=calibration_error(
+            _array([each.object_score for each in later]), _array([each.shown for each in later])
+        ),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _array(values: Sequence[float]) -> np.ndarray:
+    return np.array(values, dtype=np.float64)
 
 
 def mask_iou(found: np.ndarray | None, truth: np.ndarray) -> float:
@@ -60,8 +104,20 @@ def mask_iou(found: np.ndarray | None, truth: np.ndarray) -> float:
     return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
-def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> float | None:
-    """IoU of the mask of a box for the target of one scene; None if its frame does not show the target."""
+def _figures(result: MaskResult, truth: np.ndarray) -> FrameFigures:
+    found = np.zeros_like(truth) if result.mask is None else result.mask
+    return FrameFigures(
+        shown=bool(np.count_nonzero(truth) >= SLIVER),
+        found=result.mask is not None,
+        iou=mask_iou(result.mask, truth),
+        boundary=boundary_measure(boundary_of(truth), boundary_of(found)),
+        object_score=result.object_score,
+        predicted_iou=result.iou,
+    )
+
+
+def figures_of_box(head: Masking, preset_name: str, index: int, jitter: float) -> FrameFigures | None:
+    """The mask of a box for the target of scene `index`; None if its frame does not show the target."""
     preset = PRESETS[preset_name]
     # `preset.frames[0]` is the length of the shortest scene, so every scene has this frame.
     clip = render_clip(preset.first_seed + index, preset, 1, start=FRAME_STRIDE * index % preset.frames[0])
@@ -71,16 +127,15 @@ def _box_iou(head: MaskHead, preset_name: str, index: int, jitter: float) -> flo
         return None
     # The jitter follows from the number of the scene.
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
-    return mask_iou(head.segment(head.encode(clip.images[0]), [box], [None])[0].mask, truth)
+    return _figures(head.segment(head.encode(clip.images[0]), [box], [None])[0], truth)
 
 
-def _carried(
-    head: MaskHead, preset_name: str, index: int, frames: int, jitter: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Track the target of one scene.
+def figures_of_clip(
+    head: Masking, preset_name: str, index: int, frames: int, jitter: float
+) -> list[FrameFigures]:
+    """Track the target of scene `index` from a box on the first of `frames` frames; returns the later ones.
 
-    Returns (IoU, whether there is a mask) for each later frame that shows it, (frames, 2), and for each frame
-    that does not show it, whether there is no mask, (frames,).
+    Frames that show only a sliver of the target count neither as visible nor as absent, and are left out.
     """
     preset = PRESETS[preset_name]
     clip = render_clip(preset.first_seed + index, preset)
@@ -90,16 +145,13 @@ def _carried(
     first = int(np.argmax(areas >= areas.max() / 2))  # the first frame that shows the target clearly
     box = box_of_mask(truths[first])
     if box is None:  # the target is never visible
-        return np.zeros((0, 2)), np.zeros(0)
+        return []
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
     memory = head.segment(head.encode(clip.images[first]), [box], [None])[0].memory
-    # Frames that show only a sliver of the target count neither as visible nor as absent.
-    shown, silent = [], []
+    later = []
     for image, truth, area in list(zip(clip.images, truths, areas, strict=True))[first + 1 : first + frames]:
         result = head.propagate([memory], head.encode(image))[0]
         memory = result.memory
-        if area >= SLIVER:
-            shown.append((mask_iou(result.mask, truth), float(result.mask is not None)))
-        elif area == 0:
-            silent.append(float(result.mask is None))
-    return np.array(shown).reshape(-1, 2), np.array(silent)
+        if area == 0 or area >= SLIVER:
+            later.append(_figures(result, truth))
+    return later
