@@ -27,6 +27,12 @@ class MaskHeadConfig:
         MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large"
     )
     dtype: str = key("auto", DTYPE, choices=DTYPES)
+    crop: bool = key(
+        False,
+        "make the mask of a small box from a square that is cut out of the frame around it, where the target "
+        "is several times as large; takes one more encoding for each such box; masks are propagated as "
+        "without it",
+    )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from configs.extensions import OptionRegistry
 from models.interfaces import Masking
+from models.mask_head.cropping import CroppingMaskHead
 
 Config = TypeVar("Config")
 Loader = Callable[[Config, Any], Masking]  # the second argument is a torch.device
@@ -59,10 +60,12 @@ def check_mask_head(config: Any) -> None:
 
 
 def load_mask_head(config: Any, device: Any) -> Masking:
-    """Load the mask head of these settings on a torch device.
+    """Load the mask head of these settings on a torch device, with crops for small boxes if they say so.
 
     Raises UserError where its checkpoint cannot be loaded, and where no mask head is registered for the class
     of the settings.
     """
     loader, _ = MASK_HEADS.target_of(config)
-    return loader(config, device)
+    head = loader(config, device)
+    # Settings of a plugin need not be a `MaskHeadConfig`.
+    return CroppingMaskHead(head) if getattr(config, "crop", False) else head
