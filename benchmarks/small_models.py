@@ -8,7 +8,7 @@ shifted by up to a tenth, and on masks that are propagated over 30 frames from s
     python -m benchmarks small_models --questions 0 --mask-head OLD NEW --presets val other_look small_val
 
 compares mask heads on several presets of the rendered world, and the processor time that a mask of each
-takes.
+takes. With `--crop` each is measured with crops for small boxes (`mask_head.crop`) as well.
 
     python -m benchmarks small_models --dtypes float32 bfloat16 float16
 
@@ -37,8 +37,9 @@ from data_prep.world.presets import PRESETS
 from models.config import DTYPES, NANO
 from models.devices import choose_device, choose_dtype, set_float32_precision
 from models.grounder.grounder import Grounder
-from models.interfaces import Answer
+from models.interfaces import Answer, Masking
 from models.mask_head.config import MASK_HEADS
+from models.mask_head.cropping import CroppingMaskHead
 from models.mask_head.sam2 import MaskHead
 from train.scratch.frame_pool import PoolSpec, open_pool
 from train.scratch.grounder_metrics import GrounderMetrics, evaluate_grounder
@@ -47,6 +48,7 @@ from train.scratch.questions import QuestionMix, sample_questions
 
 PRESET = "val"
 TIMED_FRAMES = 60
+BOXES = {"true": 0.0, "shifted": 0.1}  # the largest shift of each side, as a share of its length
 ABSENT = 0.35  # share of questions whose target is absent
 # `missed` places the rectangle elsewhere; `focus` makes every question one about the object in it.
 KINDS = {
@@ -64,6 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--mask-head", nargs="+", default=[MASK_HEADS["nano"].checkpoint], help="folders of weights"
     )
+    parser.add_argument("--boxes", nargs="+", default=list(BOXES), choices=BOXES, help="of the mask heads")
+    parser.add_argument("--crop", action="store_true", help="also with crops for small boxes")
     parser.add_argument(
         "--presets", nargs="+", default=[PRESET], choices=PRESETS, help="of the mask heads' scenes"
     )
@@ -136,20 +140,24 @@ def _grounder_figures(
 def _mask_head_figures(
     options: argparse.Namespace, device: torch.device, dtype: str
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """The figures of each mask head, by the title of the row; `speed` has milliseconds of processor time."""
+    """The figures of each mask head, by the title of the row; times are in milliseconds."""
     if not options.scenes:
         return {}
-    heads = {name: MaskHead.load(name, device, choose_dtype(dtype, device)) for name in options.mask_head}
+    heads: dict[str, Masking] = {}
+    for name in options.mask_head:
+        heads[name] = MaskHead.load(name, device, choose_dtype(dtype, device))
+        if options.crop:
+            heads[f"{name}, crops"] = CroppingMaskHead(heads[name])
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in heads}
     for preset in options.presets:
-        for boxes, jitter in (("true boxes", 0.0), ("shifted boxes", 0.1)):
+        for boxes in options.boxes:
             rows = {
-                name: evaluate_mask_head(head, preset, options.scenes, jitter=jitter)
+                name: evaluate_mask_head(head, preset, options.scenes, jitter=BOXES[boxes])
                 for name, head in heads.items()
             }
-            _print(f"{preset}, {boxes}", rows, MaskHeadMetrics)
+            _print(f"{preset}, {boxes} boxes", rows, MaskHeadMetrics)
             for name, figures in rows.items():
-                found[name][f"{preset}, {boxes}"] = _rounded(figures)
+                found[name][f"{preset}, {boxes} boxes"] = _rounded(figures)
     if device.type == "cpu":
         for name, times in _milliseconds(heads).items():
             print(f"{name}: {times}")
@@ -157,15 +165,14 @@ def _mask_head_figures(
     return found
 
 
-def _milliseconds(heads: dict[str, MaskHead]) -> dict[str, dict[str, float]]:
-    """The median processor time of a mask from a box and of a propagated one, with the frame's encoding.
+def _milliseconds(heads: dict[str, Masking]) -> dict[str, dict[str, float]]:
+    """The median processor time of the mask of a small box and of a propagated mask, with the encoding.
 
     All mask heads are timed at each frame, so that they share what else the machine does.
     """
     preset = PRESETS[PRESET]
     clip = render_clip(preset.first_seed, preset, TIMED_FRAMES)
-    height, width = clip.images[0].shape[:2]
-    box = (0.3 * width, 0.3 * height, 0.5 * width, 0.6 * height)
+    box = (200.0, 120.0, 224.0, 144.0)
     times: dict[str, dict[str, list[float]]] = {name: {"box": [], "propagated": []} for name in heads}
     memories: dict[str, Any] = {}
     for image in clip.images:

@@ -13,6 +13,7 @@ import torch
 
 from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN
+from evaluation.calibration import calibration_error
 from infer.config import InferSettings
 from infer.engine.session import open_session
 from infer.runs.checks import check_settings
@@ -68,6 +69,13 @@ def test_a_model_that_claims_too_much_is_corrected() -> None:
     before, after = figures_of(answers, NEUTRAL), figures_of(answers, fitted)
     assert after.log_loss < before.log_loss - 0.1 and after.ece < 0.03 < before.ece
     assert after.balanced_accuracy > before.balanced_accuracy + 0.03
+
+
+def test_calibration_error_of_known_predictions() -> None:
+    half, happened = np.array([0.9, 0.9, 0.2, 0.2]), np.array([1.0, 0.0, 0.4, 0.0])
+    assert calibration_error(half, happened) == pytest.approx(0.5 * 0.4)
+    assert calibration_error(half, happened, np.array([0.5, 0.0, 0.5, 0.0])) == pytest.approx(0.5 * 0.3)
+    assert calibration_error(np.ones(3), np.ones(3)) == 0 and np.isnan(calibration_error(half[:0], half[:0]))
 
 
 def test_tracking_starts_where_right_detections_outweigh_wrong_ones() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from configs.errors import UserError
 from data_prep.geometry import iou
+from models.interfaces import MaskResult
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import MaskDecoderOutput
@@ -22,8 +24,8 @@ from train.scratch import mask_head
 from train.scratch.config import MaskHeadRecipe, MaskHeadStage
 from train.scratch.mask_head import UNUSED, MaskHeadObjective, train_mask_head
 from train.scratch.mask_head_data import sample_clips, sample_stills
-from train.scratch.mask_head_losses import dice_loss, mask_losses, mean_losses, soft_iou
-from train.scratch.mask_head_metrics import evaluate_mask_head, mask_iou
+from train.scratch.mask_head_losses import boundary_band, dice_loss, mask_losses, mean_losses, soft_iou
+from train.scratch.mask_head_metrics import evaluate_mask_head, figures_of_box, figures_of_clip, mask_iou
 
 CPU = torch.device("cpu")
 RECIPE = MaskHeadRecipe(
@@ -81,7 +83,9 @@ def test_stills_show_what_their_boxes_hold() -> None:
 
 def test_empty_boxes_are_called_absent() -> None:
     recipe = dataclasses.replace(RECIPE, empty=1.0)
-    batch = sample_stills(np.random.default_rng(1), stage(still_batch=6), recipe, build_processor(nano_config(64)))
+    batch = sample_stills(
+        np.random.default_rng(1), stage(still_batch=6), recipe, build_processor(nano_config(64))
+    )
     assert batch.present.mean() < 0.5
     assert float(batch.masks[batch.present == 0].max()) < 0.5
 
@@ -97,10 +101,44 @@ def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
     assert not torch.equal(batch.pixels[0], batch.pixels[1])
 
 
+def test_frames_of_a_scene_are_drawn_once_for_several_times() -> None:
+    """With the same background; boxes and masks are of their own frame."""
+    recipe = dataclasses.replace(RECIPE, scene_frames=3, still_boxes=1, jitter=0.0, empty=0.0)
+    batch = sample_stills(
+        np.random.default_rng(4),
+        stage(still_batch=7, presets=["plain"]),
+        recipe,
+        build_processor(nano_config(64)),
+    )
+    frames = batch.pixels[0].mean((1, 2, 3))
+    assert len(frames) == 7
+    # The mean of a frame of the preset `plain`, whose camera stands still, hardly changes within a scene.
+    apart = (frames[1:] - frames[:-1]).abs()
+    assert [bool(each < 0.05) for each in apart] == [True, True, False, True, True, False]
+    assert not torch.equal(batch.pixels[0, 0], batch.pixels[0, 1])
+
+
+def test_masks_are_finer_than_the_decoder_where_the_recipe_says_so() -> None:
+    processor = build_processor(nano_config(64))
+    coarse, fine = (
+        sample_stills(
+            np.random.default_rng(0), stage(), dataclasses.replace(RECIPE, mask_scale=scale), processor
+        ).masks
+        for scale in (1, 4)
+    )
+    assert coarse.shape[-2:] == (16, 16) and fine.shape[-2:] == (64, 64)
+    assert torch.allclose(F.avg_pool2d(fine.flatten(0, 1), 4), coarse.flatten(0, 1), atol=1e-2)
+
+
 def test_boxes_are_as_imprecise_as_asked() -> None:
     processor = build_processor(nano_config(64))
     exact, imprecise = (
-        sample_stills(np.random.default_rng(0), stage(still_batch=12), dataclasses.replace(RECIPE, jitter=jitter), processor)
+        sample_stills(
+            np.random.default_rng(0),
+            stage(still_batch=12),
+            dataclasses.replace(RECIPE, jitter=jitter),
+            processor,
+        )
         for jitter in (0.0, 0.12)
     )
     boxes = zip(*(batch.boxes_resized.flatten(0, 1).tolist() for batch in (exact, imprecise)), strict=True)
@@ -136,6 +174,59 @@ def test_only_the_best_mask_is_taught_and_all_predict_their_iou() -> None:
     assert float(losses.bce) < 1e-3 and float(losses.dice) < 1e-3
     assert float(losses.iou) == pytest.approx((0.3 + 0.1) / 2, abs=1e-6)
     assert float(losses.overlap) == 1
+
+
+def test_finer_masks_teach_where_in_a_cell_the_boundary_lies() -> None:
+    """Two targets whose boundary is in the same cell of the decoder, at two places."""
+    columns = torch.arange(16)
+    logits = torch.zeros(1, 1, 4, 4, requires_grad=True)
+    gradients = []
+    for place in (5, 7):  # columns 4 to 7 are those of the second cell
+        fine = (columns < place).float().expand(1, 16, 16)
+        losses = mask_losses(decoded(logits, [[0.5]], [1.0]), fine, torch.ones(1), RECIPE)
+        (gradient,) = torch.autograd.grad(losses.bce, logits)
+        gradients.append(gradient[0, 0, 0])
+    assert gradients[0][1] > gradients[1][1] and gradients[0].shape == (4,)
+    # The logits that are right for the enlarged mask have no loss to speak of, and an IoU of 1.
+    right = decoded(200 * (1.5 - torch.arange(4.0)).expand(1, 1, 4, 4), [[1.0]], [9.0])
+    of_half = mask_losses(right, (columns < 8).float().expand(1, 16, 16), torch.ones(1), RECIPE)
+    assert float(of_half.overlap) == 1 and float(of_half.bce) < 0.01
+
+
+def test_the_band_lies_on_both_sides_of_the_true_boundary() -> None:
+    mask = torch.zeros(1, 8, 8)
+    mask[:, :, :4] = 1.0
+    assert boundary_band(mask, 1)[0].sum(0).tolist() == [0, 0, 0, 8, 8, 0, 0, 0]
+    assert boundary_band(mask, 2)[0].sum(0).tolist() == [0, 0, 8, 8, 8, 8, 0, 0]
+    assert float(boundary_band(torch.zeros(1, 8, 8), 2).sum()) == 0, "nor is the border of the frame one"
+    assert float(boundary_band(torch.ones(1, 8, 8), 2).sum()) == 0
+
+
+def test_the_boundary_loss_weighs_targets_alike() -> None:
+    """A small and a large target that are wrong by one cell all around."""
+    recipe = dataclasses.replace(RECIPE, boundary_weight=2.0, boundary_width=1)
+
+    def losses(side: int) -> Any:
+        truth, found = torch.zeros(1, 64, 64), torch.zeros(1, 64, 64)
+        truth[:, 20 : 20 + side, 20 : 20 + side] = 1.0
+        found[:, 19 : 21 + side, 19 : 21 + side] = 1.0
+        return mask_losses(decoded(12 * (found[:, None] - 0.5), [[0.5]], [3.0]), truth, torch.ones(1), recipe)
+
+    small, large = losses(6), losses(30)
+    assert float(small.boundary) == pytest.approx(float(large.boundary), rel=0.15)
+    assert float(large.bce) > 3 * float(small.bce)
+    without = small.total(dataclasses.replace(recipe, boundary_weight=0.0))
+    assert float(small.total(recipe) - without) == pytest.approx(2 * float(small.boundary))
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("l1", (0.3 + 0.1) / 2), ("squared", (0.09 + 0.01) / 2)])
+def test_the_loss_of_predicted_ious_is_the_one_that_was_asked_for(loss: str, expected: float) -> None:
+    truth = torch.zeros(1, 4, 4)
+    truth[:, :2] = 1.0
+    both = torch.stack([20 * (truth - 0.5), 20 * (0.5 - truth)], dim=1)
+    recipe = dataclasses.replace(RECIPE, iou_loss=loss)
+    losses = mask_losses(decoded(both, [[0.7, 0.1]], [5.0]), truth, torch.ones(1), recipe)
+    assert float(losses.iou) == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_absent_target_teaches_the_score_alone() -> None:
@@ -308,6 +399,46 @@ def test_iou_of_masks() -> None:
     assert mask_iou(truth, truth) == 1
     assert mask_iou(np.ones((4, 4), bool), truth) == 0.5
     assert mask_iou(None, truth) == 0
+
+
+class BoxMasking:
+    """A mask head whose masks are filled boxes, at the place of the first frame, or that sees nothing."""
+
+    def __init__(self, absent: bool = False) -> None:
+        self.absent = absent
+
+    def encode(self, frame: np.ndarray) -> np.ndarray:
+        return frame
+
+    def segment(self, features: np.ndarray, boxes: Any, memories: Any) -> list[MaskResult]:
+        ((left, top, right, bottom),) = boxes
+        mask = np.zeros(features.shape[:2], bool)
+        mask[int(top) : int(bottom), int(left) : int(right)] = True
+        return [MaskResult(None if self.absent else mask, 0.8, 0.75, boxes)]
+
+    def propagate(self, memories: Any, features: np.ndarray) -> list[MaskResult]:
+        return self.segment(features, memories[0], memories)
+
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+
+def test_metrics_of_a_mask_head_that_fills_its_box() -> None:
+    figures = [figures_of_box(BoxMasking(), "val", index, jitter=0.0) for index in range(4)]
+    shown = [each for each in figures if each is not None]
+    assert all(0.2 < each.iou <= 1 and each.found and each.shown for each in shown) and shown
+    assert all(each.object_score == 0.8 and each.predicted_iou == 0.75 for each in shown)
+    assert np.mean([each.boundary for each in shown]) > np.mean([each.iou for each in shown]) - 0.5
+    metrics = evaluate_mask_head(BoxMasking(), "val", scenes=4, frames=6, jitter=0.0)
+    assert metrics.box_iou == pytest.approx(np.mean([each.iou for each in shown]))
+    assert metrics.box_boundary == pytest.approx(np.mean([each.boundary for each in shown]))
+    later = [each for index in range(1) for each in figures_of_clip(BoxMasking(), "val", index, 6, 0.0)]
+    present = np.mean([each.shown for each in later])
+    assert metrics.presence == pytest.approx(present)
+    assert metrics.score_error == pytest.approx(abs(0.8 - present))
+    silent = evaluate_mask_head(BoxMasking(absent=True), "val", scenes=2, frames=6, jitter=0.0)
+    assert silent.box_iou == silent.box_boundary == silent.carried_boundary == 0
+    assert silent.presence == pytest.approx(1 - present)
 
 
 def test_the_shipped_mask_head_is_as_good_as_its_card_says() -> None:
