@@ -219,16 +219,6 @@ def test_the_boundary_loss_weighs_targets_alike() -> None:
     assert float(small.total(recipe) - without) == pytest.approx(2 * float(small.boundary))
 
 
-@pytest.mark.parametrize(("loss", "expected"), [("l1", (0.3 + 0.1) / 2), ("squared", (0.09 + 0.01) / 2)])
-def test_the_loss_of_predicted_ious_is_the_one_that_was_asked_for(loss: str, expected: float) -> None:
-    truth = torch.zeros(1, 4, 4)
-    truth[:, :2] = 1.0
-    both = torch.stack([20 * (truth - 0.5), 20 * (0.5 - truth)], dim=1)
-    recipe = dataclasses.replace(RECIPE, iou_loss=loss)
-    losses = mask_losses(decoded(both, [[0.7, 0.1]], [5.0]), truth, torch.ones(1), recipe)
-    assert float(losses.iou) == pytest.approx(expected, abs=1e-6)
-
-
 def test_an_absent_target_teaches_the_score_alone() -> None:
     logits = torch.randn(2, 1, 4, 4, requires_grad=True)
     guess = decoded(logits, [[0.5], [0.5]], [2.0, 2.0])

@@ -173,12 +173,7 @@ class MaskHeadRecipe:
     )
     dice_weight: float = key(1.0, "loss weight of the dice loss of the mask")
     score_weight: float = key(1.0, "loss weight of the binary cross-entropy of the object score")
-    iou_weight: float = key(1.0, "loss weight of the distance between predicted and true IoU")
-    iou_loss: str = key(
-        "l1",
-        "that distance; the minimum of l1 is the median of the true IoU, that of squared is its mean",
-        choices=("l1", "squared"),
-    )
+    iou_weight: float = key(1.0, "loss weight of the L1 distance between predicted and true IoU")
 
     log_every: int = key(50, "steps between log lines")
     checkpoint_every: int = key(100, "steps between checkpoints")

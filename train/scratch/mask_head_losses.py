@@ -74,8 +74,8 @@ def mask_losses(
         boundary=over_present(boundary.gather(1, best)),
         dice=over_present(dice.gather(1, best)),
         score=F.binary_cross_entropy_with_logits(decoded.score, present),
-        # For all M masks: the worse ones must learn low scores.
-        iou=over_present(_iou_loss(decoded.ious, overlap, recipe).mean(dim=1, keepdim=True)),
+        # L1 as in SAM 2 (SAM: squared error), for all M masks: the worse ones must learn low scores.
+        iou=over_present((decoded.ious - overlap).abs().mean(dim=1, keepdim=True)),
         overlap=over_present(overlap.gather(1, chosen)),
         right=((decoded.score > 0) == (present > 0)).float().mean(),
     )
@@ -107,12 +107,6 @@ def boundary_band(masks: torch.Tensor, width: int) -> torch.Tensor:
     there, side = (masks > 0.5).float(), 2 * width + 1
     highest, lowest = (sign * F.max_pool2d(sign * there, side, 1, width) for sign in (1, -1))
     return highest - lowest
-
-
-def _iou_loss(ious: torch.Tensor, overlap: torch.Tensor, recipe: MaskHeadRecipe) -> torch.Tensor:
-    """The loss of predicted IoUs, (N, M)."""
-    # The minimum of L1, SAM 2's loss, is the median of the true IoU; that of the squares is its mean.
-    return (ious - overlap).abs() if recipe.iou_loss == "l1" else (ious - overlap).square()
 
 
 def dice_loss(shares: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
