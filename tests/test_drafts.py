@@ -17,7 +17,8 @@ from infer.trackers.per_frame import PerFrameConfig, per_frame_tracker
 from infer.trackers.referral import ReferralConfig, referral_tracker
 from infer.trackers.requests import Locate, Request, Segment, State
 from models.config import GrounderConfig
-from models.grounder.decoding import AnswerTokens, RowDecoder
+from models.grounder.answer_tokens import AnswerTokens
+from models.grounder.decoding import RowDecoder
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, MaskResult, Question
 from tests.scripted import ScriptedWorld, drive, frame

@@ -24,7 +24,7 @@ from data_prep.world.presets import PRESETS
 from models.checkpoint_files import check_checkpoint, find_contract
 from models.config import GrounderConfig
 from models.families import FAMILIES
-from models.grounder.decoding import MAX_BOX_TOKENS
+from models.grounder.answer_tokens import MAX_BOX_TOKENS
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
 from models.kernels.qwen2_5_vl import WindowAttention

@@ -11,7 +11,7 @@ import torch
 from data_prep.contract.contract import BUILT_IN, Contract
 from data_prep.contract.crops import Square, crop_template, template_box
 from models.config import GrounderConfig
-from models.grounder.decoding import MAX_BOX_TOKENS
+from models.grounder.answer_tokens import MAX_BOX_TOKENS
 from models.grounder.grounder import Grounder
 from models.interfaces import Question
 from tests.published import save_published

@@ -26,8 +26,8 @@ from models.checkpoint_files import CONTRACTS_BY_TOKENS, added_tokens, find_cont
 from models.config import GrounderConfig
 from models.config_checks import sized_contract
 from models.families import FAMILIES
+from models.grounder.answer_tokens import MAX_BOX_TOKENS
 from models.grounder.chat_template import render_chat
-from models.grounder.decoding import MAX_BOX_TOKENS
 from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Question
 from tests.objectives import cpu_strategy

@@ -17,12 +17,17 @@ AnswerBatch = Callable[[Sequence[Question]], list[Answer]]
 
 
 def answer_in_batches(
-    questions: Sequence[Question], size: int, answer: AnswerBatch, remedy: Callable[[], str]
+    questions: Sequence[Question],
+    size: int,
+    answer: AnswerBatch,
+    remedy: Callable[[], str],
+    release: Callable[[], None] = lambda: None,
 ) -> tuple[list[Answer], int]:
     """The answers to questions, in order, and the size of batches that fits into memory.
 
-    `answer` is called with at most `size` questions. Where it runs out of memory, the size is halved, with a
-    warning. Raises UserError, which ends with `remedy()`, where memory does not suffice for one question.
+    `answer` is called with at most `size` questions. Where it runs out of memory, `release` drops what is not
+    needed, and the size is halved, with a warning. Raises UserError, which ends with `remedy()`, where memory
+    does not suffice for one question.
     """
     answers: list[Answer] = []
     too_large: int | None = None
@@ -30,6 +35,7 @@ def answer_in_batches(
         batch = questions[len(answers) : len(answers) + size]
         answered = _try_batch(batch, answer)
         if answered is None:
+            release()
             free_memory()
             if len(batch) == 1:
                 raise UserError(f"memory does not suffice for a single question; take {remedy()}")

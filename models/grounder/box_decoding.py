@@ -19,8 +19,9 @@ import torch
 
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Box
+from models.grounder.answer_tokens import AnswerTokens
 from models.grounder.batch_cache import BatchCache
-from models.grounder.decoding import AnswerTokens, RowDecoder, decode_boxes
+from models.grounder.decoding import RowDecoder, decode_boxes
 from models.grounder.digit_choice import MEDIAN, NUMBERS, QuantileDigits
 from models.grounder.model import QwenVL
 from models.interfaces import Answer, GroundingStatistics

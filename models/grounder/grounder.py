@@ -18,7 +18,6 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
-from configs.errors import UserError
 from data_prep.contract.contract import Contract
 from data_prep.contract.formats import AnswerFormat
 from data_prep.geometry import Size
@@ -26,6 +25,7 @@ from models.checkpoint import check_finite
 from models.checkpoint_files import GROUNDER_KEY
 from models.config import GrounderConfig
 from models.families import family_of
+from models.grounder.answer_tokens import AnswerTokens, geometric_mean, tokens_of_formats
 from models.grounder.answers import best_box
 from models.grounder.batch_cache import BatchCache
 from models.grounder.batching import answer_in_batches, memory_remedy
@@ -37,7 +37,7 @@ from models.grounder.box_decoding import (
     median_answer,
     new_row,
 )
-from models.grounder.decoding import AnswerTokens, RowDecoder, decode_boxes, draft_scores, geometric_mean
+from models.grounder.decoding import RowDecoder, decode_boxes, draft_scores
 from models.grounder.loading import load_model, quantization_of
 from models.grounder.model import QwenVL, QwenVLProcessor
 from models.grounder.prefill import Prefiller
@@ -89,19 +89,7 @@ class Grounder:
         # With sharded weights a process decodes as long as any other one, so drafts would save nothing.
         self._supports_drafts = any_process is None and family_of(model).supports_drafts
         self._prefiller = Prefiller(model, self.statistics, any_process is None)
-        # By id. `convert_ids_to_tokens` of all ids takes ten times as long.
-        ids = {index: token for token, index in self.tokenizer.get_vocab().items()}
-        missing = next((index for index in range(len(ids)) if index not in ids), None)
-        if missing is not None:
-            raise UserError(
-                f"{KEY}={self.checkpoint}: its tokenizer has no token of id {missing}; restore tokenizer.json"
-            )
-        vocabulary = [ids[index] for index in range(len(ids))]
-        named = f"{KEY}={self.checkpoint}"
-        self._tokens = {
-            answer_format: AnswerTokens(named, answer_format, self.tokenizer, vocabulary)
-            for answer_format in contract.formats
-        }
+        self._tokens = tokens_of_formats(f"{KEY}={self.checkpoint}", contract, self.tokenizer)
 
     @classmethod
     def load(
@@ -163,19 +151,13 @@ class Grounder:
 
     def _locate_all(self, questions: Sequence[Question], tokens: AnswerTokens) -> list[Answer]:
         """The answers to questions with one format of answers, in batches."""
-
-        def answer(batch: Sequence[Question]) -> list[Answer]:
-            try:
-                return self._locate_batch(batch, tokens)
-            except Exception:  # memory may have run out: what is kept from call to call is not needed
-                self._prefiller.clear()
-                raise
-
+        answer = partial(self._locate_batch, tokens=tokens)
         try:
             if self._any_process is None:
                 with torch.inference_mode():
                     remedy = partial(memory_remedy, self.model, self.contract, self._in_training)
-                    answers, self.batch = answer_in_batches(questions, self.batch, answer, remedy)
+                    release = self._prefiller.clear
+                    answers, self.batch = answer_in_batches(questions, self.batch, answer, remedy, release)
                 return answers
             # Processes with shards of the weights must all compute the same number of batches.
             answers = []
