@@ -132,6 +132,7 @@ def questions_of(name: str) -> list[Question]:
         Question(frames[0], WORDS[2], templates[0], LAST),
         Question(frames[0], WORDS[3], templates[1], LAST),
     ]
+    questions = [dataclasses.replace(question, of_track=True) for question in questions]
     if not BUILT_IN[name].initial_wording:  # of a batch, all questions have one form of answers
         questions[1] = dataclasses.replace(questions[1], template=None)
         questions[2] = dataclasses.replace(questions[2], visual_prompt_xyxy=None)
@@ -149,7 +150,7 @@ def test_logits_behind_a_prefix_are_those_of_whole_questions(name: str) -> None:
     drafts = [digits[:5], [], digits[3:5], digits[:1]]
 
     def computed(prefiller: Prefiller) -> list[torch.Tensor]:
-        logits, cache = prefiller.run(encoded, drafts, 3, True, CPU)
+        logits, cache = prefiller.run(encoded, 3, CPU, drafts)
         cache.keep_accepted(5, [2, 0, 1, 0])
         cache.select([0, 3])
         return [*logits, cache.forward(model, [digits[5:7], digits[2:3]])]
@@ -176,9 +177,9 @@ def test_logits_depend_on_what_is_shared(name: str) -> None:
     forced = grounder.contract.format.forced_prefix
 
     def logits(image: np.ndarray, template: np.ndarray) -> torch.Tensor:
-        questions = [Question(image, WORDS[0], template), Question(image, WORDS[1], template)]
+        questions = [Question(image, words, template, of_track=True) for words in WORDS[:2]]
         prefiller = Prefiller(grounder.model, GroundingStatistics(), shares_prefixes=True)
-        return prefiller.run(grounder.encoder.encode(questions, forced), [[], []], 1, True, CPU)[0]
+        return prefiller.run(grounder.encoder.encode(questions, forced), 1, CPU)[0]
 
     plain = logits(picture(0), picture(2, 40, 40))
     assert (logits(picture(1), picture(2, 40, 40)) - plain).abs().max() > 1e-3
@@ -280,11 +281,11 @@ def test_memory_that_runs_out_empties_the_cache(monkeypatch: pytest.MonkeyPatch)
     held: list[int] = []
     run = grounder._prefiller.run
 
-    def once(*arguments: Any) -> Any:
+    def once(*arguments: Any, **options: Any) -> Any:
         held.append(len(cache._of_tracks))
         if len(held) == 1:
             raise MemoryError
-        return run(*arguments)
+        return run(*arguments, **options)
 
     monkeypatch.setattr(grounder._prefiller, "run", once)
     with pytest.warns(UserWarning, match=r"model\.batch=1"):

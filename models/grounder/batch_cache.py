@@ -13,6 +13,9 @@ from transformers.cache_utils import DynamicCache
 
 from models.grounder.model import QwenVL
 
+KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
+"""For each layer the keys and values of one row, (key heads, tokens, width) each."""
+
 
 @dataclass(eq=False)
 class BatchCache:
@@ -37,6 +40,17 @@ class BatchCache:
         # have their cache there.
         self.keys_values.reorder_cache(selected)
         self.mask, self.deltas = self.mask[selected], self.deltas[selected]
+
+    def first_tokens(self, row: int, count: int) -> KeysValues:
+        """The keys and values of the first tokens of a row, without padding."""
+        columns = self.mask[row].nonzero()[:count, 0]
+        layers: Any = self.keys_values.layers  # of a model without linear attention
+        return [
+            tuple(
+                states[row].index_select(1, columns.to(states.device)) for states in (each.keys, each.values)
+            )
+            for each in layers
+        ]
 
     def keep_accepted(self, longest: int, accepted: Sequence[int]) -> None:
         """Of the last `longest` columns, which are drafts, keep in each row the `accepted` first ones.

@@ -179,10 +179,7 @@ class Grounder:
         # 2. One forward pass over questions and drafts. The cache keeps keys and values for step 3. Only
         #    logits behind the last token before the prefix and all later tokens are computed: (batch, forced
         #    length + 1 + longest draft, vocabulary).
-        are_of_tracks = all(question.of_track for question in questions)
-        logits, cache = self._prefiller.run(
-            encoded, drafts, tokens.forced_length + 1, are_of_tracks, self.device
-        )
+        logits, cache = self._prefiller.run(encoded, tokens.forced_length + 1, self.device, drafts)
         with statistics.timed("prefill"):
             visible = self._visible(logits[:, 0], tokens)
         # 3. Decode boxes.
@@ -204,9 +201,11 @@ class Grounder:
         if not answer_format.thought_end:
             return None
         # The answer's own start follows the thought; here the text ends with the question.
-        encoded = self.encoder.encode(questions, "", starts="").to(self.device)
+        with self.statistics.timed("preprocess"):
+            encoded = self.encoder.encode(questions, "", starts="")
+        logits, cache = self._prefiller.run(encoded, 1, self.device, is_asked_again=True)
         with self.statistics.timed("generate"):
-            return think(self.model, self.tokenizer, encoded, answer_format, self.contract.thinking)
+            return think(*(self.model, self.tokenizer, logits, cache, answer_format, self.contract.thinking))
 
     def _drafts(
         self, questions: Sequence[Question], sizes: Sequence[Size], tokens: AnswerTokens

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from transformers import BatchFeature
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from models.grounder.batch_cache import BatchCache, padded
+from models.grounder.batch_cache import BatchCache, KeysValues, padded
 from models.grounder.forward import VisionFeatures, encode_some, forward
 from models.grounder.model import QwenVL
-from models.grounder.prefixes import KeysValues, Prefix, PrefixCache, PrefixKey
+from models.grounder.prefixes import Prefix, PrefixCache, PrefixKey
 from models.grounder.questions import Encoded
 from models.interfaces import GroundingStatistics
 
@@ -37,17 +37,17 @@ class Prefiller:
     def run(
         self,
         encoded: Encoded,
-        drafts: Sequence[Sequence[int]],
         num_logits: int,
-        are_of_tracks: bool,
         device: torch.device,
+        drafts: Sequence[Sequence[int]] = (),
+        is_asked_again: bool = False,
     ) -> tuple[torch.Tensor, BatchCache]:
         """`prefill` of a batch that is still on the CPU, on a device.
 
-        `are_of_tracks`: the questions are those of tracks, which later calls ask about other frames.
+        `is_asked_again`: a later batch of this call has the same questions.
         """
         # 1. The prefixes that questions have in common, and those of them that are not known yet.
-        prefixes = [] if self.prefixes is None else self.prefixes.find(encoded, are_of_tracks)
+        prefixes = [] if self.prefixes is None else self.prefixes.find(encoded)
         held = {} if self.prefixes is None else self.prefixes.held(prefixes)
         new = {prefix.key: prefix for prefix in prefixes if prefix.key not in held}
         self._count_tokens(encoded, prefixes, new.values())
@@ -57,15 +57,17 @@ class Prefiller:
         rest = {index for row, prefix in rows for index in row if index not in prefix.images}
         alone = {index for prefix in new.values() for index in prefix.images}
         images = rest | alone if prefixes else range(len(encoded.inputs["image_grid_thw"]))
+        moved = encoded.to(device)
         with self.statistics.timed("vision"):
-            encoded = encoded.to(device)
-            features = encode_some(self.model, encoded, images, alone)
+            features = encode_some(self.model, moved, images, alone)
             self.statistics.vision_encodings += len(features)
         # 3. The questions.
         with self.statistics.timed("prefill"):
-            logits, cache = prefill(self.model, encoded, features, drafts, num_logits, prefixes, held)
+            logits, cache = prefill(self.model, moved, features, drafts, num_logits, prefixes, held)
         if self.prefixes is not None and new:
             self.prefixes.keep(list(new.values()), held)
+        if self.prefixes is not None and is_asked_again:
+            self.prefixes.keep_questions(encoded, cache)
         return logits, cache
 
     def end_call(self) -> None:

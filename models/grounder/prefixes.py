@@ -16,8 +16,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
+from models.grounder.batch_cache import BatchCache, KeysValues
 from models.grounder.questions import MERGED_PATCHES, Encoded, ImageKey
 
 # What is kept from call to call. 64 prefixes of Qwen3-VL-4B with the contract `instruct3` take 1.4 GB, those
@@ -28,8 +27,6 @@ MIN_SHARE = 0.1  # of the tokens of a batch; computing shorter prefixes by thems
 
 PrefixKey = tuple[bytes, tuple[ImageKey, ...]]
 """The ids of the tokens of a prefix, and its images."""
-KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
-"""For each layer the keys and values of one row, (key heads, tokens, width) each."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +60,8 @@ class PrefixCache:
         self._of_frames: dict[PrefixKey, KeysValues] = {}
         self._of_tracks: OrderedDict[PrefixKey, KeysValues] = OrderedDict()
 
-    def find(self, encoded: Encoded, are_of_tracks: bool) -> list[Prefix]:
+    def find(self, encoded: Encoded) -> list[Prefix]:
         """The prefix of each question that is to be computed by itself; an empty list: there are none.
-
-        Only where `are_of_tracks` will later calls have the same ones before the search image.
 
         Which kind it is depends on the questions of this call only, so that the numbers of the answers do not
         depend on earlier calls.
@@ -78,9 +73,9 @@ class PrefixCache:
         keys = {prefix.key for prefix in of_frame}
         if len(keys) < len(rows) or keys & self._of_frames.keys():
             return of_frame
-        # 2. Of tracks.
+        # 2. Of tracks, which later calls ask about too.
         tokens = int(encoded.inputs["attention_mask"].sum())
-        if are_of_tracks and sum(prefix.length for prefix in of_track) >= MIN_SHARE * tokens:
+        if encoded.are_of_tracks and sum(prefix.length for prefix in of_track) >= MIN_SHARE * tokens:
             return of_track
         return []
 
@@ -102,6 +97,16 @@ class PrefixCache:
             cache[prefix.key] = keys_values[prefix.key]
         while len(self._of_tracks) > MAX_PREFIXES or sum(map(_bytes, self._of_tracks.values())) > MAX_BYTES:
             self._of_tracks.popitem(last=False)
+
+    def keep_questions(self, encoded: Encoded, cache: BatchCache) -> None:
+        """Keep the questions of a batch up to the end of their search images, for later batches of this call.
+
+        `cache` is the one that the forward pass over them has left.
+        """
+        for row in range(len(encoded.image_indices)):
+            prefix, _ = _candidates(encoded, row)
+            if prefix.key not in self._of_frames:
+                self._of_frames[prefix.key] = cache.first_tokens(row, prefix.length)
 
     def end_call(self) -> None:
         """Drop the prefixes of frames: images are told apart by their ids only while a call holds them."""

@@ -50,12 +50,14 @@ class Encoded:
     `pixel_values` (patches, values of a patch) with `image_grid_thw` (images, 3) of the images, each image
     once. `image_indices` lists for each question the images at its placeholders, the search image last.
     `resized` is the size (width, height) of each question's search image. `image_keys` tell the images apart.
+    `are_of_tracks`: all questions are those of tracks.
     """
 
     inputs: BatchFeature
     image_indices: list[list[int]]
     resized: list[Size]
     image_keys: list[ImageKey] = field(default_factory=list)
+    are_of_tracks: bool = False
 
     def to(self, device: torch.device) -> "Encoded":
         """The same batch on a device; the copy is asynchronous where its memory is pinned."""
@@ -151,9 +153,11 @@ class QuestionEncoder:
             **vision,
         }
         sizes = [(image.shape[1], image.shape[0]) for image in images.values()]
-        return Encoded(
-            BatchFeature(inputs), image_indices, [sizes[row[-1]] for row in image_indices], list(images)
+        resized, of_tracks = (
+            [sizes[row[-1]] for row in image_indices],
+            all(each.of_track for each in questions),
         )
+        return Encoded(BatchFeature(inputs), image_indices, resized, list(images), of_tracks)
 
     def to_image(self, question: Question, numbers: Box, resized: Size) -> Box | None:
         """The numbers of an answer as a box in pixels of the question's image, clipped to it.
