@@ -1,10 +1,12 @@
-"""Killed processes and the results that are left: `python -m benchmarks kill [--moments 50] [--ray]`
+"""Killed processes and the results that are left.
+
+    python -m benchmarks kill [--moments 50] [--processes 2 | --ray]
 
 A few short sequences are tracked once without disturbance. Then, at random moments, one process of a run is
 ended by SIGKILL: the one that was started, or one of its workers. A run that lost a worker must complete by
-itself. A run that lost its first process must leave no other process. At no moment may there be a
-half-written result, and after the same command has run again, the folder of results must equal the
-undisturbed one byte for byte.
+itself, and its summary must count all tracks. A run that lost its first process must leave no other process.
+At no moment may there be a half-written file, and after the same command has run again, the folder of results
+must equal the undisturbed one byte for byte.
 
 The last line is a JSON object. `ratio` is the share of moments at which all of that was true.
 """
@@ -25,6 +27,7 @@ from contextlib import suppress
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import machine
 from data_prep.index.build import build_index
@@ -40,6 +43,9 @@ from infer.trackers.referral import ReferralConfig
 
 NUM_WORKERS = 2
 GONE_WITHIN = 20.0  # seconds in which the workers of a killed run must have ended
+HANGS_AFTER = 600.0  # seconds in which a run must have ended
+# What a run imports before it tracks, which takes longer than tracking the sequences.
+PRELOADED = ["infer.launch.worker", "models.grounder.grounder", "models.mask_head.sam2", "benchmarks.kill"]
 Start = Callable[[InferSettings], int]
 
 
@@ -53,6 +59,7 @@ class KilledRuns:
     """Runs of the same settings that are killed, compared with one that is not.
 
     `results` is the folder of their results. `context` starts the process of a run, which calls `start`.
+    `is_victim` chooses among the processes that a run has started.
     """
 
     def __init__(
@@ -61,13 +68,14 @@ class KilledRuns:
         results: Path,
         start: Start,
         context: BaseContext,
+        is_victim: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._settings, self._start, self._context = settings, start, context
-        self._results = results
+        self._results, self._out, self._is_victim = results, Path(settings.out), is_victim
         # The undisturbed run, and the time of a second one: the first starts the server of processes too.
         self._complete()
-        self._expected = self._files()
-        shutil.rmtree(self._results)
+        self._expected, self._num_track_frames = self._files(), self._summary()["track_frames"]
+        self._remove_all()
         begun = time.monotonic()
         self._complete()
         self.seconds = time.monotonic() - begun
@@ -77,26 +85,34 @@ class KilledRuns:
 
         Returns what was wrong, in one line; None if nothing was.
         """
-        shutil.rmtree(self._results)
+        self._remove_all()
         process = self._launch()
         time.sleep(after)
         # 1. Kill the first process of the run, or a worker.
         assert process.pid is not None
-        workers = descendants(process.pid)
-        killed = victim.choice([process.pid, *workers])
+        started = descendants(process.pid)
+        killed = victim.choice([process.pid, *filter(self._is_victim, started)])
         with suppress(ProcessLookupError):  # the run may have ended by now
             os.kill(killed, signal.SIGKILL)
         if wrong := self._half_written():
             return wrong
-        process.join()
+        process.join(HANGS_AFTER)
+        if process.is_alive():
+            return f"the run that lost process {killed} hangs"
         # 2. Without its first process the run has ended, and no worker goes on.
         if killed == process.pid:
-            if left := _wait_until_gone(workers):
+            if left := _wait_until_gone(started):
                 return f"processes {left} have outlived the run"
+            if wrong := self._half_written():
+                return wrong
             self._complete()
         elif process.exitcode != 0:
             return f"the run that lost worker {killed} ended with status {process.exitcode}"
+        elif (counted := self._summary()["track_frames"]) != self._num_track_frames:
+            return f"the summary of the run that lost worker {killed} counts {counted} track-frames"
         # 3. The results are those of an undisturbed run, and nothing else lies there.
+        if left_behind := [path.name for path in self._out.rglob(".*")]:
+            return f"left behind: {', '.join(left_behind)}"
         files = self._files()
         differing = sorted(
             name
@@ -116,15 +132,30 @@ class KilledRuns:
         if process.exitcode != 0:
             raise SystemExit(f"a run that nobody killed ended with status {process.exitcode}")
 
+    def _remove_all(self) -> None:
+        for folder in (self._results, self._out):
+            shutil.rmtree(folder)
+
+    def _summary(self) -> dict[str, Any]:
+        return dict(json.loads((self._out / "summary.json").read_text()))
+
     def _files(self) -> dict[str, bytes]:
+        """The results, by their names."""
         paths = (path for path in self._results.rglob("*") if path.is_file())
         return {path.relative_to(self._results).as_posix(): path.read_bytes() for path in paths}
 
     def _half_written(self) -> str | None:
-        """A result that exists at the present moment and is not complete."""
-        for name, content in self._files().items():
-            # Names that begin with .part- are those of files that are being written. Nobody reads them.
-            if name.endswith(".txt") and ".part-" not in name and content != self._expected.get(name):
+        """A file that exists at the present moment and is not complete."""
+        # Names that begin with .part- are those of files that are being written. Nobody reads them. They may
+        # be gone by the time that they are looked at.
+        for path in [*self._results.rglob("*"), *self._out.rglob("*")]:
+            if path.name.startswith(".") or not path.is_file():
+                continue
+            content = path.read_bytes()
+            if path.suffix == ".json" and not _is_json(content):
+                return f"half-written: {path.name}"
+            name = path.relative_to(self._results).as_posix() if path.is_relative_to(self._results) else ""
+            if path.suffix == ".txt" and content != self._expected.get(name):
                 return f"half-written: {name}"
         return None
 
@@ -137,6 +168,22 @@ def descendants(pid: int) -> list[int]:
             for child in map(int, task.read_text().split()):
                 found += [child, *descendants(child)]
     return found
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_ray_worker(pid: int) -> bool:
+    """Whether a process is a worker of ours, and not one of Ray's own."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::RayWorker")
+    except OSError:
+        return False
 
 
 def _wait_until_gone(pids: Sequence[int]) -> list[int]:
@@ -183,18 +230,20 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks kill", description=__doc__)
     parser.add_argument("--moments", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=NUM_WORKERS, choices=(1, NUM_WORKERS))
     parser.add_argument("--ray", action="store_true", help="workers of a local Ray cluster")
     options = parser.parse_args(arguments)
     chance, wrong = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as name:
         settings = small_run(Path(name))
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["infer.launch.worker", "benchmarks.kill"])
-        start: Start = run_locally
+        context.set_forkserver_preload(PRELOADED)
+        start: Start = run_locally if options.processes > 1 else run
+        is_victim: Callable[[int], bool] = lambda _: True  # noqa: E731
         if options.ray:
             settings = dataclasses.replace(settings, launch=RayLaunchConfig(processes=NUM_WORKERS, cpus=0.5))
-            start = run
-        runs = KilledRuns(settings, Path(name) / "results", start, context)
+            start, is_victim = run, _is_ray_worker
+        runs = KilledRuns(settings, Path(name) / "results", start, context, is_victim)
         for number in range(options.moments):
             after = chance.uniform(0, runs.seconds)
             fault = runs.kill_one(after, chance)
@@ -205,6 +254,7 @@ def main(arguments: Sequence[str]) -> int:
         "ratio": round(1 - wrong / max(options.moments, 1), 3),
         "ours": options.moments - wrong,
         "theirs": options.moments,
+        "launch": "ray" if options.ray else f"local, {options.processes}",
         "unit": "moments of a kill after which nothing is half-written and the results are equal",
         "seconds_of_a_run": round(runs.seconds, 1),
         "machine": machine(),

@@ -3,7 +3,7 @@
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from types import TracebackType
 from typing import Self
@@ -11,7 +11,8 @@ from typing import Self
 import pytest
 
 from configs.errors import UserError
-from infer.launch.coordinator import Coordinator
+from infer.engine.timings import Work
+from infer.launch.coordinator import Coordinator, FindWritten
 from infer.launch.protocol import (
     Advanced,
     Command,
@@ -37,7 +38,8 @@ NUM_VIDEOS, MEAN, LEAST, MOST, SIGMA = 2000, 622, 21, 18_488, 1.21
 class SimulatedWorkers:
     """Workers that track one track-frame a second, times the factor that `slowness` gives for a task.
 
-    `dies` says by what a worker dies in the middle of a task, by the number of the worker and the task.
+    `dies` says whether a worker dies in the middle of a task, by the number of the worker and the task. The
+    work of a worker is one question for each task that it has finished since its start.
     """
 
     def __init__(
@@ -48,10 +50,13 @@ class SimulatedWorkers:
     ) -> None:
         self.now, self.busy_seconds = 0.0, 0.0
         self.sent: list[tuple[int, Command]] = []
+        self.handed_over: list[Event] = []
+        self.outcomes = lambda track: written(track.task, track.task.expressions)
         self.opened: list[Event] = []  # instead of `Opened`, for each start
         self._slowness, self._dies, self._lanes = slowness, dies, lanes
         self._events: list[tuple[float, int, int, Event]] = []
         self._free_at: dict[int, float] = {}
+        self._num_finished: dict[int, int] = {}  # by worker
         self._order = itertools.count()
 
     def __enter__(self) -> Self:
@@ -66,12 +71,13 @@ class SimulatedWorkers:
         heapq.heappush(self._events, (self.now + after, next(self._order), worker, event))
 
     def start(self, worker: int) -> None:
+        self._num_finished[worker] = 0
         self.add(worker, self.opened.pop(0) if self.opened else Opened(FINGERPRINT, self._lanes))
 
     def send(self, worker: int, command: Command) -> None:
         self.sent.append((worker, command))
         if isinstance(command, Stop):
-            self.add(worker, Ended())
+            self.add(worker, Ended(self.work_of(worker)))
             return
         task = command.task
         seconds = task.track_frames * self._slowness(task)
@@ -84,10 +90,16 @@ class SimulatedWorkers:
         self._free_at[worker] = begins + seconds
         self.busy_seconds += seconds
         self.add(worker, Advanced(task.number, task.track_frames), begins - self.now + seconds)
-        self.add(worker, finished(task), begins - self.now + seconds)
+        self._num_finished[worker] += 1
+        event = Finished(task.number, task.sequence, tuple(self.outcomes(command)), work=self.work_of(worker))
+        self.add(worker, event, begins - self.now + seconds)
+
+    def work_of(self, worker: int) -> Work:
+        return Work(questions=self._num_finished[worker])
 
     def wait(self) -> list[tuple[int, Event]]:
         self.now, _, worker, event = heapq.heappop(self._events)
+        self.handed_over.append(event)
         return [(worker, event)]
 
     def log_path(self, worker: int) -> str:
@@ -125,23 +137,31 @@ class CountedProgress:
         pass
 
 
-def task_of(number: int, num_frames: int) -> SequenceTask:
-    return SequenceTask(number, f"video-{number}", num_frames, ("the ball",))
+def task_of(number: int, num_frames: int, *expressions: str) -> SequenceTask:
+    return SequenceTask(number, f"video-{number}", num_frames, expressions or ("the ball",))
 
 
-def finished(task: SequenceTask) -> Finished:
-    outcomes = [
-        TrackOutcome(task.sequence, each, task.num_frames, 0, None, 1.0, None) for each in task.expressions
+def written(task: SequenceTask, expressions: Sequence[str], kept: bool = False) -> list[TrackOutcome]:
+    return [
+        TrackOutcome.of_success(task.sequence, each, task.num_frames, 0, kept=kept) for each in expressions
     ]
-    return Finished(task.number, task.sequence, tuple(outcomes))
 
 
-def run(workers: SimulatedWorkers, num_workers: int, tasks: list[SequenceTask]) -> list[Finished]:
-    """Run the coordinator to its end. Every task must end once, and the progress must add up."""
+def run(
+    workers: SimulatedWorkers,
+    num_workers: int,
+    tasks: list[SequenceTask],
+    find_written: FindWritten = lambda _: (),
+) -> list[Finished]:
+    """Run the coordinator to its end. Every task must end once, and the progress must add up.
+
+    No work may be lost but that of a task in which a worker died.
+    """
     coordinator, progress = Coordinator(workers, num_workers, attempts=3), CountedProgress(tasks)
     assert coordinator.open() == FINGERPRINT
-    ended = list(coordinator.run(tasks, progress))
-    coordinator.finish()
+    ended = list(coordinator.run(tasks, progress, find_written))
+    num_finished = sum(isinstance(event, Finished) for event in workers.handed_over)
+    assert coordinator.finish().questions == num_finished
     assert sorted(each.number for each in ended) == [task.number for task in tasks]
     assert progress.open == [] and progress.done == progress.total
     return ended
@@ -198,6 +218,29 @@ def test_a_sequence_that_ends_every_process_fails_alone_and_names_the_log() -> N
     (reason,) = failures.values()
     assert list(failures) == ["video-2"] and reason is not None
     assert "ended 3 times" in reason and "by SIGKILL" in reason and "out/logs/worker-" in reason
+
+
+def test_tracks_that_a_dead_worker_has_written_are_those_of_this_run() -> None:
+    task, deaths = task_of(0, 100, "the ball", "the cup"), iter([True])
+    workers = SimulatedWorkers(dies=lambda worker, _: next(deaths, False))
+    # All tracks were written: the task is not tracked again.
+    (ended,) = run(workers, 1, [task], lambda task: written(task, task.expressions))
+    assert ended.outcomes == tuple(written(task, task.expressions))
+    assert len(workers.tracked_by(0)) == 1
+    # One of them was written. The second worker finds it, and takes it for that of another run.
+    deaths = iter([True])
+    workers = SimulatedWorkers(dies=lambda worker, _: next(deaths, False))
+    workers.outcomes = lambda _: [*written(task, ["the ball"], kept=True), *written(task, ["the cup"])]
+    (ended,) = run(workers, 1, [task], lambda task: written(task, ["the ball"]))
+    assert ended.outcomes == tuple(written(task, task.expressions))
+
+
+def test_of_a_sequence_that_ends_every_process_the_written_tracks_do_not_fail() -> None:
+    task = task_of(0, 100, "the ball", "the cup")
+    workers = SimulatedWorkers(dies=lambda *_: True)
+    (ended,) = run(workers, 1, [task], lambda task: written(task, ["the ball"]))
+    assert ended.outcomes[0] == written(task, ["the ball"])[0]
+    assert "ended 3 times" in (ended.outcomes[1].failure or "") and len(workers.tracked_by(0)) == 3
 
 
 def test_returned_sequences_come_last_and_alone() -> None:

@@ -8,6 +8,7 @@ then wait for at most one short sequence (the rule of longest processing time; R
 Multiprocessing Timing Anomalies", 1969: at most 4/3 of the shortest possible time).
 """
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,18 +37,22 @@ from infer.runs.progress import TrackingProgress
 from infer.runs.summary import TrackOutcome
 from infer.runs.tasks import SequenceTask, Track
 
+FindWritten = Callable[[SequenceTask], Iterable[TrackOutcome]]
+"""The outcomes of those tracks of a task that have a complete result on the disk."""
+
 
 @dataclass
 class _Worker:
     """What the coordinator knows about a worker.
 
     `held` are the tasks that it has, by number. `failed_starts` counts the processes in a row that have died
-    before they had loaded the models.
+    before they had loaded the models. `work` is what its process has computed, as far as it has reported.
     """
 
     lanes: int = 0  # 0 until it has loaded its models
     held: dict[int, Track] = field(default_factory=dict)
     failed_starts: int = 0
+    work: Work = field(default_factory=Work)
 
     def may_take_more(self, limit: int) -> bool:
         """Whether it has a free lane, tracks no task alone, and has fewer than `limit` tasks."""
@@ -70,6 +75,7 @@ class Coordinator:
         note: Callable[[str, bool], None] = lambda _text, _now: None,
     ) -> None:
         self._processes, self._attempts, self._note = workers, attempts, note
+        self._find_written: FindWritten = lambda _: ()
         self._workers = {number: _Worker() for number in range(num_workers)}
         self._fingerprint: Mapping[str, Any] = {}
         self._queue: deque[SequenceTask] = deque()
@@ -78,6 +84,9 @@ class Coordinator:
         self._returned: deque[SequenceTask] = deque()
         self._deaths: dict[int, int] = {}  # by task
         self._advanced: dict[int, int] = {}  # by task: its track-frames that are counted as finished
+        # By task and expression: the outcomes of tracks that a dead worker had written.
+        self._written: dict[int, dict[str | None, TrackOutcome]] = {}
+        self._work_of_dead = Work()
 
     def open(self) -> Mapping[str, Any]:
         """Start the workers and wait until one of them has loaded its models. Returns its fingerprint.
@@ -91,8 +100,18 @@ class Coordinator:
                 self._handle_worker_event(worker, event)
         return self._fingerprint
 
-    def run(self, tasks: Iterable[SequenceTask], progress: TrackingProgress) -> Iterator[Finished]:
-        """Track the tasks; yields each when it has ended. Raises UserError if workers cannot be started."""
+    def run(
+        self,
+        tasks: Iterable[SequenceTask],
+        progress: TrackingProgress,
+        find_written: FindWritten = lambda _: (),
+    ) -> Iterator[Finished]:
+        """Track the tasks; yields each when it has ended.
+
+        `find_written` is asked which tracks of a task are written when a worker has died that had the task.
+        Raises UserError if workers cannot be started.
+        """
+        self._find_written = find_written
         # 1. Longest first. Equal ones stay in the order of the run.
         self._queue.extend(sorted(tasks, key=lambda task: -task.track_frames))
         # 2. Hand out what is left to free workers, and wait for the next events.
@@ -104,10 +123,9 @@ class Coordinator:
     def finish(self) -> Work:
         """Let the workers end, and take their last warnings. Returns what they have computed, in sum.
 
-        Workers that have died do not count for it.
+        Of workers that have died, what they had computed at the end of their last task is included.
         """
         # Workers that are still loading their models have nothing to say.
-        work = Work()
         open_workers = {number for number, worker in self._workers.items() if worker.lanes}
         for number in open_workers:
             self._processes.send(number, Stop())
@@ -117,8 +135,9 @@ class Coordinator:
                     self._note(event.text, event.now)
                 elif isinstance(event, Ended | Died | Refused):
                     open_workers.discard(number)
-                    work += event.work if isinstance(event, Ended) else Work()
-        return work
+                    if isinstance(event, Ended):
+                        self._workers[number].work = event.work
+        return sum((worker.work for worker in self._workers.values()), self._work_of_dead)
 
     def _is_any_busy(self) -> bool:
         return any(worker.held for worker in self._workers.values())
@@ -160,17 +179,14 @@ class Coordinator:
         elif isinstance(event, Waiting):
             progress.waiting(event.sequence)
         elif isinstance(event, Finished):
-            task = worker.held.pop(event.number).task
-            # What was not tracked had a result, of another run or of an earlier attempt, or has failed.
-            progress.skip(task.track_frames - self._advanced.pop(task.number, 0))
-            progress.finished(task.sequence)
-            yield event
+            worker.work = event.work
+            yield self._end(worker.held.pop(event.number).task, event, progress)
         elif isinstance(event, Returned):
             task = worker.held.pop(event.number).task
             self._take_back(task, progress)
             self._returned.append(task)
         elif isinstance(event, Died):
-            yield from self._retry_or_fail(number, event.reason, progress)
+            yield from self._take_over(number, event.reason, progress)
         else:
             self._handle_worker_event(number, event)
 
@@ -187,25 +203,43 @@ class Coordinator:
         elif isinstance(event, Died):
             self._start_again(number, event.reason)
 
-    def _retry_or_fail(self, number: int, reason: str, progress: TrackingProgress) -> Iterator[Finished]:
-        """Take back the tasks of a dead worker, and start another one in its place."""
+    def _end(self, task: SequenceTask, event: Finished, progress: TrackingProgress) -> Finished:
+        """Take note that a task has ended. Returns the event with the outcomes of this run."""
+        # What was not tracked had a result, of another run or of an earlier attempt, or has failed.
+        progress.skip(task.track_frames - self._advanced.pop(task.number, 0))
+        progress.finished(task.sequence)
+        # A worker takes results of an earlier attempt for those of another run.
+        written = self._written.pop(task.number, {})
+        outcomes = tuple(written.get(outcome.expression, outcome) for outcome in event.outcomes)
+        return dataclasses.replace(event, outcomes=outcomes)
+
+    def _take_over(self, number: int, reason: str, progress: TrackingProgress) -> Iterator[Finished]:
+        """Take back the tasks of a dead worker, and start another one in its place.
+
+        Yields those that have ended: because all of their tracks are written, or because too many workers
+        have died while they had them.
+        """
         worker = self._workers[number]
         tasks = [track.task for track in worker.held.values()]
         worker.held.clear()
         for task in tasks:
-            self._take_back(task, progress)
             self._deaths[task.number] = self._deaths.get(task.number, 0) + 1
-            if self._deaths[task.number] < self._attempts:
+            # 1. What is on the disk is complete, also if the worker could not report it any more.
+            written = self._written.setdefault(task.number, {})
+            written.update((outcome.expression, outcome) for outcome in self._find_written(task))
+            if len(written) < len(task.expressions) and self._deaths[task.number] < self._attempts:
+                # 2. Something is left: another attempt.
+                self._take_back(task, progress)
                 self._retries.append(task)
                 continue
+            # 3. Nothing is left, or the rest of its tracks fails.
             times = counted(self._attempts, "time")
             why = (
                 f"the process that tracked it ended {times} before it was finished (the last one {reason}); "
                 f"see {self._processes.log_path(number)}"
             )
-            progress.skip(task.track_frames)
             outcomes = [TrackOutcome.of_failure(task.sequence, each, why) for each in task.expressions]
-            yield Finished(task.number, task.sequence, tuple(outcomes))
+            yield self._end(task, Finished(task.number, task.sequence, tuple(outcomes)), progress)
         if tasks:
             names = ", ".join(task.sequence for task in tasks)
             self._note(f"process {number} {reason} while it tracked {names}; it was started again", False)
@@ -222,6 +256,8 @@ class Coordinator:
                     f"{counted(worker.failed_starts, 'time')}; see {self._processes.log_path(number)}"
                 )
         worker.lanes = 0
+        self._work_of_dead += worker.work
+        worker.work = Work()
         self._processes.start(number)
 
     def _take_back(self, task: SequenceTask, progress: TrackingProgress) -> None:

@@ -62,7 +62,8 @@ class Finished:
     """A task has ended, and its results are on the disk or have failed.
 
     `has_sheet` says whether a contact sheet of the sequence was written, `overlays_failed` whether some
-    overlays could not be made.
+    overlays could not be made. `work` is what the worker has computed since its start, which is thus known
+    also of a worker that dies later.
     """
 
     number: int
@@ -70,6 +71,7 @@ class Finished:
     outcomes: tuple[TrackOutcome, ...]
     has_sheet: bool = False
     overlays_failed: bool = False
+    work: Work = field(default_factory=Work)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Noted:
 
 @dataclass(frozen=True)
 class Ended:
-    """The worker has done what it was asked, and ends. Its last event after `Stop`."""
+    """The worker has done what it was asked, and ends: its last event. `work` is that of `Finished`."""
 
     work: Work = field(default_factory=Work)
 

@@ -24,6 +24,8 @@ from infer.runs.progress import RunProgress
 from infer.runs.records import TrackInputs, TrackRecords
 from infer.runs.run import complete_run, track_here
 from infer.runs.run import run as run_with
+from infer.runs.summary import TrackOutcome
+from infer.runs.tasks import SequenceTask
 from infer.runs.tracks import RunTracks
 from infer.trackers.requests import Tracker
 from models.devices import choose_device
@@ -121,8 +123,16 @@ def _hand_out(coordinator: Coordinator, tracks: RunTracks, overlays: Overlays | 
     """
     tasks = tracks.find_remaining()
     num_tracks = sum(len(task.expressions) for task in tasks)
+
+    def find_written(task: SequenceTask) -> list[TrackOutcome]:
+        outcomes = tracks.find_written(task)
+        # The contact sheet is written before the results.
+        if outcomes and overlays is not None and overlays.sheet_path(task.sequence).is_file():
+            overlays.add_sheet(task.sequence)
+        return outcomes
+
     with RunProgress(sum(task.track_frames for task in tasks), num_tracks) as progress:
-        for finished in coordinator.run(tasks, progress):
+        for finished in coordinator.run(tasks, progress, find_written):
             tracks.outcomes += finished.outcomes
             if overlays is not None:
                 overlays.have_failed |= finished.overlays_failed

@@ -112,6 +112,7 @@ class ChannelTasks:
                 tuple(outcomes),
                 has_sheet=overlays is not None and overlays.has_sheet(task.sequence),
                 overlays_failed=overlays is not None and overlays.have_failed,
+                work=work_of(self.tracking),
             )
         )
 

@@ -40,6 +40,19 @@ class TrackOutcome:
         return 0 if self.failure else self.num_present + self.num_absent
 
     @classmethod
+    def of_success(
+        cls,
+        sequence: str,
+        expression: str,
+        num_frames: int,
+        num_absent: int,
+        seconds: float = 0.0,
+        kept: bool = False,
+    ) -> "TrackOutcome":
+        """The outcome of a track with a result."""
+        return cls(sequence, expression, num_frames - num_absent, num_absent, None, seconds, None, kept)
+
+    @classmethod
     def of_failure(cls, sequence: str, expression: str | None, reason: str) -> "TrackOutcome":
         """The outcome of a track without a result."""
         return cls(sequence, expression, 0, 0, None, 0.0, reason)

@@ -31,14 +31,19 @@ class TrackRun(RunTracks):
     claim: Claim
     config: EngineConfig = LocalConfig()  # noqa: RUF009
     device_type: str = "cpu"
-    num_frames: int = 0
-    # Sequences that were started and are not closed yet.
+    # Sequences that were started and are not closed yet, and the frames of those that are.
     _jobs: dict[SequenceJob, Track] = field(default_factory=dict)
+    _num_closed_frames: int = 0
 
     @property
     def num_lanes(self) -> int:
         """How many sequences are tracked at once."""
         return self.config.lanes_on(self.device_type)
+
+    @property
+    def num_frames(self) -> int:
+        """The frames that were tracked so far, whatever the number of tracks."""
+        return self._num_closed_frames + sum(job.num_frames for job in self._jobs)
 
     def run(self, on_round: Callable[[], None] | None = None) -> None:
         """Track everything that has no complete result yet. `on_round` is called after every batch."""
@@ -67,7 +72,6 @@ class TrackRun(RunTracks):
             # After an interrupt. Otherwise all jobs have been closed.
             for job in self._jobs:
                 job.close()
-        self.num_frames = scheduler.num_frames
         self.warnings += scheduler.warnings
 
     def _next_job(self, tasks: TaskSource, progress: TrackingProgress, is_idle: bool) -> SequenceJob | None:
@@ -133,6 +137,7 @@ class TrackRun(RunTracks):
                 continue
             job.wait()
             track = self._jobs.pop(job)
+            self._num_closed_frames += job.num_frames
             with FailureBoundary() as boundary:
                 job.close()
             if boundary.reason is not None:

@@ -114,13 +114,32 @@ class RunTracks:
                 self._restore_record(sequence, expression)
         return without
 
+    def find_written(self, task: SequenceTask) -> list[TrackOutcome]:
+        """The outcomes of those tracks of a task that have a complete result by now, written by this run.
+
+        A worker that dies may have written them without having reported them.
+        """
+        # What cannot be read here fails when it is tracked again, with its reason.
+        with FailureBoundary():
+            sequence = self.sequences[task.number]
+            if self.inputs.have_changed(sequence):
+                return []
+            absent = {each: self.store.num_absent(sequence, each) for each in task.expressions}
+            num_frames = len(sequence.frames)
+            return [
+                TrackOutcome.of_success(sequence.name, expression, num_frames, num_absent)
+                for expression, num_absent in absent.items()
+                if num_absent is not None
+            ]
+        return []
+
     def succeed(
         self, sequence: Sequence, expression: str, num_absent: int, seconds: float, kept: bool = False
     ) -> None:
         """Add the outcome of a track with a result."""
-        num_present = len(sequence.frames) - num_absent
+        num_frames = len(sequence.frames)
         self.outcomes.append(
-            TrackOutcome(sequence.name, expression, num_present, num_absent, None, seconds, None, kept)
+            TrackOutcome.of_success(sequence.name, expression, num_frames, num_absent, seconds, kept)
         )
 
     def fail(self, sequence: str, expressions: Sequences[str | None], reason: str | None) -> None:
