@@ -10,7 +10,9 @@ import os
 import re
 import sys
 import warnings
+from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 # - C0 and C1 control characters, which move the cursor or change the terminal's state;
 # - line and paragraph separators;
 # - bidirectional embeddings, overrides and isolates, which reorder the rest of the line;
@@ -109,6 +111,10 @@ def prepare_terminal() -> None:
 def _warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
+    path = Path(filename)
+    if category is UserWarning and path.is_relative_to(ROOT) and "site-packages" not in path.parts:
+        # Ours is written for users. Where it stands in the code says nothing to them.
+        return f"warning: {printable_lines(str(message))}\n"
     return printable_lines(_plain_warning(message, category, filename, lineno, line))
 
 

@@ -41,18 +41,12 @@ def main(settings: "InferSettings") -> int:
         else:  # rich exits in this way when the output is closed
             status, why = 1, "the output was closed"
     from configs.terminal import echo
+    from infer.runs.run import how_to_resume
 
     # 3. Say how to resume, and leave with the exit status that shells expect.
     with suppress(OSError):  # stderr may be what was closed
-        echo(f"{why}; {_how_to_resume(settings)}", error=True)
+        echo(f"{why}; {how_to_resume(settings)}", error=True)
     raise SystemExit(status)  # not returned, which would let a sweep start its next job
-
-
-def _how_to_resume(settings: "InferSettings") -> str:
-    if not (settings.workspace or settings.video or settings.data):
-        return "the demo always starts from the beginning"
-    without = " without overwrite=true" if settings.overwrite else ""
-    return f"finished tracks are kept; the same command{without} resumes with the rest"
 
 
 def _end_at_once(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

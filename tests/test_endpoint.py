@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,7 @@ from models.serving.chat_client import MAX_FAILURES, ChatClient
 from models.serving.chat_format import Chat
 from models.serving.endpoint import EndpointGrounder
 from models.serving.free_answers import Generated, GeneratedToken, read_answer
+from models.serving.free_grounder import FreeGrounder
 from models.serving.server import Server, check_server
 from tests.chat_server import DIGIT, ChatServer, completion, serving
 from tests.tiny_models import TINY, save_grounder
@@ -172,9 +173,12 @@ def test_a_server_that_comes_back_is_asked_with_repetitions_again(server: ChatSe
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (b"<html>502</html>", "is not JSON: <html>502</html>"),
+        (
+            b"<html>502</html>",
+            "its reply is not JSON: '<html>502</html>' in 2 attempts; it is not a chat API",
+        ),
         (b"[" * 100_000, "is not JSON"),
-        ({"choices": [{"message": {}}]}, "has no choices"),
+        ({"choices": [{"message": {}}]}, 'its reply has no choices[0].message.content: \'{"choices": [{'),
         ({"choices": [{"message": {"content": "a"}, "logprobs": {"content": [3]}}]}, "of another form"),
         (
             {
@@ -376,6 +380,33 @@ def test_ill_formed_answers_are_counted_and_warned_of_once(server: ChatServer, f
         answers = grounder.locate([Question(IMAGE, "it")] * 3)
     assert len(caught) == 1 and grounder.statistics.ill_formed_answers == 3
     assert all(answer.visible == 0 and answer.box_xyxy is None for answer in answers)
+
+
+def test_a_server_that_becomes_slow_is_told_of_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 0.0
+
+    class Slow:
+        num_retries, seconds = 0, 0.5
+
+        def generate(self, chats: Sequence[Chat]) -> list[Generated]:
+            nonlocal clock
+            clock += self.seconds
+            return [Generated(ABSENT) for _ in chats]
+
+    monkeypatch.setattr("models.serving.free_grounder.perf_counter", lambda: clock)
+    server, encoder = Slow(), QuestionEncoder(TINY["qwen2_5_vl"].build_processor(), BUILT_IN["short"])
+    grounder = FreeGrounder(encoder, server, "engine.url=http://host/v1", {}, 0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for server.seconds in (8.0, *[0.5] * 12, 4.9):
+            grounder.locate([Question(IMAGE, "it")])
+    server.seconds = 31.0
+    with pytest.warns(
+        UserWarning, match=r"engine.url=.* took 31 s, and 0.5 s before; .*The run goes on"
+    ) as told:
+        grounder.locate([Question(IMAGE, "it")])
+        grounder.locate([Question(IMAGE, "it")])
+    assert len(told) == 1
 
 
 def test_a_server_that_resizes_images_is_refused(server: ChatServer, folder: Path) -> None:

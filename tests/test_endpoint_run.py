@@ -28,7 +28,7 @@ from models.serving.canary import write_canary
 from models.serving.chat_format import data_uri
 from tests.chat_server import ChatServer, completion, serving
 from tests.tiny_models import save_grounder, save_mask_head
-from tests.votsr_miniature import make_workspace
+from tests.votsr_miniature import add_sequence, make_workspace
 
 SEARCH = (336, 224)  # size of the search images of the contract `short`
 VISIBLE = '{"visible": true, "bbox_2d": [100,050,200,100]}'
@@ -104,7 +104,7 @@ def test_a_workspace_is_tracked_and_no_key_is_recorded(
 
 
 def test_a_server_that_dies_midway_loses_no_finished_track(
-    settings: InferSettings, server: ChatServer
+    settings: InferSettings, server: ChatServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = server.reply
 
@@ -118,11 +118,13 @@ def test_a_server_that_dies_midway_loses_no_finished_track(
     assert status == 1 and summary["written"] == 2 and len(results(settings)) == 2
     assert {each["reason"].count("is the server running?") for each in summary["failed"]} == {1}
     first = results(settings)
-    # The same command continues with the rest.
+    assert "finished tracks are kept; the same command resumes with the rest" in capsys.readouterr().out
+    # It does.
     server.reply = good
     asked = len(server.requests)
     status, summary = run(settings)
     assert status == 0 and summary["written"] == 4 and len(server.requests) == asked + 8
+    assert "resume" not in capsys.readouterr().out
     assert first.items() <= results(settings).items()
 
 
@@ -134,12 +136,35 @@ def test_an_unbroken_run_gives_the_same_bytes(settings: InferSettings, server: C
     assert results(settings) == first
 
 
-def test_rubbish_tracks_are_counted_and_told(settings: InferSettings, server: ChatServer) -> None:
-    server.reply = lambda _: (200, completion("As an AI I see many things.", 0.5))
+def test_answers_of_another_form_are_counted_and_told(settings: InferSettings, server: ChatServer) -> None:
+    server.reply = lambda _: (200, completion("The target is not visible.", 0.5))
     with pytest.warns(UserWarning, match="does not have the form of the contract"):
         status, summary = run(settings)
     assert status == 0
     assert any("16 of 16 answers do not have the form" in line for line in summary["warnings"])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have the form of the contract")
+def test_a_server_that_answers_rubbish_midway_writes_no_track(
+    settings: InferSettings, server: ChatServer
+) -> None:
+    good = server.reply
+
+    def raves(body: dict[str, Any]) -> tuple[int, Any]:
+        # The first sequence has eight questions. Of the second one two frames are answered well.
+        is_good = len(server.requests) in (*range(11), 17, 18)
+        return good(body) if is_good else (200, completion("As an AI I see many things.", 0.5))
+
+    server.reply = raves
+    add_sequence(Path(str(settings.workspace)), "kite", num_frames=20)
+    status, summary = run(settings)
+    assert status == 1 and summary["written"] == 2 == len(results(settings))
+    (reason,) = {each["reason"] for each in summary["failed"]}
+    assert "8 answers in a row cannot be read" in reason and "'As an AI I see" in reason
+    assert summary["questions"] == 26, "an answer that can be read starts the count anew"
+    server.reply = good
+    status, summary = run(settings)
+    assert status == 0 and summary["written"] == 4
 
 
 # ---- the canary -----------------------------------------------------------------------------------

@@ -19,7 +19,12 @@ from data_prep.votsr.textfiles import write_workspace
 from infer.config import InferSettings
 from infer.engine.backends.registry import BACKENDS, BackendSettings, register_backend
 from infer.engine.config import EngineConfig
+from infer.launch.run import _NoTrackers
 from infer.runs import run as infer_run
+from infer.runs.records import TrackInputs, TrackRecords
+from infer.runs.run import make_plan
+from infer.runs.tasks import SequenceTask
+from infer.runs.tracks import RunTracks
 from infer.trackers.referral import ReferralConfig
 from models.interfaces import Answer, FrameFeatures, MaskResult, Question
 from models.mask_head.config import MaskHeadConfig
@@ -140,6 +145,26 @@ def test_on_a_single_core_nothing_is_read_drawn_or_written_in_threads(
     )
     status, _ = run(dataclasses.replace(settings, overlay=True), lanes=1)
     assert status == 0 and seen == threads
+
+
+def test_tracks_that_a_dead_worker_has_written_are_found_on_the_disk(settings: InferSettings) -> None:
+    run(settings, lanes=1)
+    plan = make_plan(settings)
+    store = plan.open_store(_NoTrackers())
+    tracks = RunTracks(
+        plan.sequences, store, TrackRecords(Path(settings.out)), TrackInputs(plan.results, store)
+    )
+    task = SequenceTask(1, "bee", 9, tuple(BOXES))
+    found = tracks.find_written(task)
+    assert [(each.expression, each.track_frames, each.kept) for each in found] == [
+        (expression, 9, False) for expression in BOXES
+    ]
+    # A result that is cut short, and results of other frames, are not counted.
+    first, _ = sorted(plan.results.rglob("bee_*.txt"))
+    first.write_text("0\n")
+    assert len(tracks.find_written(task)) == 1
+    Image.new("RGB", SIZE, "white").save(next(Path(settings.workspace or "").rglob("bee/color/*")))
+    assert tracks.find_written(task) == [] and tracks.outcomes == []
 
 
 def test_the_summary_says_where_the_time_went(settings: InferSettings, models: _Models) -> None:

@@ -101,6 +101,14 @@ def test_warnings_and_log_records_are_printable(capsys: pytest.CaptureFixture[st
     assert is_clean(shown) and shown.count(r"\x1b[2J") == 3
 
 
+def test_a_warning_of_ours_is_one_line_without_its_place() -> None:
+    prepare_terminal()
+    ours = str(ROOT / "infer" / "any.py")
+    assert warnings.formatwarning("a slow server", UserWarning, ours, 3) == "warning: a slow server\n"
+    for category, path in ((FutureWarning, ours), (UserWarning, "/usr/lib/any.py")):
+        assert f"{path}:3: {category.__name__}: a" in warnings.formatwarning("a", category, path, 3)
+
+
 def test_a_record_that_no_handler_takes_is_printable(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

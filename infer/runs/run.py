@@ -48,7 +48,7 @@ def run(settings: InferSettings, track: Tracking | None = None) -> int:
     # 1. Claim the output folder: nothing is written to the folder of another run.
     with claim_out(out, source_identity(settings), settings.overwrite, alone=is_demo):
         if is_demo:
-            settings = _render_demo(settings, out)
+            settings = _render_demo(settings)
         # 2. Read what is tracked before the models are loaded, because mistakes in it are found quickly.
         return (track or track_here)(make_plan(settings), settings)
 
@@ -104,10 +104,25 @@ def work_of(tracking: TrackRun) -> Work:
     return Work.of(engine.timings, engine.grounding.statistics, tracking.num_frames, device_bytes)
 
 
-def _render_demo(settings: InferSettings, out: Path) -> InferSettings:
+def how_to_resume(settings: InferSettings) -> str:
+    """How to make the tracks that are missing after an interrupt or a failure, for a message."""
+    is_demo = settings.workspace == str(_demo_workspace(settings)) or not (
+        settings.workspace or settings.video or settings.data
+    )
+    if is_demo:
+        return "the demo always starts from the beginning"
+    without = " without overwrite=true" if settings.overwrite else ""
+    return f"finished tracks are kept; the same command{without} resumes with the rest"
+
+
+def _demo_workspace(settings: InferSettings) -> Path:
+    return Path(settings.out) / "workspace"
+
+
+def _render_demo(settings: InferSettings) -> InferSettings:
     """Render the workspace of the demo under `out`. Its results are always made anew."""
     # Rendering takes time, so the workspace of an earlier demo is used again.
-    root = out / "workspace"
+    root = _demo_workspace(settings)
     if not (root / "config.yaml").is_file():
         make_console().print(f"rendering a demo of {DEMO_SEQUENCES} sequences in {root}", soft_wrap=True)
         render_workspace(root, PRESETS["demo"], DEMO_SEQUENCES, DEMO_EXPRESSIONS)
@@ -146,9 +161,10 @@ def complete_run(
         RunSummary(tracking.outcomes, len(tracking.outcomes), seconds, warnings, work=work.figures())
     )
     write_summary(out / "summary.json", summary)
+    hints = {**plan.hints, **({"resume": how_to_resume(settings)} if summary.failed else {})}
     print_table(
         summary,
-        {"zip": summary.zip, **plan.places, **places, "summary": out / "summary.json", **plan.hints},
+        {"zip": summary.zip, **plan.places, **places, "summary": out / "summary.json", **hints},
     )
     # Overlays are the point of tracking a video, and the submission that of tracking a workspace.
     no_overlays = plan.needs_overlays and overlays is not None and overlays.have_failed

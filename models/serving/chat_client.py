@@ -185,7 +185,7 @@ class ChatClient:
         except ReplyError as fault:
             # A proxy may have written it while the server was restarted, so it is asked once more.
             raise _AttemptError(
-                f"its reply {self._shown(str(fault))}",
+                f"its reply {fault}" + (f": {self._shown(fault.text)}" if fault.text else ""),
                 f"it is not a chat API of OpenAI's form; check {server.url_key}=",
                 max_attempts=2,
             ) from None

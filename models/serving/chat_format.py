@@ -24,7 +24,11 @@ class Chat:
 
 
 class ReplyError(ValueError):
-    """A reply that does not have OpenAI's form; the message says why."""
+    """A reply that does not have OpenAI's form; the message says why. `text` is the part that is shown."""
+
+    def __init__(self, reason: str, text: str = "") -> None:
+        super().__init__(reason)
+        self.text = text
 
 
 class NoLogprobsError(ReplyError):
@@ -64,12 +68,12 @@ def parse_reply(body: bytes, with_logprobs: bool) -> Generated:
     try:
         reply: Any = json.loads(body)
     except (ValueError, RecursionError):
-        raise ReplyError(f"is not JSON: {body[:200].decode(errors='replace')}") from None
+        raise ReplyError("is not JSON", body[:200].decode(errors="replace")) from None
     try:
         choice = reply["choices"][0]
         text = str(choice["message"]["content"] or "")
     except (LookupError, TypeError):
-        raise ReplyError("has no choices[0].message.content") from None
+        raise ReplyError("has no choices[0].message.content", body[:200].decode(errors="replace")) from None
     try:
         num_tokens = int(reply["usage"]["prompt_tokens"])
     except (LookupError, TypeError, ValueError):

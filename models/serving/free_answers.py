@@ -60,6 +60,11 @@ class ReadAnswer:
     answer: Answer
     is_well_formed: bool
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether the text says anything about the target, in whatever form."""
+        return self.is_well_formed or parse_free(self.answer.text).outcome is not Outcome.UNREADABLE
+
 
 class _Text:
     """The bytes of an answer, and the tokens by their places in it.

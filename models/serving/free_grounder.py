@@ -5,8 +5,10 @@ must not resize them again; the number of tokens that it counts in a question sh
 """
 
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -17,9 +19,15 @@ from data_prep.geometry import Size
 from models.grounder.questions import QuestionEncoder
 from models.interfaces import Answer, GroundingStatistics, Identity, Question
 from models.serving.chat_format import Chat
-from models.serving.free_answers import Generated, read_answer
+from models.serving.free_answers import Generated, ReadAnswer, read_answer
 
 SHOWN = 80  # letters of an answer in a message
+# A model may fail to answer a hard question, but not so many in a row: then another model is served, or the
+# server is broken. Tracks would be written as absent, and kept.
+MAX_UNREADABLE = 8
+# A batch is slow if it takes more seconds than this, and so many times as long as the median of the latest.
+SLOW_SECONDS, SLOW_RATIO = 5.0, 10
+NUM_LATEST, MIN_LATEST = 50, 10  # batches of which the median is taken, and the fewest that suffice
 
 
 class TextGenerator(Protocol):
@@ -55,6 +63,9 @@ class FreeGrounder:
         self.statistics = GroundingStatistics()
         self._identity = dict(identity)
         self._checked: set[tuple[Size, ...]] = set()
+        self._latest_seconds: deque[float] = deque(maxlen=NUM_LATEST)
+        self._has_warned_of_slowness = False
+        self._num_unreadable = 0  # the latest answers in a row that say nothing about the target
 
     @property
     def contract(self) -> Contract:
@@ -73,7 +84,8 @@ class FreeGrounder:
         """Answer questions, in order.
 
         An answer that does not have the form of the contract is counted, and the first one is a warning.
-        Raises UserError where the generator gives no answer, or resizes images.
+        Raises UserError where the generator gives no answer, resizes images, or gives answers that cannot be
+        read, `MAX_UNREADABLE` in a row.
         """
         start = perf_counter()
         chats = []
@@ -89,7 +101,9 @@ class FreeGrounder:
         self.statistics.questions += len(questions)
         self.statistics.batches += 1
         self.statistics.add_seconds("preprocess", prepared - start)
-        self.statistics.add_seconds("generate", perf_counter() - prepared)
+        seconds = perf_counter() - prepared
+        self.statistics.add_seconds("generate", seconds)
+        self._check_speed(seconds)
         return [
             self._answer(question, chat, each)
             for question, chat, each in zip(questions, chats, generated, strict=True)
@@ -101,6 +115,7 @@ class FreeGrounder:
         read = read_answer(self.encoder, question, generated, sizes[-1])
         if not read.is_well_formed:
             self._warn_of_form(generated.text)
+        self._check_readable(read, generated.text)
         answer = read.answer
         return replace(answer, box_xyxy=None) if answer.visible < self.box_threshold else answer
 
@@ -122,12 +137,39 @@ class FreeGrounder:
             )
         self._checked.add(tuple(sizes))
 
+    def _check_speed(self, seconds: float) -> None:
+        """Warn, once, where answers take much longer than before; they may stay below the time limit."""
+        if len(self._latest_seconds) >= MIN_LATEST and not self._has_warned_of_slowness:
+            usual = median(self._latest_seconds)
+            if seconds > max(SLOW_SECONDS, SLOW_RATIO * usual):
+                self._has_warned_of_slowness = True
+                warnings.warn(
+                    f"{self.named}: a batch of answers took {seconds:.0f} s, and {usual:.2g} s before; it "
+                    "has become slow, see its log and what else it serves. The run goes on",
+                    stacklevel=2,
+                )
+        self._latest_seconds.append(seconds)
+
     def _warn_of_form(self, text: str) -> None:
         self.statistics.ill_formed_answers += 1
         if self.statistics.ill_formed_answers == 1:
-            shown = shortened(" ".join(text.split()), SHOWN)
             warnings.warn(
-                f"{self.named}: an answer does not have the form of the contract: {shown!r}; such answers "
-                "are counted, and have a box only if it is unmistakable",
+                f"{self.named}: an answer does not have the form of the contract: {_shown(text)}; such "
+                "answers are counted, and have a box only if it is unmistakable",
                 stacklevel=2,
             )
+
+    def _check_readable(self, read: ReadAnswer, text: str) -> None:
+        """Raise UserError where too many answers in a row cannot be read."""
+        self._num_unreadable = 0 if read.is_readable else self._num_unreadable + 1
+        if self._num_unreadable >= MAX_UNREADABLE:
+            raise UserError(
+                f"{self.named}: {self._num_unreadable} answers in a row cannot be read, the last one is "
+                f"{_shown(text)}; check that the model of model= is served, and that model.contract= is its "
+                "contract, then run the same command again"
+            )
+
+
+def _shown(text: str) -> str:
+    """An answer for a message: one short line in quotes."""
+    return repr(shortened(" ".join(text.split()), SHOWN))
