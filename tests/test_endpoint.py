@@ -220,7 +220,7 @@ def test_urls_are_checked_before_anything_is_sent(monkeypatch: pytest.MonkeyPatc
         check_server("engine.url", "http://me:secret@host/v1")
     assert "secret" not in str(caught.value)
     monkeypatch.setattr("models.serving.server.find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"needs the package openai; pip install -e \.\[endpoint\]"):
+    with pytest.raises(UserError, match=r"needs the package openai; pip install -e '.\[endpoint\]'"):
         check_server("engine.url", "http://localhost:8000/v1")
 
 
@@ -483,5 +483,5 @@ def test_vllm_in_this_process_is_asked_and_read_alike(
 def test_without_vllm_the_install_command_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infer.engine.backends.vllm.find_spec", lambda _: None)
     settings = InferSettings(model=GrounderConfig(str(folder)), engine=VllmConfig(), tracker=None)
-    with pytest.raises(UserError, match=r"pip install -e \.\[vllm\]"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[vllm\]'"):
         check_backend(settings)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from configs.errors import UserError
 
-INSTALL = "pip install -e .[endpoint]"
+INSTALL = "pip install -e '.[endpoint]'"
 MAX_TOKENS = 512  # of an answer, without its thought
 CANARIES = ("known", "local", "off")
 """The values of `engine.canary` that are not files (`models.serving.canary`)."""

@@ -32,7 +32,7 @@ def _check_vllm(settings: BackendSettings) -> None:
     """Raise UserError for settings that vLLM cannot run."""
     config = _config_of(settings)
     if find_spec("vllm") is None:
-        raise UserError("engine=vllm: needs the package vllm; pip install -e .[vllm], or take engine=local")
+        raise UserError("engine=vllm: needs the package vllm; pip install -e '.[vllm]', or take engine=local")
     check_canary(config.canary)
     model = require_multimodal_llm(settings.model, "engine=vllm")
     check_server_decoding(model, "engine=vllm")
