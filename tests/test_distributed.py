@@ -76,9 +76,10 @@ def test_two_processes_learn_what_one_does(runs: Path, strategy: str, method: st
     wanted, got = (load_file(out / "final" / FINAL[method]) for out in (one, two))
     assert wanted.keys() == got.keys()
     for name, weight in wanted.items():
-        # Adam divides a gradient by its own size. Where a gradient is no larger than its error of rounding, which
-        # depends on the processor, an update may therefore differ by a part of the learning rate (0.01). These
-        # are a few elements of ten thousand; a gradient of other samples would change most of them.
+        # Adam divides a gradient by its own size. Where a gradient is no larger than its error of rounding,
+        # which depends on the processor, an update may therefore differ by a part of the learning rate
+        # (0.01). These are a few elements of ten thousand; a gradient of other samples would change most of
+        # them.
         difference = (got[name] - weight).abs()
         assert float((difference > 1e-4 + 1e-4 * weight.abs()).float().mean()) <= 1e-3, name
         assert float(difference.max()) <= 2e-3, name

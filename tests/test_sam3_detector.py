@@ -281,7 +281,7 @@ def test_the_detector_is_read_from_a_whole_sam3(
     (answer,) = other.locate([question])
     detector = Sam3Detector.load(dataclasses.replace(config, checkpoint=str(folder)), CPU)
     (wanted,) = detector.locate([question])
-    # The last digits depend on where in memory the weights lie, which decides about the kernels that are used.
+    # The last digits depend on where in memory the weights lie, which decides about the kernels.
     assert answer.visible == pytest.approx(wanted.visible, abs=1e-6)
     assert answer.box_xyxy == pytest.approx(wanted.box_xyxy, abs=1e-3)
     assert answer.box_confidence == pytest.approx(wanted.box_confidence, abs=1e-6)
