@@ -22,6 +22,7 @@ NAMES = (
     "prefixes",
     "small_models",
     "training",
+    "verify_score",
 )
 
 
