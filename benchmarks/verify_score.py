@@ -84,7 +84,9 @@ def compare(root: Path, out: Path) -> dict[str, dict[str, Any]]:
             "decoding_steps": side.statistics.decoding_steps,
             **{name: figures[name] for name in FIGURES},
         }
-        echo(f"{verify:<8}" + "  ".join(f"{name} {value:.4g}" for name, value in kinds[verify].items()))
+        # A figure is None where no target is absent, or none is present.
+        known = {name: value for name, value in kinds[verify].items() if value is not None}
+        echo(f"{verify:<8}" + "  ".join(f"{name} {value:.4g}" for name, value in known.items()))
     return kinds
 
 
