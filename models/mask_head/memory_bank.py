@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from transformers import Sam2VideoInferenceSession
 
+from models.mask_head.memory_map import MemoryMap
+
 
 @dataclass(frozen=True)
 class MemoryLimits:
@@ -40,23 +42,20 @@ class MemoryLimits:
 class FrameMemory:
     """The memory of one frame, for a batch of B targets.
 
-    `pointer` (B, 1, hidden) is the object pointer. `features` (height·width, B, channels) is the memory map
-    in bfloat16, row-major over the coarsest feature map. EdgeTAM compresses the map to tokens: (B, tokens,
-    channels) in the model's dtype. It is None when the frame is too old for its map to be attended to.
+    `pointer` (B, 1, hidden) is the object pointer. `memory_map` is None when the frame is too old for its map
+    to be attended to.
     """
 
     pointer: torch.Tensor
-    features: torch.Tensor | None
+    memory_map: MemoryMap | None
 
-    def split(self) -> list["FrameMemory"]:
-        """The memories of the single targets of a batch, with maps that are not compressed.
+    @property
+    def features(self) -> torch.Tensor | None:
+        """The memory map in bfloat16, row-major over the coarsest feature map: (height·width, B, channels).
 
-        They are copies. A memory bank drops each of its tensors when that one is out of reach, and a view
-        would keep the tensors of all targets of the batch.
+        EdgeTAM compresses the map to tokens: (B, tokens, channels) in the model's dtype.
         """
-        assert self.features is not None, "only new memories are split, and those have their map"
-        pairs = zip(self.pointer.split(1), self.features.split(1, dim=1), strict=True)
-        return [FrameMemory(pointer.clone(), features.clone()) for pointer, features in pairs]
+        return None if self.memory_map is None else self.memory_map.features
 
 
 FrameMemories = tuple[tuple[int, FrameMemory], ...]
@@ -118,10 +117,16 @@ class MemoryBank:
         return tuple(
             # Pointers are attended to over more frames than maps. A map is large, so it is removed as soon as
             # it is out of reach, while the pointer is kept.
-            (time, each if now - time < self.limits.spatial else replace(each, features=None))
+            (time, each if now - time < self.limits.spatial else replace(each, memory_map=None))
             for time, each in frames
             if now - time < reach
         )
+
+    @property
+    def maps(self) -> list[MemoryMap]:
+        """The memory maps that the model can still attend to."""
+        frames = (*self.conditioning_frames, *self.recent_frames)
+        return [each.memory_map for _, each in frames if each.memory_map is not None]
 
     def session(self) -> Sam2VideoInferenceSession:
         """The memory bank as an inference session of transformers with a single object, whose index is 0.
@@ -139,6 +144,7 @@ class MemoryBank:
         return {
             time: {
                 "maskmem_features": each.features,
+                "memory_map": each.memory_map,  # not of the library, which hands it on
                 "maskmem_pos_enc": self.position,
                 "object_pointer": each.pointer,
             }

@@ -1,7 +1,8 @@
 """SAM 2 as the mask head: a box becomes a mask, and the mask is propagated from frame to frame.
 
 Frames are numpy arrays; boxes and masks are in pixels of the frame. A frame is encoded once for all its
-targets. The memory of a target is a `MemoryBank`, a value that no call changes.
+targets. The memory of a target is a `MemoryBank`, a value that no call changes. What a frame adds to it is
+encoded when a later frame first needs it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,9 @@ from models.interfaces import Identity, MaskResult
 from models.mask_head.checkpoint_checks import KEY
 from models.mask_head.checkpoints import Architecture, image_side, load_model
 from models.mask_head.memory_attention import condition_on_memories
-from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
+from models.mask_head.memory_bank import MemoryBank, MemoryLimits
+from models.mask_head.memory_encoder import MemoryEncoder
+from models.mask_head.memory_map import encode_maps
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VideoModel,
@@ -26,7 +29,6 @@ from models.mask_head.sam2_forward import (
     add_no_memory_embedding,
     decode_masks,
     encode_images,
-    encode_memory,
 )
 from models.mask_head.sam2_model import SAM2
 
@@ -56,6 +58,7 @@ class MaskHead:
         self.model: Any = model
         self.processor = processor
         self.checkpoint = checkpoint
+        self.memory_encoder = MemoryEncoder(model, self.architecture.compresses_maps)
 
     @classmethod
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
@@ -110,12 +113,14 @@ class MaskHead:
         self, features: Features, boxes_xyxy: Sequence[Box], memories: Sequence[MemoryBank | None]
     ) -> list[MaskResult]:
         vision = features.vision
-        # 1. The masks of N boxes in one image.
+        # 1. A memory holds the features of one frame at most: those of the frame before are no longer needed.
+        encode_maps(each for bank in memories if bank is not None for each in bank.maps)
+        # 2. The masks of N boxes in one image.
         coarse = add_no_memory_embedding(self.model, vision)
         decoded = decode_masks(self.model, vision, coarse, self._resized(boxes_xyxy, features.frame_size))
-        # 2. The memories of the frame, each of which starts a memory bank or is added to one.
-        frame_memories, position = self._encode_memory(vision, decoded, had_box=True)
-        limits = MemoryLimits.of(self.model.config)
+        # 3. The memories of the frame, each of which starts a memory bank or is added to one.
+        frame_memories = self.memory_encoder.frame_memories(vision, decoded, had_box=True)
+        limits, position = MemoryLimits.of(self.model.config), self.memory_encoder.position
         banks = [
             MemoryBank.start(limits, position, each) if bank is None else bank.with_conditioning_frame(each)
             for bank, each in zip(memories, frame_memories, strict=True)
@@ -137,23 +142,12 @@ class MaskHead:
 
     def _propagate(self, memories: Sequence[MemoryBank], features: Features) -> list[MaskResult]:
         vision = features.vision
+        encode_maps(each for bank in memories for each in bank.maps)
         coarse = condition_on_memories(self.model, vision, memories, self.architecture.compresses_maps)
         decoded = decode_masks(self.model, vision.expanded(len(memories)), coarse, boxes_resized=None)
-        frame_memories, _ = self._encode_memory(vision, decoded, had_box=False)
+        frame_memories = self.memory_encoder.frame_memories(vision, decoded, had_box=False)
         banks = [bank.with_frame(each) for bank, each in zip(memories, frame_memories, strict=True)]
         return self._results(features, decoded, banks)
-
-    def _encode_memory(
-        self, vision: VisionFeatures, decoded: MaskDecoderOutput, had_box: bool
-    ) -> tuple[list[FrameMemory], torch.Tensor]:
-        """The memory of the frame for each target, and the position encoding of one memory map."""
-        if self.architecture.compresses_maps:
-            # The perceiver of EdgeTAM in transformers 5 raises for more than one target: it calls `view` on
-            # an expanded tensor.
-            each = [encode_memory(self.model, vision, target, had_box) for target in decoded.split()]
-            return [frame_memory for frame_memory, _ in each], each[0][1]
-        batch, position = encode_memory(self.model, vision.expanded(len(decoded.score)), decoded, had_box)
-        return batch.split(), position[:, :1]
 
     def _resized(self, boxes_xyxy: Sequence[Box], frame_size: Size) -> torch.Tensor:
         """N boxes in pixels of the frame as (1, N, 4) in pixels of the square image.

@@ -1,6 +1,6 @@
-"""The parts of SAM 2's forward pass: image encoder, mask decoder and memory encoder.
+"""The parts of SAM 2's forward pass: image encoder and mask decoder.
 
-Memory attention, which lies between the first two, is in `memory_attention`.
+Memory attention, which lies between the two, is in `memory_attention`, and what follows in `memory_encoder`.
 
 Tracking and training call the same functions, so a model is trained on the computation that tracks. They are
 composed of the modules of transformers' `Sam2VideoModel`. The library's own forward pass processes one target
@@ -14,13 +14,9 @@ the coarsest map of SAM 2 and EdgeTAM; those of SAM 3's tracker are 2S/7 and S/1
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-import torch.nn.functional as F
-
-from models.mask_head.checkpoints import image_side
-from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 
 if TYPE_CHECKING:  # importing a model's module takes time, and only one of them is needed in a run
     from transformers import EdgeTamVideoModel, Sam2VideoModel, Sam3TrackerVideoModel
@@ -69,13 +65,6 @@ class MaskDecoderOutput:
     ious: torch.Tensor
     score: torch.Tensor
     tokens: torch.Tensor
-
-    def split(self) -> "list[MaskDecoderOutput]":
-        """The outputs of the single targets, with N = 1 each."""
-        rows = zip(
-            *(each.split(1) for each in (self.logits, self.ious, self.score, self.tokens)), strict=True
-        )
-        return [MaskDecoderOutput(*row) for row in rows]
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The mask with the highest predicted IoU of each target: logits (N, S/4, S/4), IoU
@@ -134,41 +123,6 @@ def decode_masks(
         high_resolution_features=fine,
     )  # (B, P, …) each
     return MaskDecoderOutput(logits.flatten(0, 1), ious.flatten(0, 1), score.flatten(), tokens.flatten(0, 1))
-
-
-def encode_memory(
-    model: VideoModel, vision: VisionFeatures, decoded: MaskDecoderOutput, had_box: bool
-) -> tuple[FrameMemory, torch.Tensor]:
-    """The memory of a frame for B targets (one in each image), and the position encoding of its memory map.
-
-    An absent target is encoded as in SAM 2: with an empty mask, the learned embedding of absence added to the
-    map, and the learned pointer for no object.
-    """
-    # The memory encoder takes masks at the resolution of the image: (B, S/4, S/4) -> (B, 1, S, S).
-    gated = decoded.gated()
-    side = image_side(model.config)
-    mask = F.interpolate(gated[:, None].float(), (side, side), mode="bilinear", align_corners=False)
-    encoded: Any = model._encode_new_memory(
-        current_vision_feats=vision.levels[-1],
-        pred_masks_high_res=mask.to(gated.dtype),  # (B, 1, S, S)
-        object_score_logits=decoded.score[:, None, None],
-        is_mask_from_pts=had_box,
-    )
-    features, position = encoded  # transformers annotates `position` as a list
-    return FrameMemory(_object_pointer(model, decoded), features), position
-
-
-def start_memory(model: VideoModel, vision: VisionFeatures, decoded: MaskDecoderOutput) -> MemoryBank:
-    """A new memory bank of B targets from the first frame, whose masks were decoded from boxes."""
-    frame_memory, position = encode_memory(model, vision, decoded, had_box=True)
-    return MemoryBank.start(MemoryLimits.of(model.config), position, frame_memory)
-
-
-def _object_pointer(model: VideoModel, decoded: MaskDecoderOutput) -> torch.Tensor:
-    """The object pointer: the token that stands for the target in later frames, (B, 1, C)."""
-    pointer = model.object_pointer_proj(decoded.best()[2])
-    present = (decoded.score > 0).to(pointer.dtype)[:, None]
-    return (present * pointer + (1 - present) * model.no_object_pointer)[:, None]
 
 
 def _box_points(boxes: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

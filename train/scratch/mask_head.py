@@ -19,6 +19,7 @@ from transformers import Sam2ImageProcessor
 from data_prep.folders import whole_folder
 from models.mask_head.checkpoints import image_side
 from models.mask_head.memory_attention import condition_on_memory
+from models.mask_head.memory_encoder import encode_memory, start_memory
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
@@ -26,8 +27,6 @@ from models.mask_head.sam2_forward import (
     add_no_memory_embedding,
     decode_masks,
     encode_images,
-    encode_memory,
-    start_memory,
 )
 from models.mask_head.sam2_model import (
     build_model,
