@@ -16,9 +16,15 @@ import torch
 import torch.nn.functional as F
 
 from models.mask_head.checkpoints import image_side
+from models.mask_head.map_encoder import encode_maps_quickly
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.memory_map import MemoryMap
-from models.mask_head.sam2_forward import MaskDecoderOutput, VideoModel, VisionFeatures
+from models.mask_head.sam2_forward import (
+    MaskDecoderOutput,
+    VideoModel,
+    VisionFeatures,
+    has_fewer_operations,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,31 +83,51 @@ class MemoryEncoder:
     @torch.inference_mode()
     def _encode(self, sources: Sequence[MapSource]) -> list[torch.Tensor]:
         """The maps of several targets, which may be of different frames."""
-        # 1. The memory encoder takes either masks of boxes or others. On a CPU targets are encoded one by
-        #    one, which takes as long, so a map does not depend on what it is encoded with. The perceiver of
-        #    EdgeTAM in transformers 5 raises for more than one target: it calls `view` on an expanded tensor.
+        if has_fewer_operations(self.model) and not self.compresses_maps:
+            return self._encode_quickly(sources)
+        # 1. The library's memory encoder takes either masks of boxes or others. The perceiver of EdgeTAM in
+        #    transformers 5 raises for more than one target: it calls `view` on an expanded tensor.
         groups: dict[Any, list[int]] = {}
-        is_single = self.compresses_maps or self.model.device.type == "cpu"
         for index, source in enumerate(sources):
-            groups.setdefault(index if is_single else source.had_box, []).append(index)
+            groups.setdefault(index if self.compresses_maps else source.had_box, []).append(index)
         # 2. Encode each group, and put the maps back in order.
         maps: dict[int, torch.Tensor] = {}
         for members in groups.values():
-            group = [sources[index] for index in members]
-            features, _ = _encode_maps(
-                self.model,
-                torch.cat([source.coarse for source in group], dim=1),
-                torch.cat([source.mask_logits for source in group]),
-                torch.cat([source.score for source in group]),
-                group[0].had_box,
-            )
-            if len(group) == 1:
-                maps[members[0]] = features
-                continue
-            # Copies, since a memory drops each of its maps when that one is out of reach.
-            for index, of_target in zip(members, features.split(1, dim=1), strict=True):
-                maps[index] = of_target.clone()
+            batch = [sources[index] for index in members]
+            coarse = torch.cat([source.coarse for source in batch], dim=1)
+            features, _ = _encode_maps(self.model, coarse, *_masks_of(batch), batch[0].had_box)
+            maps |= zip(members, [features] if len(batch) == 1 else _divided(features), strict=True)
         return [maps[index] for index in range(len(sources))]
+
+    def _encode_quickly(self, sources: Sequence[MapSource]) -> list[torch.Tensor]:
+        levels = [source.coarse for source in sources]
+        is_one_frame = all(level is levels[0] for level in levels)
+        logits, score = _masks_of(sources)
+        features = encode_maps_quickly(
+            self.model,
+            levels[0] if is_one_frame else torch.cat(levels, dim=1),
+            _at_mask_size(self.model, _at_image_size(self.model, logits)),
+            score,
+            torch.tensor([source.had_box for source in sources]),
+        )
+        return _divided(features)
+
+
+def _masks_of(sources: Sequence[MapSource]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mask logits (B, S/4, S/4) and the logits of the object scores (B,)."""
+    return (
+        torch.cat([source.mask_logits for source in sources]),
+        torch.cat([source.score for source in sources]),
+    )
+
+
+def _divided(maps: torch.Tensor) -> list[torch.Tensor]:
+    """The maps (L, 1, channels) of a batch (L, B, channels).
+
+    They are copies. A memory drops each of its maps when that one is out of reach, and a view would keep the
+    maps of all targets of the batch.
+    """
+    return [each.contiguous().clone() for each in maps.split(1, dim=1)]
 
 
 def encode_memory(
@@ -137,14 +163,27 @@ def _encode_maps(
     `coarse` (L, B, C) are the coarsest features, `mask_logits` (B, S/4, S/4) those of `gated`, and `score`
     (B,) the logits of the object scores.
     """
-    # The memory encoder takes masks at the resolution of the image: (B, S/4, S/4) -> (B, 1, S, S).
-    side = image_side(model.config)
-    mask = F.interpolate(mask_logits[:, None].float(), (side, side), mode="bilinear", align_corners=False)
+    mask = _at_image_size(model, mask_logits)
     encoded: Any = model._encode_new_memory(
         current_vision_feats=coarse,
-        pred_masks_high_res=mask.to(mask_logits.dtype),  # (B, 1, S, S)
+        pred_masks_high_res=mask,
         object_score_logits=score[:, None, None],
         is_mask_from_pts=had_box,
     )
     features, position = encoded  # transformers annotates `position` as a list
     return features, position
+
+
+def _at_image_size(model: VideoModel, logits: torch.Tensor) -> torch.Tensor:
+    """Mask logits (B, S/4, S/4) at the resolution of the image: (B, 1, S, S)."""
+    side = image_side(model.config)
+    mask = F.interpolate(logits[:, None].float(), (side, side), mode="bilinear", align_corners=False)
+    return mask.to(logits.dtype)
+
+
+def _at_mask_size(model: VideoModel, masks: torch.Tensor) -> torch.Tensor:
+    """Masks at the resolution that the memory encoder takes, which is another one in SAM 3's tracker."""
+    size = [4 * side for side in model.prompt_encoder.mask_input_size]
+    if list(masks.shape[2:]) == size:
+        return masks
+    return F.interpolate(masks, size=size, mode="bilinear", align_corners=False, antialias=True)

@@ -18,7 +18,8 @@ from models.identity import checkpoint_identity
 from models.interfaces import Identity, MaskResult
 from models.mask_head.checkpoint_checks import KEY
 from models.mask_head.checkpoints import Architecture, image_side, load_model
-from models.mask_head.memory_attention import condition_on_memories
+from models.mask_head.mask_decoder import FrameMaskDecoder
+from models.mask_head.memory_attention import MemoryAttention
 from models.mask_head.memory_bank import MemoryBank, MemoryLimits
 from models.mask_head.memory_encoder import MemoryEncoder
 from models.mask_head.memory_map import encode_maps
@@ -27,8 +28,10 @@ from models.mask_head.sam2_forward import (
     VideoModel,
     VisionFeatures,
     add_no_memory_embedding,
+    as_map,
     decode_masks,
     encode_images,
+    has_fewer_operations,
 )
 from models.mask_head.sam2_model import SAM2
 
@@ -58,6 +61,8 @@ class MaskHead:
         self.model: Any = model
         self.processor = processor
         self.checkpoint = checkpoint
+        self.mask_decoder = FrameMaskDecoder(model)
+        self.memory_attention = MemoryAttention(model, self.architecture.compresses_maps)
         self.memory_encoder = MemoryEncoder(model, self.architecture.compresses_maps)
 
     @classmethod
@@ -116,8 +121,13 @@ class MaskHead:
         # 1. A memory holds the features of one frame at most: those of the frame before are no longer needed.
         encode_maps(each for bank in memories if bank is not None for each in bank.maps)
         # 2. The masks of N boxes in one image.
-        coarse = add_no_memory_embedding(self.model, vision)
-        decoded = decode_masks(self.model, vision, coarse, self._resized(boxes_xyxy, features.frame_size))
+        boxes_resized = self._resized(boxes_xyxy, features.frame_size)
+        if has_fewer_operations(self.model):
+            coarse = vision.levels[-1] + self.model.no_memory_embedding  # (L, 1, C)
+            decoded = self.mask_decoder(vision, coarse.transpose(0, 1), boxes_resized[0])
+        else:
+            image = add_no_memory_embedding(self.model, vision)
+            decoded = decode_masks(self.model, vision, image, boxes_resized)
         # 3. The memories of the frame, each of which starts a memory bank or is added to one.
         frame_memories = self.memory_encoder.frame_memories(vision, decoded, had_box=True)
         limits, position = MemoryLimits.of(self.model.config), self.memory_encoder.position
@@ -143,8 +153,12 @@ class MaskHead:
     def _propagate(self, memories: Sequence[MemoryBank], features: Features) -> list[MaskResult]:
         vision = features.vision
         encode_maps(each for bank in memories for each in bank.maps)
-        coarse = condition_on_memories(self.model, vision, memories, self.architecture.compresses_maps)
-        decoded = decode_masks(self.model, vision.expanded(len(memories)), coarse, boxes_resized=None)
+        coarse = self.memory_attention(vision, memories)  # (N, L, C)
+        if has_fewer_operations(self.model):
+            decoded = self.mask_decoder(vision, coarse, boxes_resized=None)
+        else:
+            image = as_map(self.model, coarse.transpose(0, 1), level=-1)
+            decoded = decode_masks(self.model, vision.expanded(len(memories)), image, boxes_resized=None)
         frame_memories = self.memory_encoder.frame_memories(vision, decoded, had_box=False)
         banks = [bank.with_frame(each) for bank, each in zip(memories, frame_memories, strict=True)]
         return self._results(features, decoded, banks)

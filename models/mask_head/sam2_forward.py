@@ -14,7 +14,7 @@ the coarsest map of SAM 2 and EdgeTAM; those of SAM 3's tracker are 2S/7 and S/1
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -26,6 +26,8 @@ VideoModel: TypeAlias = "Sam2VideoModel | EdgeTamVideoModel | Sam3TrackerVideoMo
 ABSENT_LOGIT = -1024.0  # SAM 2 fills the mask of an absent target with it (`NO_OBJ_SCORE` in Meta's code)
 BOX_CORNERS = (2, 3)  # SAM 2's point labels of the upper left and the lower right corner of a box
 NO_POINT = -1  # label of a padding point
+# Devices on which a model in float32 is run with fewer operations than those of the library.
+QUICK_DEVICES = ("cpu",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +92,15 @@ def encode_images(model: VideoModel, pixels: torch.Tensor) -> VisionFeatures:
     return VisionFeatures(tuple(output.fpn_hidden_states), tuple(output.fpn_position_encoding))
 
 
+def has_fewer_operations(model: VideoModel) -> bool:
+    """Whether a model is run with fewer operations than those of the library, which changes results by
+    rounding.
+
+    On a GPU these operations hardly take time. In half precision other terms would be rounded.
+    """
+    return model.device.type in QUICK_DEVICES and model.dtype == torch.float32
+
+
 def add_no_memory_embedding(model: VideoModel, vision: VisionFeatures) -> torch.Tensor:
     """The coarsest features with the embedding of an empty memory, for frames with a box:
     (B, C, S/16, S/16).
@@ -107,32 +118,43 @@ def decode_masks(
     memory describes (P = 1).
     """
     # 1. Encode the boxes as two labelled points each: sparse (B, P, 2, C), dense (B, C, S/16, S/16).
-    points, labels = _box_points(boxes_resized, coarse)
+    points, labels = _no_points(coarse) if boxes_resized is None else box_points(boxes_resized)
     sparse, dense = model.prompt_encoder(points, labels, None, None)
     # 2. Decode. The finer levels of features are added where the decoder upsamples.
-    # The library's rule for several masks goes by the number of points. In the published sizes a box, which
-    # has two, gets one mask; a propagated target, which has none, gets several.
-    prompt = None if boxes_resized is None else {"point_labels": labels}
     fine = [as_map(model, level, index) for index, level in enumerate(vision.levels[:-1])]
     logits, ious, tokens, score = model.mask_decoder(
         image_embeddings=coarse,
         image_positional_embeddings=model.get_image_wide_positional_embeddings().repeat(len(coarse), 1, 1, 1),
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
-        multimask_output=model._use_multimask(boxes_resized is not None, prompt),
+        multimask_output=uses_multimask(model, None if boxes_resized is None else labels),
         high_resolution_features=fine,
     )  # (B, P, …) each
     return MaskDecoderOutput(logits.flatten(0, 1), ious.flatten(0, 1), score.flatten(), tokens.flatten(0, 1))
 
 
-def _box_points(boxes: torch.Tensor | None, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The corners of boxes as points (B, P, 2, 2) with labels (B, P, 2); without boxes one padding point."""
-    if boxes is None:
-        points = torch.zeros(len(like), 1, 1, 2, dtype=like.dtype, device=like.device)
-        return points, torch.full(points.shape[:3], NO_POINT, dtype=torch.int32, device=like.device)
+def uses_multimask(model: VideoModel, labels: torch.Tensor | None) -> bool:
+    """Whether several masks are decoded; `labels` (…, points) are those of a prompt, None without one.
+
+    The library's rule goes by the number of points. In the published sizes a box, which has two, gets one
+    mask. A propagated target, which has none, gets several.
+    """
+    prompt: Any = None if labels is None else {"point_labels": labels}
+    return bool(model._use_multimask(labels is not None, prompt))
+
+
+def box_points(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The corners of boxes (B, P, 4) as points (B, P, 2, 2) with labels (B, P, 2)."""
     # (x1, y1, x2, y2) -> ((x1, y1), (x2, y2)).
     points = boxes.unflatten(-1, (2, 2))
-    return points, torch.tensor(BOX_CORNERS, dtype=torch.int32, device=like.device).expand(points.shape[:3])
+    labels = torch.tensor(BOX_CORNERS, dtype=torch.int32, device=boxes.device)
+    return points, labels.expand(points.shape[:3])
+
+
+def _no_points(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One padding point for each of B targets: (B, 1, 1, 2), with labels (B, 1, 1)."""
+    points = torch.zeros(len(like), 1, 1, 2, dtype=like.dtype, device=like.device)
+    return points, torch.full(points.shape[:3], NO_POINT, dtype=torch.int32, device=like.device)
 
 
 def as_map(model: VideoModel, tokens: torch.Tensor, level: int) -> torch.Tensor:
