@@ -82,7 +82,7 @@ print(json.dumps(found))
 if [ "$shape" = published ]; then
     sequences=4 frames=12 head=sam2_1_large head_frames=24 megabytes=2000
 else
-    sequences=1 frames=2 head=sam2_1_tiny head_frames=1 megabytes=40
+    sequences=1 frames=2 head=nano head_frames=1 megabytes=40
 fi
 step inference 280 "$python" -m benchmarks inference --device "$device" --shape "$shape" \
     --sequences $sequences --frames $frames --floor-frames 2

@@ -6,7 +6,8 @@
 A shape is an option of `mask_head=`; `tiny`, `small`, `base_plus` and `large` are the published SAM 2.1. For
 each shape these times are measured, in milliseconds: `encode` a frame, `segment` a box, and `propagate` each
 number of targets to the next frame, in one call, with as many frames in the memories as the model attends to.
-Times hardly depend on the values of weights.
+Times hardly depend on the values of weights. On a CPU they are processor time (user and system time of all
+threads) with one thread for torch, as in `benchmarks inference`; on a GPU wall-clock time.
 
 A frame costs `encode` and `propagate`. `cost_ratio` is the cost of a frame with the largest number of targets
 over that with the smallest number. `ours` and `theirs` are the cost of a frame with the largest number,
@@ -26,7 +27,9 @@ import numpy as np
 import torch
 
 from benchmarks.machine import machine
+from data_prep.geometry import Size
 from models.devices import choose_device, choose_dtype
+from models.interfaces import MaskResult
 from models.mask_head.edgetam import EdgeTam, published_edgetam_config
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
@@ -41,7 +44,7 @@ SHAPES: dict[str, tuple[type[MaskHead], Callable[..., Any]]] = {
     "edgetam": (EdgeTam, published_edgetam_config),
     "sam3_tracker": (Sam3Tracker, published_sam3_tracker_config),
 }
-FRAME = (720, 1280, 3)  # height, width, channels
+FRAME = 1280, 720  # width, height
 BOX = (400.0, 200.0, 700.0, 500.0)
 
 
@@ -50,10 +53,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
     found = {}
     for name in options.shape:
         head = untrained(name, device, dtype, options.image_size)
-        times = measure(head, options.frames, options.targets)
+        times = measure(head, options.frames, options.targets, options.frame_size)
         millions = sum(weight.numel() for weight in head.model.parameters()) / 1e6
         found[name] = {**times, **costs(times, options.targets), "parameters_millions": round(millions, 1)}
         print(f"{name}, {millions:.1f} M parameters, image of {head.image_side} pixels")
@@ -65,7 +70,12 @@ def main(arguments: Sequence[str]) -> int:
         )
         print(f"with {min(options.targets)}, and one by one {found[name]['ratio']} times as much")
     report = {"benchmark": "mask_heads", **costs(times, options.targets), "unit": "ms a frame"}
-    report |= {"dtype": str(dtype), "targets": options.targets, "shapes": found, "frame": FRAME[:2]}
+    report |= {
+        "dtype": str(dtype),
+        "targets": options.targets,
+        "shapes": found,
+        "frame_size": options.frame_size,
+    }
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else machine()
     print(json.dumps({**report, "machine": name}))
     return 0
@@ -97,6 +107,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--image-size", type=int, help="side in pixels of the square image; without it, as published"
     )
+    parser.add_argument(
+        "--frame-size",
+        type=lambda text: tuple(int(side) for side in text.split("x")),
+        default=FRAME,
+        help="width and height of a frame, such as 1920x1080",
+    )
     options = parser.parse_args(arguments)
     if options.image_size is not None and "sam3_tracker" in options.shape:
         parser.error("--image-size: the shape sam3_tracker has only its published size")
@@ -118,41 +134,50 @@ def untrained(name: str, device: torch.device, dtype: torch.dtype, image_size: i
     return kind(model.to(device, dtype), processor)
 
 
-def measure(head: MaskHead, frames: int, targets: Sequence[int]) -> dict[str, float]:
-    """The median time of each part in milliseconds.
+def measure(
+    head: MaskHead, frames: int, targets: Sequence[int], frame_size: Size = FRAME
+) -> dict[str, float]:
+    """The median time of each part in milliseconds, for frames of a size (width, height).
 
     The parts are `encode`, `segment` of one box, `propagate N` for each number N of targets in one call, and
     `one by one N` for the largest one in N calls.
     """
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 255, FRAME, dtype=np.uint8)
+    picture = rng.integers(0, 255, (*frame_size[::-1], 3), dtype=np.uint8)
+    clock = time.process_time if head.model.device.type == "cpu" else time.perf_counter
     times: dict[str, list[float]] = {}
 
     def timed(part: str, call: Callable[[], Any]) -> Any:
         _synchronise(head)
-        begun = time.perf_counter()
+        begun = clock()
         result = call()
         _synchronise(head)
-        times.setdefault(part, []).append(1000 * (time.perf_counter() - begun))
+        times.setdefault(part, []).append(1000 * (clock() - begun))
         return result
 
-    def one_by_one(memories: Sequence[MemoryBank], features: Any) -> None:
-        for memory in memories:
-            head.propagate([memory], features)
+    def one_by_one(memories: Sequence[MemoryBank], features: Any) -> list[MaskResult]:
+        return [result for memory in memories for result in head.propagate([memory], features)]
 
+    # Each part has memories of its own: a memory that another part has attended to is encoded already.
     most = max(targets)
+    parts: dict[str, tuple[int, Callable[..., list[MaskResult]]]] = {
+        f"propagate {count}": (count, head.propagate) for count in sorted(targets)
+    }
+    parts[f"one by one {most}"] = most, one_by_one
     boxes = [(BOX[0] + shift, BOX[1], BOX[2] + shift, BOX[3]) for shift in range(0, 50 * most, 50)]
-    memories = [result.memory for result in head.segment(head.encode(picture), boxes, [None] * most)]
+    results = {
+        part: head.segment(head.encode(picture), boxes[:count], [None] * count)
+        for part, (count, _) in parts.items()
+    }
     # The first frames fill the memory and warm up; they are not measured.
-    warm_up = memories[0].limits.pointers + 1
+    warm_up = results[f"propagate {most}"][0].memory.limits.pointers + 1
     for index in range(warm_up + frames):
         features = timed("encode", lambda: head.encode(picture))
         timed("segment", partial(head.segment, features, boxes[:1], [None]))
         # All parts are measured at each frame, so that they share what else the machine does.
-        for count in sorted(targets):
-            results = timed(f"propagate {count}", partial(head.propagate, memories[:count], features))
-        timed(f"one by one {most}", partial(one_by_one, memories, features))
-        memories = [result.memory for result in results]
+        for part, (_, propagate) in parts.items():
+            memories = [result.memory for result in results[part]]
+            results[part] = timed(part, partial(propagate, memories, features))
         if index + 1 == warm_up:
             times.clear()
     return {part: round(median(each), 3) for part, each in times.items()}
