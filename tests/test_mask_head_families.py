@@ -212,9 +212,10 @@ def test_one_target_is_that_of_the_library(head: MaskHead, found: list[list[Any]
 
 def test_the_position_of_a_map_is_that_of_the_library(head: MaskHead, features: list[Any]) -> None:
     vision = features[0].vision
-    image = sam2_forward.add_no_memory_embedding(head.model, vision)
-    decoded = sam2_forward.decode_masks(head.model, vision, image, None)
-    _, position = encode_memory(head.model, vision, decoded, had_box=True)
+    with torch.inference_mode():
+        image = sam2_forward.add_no_memory_embedding(head.model, vision)
+        decoded = sam2_forward.decode_masks(head.model, vision, image, None)
+        _, position = encode_memory(head.model, vision, decoded, had_box=True)
     assert torch.equal(head.memory_encoder.position, position)
 
 
