@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from data_prep.console import make_console
+from infer.engine.timings import Work
 from infer.runs.progress import RunProgress
 from infer.runs.summary import Figures, RunSummary, TrackOutcome, write_summary
 from infer.runs.summary_table import MAX_LINES, MAX_ROWS, print_table
@@ -20,7 +21,8 @@ OUTCOMES = [
 ]
 KEYS = {"tracks", "written", "failed", "warnings", "zip", "sequences"}
 KEYS |= {"track_frames", "seconds", "track_frames_per_second"}
-KEYS |= {"questions", "questions_per_frame", "draft_accepted", "seconds_by_part", "peak_memory_bytes"}
+KEYS |= {"questions", "questions_per_frame", "draft_accepted", "prompt_shared"}
+KEYS |= {"seconds_by_part", "peak_memory_bytes"}
 FIGURES = {"referral_accuracy", "iou_when_present", "absent_precision", "absent_recall"}
 
 
@@ -168,3 +170,21 @@ def test_progress_takes_names_as_they_are(capsys: pytest.CaptureFixture[str]) ->
     with RunProgress(4, 1, make_console()) as progress:
         progress.sequence("[red] :cup:", 1)
     assert "[red] :cup:" in capsys.readouterr().out
+
+
+def test_shares_are_those_of_all_processes_together() -> None:
+    works = (
+        Work(num_frames=4, questions=6, draft_tokens=10, accepted_draft_tokens=9, prompt_tokens=30),
+        Work(
+            num_frames=6,
+            questions=9,
+            draft_tokens=30,
+            accepted_draft_tokens=3,
+            prompt_tokens=50,
+            shared_tokens=20,
+        ),
+    )
+    figures = (works[0] + works[1]).figures()
+    assert (figures.questions, figures.questions_per_frame) == (15, 1.5)
+    assert (figures.draft_accepted, figures.prompt_shared) == (0.3, 0.2)
+    assert Work().figures().prompt_shared is None

@@ -49,6 +49,14 @@ def test_a_candidate_is_confirmed_with_the_rectangle_around_it() -> None:
     assert [look.visual_prompt_xyxy for look in looks] == [None, HERE]
 
 
+@pytest.mark.parametrize("contract", ["qwen", "qwen3_thinking", "r1_track"])
+def test_a_candidate_is_not_confirmed_where_the_question_would_be_the_same(contract: str) -> None:
+    """R1-Track's too: without a template it is asked about the whole frame."""
+    world = ScriptedWorld([HERE], [HERE])
+    drive(referral_tracker(ReferralConfig(), BUILT_IN[contract]), world, [frame()])
+    assert [type(request) for _, request in world.asked] == [Locate, Segment]
+
+
 def test_an_unconfirmed_candidate_is_not_believed() -> None:
     track_ = referral_tracker(ReferralConfig(), CONTRACT)("words", frame())
     next(track_)

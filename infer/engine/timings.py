@@ -81,6 +81,8 @@ class WorkFigures:
         questions: Questions that the grounder answered.
         questions_per_frame: Their number per frame, whatever the number of tracks; None without frames.
         draft_accepted: The share of draft tokens that were accepted; None without drafts.
+        prompt_shared: The share of the questions' tokens that were not computed, because another question
+            begins with them too; None without questions.
         seconds_by_part: See above. Parts of different threads overlap, so their sum may exceed the time of
             the run.
         peak_memory_bytes: The largest memory of the process (`host`), and of the GPU (`device`, None without
@@ -90,6 +92,7 @@ class WorkFigures:
     questions: int = 0
     questions_per_frame: float | None = None
     draft_accepted: float | None = None
+    prompt_shared: float | None = None
     seconds_by_part: dict[str, float] = field(default_factory=dict)
     peak_memory_bytes: dict[str, int | None] = field(default_factory=dict)
 
@@ -106,6 +109,8 @@ class Work:
     questions: int = 0
     draft_tokens: int = 0
     accepted_draft_tokens: int = 0
+    prompt_tokens: int = 0
+    shared_tokens: int = 0
     ill_formed_answers: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     host_bytes: int = 0
@@ -121,6 +126,8 @@ class Work:
             statistics.questions,
             statistics.draft_tokens,
             statistics.accepted_draft_tokens,
+            statistics.prompt_tokens,
+            statistics.shared_tokens,
             statistics.ill_formed_answers,
             {**timings.seconds, **statistics.seconds},
             peak_host_bytes(),
@@ -135,6 +142,8 @@ class Work:
             self.questions + other.questions,
             self.draft_tokens + other.draft_tokens,
             self.accepted_draft_tokens + other.accepted_draft_tokens,
+            self.prompt_tokens + other.prompt_tokens,
+            self.shared_tokens + other.shared_tokens,
             self.ill_formed_answers + other.ill_formed_answers,
             {part: self.seconds.get(part, 0.0) + other.seconds.get(part, 0.0) for part in parts},
             max(self.host_bytes, other.host_bytes),
@@ -144,10 +153,12 @@ class Work:
     def figures(self) -> WorkFigures:
         """The figures for `summary.json`."""
         offered, accepted = self.draft_tokens, self.accepted_draft_tokens
+        all_tokens = self.prompt_tokens + self.shared_tokens
         return WorkFigures(
             self.questions,
             round(self.questions / self.num_frames, 3) if self.num_frames else None,
             round(accepted / offered, 4) if offered else None,
+            round(self.shared_tokens / all_tokens, 4) if all_tokens else None,
             {part: round(self.seconds.get(part, 0.0), 3) for part in sorted({*PARTS, *self.seconds})},
             {"host": self.host_bytes, "device": self.device_bytes},
         )

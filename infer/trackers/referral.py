@@ -60,7 +60,8 @@ class ReferralConfig:
     )
     confirm: bool = key(
         True,
-        "ask the grounder again, with the rectangle drawn, before a target that was found is tracked",
+        "ask the grounder again, with the rectangle drawn, before a target that was found is tracked; has no "
+        "effect with contracts that do not show the last box, such as those of published Qwen weights",
     )
     min_agreement_iou: float = key(
         0.5,
@@ -194,8 +195,9 @@ class _ReferralTrack:
         if answer.visible < self.thresholds.activation_threshold or answer.box_xyxy is None:
             return None, answer.visible
         box = answer.box_xyxy
-        # 2. Ask again with the rectangle around the box; both answers must give the same place.
-        if self.config.confirm:
+        # 2. Ask again with the rectangle around the box; both answers must give the same place. Where the
+        #    contract does not show the last box, it would be the same question with the same answer.
+        if self.config.confirm and self.contract.form(self.template is not None, True).is_marked:
             second: Answer = yield self._question(box, draft=box)
             if second.visible < self.thresholds.activation_threshold or second.box_xyxy is None:
                 return None, second.visible
