@@ -15,7 +15,7 @@ from transformers import Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProce
 
 from configs.errors import UserError
 from models.interfaces import MaskResult
-from models.mask_head import sam2, sam2_forward
+from models.mask_head import sam2, sam2_forward, target_attention
 from models.mask_head.config import MASK_HEADS
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.memory_encoder import MapSource, MemoryEncoder
@@ -316,6 +316,25 @@ def test_a_memory_holds_the_features_of_one_frame_at_most(head: MaskHead) -> Non
         assert [level() is not None for level in levels] == [False] * index + [True]
     assert newest(memory).features is not None and pending(memory) == []
     assert levels[-1]() is None, "an encoded map no longer holds the features of its frame"
+
+
+def test_keys_of_a_map_are_kept_where_maps_are_small(head: MaskHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = frames(4)
+    kept = run(head, pictures, BOX)
+    assert all(each.keys is not None for each in kept[-2].memory.maps), "frame 3 has attended to them"
+    monkeypatch.setattr(target_attention, "MOST_KEPT", 0)
+    again = run(head, pictures, BOX)
+    assert all(each.keys is None for each in again[-2].memory.maps)
+    assert all(same(one, two) for one, two in zip(kept, again, strict=True))
+
+
+def test_queries_may_attend_in_several_blocks(head: MaskHead, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = run(head, frames(3), BOX)[-1]
+    monkeypatch.setattr(target_attention, "AT_ONCE", 1)
+    monkeypatch.setattr(target_attention, "FEWEST_QUERIES", 3)
+    blocks = run(head, frames(3), BOX)[-1]
+    assert np.array_equal(whole.mask, blocks.mask)
+    assert torch.allclose(newest(whole.memory).pointer, newest(blocks.memory).pointer, atol=1e-5)
 
 
 def test_a_memory_is_a_value(head: MaskHead) -> None:

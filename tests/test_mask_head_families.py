@@ -6,6 +6,7 @@ other number is the published one. Weights are random.
 
 import importlib.util
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -529,3 +530,12 @@ def test_the_benchmark_compares_targets_together_with_one_by_one(capsys: pytest.
 def test_the_benchmark_knows_the_published_sizes_by_short_names() -> None:
     assert mask_heads.parse(["--shape", "large", "edgetam"]).shape == ["sam2_1_large", "edgetam"]
     assert mask_heads.parse(["--targets", "1,4"]).targets == [1, 4]
+    assert mask_heads.parse(["--frame-size", "640x360"]).frame_size == (640, 360)
+
+
+def test_the_run_on_a_gpu_names_shapes_of_the_benchmark() -> None:
+    script = (Path(mask_heads.__file__).parent / "gpu.sh").read_text()
+    shapes = re.findall(r"\bhead=(\w+)", script)
+    assert len(shapes) == 2
+    for shape in shapes:
+        assert mask_heads.parse(["--shape", shape]).shape == [shape]

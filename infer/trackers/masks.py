@@ -30,7 +30,8 @@ def or_filled_box(result: MaskResult, box_xyxy: Box, frame: np.ndarray) -> MaskR
 
 def area_ratio(first: np.ndarray, second: np.ndarray) -> float:
     """How many times as large the larger one of two masks is."""
-    areas = max(1.0, float(first.sum())), max(1.0, float(second.sum()))
+    # `count_nonzero` is many times as fast as `sum` for bool.
+    areas = [max(1.0, float(np.count_nonzero(mask))) for mask in (first, second)]
     return max(areas) / min(areas)
 
 
