@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import Sam2VideoModel, Sam2VideoProcessor, Sam2VideoVideoProcessor
 
 from configs.errors import UserError
@@ -335,6 +336,13 @@ def test_queries_may_attend_in_several_blocks(head: MaskHead, monkeypatch: pytes
     blocks = run(head, frames(3), BOX)[-1]
     assert np.array_equal(whole.mask, blocks.mask)
     assert torch.allclose(newest(whole.memory).pointer, newest(blocks.memory).pointer, atol=1e-5)
+
+
+def test_flops_of_a_propagation_can_be_counted(head: MaskHead) -> None:
+    pictures = frames(2)
+    with FlopCounterMode(display=False) as counter:
+        run(head, pictures, BOX)
+    assert counter.get_total_flops() > 0
 
 
 def test_a_memory_is_a_value(head: MaskHead) -> None:

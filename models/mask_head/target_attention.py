@@ -106,7 +106,9 @@ def _output_weights(module: Any) -> tuple[torch.Tensor, torch.Tensor]:
     # (heads, channels of a token, channels of a head) @ (heads, channels of a head, C)
     values = module.v_proj.weight.unflatten(0, (heads, -1)).transpose(1, 2)
     outputs = module.o_proj.weight.unflatten(1, (heads, -1)).permute(1, 2, 0)
-    return torch.bmm(values, outputs).flatten(0, 1), module.o_proj(module.v_proj.bias)
+    # Not a call of the module, whose hooks, such as those that count FLOPs, fail where a weight is the input.
+    bias = F.linear(module.v_proj.bias, module.o_proj.weight, module.o_proj.bias)
+    return torch.bmm(values, outputs).flatten(0, 1), bias
 
 
 def _weighted_sums(queries: torch.Tensor, keys: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
