@@ -30,6 +30,7 @@ from benchmarks.machine import machine
 from data_prep.geometry import Size
 from models.devices import choose_device, choose_dtype
 from models.interfaces import MaskResult
+from models.kernels.sam2 import apply_fast_kernels
 from models.mask_head.edgetam import EdgeTam, published_edgetam_config
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
@@ -131,7 +132,9 @@ def untrained(name: str, device: torch.device, dtype: torch.dtype, image_size: i
     processor = kind.architecture.processor_class(
         size={"height": side, "width": side}, mask_size={"height": mask_side, "width": mask_side}
     )
-    return kind(model.to(device, dtype), processor)
+    model = model.to(device, dtype)
+    apply_fast_kernels(model)  # as `load` does it
+    return kind(model, processor)
 
 
 def measure(

@@ -4,6 +4,7 @@ Image sizes, and the width and depth of SAM 3's image encoder, are reduced so th
 other number is the published one. Weights are random.
 """
 
+import copy
 import importlib.util
 import json
 import re
@@ -32,6 +33,7 @@ from transformers import (
 from benchmarks import mask_heads
 from configs.errors import UserError
 from models.interfaces import MaskResult
+from models.kernels.sam2 import apply_fast_kernels
 from models.mask_head import memory_attention, sam2_forward
 from models.mask_head.checkpoint_checks import check_mask_head_folder
 from models.mask_head.checkpoints import SHARED_CODE
@@ -218,6 +220,21 @@ def test_the_position_of_a_map_is_that_of_the_library(head: MaskHead, features: 
         decoded = sam2_forward.decode_masks(head.model, vision, image, None)
         _, position = encode_memory(head.model, vision, decoded, had_box=True)
     assert torch.equal(head.memory_encoder.position, position)
+
+
+def test_fast_kernels_change_no_bit_of_the_features(head: MaskHead, features: list[Any]) -> None:
+    quick = copy.deepcopy(head)
+    names = quick.model.state_dict().keys()
+    apply_fast_kernels(quick.model)
+    assert quick.model.state_dict().keys() == names
+    for picture, expected in list(zip(frames(5), features, strict=True))[:2]:  # the second from kept tables
+        found = quick.encode(picture).vision
+        for ours, theirs in zip(
+            (*found.levels, *found.positions),
+            (*expected.vision.levels, *expected.vision.positions),
+            strict=True,
+        ):
+            assert torch.equal(ours, theirs)
 
 
 def test_two_targets_are_those_of_a_session_of_two(head: MaskHead, found: list[list[Any]]) -> None:

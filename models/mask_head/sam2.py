@@ -16,6 +16,7 @@ from data_prep.geometry import Box, Size
 from models.checkpoint import check_finite
 from models.identity import checkpoint_identity
 from models.interfaces import Identity, MaskResult
+from models.kernels.sam2 import apply_fast_kernels
 from models.mask_head.checkpoint_checks import KEY
 from models.mask_head.checkpoints import Architecture, image_side, load_model
 from models.mask_head.mask_decoder import FrameMaskDecoder
@@ -67,11 +68,12 @@ class MaskHead:
 
     @classmethod
     def load(cls, checkpoint: str, device: torch.device, dtype: torch.dtype = torch.float32) -> Self:
-        """Load a local folder or a hub id.
+        """Load a local folder or a hub id, and apply the fast kernels.
 
         Raises UserError for a checkpoint that this mask head does not read (`checkpoints.load_model`).
         """
         model, processor = load_model(checkpoint, cls.architecture, dtype, device)
+        apply_fast_kernels(model)
         return cls(model, processor, checkpoint)
 
     @property
