@@ -17,7 +17,7 @@ from transformers.models.sam2.modeling_sam2 import Sam2HieraDetModel, Sam2MultiS
 KEPT_SIZES = 8  # sizes of feature maps whose position encodings are kept; a model has three or four levels
 
 
-class QuickMultiScaleAttention(Sam2MultiScaleAttention):
+class FastMultiScaleAttention(Sam2MultiScaleAttention):
     """Attention within windows, or within the whole map, with queries that may be pooled."""
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:  # noqa: ARG002
@@ -39,7 +39,7 @@ class QuickMultiScaleAttention(Sam2MultiScaleAttention):
         return self.proj(attended.transpose(1, 2).reshape(windows, height, width, -1))
 
 
-class QuickHiera(Sam2HieraDetModel):
+class FastHiera(Sam2HieraDetModel):
     """Hiera, which resizes its learned position embeddings once for each size of image."""
 
     def _get_pos_embed(self, hw: tuple[int, int]) -> torch.Tensor:
@@ -60,11 +60,11 @@ def apply_fast_kernels(model: nn.Module) -> None:
     """
     for module in model.modules():
         if type(module) is Sam2MultiScaleAttention:
-            module.__class__ = QuickMultiScaleAttention
+            module.__class__ = FastMultiScaleAttention
         elif type(module) is Sam2HieraDetModel:
-            module.__class__ = QuickHiera
+            module.__class__ = FastHiera
         # The classes of sine encodings of all mask heads have this function of a size, a device and a dtype.
         build: Any = getattr(module, "build_sine_position_embedding", None)
         if build is not None:
-            quick: Any = module
-            quick.build_sine_position_embedding = lru_cache(maxsize=KEPT_SIZES)(build)
+            encoding: Any = module
+            encoding.build_sine_position_embedding = lru_cache(maxsize=KEPT_SIZES)(build)
