@@ -64,7 +64,7 @@ def one_thread() -> None:
 
 def test_stills_show_what_their_boxes_hold() -> None:
     processor = build_processor(nano_config(64))
-    recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0, still_boxes=3)
+    recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0, still_boxes=3, mask_scale=1)
     batch = sample_stills(np.random.default_rng(0), stage(still_batch=2), recipe, processor)
     assert batch.pixels.shape == (1, 2, 3, 64, 64)
     assert batch.masks.shape == (1, 2, 3, 16, 16) and batch.boxes_resized.shape == (2, 3, 4)
@@ -187,10 +187,10 @@ def test_finer_masks_teach_where_in_a_cell_the_boundary_lies() -> None:
         (gradient,) = torch.autograd.grad(losses.bce, logits)
         gradients.append(gradient[0, 0, 0])
     assert gradients[0][1] > gradients[1][1] and gradients[0].shape == (4,)
-    # The logits that are right for the enlarged mask have no loss to speak of, and an IoU of 1.
-    right = decoded(200 * (1.5 - torch.arange(4.0)).expand(1, 1, 4, 4), [[1.0]], [9.0])
-    of_half = mask_losses(right, (columns < 8).float().expand(1, 16, 16), torch.ones(1), RECIPE)
-    assert float(of_half.overlap) == 1 and float(of_half.bce) < 0.01
+    # Logits that fall through 0 at the centre of the second cell end the enlarged mask there, at column 6.
+    right = decoded(200 * (1 - torch.arange(4.0)).expand(1, 1, 4, 4), [[1.0]], [9.0])
+    within = mask_losses(right, (columns < 6).float().expand(1, 16, 16), torch.ones(1), RECIPE)
+    assert float(within.overlap) == 1 and float(within.bce) < 0.01
 
 
 def test_the_band_lies_on_both_sides_of_the_true_boundary() -> None:

@@ -120,8 +120,21 @@ STAGES = [
     MaskHeadStage(
         image_size=256, steps=4000, still_share=0.55, still_batch=12, clip_batch=2, learning_rate=5e-4
     ),
+    MaskHeadStage(
+        image_size=288,
+        presets=["train", "train", "train", "varied", "varied", "small"],
+        steps=520,
+        still_share=0.72,
+        still_batch=10,
+        clip_batch=1,
+        clip_frames=16,
+        clip_reach=64,
+        learning_rate=2e-4,
+    ),
 ]
-"""From small images, whose steps are fast, to large ones. Weights do not depend on the image size."""
+"""From small images, whose steps are fast, to large ones and long clips. Weights do not depend on the image
+size. The shipped weights continue from older ones with the last stage alone.
+"""
 
 
 @dataclass(frozen=True)
@@ -137,13 +150,13 @@ class MaskHeadRecipe:
     # Data of a step.
     still_boxes: int = key(5, "boxes on each single frame")
     scene_frames: int = key(
-        1,
+        2,
         "single frames of a step that show the same scene at different times; the background of a scene, the "
         "slowest part of rendering, is painted once for all of them",
         minimum=1,
     )
     mask_scale: int = key(
-        1,
+        2,
         "resolution of the true masks in training, as a multiple of the decoder's, a quarter of the image's; "
         "logits are enlarged to it",
         minimum=1,
@@ -163,7 +176,7 @@ class MaskHeadRecipe:
     # Weights of the losses. SAM 2 weighs its focal loss 20 times as much as its dice loss.
     bce_weight: float = key(5.0, "loss weight of the binary cross-entropy of the mask")
     boundary_weight: float = key(
-        0.0,
+        0.5,
         "loss weight of the same cross-entropy near the true boundary only, where all targets weigh the same",
     )
     boundary_width: int = key(
