@@ -367,6 +367,31 @@ def test_training_can_start_from_weights(tmp_path: Path) -> None:
     assert all(torch.equal(given[name].half().float(), taken[name]) for name in given)
 
 
+def test_saved_and_evaluated_weights_are_a_mean_with_the_initial_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(MaskHeadObjective, dataclasses.replace(RECIPE, seed=1)).save_weights(tmp_path / "initial", 0, {})
+    recipe = dataclasses.replace(RECIPE, initial=str(tmp_path / "initial"), initial_share=0.25)
+    training, evaluated = built(MaskHeadObjective, recipe), []
+    initial = {name: weight.clone() for name, weight in training.model.state_dict().items()}
+    with torch.no_grad():
+        for weight in training.model.parameters():
+            weight.add_(1.0)
+    training.save_weights(tmp_path / "model", 0, {})
+    monkeypatch.setattr(mask_head, "evaluate_mask_head", lambda head, *_: evaluated.append(head.model))
+    training.evaluate(0)
+    saved = MaskHead.load(str(tmp_path / "model"), CPU).model.state_dict()
+    for name, _ in training.model.named_parameters():
+        assert torch.allclose(saved[name], initial[name] + 0.75, atol=2e-3), name
+        assert torch.allclose(evaluated[0].state_dict()[name], saved[name], atol=2e-3), name
+    assert (
+        float((training.model.mask_decoder.iou_token.weight - initial["mask_decoder.iou_token.weight"]).min())
+        > 0.9
+    )
+    with pytest.raises(UserError, match=r"initial_share needs recipe\.initial"):
+        built(MaskHeadObjective, dataclasses.replace(RECIPE, initial_share=0.25))
+
+
 def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
     trainer_of(tmp_path).run(stop_after=1)
     with pytest.raises(UserError, match=r"other settings .recipe\.jitter.; take another out="):

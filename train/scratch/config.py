@@ -144,6 +144,13 @@ class MaskHeadRecipe:
     name: str = key("nano_mask_head", "name of the run and of its folder")
     stages: list[MaskHeadStage] = key(STAGES, "stages, in order")
     initial: str = key("", "folder of initial weights; empty: random weights")
+    initial_share: float = key(
+        0.0,
+        "share of the weights of recipe.initial in those that are evaluated and saved; the rest are trained "
+        "ones; a mean of both may be better than either, and keeps more of what the initial ones can do",
+        minimum=0.0,
+        maximum=1.0,
+    )
     held_out: str = key("val", "preset of the rendered world to evaluate on", choices=WORLDS)
     seed: int = key(0, "seed of the initial weights and of the order of the data")
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Sam2ImageProcessor
+from transformers import Sam2ImageProcessor, Sam2VideoModel
 
+from configs.errors import UserError
 from data_prep.folders import whole_folder
 from models.mask_head.checkpoints import image_side
 from models.mask_head.memory_attention import condition_on_memory
@@ -68,7 +69,12 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
     # ---- model -------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Make the model of the first stage, whose weights follow from the seed."""
+        """Make the model of the first stage, whose weights follow from the seed.
+
+        Raises UserError where `initial_share` has no initial weights.
+        """
+        if self.recipe.initial_share and not self.recipe.initial:
+            raise UserError("recipe.initial_share needs recipe.initial, the folder of the initial weights")
         # Initialised from the recipe's seed, without changing the state of the global generator.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
@@ -101,11 +107,23 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
 
     def save_weights(self, folder: Path, step: int, evaluations: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: ARG002
         """Write the checkpoint that `MaskHead.load` reads, in half precision to be small."""
-        config = config_of(self.model)
-        half = build_model(config)
-        half.load_state_dict(self.model.state_dict())
+        side = image_side(config_of(self.model))
         with saving(folder), whole_folder(folder) as temporary:
-            save_sam2(temporary, half.half(), self._processor(image_side(config)))
+            save_sam2(temporary, self._result().half(), self._processor(side))
+
+    def _result(self) -> Sam2VideoModel:
+        """A copy of the model with the weights that are evaluated and saved.
+
+        They are a mean of the trained and the initial weights, as in WiSE-FT (Wortsman et al. 2022,
+        https://arxiv.org/abs/2109.01903).
+        """
+        weights, share = self.model.state_dict(), self.recipe.initial_share
+        if share:
+            initial = load_sam2(self.recipe.initial, torch.float32)[0].to(self.device).state_dict()
+            weights = {name: torch.lerp(weight, initial[name], share) for name, weight in weights.items()}
+        result = build_model(config_of(self.model)).to(self.device)
+        result.load_state_dict(weights)
+        return result
 
     def _processor(self, image_size: int) -> Sam2ImageProcessor:
         return build_processor(nano_config(image_size))
@@ -141,7 +159,7 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
     def evaluate(self, step: int) -> Evaluation:  # noqa: ARG002
         """Metrics on held-out scenes."""
         recipe, side = self.recipe, image_side(config_of(self.model))
-        head = MaskHead(self.model, self._processor(side))
+        head = MaskHead(self._result(), self._processor(side))
         return Evaluation([(EVAL_SET, evaluate_mask_head(head, recipe.held_out, recipe.evaluate_scenes))])
 
     def still_losses(self, batch: MaskBatch) -> MaskLosses:
