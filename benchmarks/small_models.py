@@ -5,6 +5,11 @@ measured by kind of question: expression alone, expression and template, and a v
 target or elsewhere. The mask head is measured on masks from true boxes, on masks from boxes whose sides are
 shifted by up to a tenth, and on masks that are propagated over 30 frames from such a box.
 
+    python -m benchmarks small_models --scenes 0 --grounder OLD NEW --presets val other_look small_val
+
+compares grounders on several presets of the rendered world in one run, with the processor time of a question;
+`--decode greedy expectation samples` compares ways of decoding boxes.
+
     python -m benchmarks small_models --questions 0 --mask-head OLD NEW --presets val other_look small_val
 
 compares mask heads on several presets of the rendered world, and the processor time that a mask of each
@@ -21,56 +26,44 @@ import argparse
 import dataclasses
 import json
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import product
 from statistics import median
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.machine import machine
+from benchmarks.small_grounders import grounder_figures
 from data_prep.world.film import render_clip
 from data_prep.world.presets import PRESETS
-from models.config import DTYPES, NANO
+from models.config import DECODINGS, DTYPES, NANO
 from models.devices import choose_device, choose_dtype, set_float32_precision
-from models.grounder.grounder import Grounder
 from models.interfaces import Answer, Masking
 from models.mask_head.config import MASK_HEADS
 from models.mask_head.cropping import CroppingMaskHead
 from models.mask_head.sam2 import MaskHead
-from train.scratch.frame_pool import PoolSpec, open_pool
-from train.scratch.grounder_metrics import GrounderMetrics, evaluate_grounder
 from train.scratch.mask_head_metrics import MaskHeadMetrics, evaluate_mask_head
-from train.scratch.questions import QuestionMix, sample_questions
 
 PRESET = "val"
 TIMED_FRAMES = 60
 BOXES = {"true": 0.0, "shifted": 0.1}  # the largest shift of each side, as a share of its length
-ABSENT = 0.35  # share of questions whose target is absent
-# `missed` places the rectangle elsewhere; `focus` makes every question one about the object in it.
-KINDS = {
-    "words": QuestionMix(ABSENT, template=0.0, marked=0.0),
-    "words and a template": QuestionMix(ABSENT, template=1.0, marked=0.0),
-    "a rectangle around it": QuestionMix(ABSENT, template=0.0, marked=1.0, missed=0.0, focus=1.0),
-    "a rectangle elsewhere": QuestionMix(ABSENT, template=0.0, marked=1.0, missed=1.0, focus=1.0),
-}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, and print tables and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks small_models", description=__doc__)
-    parser.add_argument("--grounder", default=NANO.checkpoint, help="folder of its weights")
+    parser.add_argument("--grounder", nargs="+", default=[NANO.checkpoint], help="folders of weights")
+    parser.add_argument(
+        "--decode", nargs="+", default=[NANO.decode], choices=DECODINGS, help="of the boxes of the grounders"
+    )
     parser.add_argument(
         "--mask-head", nargs="+", default=[MASK_HEADS["nano"].checkpoint], help="folders of weights"
     )
     parser.add_argument("--boxes", nargs="+", default=list(BOXES), choices=BOXES, help="of the mask heads")
     parser.add_argument("--crop", action="store_true", help="also with crops for small boxes")
-    parser.add_argument(
-        "--presets", nargs="+", default=[PRESET], choices=PRESETS, help="of the mask heads' scenes"
-    )
+    parser.add_argument("--presets", nargs="+", default=[PRESET], choices=PRESETS, help="of the scenes")
     parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
     parser.add_argument("--scenes", type=int, default=60, help="scenes of the mask head; 0: none")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the models")
@@ -85,9 +78,10 @@ def main(arguments: Sequence[str]) -> int:
     for dtype in options.dtypes:
         if len(options.dtypes) > 1:
             print(dtype)
-        figures, answers[dtype] = _grounder_figures(options.grounder, options.questions, device, dtype)
+        sides = list(product(options.grounder, options.decode)) if options.questions else []
+        figures, answers[dtype] = grounder_figures(sides, options.presets, options.questions, device, dtype)
         masks = _mask_head_figures(options, device, dtype)
-        found[dtype] = {"grounder": figures, "mask_heads": masks}
+        found[dtype] = {"grounders": figures, "mask_heads": masks}
     first, *others = options.dtypes
     agreement = {dtype: _agreement(answers[first], answers[dtype]) for dtype in others if answers[first]}
     for dtype, agreed in agreement.items():
@@ -114,29 +108,6 @@ def _agreement(ours: Sequence[Answer], others: Sequence[Answer]) -> dict[str, fl
     }
 
 
-def _grounder_figures(
-    checkpoint: str, count: int, device: torch.device, dtype: str
-) -> tuple[dict[str, dict[str, float]], list[Answer]]:
-    """The figures of each kind of question on the first `count` scenes of the preset, and all answers."""
-    if not count:
-        return {}, []
-    grounder = Grounder.load(
-        # A threshold of 0: a box is always decoded.
-        dataclasses.replace(NANO, checkpoint=checkpoint, box_threshold=0.0, dtype=dtype),
-        device,
-    )
-    size = grounder.encoder.resized_size(PRESETS[PRESET].size)
-    with tempfile.TemporaryDirectory() as folder:
-        pool = open_pool(Path(folder), PoolSpec(PRESET, grounder.contract, size), 0, count, workers=0)
-        shots = [pool[index] for index in range(count)]
-    # The same scenes and the same random numbers for each kind of question.
-    samples = {name: sample_questions(np.random.default_rng(0), shots, 1, mix) for name, mix in KINDS.items()}
-    found = {name: evaluate_grounder(grounder, of_kind) for name, of_kind in samples.items()}
-    _print("questions", found, GrounderMetrics)
-    answers = grounder.locate([sample.question for of_kind in samples.values() for sample in of_kind])
-    return {name: _rounded(figures) for name, figures in found.items()}, answers
-
-
 def _mask_head_figures(
     options: argparse.Namespace, device: torch.device, dtype: str
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -155,7 +126,7 @@ def _mask_head_figures(
                 name: evaluate_mask_head(head, preset, options.scenes, jitter=BOXES[boxes])
                 for name, head in heads.items()
             }
-            _print(f"{preset}, {boxes} boxes", rows, MaskHeadMetrics)
+            _print(f"{preset}, {boxes} boxes", rows)
             for name, figures in rows.items():
                 found[name][f"{preset}, {boxes} boxes"] = _rounded(figures)
     if device.type == "cpu":
@@ -191,12 +162,12 @@ def _milliseconds(heads: dict[str, Masking]) -> dict[str, dict[str, float]]:
     }
 
 
-def _print(title: str, found: dict[str, GrounderMetrics] | dict[str, MaskHeadMetrics], kind: type) -> None:
-    names = [field.name for field in dataclasses.fields(kind)]
+def _print(title: str, found: dict[str, MaskHeadMetrics]) -> None:
+    names = [field.name for field in dataclasses.fields(MaskHeadMetrics)]
     print(f"{title:<28}" + "".join(f"{name:>18}" for name in names))
     for row, figures in found.items():
         print(f"{row[-27:]:<28}" + "".join(f"{getattr(figures, name):>18.3f}" for name in names))
 
 
-def _rounded(figures: GrounderMetrics | MaskHeadMetrics) -> dict[str, float]:
+def _rounded(figures: MaskHeadMetrics) -> dict[str, float]:
     return {name: round(value, 4) for name, value in vars(figures).items()}

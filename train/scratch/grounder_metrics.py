@@ -41,12 +41,19 @@ def evaluate_grounder(
     grounder: Grounding, samples: Sequence[Sample], visible_threshold: float = VISIBLE_THRESHOLD
 ) -> GrounderMetrics:
     """Let the grounder answer the question of each sample, and compare the answers with the truth."""
-    # 1. Answer all questions; the grounder batches them itself.
+    # All questions at once; the grounder batches them itself.
     answers = grounder.locate([sample.question for sample in samples])
+    return metrics_of(samples, answers, visible_threshold)
+
+
+def metrics_of(
+    samples: Sequence[Sample], answers: Sequence[Answer], visible_threshold: float = VISIBLE_THRESHOLD
+) -> GrounderMetrics:
+    """Compare the answers to the questions of samples with the truth."""
     pairs = list(zip(samples, answers, strict=True))
-    # 2. Box metrics are over visible targets, whatever the answer says about visibility.
+    # 1. Box metrics are over visible targets, whatever the answer says about visibility.
     present = [(sample, answer) for sample, answer in pairs if sample.box_resized is not None]
-    # 3. Decisions: (whether the target is absent, whether the answer says so).
+    # 2. Decisions: (whether the target is absent, whether the answer says so).
     absent = [(s.box_resized is None, a.visible < visible_threshold) for s, a in pairs]
     overlaps = [_overlap(sample, answer) for sample, answer in present]
     return GrounderMetrics(
