@@ -434,6 +434,22 @@ def test_a_run_starts_from_the_weights_of_another(finished: Finished) -> None:
         begin(initial=str(finished.folder / "model"), contract="instruct")
 
 
+def test_saved_weights_are_the_mean_of_the_trained_and_the_initial_ones(
+    finished: Finished, tmp_path: Path
+) -> None:
+    """Tied weights too, which a model has once under two names."""
+    initial = finished.folder / "model"
+    other = begin(initial=str(initial), initial_share=0.25)
+    with torch.no_grad():
+        for weight in other.model.parameters():
+            weight.add_(1.0)
+    other.save_weights(tmp_path / "model", 0, {})
+    before, after = (load_file(folder / "model.safetensors") for folder in (initial, tmp_path / "model"))
+    assert before.keys() == after.keys()
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name].float(), weight.float() + 0.75, atol=2e-3, rtol=2e-3)
+
+
 def test_the_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:
     Trainer(GrounderObjective(RECIPE, tmp_path, cpu_strategy()), RECIPE, tmp_path)
     for changes in ({"max_grad_norm": 0.5}, {"stages": RECIPE.stages[:1]}, {"seed": 1}):

@@ -10,7 +10,7 @@ from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from models.config import DEVICES, GROUNDERS, NANO, GroundingConfig
 from train.registry import RECIPES, add_recipes
-from train.scratch.config import NANO_GROUNDER, MaskHeadRecipe
+from train.scratch.config import NANO_GROUNDER, NANO_GROUNDER_FURTHER, MaskHeadRecipe
 from train.sft.config import CalibrateSettings, SftRecipe
 from train.sft.recipes import NANO_LORA, REASONINGTRACK_SFT, VPTRACKER
 
@@ -81,7 +81,12 @@ add_recipes(
     vptracker=VPTRACKER,
     reasoningtrack_sft=REASONINGTRACK_SFT,
 )
-add_recipes("train.scratch.grounder", "train_grounder", nano_grounder=NANO_GROUNDER)
+add_recipes(
+    "train.scratch.grounder",
+    "train_grounder",
+    nano_grounder=NANO_GROUNDER,
+    nano_grounder_further=NANO_GROUNDER_FURTHER,
+)
 add_recipes("train.scratch.mask_head", "train_mask_head", nano_mask_head=MaskHeadRecipe())
 
 register("train", TrainSettings, {"recipe": RECIPES, "model": GROUNDERS})

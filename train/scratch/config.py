@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from configs.schema import key
 from data_prep.config import WORLDS
+from models.config import NANO
 
 # ---- grounder ----------------------------------------------------------------------------------
 
@@ -47,6 +48,13 @@ class GrounderRecipe:
     vision_layers: int = key(4, "layers of the vision tower")
     stages: list[GrounderStage] = key([], "stages, in order")
     initial: str = key("", "folder of initial weights; empty: random weights")
+    initial_share: float = key(
+        0.0,
+        "share of the initial weights in the saved ones, which are a mean of both; a short further training "
+        "then loses less of what it does not repeat",
+        minimum=0.0,
+        maximum=1.0,
+    )
     seed: int = key(0, "seed of the initial weights and of the order of the data")
     warmup_steps: int = key(50, "warm-up steps at the start of each stage")
     weight_decay: float = key(0.01, "weight decay of AdamW")
@@ -90,6 +98,31 @@ NANO_GROUNDER = GrounderRecipe(
         GrounderStage(steps=3200, batch=8, decay=0.45),  # all expressions
     ]
 )
+
+NANO_GROUNDER_FURTHER = GrounderRecipe(
+    name="nano_grounder_further",
+    initial=NANO.checkpoint,
+    initial_share=0.5,
+    seed=11,
+    stages=[
+        GrounderStage(
+            presets=["train", "varied", "small"],
+            images=750,
+            steps=500,
+            batch=8,
+            learning_rate=3e-4,
+            decay=1.0,
+            absent=0.45,
+            template=0.5,
+            marked=0.45,
+        )
+    ],
+    # The heads are new, so their gradients would cover those of the answers at first.
+    look_weight=0.25,
+    match_weight=0.5,
+    named_weight=0.25,
+)
+"""A short further training of the shipped grounder, also on small targets."""
 
 
 # ---- mask head ---------------------------------------------------------------------------------

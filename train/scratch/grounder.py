@@ -77,6 +77,7 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     def build(self) -> None:
         """Make the model and the auxiliary heads, whose weights follow from the seed."""
         recipe = self.recipe
+        self._initial_weights: dict[str, torch.Tensor] = {}
         self.model = build_grounder(
             self.processor, recipe.width, recipe.layers, recipe.vision_layers, recipe.seed
         )
@@ -108,8 +109,10 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         initial = Grounder.load(GrounderConfig(folder, dtype="float32"), torch.device("cpu"))
         if initial.contract != self.contract:
             raise UserError(f"recipe.initial={folder}: its contract.json is not that of recipe.contract")
+        # Of the saved weights a share may be these (`recipe.initial_share`).
+        self._initial_weights = initial.model.state_dict()
         try:
-            self.model.load_state_dict(initial.model.state_dict())
+            self.model.load_state_dict(self._initial_weights)
         except RuntimeError:
             raise UserError(
                 f"recipe.initial={folder}: has other sizes; "
@@ -117,11 +120,19 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
             ) from None
 
     def save_weights(self, folder: Path, step: int, evaluations: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: ARG002
-        """Write the checkpoint that inference reads, in half precision to be small, without the heads."""
+        """Write the checkpoint that inference reads, in half precision to be small, without the heads.
+
+        The weights are the mean of the trained and the initial ones that `recipe.initial_share` says.
+        """
         with saving(folder), whole_folder(folder) as temporary:
             # The tokenizer would save how the last batch was padded.
             self.processor.tokenizer.backend_tokenizer.no_padding()
-            model = copy.deepcopy(self.model).half()
+            model = copy.deepcopy(self.model)
+            # Not the state dict, which has tied weights twice.
+            for name, weight in model.named_parameters():
+                if name in self._initial_weights:
+                    weight.data.lerp_(self._initial_weights[name].to(weight), self.recipe.initial_share)
+            model = model.half()
             save_checkpoint(temporary, model, self.processor, self.contract)
 
     # ---- data --------------------------------------------------------------------------------------
