@@ -439,6 +439,8 @@ def test_saved_weights_are_the_mean_of_the_trained_and_the_initial_ones(
 ) -> None:
     """Tied weights too, which a model has once under two names."""
     initial = finished.folder / "model"
+    with pytest.raises(UserError, match=r"recipe\.initial_share needs recipe\.initial"):
+        begin(initial_share=0.25)
     other = begin(initial=str(initial), initial_share=0.25)
     with torch.no_grad():
         for weight in other.model.parameters():

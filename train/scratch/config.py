@@ -50,8 +50,8 @@ class GrounderRecipe:
     initial: str = key("", "folder of initial weights; empty: random weights")
     initial_share: float = key(
         0.0,
-        "share of the initial weights in the saved ones, which are a mean of both; a short further training "
-        "then loses less of what it does not repeat",
+        "share of the weights of recipe.initial in those that are saved; the rest are trained ones, which "
+        "evaluations measure; a short further training then loses less of what it does not repeat",
         minimum=0.0,
         maximum=1.0,
     )

@@ -75,8 +75,13 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     # ---- model -------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Make the model and the auxiliary heads, whose weights follow from the seed."""
+        """Make the model and the auxiliary heads, whose weights follow from the seed.
+
+        Raises UserError where `initial_share` has no initial weights.
+        """
         recipe = self.recipe
+        if recipe.initial_share and not recipe.initial:
+            raise UserError("recipe.initial_share needs recipe.initial, the folder of the initial weights")
         self._initial_weights: dict[str, torch.Tensor] = {}
         self.model = build_grounder(
             self.processor, recipe.width, recipe.layers, recipe.vision_layers, recipe.seed
