@@ -34,7 +34,6 @@ class FrameMaskDecoder:
 
     def __init__(self, model: VideoModel) -> None:
         self.model: Any = model
-        self.module: Any = model.mask_decoder
 
     @cached_property
     def positions(self) -> torch.Tensor:
@@ -50,7 +49,7 @@ class FrameMaskDecoder:
         `coarse` are the coarsest features, (N, L, C) of targets with a memory, or (1, L, C) of those with
         boxes (N, 4).
         """
-        module = self.module
+        module = self.model.mask_decoder
         # 1. The tokens of the targets: those of the outputs, and those of the prompt.
         prompt, points = self._prompt(boxes_resized, len(coarse))
         outputs = torch.cat(
@@ -88,7 +87,7 @@ class FrameMaskDecoder:
 
     def _transform(self, tokens: torch.Tensor, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The tokens of the targets (N, T, C) and of the image (N, L, C) after attention to each other."""
-        transformer, places = self.module.transformer, tokens
+        transformer, places = self.model.mask_decoder.transformer, tokens
         for layer in transformer.layers:
             # 1. The tokens of a target among themselves.
             if layer.skip_first_layer_pe:
@@ -111,7 +110,7 @@ class FrameMaskDecoder:
 
     def _masks(self, mask_tokens: torch.Tensor, image: torch.Tensor, vision: VisionFeatures) -> torch.Tensor:
         """The logits (N, M, 4·height, 4·width) of a coarsest map of height · width = L."""
-        module, (height, width) = self.module, self.model.backbone_feature_sizes[-1]
+        module, (height, width) = self.model.mask_decoder, self.model.backbone_feature_sizes[-1]
         fine, medium = (level[:, 0] for level in vision.levels[:2])
         # 1. Each place becomes 2×2 places: (N, L, C) -> (N, L, 4, C/4).
         medium = medium.view(height, 2, width, 2, -1).permute(0, 2, 1, 3, 4).reshape(height * width, 4, -1)

@@ -25,6 +25,7 @@ from models.identity import checkpoint_identity
 from models.interfaces import Identity, MaskResult
 from models.mask_head.checkpoint_checks import KEY, check_sam2_meta_checkpoint
 from models.mask_head.memory_bank import FrameMemories, FrameMemory, MemoryBank, MemoryLimits
+from models.mask_head.memory_map import MemoryMap
 from models.mask_head.meta_checkpoint import Weights, read_meta_weights, recognise_size
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import BOX_CORNERS, MaskDecoderOutput
@@ -164,7 +165,8 @@ class Sam2Meta(MaskHead):
                 features.levels, features.sizes, points, True, high_res_mask, score, current
             )
         # The predictor stores memory maps in bfloat16, so their rounding belongs to the results.
-        frame_memory = FrameMemory(pointer, current["maskmem_features"].to(torch.bfloat16))
+        memory_map = MemoryMap.of(current["maskmem_features"].to(torch.bfloat16))
+        frame_memory = FrameMemory(pointer, memory_map)
         # `_track_step` does not return the mask tokens. Nothing reads them from here on, so their field is
         # filled with the pointer.
         decoded = MaskDecoderOutput(low_res_multimasks, ious, score.flatten(), pointer[:, None])
