@@ -238,11 +238,16 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-# R1-Track's checkpoints have the files of Qwen2.5-VL, so their contract must be named. Plain Qwen2.5-VL and
-# Qwen3-VL differ from these only in what other tests of this file compare.
+# R1-Track's checkpoints have the files of Qwen2.5-VL, so their contract must be named.
 @pytest.mark.parametrize(
     ("name", "keys"),
-    [("qwen2_5_vl", "model.contract=r1_track"), ("qwen3_5", ""), ("vptracker", "")],
+    [
+        ("qwen2_5_vl", ""),
+        ("qwen2_5_vl", "model.contract=r1_track"),
+        ("qwen3_vl", ""),
+        ("qwen3_5", ""),
+        ("vptracker", ""),
+    ],
     indirect=["name"],
 )
 def test_the_readmes_command_for_local_folders_runs(
