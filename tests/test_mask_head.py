@@ -338,11 +338,14 @@ def test_queries_may_attend_in_several_blocks(head: MaskHead, monkeypatch: pytes
     assert torch.allclose(newest(whole.memory).pointer, newest(blocks.memory).pointer, atol=1e-5)
 
 
-def test_flops_of_a_propagation_can_be_counted(head: MaskHead) -> None:
-    pictures = frames(2)
-    with FlopCounterMode(display=False) as counter:
-        run(head, pictures, BOX)
-    assert counter.get_total_flops() > 0
+def test_flops_of_a_propagation_are_counted_with_its_memory(head: MaskHead) -> None:
+    def flops(count: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            run(head, frames(count), BOX)
+        return counter.get_total_flops()
+
+    second, third, fourth = (flops(count + 1) - flops(count) for count in (1, 2, 3))
+    assert second < third < fourth, "each frame attends to one more map"
 
 
 def test_a_memory_is_a_value(head: MaskHead) -> None:
