@@ -13,7 +13,7 @@ class RotaryGrid:
 
     def __init__(self, module: Any) -> None:
         # Cosines and sines: (L, channels of a head).
-        like = module.layer_norm.weight
+        like = module.layer_norm.weight.detach()
         cos, sin = (table[0] for table in module.rotary_emb(like, module.position_ids))
         self.cos = cos
         # A pair of channels (x, y) is rotated to (x·cos - y·sin, y·cos + x·sin). With a sign in the sines of
