@@ -85,17 +85,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def compare(grounder: Grounder, calls: Calls, rounds: int) -> dict[str, Any]:
     """The work and time of a question without and with prefixes, and the number of different answers."""
-    prefillers = {
-        side: Prefiller(grounder.model, grounder.statistics, shares_prefixes=side == "with") for side in SIDES
-    }
     questions = sum(map(len, calls))
     answers: dict[str, list[Answer]] = {}
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     work: dict[str, dict[str, float]] = {}
     for number in range(rounds + 1):
         for side in SIDES if number % 2 else SIDES[::-1]:
-            grounder._prefiller = prefillers[side]
-            prefillers[side].clear()  # the tracks begin anew
+            # The tracks begin anew.
+            grounder._prefiller = Prefiller(grounder.model, grounder.statistics, side == "with")
             grounder.statistics.reset()
             seconds = dict.fromkeys(PARTS, 0.0)
             grounder.statistics.around = partial(_timed, seconds)

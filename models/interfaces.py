@@ -112,7 +112,7 @@ class GroundingStatistics:
 
     `batches` are the forward passes over questions, and `decoding_steps` the later ones over tokens of
     answers, each for all questions of a batch together. `decoded_tokens` are the tokens of all answers. Of
-    `drafts` with `draft_tokens` in all, `accepted_draft_tokens` are what greedy decoding gives, and
+    `drafts` with `draft_tokens` in all, `accepted_draft_tokens` are what decoding without drafts gives, and
     `accepted_drafts` were accepted as a whole. `vision_encodings` counts the images that the vision tower
     encoded, and `prompt_tokens` the tokens of the forward passes over questions, without padding and drafts.
     `shared_tokens` are further tokens of the questions that were not computed, because another question

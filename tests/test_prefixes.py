@@ -253,12 +253,12 @@ def test_answers_do_not_depend_on_what_is_in_the_cache(monkeypatch: pytest.Monke
     assert cache is not None
     grounder.locate(tracked(picture(1), templates)[2:])
     assert grounder.locate(questions) == expected
-    cache.clear()
+    cache._of_tracks.clear()
     grounder.locate(tracked(picture(1), templates)[2:])
     assert grounder.locate(questions) == expected
     # 2. With a cache that is too small for the batch.
     monkeypatch.setattr(prefixes, "MAX_PREFIXES", 2)
-    cache.clear()
+    cache._of_tracks.clear()
     grounder.locate(tracked(picture(1), templates)[2:])
     assert grounder.locate(questions) == expected and len(cache._of_tracks) == 2
     monkeypatch.setattr(prefixes, "MAX_BYTES", 10)
@@ -288,9 +288,28 @@ def test_memory_that_runs_out_empties_the_cache(monkeypatch: pytest.MonkeyPatch)
         return run(*arguments, **options)
 
     monkeypatch.setattr(grounder._prefiller, "run", once)
-    with pytest.warns(UserWarning, match=r"model\.batch=1"):
-        check_same(grounder.locate(questions), expected)
-    assert held[:2] == [2, 0]
+    # The same questions are tried again before the batch is halved, and nothing is kept any more.
+    check_same(grounder.locate(questions), expected)
+    check_same(grounder.locate(questions), expected)
+    assert held == [2, 0, 0] and grounder.batch > 1
+
+
+def test_more_tracks_than_there_is_room_for_do_not_drop_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefixes, "MAX_PREFIXES", 2)
+    grounder = build("instruct")
+    templates = [picture(index, 40, 40) for index in (5, 6, 7)]
+    for frame_number in range(3):
+        for template in templates:
+            grounder.locate(tracked(picture(frame_number), [template]))
+    # Two of the three are found in the second and the third frame.
+    assert grounder.statistics.vision_encodings == 3 * 3 + 3 + 2
+    # Tracks that are not asked any more make room.
+    monkeypatch.setattr(prefixes, "KEPT_CALLS", 2)
+    for frame_number in (3, 4):
+        grounder.locate(tracked(picture(frame_number), [templates[2]]))
+    before = grounder.statistics.vision_encodings
+    grounder.locate(tracked(picture(5), [templates[2]]))
+    assert grounder.statistics.vision_encodings == before + 1
 
 
 def test_the_engine_asks_questions_of_tracks() -> None:

@@ -115,9 +115,10 @@ class RunTracks:
         return without
 
     def find_written(self, task: SequenceTask) -> list[TrackOutcome]:
-        """The outcomes of those tracks of a task that have a complete result by now, written by this run.
+        """The outcomes of those tracks of a task that have a complete result by now.
 
-        A worker that dies may have written them without having reported them.
+        A worker that has died may have written them without having reported them. Those that another run has
+        written in the meantime cannot be told from them.
         """
         # What cannot be read here fails when it is tracked again, with its reason.
         with FailureBoundary():

@@ -21,12 +21,13 @@ def answer_in_batches(
     size: int,
     answer: AnswerBatch,
     remedy: Callable[[], str],
-    release: Callable[[], None] = lambda: None,
+    release: Callable[[], bool] = lambda: False,
 ) -> tuple[list[Answer], int]:
     """The answers to questions, in order, and the size of batches that fits into memory.
 
-    `answer` is called with at most `size` questions. Where it runs out of memory, `release` drops what is not
-    needed, and the size is halved, with a warning. Raises UserError, which ends with `remedy()`, where memory
+    `answer` is called with at most `size` questions. Where it runs out of memory, `release` drops what is
+    kept but not needed, and returns whether there was anything; then the same questions are tried again.
+    Otherwise the size is halved, with a warning. Raises UserError, which ends with `remedy()`, where memory
     does not suffice for one question.
     """
     answers: list[Answer] = []
@@ -35,8 +36,10 @@ def answer_in_batches(
         batch = questions[len(answers) : len(answers) + size]
         answered = _try_batch(batch, answer)
         if answered is None:
-            release()
+            was_kept = release()
             free_memory()
+            if was_kept:
+                continue
             if len(batch) == 1:
                 raise UserError(f"memory does not suffice for a single question; take {remedy()}")
             too_large, size = len(batch), len(batch) // 2

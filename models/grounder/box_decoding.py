@@ -55,7 +55,7 @@ def decode_samples(
     is_any_open: Callable[[bool], bool] | None = None,
 ) -> list[list[RowDecoder]]:
     """NUM_SAMPLES decoded boxes for each of the rows; the arguments are those of `decode_boxes`."""
-    # 1. The drafts are dropped, and each row is repeated: the samples share its keys and values.
+    # 1. The drafts are dropped, and each row is repeated, with a copy of its keys and values.
     cache.keep_accepted(logits.shape[1] - 1, [0] * len(rows))
     repeated = [index for index in range(len(rows)) for _ in range(NUM_SAMPLES)]
     cache.select(repeated)

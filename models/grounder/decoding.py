@@ -3,10 +3,10 @@
 Decoding goes on for the open rows of a batch together, until each has ended its box or its list of boxes.
 
 A question may have a draft: a box that is likely its answer. Its tokens are appended to those of the
-question, and one forward pass gives the logits behind each of them. Tokens that greedy decoding would have
-chosen are kept, the first other one is replaced by the model's own, and the rest of the draft is proposed
-again in the next forward pass. This is speculative decoding (arXiv 2211.17192) for greedy decoding: it needs
-fewer forward passes, and the tokens of the answer are those of decoding without a draft.
+question, and one forward pass gives the logits behind each of them. Tokens that decoding without a draft
+would have chosen are kept, the first other one is replaced by that choice, and the rest of the draft is
+proposed again in the next forward pass. This is speculative decoding (arXiv 2211.17192) for decoding without
+randomness: it needs fewer forward passes, and the tokens of the answer are those of decoding without a draft.
 """
 
 from collections.abc import Callable, Sequence

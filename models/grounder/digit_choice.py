@@ -65,8 +65,9 @@ def digit_at(scores: Sequence[float], order: Sequence[int], quantile: float) -> 
             return digit, left / share
         left -= share
     # Only rounding leads here: the quantile is at the very end.
-    digit = max((digit for digit, share in zip(order, shares, strict=True) if share > 0), key=order.index)
-    return digit, 1.0
+    possible = [digit for digit, share in zip(order, shares, strict=True) if share > 0]
+    # There is none where scores are NaN, which the grounder reports after decoding.
+    return (possible or order)[-1], 1.0
 
 
 @lru_cache(maxsize=10)

@@ -40,11 +40,11 @@ def encode_images(
     """The features of each image.
 
     `pixel_values` (patches, values of a patch) and `grids` (images, 3: frames, rows and columns of patches)
-    come from the image processor. With `at_once`, and always on a GPU, all images are encoded in one call of
-    the vision tower. Otherwise images of one size share a call, which is faster on a CPU, except those whose
-    index is in `alone`: the numbers of their features do not depend on the other images. Processes that hold
-    shards of the tower's weights need `at_once`: they must call it equally often, whatever the sizes of their
-    images are.
+    come from the image processor. Images whose index is in `alone` are encoded one by one, so that their
+    features do not depend on the others. With `at_once`, and always on a GPU, all others are encoded in one
+    call of the vision tower. Otherwise images of one size share a call, which is faster on a CPU. Processes
+    that hold shards of the tower's weights need `at_once`: they must call it equally often, whatever the
+    sizes of their images are.
     """
     # 1. The patches of each image: (patches of the image, values of a patch). `tolist` synchronises with the
     #    GPU, so it is called once.
@@ -54,8 +54,8 @@ def encode_images(
     # 2. Group the images that share a call of the vision tower.
     groups: dict[tuple[int, ...], list[int]] = {}
     for index, size in enumerate(sizes):
-        of_cpu = (index,) if index in alone else tuple(size)
-        groups.setdefault(() if at_once or pixel_values.is_cuda else of_cpu, []).append(index)
+        together = () if at_once or pixel_values.is_cuda else tuple(size)
+        groups.setdefault((index,) if index in alone else together, []).append(index)
     # 3. Encode each group, and put the features back into the order of the images.
     features: dict[int, VisionFeatures] = {}
     for group in groups.values():

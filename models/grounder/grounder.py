@@ -156,7 +156,7 @@ class Grounder:
             if self._any_process is None:
                 with torch.inference_mode():
                     remedy = partial(memory_remedy, self.model, self.contract, self._in_training)
-                    release = self._prefiller.clear
+                    release = self._prefiller.release
                     answers, self.batch = answer_in_batches(questions, self.batch, answer, remedy, release)
                 return answers
             # Processes with shards of the weights must all compute the same number of batches.

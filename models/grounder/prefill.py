@@ -71,14 +71,13 @@ class Prefiller:
         return logits, cache
 
     def end_call(self) -> None:
-        """Drop what only questions of the present call share."""
+        """Drop what only questions of the present call have in common."""
         if self.prefixes is not None:
             self.prefixes.end_call()
 
-    def clear(self) -> None:
-        """Drop everything that is kept, because memory runs out."""
-        if self.prefixes is not None:
-            self.prefixes.clear()
+    def release(self) -> bool:
+        """Drop what is kept because memory has run out. Returns whether earlier calls had left anything."""
+        return self.prefixes is not None and self.prefixes.release()
 
     def _count_tokens(self, encoded: Encoded, prefixes: Sequence[Prefix], new: Collection[Prefix]) -> None:
         tokens = int(encoded.inputs["attention_mask"].sum())

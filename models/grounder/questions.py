@@ -153,10 +153,8 @@ class QuestionEncoder:
             **vision,
         }
         sizes = [(image.shape[1], image.shape[0]) for image in images.values()]
-        resized, of_tracks = (
-            [sizes[row[-1]] for row in image_indices],
-            all(each.of_track for each in questions),
-        )
+        resized = [sizes[row[-1]] for row in image_indices]
+        of_tracks = all(each.of_track for each in questions)
         return Encoded(BatchFeature(inputs), image_indices, resized, list(images), of_tracks)
 
     def to_image(self, question: Question, numbers: Box, resized: Size) -> Box | None:
@@ -262,8 +260,9 @@ class QuestionEncoder:
         if template is None or not form.has_template:
             return [search]
         resized = partial(resized_template, self.contract, template, _smart_resize)
-        # By its pixels, because it is compared with the templates of earlier calls too.
-        return [(("template", _pixel_hash(template), None), resized), search]
+        # By its pixels in questions of a track: it is compared with the templates of earlier calls too.
+        key = _pixel_hash(template) if question.of_track else id(template)
+        return [(("template", key, None), resized), search]
 
     def _search(self, question: Question) -> np.ndarray:
         """The resized search image: with a visual prompt around the last box, or a crop around it."""
