@@ -261,6 +261,7 @@ def test_answers_do_not_depend_on_what_is_in_the_cache(monkeypatch: pytest.Monke
     cache._of_tracks.clear()
     grounder.locate(tracked(picture(1), templates)[2:])
     assert grounder.locate(questions) == expected and len(cache._of_tracks) == 2
+    cache._of_tracks.clear()
     monkeypatch.setattr(prefixes, "MAX_BYTES", 10)
     assert grounder.locate(questions) == expected and len(cache._of_tracks) == 0
 
