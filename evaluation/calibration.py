@@ -11,8 +11,9 @@ def calibration_error(
     """The expected calibration error of predictions from 0 to 1, with bins of equal width (Guo et al. 2017,
     https://arxiv.org/abs/1706.04599).
 
-    `happened` (N,) is what was predicted: True or False, or a value from 0 to 1, such as a true IoU.
-    `weights` (N,) sum to 1; None: all are equal. NaN where there is no prediction.
+    `predicted` (N,) are the predictions. `happened` (N,) is what was predicted: True or False, or a value
+    from 0 to 1, such as a true IoU. `weights` (N,) sum to 1; None: all are equal. NaN where there is no
+    prediction. Raises ValueError for a negative prediction.
     """
     if not len(predicted):
         return float("nan")

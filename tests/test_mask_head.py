@@ -118,7 +118,7 @@ def newest(memory: MemoryBank) -> FrameMemory:
 @pytest.fixture
 def library_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the operations of the library, as on a GPU."""
-    monkeypatch.setattr(sam2_forward, "QUICK_DEVICES", ())
+    monkeypatch.setattr(sam2_forward, "CPU_OPERATION_DEVICES", ())
 
 
 def check_against_library(

@@ -320,7 +320,7 @@ def divide_as_on(device: str, monkeypatch: pytest.MonkeyPatch) -> set[int]:
     On a CPU, targets of SAM 2 and SAM 3 are not divided into batches.
     """
     if device != "cpu":
-        monkeypatch.setattr(sam2_forward, "QUICK_DEVICES", ())
+        monkeypatch.setattr(sam2_forward, "CPU_OPERATION_DEVICES", ())
     groups, sizes = memory_attention._groups, set()
 
     def groups_on(shapes: Sequence[tuple[int, ...]], _: torch.device) -> list[list[int]]:

@@ -12,7 +12,14 @@ from data_prep.contract.chat import answer_text
 from data_prep.contract.contract import BUILT_IN
 from models.grounder.nano import build_tokenizer
 from train.pairs import IGNORED, label_answers
-from train.soft_labels import digit_distributions, numbers_of, sampled_box, soft_labels, soft_loss
+from train.soft_labels import (
+    _deviations,
+    digit_distributions,
+    numbers_of,
+    sampled_box,
+    soft_labels,
+    soft_loss,
+)
 
 TOKENIZER = build_tokenizer()
 
@@ -147,3 +154,12 @@ def test_the_loss_is_a_divergence_where_labels_are_soft() -> None:
     shares[0] = torch.eye(10)[2]  # a label as it stands
     hard = torch.nn.functional.cross_entropy(logits, torch.tensor([7, 15, 7, 19]), reduction="sum")
     torch.testing.assert_close(soft_loss(logits, targets, shares, digits), hard)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.001, 0.02, 0.3])
+def test_hard_labels_of_boxes_between_two_numbers_have_weights(width: float) -> None:
+    deviations = _deviations((10.5, 10.5, 13.0, 13.0), width)
+    assert all(each > 0 for each in deviations)
+    for deviation in deviations:
+        digits = digit_distributions(12.5, deviation, 3, 12)
+        assert [pytest.approx(1.0)] * 3 == [sum(each) for each in digits]

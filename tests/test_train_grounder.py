@@ -434,8 +434,8 @@ def test_a_run_starts_from_the_weights_of_another(finished: Finished) -> None:
         begin(initial=str(finished.folder / "model"), contract="instruct")
 
 
-def test_saved_weights_are_the_mean_of_the_trained_and_the_initial_ones(
-    finished: Finished, tmp_path: Path
+def test_saved_and_evaluated_weights_are_the_mean_of_the_trained_and_the_initial_ones(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tied weights too, which a model has once under two names."""
     initial = finished.folder / "model"
@@ -450,6 +450,15 @@ def test_saved_weights_are_the_mean_of_the_trained_and_the_initial_ones(
     assert before.keys() == after.keys()
     for name, weight in before.items():
         torch.testing.assert_close(after[name].float(), weight.float() + 0.75, atol=2e-3, rtol=2e-3)
+    evaluated = []
+    monkeypatch.setattr(
+        "train.scratch.grounder.evaluate_grounder", lambda grounder, _: evaluated.append(grounder.model)
+    )
+    other.evaluate(other.steps)
+    trained = dict(other.model.named_parameters())
+    for name, weight in evaluated[0].named_parameters():
+        # Trained weights are the initial ones + 1.
+        torch.testing.assert_close(weight, trained[name] - 0.25, atol=1e-5, rtol=1e-5)
 
 
 def test_the_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:

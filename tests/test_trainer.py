@@ -34,6 +34,7 @@ class TinyRecipe:
 
     stages: list[TinyStage] = field(default_factory=lambda: [TinyStage(4), TinyStage(4)])
     initial: str = ""
+    initial_share: float = 0.0
     log_every: int = 1
     evaluate_every: int = 3
     checkpoint_every: int = 100

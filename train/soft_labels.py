@@ -24,7 +24,8 @@ from train.pairs import IGNORED
 
 REACH = 3  # standard deviations on either side that are counted
 MIN_SIDE = 1.0  # smaller sides count as this long, in the unit of the coordinates
-MIN_DEVIATION = 1e-3  # almost a hard label
+# A hard label: only numbers at most half a unit away have a weight above 0 (e^-312, and not e^-1250).
+MIN_DEVIATION = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def soft_labels(
         # Halves of a unit matter for small targets; finer values would make many different labels.
         true = written if true_box is None else [round(2 * value) / 2 for value in true_box]
         for (first, digits), value, read, deviation in zip(
-            numbers, true, written, _deviations(true, width), strict=True
+            numbers, true, written, _deviations(written if true_box is None else true_box, width), strict=True
         ):
             # 3. The distribution of each digit.
             distributions = digit_distributions(value, deviation, fill, read)
@@ -104,7 +105,7 @@ def _deviations(box: Sequence[float], width: float) -> list[float]:
     """The standard deviation of each number of a box, (4,), rounded so that few different ones occur."""
     left, top, right, bottom = box
     sides = (right - left, bottom - top) * 2
-    return [round(max(width * max(side, MIN_SIDE), MIN_DEVIATION), 1) for side in sides]
+    return [max(round(width * max(side, MIN_SIDE), 1), MIN_DEVIATION) for side in sides]
 
 
 def numbers_of(digits: Sequence[int | None]) -> list[tuple[int, list[int]]]:

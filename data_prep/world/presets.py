@@ -59,6 +59,8 @@ _TRAIN = WorldPreset(
     occluders=(0, 1),
     camera=1.0,
 )
+# Many targets of 9 to 42 pixels: `small` to train on, in the varied look, and `small_val` to evaluate on.
+_SMALL = replace(_TRAIN, things=(4, 9), radius=(0.014, 0.065), occluders=(0, 2))
 _PRESETS = (
     WorldPreset(
         # First steps: a plain background, few things, which hardly move and never disappear.
@@ -106,24 +108,8 @@ _PRESETS = (
         radius=(0.05, 0.24),
         occluders=(0, 2),
     ),
-    # Many targets of 9 to 42 pixels: `small` to train on, in the varied look, and `small_val` to evaluate on.
-    replace(
-        _TRAIN,
-        name="small",
-        first_seed=20_000_000_000,
-        look="varied",
-        things=(4, 9),
-        radius=(0.014, 0.065),
-        occluders=(0, 2),
-    ),
-    replace(
-        _TRAIN,
-        name="small_val",
-        first_seed=21_000_000_000,
-        things=(4, 9),
-        radius=(0.014, 0.065),
-        occluders=(0, 2),
-    ),
+    replace(_SMALL, name="small", first_seed=20_000_000_000, look="varied"),
+    replace(_SMALL, name="small_val", first_seed=21_000_000_000),
     replace(
         _TRAIN,
         # Short videos with large things, for the demonstration.

@@ -43,7 +43,8 @@ class FastHiera(Sam2HieraDetModel):
     """Hiera, which resizes its learned position embeddings once for each size of image."""
 
     def _get_pos_embed(self, hw: tuple[int, int]) -> torch.Tensor:
-        # The weights may have been loaded again, which increases their version.
+        # Weights that are loaded again in place increase their version. `load_state_dict(assign=True)` and
+        # changes through `.data` are not noticed; no code here uses them after the first image.
         weights = self.pos_embed, self.pos_embed_window
         key = tuple(hw), *((each._version, each.dtype, each.device) for each in weights)
         kept: tuple[Any, torch.Tensor] | None = getattr(self, "_kept_pos_embed", None)
@@ -63,7 +64,7 @@ def apply_fast_kernels(model: nn.Module) -> None:
             module.__class__ = FastMultiScaleAttention
         elif type(module) is Sam2HieraDetModel:
             module.__class__ = FastHiera
-        # The classes of sine encodings of all mask heads have this function of a size, a device and a dtype.
+        # The sine encodings of all mask heads have this function, which depends on its arguments only.
         build: Any = getattr(module, "build_sine_position_embedding", None)
         if build is not None:
             encoding: Any = module

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 FEW_CHANNELS = 4
 
 
-def encode_maps_quickly(
+def encode_maps_on_cpu(
     model: Any, coarse: torch.Tensor, masks: torch.Tensor, score: torch.Tensor, had_box: torch.Tensor
 ) -> torch.Tensor:
     """The memory maps of B targets in bfloat16: (L, B, channels).

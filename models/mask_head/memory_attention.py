@@ -16,7 +16,7 @@ from models.mask_head.frame_attention import FrameAttention
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.memory_tokens import MemoryTokens, TargetTokens
 from models.mask_head.rotary import RotaryGrid
-from models.mask_head.sam2_forward import VideoModel, VisionFeatures, as_map, has_fewer_operations
+from models.mask_head.sam2_forward import VideoModel, VisionFeatures, as_map, uses_cpu_operations
 from models.mask_head.target_attention import TargetAttention
 
 
@@ -56,7 +56,7 @@ class MemoryAttention:
         """The features (L, C) of each target."""
         model = self.model
         # 1. One by one with fewer operations.
-        if has_fewer_operations(model) and not self.compresses_maps:
+        if uses_cpu_operations(model) and not self.compresses_maps:
             target_attention = TargetAttention(model, vision, self.rotary)
             return [target_attention.attend(tokens) for tokens in TargetTokens.of(model, memories)]
         # 2. Otherwise group by group. The targets are put back in order.

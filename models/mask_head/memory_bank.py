@@ -4,8 +4,8 @@ A memory bank has a clock that is 0 at the first frame with a box and counts fra
 differences of clock readings, so a track may begin at any frame of a video, or run backwards.
 
 Frames that the model can no longer attend to (`MemoryLimits`) are removed, so the memory does not grow with
-the length of the video. A track is bit-identical to one through a session of transformers that removes
-nothing.
+the length of the video. Removing them changes no bit: with the operations of the library a track is
+bit-identical to one through a session of transformers that removes nothing.
 """
 
 from dataclasses import dataclass, replace

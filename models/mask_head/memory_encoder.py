@@ -16,14 +16,14 @@ import torch
 import torch.nn.functional as F
 
 from models.mask_head.checkpoints import image_side
-from models.mask_head.map_encoder import encode_maps_quickly
+from models.mask_head.map_encoder import encode_maps_on_cpu
 from models.mask_head.memory_bank import FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.memory_map import MemoryMap
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VideoModel,
     VisionFeatures,
-    has_fewer_operations,
+    uses_cpu_operations,
 )
 
 
@@ -83,8 +83,8 @@ class MemoryEncoder:
     @torch.inference_mode()
     def _encode(self, sources: Sequence[MapSource]) -> list[torch.Tensor]:
         """The maps of several targets, which may be of different frames."""
-        if has_fewer_operations(self.model) and not self.compresses_maps:
-            return self._encode_quickly(sources)
+        if uses_cpu_operations(self.model) and not self.compresses_maps:
+            return self._encode_on_cpu(sources)
         # 1. The library's memory encoder takes either masks of boxes or others. The perceiver of EdgeTAM in
         #    transformers 5 raises for more than one target: it calls `view` on an expanded tensor.
         groups: dict[Any, list[int]] = {}
@@ -99,11 +99,11 @@ class MemoryEncoder:
             maps |= zip(members, [features] if len(batch) == 1 else _divided(features), strict=True)
         return [maps[index] for index in range(len(sources))]
 
-    def _encode_quickly(self, sources: Sequence[MapSource]) -> list[torch.Tensor]:
+    def _encode_on_cpu(self, sources: Sequence[MapSource]) -> list[torch.Tensor]:
         levels = [source.coarse for source in sources]
         is_one_frame = all(level is levels[0] for level in levels)
         logits, score = _masks_of(sources)
-        features = encode_maps_quickly(
+        features = encode_maps_on_cpu(
             self.model,
             levels[0] if is_one_frame else torch.cat(levels, dim=1),
             _at_mask_size(self.model, _at_image_size(self.model, logits)),

@@ -32,7 +32,7 @@ from models.mask_head.sam2_forward import (
     as_map,
     decode_masks,
     encode_images,
-    has_fewer_operations,
+    uses_cpu_operations,
 )
 from models.mask_head.sam2_model import SAM2
 
@@ -120,11 +120,11 @@ class MaskHead:
         self, features: Features, boxes_xyxy: Sequence[Box], memories: Sequence[MemoryBank | None]
     ) -> list[MaskResult]:
         vision = features.vision
-        # 1. A memory holds the features of one frame at most: those of the frame before are no longer needed.
+        # 1. Encode what earlier frames have left: a memory never holds the features of more than one frame.
         encode_maps(each for bank in memories if bank is not None for each in bank.maps)
         # 2. The masks of N boxes in one image.
         boxes_resized = self._resized(boxes_xyxy, features.frame_size)
-        if has_fewer_operations(self.model):
+        if uses_cpu_operations(self.model):
             coarse = vision.levels[-1] + self.model.no_memory_embedding  # (L, 1, C)
             decoded = self.mask_decoder(vision, coarse.transpose(0, 1), boxes_resized[0])
         else:
@@ -156,7 +156,7 @@ class MaskHead:
         vision = features.vision
         encode_maps(each for bank in memories for each in bank.maps)
         coarse = self.memory_attention(vision, memories)  # (N, L, C)
-        if has_fewer_operations(self.model):
+        if uses_cpu_operations(self.model):
             decoded = self.mask_decoder(vision, coarse, boxes_resized=None)
         else:
             image = as_map(self.model, coarse.transpose(0, 1), level=-1)

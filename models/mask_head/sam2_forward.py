@@ -2,11 +2,12 @@
 
 Memory attention, which lies between the two, is in `memory_attention`, and what follows in `memory_encoder`.
 
-Tracking and training call the same functions, so a model is trained on the computation that tracks. They are
+Training calls these functions, and so does tracking, except on a CPU in float32. There tracking runs equal
+operations in another order (`uses_cpu_operations`), and results differ by rounding. The functions are
 composed of the modules of transformers' `Sam2VideoModel`. The library's own forward pass processes one target
 at a time, and overwrites the mask logits of a target that it predicts to be absent, which stops their
-gradient. For one target the results are bit-identical. EdgeTAM and the tracker of SAM 3 have the same parts
-under the same names, so the functions serve all three (`VideoModel`).
+gradient. For one target the results of these functions are bit-identical. EdgeTAM and the tracker of SAM 3
+have the same parts under the same names, so the functions serve all three (`VideoModel`).
 
 Shapes: B images or targets in a batch, P boxes in an image, M masks for a box, C channels, S the side of the
 square image in pixels, L tokens of a feature map (row-major). S/4 and S/16 are the sides of the finest and
@@ -27,7 +28,7 @@ ABSENT_LOGIT = -1024.0  # SAM 2 fills the mask of an absent target with it (`NO_
 BOX_CORNERS = (2, 3)  # SAM 2's point labels of the upper left and the lower right corner of a box
 NO_POINT = -1  # label of a padding point
 # Devices on which a model in float32 is run with fewer operations than those of the library.
-QUICK_DEVICES = ("cpu",)
+CPU_OPERATION_DEVICES = ("cpu",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,13 +93,13 @@ def encode_images(model: VideoModel, pixels: torch.Tensor) -> VisionFeatures:
     return VisionFeatures(tuple(output.fpn_hidden_states), tuple(output.fpn_position_encoding))
 
 
-def has_fewer_operations(model: VideoModel) -> bool:
-    """Whether a model is run with fewer operations than those of the library, which changes results by
-    rounding.
+def uses_cpu_operations(model: VideoModel) -> bool:
+    """Whether tracking runs the operations that are written for a CPU instead of those of the library.
 
-    On a GPU these operations hardly take time. In half precision other terms would be rounded.
+    They are in `mask_decoder`, `target_attention` and `map_encoder`. Results differ by rounding. On a GPU
+    they would save hardly any time, and in half precision other terms would be rounded.
     """
-    return model.device.type in QUICK_DEVICES and model.dtype == torch.float32
+    return model.device.type in CPU_OPERATION_DEVICES and model.dtype == torch.float32
 
 
 def add_no_memory_embedding(model: VideoModel, vision: VisionFeatures) -> torch.Tensor:

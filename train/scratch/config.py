@@ -50,8 +50,8 @@ class GrounderRecipe:
     initial: str = key("", "folder of initial weights; empty: random weights")
     initial_share: float = key(
         0.0,
-        "share of the weights of recipe.initial in those that are saved; the rest are trained ones, which "
-        "evaluations measure; a short further training then loses less of what it does not repeat",
+        "share of the weights of recipe.initial in those that are evaluated and saved; the rest are trained "
+        "ones; a mean of both may be better than either, and keeps more of what the initial ones can do",
         minimum=0.0,
         maximum=1.0,
     )
@@ -221,7 +221,8 @@ class MaskHeadRecipe:
     )
     boundary_width: int = key(
         2,
-        "cells on each side of the true boundary that boundary_weight applies to, of the size of mask_scale",
+        "cells of the true mask (see mask_scale) on each side of its boundary to which boundary_weight "
+        "applies",
         minimum=1,
     )
     dice_weight: float = key(1.0, "loss weight of the dice loss of the mask")

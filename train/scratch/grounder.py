@@ -5,7 +5,6 @@ complete model on questions. Frames are rendered beforehand into pools (`frame_p
 a frame, so that the vision tower encodes it once. The data of step n follow from the seed and n.
 """
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -75,14 +74,8 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     # ---- model -------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Make the model and the auxiliary heads, whose weights follow from the seed.
-
-        Raises UserError where `initial_share` has no initial weights.
-        """
+        """Make the model and the auxiliary heads, whose weights follow from the seed."""
         recipe = self.recipe
-        if recipe.initial_share and not recipe.initial:
-            raise UserError("recipe.initial_share needs recipe.initial, the folder of the initial weights")
-        self._initial_weights: dict[str, torch.Tensor] = {}
         self.model = build_grounder(
             self.processor, recipe.width, recipe.layers, recipe.vision_layers, recipe.seed
         )
@@ -114,10 +107,9 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
         initial = Grounder.load(GrounderConfig(folder, dtype="float32"), torch.device("cpu"))
         if initial.contract != self.contract:
             raise UserError(f"recipe.initial={folder}: its contract.json is not that of recipe.contract")
-        # Of the saved weights a share may be these (`recipe.initial_share`).
-        self._initial_weights = initial.model.state_dict()
+        self.initial_weights = initial.model.state_dict()
         try:
-            self.model.load_state_dict(self._initial_weights)
+            self.model.load_state_dict(self.initial_weights)
         except RuntimeError:
             raise UserError(
                 f"recipe.initial={folder}: has other sizes; "
@@ -125,19 +117,11 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
             ) from None
 
     def save_weights(self, folder: Path, step: int, evaluations: Mapping[str, Mapping[str, Any]]) -> None:  # noqa: ARG002
-        """Write the checkpoint that inference reads, in half precision to be small, without the heads.
-
-        The weights are the mean of the trained and the initial ones that `recipe.initial_share` says.
-        """
+        """Write the checkpoint that inference reads, in half precision to be small, without the heads."""
         with saving(folder), whole_folder(folder) as temporary:
             # The tokenizer would save how the last batch was padded.
             self.processor.tokenizer.backend_tokenizer.no_padding()
-            model = copy.deepcopy(self.model)
-            # Not the state dict, which has tied weights twice.
-            for name, weight in model.named_parameters():
-                if name in self._initial_weights:
-                    weight.data.lerp_(self._initial_weights[name].to(weight), self.recipe.initial_share)
-            model = model.half()
+            model = self.with_initial_share(self.model).half()
             save_checkpoint(temporary, model, self.processor, self.contract)
 
     # ---- data --------------------------------------------------------------------------------------
@@ -273,11 +257,9 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
             return Evaluation([(EVAL_SET, self._token_metrics(frames))])
         # The same questions in every evaluation.
         samples = sample_questions(np.random.default_rng(0), frames, 1, question_mix(stage))
-        self.model.eval()
-        grounder = Grounder(self.model, self.processor, self.contract, batch=EVALUATION_BATCH)
-        metrics = evaluate_grounder(grounder, samples)
-        self.model.train()
-        return Evaluation([(EVAL_SET, metrics)])
+        model = self.with_initial_share(self.model).eval()
+        grounder = Grounder(model, self.processor, self.contract, batch=EVALUATION_BATCH)
+        return Evaluation([(EVAL_SET, evaluate_grounder(grounder, samples))])
 
     def _token_metrics(self, frames: Sequence[AnnotatedFrame]) -> TokenMetrics:
         """Metrics of the vision tower's classification of image tokens."""

@@ -2,7 +2,7 @@
 
 The first stages train on single frames (box to mask), the later ones on clips, in which the target is hidden,
 leaves or returns, and the mask is propagated by the memory; small images come before large ones. The model
-stays in evaluation mode: it has no dropout, and training runs the same functions as tracking
+stays in evaluation mode: it has no dropout, and training computes what tracking computes, up to rounding
 (`models.mask_head.sam2_forward`). The data of step n follow from the seed and n.
 """
 
@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Sam2ImageProcessor, Sam2VideoModel
+from transformers import Sam2ImageProcessor
 
-from configs.errors import UserError
 from data_prep.folders import whole_folder
 from models.mask_head.checkpoints import image_side
 from models.mask_head.memory_attention import condition_on_memory
@@ -69,18 +68,14 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
     # ---- model -------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        """Make the model of the first stage, whose weights follow from the seed.
-
-        Raises UserError where `initial_share` has no initial weights.
-        """
-        if self.recipe.initial_share and not self.recipe.initial:
-            raise UserError("recipe.initial_share needs recipe.initial, the folder of the initial weights")
+        """Make the model of the first stage, whose weights follow from the seed."""
         # Initialised from the recipe's seed, without changing the state of the global generator.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             self._build(self.recipe.stages[0].image_size)
         if self.recipe.initial:
-            self.model.load_state_dict(load_sam2(self.recipe.initial, torch.float32)[0].state_dict())
+            self.initial_weights = load_sam2(self.recipe.initial, torch.float32)[0].state_dict()
+            self.model.load_state_dict(self.initial_weights)
 
     def _build(self, image_size: int) -> None:
         """Make a model for an image size, and its optimizer."""
@@ -109,21 +104,7 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
         """Write the checkpoint that `MaskHead.load` reads, in half precision to be small."""
         side = image_side(config_of(self.model))
         with saving(folder), whole_folder(folder) as temporary:
-            save_sam2(temporary, self._result().half(), self._processor(side))
-
-    def _result(self) -> Sam2VideoModel:
-        """A copy of the model with the weights that are evaluated and saved.
-
-        They are a mean of the trained and the initial weights, as in WiSE-FT (Wortsman et al. 2022,
-        https://arxiv.org/abs/2109.01903).
-        """
-        weights, share = self.model.state_dict(), self.recipe.initial_share
-        if share:
-            initial = load_sam2(self.recipe.initial, torch.float32)[0].to(self.device).state_dict()
-            weights = {name: torch.lerp(weight, initial[name], share) for name, weight in weights.items()}
-        result = build_model(config_of(self.model)).to(self.device)
-        result.load_state_dict(weights)
-        return result
+            save_sam2(temporary, self.with_initial_share(self.model).half(), self._processor(side))
 
     def _processor(self, image_size: int) -> Sam2ImageProcessor:
         return build_processor(nano_config(image_size))
@@ -159,7 +140,7 @@ class MaskHeadObjective(StagedObjective[MaskHeadBatch, MaskHeadStage]):
     def evaluate(self, step: int) -> Evaluation:  # noqa: ARG002
         """Metrics on held-out scenes."""
         recipe, side = self.recipe, image_side(config_of(self.model))
-        head = MaskHead(self._result(), self._processor(side))
+        head = MaskHead(self.with_initial_share(self.model).eval(), self._processor(side))
         return Evaluation([(EVAL_SET, evaluate_mask_head(head, recipe.held_out, recipe.evaluate_scenes))])
 
     def still_losses(self, batch: MaskBatch) -> MaskLosses:

@@ -43,10 +43,10 @@ class MaskHeadMetrics:
 
 @dataclass(frozen=True)
 class FrameFigures:
-    """The figures of one target in one frame, which `shown` says is visible.
+    """The figures of one target in one frame.
 
-    `iou` and `boundary` compare its mask with the true one, `found` says whether there is a mask, and
-    `object_score` and `predicted_iou` are the mask head's own.
+    `shown` says whether the target is visible in it. `iou` and `boundary` compare its mask with the true one,
+    `found` says whether there is a mask, and `object_score` and `predicted_iou` are the mask head's own.
     """
 
     shown: bool

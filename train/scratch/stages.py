@@ -1,6 +1,7 @@
 """Objectives that train in stages, one after the other: the base class of the recipes from scratch."""
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -41,8 +42,14 @@ class StagedRecipe(LoopSettings, Protocol):
         """Folder of weights to start from; empty: from scratch."""
         ...
 
+    @property
+    def initial_share(self) -> float:
+        """Share of those weights in the ones that are evaluated and saved."""
+        ...
+
 
 StageT = TypeVar("StageT", bound=Stage)
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 class StagedObjective(Objective[BatchT], Generic[BatchT, StageT]):
@@ -58,8 +65,12 @@ class StagedObjective(Objective[BatchT], Generic[BatchT, StageT]):
         super().__init__(strategy, stop or StopSignal())
         if not recipe.stages:
             raise UserError("recipe.stages is empty: list at least one stage")
+        if recipe.initial_share and not recipe.initial:
+            raise UserError("recipe.initial_share needs recipe.initial, the folder of the initial weights")
         self.recipe: Any = recipe
         self.out = out
+        # The weights of `recipe.initial` by name, which `build` reads. Empty without it.
+        self.initial_weights: Mapping[str, torch.Tensor] = {}
 
     @property
     def steps(self) -> int:
@@ -69,6 +80,20 @@ class StagedObjective(Objective[BatchT], Generic[BatchT, StageT]):
     def identity(self) -> Identity:
         """The recipe, the initial weights, and the code of the objective."""
         return identity_from_scratch(self.recipe, type(self).__module__)
+
+    def with_initial_share(self, model: ModelT) -> ModelT:
+        """A copy of the trained model with the weights that are evaluated and saved.
+
+        They are a mean of the trained and the initial weights, as in WiSE-FT (Wortsman et al. 2022,
+        https://arxiv.org/abs/2109.01903).
+        """
+        result = copy.deepcopy(model)
+        if share := self.recipe.initial_share:
+            with torch.no_grad():
+                # Not the state dict, which has tied weights twice.
+                for name, weight in result.named_parameters():
+                    weight.lerp_(self.initial_weights[name].to(weight), share)
+        return result
 
     def stage_at(self, step: int) -> tuple[StageT, int]:
         """The stage that a step belongs to, and the step's number within it."""
