@@ -29,6 +29,7 @@ from transformers import (
     Sam3VideoConfig,
     Sam3VideoModel,
 )
+from transformers.models.sam2.modeling_sam2 import Sam2HieraDetModel, Sam2MultiScaleAttention
 
 from benchmarks import mask_heads
 from configs.errors import UserError
@@ -43,7 +44,7 @@ from models.mask_head.memory_bank import FrameMemory, MemoryBank
 from models.mask_head.memory_encoder import encode_memory
 from models.mask_head.registry import check_mask_head, load_mask_head
 from models.mask_head.sam2 import MaskHead
-from models.mask_head.sam2_model import nano_config, published_config
+from models.mask_head.sam2_model import build_model, nano_config, published_config
 from models.mask_head.sam3_tracker import Sam3Tracker, published_sam3_tracker_config
 
 CPU = torch.device("cpu")
@@ -227,6 +228,13 @@ def test_fast_kernels_change_no_bit_of_the_features(head: MaskHead, features: li
     names = quick.model.state_dict().keys()
     apply_fast_kernels(quick.model)
     assert quick.model.state_dict().keys() == names
+    # No module of these classes is left, which subclasses have replaced.
+    assert not {type(each) for each in quick.model.modules()} & {Sam2MultiScaleAttention, Sam2HieraDetModel}
+    tables = [
+        each.build_sine_position_embedding
+        for each in quick.model.modules()
+        if hasattr(each, "build_sine_position_embedding")
+    ]
     for picture, expected in list(zip(frames(5), features, strict=True))[:2]:  # the second from kept tables
         found = quick.encode(picture).vision
         for ours, theirs in zip(
@@ -235,6 +243,23 @@ def test_fast_kernels_change_no_bit_of_the_features(head: MaskHead, features: li
             strict=True,
         ):
             assert torch.equal(ours, theirs)
+    assert tables and sum(table.cache_info().hits for table in tables) > 0, (
+        "the second frame uses kept tables"
+    )
+
+
+def test_fast_kernels_notice_that_weights_are_loaded_again() -> None:
+    first, second = (build_model(nano_config(64)) for _ in range(2))
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = sam2_forward.encode_images(second, pixels).levels
+    apply_fast_kernels(first)
+    with torch.inference_mode():
+        sam2_forward.encode_images(first, pixels)
+    first.load_state_dict(second.state_dict())
+    with torch.inference_mode():
+        found = sam2_forward.encode_images(first, pixels).levels
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
 
 
 def test_two_targets_are_those_of_a_session_of_two(head: MaskHead, found: list[list[Any]]) -> None:

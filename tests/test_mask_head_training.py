@@ -101,8 +101,7 @@ def test_targets_of_clips_are_seen_first_and_some_leave() -> None:
     assert not torch.equal(batch.pixels[0], batch.pixels[1])
 
 
-def test_frames_of_a_scene_are_drawn_once_for_several_times() -> None:
-    """With the same background; boxes and masks are of their own frame."""
+def test_neighbouring_stills_show_one_scene_at_several_times() -> None:
     recipe = dataclasses.replace(RECIPE, scene_frames=3, still_boxes=1, jitter=0.0, empty=0.0)
     batch = sample_stills(
         np.random.default_rng(4),
