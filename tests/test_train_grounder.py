@@ -454,6 +454,7 @@ def test_saved_and_evaluated_weights_are_the_mean_of_the_trained_and_the_initial
     monkeypatch.setattr(
         "train.scratch.grounder.evaluate_grounder", lambda grounder, _: evaluated.append(grounder.model)
     )
+    other.out = tmp_path  # where rendered frames are kept
     other.evaluate(other.steps)
     trained = dict(other.model.named_parameters())
     for name, weight in evaluated[0].named_parameters():
