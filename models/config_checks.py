@@ -29,7 +29,7 @@ def sized_contract(config: GrounderConfig, contract: Contract) -> Contract:
     sizes = (config.search_tokens, config.template_tokens)
     # A model that was trained on one grid of tokens finds nothing on another.
     if config.search_tokens is not None and all(contract.search_size):
-        fixed = "x".join(map(str, contract.search_size))
+        fixed = " or ".join(f"{width}x{height}" for width, height in contract.search_sizes)
         raise UserError(
             f"model.search_tokens={config.search_tokens}: {config.checkpoint} was trained on search images "
             f"of {fixed} pixels only; leave it out"

@@ -34,7 +34,12 @@ SIZE = (1008, 560)  # of a resized image
 def test_a_contract_comes_back_from_its_file(contract: Contract, tmp_path: Path) -> None:
     side = contract.side_multiple
     changed = dataclasses.replace(
-        contract, prompt_colour=(1, 2, 3), search_size=(2 * side, 3 * side), digits=5, template_scale=2.25
+        contract,
+        prompt_colour=(1, 2, 3),
+        search_size=(2 * side, 3 * side),
+        other_search_sizes=((3 * side, 2 * side), (side, side)),
+        digits=5,
+        template_scale=2.25,
     )
     write_contract(tmp_path, changed)
     assert read_contract(tmp_path) == changed
@@ -73,6 +78,10 @@ BEYOND: list[dict[str, Any]] = [
     {"prompt_colour": [10**20, -1, 0]},
     {"search_size": [28 * 10**6, 28 * 10**6]},
     {"search_size": [True, False], "side_multiple": 1},
+    {"search_size": [336, 224], "other_search_sizes": [[336, 225]]},
+    {"search_size": [336, 224], "other_search_sizes": [[0, 0]]},
+    {"search_size": [336, 224], "other_search_sizes": [336, 224]},
+    {"other_search_sizes": [[336, 224]]},
     {"digits": 10**9},
     {"side_multiple": 10**9},
     {"separator": "]}" * 1000},

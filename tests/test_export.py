@@ -129,9 +129,9 @@ def test_a_pair_says_how_its_rectangle_looks(indexes: Path, tmp_path: Path) -> N
 
 
 def test_a_size_that_trainers_resize_again_is_refused() -> None:
-    with pytest.raises(UserError, match="search_size of 1400x1400 is one that trainers resize"):
+    with pytest.raises(UserError, match="search size of 1400x1400 is one that trainers resize"):
         safe(dataclasses.replace(BUILT_IN["short"], search_size=(1400, 1400)))
-    with pytest.raises(UserError, match=r"search_size of 192x192 .* give one of 65536 to"):
+    with pytest.raises(UserError, match=r"search size of 192x192 .* give one of 65536 to"):
         safe(dataclasses.replace(BUILT_IN["instruct3"], search_size=(192, 192)))
     with pytest.raises(UserError, match="side_multiple of 16 is no model's; give one of 28, 32"):
         safe(dataclasses.replace(BUILT_IN["instruct"], side_multiple=16))

@@ -85,6 +85,21 @@ def test_a_contract_may_stretch_every_frame_to_one_size() -> None:
     assert ENCODERS["short"].resized_size((1280, 720)) == (336, 224), "the small model knows one grid only"
 
 
+def test_of_several_fixed_sizes_a_frame_has_the_one_nearest_in_aspect() -> None:
+    sizes = ((364, 196), (280, 280), (196, 364))
+    encoder = encoder_of(dataclasses.replace(BUILT_IN["short"], other_search_sizes=sizes))
+    wanted = {
+        (480, 320): (336, 224),
+        (1920, 1080): (364, 196),
+        (640, 480): (336, 224),
+        (500, 499): (280, 280),
+        (1080, 1920): (196, 364),
+        (1000, 100): (364, 196),
+        (1, 3): (196, 364),
+    }
+    assert {size: encoder.resized_size(size) for size in wanted} == wanted
+
+
 @encoders
 @pytest.mark.parametrize("size", FRAME_SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_known_frames_get_whole_tokens_within_the_budget(

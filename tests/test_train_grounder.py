@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,20 @@ def test_steps_belong_to_their_stages() -> None:
         ("train", 0),
         ("train", 1),
     ]
+
+
+def test_steps_on_crops_take_all_sizes_of_the_contract(tmp_path: Path) -> None:
+    stage = GrounderStage(["plain"], images=4, crops=2, crop_share=0.7, steps=40, batch=2)
+    training = begin(stages=[stage], other_search_sizes=["280x280", "224x336"])
+    training.out = tmp_path / "run"
+    shapes = [{frame.image.shape[:2] for frame in training.frames(stage, step)} for step in range(40)]
+    assert all(len(each) == 1 for each in shapes), "frames of a step have one size"
+    counts = Counter(shape for each in shapes for shape in each)
+    assert set(counts) == {(224, 336), (280, 280), (336, 224)}
+    assert training.contract.search_sizes == ((336, 224), (280, 280), (224, 336))
+    assert training.take_step(next(training.batches(range(1))), 0).losses
+    with pytest.raises(UserError, match=r"recipe\.other_search_sizes: 'square' is not WIDTHxHEIGHT"):
+        begin(other_search_sizes=["square"])
 
 
 def test_the_rate_is_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:

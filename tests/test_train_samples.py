@@ -40,6 +40,7 @@ CONTRACT = BUILT_IN["short"]
 TRAIN = PRESETS["train"]
 SIZE = 336, 224  # of the resized pictures: 12 by 8 tokens
 KIND = PoolSpec("train", CONTRACT, SIZE)
+CROPS = PoolSpec("train", CONTRACT, SIZE, crop=True)
 COUNT = 12
 CHUNK = 4
 Masks = list[np.ndarray]
@@ -113,7 +114,10 @@ def test_the_folder_of_a_pool_is_named_by_all_that_its_frames_depend_on(
     names.add(KIND.name)
     monkeypatch.setattr(frame_pool, "QUALITY", (1, 2))
     names.add(KIND.name)
-    assert len(names) == 5
+    names.add(CROPS.name)
+    monkeypatch.setattr(frame_pool, "CROP_SHIFT", 0.5)
+    names |= {KIND.name, CROPS.name}
+    assert len(names) == 7
 
 
 def test_a_shot_follows_from_its_seed_alone(drawn: list[Drawn], folder: Path) -> None:
@@ -191,6 +195,45 @@ def test_owned_tokens_lie_in_their_things_box_and_what_is_out_of_sight_owns_none
             assert top < rows.min() + 1 and rows.max() < bottom
             owning += 1
     assert owning > 2 * COUNT
+
+
+@pytest.mark.parametrize("size", [SIZE, (280, 280), (196, 364)])
+def test_a_crop_is_a_part_of_its_frame_with_what_it_shows_of_each_thing(
+    drawn: list[Drawn], size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pixels of a crop are replaced by their places, so that its window can be read from it."""
+    height, width = drawn[0].frame.shape[:2]
+    rows, columns = np.mgrid[:height, :width]
+    found = []
+    monkeypatch.setattr(frame_pool, "_jpeg", lambda image, _: found.append(image) or b"")
+    monkeypatch.setattr(frame_pool, "resize", lambda image, _: image)
+    met = set()
+    for seed, each in enumerate(drawn):
+        drawings = iter(
+            [(np.dstack([columns, rows, columns]), each.masks), (each.frame, each.template_masks)]
+        )
+        monkeypatch.setattr(frame_pool, "draw_frame", lambda *_, drawings=drawings: next(drawings))
+        monkeypatch.setattr(frame_pool, "_strip", lambda *_: np.zeros(0))
+        facts = json.loads(render_frame(seed, TRAIN, CONTRACT, size, crop=True)["facts"])
+        window = found[-2]  # the last one is the strip of templates
+        (left, top), (right, bottom) = window[0, 0, :2], window[-1, -1, :2] + 1
+        assert window.shape[:2] == (bottom - top, right - left), "it lies within the frame"
+        assert (right - left) / (bottom - top) == pytest.approx(size[0] / size[1], rel=0.03)
+        shown = 0
+        for thing, mask, drawn_thing in zip(facts["things"], each.masks, each.scene.things, strict=True):
+            part = mask[top:bottom, left:right]
+            assert (thing["box_resized"] is None) == (part.sum() < SLIVER)
+            least = max(SLIVER, frame_pool.CLEAR_SHARE_OF_CROPS * drawn_thing.radius**2)
+            assert thing["clear"] == (part.sum() >= least)
+            if thing["box_resized"] is None:
+                continue
+            shown += 1
+            ys, xs = np.nonzero(part)
+            bounds = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], float)
+            bounds *= np.tile([size[0] / part.shape[1], size[1] / part.shape[0]], 2)
+            assert thing["box_resized"] == pytest.approx(bounds)
+        met.add((shown > 0, right - left < width * 0.5))
+    assert (True, True) in met
 
 
 def test_templates_are_there_for_what_another_frame_shows_clearly(drawn: list[Drawn]) -> None:

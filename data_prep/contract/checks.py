@@ -52,6 +52,10 @@ def check_contract(contract: "Contract") -> None:
             raise ValueError(f"{least} is {getattr(contract, least)}, above {most} {getattr(contract, most)}")
     for name in ("search_size", "crop_size"):
         _check_size(name, getattr(contract, name), contract.side_multiple)
+    for size in contract.other_search_sizes:
+        _check_size("other_search_sizes", size, contract.side_multiple)
+        if not all(size) or not all(contract.search_size):
+            raise ValueError("other_search_sizes needs a search_size, and has no zeros")
     _check_texts(contract)
     _check_names(contract)
 

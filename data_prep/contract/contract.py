@@ -80,6 +80,8 @@ class Contract:
     initial_wording: str = ""
     initial_answer_format: str = ""
     thinking: int = 0  # most tokens of a thought before the answer; 0: there is none
+    # Further fixed sizes of search images; of these and `search_size` a frame has the one nearest in aspect.
+    other_search_sizes: tuple[tuple[int, int], ...] = ()
 
     @property
     def format(self) -> AnswerFormat:
@@ -95,6 +97,11 @@ class Contract:
             return QuestionForm(WORDINGS[self.initial_wording], initial, False, False, False)
         is_cropped = is_marked and self.search_crop > 0
         return QuestionForm(WORDINGS[self.wording], self.format, has_template, is_marked, is_cropped)
+
+    @property
+    def search_sizes(self) -> tuple[tuple[int, int], ...]:
+        """All fixed sizes (width, height) of search images; empty: they follow from the budget of pixels."""
+        return (self.search_size, *self.other_search_sizes) if all(self.search_size) else ()
 
     @property
     def formats(self) -> tuple[AnswerFormat, ...]:
@@ -207,7 +214,7 @@ _SIZES = ("search_size", "crop_size")
 _LATER = (  # fields that are written only where they differ from their defaults
     *("answer_format", "template_crop", "template_min_pixels", "crop_size", "search_crop", "prompt_line"),
     *("draws_prompt", "shows_template", "clips_boxes", "resampling"),
-    *("initial_wording", "initial_answer_format", "thinking"),
+    *("initial_wording", "initial_answer_format", "thinking", "other_search_sizes"),
 )
 
 
@@ -231,6 +238,7 @@ def read_contract(folder: Path) -> Contract | None:
         # Contracts written before there was a fixed size do not have it.
         for name in _SIZES:
             values[name] = tuple(values.get(name, (0, 0)))
+        values["other_search_sizes"] = tuple(map(tuple, values.get("other_search_sizes", ())))
         contract = Contract(**values)
         check_contract(contract)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as fault:

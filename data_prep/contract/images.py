@@ -34,12 +34,14 @@ and the divisor of the sides to a new size.
 def search_size(contract: Contract, size: Size, rule: Rule | None = None) -> Size:
     """The size (width, height) that a search frame of `size` is resized to.
 
-    A contract with a `search_size` stretches every frame to it, because a small model that was trained on one
-    grid of tokens finds nothing on another. Otherwise the result is that of `budgeted`, also in its errors.
+    A contract with fixed sizes stretches every frame to the one whose aspect is nearest to the frame's,
+    because a small model finds nothing on a grid of tokens that it was not trained on. Otherwise the result
+    is that of `budgeted`, also in its errors.
     """
-    # Two zeros mean that the size follows from the budget.
-    if all(contract.search_size):
-        return contract.search_size
+    if contract.search_sizes:
+        # By the factor of the stretching, so 2:1 and 1:2 are equally far from a square.
+        aspect = math.log(size[0] / size[1])
+        return min(contract.search_sizes, key=lambda fixed: abs(math.log(fixed[0] / fixed[1]) - aspect))
     return budgeted(size, contract.min_pixels, contract.max_pixels, contract.side_multiple, rule)
 
 
@@ -68,7 +70,11 @@ def with_token_budget(contract: Contract, search_tokens: int | None, template_to
         most = search_tokens * pixels_per_token
         # `search_size` would otherwise fix the size, whatever the budget is.
         contract = replace(
-            contract, max_pixels=most, min_pixels=min(contract.min_pixels, most), search_size=(0, 0)
+            contract,
+            max_pixels=most,
+            min_pixels=min(contract.min_pixels, most),
+            search_size=(0, 0),
+            other_search_sizes=(),
         )
     if template_tokens is not None:
         most = template_tokens * pixels_per_token

@@ -139,11 +139,10 @@ def safe(contract: Contract) -> Contract:
     The sides of the exported images are multiples of the contract's `side_multiple`. Here the numbers of
     pixels are brought within the limits that ms-swift, LLaMA-Factory and transformers have by default.
 
-    Raises UserError for a contract with a fixed `search_size` outside these limits (its model knows no other
-    size), and for one whose sides suit neither Qwen2.5-VL nor Qwen3-VL.
+    Raises UserError for a contract with a fixed size of search images outside these limits (its model knows
+    no other size), and for one whose sides suit neither Qwen2.5-VL nor Qwen3-VL.
     """
     # 1. The family of the model, by the divisor of the sides.
-    width, height = contract.search_size
     least = LEAST_PIXELS.get(contract.side_multiple)
     if least is None:
         raise UserError(
@@ -151,11 +150,12 @@ def safe(contract: Contract) -> Contract:
             f"give one of {', '.join(map(str, LEAST_PIXELS))}"
         )
     # 2. A fixed size cannot be changed, so it must lie within the limits.
-    if width and not least <= width * height <= MOST_PIXELS:
-        raise UserError(
-            f"contract=: its search_size of {width}x{height} is one that trainers resize again; give one of "
-            f"{least} to {MOST_PIXELS} pixels"
-        )
+    for width, height in contract.search_sizes:
+        if not least <= width * height <= MOST_PIXELS:
+            raise UserError(
+                f"contract=: its search size of {width}x{height} is one that trainers resize again; give one "
+                f"of {least} to {MOST_PIXELS} pixels"
+            )
     # 3. Budgets of pixels are moved to the nearest limit.
     search, most, template = (
         min(max(pixels, least), MOST_PIXELS)

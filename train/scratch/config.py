@@ -35,6 +35,17 @@ class GrounderStage:
     template: float = key(0.4, "share of questions with a template crop")
     marked: float = key(0.35, "share of images with a visual prompt (a drawn rectangle)")
     plain: bool = key(False, "use only the simplest expressions, in a fixed word order")
+    crop_share: float = key(
+        0.0,
+        "share of the steps on crops around objects instead of whole frames, in all sizes of search images",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    crops: int = key(
+        400,
+        "crops rendered from each preset in each size of search images, if there is a crop_share",
+        minimum=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,11 @@ class GrounderRecipe:
 
     name: str = key("nano_grounder", "name of the run and of its folder")
     contract: str = key("short", "prompt contract of the model", choices=("instruct", "short"))
+    other_search_sizes: list[str] = key(
+        [],
+        "further sizes of search images beside that of the contract, as WIDTHxHEIGHT; they are written to "
+        "the contract of the model, and learned from crops",
+    )
     width: int = key(128, "hidden size of language model and vision tower, a multiple of 32")
     layers: int = key(5, "layers of the language model")
     vision_layers: int = key(4, "layers of the vision tower")

@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,14 @@ from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
 
 CLEAR_SHARE = 0.42  # of an object's squared radius: objects that show less are neither visible nor absent
+# The same in crops, which show more of an object's details.
+CLEAR_SHARE_OF_CROPS = 0.2
+# Crops: the side of the window in sides of the object in it, its smallest side as a share of the largest
+# possible one, and the standard deviation of the object's place, as a share of the window.
+CROP_SCALES, SMALLEST_CROP, CROP_SHIFT = (1.3, 6.0), 0.2, 0.12
+ANYWHERE_SHARE = 0.15  # share of crops around no object
+PARTIAL_SHARE = 0.5  # objects that show less than this share of what another frame shows are partly hidden
+PARTIAL_WEIGHT = 3.0  # how many times as likely partly hidden objects are in the middle of a crop
 # Shares of a token's area: from the first on it belongs to an object, below the second to none.
 OWNED_SHARE, FREE_SHARE = 0.25, 0.06
 NO_OBJECT, AMBIGUOUS = -1, -2
@@ -74,20 +83,30 @@ class AnnotatedFrame:
     templates: tuple[np.ndarray | None, ...]
 
 
-def render_frame(seed: int, preset: WorldPreset, contract: Contract, size: Size) -> dict[str, Any]:
-    """Render the frame that follows from `seed` (an offset into the preset's seeds), as a row of a pool."""
+def render_frame(
+    seed: int, preset: WorldPreset, contract: Contract, size: Size, crop: bool = False
+) -> dict[str, Any]:
+    """Render the frame that follows from `seed` (an offset into the preset's seeds), as a row of a pool.
+
+    `crop`: only a part of the frame, in full resolution, mostly around one of its objects.
+    """
     # 1. A frame of the scene, at a random time.
     scene = make_scene(preset.first_seed + seed, preset)
     rng = np.random.default_rng((preset.first_seed + seed, 2))
     image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
-    # 2. Crops from another frame, and annotations of every object.
-    templates = _templates(rng, scene, contract)
+    # 2. Templates from another frame, the crop, and annotations of every object.
+    templates, other_masks = _templates(rng, scene, contract)
+    clear_share = CLEAR_SHARE
+    if crop:
+        rng = np.random.default_rng((preset.first_seed + seed, 5))
+        image, masks = _crop(rng, image, masks, other_masks, size)
+        clear_share = CLEAR_SHARE_OF_CROPS
     things = [
         FrameObject(
             colour=thing.colour,
             shape=thing.shape,
             box_resized=_seen_box(mask, size),
-            clear=int(mask.sum()) >= max(SLIVER, CLEAR_SHARE * thing.radius**2),
+            clear=int(mask.sum()) >= max(SLIVER, clear_share * thing.radius**2),
             has_template=template is not None,
             phrases=tuple(refer(rng, scene, index) for _ in range(PHRASES)),
         )
@@ -112,14 +131,59 @@ def _seen_box(mask: np.ndarray, size: Size) -> Box | None:
     return None if box is None else rescale(box, (mask.shape[1], mask.shape[0]), size)
 
 
-def _templates(rng: np.random.Generator, scene: Scene, contract: Contract) -> list[np.ndarray | None]:
-    """A crop of each object that another frame shows clearly, with a jittered box as a tracker has it."""
+def _crop(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    masks: list[np.ndarray],
+    other_masks: list[np.ndarray],
+    size: Size,
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A part of a frame and of its masks, with the aspect of `size`, as a second look sees it.
+
+    It is mostly around an object. Those that are partly hidden, by the masks of another frame, are preferred.
+    """
+    height, width = image.shape[:2]
+    aspect = size[0] / size[1]
+    largest = min(width, height * aspect)
+    # 1. The object in the middle, and how large the window is. Without one, a random place and size.
+    boxes = [None if seen(mask) is None else box_of_mask(mask) for mask in masks]
+    shown = [index for index, box in enumerate(boxes) if box is not None]
+    if not shown or rng.random() < ANYWHERE_SHARE:
+        x, y = rng.uniform((0, 0), (width, height))
+        wide = largest * rng.uniform(SMALLEST_CROP, 1)
+    else:
+        is_partial = np.array([masks[i].sum() < PARTIAL_SHARE * other_masks[i].sum() for i in shown])
+        weights = np.where(is_partial, PARTIAL_WEIGHT, 1.0)
+        box = boxes[shown[int(rng.choice(len(shown), p=weights / weights.sum()))]]
+        assert box is not None
+        scale = math.exp(rng.uniform(*np.log(CROP_SCALES)))
+        wide = max((box[2] - box[0]) * scale, (box[3] - box[1]) * scale * aspect, SMALLEST_CROP * largest)
+        wide = min(wide, largest)
+        x, y = (
+            (box[axis] + box[axis + 2]) / 2 + rng.normal(0, CROP_SHIFT) * side
+            for axis, side in enumerate((wide, wide / aspect))
+        )
+    # 2. The window, moved into the frame.
+    columns, rows = max(2, round(wide)), max(2, round(wide / aspect))
+    left = round(min(max(0, x - columns / 2), width - columns))
+    top = round(min(max(0, y - rows / 2), height - rows))
+    window = slice(top, top + rows), slice(left, left + columns)
+    return np.ascontiguousarray(image[window]), [mask[window] for mask in masks]
+
+
+def _templates(
+    rng: np.random.Generator, scene: Scene, contract: Contract
+) -> tuple[list[np.ndarray | None], list[np.ndarray]]:
+    """A crop of each object that another frame shows clearly, with a jittered box as a tracker has it.
+
+    The second value is the masks of that frame.
+    """
     image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
     crops: list[np.ndarray | None] = []
     for thing, mask in zip(scene.things, masks, strict=True):
         box = box_of_mask(mask) if int(mask.sum()) >= CLEAR_SHARE * thing.radius**2 else None
         crops.append(None if box is None else crop_template(image, jittered(rng, box, 0.1), contract))
-    return crops
+    return crops, masks
 
 
 def _owner(masks: list[np.ndarray], size: Size, side: int) -> np.ndarray:
@@ -192,11 +256,15 @@ def _thing(values: dict[str, Any]) -> FrameObject:
 
 @dataclass(frozen=True)
 class PoolSpec:
-    """What the frames of a pool depend on; `size` is the (width, height) to which they are resized."""
+    """What the frames of a pool depend on; `size` is the (width, height) to which they are resized.
+
+    `crop`: they are parts of frames.
+    """
 
     preset: str
     contract: Contract
     size: Size
+    crop: bool = False
 
     @property
     def name(self) -> str:
@@ -207,10 +275,15 @@ class PoolSpec:
         width, height = self.size
         contract = self.contract.template_scale, self.contract.template_pixels, self.contract.side_multiple
         frame = CLEAR_SHARE, OWNED_SHARE, FREE_SHARE, PHRASES, QUALITY
+        crop: tuple[Any, ...] = ()
+        if self.crop:
+            crop = CLEAR_SHARE_OF_CROPS, CROP_SCALES, SMALLEST_CROP, CROP_SHIFT
+            crop += ANYWHERE_SHARE, PARTIAL_SHARE, PARTIAL_WEIGHT
         # Not `hash`, whose values for texts differ between processes.
-        settings = hashlib.sha256(repr((PRESETS[self.preset], contract, frame, CHUNK)).encode())
+        settings = hashlib.sha256(repr((PRESETS[self.preset], contract, frame, CHUNK, *crop)).encode())
+        kind = "-crops" if self.crop else ""
         side = _template_side(self.contract)
-        return f"{self.preset}-{width}x{height}-{side}-{settings.hexdigest()[:8]}"
+        return f"{self.preset}{kind}-{width}x{height}-{side}-{settings.hexdigest()[:8]}"
 
 
 def open_pool(folder: Path, spec: PoolSpec, first: int, count: int, workers: int = 1) -> "FramePool":
@@ -246,7 +319,7 @@ def _render_chunk(spec: PoolSpec, chunk: tuple[Path, range]) -> Path:
     """Render one file of a pool: the frames of some seeds."""
     path, seeds = chunk
     preset = PRESETS[spec.preset]
-    rows = [render_frame(seed, preset, spec.contract, spec.size) for seed in seeds]
+    rows = [render_frame(seed, preset, spec.contract, spec.size, spec.crop) for seed in seeds]
     with (
         whole_file(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,

@@ -5,7 +5,9 @@ complete model on questions. Frames are rendered beforehand into pools (`frame_p
 a frame, so that the vision tower encodes it once. The data of step n follow from the seed and n.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -66,10 +68,11 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     ) -> None:
         super().__init__(recipe, out, strategy, stop)
         _check_layers(recipe)
-        self.contract = BUILT_IN[recipe.contract]
+        sizes = tuple(_search_size(text) for text in recipe.other_search_sizes)
+        self.contract = replace(BUILT_IN[recipe.contract], other_search_sizes=sizes)
         self.processor = build_processor()
         self.encoder = QuestionEncoder(self.processor, self.contract)
-        self._pools: dict[tuple[str, int, int], FramePool] = {}
+        self._pools: dict[tuple[str, int, int, Size | None], FramePool] = {}
 
     # ---- model -------------------------------------------------------------------------------------
 
@@ -105,7 +108,8 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     def _load_initial(self, folder: str) -> None:
         """Load the weights of another grounder. Raises UserError if its sizes or its contract differ."""
         initial = Grounder.load(GrounderConfig(folder, dtype="float32"), torch.device("cpu"))
-        if initial.contract != self.contract:
+        # Other sizes can be learned.
+        if replace(initial.contract, other_search_sizes=self.contract.other_search_sizes) != self.contract:
             raise UserError(f"recipe.initial={folder}: its contract.json is not that of recipe.contract")
         self.initial_weights = initial.model.state_dict()
         try:
@@ -137,17 +141,24 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     def frames(self, stage: GrounderStage, step: int) -> list[AnnotatedFrame]:
         """The frames of a stage's step. Every epoch takes each frame of a pool once, in another order."""
         turn, number = divmod(step, len(stage.presets))  # steps take the presets in turn
-        pool = self.pool(stage.presets[number], 0, stage.images)
+        preset = stage.presets[number]
+        rng = np.random.default_rng((self.recipe.seed, step, 2))
+        if rng.random() < stage.crop_share:
+            sizes = self.contract.search_sizes
+            crops = self.pool(preset, 0, stage.crops, sizes[int(rng.integers(len(sizes)))])
+            return [crops[int(index)] for index in rng.choice(len(crops), stage.batch, replace=False)]
+        pool = self.pool(preset, 0, stage.images)
         # Frame `at` of the run is number `at % count` of epoch `at // count`.
         count = len(pool)
         places = range(turn * stage.batch, (turn + 1) * stage.batch)
         return [pool[epoch_order(self.recipe.seed, at // count, count)[at % count]] for at in places]
 
-    def pool(self, preset: str, first: int, count: int) -> FramePool:
-        """Frames `first` … of a preset. Runs with folders beside this one share what was rendered."""
-        key = preset, first, count
+    def pool(self, preset: str, first: int, count: int, crop_size: Size | None = None) -> FramePool:
+        """Frames `first` … of a preset, or crops of them. Runs with folders beside this one share them."""
+        key = preset, first, count, crop_size
         if key not in self._pools:
-            spec = PoolSpec(preset, self.contract, self.resized_size(preset))
+            size = crop_size or self.resized_size(preset)
+            spec = PoolSpec(preset, self.contract, size, crop=crop_size is not None)
             with self.stop.immediate():  # rendering takes many minutes, and there is nothing to save
                 pools = self.out.parent / "pools"
                 self._pools[key] = open_pool(pools, spec, first, count, self.recipe.workers)
@@ -270,6 +281,13 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
             features = encode_images(self.model, inputs["pixel_values"], inputs["image_grid_thw"])
             tokens += [each.tokens for each in features]
         return token_metrics(self.look_head, torch.stack(tokens), frames)
+
+
+def _search_size(text: str) -> Size:
+    """A size of `recipe.other_search_sizes`. Raises UserError for a text that is none."""
+    if not (match := re.fullmatch(r"(\d+)x(\d+)", text)):
+        raise UserError(f"recipe.other_search_sizes: {text!r} is not WIDTHxHEIGHT, such as 280x280")
+    return int(match[1]), int(match[2])
 
 
 def _check_layers(recipe: GrounderRecipe) -> None:
