@@ -63,15 +63,17 @@ def _setup(
     mask_head = MaskHeadConfig(masks, dtype=dtype)
     now: Callable[[], float] = time.perf_counter if device.type == "cuda" else time.thread_time
 
-    def side(name: str, tracker: Any, box_threshold: float, decode: str) -> EngineSide:
-        model = GrounderConfig(grounder, dtype=dtype, box_threshold=box_threshold, decode=decode)
+    def side(name: str, tracker: Any, box_threshold: float, decode: str, second_look: str) -> EngineSide:
+        model = GrounderConfig(
+            grounder, dtype=dtype, box_threshold=box_threshold, decode=decode, second_look=second_look
+        )
         return EngineSide(_settings(root, out, name, tracker, model, mask_head, device), now, script)
 
     begun = time.perf_counter()
     # `generate` decodes no box where the decision is "not visible"; neither does this threshold.
-    engine = side("engine", PerFrameConfig(CERTAIN, repeat_last=True), CERTAIN, "greedy")
+    engine = side("engine", PerFrameConfig(CERTAIN, repeat_last=True), CERTAIN, "greedy", "off")
     seconds = time.perf_counter() - begun
-    referral = side("referral", ReferralConfig(), NANO.box_threshold, NANO.decode)
+    referral = side("referral", ReferralConfig(), NANO.box_threshold, NANO.decode, NANO.second_look)
     contract = engine.contract
     answer = None if script is None else partial(script.answer, contract=contract)
     loop = PublishedLoop(grounder, masks, contract, device, choose_dtype(dtype, device), answer)

@@ -1,21 +1,25 @@
 """The figures of the small grounder, for `python -m benchmarks small_models`."""
 
 import dataclasses
+import math
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from data_prep.contract.contract import Contract
+from data_prep.geometry import Size
 from data_prep.world.presets import PRESETS
 from models.config import NANO
 from models.grounder.grounder import Grounder
+from models.grounder.second_look import OFF
 from models.interfaces import Answer
 from train.scratch.frame_pool import PoolSpec, open_pool
-from train.scratch.grounder_metrics import GrounderMetrics, metrics_of
+from train.scratch.grounder_metrics import SMALL, GrounderMetrics, metrics_of
 from train.scratch.questions import QuestionMix, Sample, sample_questions
 
 ABSENT = 0.35  # share of questions whose target is absent
@@ -30,7 +34,12 @@ ALL = "all kinds"
 NAMES = [field.name for field in dataclasses.fields(GrounderMetrics)]
 
 
-Side = tuple[str, str]  # a checkpoint, and how boxes are decoded
+class Side(NamedTuple):
+    """A grounder: its checkpoint, how boxes are decoded, and which answers are of two looks."""
+
+    checkpoint: str
+    decode: str
+    second_look: str
 
 
 def grounder_figures(
@@ -44,29 +53,35 @@ def grounder_figures(
     if not sides:
         return [], []
     grounders = {
-        (checkpoint, decode): Grounder.load(
+        side: Grounder.load(
             # A threshold of 0: a box is always decoded.
-            dataclasses.replace(NANO, checkpoint=checkpoint, box_threshold=0.0, dtype=dtype, decode=decode),
+            dataclasses.replace(NANO, box_threshold=0.0, dtype=dtype, **side._asdict()),
             device,
         )
-        for checkpoint, decode in sides
+        for side in sides
     }
+    resized = grounders[sides[0]].encoder.resized_size
+    looks_twice = any(grounder.second_look != OFF for grounder in grounders.values())
     rows: list[dict[str, Any]] = []
     answers: list[Answer] = []
     for preset in presets:
-        samples = _samples(grounders[sides[0]], preset, count)
+        frame_size = PRESETS[preset].size
+        size = frame_size if looks_twice else resized(frame_size)
+        samples = _samples(grounders[sides[0]].contract, preset, size, count)
+        # Small targets are counted in pixels of the search image.
+        search = resized(frame_size)
+        small = SMALL * math.sqrt(size[0] * size[1] / (search[0] * search[1]))
         answered = _answered(grounders, samples)
         for side in sides:
-            rows += _rows(preset, side, samples, answered[side])
+            rows += _rows(preset, side, samples, answered[side], small)
         answers += [answer for each, _ in answered[sides[0]].values() for answer in each]
     return rows, answers
 
 
-def _samples(grounder: Grounder, preset: str, count: int) -> dict[str, list[Sample]]:
-    """Questions about the first `count` scenes of a preset, by their kind."""
-    size = grounder.encoder.resized_size(PRESETS[preset].size)
+def _samples(contract: Contract, preset: str, size: Size, count: int) -> dict[str, list[Sample]]:
+    """Questions about the first `count` scenes of a preset, by their kind; frames have `size`."""
     with tempfile.TemporaryDirectory() as folder:
-        pool = open_pool(Path(folder), PoolSpec(preset, grounder.contract, size), 0, count, workers=0)
+        pool = open_pool(Path(folder), PoolSpec(preset, contract, size), 0, count, workers=0)
         frames = [pool[index] for index in range(count)]
     # The same scenes and the same random numbers for each kind of question.
     return {name: sample_questions(np.random.default_rng(0), frames, 1, mix) for name, mix in KINDS.items()}
@@ -97,23 +112,23 @@ def _rows(
     side: Side,
     samples: dict[str, list[Sample]],
     answered: dict[str, tuple[list[Answer], float]],
+    small: float,
 ) -> list[dict[str, Any]]:
     """Print and return the figures of one side on one preset."""
-    checkpoint, decode = side
     rows: list[dict[str, Any]] = []
     everything: tuple[list[Sample], list[Answer]] = ([], [])
-    print(f"{preset}, {Path(checkpoint).name}, decode={decode}")
+    print(f"{preset}, {Path(side.checkpoint).name}, decode={side.decode}, second_look={side.second_look}")
     print(f"{'':<24}" + "".join(f"{name:>18}" for name in NAMES))
     for kind, asked in samples.items():
         answers, _ = answered[kind]
         everything[0].extend(asked)
         everything[1].extend(answers)
-        rows.append(_row(kind, metrics_of(asked, answers)))
-    rows.append(_row(ALL, metrics_of(*everything)))
+        rows.append(_row(kind, metrics_of(asked, answers, small=small)))
+    rows.append(_row(ALL, metrics_of(*everything, small=small)))
     seconds = sum(each for _, each in answered.values())
     rows[-1]["milliseconds"] = round(1000 * seconds / len(everything[0]), 2)
     print(f"{rows[-1]['milliseconds']} ms of processor time for a question")
-    return [{"preset": preset, "checkpoint": checkpoint, "decode": decode, **row} for row in rows]
+    return [{"preset": preset, **side._asdict(), **row} for row in rows]
 
 
 def _row(kind: str, metrics: GrounderMetrics) -> dict[str, Any]:

@@ -8,7 +8,9 @@ shifted by up to a tenth, and on masks that are propagated over 30 frames from s
     python -m benchmarks small_models --scenes 0 --grounder OLD NEW --presets val other_look small_val
 
 compares grounders on several presets of the rendered world in one run, with the processor time of a question;
-`--decode greedy expectation samples` compares ways of decoding boxes.
+`--decode greedy expectation samples` compares ways of decoding boxes, and `--second-look off small always`
+shows what a second look gives. Without second looks frames are resized before they are compressed, as in
+training; with them all sides get frames of the size that videos have, out of which windows are cut.
 
     python -m benchmarks small_models --questions 0 --mask-head OLD NEW --presets val other_look small_val
 
@@ -35,10 +37,10 @@ from typing import Any
 import torch
 
 from benchmarks.machine import machine
-from benchmarks.small_grounders import grounder_figures
+from benchmarks.small_grounders import Side, grounder_figures
 from data_prep.world.film import render_clip
 from data_prep.world.presets import PRESETS
-from models.config import DECODINGS, DTYPES, NANO
+from models.config import DECODINGS, DTYPES, NANO, SECOND_LOOKS
 from models.devices import choose_device, choose_dtype, set_float32_precision
 from models.interfaces import Answer, Masking
 from models.mask_head.config import MASK_HEADS
@@ -57,6 +59,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--grounder", nargs="+", default=[NANO.checkpoint], help="folders of weights")
     parser.add_argument(
         "--decode", nargs="+", default=[NANO.decode], choices=DECODINGS, help="of the boxes of the grounders"
+    )
+    parser.add_argument(
+        "--second-look", nargs="+", default=["off"], choices=SECOND_LOOKS, help="of the grounders"
     )
     parser.add_argument(
         "--mask-head", nargs="+", default=[MASK_HEADS["nano"].checkpoint], help="folders of weights"
@@ -78,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     for dtype in options.dtypes:
         if len(options.dtypes) > 1:
             print(dtype)
-        sides = list(product(options.grounder, options.decode)) if options.questions else []
+        ways = product(options.grounder, options.decode, options.second_look)
+        sides = [Side(*each) for each in ways] if options.questions else []
         figures, answers[dtype] = grounder_figures(sides, options.presets, options.questions, device, dtype)
         masks = _mask_head_figures(options, device, dtype)
         found[dtype] = {"grounders": figures, "mask_heads": masks}

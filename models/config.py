@@ -32,6 +32,7 @@ __all__ = [
 DEVICES = ("auto", "cpu", "cuda", "cuda:N")
 QUANTIZATIONS = ("none", "4bit", "8bit")
 DECODINGS = ("auto", "greedy", "expectation", "samples")
+SECOND_LOOKS = ("auto", "off", "small", "always")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 DEVICE_MAPS = ("single", "auto")
 
@@ -93,6 +94,13 @@ class GrounderConfig(GroundingConfig):
         "in as many forward passes; samples: the median of eight boxes, in as many passes over more rows; "
         "auto: expectation for contracts that pad numbers with zeros, where it is exact, else greedy",
         choices=DECODINGS,
+    )
+    second_look: str = key(
+        "auto",
+        "ask again about a window around the answer's box, which shows the target larger; small: if the box "
+        "is smaller than 40 pixels of the search image; always: for every box; off: never; auto: small for "
+        "contracts with one size of search images, as that of the small grounder, else off",
+        choices=SECOND_LOOKS,
     )
     attention: str = key(
         "sdpa",

@@ -66,6 +66,7 @@ INFERENCE_KEYS = {
     "quantization": "recipe.tune.method=qlora",
     "device_map": "launch.strategy=fsdp or zero3",
     "decode": "greedy decoding",
+    "second_look": "one look",
     "calibration": "no thresholds",
 }
 

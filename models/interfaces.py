@@ -46,6 +46,10 @@ class Question:
     With `drawn` the image is that of a training pair: the visual prompt is in it already. `original` is the
     size (width, height) of the frame that such an image was resized from; None: it was not resized.
 
+    `region_xyxy` is the part of the frame that is searched, at the frame's own resolution; None: the whole
+    frame. All boxes, also that of the answer, are in pixels of the frame nevertheless. It has no effect where
+    the contract cuts a search crop around the last box.
+
     `of_track`: it is a question of a track, which is asked about further frames with the same expression and
     template. A grounder may then keep what it has computed of them.
     """
@@ -60,6 +64,7 @@ class Question:
     draft_xyxy: Box | None = None
     accept_draft_from: float | None = None
     of_track: bool = False
+    region_xyxy: Box | None = None
 
     @property
     def marked(self) -> bool:
@@ -116,7 +121,7 @@ class GroundingStatistics:
     `accepted_drafts` were accepted as a whole. `vision_encodings` counts the images that the vision tower
     encoded, and `prompt_tokens` the tokens of the forward passes over questions, without padding and drafts.
     `shared_tokens` are further tokens of the questions that were not computed, because another question
-    begins with them too.
+    begins with them too. `second_looks` of the questions were asked for a second look (`model.second_look`).
     `seconds` holds the time of each part that the backend measures: `preprocess` (resizing, drawing and
     tokenizing), `vision`, `prefill` and `generate`, or `detect` of a detector. On a GPU, whose work is
     asynchronous, they are exact only where the device is synchronised at the end of each part. `around` is
@@ -138,6 +143,7 @@ class GroundingStatistics:
     vision_encodings: int = 0
     prompt_tokens: int = 0
     shared_tokens: int = 0
+    second_looks: int = 0
     ill_formed_answers: int = 0
     retries: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

@@ -118,6 +118,16 @@ def test_a_batch_over_frames_is_answered_as_its_questions_alone(detector: Sam3De
         assert alone.box_xyxy == pytest.approx(answer.box_xyxy, abs=1e-3)
 
 
+def test_a_region_is_answered_as_the_image_that_it_is(detector: Sam3Detector) -> None:
+    image = picture(90, 60)
+    (answer,) = detector.locate([Question(image, PHRASE, region_xyxy=(20, 10, 80, 50))])
+    (expected,) = detector.locate([Question(image[10:50, 20:80].copy(), PHRASE)])
+    assert answer.visible == pytest.approx(expected.visible, abs=1e-6)
+    assert answer.box_xyxy is not None and expected.box_xyxy is not None
+    x1, y1, x2, y2 = expected.box_xyxy
+    assert answer.box_xyxy == pytest.approx((x1 + 20, y1 + 10, x2 + 20, y2 + 10), abs=1e-3)
+
+
 def test_a_frame_is_encoded_once(detector: Sam3Detector) -> None:
     calls: list[int] = []
     handle = detector.model.vision_encoder.register_forward_hook(lambda *_: calls.append(1))

@@ -21,7 +21,7 @@ OUTCOMES = [
 ]
 KEYS = {"tracks", "written", "failed", "warnings", "zip", "sequences"}
 KEYS |= {"track_frames", "seconds", "track_frames_per_second"}
-KEYS |= {"questions", "questions_per_frame", "draft_accepted", "prompt_shared"}
+KEYS |= {"questions", "second_looks", "questions_per_frame", "draft_accepted", "prompt_shared"}
 KEYS |= {"seconds_by_part", "peak_memory_bytes"}
 FIGURES = {"referral_accuracy", "iou_when_present", "absent_precision", "absent_recall"}
 
@@ -178,6 +178,7 @@ def test_shares_are_those_of_all_processes_together() -> None:
         Work(
             num_frames=6,
             questions=9,
+            second_looks=2,
             draft_tokens=30,
             accepted_draft_tokens=3,
             prompt_tokens=50,
@@ -185,6 +186,6 @@ def test_shares_are_those_of_all_processes_together() -> None:
         ),
     )
     figures = (works[0] + works[1]).figures()
-    assert (figures.questions, figures.questions_per_frame) == (15, 1.5)
+    assert (figures.questions, figures.second_looks, figures.questions_per_frame) == (15, 2, 1.5)
     assert (figures.draft_accepted, figures.prompt_shared) == (0.3, 0.2)
     assert Work().figures().prompt_shared is None

@@ -219,6 +219,7 @@ def _question(image: np.ndarray, request: Locate) -> Question:
         draft_xyxy=request.draft_xyxy,
         accept_draft_from=request.accept_draft_from,
         of_track=True,
+        region_xyxy=request.region_xyxy,
     )
 
 

@@ -79,6 +79,7 @@ class WorkFigures:
 
     Attributes:
         questions: Questions that the grounder answered.
+        second_looks: Those of them that were asked for a second look (`model.second_look`).
         questions_per_frame: Their number per frame, whatever the number of tracks; None without frames.
         draft_accepted: The share of draft tokens that were accepted; None without drafts.
         prompt_shared: The share of the questions' tokens that were not computed, because another question
@@ -90,6 +91,7 @@ class WorkFigures:
     """
 
     questions: int = 0
+    second_looks: int = 0
     questions_per_frame: float | None = None
     draft_accepted: float | None = None
     prompt_shared: float | None = None
@@ -107,6 +109,7 @@ class Work:
 
     num_frames: int = 0
     questions: int = 0
+    second_looks: int = 0
     draft_tokens: int = 0
     accepted_draft_tokens: int = 0
     prompt_tokens: int = 0
@@ -124,6 +127,7 @@ class Work:
         return cls(
             num_frames,
             statistics.questions,
+            statistics.second_looks,
             statistics.draft_tokens,
             statistics.accepted_draft_tokens,
             statistics.prompt_tokens,
@@ -140,6 +144,7 @@ class Work:
         return Work(
             self.num_frames + other.num_frames,
             self.questions + other.questions,
+            self.second_looks + other.second_looks,
             self.draft_tokens + other.draft_tokens,
             self.accepted_draft_tokens + other.accepted_draft_tokens,
             self.prompt_tokens + other.prompt_tokens,
@@ -156,6 +161,7 @@ class Work:
         all_tokens = self.prompt_tokens + self.shared_tokens
         return WorkFigures(
             self.questions,
+            self.second_looks,
             round(self.questions / self.num_frames, 3) if self.num_frames else None,
             round(accepted / offered, 4) if offered else None,
             round(self.shared_tokens / all_tokens, 4) if all_tokens else None,

@@ -48,6 +48,9 @@ class Locate:
     the target, around which the grounder draws its rectangle or cuts its crop; None: the whole frame is
     searched without it.
 
+    `region_xyxy` is the part of the frame that is searched, where it shows the target larger; None: the whole
+    frame.
+
     `draft_xyxy` is a box that is likely the answer, such as that of the propagated mask. It makes the answer
     faster and does not change it, unless `accept_draft_from` is given (`models.interfaces.Question`).
     """
@@ -58,6 +61,7 @@ class Locate:
     template_box_xyxy: Box | None = None
     draft_xyxy: Box | None = None
     accept_draft_from: float | None = None
+    region_xyxy: Box | None = None
 
 
 @dataclass(frozen=True)

@@ -52,15 +52,23 @@ def rendered_cases() -> list[Case]:
 def _case(title: str, scene: Scene) -> Case:
     image, masks = draw_frame(scene, 0)
     target = scene.things[scene.target]
-    question = Question(image, plainly(target.colour, target.shape))
-    return Case(title, question, box_of_mask(masks[scene.target]))
+    return Case(title, _question(image, target.colour, target.shape), box_of_mask(masks[scene.target]))
 
 
 def _absent_case(scene: Scene) -> Case:
     """A question about a colour and a shape of which neither is in the scene."""
     colour = next(name for name in COLOURS if name not in {thing.colour for thing in scene.things})
     shape = next(name for name in SHAPES if name not in {thing.shape for thing in scene.things})
-    return Case("absent", Question(draw_frame(scene, 0)[0], plainly(colour, shape)), None)
+    return Case("absent", _question(draw_frame(scene, 0)[0], colour, shape), None)
+
+
+def _question(image: np.ndarray, colour: str, shape: str) -> Question:
+    """A question about the whole image, named as its region: so there is no second look at a part of it.
+
+    The numbers in the text of the answer are examined; those of a second look would be of another image.
+    """
+    height, width = image.shape[:2]
+    return Question(image, plainly(colour, shape), region_xyxy=(0.0, 0.0, float(width), float(height)))
 
 
 def rendered_frames(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:

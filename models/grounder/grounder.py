@@ -42,6 +42,8 @@ from models.grounder.loading import load_model, quantization_of
 from models.grounder.model import QwenVL, QwenVLProcessor
 from models.grounder.prefill import Prefiller
 from models.grounder.questions import QuestionEncoder
+from models.grounder.regions import locate_in_regions
+from models.grounder.second_look import OFF, look_twice, second_look_of
 from models.grounder.thinking import think
 from models.identity import checkpoint_identity
 from models.interfaces import Answer, GroundingStatistics, Identity, Question
@@ -67,10 +69,12 @@ class Grounder:
         any_process: Callable[[torch.Tensor], bool] | None = None,
         in_training: bool = False,
         decode: str = GREEDY,
+        second_look: str = OFF,
     ) -> None:
         """At most `batch` questions are answered at a time. No box is decoded where the visible probability
         is below `box_threshold`. `checkpoint` is the name of the weights in messages. `decode` is a way of
-        decoding boxes (`models.grounder.box_decoding`).
+        decoding boxes (`models.grounder.box_decoding`), `second_look` says which answers are of two looks
+        (`models.grounder.second_look`).
 
         `any_process` is needed where the weights are sharded over processes. It returns whether a flag (a
         bool tensor of one element) is set in any of them. Every forward pass gathers weights from all
@@ -84,6 +88,7 @@ class Grounder:
         self.encoder = QuestionEncoder(processor, contract)
         self.contract = contract
         self.batch, self.box_threshold, self.decode = batch, box_threshold, decode
+        self.second_look = second_look
         self.statistics = GroundingStatistics()
         self._any_process, self._in_training = any_process, in_training
         # With sharded weights a process decodes as long as any other one, so drafts would save nothing.
@@ -105,6 +110,7 @@ class Grounder:
         return cls(
             *(model, processor, contract, config.batch, config.box_threshold, config.checkpoint),
             decode=decoding_of(config.decode, contract),
+            second_look=second_look_of(config.second_look, contract),
         )
 
     @property
@@ -119,13 +125,16 @@ class Grounder:
 
     def identity(self) -> Identity:
         """What the answers depend on: the weights (`checkpoint`), `dtype`, `quantization`, `box_threshold`,
-        and `decode` unless it is greedy. Sizes of images are part of `contract`.
+        `decode` unless it is greedy, and `second_look` unless it is off. Sizes of images are part of
+        `contract`.
         """
         commit = getattr(self.model.config, "_commit_hash", None)
-        # Results of versions without other ways of decoding keep their identity.
+        # Results of versions without other ways of decoding, and without second looks, keep their identity.
         decode = {} if self.decode == GREEDY else {"decode": self.decode}
+        second_look = {} if self.second_look == OFF else {"second_look": self.second_look}
         return {
             **decode,
+            **second_look,
             "checkpoint": checkpoint_identity(self.checkpoint, commit),
             "dtype": str(self.model.dtype),
             "quantization": quantization_of(self.model),
@@ -133,12 +142,21 @@ class Grounder:
         }
 
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answer questions, at most `batch` at a time, in order.
+        """Answer questions, at most `batch` at a time, in order. Some are asked twice (`second_look`).
 
         Where memory runs out, `batch` is halved from then on, with a warning. Answers depend on the size of a
         batch by rounding errors only. Raises NotFiniteError where the model returns NaN or infinity, and
         UserError where memory does not suffice for a single question.
         """
+        return look_twice(
+            questions, self._locate_in_regions, self.contract, self.second_look, self.statistics
+        )
+
+    def _locate_in_regions(self, questions: Sequence[Question]) -> list[Answer]:
+        return locate_in_regions(questions, self._locate_images, self.contract)
+
+    def _locate_images(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions about whole images, each once."""
         # Questions of a batch have one format of answers. Most contracts have only one.
         positions: dict[AnswerFormat, list[int]] = {}
         for position, question in enumerate(questions):

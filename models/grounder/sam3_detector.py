@@ -29,6 +29,7 @@ from models.checkpoint_files import GROUNDER_KEY as KEY
 from models.config import Sam3DetectorConfig
 from models.devices import choose_dtype
 from models.grounder.batching import answer_in_batches
+from models.grounder.regions import locate_in_regions
 from models.grounder.sam3_model import load_model
 from models.identity import checkpoint_identity
 from models.interfaces import Answer, GroundingStatistics, Identity, Question
@@ -110,6 +111,10 @@ class Sam3Detector:
         batch by rounding errors only. Raises NotFiniteError where the model returns NaN or infinity, and
         UserError where memory does not suffice for a single question.
         """
+        return locate_in_regions(questions, self._locate_images, self.contract)
+
+    def _locate_images(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions about whole images."""
         images = {id(question.image) for question in questions}
         self._frames = {key: held for key, held in self._frames.items() if key in images}
         self.statistics.questions += len(questions)

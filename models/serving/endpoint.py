@@ -6,6 +6,7 @@ from models.config import GrounderConfig
 from models.grounder.chat_template import is_thinking
 from models.grounder.loading import load_processor
 from models.grounder.questions import QuestionEncoder
+from models.grounder.second_look import second_look_of
 from models.identity import checkpoint_identity
 from models.serving.chat_client import ChatClient
 from models.serving.free_grounder import FreeGrounder
@@ -35,5 +36,10 @@ class EndpointGrounder(FreeGrounder):
         }
         client = ChatClient(server)
         super().__init__(
-            QuestionEncoder(processor, contract), client, server.named, identity, config.box_threshold
+            QuestionEncoder(processor, contract),
+            client,
+            server.named,
+            identity,
+            config.box_threshold,
+            second_look_of(config.second_look, contract),
         )

@@ -17,6 +17,8 @@ from configs.terminal import shortened
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Size
 from models.grounder.questions import QuestionEncoder
+from models.grounder.regions import locate_in_regions
+from models.grounder.second_look import OFF, look_twice
 from models.interfaces import Answer, GroundingStatistics, Identity, Question
 from models.serving.chat_format import Chat
 from models.serving.free_answers import Generated, ReadAnswer, read_answer
@@ -47,7 +49,8 @@ class FreeGrounder:
     """Asks a generator by a contract; implements `models.interfaces.Grounding`.
 
     `named` begins messages about the generator, `identity` is what its answers depend on, and answers whose
-    visible probability is below `box_threshold` have no box.
+    visible probability is below `box_threshold` have no box. `second_look` says which answers are of two
+    looks (`models.grounder.second_look`).
     """
 
     def __init__(
@@ -57,9 +60,10 @@ class FreeGrounder:
         named: str,
         identity: Mapping[str, Any],
         box_threshold: float,
+        second_look: str = OFF,
     ) -> None:
         self.encoder, self.generator, self.named = encoder, generator, named
-        self.box_threshold = box_threshold
+        self.box_threshold, self.second_look = box_threshold, second_look
         self.statistics = GroundingStatistics()
         self._identity = dict(identity)
         self._checked: set[tuple[Size, ...]] = set()
@@ -78,15 +82,26 @@ class FreeGrounder:
 
     def identity(self) -> Identity:
         """What the answers depend on, as far as it is known here."""
-        return {**self._identity, "box_threshold": self.box_threshold}
+        # Results of versions without second looks keep their identity.
+        second_look = {} if self.second_look == OFF else {"second_look": self.second_look}
+        return {**self._identity, **second_look, "box_threshold": self.box_threshold}
 
     def locate(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answer questions, in order.
+        """Answer questions, in order. Some are asked twice (`second_look`).
 
         An answer that does not have the form of the contract is counted, and the first one is a warning.
         Raises UserError where the generator gives no answer, resizes images, or gives answers that cannot be
         read, `MAX_UNREADABLE` in a row.
         """
+        return look_twice(
+            questions, self._locate_in_regions, self.contract, self.second_look, self.statistics
+        )
+
+    def _locate_in_regions(self, questions: Sequence[Question]) -> list[Answer]:
+        return locate_in_regions(questions, self._locate_images, self.contract)
+
+    def _locate_images(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answer questions about whole images, each once."""
         start = perf_counter()
         chats = []
         for question in questions:

@@ -10,6 +10,7 @@ from models.config import GrounderConfig
 from models.grounder.chat_template import is_thinking
 from models.grounder.loading import load_processor
 from models.grounder.questions import QuestionEncoder
+from models.grounder.second_look import second_look_of
 from models.identity import checkpoint_identity
 from models.serving.chat_format import TOP_LOGPROBS, Chat
 from models.serving.free_answers import Generated, GeneratedToken
@@ -85,6 +86,7 @@ class VllmGrounder(FreeGrounder):
             named,
             identity,
             config.box_threshold,
+            second_look_of(config.second_look, contract),
         )
 
 

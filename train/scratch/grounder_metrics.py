@@ -47,9 +47,15 @@ def evaluate_grounder(
 
 
 def metrics_of(
-    samples: Sequence[Sample], answers: Sequence[Answer], visible_threshold: float = VISIBLE_THRESHOLD
+    samples: Sequence[Sample],
+    answers: Sequence[Answer],
+    visible_threshold: float = VISIBLE_THRESHOLD,
+    small: float = SMALL,
 ) -> GrounderMetrics:
-    """Compare the answers to the questions of samples with the truth."""
+    """Compare the answers to the questions of samples with the truth.
+
+    Boxes count as small below a root of their area of `small` pixels of the samples' frames.
+    """
     pairs = list(zip(samples, answers, strict=True))
     # 1. Box metrics are over visible targets, whatever the answer says about visibility.
     present = [(sample, answer) for sample, answer in pairs if sample.box_resized is not None]
@@ -64,7 +70,7 @@ def metrics_of(
         absent_precision=_mean([is_absent for is_absent, said in absent if said]),
         absent_recall=_mean([said for is_absent, said in absent if is_absent]),
         unread=_mean([answer.box_xyxy is None for answer in answers]),
-        small_iou=_mean([_overlap(sample, answer) for sample, answer in present if _is_small(sample)]),
+        small_iou=_mean([_overlap(sample, answer) for sample, answer in present if _is_small(sample, small)]),
         ece=calibration_error(
             np.array([answer.visible for answer in answers]),
             np.array([sample.box_resized is not None for sample in samples]),
@@ -78,8 +84,8 @@ def _overlap(sample: Sample, answer: Answer) -> float:
     return iou(sample.box_resized, answer.box_xyxy)
 
 
-def _is_small(sample: Sample) -> bool:
-    return sample.box_resized is not None and area(sample.box_resized) < SMALL**2
+def _is_small(sample: Sample, side: float) -> bool:
+    return sample.box_resized is not None and area(sample.box_resized) < side**2
 
 
 def _is_bound(sample: Sample, answer: Answer) -> bool:
