@@ -99,7 +99,7 @@ class GrounderConfig(GroundingConfig):
         "auto",
         "ask again about a window around the answer's box, which shows the target larger; small: if the box "
         "is smaller than 40 pixels of the search image; always: for every box; off: never; auto: small for "
-        "contracts with one size of search images, as that of the small grounder, else off",
+        "contracts with fixed sizes of search images, as that of the small grounder, else off",
         choices=SECOND_LOOKS,
     )
     attention: str = key(

@@ -374,7 +374,6 @@ def test_questions_are_asked_as_in_this_process(server: ChatServer, folder: Path
 
 
 def test_a_region_and_a_second_look_are_asked_of_a_server_too(server: ChatServer, folder: Path) -> None:
-    """Its box of 100 by 50 pixels of 336 by 224 is not small, so two looks need `always`."""
     server.reply = lambda _: (200, completion(VISIBLE, 0.9))
     image = np.random.default_rng(0).integers(0, 255, (320, 480, 3), dtype=np.uint8)
     grounder = grounder_at(server, folder)
@@ -383,12 +382,14 @@ def test_a_region_and_a_second_look_are_asked_of_a_server_too(server: ChatServer
     box = 60 + 100 / 1.4, 40 + 50 / 1.4, 60 + 200 / 1.4, 40 + 100 / 1.4
     assert answer.box_xyxy == pytest.approx(box)
     assert grounder.second_look == "small" and grounder.identity()["second_look"] == "small"
-    twice = EndpointGrounder(GrounderConfig(str(folder), second_look="always"), settings(server))
-    (answer,) = twice.locate([Question(image, "it")])
-    assert twice.statistics.questions == 2 and twice.statistics.second_looks == 1
+    # A box of 30 by 20 pixels of the search image is small: the window is three times as large, 129x86 pixels
+    # of the frame.
+    server.reply = lambda _: (200, completion('{"visible": true, "bbox_2d": [100,050,130,070]}', 0.9))
+    (answer,) = grounder.locate([Question(image, "it")])
+    assert grounder.statistics.questions == 3 and grounder.statistics.second_looks == 1
     assert answer.visible == pytest.approx(0.9)
-    # The window of the second look is twice the first box, of 143 by 71 pixels of the frame.
-    assert answer.box_xyxy is not None and answer.box_xyxy[2] - answer.box_xyxy[0] == pytest.approx(85, abs=1)
+    assert answer.box_xyxy is not None
+    assert answer.box_xyxy[2] - answer.box_xyxy[0] == pytest.approx(30 * 129 / 336)
 
 
 def test_ill_formed_answers_are_counted_and_warned_of_once(server: ChatServer, folder: Path) -> None:

@@ -29,7 +29,7 @@ def second_look_of(setting: str, contract: Contract) -> str:
     """What `model.second_look` means for a contract: `off`, `small` or `always`."""
     if setting != "auto":
         return setting
-    return SMALL if all(contract.search_size) else OFF
+    return SMALL if contract.search_sizes else OFF
 
 
 def look_twice(
