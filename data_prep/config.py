@@ -19,7 +19,8 @@ from data_prep.sampling.settings import PairSettings
 LAYOUTS = ("votsr", "tnl2k", "tnllt")
 COORDINATES = ("resized", "frame", "thousand")
 WORLDS = (
-    "plain", "train", "val", "test", "hard", "other_look", "varied", "small", "small_val", "demo"
+    "plain", "train", "val", "test", "hard", "other_look", "varied", "small", "small_val",
+    "footage", "footage_val", "demo",
 )  # fmt: skip
 INDEXES = "folder of all indexes"
 WORKERS = "worker processes; 0: one for each core"

@@ -14,10 +14,11 @@ from data_prep.world import draw
 from data_prep.world.backgrounds import MARGIN
 from data_prep.world.draw import background, draw_frame
 from data_prep.world.film import render_clip
+from data_prep.world.occluders import Occluder
 from data_prep.world.overview import measure
 from data_prep.world.paths import EXIT_FRAMES, STILL, Camera, Path
 from data_prep.world.presets import PRESETS, WorldPreset
-from data_prep.world.scene import Occluder, Scene, Thing, make_scene
+from data_prep.world.scene import Scene, Thing, make_scene
 from data_prep.world.shapes import outlines
 from data_prep.world.styles import Style, style_of
 from data_prep.world.vocabulary import AMORPHOUS, COLOUR_WORDS, COLOURS, PATTERNS, SHAPES

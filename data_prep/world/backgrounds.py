@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 
 from data_prep.geometry import Size
+from data_prep.world.clutter import strew
 from data_prep.world.presets import WorldPreset
+from data_prep.world.scenery import SCENERY, lit
 from data_prep.world.textures import PATTERN_PAINTERS, coloured, fractal, muted, noise, varied_light
 
 MARGIN = 0.12  # how far the painted background reaches beyond each side of the image, as a share of it
@@ -29,6 +31,8 @@ def paint_background(seed: int, preset: WorldPreset) -> np.ndarray:
     if preset.look == "plain":
         light = 3 * rng.standard_normal((size[1], size[0]), np.float32)
         return _bytes(coloured(light, muted(rng, 90, 150)))
+    if preset.look == "footage":
+        return _footage(rng, size)
     # The varied look adds its own kinds of backgrounds, twice as often as the others.
     varied = preset.look == "varied"
     painters = PAINTERS + 2 * PATTERN_PAINTERS if varied else PAINTERS
@@ -38,6 +42,16 @@ def paint_background(seed: int, preset: WorldPreset) -> np.ndarray:
     _cast_shadows(rng, image)
     image = _bytes(varied_light(rng, image) if varied else _tamed(image, float(rng.uniform(0.45, 0.9))))
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+
+
+def _footage(rng: np.random.Generator, size: Size) -> np.ndarray:
+    """Scenery with clutter on it; the clutter is painted in full size, so it is sharp."""
+    painters = 3 * SCENERY + PAINTERS + PATTERN_PAINTERS
+    image = lit(rng, painters[int(rng.integers(len(painters)))](rng, (size[0] // 2, size[1] // 2)))
+    # OpenCV draws jagged edges on images of floats; a little blur hides them.
+    soft = cv2.GaussianBlur(_bytes(image), (3, 3), 0.7)
+    full = cv2.resize(soft, size, interpolation=cv2.INTER_CUBIC)
+    return strew(rng, full, float(rng.uniform(0, 2 * np.pi)))
 
 
 def _bytes(image: np.ndarray) -> np.ndarray:

@@ -9,9 +9,13 @@ import cv2
 import numpy as np
 
 from data_prep.world.backgrounds import canvas_size, paint_background
-from data_prep.world.paths import STILL, View, Wave, draw_wave
+from data_prep.world.figures import visitor_patch
+from data_prep.world.occluders import Occluder
+from data_prep.world.paths import STILL, Point, View, Wave, draw_wave
 from data_prep.world.presets import WorldPreset
-from data_prep.world.scene import Occluder, Scene
+from data_prep.world.recording import Recording, recorded, recording_of
+from data_prep.world.scene import Scene
+from data_prep.world.solids import LEAST_BLUR, motion_kernel, solid_patch
 from data_prep.world.sprites import Patch, occluder_sprite, thing_patch
 from data_prep.world.styles import Style, style_of, styled_background
 
@@ -104,15 +108,49 @@ def draw_frame(scene: Scene, t: int) -> tuple[np.ndarray, list[np.ndarray]]:
     )
     # 2. The things, back to front. Each one is removed from the masks of those behind it.
     masks = [np.zeros((height, width), bool) for _ in scene.things]
+    _paint_visitors(image, scene, t, [], behind=True)
     for index, thing in enumerate(scene.things):
         x, y, radius = scene.place(index, t)
-        patch = thing_patch(thing, t, (x, y), radius, scene.light, style)
+        if scene.preset.look == "footage":
+            motion = _motion(scene, index, t)
+            patch = solid_patch(thing, t, (x, y), radius, scene.light, style, view.roll, motion)
+        else:
+            patch = thing_patch(thing, t, (x, y), radius, scene.light, style)
         solid = SMOKE_SOLID if thing.shape == "smoke" else SOLID
         _paint(image, patch, masks[:index], masks[index], solid)
     # 3. The occluders, in front of all things, and the effects of the camera.
     for occluder in scene.occluders:
         _paint(image, _occluder_patch(occluder, view, style), masks, None, SOLID)
+    _paint_visitors(image, scene, t, masks, behind=False)
+    if scene.preset.look == "footage":
+        recording = _recording(scene.seed, scene.preset)
+        return recorded(image, recording, t, _camera_kernel(scene, t, recording.shutter)), masks
     return finished(image, _finish(scene.seed, scene.preset), t), masks
+
+
+def _paint_visitors(image: np.ndarray, scene: Scene, t: int, masks: list[np.ndarray], behind: bool) -> None:
+    """Draw the arms and people that are behind all things or in front of them, in place."""
+    view = scene.camera.at(t)
+    for visitor in scene.visitors:
+        if visitor.behind == behind:
+            over = scene.things[visitor.thing].at(t) if scene.things else (0.0, 0.0)
+            patch = visitor_patch(visitor, t, over, view, scene.light, scene.preset.size)
+            if patch is not None:
+                _paint(image, patch, masks, None, SOLID)
+
+
+def _motion(scene: Scene, index: int, t: int) -> Point:
+    """The way of a thing in the world while the shutter is open around frame `t`, in pixels."""
+    shutter = _recording(scene.seed, scene.preset).shutter
+    (x0, y0), (x1, y1) = (scene.things[index].at(t + side * shutter / 2) for side in (-1, 1))
+    return x1 - x0, y1 - y0
+
+
+def _camera_kernel(scene: Scene, t: int, shutter: float) -> np.ndarray | None:
+    """The blur by the camera's own motion; None where it moves by less than `LEAST_BLUR` pixels."""
+    (x0, y0), (x1, y1) = (scene.camera.at(t + side * shutter / 2).shift for side in (-1, 1))
+    speed = float(np.hypot(x1 - x0, y1 - y0))
+    return motion_kernel((x1 - x0, y1 - y0), speed) if speed >= LEAST_BLUR else None
 
 
 @lru_cache(maxsize=1)
@@ -133,6 +171,11 @@ def _finish(seed: int, preset: WorldPreset) -> Finish:
 
 
 @lru_cache(maxsize=8)
+def _recording(seed: int, preset: WorldPreset) -> Recording:
+    return recording_of(seed, preset)
+
+
+@lru_cache(maxsize=8)
 def _style(seed: int, preset: WorldPreset) -> Style:
     return style_of(seed, preset)
 
@@ -141,12 +184,13 @@ def _occluder_patch(occluder: Occluder, view: View, style: Style) -> Patch:
     """An occluder as the camera sees it."""
     sprite = occluder_sprite(occluder, style)
     height, width = sprite.shape[:2]
-    # Occluders belong to the world: the camera moves and scales them, but they do not rotate.
+    # Occluders belong to the world: the camera moves, scales and rotates them.
     corner = occluder.middle[0] - width / 2, occluder.middle[1] - height / 2
-    x, y = view.seen(corner)
-    left, top = int(np.floor(x)), int(np.floor(y))
-    matrix = np.array([[view.zoom, 0, x - left], [0, view.zoom, y - top]])
-    size = int(width * view.zoom) + 2, int(height * view.zoom) + 2
+    corners = [view.seen((corner[0] + x, corner[1] + y)) for x in (0, width) for y in (0, height)]
+    left, top = (int(np.floor(min(seen[axis] for seen in corners))) for axis in (0, 1))
+    matrix = view.matrix(corner) - np.array([[0, 0, left], [0, 0, top]])
+    cos, sin = view.zoom * np.cos(view.roll), view.zoom * abs(np.sin(view.roll))
+    size = int(width * cos + height * sin) + 2, int(height * cos + width * sin) + 2
     warped = cv2.warpAffine(sprite, matrix, size, flags=cv2.INTER_LINEAR)
     colour, cover = warped[..., :3].astype(np.float32), warped[..., 3]
     return Patch(left, top, colour, cover, cover, None)

@@ -78,36 +78,45 @@ class Absence:
 
 @dataclass(frozen=True)
 class View:
-    """The camera at one frame. It maps a point of the world to `zoom * (point - middle) + middle + shift`."""
+    """The camera at one frame. It maps a point of the world to `zoom * R (point - middle) + middle + shift`,
+    where `R` is a rotation by `roll` radians.
+    """
 
     zoom: float
     shift: Point
     middle: Point
+    roll: float = 0.0
 
     def seen(self, point: Point) -> Point:
         """A point of the world in pixels of the image."""
-        x, y = (self.zoom * (p - m) + m + s for p, m, s in zip(point, self.middle, self.shift, strict=True))
-        return x, y
+        dx, dy = point[0] - self.middle[0], point[1] - self.middle[1]
+        cos, sin = math.cos(self.roll), math.sin(self.roll)
+        return (
+            self.zoom * (cos * dx - sin * dy) + self.middle[0] + self.shift[0],
+            self.zoom * (sin * dx + cos * dy) + self.middle[1] + self.shift[1],
+        )
 
     def matrix(self, origin: Point = (0.0, 0.0)) -> np.ndarray:
         """The same as a matrix for OpenCV, float64 (2, 3), for an image whose pixel (0, 0) is at `origin`."""
         # The map from source to image, as `cv2.warpAffine` takes it; the last column is where the source's
         # pixel (0, 0) lands.
         x, y = self.seen(origin)
-        return np.array([[self.zoom, 0, x], [0, self.zoom, y]], np.float64)
+        cos, sin = self.zoom * math.cos(self.roll), self.zoom * math.sin(self.roll)
+        return np.array([[cos, -sin, x], [sin, cos, y]], np.float64)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A slow pan and zoom, and a fast, small shake."""
+    """A slow pan and zoom, and a fast, small shake; and sometimes a rotation (`roll`, radians)."""
 
     middle: Point
     pan: tuple[Wave, Wave]
     shake: tuple[Wave, Wave]
     zoom: Wave
+    roll: Wave = STILL
 
     def at(self, t: float) -> View:
         """The view at frame `t`."""
         # Pan and shake add up; the zoom is around the middle of the image.
         dx, dy = (pan.at(t) + shake.at(t) for pan, shake in zip(self.pan, self.shake, strict=True))
-        return View(1.0 + self.zoom.at(t), (dx, dy), self.middle)
+        return View(1.0 + self.zoom.at(t), (dx, dy), self.middle, self.roll.at(t))

@@ -27,7 +27,7 @@ class WorldPreset:
 
     name: str
     first_seed: int  # scene seeds are first_seed, first_seed + 1, …
-    look: str  # plain, photo, other or varied
+    look: str  # plain, photo, other, varied or footage
     frames: tuple[int, int]  # fewest and most frames of a scene
     things: tuple[int, int]  # fewest and most things in a scene, the target among them
     radius: tuple[float, float]  # smallest and largest radius of a thing
@@ -61,6 +61,10 @@ _TRAIN = WorldPreset(
 )
 # Many targets of 9 to 42 pixels: `small` to train on, in the varied look, and `small_val` to evaluate on.
 _SMALL = replace(_TRAIN, things=(4, 9), radius=(0.014, 0.065), occluders=(0, 2))
+# Things with parts, clutter, arms and people, and the effects of ordinary cameras.
+_FOOTAGE = replace(
+    _TRAIN, look="footage", things=(3, 9), radius=(0.03, 0.19), reach=(0.02, 0.22), occluders=(0, 1)
+)
 _PRESETS = (
     WorldPreset(
         # First steps: a plain background, few things, which hardly move and never disappear.
@@ -110,6 +114,8 @@ _PRESETS = (
     ),
     replace(_SMALL, name="small", first_seed=20_000_000_000, look="varied"),
     replace(_SMALL, name="small_val", first_seed=21_000_000_000),
+    replace(_FOOTAGE, name="footage", first_seed=22_000_000_000),
+    replace(_FOOTAGE, name="footage_val", first_seed=23_000_000_000),
     replace(
         _TRAIN,
         # Short videos with large things, for the demonstration.

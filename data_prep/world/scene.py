@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data_prep.world.occluders import Occluder, draw_occluder, hiding_place
 from data_prep.world.paths import EXIT_FRAMES, STILL, Absence, Camera, Path, Point, Wave, draw_wave
 from data_prep.world.presets import WorldPreset
+from data_prep.world.staging import Visitor, draw_visitors, resting_places, rolling
 from data_prep.world.vocabulary import AMORPHOUS, PATTERNS, SPINNABLE, Look, draw_looks
 
 ALWAYS, LEAVES, LATE, HIDES, NEVER = "always", "leaves", "late", "hides", "never"
@@ -46,16 +48,6 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class Occluder:
-    """A post, wall or bush in front of all things, in pixels of the world."""
-
-    kind: str
-    middle: Point
-    half: Point  # half its width and height
-    seed: int
-
-
-@dataclass(frozen=True)
 class Scene:
     """The content of a video: things in drawing order, occluders in front of them; `target` is the
     target's index.
@@ -70,6 +62,7 @@ class Scene:
     occluders: tuple[Occluder, ...]
     camera: Camera
     light: float  # direction that light comes from, radians
+    visitors: tuple[Visitor, ...] = ()  # arms and people of the footage look
 
     def place(self, index: int, t: float) -> tuple[float, float, float]:
         """Centre and radius of a thing at frame `t`, in pixels of the image, whether visible or not."""
@@ -95,10 +88,10 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
     radii = rng.uniform(*preset.radius, count) * preset.size[1]
     # 2. How the target is absent, and what stands in front. To hide, it needs an occluder of its size.
     absence = _absence_kind(rng, preset)
-    occluders = [_occluder(rng, preset) for _ in range(int(rng.integers(*_upto(preset.occluders))))]
+    occluders = [draw_occluder(rng, preset) for _ in range(int(rng.integers(*_upto(preset.occluders))))]
     hiding = None
     if absence == HIDES:
-        occluder, hiding = _hiding_place(rng, preset, float(radii[target]))
+        occluder, hiding = hiding_place(rng, preset, float(radii[target]))
         occluders.append(occluder)
     # 3. The things with their motion, the absences of the target, camera and light.
     things = tuple(
@@ -110,7 +103,31 @@ def make_scene(seed: int, preset: WorldPreset) -> Scene:
         replace(thing, absences=away) if index == target else thing for index, thing in enumerate(things)
     )
     camera, light = _camera(rng, preset), float(rng.uniform(0, 2 * math.pi))
-    return Scene(preset, seed, frames, things, target, absence, tuple(occluders), camera, light)
+    scene = Scene(preset, seed, frames, things, target, absence, tuple(occluders), camera, light)
+    return _staged(scene, middles, radii) if preset.look == "footage" else scene
+
+
+def _staged(scene: Scene, middles: list[Point], radii: np.ndarray) -> Scene:
+    """The scene in the footage look: some things rest, the camera may rotate, arms and people come."""
+    # A generator of its own, since the draws of `make_scene` must stay as they are.
+    rng = np.random.default_rng((scene.seed, 7))
+    places = resting_places(rng, middles, radii, scene.preset.size)
+    things = tuple(
+        thing if place is None else _resting(thing, place, scene.frames)
+        for thing, place in zip(scene.things, places, strict=True)
+    )
+    camera = replace(scene.camera, roll=rolling(rng, scene.camera))
+    visitors = draw_visitors(rng, scene.preset, scene.frames, len(things))
+    return replace(scene, things=things, camera=camera, visitors=visitors)
+
+
+def _resting(thing: Thing, place: Point, frames: int) -> Thing:
+    """The thing, lying still at a place; its absences stay. What flows or flies keeps changing its form."""
+    path = Path(place, place, frames, (STILL, STILL))
+    # Half of them lie in any direction.
+    rng = np.random.default_rng((thing.seed, 10))
+    angle = float(rng.uniform(-math.pi, math.pi)) if rng.random() < 0.5 else thing.angle
+    return replace(thing, path=path, spin=0.0, growth=STILL, stretch=STILL, angle=angle)
 
 
 def _upto(bounds: tuple[int, int]) -> tuple[int, int]:
@@ -232,40 +249,6 @@ def _beyond(rng: np.random.Generator, preset: WorldPreset, thing: Thing, t: int 
         x, y = thing.path.at(t)
         side = int(np.argmin((x, width - x, y, height - y)))
     return ((-far, y), (width + far, y), (x, -far), (x, height + far))[side]
-
-
-def _occluder(rng: np.random.Generator, preset: WorldPreset) -> Occluder:
-    """A post from top to bottom, a low wall, or a bush at the bottom."""
-    width, height = preset.size
-    kind = str(rng.choice(("post", "wall", "bush")))
-    x = float(rng.uniform(0.1, 0.9)) * width
-    if kind == "post":
-        # It exceeds the image by a quarter of its height at both ends, so a pan does not show them.
-        y, half = height / 2, (float(rng.uniform(0.02, 0.045)) * width, 0.75 * height)
-    else:
-        half = float(rng.uniform(0.06, 0.12)) * width, float(rng.uniform(0.15, 0.28)) * height
-        y = height - 0.6 * half[1]
-    return Occluder(kind, (x, y), half, int(rng.integers(2**31)))
-
-
-def _hiding_place(rng: np.random.Generator, preset: WorldPreset, radius: float) -> tuple[Occluder, Point]:
-    """A wall or bush just large enough to hide a thing of this radius completely, and the point behind it."""
-    width, height = preset.size
-    wall = rng.random() < 0.6
-    # A bush is not a full rectangle, so it must be larger.
-    half = radius * (1.65 if wall else 2.0)
-    x = float(rng.uniform(half, width - half)) if half * 2 < width else width / 2
-    y = float(rng.uniform(0.35, 0.75)) * height
-    top, bottom = y - half, y + half
-    if wall:  # it stands on the ground
-        bottom = 1.12 * height
-    occluder = Occluder(
-        "wall" if wall else "bush",
-        (x, (top + bottom) / 2),
-        (half, (bottom - top) / 2),
-        int(rng.integers(2**31)),
-    )
-    return occluder, (x, y)
 
 
 def _camera(rng: np.random.Generator, preset: WorldPreset) -> Camera:

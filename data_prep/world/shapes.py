@@ -23,6 +23,34 @@ def outlines(shape: str) -> tuple[np.ndarray, np.ndarray | None]:
     return OUTLINES[shape], None
 
 
+def outlines_varied(shape: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `outlines`, in proportions drawn at random and slightly irregular; some are thin.
+
+    No corner is farther from the origin than 1.3, as those of `outlines`.
+    """
+    hole = None
+    if shape == "ring":
+        corners, hole = _regular(64, 1.12), _regular(64, 1.12 * float(rng.uniform(0.45, 0.86)))
+    elif shape == "moon":
+        corners = _regular(64, 1.15)
+        bite = _regular(64, float(rng.uniform(0.85, 1.05)))
+        hole = bite + np.array((rng.uniform(0.4, 0.7), rng.uniform(-0.2, 0.1)), np.float32)
+    elif shape == "star":
+        corners = _regular(10, 1.3, -math.pi / 2)
+        corners[1::2] *= float(rng.uniform(0.4, 0.6))
+    elif shape == "cross":
+        corners = _cross(half=float(rng.uniform(0.16, 0.45)))
+    else:
+        # Wider or taller. A ball stays almost round, and a box may become a rectangle.
+        most = {"ball": 1.05, "box": 1.3}.get(shape, 1.2)
+        wide = float(rng.uniform(1 / most, most))
+        corners = OUTLINES[shape] * np.array((min(1.0, wide), min(1.0, 1 / wide)), np.float32)
+    # Slightly irregular, as what is made by hand: the distance from the centre varies with the angle.
+    angles = np.arctan2(corners[:, 1], corners[:, 0])
+    reach = float(rng.uniform(0, 0.03)) * np.sin(2 * angles + rng.uniform(0, 6)) - 0.03
+    return (corners * (1 + reach[:, None])).astype(np.float32), hole
+
+
 def fill(corners: np.ndarray, side: int) -> np.ndarray:
     """Coverage (side, side) of a polygon with corners in pixels."""
     return _fill_all([corners], side)
@@ -119,8 +147,8 @@ def _star() -> np.ndarray:
     return points
 
 
-def _cross() -> np.ndarray:
-    arm, half = 1.15, 0.4
+def _cross(arm: float = 1.15, half: float = 0.4) -> np.ndarray:
+    """A cross with arms of this length and half width."""
     # One arm; the others are the same, rotated by 90 degrees.
     quarter = np.array([(half, -arm), (half, -half), (arm, -half)], np.float32)
     turn = np.array([(0, 1), (-1, 0)], np.float32)

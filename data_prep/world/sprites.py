@@ -12,7 +12,9 @@ import cv2
 import numpy as np
 
 from data_prep.world import shapes
-from data_prep.world.scene import COVER, Occluder, Thing
+from data_prep.world.clutter import block_sprite
+from data_prep.world.occluders import Occluder
+from data_prep.world.scene import COVER, Thing
 from data_prep.world.styles import Style
 from data_prep.world.textures import fractal, muted
 from data_prep.world.vocabulary import AMORPHOUS, COLOURS
@@ -53,7 +55,7 @@ def thing_patch(
     # 2. Colour and coverage at this frame.
     body = _body(thing, style)
     if thing.shape in AMORPHOUS:
-        colour, cover, region = _flowing(thing, t, offset, radius, side, body)
+        colour, cover, region = flowing(thing, t, offset, radius, side, body)
     else:
         warped = _turned(body, thing, t, offset, radius, side)
         colour, cover = warped[..., :3].astype(np.float32), warped[..., 3]
@@ -78,7 +80,7 @@ def _turned(
     return cv2.warpAffine(sprite, matrix, (side, side), flags=cv2.INTER_LINEAR)
 
 
-def _flowing(
+def flowing(
     thing: Thing, t: int, middle: tuple[float, float], radius: float, side: int, body: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Colour, coverage and region of a thing without a fixed outline."""
@@ -143,7 +145,7 @@ def _body(thing: Thing, style: Style) -> np.ndarray:
     radius = thing.radius * ENLARGED
     side = 2 * math.ceil(radius * 1.45) + 1
     cover = shapes.outlined(thing.shape, radius, side)
-    tones = _pattern(rng, thing, side, radius) * (1 + 0.05 * fractal(rng, (side, side), (5, 13, 40)))
+    tones = pattern_tones(rng, thing, side, radius) * (1 + 0.05 * fractal(rng, (side, side), (5, 13, 40)))
     image = tones[..., None] * colour.astype(np.float32)
     width = max(2, round(2 * style.rim * radius))
     inner = cv2.erode(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width - 1,) * 2))
@@ -201,7 +203,7 @@ def _thick(rng: np.random.Generator, sprite: np.ndarray, depth: float) -> np.nda
     return cv2.merge([*cv2.split(image.astype(np.uint8)), np.maximum(side, cover)])
 
 
-def _pattern(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:
+def pattern_tones(rng: np.random.Generator, thing: Thing, side: int, radius: float) -> np.ndarray:
     """A factor on the colour, float32 (side, side): stripes or dots in another tone of it."""
     # Stripes and dots are darker than the colour; on black things they must be lighter.
     tone = 3.2 if thing.colour == "black" else 0.6
@@ -227,7 +229,10 @@ def occluder_sprite(occluder: Occluder, style: Style) -> np.ndarray:
     """A post, wall or bush, RGBA uint8, muted and textured."""
     rng = np.random.default_rng((occluder.seed, 0))
     width, height = (max(4, round(2 * half)) for half in occluder.half)
-    colour = muted(rng, 30, 220, 25) if style.name == "varied" else muted(rng, 75, 120, 12)
+    if style.name == "footage" and occluder.kind == "wall":
+        return _bordered(block_sprite(rng, (width, height)))
+    free = style.name in ("varied", "footage")
+    colour = muted(rng, 30, 220, 25) if free else muted(rng, 75, 120, 12)
     # Bushes have a leafy outline; posts and walls fill their rectangle.
     if occluder.kind == "bush":
         colour = np.array([88, 100, 70], np.float32) + rng.uniform(-12, 12, 3)
@@ -248,7 +253,11 @@ def occluder_sprite(occluder: Occluder, style: Style) -> np.ndarray:
         image *= 0.45
     elif style.name in ("pastel", "lines"):
         image = 255 - (255 - image) * 0.7
-    sprite = np.dstack([image, cover]).astype(np.uint8)
+    return _bordered(np.dstack([image, cover]).astype(np.uint8))
+
+
+def _bordered(sprite: np.ndarray) -> np.ndarray:
+    """The sprite inside a transparent border of one pixel."""
     return cv2.copyMakeBorder(sprite, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
 
 

@@ -34,6 +34,8 @@ def style_of(seed: int, preset: WorldPreset) -> Style:
     # Only the styles with a choice draw random numbers; the others follow from their name.
     if preset.look == "varied":
         return _varied(rng)
+    if preset.look == "footage":
+        return _footage(rng)
     if preset.look != "other":
         return Style(preset.look)
     name = OTHER[int(rng.integers(len(OTHER)))]
@@ -57,6 +59,17 @@ def _varied(rng: np.random.Generator) -> Style:
         astray=22.0,
         marks=float(rng.choice((0.0, 0.3, 0.8))),
         depth=float(rng.uniform(0.1, 0.35)) if rng.random() < 0.4 else 0.0,
+    )
+
+
+def _footage(rng: np.random.Generator) -> Style:
+    return Style(
+        "footage",
+        wash=float(rng.uniform(0, 0.45)),
+        glow=float(rng.uniform(0.75, 1.04)),
+        astray=20.0,
+        marks=float(rng.choice((0.0, 0.15, 0.7))),
+        depth=float(rng.uniform(0.1, 0.6)) if rng.random() < 0.75 else 0.0,
     )
 
 
