@@ -51,7 +51,7 @@ def recording_of(seed: int, preset: WorldPreset) -> Recording:
         seed=seed,
         shutter=float(rng.uniform(0.0, 0.8)),
         focus=draw_wave(rng, float(rng.uniform(0, 0.5)), (0.02, 0.15)) if some[0] < 0.3 else STILL,
-        blur=float(rng.uniform(0.4, 1.5)) if some[1] < 0.4 else 0.0,
+        blur=float(rng.uniform(0.4, 1.4)) if some[1] < 0.35 else 0.0,
         sharpen=float(rng.uniform(0.3, 1.2)) if some[2] < 0.3 else 0.0,
         vignette=_vignette(rng, size) if some[3] < 0.6 else None,
         exposure=float(math.exp(rng.uniform(-0.22, 0.2))),

@@ -65,7 +65,7 @@ def _varied(rng: np.random.Generator) -> Style:
 def _footage(rng: np.random.Generator) -> Style:
     return Style(
         "footage",
-        wash=float(rng.uniform(0, 0.45)),
+        wash=float(rng.uniform(0, 0.38)),
         glow=float(rng.uniform(0.75, 1.04)),
         astray=20.0,
         marks=float(rng.choice((0.0, 0.15, 0.7))),
