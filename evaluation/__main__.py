@@ -1,6 +1,7 @@
 """`python -m evaluation …`: score trackers by the protocol of a benchmark, or make a table of a sweep."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs.app import run_command
@@ -14,7 +15,7 @@ MAX_NOTES = 20  # notes that are printed; the report has all of them
 def main(settings: EvaluationSettings) -> int:
     """Do the task. Each fault of the files is one line on stderr, and the exit status is then 1."""
     try:
-        {"score": _score, "ablation": _ablation}[settings.task](settings)
+        {"score": _score, "ablation": _ablation, "diagnose": _diagnose}[settings.task](settings)
     except UserError as fault:
         for line in str(fault).splitlines():
             echo(f"error: {line}", error=True)
@@ -37,11 +38,18 @@ def _score(settings: EvaluationSettings) -> None:
     source = protocol.frame_source(settings)
     pictures = FramePictures(evaluation, source) if source else None
     page, *_ = write_report(evaluation, out, pair, pictures)
-    print_lines(f"note: {note}" for note in evaluation.notes[:MAX_NOTES])
-    if len(evaluation.notes) > MAX_NOTES:
-        print_lines([f"note: {len(evaluation.notes) - MAX_NOTES} more are in {page}"])
+    _print_notes(evaluation.notes, page)
     print_report(evaluation, pair)
     print_lines([f"scores: {out / SCORES}", f"report: {page}"])
+
+
+def _print_notes(notes: Sequence[str], file: Path) -> None:
+    """Print the first notes; `file` has all of them."""
+    from evaluation.report.table_formats import print_lines
+
+    print_lines(f"note: {note}" for note in notes[:MAX_NOTES])
+    if len(notes) > MAX_NOTES:
+        print_lines([f"note: {len(notes) - MAX_NOTES} more are in {file}"])
 
 
 def _draw_without_a_screen() -> None:
@@ -67,6 +75,13 @@ def _ablation(settings: EvaluationSettings) -> None:
     if not settings.runs:
         raise UserError("task=ablation: name the folder of the sweep's runs, runs=DIR")
     run_ablation(Path(settings.runs), Path(settings.out))
+
+
+def _diagnose(settings: EvaluationSettings) -> None:
+    from evaluation.diagnosis.run import DIAGNOSIS, run_diagnosis
+
+    notes = run_diagnosis(settings)
+    _print_notes(notes, Path(settings.out) / DIAGNOSIS)
 
 
 if __name__ == "__main__":

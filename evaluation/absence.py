@@ -50,11 +50,13 @@ class Losses:
 
     `segment` int64 (N,) is the number of the sequence, `frame` int64 (N,) the frame of that sequence in which
     the loss begins. `time` float64 (N,) is the time to re-detection in frames, NaN where the loss is open.
+    `returned` bool (N,): the loss begins with the return of the target after an absence.
     """
 
     segment: np.ndarray
     frame: np.ndarray
     time: np.ndarray
+    returned: np.ndarray
 
 
 def absence_scores(
@@ -132,7 +134,7 @@ def losses(
     duration = number[last] - number[begins]
     counts = returned[begins] | (duration + ~ended >= MIN_LOSS_FRAMES)  # an open loss includes its last frame
     time = np.where(ended, duration, np.nan)
-    return Losses(segment[begins][counts], number[begins][counts], time[counts])
+    return Losses(segment[begins][counts], number[begins][counts], time[counts], returned[begins][counts])
 
 
 def _shifted(flags: np.ndarray, first: np.ndarray) -> np.ndarray:

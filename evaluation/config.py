@@ -9,7 +9,7 @@ from configs.plugins import DOC as PLUGINS
 from configs.schema import key
 from data_prep.readers import data_sets
 
-TASKS = ("score", "ablation")
+TASKS = ("score", "ablation", "diagnose")
 LAYOUTS = ("toolkit", "data", "masks", "pytracking", "sutrack", "votsr", "expressions")
 MISSING_RESULTS = ("error", "count")
 BOX_FORMS = ("xywh", "xyxy")
@@ -27,11 +27,15 @@ class EvaluationSettings:
     """The settings of `python -m evaluation`."""
 
     task: str = key(
-        "score", "score: score trackers; ablation: table and plot of the runs of a Hydra sweep", choices=TASKS
+        "score",
+        "score: score trackers; diagnose: what each kind of errors costs, with frames to look at; ablation: "
+        "table and plot of the runs of a Hydra sweep",
+        choices=TASKS,
     )
     protocol: str = key(
         "tnllt",
-        "how trackers are scored; docs/evaluation.md and the report describe each protocol",
+        "how trackers are scored; docs/evaluation.md and the report describe each protocol. task=diagnose "
+        "always uses referral accuracy, and the protocol only to read files of boxes",
         choices=_protocols,
     )
     layout: str | None = key(
@@ -66,7 +70,7 @@ class EvaluationSettings:
         "missing results, too few lines or invalid lines: error: report all and stop; count: as misses",
         choices=MISSING_RESULTS,
     )
-    compare: list[str] = key([], "two trackers to compare on each sequence; empty: the best two")
+    compare: list[str] = key([], "task=score: two trackers to compare on each sequence; empty: the best two")
     workers: int = key(1, "protocol=davis: number of processes; 0: one for each core", minimum=0)
     runs: str = key("", "task=ablation: folder with the runs of a sweep")
     plugins: list[str] = key([], PLUGINS)

@@ -6,6 +6,7 @@ alone, so a protocol that returns one has them all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import numpy as np
 
@@ -174,6 +175,11 @@ def ranked(values: Sequence[float], higher_is_better: bool = True) -> list[int]:
     # NaN compares with nothing, so it is sorted by a flag of its own.
     sign = -1 if higher_is_better else 1
     return sorted(range(len(values)), key=lambda i: (np.isnan(values[i]), sign * values[i]))
+
+
+def json_number(value: float) -> float | None:
+    """A value for JSON, which has neither NaN nor infinity; None for these."""
+    return float(value) if isfinite(value) else None
 
 
 def metric_of(evaluation: Evaluation, key: str) -> Metric:

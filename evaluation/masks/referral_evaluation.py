@@ -25,15 +25,22 @@ from evaluation.votsr import toolkit_accuracy, truths_of
 class SequencePairs:
     """The pairs of a sequence for all trackers; the rows of one tracker (one for each prompt) are
     consecutive.
+
+    `missing` says of each row whether its result is missing, bool (R,).
     """
 
     pairs: Pairs
     num_prompts: int
     num_frames: int
+    missing: np.ndarray
 
     def of(self, tracker: int) -> Pairs:
         """The pairs of tracker number `tracker`."""
-        return self.pairs.of(slice(tracker * self.num_prompts, (tracker + 1) * self.num_prompts))
+        return self.pairs.of(self.rows_of(tracker))
+
+    def rows_of(self, tracker: int) -> slice:
+        """The rows of tracker number `tracker`."""
+        return slice(tracker * self.num_prompts, (tracker + 1) * self.num_prompts)
 
 
 def tracker_scores(scored: list[SequencePairs], tracker: int, name: str) -> TrackerScores:
@@ -89,15 +96,31 @@ Truths = list[tuple[Sequence, Truth]]
 Results = dict[tuple[str, str], list[Result]]  # by tracker and sequence, one for each prompt
 
 
-def evaluate_workspace(
-    root: Path, trackers: Names[str] = (), missing: str = "error", with_toolkit: bool = True
-) -> Evaluation:
-    """Score trackers of the workspace `root`; by default all that have results.
+@dataclass(frozen=True, eq=False)
+class ScoredWorkspace:
+    """A workspace with the pairs of all its sequences with ground truth, and of these trackers.
 
-    With `missing="count"` every pair of a result that is missing or too short scores 0, and there is a note.
-    The toolkit's own number takes some seconds for each tracker. It is NaN where results are missing or too
-    long, and left out without `with_toolkit`. Raises UserError, with one line for each fault, where results
-    are missing, too short or damaged, or where nothing can be scored.
+    `unfit` are the trackers of which some result does not have one line for each frame. `notes` are remarks
+    on the files, one line each.
+    """
+
+    workspace: Workspace
+    truths: Truths
+    trackers: tuple[str, ...]
+    sequences: list[SequencePairs]
+    unfit: set[str]
+    notes: list[str]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """The weights of sequences in the score: their numbers of frames, float64 (S,)."""
+        return np.array([each.num_frames for each in self.sequences], np.float64)
+
+
+def score_workspace(root: Path, trackers: Names[str] = (), missing: str = "error") -> ScoredWorkspace:
+    """Read a workspace and score the pairs of these trackers; by default of all that have results.
+
+    `missing` and the errors are those of `evaluate_workspace`.
     """
     # 1. Read the workspace and the results; collect everything that is worth a note.
     workspace = read_workspace(root, check_frames=False)
@@ -118,24 +141,40 @@ def evaluate_workspace(
     notes += _no_masks(results)
     notes += [f"{line}; its pairs score 0" for lines in lacking.values() for line in lines]
     notes += [f"{line}; the rest is cut" for lines in too_long.values() for line in lines]
-    # 2. Score the pairs of each sequence, then put the metrics of each tracker together.
+    # 2. Score the pairs of each sequence.
     scored = [_scored(sequence, truth, results, names) for sequence, truth in truths]
-    found = [tracker_scores(scored, number, name) for number, name in enumerate(names)]
+    unfit = {name for name in names if lacking[name] or too_long[name]}
+    return ScoredWorkspace(workspace, truths, names, scored, unfit, notes)
+
+
+def evaluate_workspace(
+    root: Path, trackers: Names[str] = (), missing: str = "error", with_toolkit: bool = True
+) -> Evaluation:
+    """Score trackers of the workspace `root`; by default all that have results.
+
+    With `missing="count"` every pair of a result that is missing or too short scores 0, and there is a note.
+    The toolkit's own number takes some seconds for each tracker. It is NaN where results are missing or too
+    long, and left out without `with_toolkit`. Raises UserError, with one line for each fault, where results
+    are missing, too short or damaged, or where nothing can be scored.
+    """
+    # 1. Score all pairs, then put the metrics of each tracker together.
+    scored = score_workspace(root, trackers, missing)
+    pairs = scored.sequences
+    found = [tracker_scores(pairs, number, name) for number, name in enumerate(scored.trackers)]
     # The frames of a sequence are those of its first prompt, then those of the second, and so on.
-    lengths = [each.num_prompts * each.pairs.scores.shape[1] for each in scored]
-    sequences = tuple(sequence.name for sequence, _ in truths)
-    # 3. Add the toolkit's own number, to compare with.
+    lengths = [each.num_prompts * each.pairs.scores.shape[1] for each in pairs]
+    sequences = tuple(sequence.name for sequence, _ in scored.truths)
+    # 2. Add the toolkit's own number, to compare with.
     notes_of_toolkit: list[str] = []
     measures = MEASURES
     if with_toolkit:
-        unfit = {name for name in names if lacking[name] or too_long[name]}
-        found, notes_of_toolkit = _beside_toolkit(root, sequences, found, unfit)
+        found, notes_of_toolkit = _beside_toolkit(root, sequences, found, scored.unfit)
     else:
         measures = replace(MEASURES, metrics=tuple(each for each in MEASURES.metrics if each is not TOOLKIT))
     best_first = sorted(found, key=lambda each: -each.overall[SIMILARITY.key])
-    weights = np.array([each.num_frames for each in scored], np.float64)
-    benchmark = Benchmark(real_path(root).name, sequences, np.cumsum([0, *lengths]), weights=weights)
-    return Evaluation(measures, benchmark, tuple(best_first), (*notes, *notes_of_toolkit))
+    name, starts = real_path(root).name, np.cumsum([0, *lengths])
+    benchmark = Benchmark(name, sequences, starts, weights=scored.weights)
+    return Evaluation(measures, benchmark, tuple(best_first), (*scored.notes, *notes_of_toolkit))
 
 
 def trackers_in(root: Path) -> tuple[str, ...]:
@@ -197,7 +236,8 @@ def _no_masks(results: Results) -> list[str]:
 def _scored(sequence: Sequence, truth: Truth, results: Results, names: Names[str]) -> SequencePairs:
     """The pairs of one sequence with the results of all trackers."""
     rows = [row for name in names for row in results[name, sequence.name]]
-    return SequencePairs(score_pairs(truth, rows), len(sequence.expressions), len(sequence.frames))
+    missing = np.array([row.lines is None for row in rows])
+    return SequencePairs(score_pairs(truth, rows), len(sequence.expressions), len(sequence.frames), missing)
 
 
 def _beside_toolkit(

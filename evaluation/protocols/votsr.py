@@ -53,27 +53,30 @@ class VotsrProtocol:
         # Imported here, because that module imports this one.
         from evaluation.masks.referral_evaluation import evaluate_workspace
 
-        if settings.boxes:
-            raise UserError(f"boxes={settings.boxes}: protocol={self.name} scores masks; leave it out")
-        return evaluate_workspace(self._workspace(settings), settings.trackers, settings.missing)
+        return evaluate_workspace(workspace_of(settings), settings.trackers, settings.missing)
 
     def frame_source(self, settings: EvaluationSettings) -> FrameSource:
         """See `evaluation.protocols.registry.EvaluationProtocol`."""
         from evaluation.report.frame_sources import WorkspaceFrames
 
-        return WorkspaceFrames(self._workspace(settings))
+        return WorkspaceFrames(workspace_of(settings))
 
-    def _workspace(self, settings: EvaluationSettings) -> Path:
-        if settings.layout not in (None, "votsr"):
-            raise UserError(f"layout={settings.layout}: protocol={self.name} reads votsr")
-        root = settings.truth or settings.results
-        if not root:
-            raise UserError("truth: name the workspace, truth=DIR")
-        # `results=` may name the workspace's own folder, as for other protocols.
-        own = (real_path(root), real_path(root) / "results")
-        if settings.results and real_path(settings.results) not in own:
-            raise UserError(f"results={settings.results}: a workspace has its own; give truth=DIR alone")
-        return Path(root)
+
+def workspace_of(settings: EvaluationSettings) -> Path:
+    """The workspace that the settings name. Raises UserError for keys that do not fit a workspace."""
+    name = MEASURES.protocol
+    if settings.boxes:
+        raise UserError(f"boxes={settings.boxes}: protocol={name} scores masks; leave it out")
+    if settings.layout not in (None, "votsr"):
+        raise UserError(f"layout={settings.layout}: protocol={name} reads votsr")
+    root = settings.truth or settings.results
+    if not root:
+        raise UserError("truth: name the workspace, truth=DIR")
+    # `results=` may name the workspace's own folder, as for other protocols.
+    own = (real_path(root), real_path(root) / "results")
+    if settings.results and real_path(settings.results) not in own:
+        raise UserError(f"results={settings.results}: a workspace has its own; give truth=DIR alone")
+    return Path(root)
 
 
 register_protocol(VotsrProtocol())

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from configs.errors import UserError
-from data_prep.files import write_whole
 from evaluation.report.ablation_runs import Run, read_runs
 from evaluation.report.ablation_settings import differing_keys
 from evaluation.report.ablation_table import (
@@ -29,8 +28,7 @@ from evaluation.report.ablation_table import (
     seed_table,
 )
 from evaluation.report.plot_style import COLOURS, label, line_style, plot_settings, save
-from evaluation.report.table_formats import csv_text, latex_text, markdown_text, print_lines, print_table
-from evaluation.report.tables import Table
+from evaluation.report.table_formats import print_lines, print_table, write_table
 
 
 def run_ablation(runs: Path, out: Path) -> None:
@@ -53,7 +51,7 @@ def run_ablation(runs: Path, out: Path) -> None:
     if ablation.seeds:
         tables["ablation_seeds"] = seed_table(ablation, (("runs", counted),))
     for name, table in tables.items():
-        _write(out, name, table)
+        write_table(out, name, table)
         print_table(table)
     # 3. Draw the plot, and list what is not in it.
     with plot_settings():
@@ -78,13 +76,6 @@ def _settings_text(run: Run, keys: list[str]) -> str:
         ", ".join(f"{key}={format_setting(run.settings.value(key))}" for key in keys)
         or "settings like the others"
     )
-
-
-def _write(out: Path, name: str, table: Table) -> None:
-    """Write a table as CSV, Markdown and LaTeX."""
-    texts = {"csv": csv_text, "md": markdown_text, "tex": latex_text}
-    for kind, text in texts.items():
-        write_whole(out / f"{name}.{kind}", text(table))
 
 
 MAX_PANELS, COLUMNS = 6, 3  # panels in all, panels side by side

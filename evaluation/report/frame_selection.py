@@ -57,12 +57,16 @@ def _best(starts: np.ndarray, gain: np.ndarray) -> list[tuple[int, int, float]]:
         # NaN was replaced by 0, which is no gain.
         if part.size and part.max() > 0:
             found.append(
-                (number, int(start) + _middle(np.flatnonzero(part == part.max())), float(part.max()))
+                (
+                    number,
+                    int(start) + middle_of_longest_run(np.flatnonzero(part == part.max())),
+                    float(part.max()),
+                )
             )
     return sorted(found, key=lambda each: -each[2])
 
 
-def _middle(places: np.ndarray) -> int:
+def middle_of_longest_run(places: np.ndarray) -> int:
     """The middle of the longest run of consecutive numbers in `places`; of equally long runs the first."""
     # A run ends where the next number is not one higher.
     runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)

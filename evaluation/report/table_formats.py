@@ -1,10 +1,11 @@
-"""A table as CSV, as LaTeX, as Markdown, and in the terminal."""
+"""A table as CSV, as LaTeX, as Markdown, as files of these formats, and in the terminal."""
 
 import csv
 import io
 import re
 from collections.abc import Iterable
 from math import isnan
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from configs.terminal import LONGEST, printable, shortened
 from data_prep.console import make_console, one_line
+from data_prep.files import write_whole
 from evaluation.report.tables import BEST, SECOND, Cell, Table, marked_cells, rank_marks
 
 # ---- CSV ------------------------------------------------------------------------------------------
@@ -136,6 +138,20 @@ def markdown_escaped(text: str) -> str:
 
 def _markdown_row(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+# ---- files ----------------------------------------------------------------------------------------
+
+
+def write_table(out: Path, name: str, table: Table) -> list[Path]:
+    """Write a table into the folder `out` in every format, as `<name>.csv`, `.tex` and `.md`.
+
+    Returns the paths. Raises UserError where a file cannot be written.
+    """
+    texts = {"csv": csv_text, "tex": latex_text, "md": markdown_text}
+    for kind, text in texts.items():
+        write_whole(out / f"{name}.{kind}", text(table))
+    return [out / f"{name}.{kind}" for kind in texts]
 
 
 # ---- the terminal ---------------------------------------------------------------------------------

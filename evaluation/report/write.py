@@ -1,7 +1,6 @@
 """Writing the results of an evaluation: scores.json, tables, plots, a comparison, and the HTML page."""
 
 import json
-import math
 from pathlib import Path
 
 from data_prep.files import write_whole
@@ -14,14 +13,13 @@ from evaluation.report.plots import write_plots
 from evaluation.report.table_formats import (
     about_text,
     csv_text,
-    latex_text,
     markdown_escaped,
-    markdown_text,
     print_lines,
     print_table,
+    write_table,
 )
-from evaluation.report.tables import Table, about, attribute_table, overall_table, sequence_table
-from evaluation.scores import Evaluation, attributes_of
+from evaluation.report.tables import about, attribute_table, overall_table, sequence_table
+from evaluation.scores import Evaluation, attributes_of, json_number
 
 PAGE, PLOTS = "report.html", "plots"
 # Only files that match these patterns are removed, because `out` may contain others.
@@ -43,10 +41,10 @@ def write_report(
     # 1. Tables.
     pair = compare or _best_two(evaluation)
     comparisons = compare_trackers(evaluation, *pair) if pair else []
-    written = _write_table(out, "table", overall_table(evaluation))
+    written = write_table(out, "table", overall_table(evaluation))
     if attributes_of(evaluation):
         table = attribute_table(evaluation, evaluation.measures.metrics[0])
-        written += _write_table(out, "attributes", table)
+        written += write_table(out, "attributes", table)
     written.append(_write(out / "sequences.csv", csv_text(sequence_table(evaluation))))
     if comparisons:
         table = comparisons[0].table(about(evaluation))
@@ -76,12 +74,6 @@ def _best_two(evaluation: Evaluation) -> tuple[str, str] | None:
     return (names[0], names[1]) if len(names) > 1 else None
 
 
-def _write_table(out: Path, name: str, table: Table) -> list[Path]:
-    """Write a table in every format; returns the paths."""
-    texts = {"csv": csv_text, "tex": latex_text, "md": markdown_text}
-    return [_write(out / f"{name}.{kind}", text(table)) for kind, text in texts.items()]
-
-
 def _comparison_text(evaluation: Evaluation, comparisons: list[Comparison]) -> str:
     """The comparisons as Markdown, one line for each metric."""
     title = f"## {markdown_escaped(comparisons[0].a)} against {markdown_escaped(comparisons[0].b)}\n\n"
@@ -105,7 +97,7 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
     """
     values = {
         each.tracker: {
-            metric.key: _number(each.overall[metric.key])
+            metric.key: json_number(each.overall[metric.key])
             for metric in evaluation.measures.metrics
             if metric.key in each.overall
         }
@@ -113,8 +105,3 @@ def write_scores(path: Path, evaluation: Evaluation) -> None:
     }
     # By default `json` writes NaN as `NaN`, which other programs do not read.
     write_whole(path, json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def _number(value: float) -> float | None:
-    """A value for JSON, which has neither NaN nor infinity."""
-    return float(value) if math.isfinite(value) else None
