@@ -26,6 +26,7 @@ from evaluation.diagnosis.sheets import sheets_of, worst_frame
 from evaluation.diagnosis.tables import frames_text
 from evaluation.diagnosis.tracks import Track, read_tracks
 from evaluation.masks.referral_evaluation import evaluate_workspace
+from evaluation.report.frame_sources import WorkspaceFrames
 from evaluation.scores import FrameView
 from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace
 from tests.votsr_results_miniature import OTHER, scored_workspace
@@ -197,10 +198,15 @@ def test_on_random_masks_the_score_is_that_of_the_protocol(tmp_path, seed):
         for prompt in PROMPTS:
             add_results(root, name, masks()[:count], [prompt])
     (scores,) = evaluate_workspace(root, with_toolkit=False).trackers
-    cost = read(root)[TRACKER].cost()
+    mine = read(root)[TRACKER]
+    cost = mine.cost()
     assert cost.score == pytest.approx(scores.overall["region_similarity"], abs=1e-9)
     assert cost.score + cost.loss.sum() == pytest.approx(100, abs=1e-9)
     assert 20 < cost.score < 80 and np.count_nonzero(cost.frames) > 3
+    source = WorkspaceFrames(root)
+    for track in mine.tracks:
+        view = source(track.number, track.first_frame + 3, (TRACKER,))
+        assert (view.expression, view.frame_index) == (track.expression, 3)
 
 
 def run(*keys: str) -> int:
@@ -285,6 +291,19 @@ def test_boxes_of_a_toolkit(tmp_path):
     assert cost.score == pytest.approx(100 * (1 + 25 / 175 + 1) / 5)
     lost = {KEYS[number]: count for number, count in enumerate(cost.frames) if count}
     assert lost == {"poor_mask": 1, "false_presence": 1, "late_redetection": 1}
+    assert found.redetections()[0].count == 1
+    # Frames without a line are neither reports of absence nor a loss that lasts.
+    path = tmp_path / "tracking_results" / "ours_tracking_result" / "s0.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    cut = read(
+        tmp_path / "annos",
+        layout="toolkit",
+        protocol="tnllt",
+        results=str(tmp_path / "tracking_results"),
+        missing="count",
+    )["ours"]
+    lost = {KEYS[number]: count for number, count in enumerate(cut.cost().frames) if count}
+    assert lost == {"poor_mask": 1, "no_result": 3} and cut.redetections()[0].count == 0
 
 
 def test_boxes_of_an_index_have_groups_and_sheets(tmp_path):
