@@ -136,7 +136,9 @@ def test_a_worked_example():
 def test_a_loss_that_does_not_end_is_longer_than_any_other():
     nan = float("nan")
     assert Redetection.of(np.array([nan, 3.0, 5.0])).median_frames == 5
-    assert Redetection.of(np.array([nan, nan, 5.0])).median_frames == float("inf")
+    for times in ([nan, nan, 5.0], [1.0, nan]):
+        assert Redetection.of(np.array(times)).median_frames == float("inf")
+    assert Redetection.of(np.array([7.0, 2.0, nan, 3.0])).median_frames == 7
 
 
 def test_frames_to_look_at():

@@ -36,7 +36,8 @@ class Redetection:
     """Losses of the target that end when it is found again (see `evaluation.absence`).
 
     Of `count` losses, `ended` ended. `median_frames` is the median time of all until then, in which a loss
-    that does not end is longer than any other: infinite where most do not end, NaN where there is none.
+    that does not end is longer than any other: infinite where half of them or more do not end, NaN where
+    there is none.
     """
 
     count: int
@@ -47,9 +48,9 @@ class Redetection:
     def of(cls, times: np.ndarray) -> "Redetection":
         """From the times (N,) of `evaluation.absence.Losses`, NaN where a loss does not end."""
         ended = int(np.count_nonzero(~np.isnan(times)))
-        # Not interpolated: the mean of a number and infinity would be infinite.
+        # The larger of two middle values. So where half of the losses do not end, the median is infinite.
         ordered = np.sort(np.where(np.isnan(times), np.inf, times))
-        middle = float(ordered[(len(times) - 1) // 2]) if len(times) else np.nan
+        middle = float(ordered[len(times) // 2]) if len(times) else np.nan
         return cls(len(times), ended, middle)
 
 

@@ -32,7 +32,7 @@ def overview_table(diagnoses: Sequence[Diagnosis], about: tuple[tuple[str, str],
     rows: list[tuple[Cell, ...]] = []
     for each, cost in zip(diagnoses, costs, strict=True):
         returned, _ = each.redetections()
-        # A table shows infinity, more than half of the losses being open, as no value.
+        # Infinity means that half of the losses or more do not end. A table shows it as no value.
         median = returned.median_frames if np.isfinite(returned.median_frames) else np.nan
         rows.append((each.tracker, cost.score, *(float(cost.loss[number]) for number in kept), median))
     return Table("Loss by kind", columns, tuple(rows), about)
