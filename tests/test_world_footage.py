@@ -15,7 +15,6 @@ from data_prep.world.presets import PRESETS
 from data_prep.world.recording import recorded, recording_of
 from data_prep.world.scene import Scene, Thing, make_scene
 from data_prep.world.solids import material_of, solid_patch
-from data_prep.world.sprites import pattern_tones
 from data_prep.world.staging import ALWAYS_THERE, ARM, PERSON, Visitor
 from data_prep.world.styles import Style, style_of
 from data_prep.world.vocabulary import AMORPHOUS, COLOURS, SHAPES
@@ -71,6 +70,8 @@ FROZEN = {
     "varied": ("d6d6ad665cee", 43.008, 4.524, 40487),
     "small": ("219802c65c4a", 157.173, 10.049, 2381),
     "small_val": ("e9a034582520", 89.776, 1.581, 6413),
+    "footage": ("f99181a49be4", 77.927, 3.668, 7745),
+    "footage_val": ("ea7ca0d2b4bc", 86.570, 2.790, 27291),
     "demo": ("e0d9d4c8d2a9", 103.267, 7.554, 19374),
 }
 """Of one frame of each preset that figures or weights rest on: a digest of the scene, the mean of the pixels,
@@ -177,24 +178,38 @@ def test_a_camera_that_rotates_moves_and_turns_what_it_sees() -> None:
 # ---- things --------------------------------------------------------------------------------------
 
 
+def own_share(thing: Thing, style: Style) -> float:
+    """The share of a thing's face that has its own colour, lighter or darker."""
+    face = parts.face(thing, style, 20.0, np.ones((61, 61), np.float32)).astype(np.float64)
+    own = parts.named_colour(np.random.default_rng((thing.seed, 8)), thing.colour, style)
+    pixels = face[face[..., 3] > 200][:, :3]
+    # Tones of a colour lie on the line from black through it.
+    along = (pixels @ own) / (own @ own)
+    return float((np.linalg.norm(pixels - along[:, None] * own, axis=1) < 30).mean())
+
+
 @pytest.mark.parametrize("name", COLOURS)
-def test_the_named_colour_is_near_its_prototype_and_covers_most_of_a_face(name: str) -> None:
+def test_a_named_colour_is_near_its_prototype(name: str) -> None:
+    for seed in range(40):
+        far = np.linalg.norm(
+            PROTOTYPES - parts.named_colour(np.random.default_rng(seed), name, STYLE), axis=1
+        )
+        assert list(COLOURS)[int(far.argmin())] == name and far.min() < 0.7 * np.partition(far, 1)[1]
+
+
+def test_the_named_colour_covers_most_of_a_face(monkeypatch: pytest.MonkeyPatch) -> None:
     like = scenes(1)[0].things[0]
-    for seed in range(12):
-        thing = dataclasses.replace(like, colour=name, shape="box", pattern="plain", seed=seed)
-        rng = np.random.default_rng(seed)
-        colour = parts.named_colour(rng, name, STYLE)
-        far = np.linalg.norm(PROTOTYPES - colour, axis=1)
-        assert list(COLOURS)[int(far.argmin())] == name
-        tones = pattern_tones(rng, thing, 91, 30.0)
-        face = parts.face(thing, STYLE, 30.0, tones).astype(np.float64)
-        inside = face[..., 3] > 200
-        own = parts.named_colour(np.random.default_rng((seed, 8)), name, STYLE)
-        # Tones of a colour are on the line from black through it.
-        pixels = face[inside][:, :3]
-        shares = (pixels @ own) / (own @ own)
-        off = np.linalg.norm(pixels - shares[:, None] * own, axis=1)
-        assert (off < 45).mean() > 0.45
+    style = dataclasses.replace(STYLE, marks=0.0)
+    things = [
+        dataclasses.replace(like, colour=name, shape="box", pattern="plain", seed=seed)
+        for name in ("red", "blue")
+        for seed in range(20)
+    ]
+    shares = [own_share(thing, style) for thing in things]
+    assert min(shares) > 0.45 and 0.75 < np.mean(shares) < 0.95, "and there are parts of other colours"
+    # A part that would cover more than the limit is left out.
+    monkeypatch.setattr(parts, "MOST_OTHER", 0.05)
+    assert np.mean([own_share(thing, style) for thing in things]) > np.mean(shares) + 0.03
 
 
 def test_clutter_has_colours_without_a_name() -> None:
