@@ -1,7 +1,7 @@
-"""The styles of drawing: like a photograph, plain, one of three other looks, or varied.
+"""The styles of drawing: like a photograph, plain, one of three other looks, varied, or like footage.
 
-The varied look is for training. A model that is trained in sufficiently different worlds treats the real one
-as another of them (domain randomisation, Tobin et al. 2017, https://arxiv.org/abs/1703.06907).
+The varied look and the footage look are for training. A model that is trained in sufficiently different
+worlds treats the real one as another of them (domain randomisation, Tobin et al. 2017, https://arxiv.org/abs/1703.06907).
 """
 
 from dataclasses import dataclass
