@@ -20,7 +20,8 @@ LAYOUTS = ("votsr", "tnl2k", "tnllt")
 COORDINATES = ("resized", "frame", "thousand")
 WORLDS = (
     "plain", "train", "val", "test", "hard", "other_look", "varied", "small", "small_val",
-    "footage", "footage_val", "demo",
+    "footage", "footage_val",
+    "words_val", "words", "demo",
 )  # fmt: skip
 INDEXES = "folder of all indexes"
 WORKERS = "worker processes; 0: one for each core"

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from data_prep.contract.chat import answer_of
 from data_prep.contract.contract import BUILT_IN
 from data_prep.geometry import Box
-from data_prep.world.expressions import Expression
+from data_prep.world.phrases import Expression
 from data_prep.world.vocabulary import COLOURS, SHAPES
 from models.grounder.nano import build_processor
 from models.grounder.questions import QuestionEncoder

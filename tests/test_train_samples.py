@@ -16,8 +16,9 @@ from data_prep.contract.contract import BUILT_IN
 from data_prep.contract.crops import crop_template
 from data_prep.contract.images import resize
 from data_prep.geometry import center, iou
-from data_prep.world.expressions import KINDS, Expression, plainly
+from data_prep.world.expressions import KINDS
 from data_prep.world.film import SLIVER
+from data_prep.world.phrases import Expression, plainly
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import Scene, make_scene
 from train.scratch import frame_pool

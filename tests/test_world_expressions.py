@@ -12,17 +12,13 @@ from data_prep.world import relations
 from data_prep.world.draw import draw_frame
 from data_prep.world.expressions import (
     KINDS,
-    MOTIONS,
-    RELATIONS,
-    SIZES,
-    Expression,
     absent,
     corpus,
     expression_texts,
     expressions_for,
-    plainly,
     refer,
 )
+from data_prep.world.phrases import MOTIONS, RELATIONS, SIZES, Expression, plainly
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import FAST_SPIN, Scene, make_scene
 from data_prep.world.vocabulary import AMORPHOUS, COLOUR_WORDS, PATTERNS, SHAPES, SPINNABLE

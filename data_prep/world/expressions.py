@@ -1,15 +1,27 @@
 """Referring expressions for things of a scene: true of the thing, and of no other thing in the scene."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
 
 import numpy as np
 
 from data_prep.world import relations
+from data_prep.world.arrangement import Shown
+from data_prep.world.phrases import (
+    MOTIONS,
+    RELATIONS,
+    SIZES,
+    Expression,
+    HasLook,
+    Meant,
+    absent_look,
+    pick,
+    plainly,
+    usual,
+)
+from data_prep.world.rich_expressions import RICH_KINDS, rich_expression
 from data_prep.world.scene import Scene
-from data_prep.world.vocabulary import COLOUR_WORDS, COLOURS, PATTERNS, SHAPES, Look, draw_look
+from data_prep.world.vocabulary import COLOUR_WORDS, COLOURS, PATTERNS, SHAPES, Look
 
 KINDS: dict[str, float] = {
     "attribute": 0.4,
@@ -19,7 +31,15 @@ KINDS: dict[str, float] = {
     "size": 0.09,
     "motion": 0.08,
 }
-"""The kinds of expressions, and how often each is drawn where it is possible."""
+"""The kinds of basic expressions, and how often each is drawn where it is possible."""
+
+WORDS: dict[str, dict[str, float]] = {
+    "basic": KINDS,
+    "rich": {**{kind: 0.4 * share for kind, share in KINDS.items()}, **RICH_KINDS},
+}
+"""The kinds of expressions for each value of `WorldPreset.words`, and how often each is drawn."""
+
+TRIES = 64  # for an expression of an absent look, before it is given up
 
 ATTRIBUTE = ("the {colour} {shape}", "{colour} {shape}", "the {shape} that is {colour}")
 PATTERNED = ("the {pattern} {colour} {shape}", "{colour} {pattern} {shape}")
@@ -35,98 +55,57 @@ CALLING = (
 BY_COLOUR = ("that {colour} thing", "the {colour} one", "follow the {colour} thing")
 BY_SHAPE = ("the {shape}", "that {shape} there", "follow the {shape}")
 
-SIZES = {"big": ("big", "large"), "small": ("small", "little")}
-RELATIONS = {
-    "left": ("left of", "to the left of"),
-    "right": ("right of", "to the right of"),
-    "above": ("above",),
-    "below": ("below", "under"),
-    "near": ("next to", "near"),
-}
-MOTIONS = {
-    "left": ("moving to the left", "going left"),
-    "right": ("moving to the right", "going right"),
-    "up": ("moving up",),
-    "down": ("moving down",),
-    "spins": ("spinning",),
-    "drifts": ("drifting",),
-}
-HEADING = ("left", "right", "up", "down")
-SHARED = {"colour": 0.4, "shape": 0.1, "both": 0.35, "nothing": 0.15}
-"""What an absent look shares with the things that are present; both: with two different things."""
 
+def refer(rng: np.random.Generator, scene: Scene, index: int, frame: Shown | None = None) -> Expression:
+    """Draw an expression for thing number `index` that is true and fits no other thing of the scene.
 
-@dataclass(frozen=True)
-class Expression:
-    """An expression: its text, its kind, and the colour and shape that it names (None: it does not)."""
-
-    text: str
-    kind: str
-    colour: str | None
-    shape: str | None
-
-
-class HasLook(Protocol):
-    """What expressions for absent targets need to know of a thing."""
-
-    @property
-    def colour(self) -> str:
-        """One of `COLOURS`."""
-        ...
-
-    @property
-    def shape(self) -> str:
-        """One of `SHAPES`."""
-        ...
-
-
-Meant = tuple[Scene, int] | None  # the thing to refer to; None: something that is absent
-
-
-def plainly(colour: str, shape: str) -> str:
-    """The simplest expression for a thing: the most common words, always in the same order."""
-    return ATTRIBUTE[0].format(colour=COLOUR_WORDS[colour][0], shape=SHAPES[shape][0])
-
-
-def refer(rng: np.random.Generator, scene: Scene, index: int) -> Expression:
-    """Draw an expression for thing number `index` that is true and fits no other thing of the scene."""
-    thing = scene.things[index]
+    The kinds are those of the preset's `words`. With `frame`, the kinds of `RICH_KINDS` also hold in that
+    frame, if it shows the thing.
+    """
+    thing, kinds = scene.things[index], WORDS[scene.preset.words]
     # Not every kind is possible for every thing, so kinds are drawn until one is.
     # This ends, since an attribute is possible for every thing.
     while True:
-        kind = _draw_kind(rng)
-        expression = _said(rng, scene.things, (scene, index), kind, (thing.colour, thing.shape))
+        kind = _draw_kind(rng, kinds)
+        expression = _said(rng, scene.things, (scene, index), kind, (thing.colour, thing.shape), frame)
         if expression is not None:
             return expression
 
 
 def absent(
-    rng: np.random.Generator, things: Sequence[HasLook], look: Look | None = None, kind: str | None = None
+    rng: np.random.Generator,
+    things: Sequence[HasLook],
+    look: Look | None = None,
+    kind: str | None = None,
+    words: str = "basic",
 ) -> Expression:
     """Draw an expression for a colour and shape that none of the things has, as `refer` does for a thing.
 
     Without `look`, most expressions share something with the things that are there (`SHARED`), so that both
-    the colour and the shape must be compared. `kind` is one of `KINDS`; None: drawn by its share.
+    the colour and the shape must be compared. `kind` is a kind of `words`; None: drawn by its share.
     """
-    look = look or absent_look(rng, things)
     while True:
-        expression = _said(rng, things, None, kind or _draw_kind(rng), look)
+        expression = absent_as(rng, things, look or absent_look(rng, things), kind, words)
         if expression is not None:
             return expression
 
 
-def absent_look(rng: np.random.Generator, things: Sequence[HasLook]) -> Look:
-    """Draw a colour and shape that no thing has together; `SHARED` says what they share with the things."""
-    # Colours and shapes of present things, in a fixed order: the order of a set differs between runs.
-    looks = {(thing.colour, thing.shape) for thing in things}
-    colours, shapes = ([look[part] for look in sorted(looks)] for part in (0, 1))
-    while True:
-        shared = str(rng.choice(list(SHARED), p=list(SHARED.values())))
-        colour, shape = draw_look(rng)
-        colour = _pick(rng, colours) if shared in ("colour", "both") else colour
-        shape = _pick(rng, shapes) if shared in ("shape", "both") else shape
-        if (colour, shape) not in looks:
-            return colour, shape
+def absent_as(
+    rng: np.random.Generator,
+    things: Sequence[HasLook],
+    look: Look,
+    kind: str | None = None,
+    words: str = "basic",
+) -> Expression | None:
+    """As `absent`, for a look; None where no expression of this kind is false of all things.
+
+    Kinds of `RICH_KINDS` may leave out the colour or the shape, and so may fit a thing that shares the other.
+    """
+    for _ in range(TRIES):
+        expression = _said(rng, things, None, kind or _draw_kind(rng, WORDS[words]), look)
+        if expression is not None:
+            return expression
+    return None
 
 
 def expression_texts(scene: Scene, count: int) -> tuple[str, ...]:
@@ -143,7 +122,8 @@ def expressions_for(scene: Scene, count: int) -> tuple[Expression, ...]:
     rng = np.random.default_rng((scene.seed, 4))
     thing = scene.things[scene.target]
     # 1. One expression of each kind that is possible, an attribute first.
-    others = [str(kind) for kind in rng.permutation([kind for kind in KINDS if kind != "attribute"])]
+    kinds = WORDS[scene.preset.words]
+    others = [str(kind) for kind in rng.permutation([kind for kind in kinds if kind != "attribute"])]
     expressions: dict[str, Expression] = {}
     for kind in ("attribute", *others):
         expression = _said(rng, scene.things, (scene, scene.target), kind, (thing.colour, thing.shape))
@@ -184,22 +164,25 @@ def _words(table: Mapping[str, tuple[str, ...]]) -> list[str]:
     return [word for words in table.values() for word in words]
 
 
-def _draw_kind(rng: np.random.Generator) -> str:
-    return str(rng.choice(list(KINDS), p=list(KINDS.values())))
-
-
-def _pick(rng: np.random.Generator, options: tuple[str, ...] | list[str]) -> str:
-    return options[int(rng.integers(len(options)))]
+def _draw_kind(rng: np.random.Generator, kinds: Mapping[str, float]) -> str:
+    return str(rng.choice(list(kinds), p=list(kinds.values())))
 
 
 def _said(
-    rng: np.random.Generator, things: Sequence[HasLook], meant: Meant, kind: str, look: Look
+    rng: np.random.Generator,
+    things: Sequence[HasLook],
+    meant: Meant,
+    kind: str,
+    look: Look,
+    frame: Shown | None = None,
 ) -> Expression | None:
     """An expression of a kind for the thing that is meant, or for a look that is absent.
 
     None where no expression of this kind is true. For an absent look every detail may be claimed, with the
     same words and templates, so that the kind of an expression does not reveal whether its target exists.
     """
+    if kind in RICH_KINDS:
+        return rich_expression(rng, things, meant, kind, look, frame)
     if kind == "colloquial":
         return _colloquial(rng, things, meant, look)
     colour, shape = look
@@ -208,22 +191,17 @@ def _said(
     if kind == "attribute":
         pattern = _pattern(rng, meant)
         attributes = PATTERNED if pattern and rng.random() < 0.5 else ATTRIBUTE
-        return Expression(_pick(rng, attributes).format(pattern=pattern, **names), kind, colour, shape)
+        return Expression(pick(rng, attributes).format(pattern=pattern, **names), kind, colour, shape)
     if kind == "synonym":
         text = _synonym(rng, look)
         return None if text is None else Expression(text, kind, colour, shape)
-    names = {"colour": _usual(rng, COLOUR_WORDS[colour]), "shape": _usual(rng, SHAPES[shape])}
+    names = {"colour": usual(rng, COLOUR_WORDS[colour]), "shape": usual(rng, SHAPES[shape])}
     # The other kinds add one detail, which must be true of the thing.
     detail = {"size": _size, "relation": _relation, "motion": _motion}[kind](rng, things, meant)
     if detail is None:
         return None
     templates: dict[str, tuple[str, ...]] = {"size": SIZED, "relation": RELATED, "motion": MOVING}
-    return Expression(_pick(rng, templates[kind]).format(**detail, **names), kind, colour, shape)
-
-
-def _usual(rng: np.random.Generator, words: tuple[str, ...]) -> str:
-    """Usually the most common word."""
-    return words[0] if rng.random() < 0.7 else _pick(rng, words)
+    return Expression(pick(rng, templates[kind]).format(**detail, **names), kind, colour, shape)
 
 
 def _pattern(rng: np.random.Generator, meant: Meant) -> str:
@@ -233,7 +211,7 @@ def _pattern(rng: np.random.Generator, meant: Meant) -> str:
     else:
         scene, index = meant
         pattern = scene.things[index].pattern
-    return _pick(rng, PATTERNS[pattern]) if PATTERNS[pattern] else ""
+    return pick(rng, PATTERNS[pattern]) if PATTERNS[pattern] else ""
 
 
 def _synonym(rng: np.random.Generator, look: Look) -> str | None:
@@ -244,7 +222,7 @@ def _synonym(rng: np.random.Generator, look: Look) -> str | None:
     if not pairs:
         return None
     colour, shape = pairs[int(rng.integers(len(pairs)))]
-    return _pick(rng, ATTRIBUTE).format(colour=colour, shape=shape)
+    return pick(rng, ATTRIBUTE).format(colour=colour, shape=shape)
 
 
 def _colloquial(
@@ -255,27 +233,27 @@ def _colloquial(
     others = [thing for number, thing in enumerate(things) if meant is None or number != meant[1]]
     colour_decides = all(thing.colour != look[0] for thing in others)
     shape_decides = all(thing.shape != look[1] for thing in others)
-    colour, shape = _usual(rng, COLOUR_WORDS[look[0]]), _usual(rng, SHAPES[look[1]])
+    colour, shape = usual(rng, COLOUR_WORDS[look[0]]), usual(rng, SHAPES[look[1]])
     # By colour alone in 40 % of the cases, by shape alone in 40 %, if that is unique; else by both.
     draw = rng.random()
     if draw < 0.4 and colour_decides:
-        return Expression(_pick(rng, BY_COLOUR).format(colour=colour), "colloquial", look[0], None)
+        return Expression(pick(rng, BY_COLOUR).format(colour=colour), "colloquial", look[0], None)
     if draw > 0.6 and shape_decides:
-        return Expression(_pick(rng, BY_SHAPE).format(shape=shape), "colloquial", None, look[1])
-    return Expression(_pick(rng, CALLING).format(colour=colour, shape=shape), "colloquial", *look)
+        return Expression(pick(rng, BY_SHAPE).format(shape=shape), "colloquial", None, look[1])
+    return Expression(pick(rng, CALLING).format(colour=colour, shape=shape), "colloquial", *look)
 
 
 def _size(rng: np.random.Generator, _things: Sequence[HasLook], meant: Meant) -> dict[str, str] | None:
     if meant is None:
-        size: str | None = _pick(rng, list(SIZES)) if rng.random() < 0.6 else None
+        size: str | None = pick(rng, list(SIZES)) if rng.random() < 0.6 else None
     else:
         size = relations.size_of(*meant)
-    return None if size is None else {"size": _pick(rng, SIZES[size])}
+    return None if size is None else {"size": pick(rng, SIZES[size])}
 
 
 def _relation(rng: np.random.Generator, things: Sequence[HasLook], meant: Meant) -> dict[str, str] | None:
     if meant is None:
-        other, relation = int(rng.integers(len(things))), _pick(rng, list(RELATIONS))
+        other, relation = int(rng.integers(len(things))), pick(rng, list(RELATIONS))
     else:
         # One of the true relations, and the other thing in its simplest words.
         true = relations.relations_of(*meant)
@@ -284,12 +262,12 @@ def _relation(rng: np.random.Generator, things: Sequence[HasLook], meant: Meant)
         other, relation = true[int(rng.integers(len(true)))]
     thing = things[other]
     name = plainly(thing.colour, thing.shape).removeprefix("the ")
-    return {"relation": _pick(rng, RELATIONS[relation]), "other": name}
+    return {"relation": pick(rng, RELATIONS[relation]), "other": name}
 
 
 def _motion(rng: np.random.Generator, _things: Sequence[HasLook], meant: Meant) -> dict[str, str] | None:
     if meant is None:
-        true = [_pick(rng, list(MOTIONS))] if rng.random() < 0.6 else []
+        true = [pick(rng, list(MOTIONS))] if rng.random() < 0.6 else []
     else:
         true = relations.motions_of(*meant)
-    return {"motion": _pick(rng, MOTIONS[_pick(rng, true)])} if true else None
+    return {"motion": pick(rng, MOTIONS[pick(rng, true)])} if true else None

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.world.draw import draw_frame
-from data_prep.world.expressions import Expression, expressions_for
+from data_prep.world.expressions import expressions_for
+from data_prep.world.phrases import Expression
 from data_prep.world.presets import WorldPreset
 from data_prep.world.scene import Scene, Thing, make_scene
 

@@ -4,7 +4,8 @@ A preset must not be changed once results have been published with it, since the
 more.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from data_prep.geometry import Size
 
@@ -43,6 +44,9 @@ class WorldPreset:
     sequences: int = 20  # number of sequences to render by default
     expressions: int = 4  # number of expressions for a target by default
     size: Size = (480, 320)  # width, height of a frame in pixels
+    # Kinds of expressions: basic, or rich, with superlatives, negation and others. Not in the representation,
+    # on which the names of rendered pools depend.
+    words: Literal["basic", "rich"] = field(default="basic", repr=False)
 
 
 _TRAIN = WorldPreset(
@@ -116,6 +120,9 @@ _PRESETS = (
     replace(_SMALL, name="small_val", first_seed=21_000_000_000),
     replace(_FOOTAGE, name="footage", first_seed=22_000_000_000),
     replace(_FOOTAGE, name="footage_val", first_seed=23_000_000_000),
+    # The usual world with more kinds of expressions, to evaluate on and to train on.
+    replace(_TRAIN, name="words_val", first_seed=24_000_000_000, words="rich"),
+    replace(_TRAIN, name="words", first_seed=25_000_000_000, words="rich"),
     replace(
         _TRAIN,
         # Short videos with large things, for the demonstration.

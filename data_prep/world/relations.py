@@ -34,31 +34,42 @@ def relations_of(scene: Scene, index: int) -> list[tuple[int, str]]:
     """Pairs of another thing and a relation (left, right, above, below, near) that holds in most
     frames with both.
     """
-    places, shown = _trajectories(scene)
+    places, shown = trajectories(scene)
     true = []
     for other in range(len(scene.things)):
         # Relations are judged in the frames with both things, of which there must be enough.
         both = shown[:, index] & shown[:, other]
         if other == index or both.sum() < NUM_SAMPLES / 4:
             continue
-        x, y, _ = (places[both, index] - places[both, other]).T
-        reach = places[both, index, 2] + places[both, other, 2]
-        gap = np.hypot(x, y)
-        # Distances are compared with the sum of both radii, so that large things need more distance.
-        holds = {
-            "left": (x < -0.7 * reach) & (-x > 0.6 * abs(y)),
-            "right": (x > 0.7 * reach) & (x > 0.6 * abs(y)),
-            "above": (y < -0.7 * reach) & (-y > 0.6 * abs(x)),
-            "below": (y > 0.7 * reach) & (y > 0.6 * abs(x)),
-            "near": (gap < 1.8 * reach) & (gap > 0.5 * reach),
-        }
+        holds = relations_between(places[both, index], places[both, other])
         true += [(other, relation) for relation, where in holds.items() if where.mean() >= MOSTLY]
     return true
 
 
+def relations_between(
+    one: np.ndarray, other: np.ndarray, apart: float = 0.7, slant: float = 0.6, far: float = 1.8
+) -> dict[str, np.ndarray]:
+    """Which relations hold between one thing and another, bool (frames,) each.
+
+    `one` and `other` are their places (frames, 3: x, y, radius). A smaller distance `apart` and `slant`, and
+    a larger distance `far`, make the relations weaker: they also hold where they are not clear.
+    """
+    x, y, _ = (one - other).T
+    reach = one[:, 2] + other[:, 2]
+    gap = np.hypot(x, y)
+    # Distances are compared with the sum of both radii, so that large things need more distance.
+    return {
+        "left": (x < -apart * reach) & (-x > slant * abs(y)),
+        "right": (x > apart * reach) & (x > slant * abs(y)),
+        "above": (y < -apart * reach) & (-y > slant * abs(x)),
+        "below": (y > apart * reach) & (y > slant * abs(x)),
+        "near": (gap < far * reach) & (gap > 0.5 * reach),
+    }
+
+
 def motions_of(scene: Scene, index: int) -> list[str]:
     """The motions of a thing: left, right, up or down; spins; drifts (only things without an outline)."""
-    places, shown = _trajectories(scene)
+    places, shown = trajectories(scene)
     track = places[shown[:, index], index]
     if len(track) < NUM_SAMPLES * 0.65:  # it is absent too long to describe where it goes
         return []
@@ -80,7 +91,7 @@ def motions_of(scene: Scene, index: int) -> list[str]:
 
 
 @lru_cache(maxsize=16)
-def _trajectories(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def trajectories(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     """Places (frames, things, 3: x, y, radius in pixels), and whether each thing is in the image
     and not absent.
     """

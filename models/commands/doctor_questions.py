@@ -13,7 +13,7 @@ from data_prep.contract.contract import BUILT_IN, Contract
 from data_prep.contract.formats import AnswerFormat
 from data_prep.geometry import Box, box_of_mask, iou
 from data_prep.world.draw import draw_frame
-from data_prep.world.expressions import plainly
+from data_prep.world.phrases import plainly
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS
 from data_prep.world.scene import Scene, make_scene
 from data_prep.world.vocabulary import COLOURS, SHAPES

@@ -26,9 +26,11 @@ from data_prep.contract.images import resize
 from data_prep.files import whole_file
 from data_prep.geometry import Box, Size, box_of_mask, jittered, rescale
 from data_prep.parallel import in_processes
+from data_prep.world.arrangement import Shown
 from data_prep.world.draw import draw_frame
-from data_prep.world.expressions import Expression, refer
+from data_prep.world.expressions import refer
 from data_prep.world.film import SLIVER, seen
+from data_prep.world.phrases import Expression
 from data_prep.world.presets import PRESETS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
 
@@ -67,6 +69,7 @@ class FrameObject:
     clear: bool
     has_template: bool
     phrases: tuple[Expression, ...]
+    pattern: str = ""  # empty in pools that do not hold it
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,8 @@ def render_frame(
     # 1. A frame of the scene, at a random time.
     scene = make_scene(preset.first_seed + seed, preset)
     rng = np.random.default_rng((preset.first_seed + seed, 2))
-    image, masks = draw_frame(scene, int(rng.integers(scene.frames)))
+    t = int(rng.integers(scene.frames))
+    image, masks = draw_frame(scene, t)
     # 2. Templates from another frame, the crop, and annotations of every object.
     templates, other_masks = _templates(rng, scene, contract)
     clear_share = CLEAR_SHARE
@@ -101,16 +105,21 @@ def render_frame(
         rng = np.random.default_rng((preset.first_seed + seed, 5))
         image, masks = _crop(rng, image, masks, other_masks, size)
         clear_share = CLEAR_SHARE_OF_CROPS
+    boxes = [_seen_box(mask, size) for mask in masks]
+    frame = Shown(t, tuple(box is not None for box in boxes))
     things = [
         FrameObject(
             colour=thing.colour,
             shape=thing.shape,
-            box_resized=_seen_box(mask, size),
+            box_resized=box,
             clear=int(mask.sum()) >= max(SLIVER, clear_share * thing.radius**2),
             has_template=template is not None,
-            phrases=tuple(refer(rng, scene, index) for _ in range(PHRASES)),
+            phrases=tuple(refer(rng, scene, index, frame) for _ in range(PHRASES)),
+            pattern=thing.pattern,
         )
-        for index, (thing, mask, template) in enumerate(zip(scene.things, masks, templates, strict=True))
+        for index, (thing, mask, box, template) in enumerate(
+            zip(scene.things, masks, boxes, templates, strict=True)
+        )
     ]
     facts = {
         "things": [dataclasses.asdict(thing) for thing in things],
@@ -279,8 +288,11 @@ class PoolSpec:
         if self.crop:
             crop = CLEAR_SHARE_OF_CROPS, CROP_SCALES, SMALLEST_CROP, CROP_SHIFT
             crop += ANYWHERE_SHARE, PARTIAL_SHARE, PARTIAL_WEIGHT
+        # More words change the expressions; pools with basic words keep their names.
+        words = PRESETS[self.preset].words
+        extra = crop if words == "basic" else (*crop, words)
         # Not `hash`, whose values for texts differ between processes.
-        settings = hashlib.sha256(repr((PRESETS[self.preset], contract, frame, CHUNK, *crop)).encode())
+        settings = hashlib.sha256(repr((PRESETS[self.preset], contract, frame, CHUNK, *extra)).encode())
         kind = "-crops" if self.crop else ""
         side = _template_side(self.contract)
         return f"{self.preset}{kind}-{width}x{height}-{side}-{settings.hexdigest()[:8]}"

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.geometry import Box, enlarge, jittered
-from data_prep.world.expressions import Expression, absent, absent_look, plainly
+from data_prep.world.expressions import absent_as
+from data_prep.world.phrases import Expression, absent_look, plainly
+from data_prep.world.rich_expressions import FRAME_KINDS
 from data_prep.world.vocabulary import Look
 from models.interfaces import Question
 from train.scratch.frame_pool import AnnotatedFrame
 
 HIDDEN_SHARE = 0.3  # share of absent targets that are an object of the scene which the frame does not show
 MAX_TRIES = 12  # objects of other frames that are examined for one with a colour of this frame
+LOOK_TRIES = 24  # absent looks that are tried for an expression of one kind
 ANY_COLOUR_SHARE = 0.2  # share of templates from other frames that may have any colour
 
 
@@ -100,30 +103,47 @@ class _QuestionSampler:
     def _absent_sample(self, with_template: bool) -> Sample:
         """A question about a target that the frame does not show."""
         # 1. An object of the same scene that is hidden or has left.
+        kind = None
         hidden = [index for index, thing in enumerate(self.frame.things) if thing.box_resized is None]
         if hidden and self.rng.random() < HIDDEN_SHARE:
             index = self._pick(hidden)
             template = self.frame.templates[index] if with_template else None
-            return self._sample(self._phrase(self.frame, index), template, None)
+            hidden_phrase = self._phrase(self.frame, index)
+            if hidden_phrase.kind not in FRAME_KINDS:
+                return self._sample(hidden_phrase, template, None)
+            # Another object may be the leftmost one now. The kind remains, so that it is as frequent as among
+            # objects that are there.
+            kind = hidden_phrase.kind
         # 2. With a template: an object of another frame.
-        if with_template and (other := self._object_of_other_frame()):
-            frame, index = other
-            thing = frame.things[index]
-            return self._sample(
-                self._absent_phrase((thing.colour, thing.shape)), frame.templates[index], None
-            )
         # 3. Without: a combination of colour and shape that no object has.
-        return self._sample(self._absent_phrase(absent_look(self.rng, self.frame.things)), None, None)
+        # Not every kind of expression can be said of every absent look, so others are tried.
+        for _ in range(LOOK_TRIES):
+            other = self._object_of_other_frame() if with_template else None
+            if other:
+                frame, index = other
+                thing, template = frame.things[index], frame.templates[index]
+                look = (thing.colour, thing.shape)
+            else:
+                look, template = absent_look(self.rng, self.frame.things), None
+            kind = kind or self._absent_kind()
+            phrase = self._absent_phrase(look, kind)
+            if phrase is not None:
+                return self._sample(phrase, template, None)
+        return self._sample(_plainest(*look), template, None)
 
-    def _absent_phrase(self, look: Look) -> Expression:
-        """An expression for a colour and shape that no object here has, of a kind that fits an object here.
+    def _absent_phrase(self, look: Look, kind: str) -> Expression | None:
+        """An expression of a kind for a look that no object here has; None where none is possible."""
+        return _plainest(*look) if self.mix.plain else absent_as(self.rng, self.frame.things, look, kind)
+
+    def _absent_kind(self) -> str:
+        """A kind of expression that fits an object here.
 
         If some kind of expression were more common for absent targets, it would give the answer away.
         """
         if self.mix.plain:
-            return _plainest(*look)
+            return "attribute"
         like = self.frame.things[self._pick(range(len(self.frame.things)))]
-        return absent(self.rng, self.frame.things, look, self._pick_phrase(like.phrases).kind)
+        return self._pick_phrase(like.phrases).kind
 
     def _object_of_other_frame(self) -> tuple[AnnotatedFrame, int] | None:
         """An object of another frame, with a template, that looks like none of this frame.
