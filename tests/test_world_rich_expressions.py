@@ -199,7 +199,7 @@ def test_an_expression_fits_the_thing_that_is_meant_and_no_other() -> None:
 
 def test_an_expression_of_an_absent_target_fits_nothing() -> None:
     rng = np.random.default_rng(1)
-    for scene in scenes(250):
+    for scene in scenes(120):
         for kind in RICH_KINDS:
             expression = absent(rng, scene.things, kind=kind, words="rich")
             assert expression.kind == kind
@@ -258,7 +258,7 @@ def test_presets_with_basic_words_keep_their_expressions() -> None:
             rng = np.random.default_rng(scene.seed)
             texts = [expressions_for(scene, 4), refer(rng, scene, 0), absent(rng, scene.things)]
             digest.update(repr(texts).encode())
-    assert digest.hexdigest()[:16] == "DIGEST"
+    assert digest.hexdigest()[:16] == "789f1eac7c5e6ab9"
     assert {name for name, preset in PRESETS.items() if preset.words == "rich"} == {"words", "words_val"}
 
 
