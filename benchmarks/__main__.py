@@ -21,8 +21,8 @@ NAMES = (
     "memory",
     "prefixes",
     "small_models",
+    "tracking",
     "training",
-    "verify_score",
 )
 
 

@@ -145,7 +145,14 @@ class EngineSide:
             # The progress goes to the standard output, which is that of the benchmark.
             with _timed(self), contextlib.redirect_stdout(io.StringIO()):
                 tracking.run()
-        for name in ("questions", "batches", "decoding_steps", "draft_tokens", "accepted_draft_tokens"):
+        for name in (
+            "questions",
+            "second_looks",
+            "batches",
+            "decoding_steps",
+            "draft_tokens",
+            "accepted_draft_tokens",
+        ):
             counted = getattr(self.statistics, name) + getattr(self.grounding.statistics, name)
             setattr(self.statistics, name, counted)
         if failed := [outcome.failure for outcome in tracking.outcomes if outcome.failure]:

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_prep.contract.contract import BUILT_IN
+from data_prep.contract.contract import BUILT_IN, Contract, detector_contract
+from data_prep.geometry import Box
 from infer.trackers.expressions import empty_track
 from infer.trackers.per_frame import PerFrameConfig, per_frame_tracker
 from infer.trackers.referral import ReferralConfig, referral_tracker
@@ -188,6 +189,79 @@ def test_where_grounder_and_mask_head_agree_the_better_mask_counts(predicted: fl
     assert np.array_equal(reports[2].mask, filled(near if better == "box" else HERE))
     last = [request for _, request in world.asked if isinstance(request, Propagate)][-1]
     assert last.memory == ["anchor 0", 1, "anchor 2" if better == "box" else 2]
+
+
+# ---- the window around the last box --------------------------------------------------------------
+
+SMALL_SIZES = dataclasses.replace(CONTRACT, search_size=(56, 28))  # windows fit into the scripted frames
+TINY, FAR = (20, 20, 26, 24), (50, 5, 56, 9)
+WINDOW = (11, 16, 35, 28)  # three times as large, with the aspect ratio of the search image
+
+
+def questions_of(world: ScriptedWorld, contract: Contract, **changes: object) -> list[tuple[int, Locate]]:
+    settings = dataclasses.replace(ReferralConfig(verify_interval=2, confirm=False), **changes)
+    moving = [frame(10 * index) for index in range(len(world.mask_head))]
+    drive(referral_tracker(settings, contract), world, moving)
+    return [(at, request) for at, request in world.asked if isinstance(request, Locate)]
+
+
+def test_a_verifying_question_is_about_a_window_around_the_last_box() -> None:
+    asked = questions_of(ScriptedWorld([TINY] * 3, [TINY] * 3), SMALL_SIZES)
+    assert [at for at, _ in asked] == [0, 2]
+    first, verifying = asked[0][1], asked[1][1]
+    assert first.region_xyxy is None and first.template is None
+    assert verifying.region_xyxy == WINDOW and verifying.visual_prompt_xyxy is None
+    assert verifying.draft_xyxy == TINY and verifying.template is not None
+
+
+def test_who_is_not_visible_in_the_window_is_searched_in_the_whole_frame() -> None:
+    """And found elsewhere; then windows follow the new place."""
+    world = ScriptedWorld([TINY] * 4 + [None, FAR, FAR, FAR], [TINY] * 4 + [TINY] * 2 + [FAR] * 2)
+    asked = questions_of(world, SMALL_SIZES)
+    assert [(at, each.region_xyxy is not None) for at, each in asked] == [
+        (0, False),
+        (2, True),
+        (4, True),
+        (5, False),
+        (7, True),
+    ]
+    again, moved = asked[3][1], asked[4][1]
+    assert again.visual_prompt_xyxy is None and again.draft_xyxy == TINY
+    assert moved.region_xyxy is not None and moved.region_xyxy[0] > WINDOW[2] - 10
+    segmented = [request.box_xyxy for at, request in world.asked if isinstance(request, Segment) and at == 5]
+    assert segmented == [FAR]
+
+
+def test_without_a_mask_in_the_window_the_whole_frame_is_searched_at_once() -> None:
+    asked = questions_of(ScriptedWorld([TINY, None, None], [TINY, None, None]), SMALL_SIZES)
+    assert [(at, each.region_xyxy is not None) for at, each in asked][:3] == [
+        (0, False),
+        (1, True),
+        (1, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("box", "contract", "changes"),
+    [
+        (HERE, SMALL_SIZES, {}),  # the window would be most of the frame
+        (TINY, SMALL_SIZES, {"search_region": 0.0}),
+        (TINY, BUILT_IN["instruct"], {}),  # published weights search whole frames
+        (TINY, BUILT_IN["r1_track"], {"search_region": 3.0}),  # which has a search crop of its own
+    ],
+)
+def test_where_there_is_no_window_the_whole_frame_is_searched_near_the_last_box(
+    box: Box, contract: Contract, changes: dict[str, object]
+) -> None:
+    asked = questions_of(ScriptedWorld([box] * 3, [box] * 3), contract, **changes)
+    assert asked[1][1].region_xyxy is None and asked[1][1].visual_prompt_xyxy == box
+
+
+def test_a_detector_is_told_the_last_box_in_the_window_too() -> None:
+    """It decides between similar detections by it, and draws nothing."""
+    contract = detector_contract(28, 14)
+    asked = questions_of(ScriptedWorld([TINY] * 3, [TINY] * 3), contract, search_region=3.0)
+    assert asked[1][1].region_xyxy is not None and asked[1][1].visual_prompt_xyxy == TINY
 
 
 def test_search_backs_off_while_the_picture_stands_still_and_wakes_on_change() -> None:

@@ -4,7 +4,8 @@
 
 In SEARCH and LOST the grounder is asked about the whole frame. In TRACK the mask head propagates the mask. In
 VERIFY the grounder is asked whether the mask is still on the target: every `verify_interval` frames, and when
-the mask head is uncertain.
+the mask head is uncertain. It searches a window around the last box, which shows the target larger; where the
+target is not visible there, the next question is about the whole frame.
 
 Whether the target is still present is decided by a Bayes filter over all answers (`PresenceFilter`). A single
 "not visible" therefore does not lose a target that was clearly visible for long, and a few unsure answers do
@@ -20,12 +21,12 @@ import numpy as np
 
 from configs.schema import key
 from data_prep.contract.contract import Contract
-from data_prep.contract.crops import crop_template, template_box
 from data_prep.geometry import Box, box_of_mask, iou
 from infer.trackers.masks import area_ratio, box_or, has_changed, or_filled_box
 from infer.trackers.presence import PresenceFilter
+from infer.trackers.questions import TrackQuestions
 from infer.trackers.registry import register_tracker, thresholds_of
-from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, State, Track, Tracker
+from infer.trackers.requests import Propagate, Report, Request, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult, TargetMemory
 
 # The visible probability of a target whose box the user gave.
@@ -62,6 +63,13 @@ class ReferralConfig:
         True,
         "ask the grounder again, with the rectangle drawn, before a target that was found is tracked; has no "
         "effect with contracts that do not show the last box, such as those of published Qwen weights",
+    )
+    search_region: float | None = key(
+        None,
+        "a question that verifies is about a window of the frame with this many times the sides of the last "
+        "box, which shows the target larger; 0: about the whole frame; null: 3 with contracts of fixed sizes "
+        "of search images, as that of the small grounder, else 0",
+        minimum=0.0,
     )
     min_agreement_iou: float = key(
         0.5,
@@ -134,14 +142,13 @@ def referral_tracker(config: ReferralConfig, contract: Contract) -> Tracker:
 
 
 class _ReferralTrack:
-    """One track. Its only state beside the generators' is the template, which is cut once."""
+    """One track. Its only state beside the generators' is the template in its questions."""
 
     def __init__(self, expression: str, config: ReferralConfig, contract: Contract) -> None:
-        self.expression, self.config, self.contract = expression, config, contract
+        self.config = config
+        self.questions = TrackQuestions(expression, contract, config.search_region)
         self.thresholds = numbers = thresholds_of(config)
         self.presence = PresenceFilter(config.stay_probability, numbers.logit_scale, numbers.logit_bias)
-        self.template: np.ndarray | None = None
-        self.template_box: Box | None = None
 
     def run(self, frame: np.ndarray, box_xyxy: Box | None) -> Track:
         """Search, track until the target is lost, and search again, without end."""
@@ -152,9 +159,7 @@ class _ReferralTrack:
             if found is None:
                 found, frame = yield from self._search(frame, state)
             # 2. Cut the template where the target was found first. It is kept for the rest of the track.
-            if self.template is None:
-                self.template = crop_template(frame, found.box_xyxy, self.contract)
-                self.template_box = template_box(found.box_xyxy, self.contract)
+            self.questions.cut_template(frame, found.box_xyxy)
             # 3. Propagate the mask until the target is lost, then search from the frame at which it was lost.
             frame = yield from self._propagate(frame, found)
             state, found = State.LOST, None
@@ -191,14 +196,14 @@ class _ReferralTrack:
         object, and later answers agree with them. It is therefore confirmed before it is tracked.
         """
         # 1. Search the whole frame.
-        answer: Answer = yield self._question()
+        answer: Answer = yield self.questions.whole()
         if answer.visible < self.thresholds.activation_threshold or answer.box_xyxy is None:
             return None, answer.visible
         box = answer.box_xyxy
         # 2. Ask again with the rectangle around the box; both answers must give the same place. Where the
         #    contract does not show the last box, it would be the same question with the same answer.
-        if self.config.confirm and self.contract.form(self.template is not None, True).is_marked:
-            second: Answer = yield self._question(box, draft=box)
+        if self.config.confirm and self.questions.is_marked:
+            second: Answer = yield self.questions.whole(box, draft=box)
             if second.visible < self.thresholds.activation_threshold or second.box_xyxy is None:
                 return None, second.visible
             if iou(box, second.box_xyxy) < self.config.min_agreement_iou:
@@ -227,10 +232,14 @@ class _ReferralTrack:
                 memory, box = result.memory, box_or(result, box)
                 frame = yield Report(State.TRACK, result.mask, box, result.object_score)
                 continue
-            # 3. Ask the grounder, with the rectangle where the target was last seen, and update the belief.
+            # 3. Ask the grounder about a window around the last box, and update the belief. If it was not
+            #    visible there, it may have left the window, so the whole frame is searched.
             since_question = 0
             draft, threshold = box_or(result, box), self._accept_draft_from(result)
-            answer: Answer = yield self._question(box, draft, threshold)
+            if was_not_visible and self.questions.search_region:
+                answer: Answer = yield self.questions.whole(None, draft, threshold)
+            else:
+                answer = yield self.questions.near(frame, box, draft, threshold)
             belief = self.presence.update(belief, answer.visible)
             comparison = self._compare(answer, result)
             # 4. Where the grounder gives a place to rely on, segment its box. A box that was accepted without
@@ -249,12 +258,6 @@ class _ReferralTrack:
             if not was_not_visible:
                 memory, box = result.memory, box_or(result, box)
             frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
-
-    def _question(
-        self, last_box: Box | None = None, draft: Box | None = None, accept_draft_from: float | None = None
-    ) -> Locate:
-        """The question about the current frame, with the target's last box and a draft if they are known."""
-        return Locate(self.expression, self.template, last_box, self.template_box, draft, accept_draft_from)
 
     def _accept_draft_from(self, result: MaskResult) -> float | None:
         """The probability from which the box of the propagated mask is taken for the answer; None: never."""
