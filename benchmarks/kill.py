@@ -140,9 +140,10 @@ class KilledRuns:
         return dict(json.loads((self._out / "summary.json").read_text()))
 
     def _files(self) -> dict[str, bytes]:
-        """The results, by their names."""
+        """The results and the traces, by their names."""
         paths = (path for path in self._results.rglob("*") if path.is_file())
-        return {path.relative_to(self._results).as_posix(): path.read_bytes() for path in paths}
+        results = {path.relative_to(self._results).as_posix(): path.read_bytes() for path in paths}
+        return results | {path.name: path.read_bytes() for path in self._out.glob("traces/*")}
 
     def _half_written(self) -> str | None:
         """A file that exists at the present moment and is not complete."""
@@ -155,6 +156,8 @@ class KilledRuns:
             if path.suffix == ".json" and not _is_json(content):
                 return f"half-written: {path.name}"
             name = path.relative_to(self._results).as_posix() if path.is_relative_to(self._results) else ""
+            if path.suffix == ".jsonl" and content != self._expected.get(path.name):
+                return f"half-written: {path.name}"
             if path.suffix == ".txt" and content != self._expected.get(name):
                 return f"half-written: {name}"
         return None

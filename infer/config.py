@@ -101,6 +101,10 @@ class InferSettings:
         "write trace.json, a trace of a few batches that https://ui.perfetto.dev opens; on a GPU also wait "
         "for it at the end of each part, so that seconds_by_part of summary.json is exact, which costs speed",
     )
+    trace: bool = key(
+        True,
+        "write traces/*.jsonl: for each frame of a track its state, what was asked and answered, and why",
+    )
     overlay: bool = key(
         True, "write a video per track, a video of all tracks of a sequence, and contact sheets"
     )

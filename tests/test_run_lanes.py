@@ -15,6 +15,7 @@ from PIL import Image
 
 from configs.errors import UserError
 from data_prep.geometry import Box
+from data_prep.trace import read_trace
 from data_prep.votsr.textfiles import write_workspace
 from infer.config import InferSettings
 from infer.engine.backends.registry import BACKENDS, BackendSettings, register_backend
@@ -107,9 +108,10 @@ def run(settings: InferSettings, **engine: Any) -> tuple[int, dict[str, Any]]:
 
 
 def files(settings: InferSettings) -> dict[str, bytes]:
-    """Result files, records and overlays, by their paths."""
+    """Result files, records, traces and overlays, by their names."""
     results, out = Path(settings.workspace or "") / "results", Path(settings.out)
-    found = [*results.rglob("*.txt"), *out.rglob("*.mp4"), *out.rglob("*.png"), out / "tracks.json"]
+    found = [*results.rglob("*.txt"), *(out / "traces").glob("*"), out / "tracks.json"]
+    found += [*out.rglob("*.mp4"), *out.rglob("*.png")]
     return {path.name: path.read_bytes() for path in sorted(found) if path.is_file()}
 
 
@@ -127,7 +129,7 @@ def test_all_files_are_the_same_with_one_lane_and_with_three(settings: InferSett
     status, summary = run(drawn, lanes=1, read_ahead=0, write_behind=0)
     assert status == 0 and summary["written"] == 8
     expected = files(drawn)
-    assert len(expected) == 8 + 8 + 4 + 5 + 1  # results, videos, videos of all, sheets, tracks.json
+    assert len(expected) == 8 + 8 + 8 + 4 + 5 + 1  # results, traces, videos, of all, sheets, tracks.json
     again = dataclasses.replace(drawn, overwrite=True)
     assert run(again, lanes=3)[0] == 0 and files(again) == expected
     assert run(again, lanes=3, deterministic=False)[0] == 0 and files(again) == expected
@@ -268,6 +270,30 @@ def test_an_interrupt_leaves_nothing_half_written_and_the_rest_follows(
     models.on_frame = lambda brightness: None
     status, summary = run(drawn, lanes=3)
     assert status == 0 and summary["written"] == 8 and files(drawn) == expected
+
+
+def test_every_track_has_a_trace_as_long_as_its_result_holds(settings: InferSettings) -> None:
+    run(settings, lanes=2)
+    out = Path(settings.out)
+
+    def tracks() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads((out / "tracks.json").read_text())["tracks"]
+        return found
+
+    for track in tracks():
+        trace = read_trace(out / track["trace"], track["frames"])
+        assert [each.state for each in trace] == track["states"]
+        assert [each.confidence for each in trace] == track["confidences"]
+        assert [each.absent for each in trace] == [box is None for box in track["boxes_xyxy"]]
+        assert {request.request for each in trace for request in each.asked} >= {"locate_frame", "segment"}
+    # A result that was exchanged is another one, and only its trace is removed.
+    ant, _ = sorted((Path(settings.workspace or "") / "results").rglob("ant_*.txt"))
+    ant.write_text("0\n" * SEQUENCES["ant"])
+    run(settings, lanes=1)
+    assert [Path(track["masks"]).name for track in tracks() if track["trace"] is None] == [ant.name]
+    # Without traces none of other results is left.
+    run(dataclasses.replace(settings, trace=False, overwrite=True), lanes=1)
+    assert [track["trace"] for track in tracks()] == [None] * 8 and not list(out.rglob("*.jsonl"))
 
 
 def test_questions_of_one_sequence_that_cannot_be_answered_fail_it_alone(

@@ -16,6 +16,7 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.geometry import Box, Size, clamp, is_inside
+from data_prep.trace import LOCATE_FRAME, LOCATE_REGION, PROPAGATE, SEGMENT, Asked
 from data_prep.votsr.regions import ABSENT, encode_mask
 from infer.engine.timings import Timings
 from infer.trackers.requests import Locate, Propagate, Report, Request, Segment, StartTrack, State, Track
@@ -29,11 +30,15 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Step:
-    """One finished frame: its index, its image (RGB uint8), and the report of each track, in order."""
+    """One finished frame: its index, its image (RGB uint8), and the report of each track, in order.
+
+    `asked` holds what each track asked about the frame, and the numbers of the answers.
+    """
 
     frame_index: int
     image: np.ndarray
     reports: list[Report]
+    asked: Sequence[Sequence[Asked]] = ()
 
 
 @dataclass
@@ -147,6 +152,8 @@ class Lane:
         self._tracks: list[Track] = []
         # The open request of each track; a Report where the track is done with the frame.
         self._requests: list[Request] = []
+        # What each track has asked about the current frame.
+        self._asked: list[list[Asked]] = []
         self._frame: Frame | None = None
         self._frame_index = -1
 
@@ -169,7 +176,7 @@ class Lane:
             # 2. All tracks have reported.
             if self._frame is not None:
                 reports = [request for request in self._requests if isinstance(request, Report)]
-                yield Step(self._frame_index, self._frame.image, reports)
+                yield Step(self._frame_index, self._frame.image, reports, self._asked)
             # 3. Hand the next frame to the tracks. Each runs to its first request about it.
             self._next_frame()
 
@@ -177,7 +184,7 @@ class Lane:
         """Send the answers to the open questions, in order. Each track runs to its next request."""
         asking = [i for i, request in enumerate(self._requests) if isinstance(request, Locate)]
         for i, answer in zip(asking, answers, strict=True):
-            self._requests[i] = self._tracks[i].send(answer)
+            self._send(i, answer)
 
     def close(self) -> None:
         """End the tracks and the reading of frames."""
@@ -194,7 +201,12 @@ class Lane:
             assert self._frame is not None
             replies = self._engine.answer(self._frame, [requests[i] for i in pending])
             for i, reply in zip(pending, replies, strict=True):
-                requests[i] = self._tracks[i].send(reply)
+                self._send(i, reply)
+
+    def _send(self, track: int, reply: Answer | MaskResult) -> None:
+        """Send the reply to the open request of a track, and record both."""
+        self._asked[track].append(_asked(self._requests[track], reply))
+        self._requests[track] = self._tracks[track].send(reply)
 
     def _next_frame(self) -> None:
         image = next(self._frames, None)
@@ -202,6 +214,7 @@ class Lane:
             self.close()
             return
         self._frame, self._frame_index = Frame(image, self._engine.masking), self._frame_index + 1
+        self._asked = [[] for _ in self._starts]
         if self._frame_index == 0:
             self._tracks = [start(image) for start in self._starts]
             self._requests = [next(track) for track in self._tracks]
@@ -220,6 +233,23 @@ def _question(image: np.ndarray, request: Locate) -> Question:
         accept_draft_from=request.accept_draft_from,
         of_track=True,
         region_xyxy=request.region_xyxy,
+    )
+
+
+def _asked(request: Request, reply: Answer | MaskResult) -> Asked:
+    """The record of a request and its reply, which holds no array."""
+    if not isinstance(request, Locate):
+        assert isinstance(reply, MaskResult)
+        name = SEGMENT if isinstance(request, Segment) else PROPAGATE
+        return Asked(name, object_score=reply.object_score, predicted_iou=reply.iou)
+    assert isinstance(reply, Answer)
+    return Asked(
+        LOCATE_FRAME if request.region_xyxy is None else LOCATE_REGION,
+        request.visual_prompt_xyxy is not None,
+        reply.visible,
+        reply.box_xyxy,
+        reply.box_confidence,
+        reply.draft_probability,
     )
 
 

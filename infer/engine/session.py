@@ -37,7 +37,13 @@ CODE = (
     "data_prep.video.frames",
 )
 # Imported by them, but without effect on results.
-REPORTS = ("models.identity", "infer.engine.failures", "infer.engine.profile", "infer.engine.timings")
+REPORTS = (
+    "models.identity",
+    "data_prep.trace",
+    "infer.engine.failures",
+    "infer.engine.profile",
+    "infer.engine.timings",
+)
 # Entries of a grounder's identity that have a place of their own in the fingerprint.
 GROUNDER_ENTRIES = ("checkpoint", "dtype", "quantization", "box_threshold")
 PACKAGES = ("torch", "transformers")  # their versions are part of the fingerprint, for information

@@ -41,7 +41,15 @@ from infer.runs.locks import FileLock
 
 FINGERPRINT = "fingerprint.json"  # in a results folder
 RUN = "run.json"  # in `out`: the source
-OUTPUTS = ("overlays/*.mp4", "sheets/*.png", "contact_sheet.png", "tracks/*.json", "tracks.json")
+OUTPUTS = (
+    "overlays/*.mp4",
+    "sheets/*.png",
+    "contact_sheet.png",
+    "tracks/*.json",
+    "tracks.json",
+    "traces/*.jsonl",
+    "timelines/*.png",
+)
 IN_RESULTS, IN_OUT = ("**/",), ("", "*/")  # where leftovers may be
 CLAIM_LOCK, RUN_LOCK, SEQUENCE_LOCK = ".lock-claim", ".lock-run", ".lock-sequence-"
 # Keys of a video's identity that mean nothing to a user.

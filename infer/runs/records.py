@@ -6,6 +6,9 @@ joined, one at a time, so that memory does not grow with their number. A record 
 result file holds the masks that it was written for, which a hash of the masks shows. For other masks a new
 record is made, without states and confidences.
 
+**Traces.** `traces/` in `out` holds one file per track, in which every line explains a frame
+(`data_prep.trace`). A trace belongs to the record beside it and is removed with it.
+
 **Inputs.** `.inputs/` in the results folder holds one small file per sequence: a hash of its frames, and one
 of whatever else its tracks depend on. If it differs from that of the sequence as it is now, the sequence is
 tracked again. Results without such a file are kept, because `fingerprint.json` refuses results of unknown
@@ -28,7 +31,7 @@ from data_prep.votsr.results import prompt_hash, read_lines, read_result
 from infer.engine.engine import Trajectory
 from infer.runs.plan import ResultFiles, TrackStore
 
-FOLDER, FILE = "tracks", "tracks.json"
+FOLDER, FILE, TRACES = "tracks", "tracks.json", "traces"
 INPUTS_FOLDER = ".inputs"
 # Decimals of boxes (hundredths of a pixel) and of confidences in records.
 BOX_DIGITS, CONFIDENCE_DIGITS = 2, 4
@@ -36,13 +39,30 @@ Record = dict[str, Any]
 
 
 class TrackRecords:
-    """The records of a run under `out`."""
+    """The records of a run under `out`, and with `with_traces` also the traces of its tracks."""
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, with_traces: bool = False) -> None:
+        self.out, self.with_traces = out, with_traces
 
-    def write(self, sequence: Sequence, expression: str, files: ResultFiles, trajectory: Trajectory) -> None:
-        """Write the record of a track, before its result. Raises UserError if it cannot be written."""
+    def write(
+        self,
+        sequence: Sequence,
+        expression: str,
+        files: ResultFiles,
+        trajectory: Trajectory,
+        trace: Sequences[str] = (),
+    ) -> None:
+        """Write the record of a track and the lines of its trace, before its result.
+
+        Raises UserError if they cannot be written.
+        """
+        # 1. The trace. One of an earlier run of the track explains other results.
+        path = self.trace_path(sequence.name, expression)
+        if self.with_traces:
+            write_whole(path, "".join(f"{line}\n" for line in trace), durable=False)
+        else:
+            self._remove_trace(path)
+        # 2. The record.
         # Confidences of absent frames are of no use to a reader, and null shows absence at a glance.
         boxes = [_rounded(box) for box in trajectory.boxes_xyxy]
         confidences = [
@@ -59,10 +79,15 @@ class TrackRecords:
         """
         if self._read(self._path(sequence.name, expression)) is not None:
             return
-        # States and confidences are not in the result file, so they are lost.
+        # States, confidences and reasons are not in the result file, so they are lost.
+        self._remove_trace(self.trace_path(sequence.name, expression))
         masks = read_result(files.masks, sequence.frames.size, len(sequence.frames))
         boxes = [_rounded(None if mask is None else box_of_mask(mask)) for mask in masks]
         self._write(sequence, expression, files, read_lines(files.masks), boxes, None, None)
+
+    def trace_path(self, sequence_name: str, expression: str) -> Path:
+        """The file of a track's trace, whether it exists or not."""
+        return self._path(sequence_name, expression, TRACES, ".jsonl")
 
     def join(self, tracks: Iterable[tuple[str, str]]) -> Path:
         """Write `tracks.json`: the given tracks (sequence, expression) in order, then other valid records.
@@ -82,12 +107,13 @@ class TrackRecords:
         return path
 
     def _lines(self, paths: Iterable[Path]) -> Iterator[str]:
-        """The valid records as JSON, with the path of the overlay where there is one."""
+        """The valid records as JSON, with the paths of overlay and trace where there are any."""
         for path in paths:
             if (record := self._read(path)) is not None:
                 del record["masks_sha256"]
-                overlay = self.out / "overlays" / f"{path.relative_to(self.out / FOLDER).with_suffix('.mp4')}"
-                record["overlay"] = self._name(overlay) if overlay.is_file() else None
+                for key, folder, suffix in (("overlay", "overlays", ".mp4"), ("trace", TRACES, ".jsonl")):
+                    other = self.out / folder / path.relative_to(self.out / FOLDER).with_suffix(suffix)
+                    record[key] = self._name(other) if other.is_file() else None
                 yield json.dumps(record, ensure_ascii=False)
 
     def _write(
@@ -123,8 +149,12 @@ class TrackRecords:
             return None
         return record if record.get("masks_sha256") == _digest(lines) else None
 
-    def _path(self, sequence_name: str, expression: str) -> Path:
-        return inside(self.out / FOLDER, f"{sequence_name}_{prompt_hash(expression)}.json")
+    def _remove_trace(self, path: Path) -> None:
+        with writing(path):
+            path.unlink(missing_ok=True)
+
+    def _path(self, sequence_name: str, expression: str, folder: str = FOLDER, suffix: str = ".json") -> Path:
+        return inside(self.out / folder, f"{sequence_name}_{prompt_hash(expression)}{suffix}")
 
     def _name(self, path: Path) -> str:
         """A path as a record holds it: relative to `out` if it lies inside, else absolute."""

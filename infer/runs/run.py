@@ -75,7 +75,7 @@ def open_tracking(plan: RunPlan, session: Session, claim: Claim, settings: Infer
     return TrackRun(
         plan.sequences,
         store,
-        TrackRecords(out),
+        TrackRecords(out, settings.trace),
         TrackInputs(plan.results, store),
         session.engine,
         Overlays(out) if settings.overlay else None,

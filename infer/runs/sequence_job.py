@@ -16,6 +16,8 @@ import numpy as np
 
 from configs.errors import UserError
 from data_prep.sequence import Sequence
+from data_prep.trace import TraceFrame, trace_line
+from data_prep.votsr.regions import ABSENT
 from infer.engine.background import OrderedWorker, read_ahead
 from infer.engine.config import EngineConfig
 from infer.engine.engine import Step, Trajectory
@@ -44,6 +46,7 @@ class SequenceJob:
     Attributes:
         number: The position of the sequence in the run.
         trajectories: The tracks so far, in the order of `expressions`.
+        traces: The lines of their traces so far, if the run writes traces.
         failure: Why the sequence failed; None if it did not.
         not_written: Why results were not written, by expression.
         num_frames: The number of frames that were tracked so far.
@@ -63,6 +66,7 @@ class SequenceJob:
         """`claim` holds the entered context of the sequence's claim."""
         self.number, self.sequence, self.expressions = number, sequence, expressions
         self.trajectories = [Trajectory() for _ in expressions]
+        self.traces: list[list[str]] = [[] for _ in expressions]
         self.failure: FailureBoundary | None = None
         self.not_written: dict[str, str] = {}
         self.has_ended = False
@@ -137,6 +141,10 @@ class SequenceJob:
         with self._timings.part("write"):
             for trajectory, report in zip(self.trajectories, step.reports, strict=True):
                 trajectory.append(report)
+            if self._outputs.records.with_traces:
+                for number, trace in enumerate(self.traces):
+                    # Encoded at once: a line takes a fraction of the memory of the objects.
+                    trace.append(trace_line(self._trace_frame(step, number)))
         if self._drawing is not None:
             with self._timings.part("draw"):
                 self._drawing.add(step)
@@ -147,16 +155,32 @@ class SequenceJob:
             with self._timings.part("draw"):
                 self._drawing.finish()
         with self._timings.part("write"):
-            for expression, trajectory in zip(self.expressions, self.trajectories, strict=True):
-                self._write(expression, trajectory)
+            for expression, trajectory, trace in zip(
+                self.expressions, self.trajectories, self.traces, strict=True
+            ):
+                self._write(expression, trajectory, trace)
         # Other runs may wait for it, and this one may not look here again before its next sequence ends.
         self._claim.close()
 
-    def _write(self, expression: str, trajectory: Trajectory) -> None:
+    def _trace_frame(self, step: Step, number: int) -> TraceFrame:
+        """The frame of a step in the trace of track `number`."""
+        report, is_absent = step.reports[number], self.trajectories[number].masks[-1] == ABSENT
+        return TraceFrame(
+            step.frame_index + 1,
+            str(report.state),
+            tuple(map(str, report.reasons)),
+            is_absent,
+            None if is_absent else report.confidence,
+            report.presence_log_odds,
+            report.agreement_iou,
+            tuple(step.asked[number]),
+        )
+
+    def _write(self, expression: str, trajectory: Trajectory, trace: Sequences[str]) -> None:
         # The record comes first: a result without a record would be restored without states and confidences.
         with FailureBoundary() as boundary:
             files = self._outputs.store.files(self.sequence, expression)
-            self._outputs.records.write(self.sequence, expression, files, trajectory)
+            self._outputs.records.write(self.sequence, expression, files, trajectory, trace)
             self._outputs.store.write(self.sequence, expression, trajectory)
         if boundary.reason is not None:
             self.not_written[expression] = boundary.reason

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.geometry import Box
-from infer.trackers.requests import Locate, Report, Request, State, Track, Tracker
+from infer.trackers.requests import Locate, Reason, Report, Request, State, Track, Tracker
 
 if TYPE_CHECKING:  # it imports OpenCV, and `--help` imports this module
     from data_prep.sequence import Sequence
@@ -59,4 +59,4 @@ def empty_track(expression: str, frame: np.ndarray, box_xyxy: Box | None = None)
     """The track of an empty expression: the target is absent in every frame."""
     # The toolkit expects a result file for an empty expression too.
     while True:
-        yield Report(State.EMPTY)
+        yield Report(State.EMPTY, reasons=(Reason.EMPTY_EXPRESSION,))

@@ -13,7 +13,7 @@ from data_prep.contract.contract import Contract
 from data_prep.contract.crops import crop_template, template_box
 from data_prep.geometry import Box
 from infer.trackers.registry import register_tracker, thresholds_of
-from infer.trackers.requests import Locate, Report, Segment, State, Track, Tracker
+from infer.trackers.requests import Locate, Reason, Report, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult
 
 
@@ -55,7 +55,7 @@ def _track(
     if last_box is not None:
         template, box_in_template = crop_template(frame, last_box, contract), template_box(last_box, contract)
         first: MaskResult = yield Segment(last_box)
-        frame = yield Report(State.TRACK, first.mask, last_box, 1.0)
+        frame = yield Report(State.TRACK, first.mask, last_box, 1.0, reasons=(Reason.BOX_GIVEN,))
     while True:
         # 2. Ask the grounder, with the rectangle where the target was last seen. The target has probably not
         #    moved far, so most digits of its last box are those of the answer.
@@ -66,10 +66,14 @@ def _track(
         # 3. Report absence, or the mask of the box of this frame or, with `repeat_last`, of the last box.
         box = last_box if is_visible or config.repeat_last else None
         if box is None:
-            frame = yield Report(State.SEARCH if last_box is None else State.LOST, visible=answer.visible)
+            state = State.SEARCH if last_box is None else State.LOST
+            frame = yield Report(state, visible=answer.visible, reasons=(Reason.NOT_FOUND,))
             continue
         # The template is cut where the target was found first, and kept.
         if template is None:
             template, box_in_template = crop_template(frame, box, contract), template_box(box, contract)
         result: MaskResult = yield Segment(box)
-        frame = yield Report(State.TRACK, result.mask, box, answer.box_confidence, answer.visible)
+        reason = Reason.FOUND if is_visible else Reason.BOX_REPEATED
+        frame = yield Report(
+            State.TRACK, result.mask, box, answer.box_confidence, answer.visible, reasons=(reason,)
+        )

@@ -39,6 +39,40 @@ class State(StrEnum):
     EMPTY = "empty"
 
 
+class Reason(StrEnum):
+    """Why a tracker reported what it reported, in a fixed vocabulary; docs/inference.md describes it.
+
+    A report has the reasons of its frame in the order in which they occurred: why a model was asked, what
+    followed from the answer, and why the state changed.
+    """
+
+    # Why the grounder was asked, or was not.
+    NOT_DUE = "not_due"  # not asked: the interval is not over, and nothing gives reason to ask
+    DUE = "due"  # the interval between questions is over, or this is the first question
+    FRAME_CHANGED = "frame_changed"  # in a search: the frame differs from the last one asked about
+    NO_MASK = "no_mask"  # the mask head has no mask in this frame or had none in the last one
+    LOW_OBJECT_SCORE = "low_object_score"
+    AREA_CHANGED = "area_changed"
+    DOUBTED_BEFORE = "doubted_before"  # the last answer was "not visible"
+    # What a search found.
+    BOX_GIVEN = "box_given"  # the user gave the box of the target
+    FOUND = "found"  # taken without a second question
+    FOUND_AND_CONFIRMED = "found_and_confirmed"
+    NOT_FOUND = "not_found"
+    NOT_CONFIRMED = "not_confirmed"  # the second question did not find the target
+    CONFIRMED_ELSEWHERE = "confirmed_elsewhere"  # the second question found it at another place
+    # What the grounder said about the propagated mask.
+    SAME_PLACE = "same_place"
+    ELSEWHERE = "elsewhere"  # it is sure of another place, at which tracking goes on
+    UNCERTAIN = "uncertain"  # it names another place, but is not sure of it
+    NOT_VISIBLE = "not_visible"
+    # Why the target was lost, or what is reported without a new answer.
+    PRESENCE_BELOW_ZERO = "presence_below_zero"  # the log-odds of presence
+    MASK_LOST = "mask_lost"  # the target is not visible, and the mask head has no mask either
+    BOX_REPEATED = "box_repeated"  # not visible, and the last box is reported once more
+    EMPTY_EXPRESSION = "empty_expression"
+
+
 @dataclass(frozen=True)
 class Locate:
     """Ask the grounder about the current frame. The reply is a `models.interfaces.Answer`.
@@ -90,6 +124,10 @@ class Report:
     `mask` is bool (height, width), None where the target is absent. `box_xyxy` is the box of the mask or the
     one that the grounder gave. `visible` is the visible probability of the grounder's last answer about this
     frame, None if it was not asked. `confidence` lies between 0 and 1.
+
+    The others explain the frame and change no result: `reasons`, the log-odds of presence in which the
+    tracker believes, and the IoU of the grounder's box and the box of the propagated mask. A tracker may
+    leave them out. What it asked and was answered is recorded by the engine.
     """
 
     state: State
@@ -97,6 +135,9 @@ class Report:
     box_xyxy: Box | None = None
     confidence: float = 0.0
     visible: float | None = None
+    reasons: tuple[Reason, ...] = ()
+    presence_log_odds: float | None = None
+    agreement_iou: float | None = None
 
 
 # The engine has one handler for each of these types except `Report`, which ends a frame.
