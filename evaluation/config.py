@@ -40,7 +40,8 @@ class EvaluationSettings:
     )
     layout: str | None = key(
         None,
-        "layout of the results; null: the default of the protocol. toolkit: "
+        "layout of the results; null: the default of the protocol, and of task=diagnose without data= a "
+        "workspace. toolkit: "
         "<tracker>_tracking_result/<seq>.txt; data: <tracker>/<seq>.txt; masks: the boxes of "
         "<tracker>/masks/<seq>.txt; pytracking: <tracker>/<parameter>[_<run>]/<seq>.txt; sutrack: "
         "<tracker>/<parameter>/<data set>/<seq>.txt; votsr: a workspace; expressions: "
@@ -76,7 +77,7 @@ class EvaluationSettings:
     plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/evaluation/${evaluated:${task},${protocol}}",
-        "folder of tables, plots, report and scores.json",
+        "folder of tables, plots, report and scores.json; task=diagnose: diagnosis.json, a table, sheets",
     )
 
 

@@ -221,7 +221,11 @@ def test_the_command_on_a_workspace(tmp_path, capfd, monkeypatch):
     old = tmp_path / "out" / "sheets" / "Gone" / "poor_mask.png"
     old.parent.mkdir(parents=True)
     old.write_bytes(b"")
+    own = old.with_name("own.png")
+    own.write_bytes(b"")
     assert run("truth=w", "out=out") == 0
+    assert own.is_file() and not old.exists()
+    own.unlink()
     said = capfd.readouterr().out
     assert f"{TRACKER}: the tracks that cost most" in said and "Loss by kind" in said
     content = json.loads((tmp_path / "out" / "diagnosis.json").read_text())
@@ -306,6 +310,27 @@ def test_boxes_of_a_toolkit(tmp_path):
     )["ours"]
     lost = {KEYS[number]: count for number, count in enumerate(cut.cost().frames) if count}
     assert lost == {"poor_mask": 1, "no_result": 3} and cut.redetections()[0].count == 0
+
+
+def test_sequences_without_known_ground_truth_are_left_out(tmp_path):
+    """With a note; where there is no other sequence, it is an error."""
+    box, unknown = [10.0, 10.0, 10.0, 10.0], [float("nan")] * 4
+    keys = {"layout": "toolkit", "protocol": "tnllt"}
+    for truth, folder in (
+        ([[unknown] * 2, [box] * 2], tmp_path / "a"),
+        ([[unknown] * 2] * 2, tmp_path / "b"),
+    ):
+        write_toolkit(folder, truth, [[1, 1]] * 2, {"ours": [[box] * 2] * 2})
+    tracks = read_tracks(
+        EvaluationSettings(
+            truth=str(tmp_path / "a/annos"), results=str(tmp_path / "a/tracking_results"), **keys
+        )
+    )
+    (track,) = tracks.by_tracker["ours"]
+    assert (track.sequence, track.weight) == ("s1", 1)
+    assert "s0: no frame with known ground truth; it is left out" in tracks.notes
+    with pytest.raises(UserError, match="no frame has its true box"):
+        read(tmp_path / "b/annos", results=str(tmp_path / "b/tracking_results"), **keys)
 
 
 def test_boxes_of_an_index_have_groups_and_sheets(tmp_path):

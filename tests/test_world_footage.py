@@ -121,7 +121,9 @@ def test_scenes_have_visitors_and_resting_and_touching_things() -> None:
 
 
 def test_a_hidden_target_is_hidden_completely() -> None:
-    for scene in [scene for scene in scenes(20) if scene.absence == "hides"][:2]:
+    hiding = [scene for scene in scenes(20) if scene.absence == "hides"][:2]
+    assert len(hiding) == 2
+    for scene in hiding:
         for absence in scene.things[scene.target].absences:
             masks = draw_frame(scene, (absence.start + absence.stop) // 2)[1]
             assert not masks[scene.target].any()

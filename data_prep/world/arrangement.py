@@ -37,7 +37,8 @@ class Shown:
 def superlatives(scene: Scene, index: int, members: Sequence[int], frame: Shown | None) -> list[str]:
     """The sides on which a thing is the outermost of `members`, and big or small: that it is the biggest one.
 
-    Only for things that are shown nearly all the time: without it, another one is the outermost.
+    Only for things that are shown nearly all the time: without it, another one is the outermost. Others that
+    the image does not show are not compared. Sizes are compared by the radius.
     """
     others = [member for member in members if member != index]
     if not others or not _stays(scene, [index]):

@@ -1,7 +1,7 @@
 """Unlabelled objects of the footage look: what lies around and has no name here.
 
-Their colours are between those that have a name, so that no expression fits them; only tiny pieces have
-any colour.
+Their colours are between those that have a name, so that no expression fits them. Exceptions are tiny pieces
+of any colour, and cables that are as dark as black things.
 """
 
 import colorsys

@@ -13,15 +13,11 @@ from data_prep.world.figures import visitor_patch
 from data_prep.world.occluders import Occluder
 from data_prep.world.paths import STILL, Point, View, Wave, draw_wave
 from data_prep.world.presets import WorldPreset
-from data_prep.world.recording import Recording, recorded, recording_of
+from data_prep.world.recording import NOISE_MARGIN, Recording, noise_at, recorded, recording_of
 from data_prep.world.scene import Scene
 from data_prep.world.solids import LEAST_BLUR, motion_kernel, solid_patch
 from data_prep.world.sprites import Patch, occluder_sprite, thing_patch
 from data_prep.world.styles import Style, style_of, styled_background
-
-NOISE_MARGIN = (
-    64  # pixels by which the noise of a scene exceeds the image, so that it can be shifted in each frame
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +65,6 @@ def finished(image: np.ndarray, finish: Finish, t: int) -> np.ndarray:
     In the order of a real camera: the lens blurs and darkens the corners, exposure and white balance change
     the brightness, and the sensor adds noise.
     """
-    height, width = image.shape[:2]
     if finish.blur:
         image = cv2.GaussianBlur(image, (5, 5), finish.blur)
     if finish.vignette is not None:
@@ -78,10 +73,7 @@ def finished(image: np.ndarray, finish: Finish, t: int) -> np.ndarray:
         gains = (1.0 + finish.gain.at(t)) * np.array(finish.tint)
         table = np.clip(np.arange(256)[:, None] * gains, 0, 255).astype(np.uint8)
         image = cv2.LUT(image, table[None])
-    # The shift of the noise follows from the frame's number, so frames may be drawn in any order and process.
-    left, top = (t * 29 + finish.seed) % NOISE_MARGIN, (t * 37 + finish.seed // 7) % NOISE_MARGIN
-    noise = finish.noise[top : top + height, left : left + width]
-    return cv2.add(image, noise, dtype=cv2.CV_8U)
+    return cv2.add(image, noise_at(finish.noise, finish.seed, t), dtype=cv2.CV_8U)
 
 
 SOLID = 127  # coverage (0 to 255) above which a pixel belongs to a thing

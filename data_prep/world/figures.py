@@ -1,4 +1,7 @@
-"""Arms and people of the footage look as patches: chains of rounded limbs in tones of skin and cloth."""
+"""Arms and people of the footage look as patches: chains of rounded limbs in tones of skin and cloth.
+
+Sleeves, trousers and hair may be as dark as black things. They have no name all the same.
+"""
 
 import math
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ import numpy as np
 from data_prep.world.paths import STILL, Wave, draw_wave
 from data_prep.world.presets import WorldPreset
 
-MARGIN = 64  # pixels by which the noise exceeds the image, so that it can be shifted in each frame
+NOISE_MARGIN = 64  # pixels by which the noise exceeds the image, so that it can be shifted in each frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +83,9 @@ def recorded(image: np.ndarray, recording: Recording, t: int, kernel: np.ndarray
         image = cv2.GaussianBlur(image, (0, 0), blur)
     if recording.vignette is not None:
         image = cv2.multiply(image, recording.vignette, scale=1 / 255)
-    # 2. The sensor: exposure and noise, which is shifted so that frames may be drawn in any order.
+    # 2. The sensor: exposure and noise.
     image = cv2.LUT(image, _table(recording, t)[None])
-    left, top = (t * 29 + recording.seed) % MARGIN, (t * 37 + recording.seed // 7) % MARGIN
-    image = cv2.add(image, recording.noise[top : top + height, left : left + width], dtype=cv2.CV_8U)
+    image = cv2.add(image, noise_at(recording.noise, recording.seed, t), dtype=cv2.CV_8U)
     # 3. Processing: colour, a lower resolution, sharpening.
     if recording.saturation != 1:
         grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
@@ -104,6 +103,16 @@ def recorded(image: np.ndarray, recording: Recording, t: int, kernel: np.ndarray
         _, data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, recording.quality))
         image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return image
+
+
+def noise_at(noise: np.ndarray, seed: int, t: int) -> np.ndarray:
+    """The noise of frame `t`: a part of `noise`, which is larger than the image by `NOISE_MARGIN`.
+
+    Its place follows from the frame's number, so frames may be drawn in any order and in any process.
+    """
+    height, width = (side - NOISE_MARGIN for side in noise.shape[:2])
+    left, top = (t * 29 + seed) % NOISE_MARGIN, (t * 37 + seed // 7) % NOISE_MARGIN
+    return noise[top : top + height, left : left + width]
 
 
 def _table(recording: Recording, t: int) -> np.ndarray:
@@ -140,7 +149,7 @@ def _vignette(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
 
 def _noise(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Noise of brightness and, in coarser spots, of colour, int16 (height, width, 3), with the margin."""
-    wide, high = size[0] + MARGIN, size[1] + MARGIN
+    wide, high = size[0] + NOISE_MARGIN, size[1] + NOISE_MARGIN
     level, chroma = float(rng.uniform(0.5, 7)), float(rng.uniform(0, 5))
     # A normal distribution of 256 levels: a table lookup is ten times as fast as drawing each pixel.
     table = np.round(level * np.sort(rng.standard_normal(256))).astype(np.int16)

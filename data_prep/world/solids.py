@@ -80,8 +80,9 @@ def solid_patch(
 ) -> Patch:
     """A thing of the footage look at frame `t`; see `sprites.thing_patch`.
 
-    `roll` is the rotation of the camera in radians, `motion` the way in the image, in pixels, while the
-    shutter is open. Masks do not contain the blur: they show where the thing is in the middle of that time.
+    `roll` is the rotation of the camera in radians, `motion` the way of the thing in pixels while the shutter
+    is open, without zoom and rotation of the camera. Masks do not contain the blur: they show where the thing
+    is in the middle of that time.
     """
     material = material_of(thing, style)
     # 1. A patch around the thing, with whole pixels as its corner and the fraction as an offset inside.

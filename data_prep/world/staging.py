@@ -15,7 +15,7 @@ REACHING = 14  # frames that an arm takes to its place, and back
 ALWAYS_THERE = 10_000  # frames before and after the video, of visitors that never come or go
 ARM, PERSON = "arm", "person"
 RESTING = 0.55  # share of things that lie still
-BESIDE = 0.4  # share of things that touch or overlap another one
+BESIDE = 0.4  # share of things that lie beside an earlier one, if there is one that lies still
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def rolling(rng: np.random.Generator, camera: Camera) -> Wave:
 def draw_visitors(
     rng: np.random.Generator, preset: WorldPreset, frames: int, num_things: int
 ) -> tuple[Visitor, ...]:
-    """The visitors of a scene: none in half of the scenes."""
+    """The visitors of a scene: none in 45 % of the scenes."""
     visitors: list[Visitor] = []
     if rng.random() < 0.4:
         # Two arms in many cases, since hands come in pairs.

@@ -6,6 +6,7 @@ from pathlib import Path
 from data_prep.files import inside, write_whole
 from evaluation.config import EvaluationSettings
 from evaluation.diagnosis.costs import Diagnosis
+from evaluation.diagnosis.kinds import KINDS
 from evaluation.diagnosis.record import diagnosis_json
 from evaluation.diagnosis.sheets import sheets_of, write_sheet
 from evaluation.diagnosis.tables import (
@@ -44,8 +45,11 @@ def run_diagnosis(settings: EvaluationSettings) -> list[str]:
             for key, sheet in sheets_of(each, tracks.source).items():
                 sheets.append(folder / f"{key}.png")
                 write_sheet(sheets[-1], sheet)
-    for old in set((out / SHEETS).glob("*/*.png")) - set(sheets):
-        old.unlink()  # an earlier diagnosis had other trackers or kinds
+    # An earlier diagnosis had other trackers or kinds. Only its files are removed, since the folder may hold
+    # others.
+    of_kinds = {path for kind in KINDS for path in (out / SHEETS).glob(f"*/{kind.key}.png")}
+    for old in of_kinds - set(sheets):
+        old.unlink()
     # 3. What is printed.
     for each in diagnoses:
         for table in (kind_table(each), overlap_table(each), worst_table(each), *group_tables(each)):

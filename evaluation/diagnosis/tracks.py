@@ -10,6 +10,7 @@ counts like this, because their curves leave out the frames in which the target 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ class Tracks:
 def read_tracks(settings: EvaluationSettings) -> Tracks:
     """The tracks that the settings name: of a workspace, or with `data=` or `layout=` of box results.
 
-    Raises UserError, with one line for each fault of the files.
+    Raises UserError, with one line for each fault of the files, and where no frame has known ground truth.
     """
     if settings.data is None and settings.layout in (None, "votsr"):
         root = workspace_of(settings)
@@ -123,8 +124,22 @@ def _box_tracks(protocol: BoxProtocol, settings: EvaluationSettings) -> Tracks:
         if not faults.lines:
             by_tracker[folder.tracker] = tuple(_tracks_of_boxes(truth, results, known))
     faults.raise_any()
+    notes += _left_out(truth)
     source = protocol.frame_source(settings)
     return Tracks(truth.name, by_tracker, source, (*notes, *faults.notes))
+
+
+def _left_out(truth: BoxTruth) -> list[str]:
+    """A note for each sequence without a frame that counts. Raises UserError where there is no other one."""
+    known = _is_known(truth)
+    without = [
+        name
+        for name, (start, stop) in zip(truth.sequences, pairwise(truth.starts), strict=True)
+        if not known[start:stop].any()
+    ]
+    if len(without) == len(truth.sequences):
+        raise UserError(f"{truth.name}: the target is present in every frame, and no frame has its true box")
+    return [f"{name}: no frame with known ground truth; it is left out" for name in without]
 
 
 def _index_facts(settings: EvaluationSettings) -> list[tuple[str, Mapping[str, str]]]:
@@ -146,16 +161,15 @@ def _tracks_of_boxes(
     truth: BoxTruth, results: BoxResults, known: list[tuple[str, Mapping[str, str]]]
 ) -> list[Track]:
     """The tracks of one tracker. Sequences without a frame that counts are left out."""
-    # 1. Scores of all frames, float64 (F,); NaN where the target is present and its true box is not known.
-    has_box, reported = is_box(truth.boxes_xywh), is_box(results.boxes_xywh)
-    absent = ~has_box if truth.absent is None else truth.absent
+    # 1. Scores of all frames, float64 (F,); NaN where the ground truth is not known.
+    reported, absent, is_known = is_box(results.boxes_xywh), _absent(truth), _is_known(truth)
     missing = np.zeros(len(absent), bool) if results.missing is None else results.missing
     with np.errstate(all="ignore"):  # infinite sides
         overlap = inclusive_overlap(
             InclusiveBoxes.of(results.boxes_xywh), InclusiveBoxes.of(truth.boxes_xywh)
         )
     overlap = np.where(reported, np.clip(np.nan_to_num(overlap), 0.0, 1.0), 0.0)
-    scores = np.where(absent, ~reported & ~missing, np.where(has_box, overlap, np.nan))
+    scores = np.where(is_known, np.where(absent, ~reported & ~missing, overlap), np.nan)
     # 2. Cut them into sequences.
     tracks = []
     for number, name in enumerate(truth.sequences):
@@ -166,3 +180,13 @@ def _tracks_of_boxes(
             frames = TrackFrames(scores[own], ~absent[own], reported[own], missing[own], at)
             tracks.append(Track(name, known[number][0], frames, 1.0, number, 0, known[number][1]))
     return [replace(track, weight=1 / len(tracks)) for track in tracks]
+
+
+def _absent(truth: BoxTruth) -> np.ndarray:
+    """Where the target is absent, bool (F,)."""
+    return ~is_box(truth.boxes_xywh) if truth.absent is None else truth.absent
+
+
+def _is_known(truth: BoxTruth) -> np.ndarray:
+    """Which frames count, bool (F,): the target is absent, or its true box is known."""
+    return np.asarray(_absent(truth) | is_box(truth.boxes_xywh))
