@@ -74,10 +74,13 @@ class TraceFrame:
     @property
     def presence(self) -> float | None:
         """The probability of presence, from its log-odds."""
-        if self.presence_log_odds is None:
-            return None
-        # tanh does not overflow, as exp does.
-        return 0.5 + 0.5 * math.tanh(self.presence_log_odds / 2)
+        return None if self.presence_log_odds is None else probability(self.presence_log_odds)
+
+
+def probability(log_odds: float) -> float:
+    """The probability of these log-odds (natural logarithm)."""
+    # tanh does not overflow, as exp does.
+    return 0.5 + 0.5 * math.tanh(log_odds / 2)
 
 
 def trace_line(frame: TraceFrame) -> str:

@@ -73,7 +73,11 @@ class EvaluationSettings:
     )
     compare: list[str] = key([], "task=score: two trackers to compare on each sequence; empty: the best two")
     workers: int = key(1, "protocol=davis: number of processes; 0: one for each core", minimum=0)
-    runs: str = key("", "task=ablation: folder with the runs of a sweep")
+    runs: str = key(
+        "",
+        "task=ablation: folder with the runs of a sweep; task=diagnose: folder with runs of infer (out=), "
+        "whose traces say why frames were lost",
+    )
     plugins: list[str] = key([], PLUGINS)
     out: str = key(
         "outputs/evaluation/${evaluated:${task},${protocol}}",

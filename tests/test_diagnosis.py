@@ -14,7 +14,9 @@ from configs.app import run_command
 from configs.errors import UserError
 from data_prep.index.build import build_index
 from data_prep.readers.reader import reader_of
-from data_prep.votsr.results import result_path
+from data_prep.trace import TraceFrame, trace_line
+from data_prep.votsr.results import read_lines, result_path
+from data_prep.votsr.workspace import read_workspace
 from data_prep.world.presets import PRESETS
 from data_prep.world.render import render_workspace
 from evaluation.__main__ import main
@@ -22,12 +24,16 @@ from evaluation.config import EvaluationSettings
 from evaluation.diagnosis.costs import IOU_EDGES, Diagnosis, Redetection
 from evaluation.diagnosis.groups import groups_of
 from evaluation.diagnosis.kinds import KINDS, NO_LOSS, SAME_OBJECT_IOU, TrackFrames, kinds_of
-from evaluation.diagnosis.sheets import sheets_of, worst_frame
+from evaluation.diagnosis.sheets import sheets_of
 from evaluation.diagnosis.tables import frames_text
 from evaluation.diagnosis.tracks import Track, read_tracks
 from evaluation.masks.referral_evaluation import evaluate_workspace
 from evaluation.report.frame_sources import WorkspaceFrames
 from evaluation.scores import FrameView
+from infer.engine.engine import Trajectory
+from infer.runs.plan import ResultFiles
+from infer.runs.records import TrackRecords
+from infer.trackers.requests import State
 from tests.votsr_miniature import PROMPTS, TRACKER, add_results, add_truth, disc, make_workspace
 from tests.votsr_results_miniature import OTHER, scored_workspace
 
@@ -147,7 +153,7 @@ def test_frames_to_look_at():
     assert frames_text([(4, 4)]) == "5"
     frames = frames_of([(PRESENT, iou) for iou in (1.0, 0.5, 0.3, 0.3, 0.3, 0.9, 0.3)])
     diagnosis = Diagnosis.of("ours", (Track("s", "x", frames, 1.0, 0, 0, {}),))
-    assert worst_frame(diagnosis, 0, KEYS.index("poor_mask")) == 3
+    assert diagnosis.worst_frame(0, KEYS.index("poor_mask")) == 3
 
 
 def test_losses_of_a_target_that_stays_are_apart_from_returns():
@@ -367,3 +373,42 @@ def test_the_docs_define_every_kind():
     for kind in KINDS:
         assert f"| {kind.title} | {kind.meaning} |" in text
     assert IOU_EDGES[0] == SAME_OBJECT_IOU
+
+
+def test_the_traces_of_a_run_say_why_frames_were_lost(tmp_path, capfd):
+    """In `runs=`, of these results only; without them, and of other trackers, nothing is said."""
+    root = scored_workspace(tmp_path / "w")
+    out = tmp_path / "runs" / "w-Mine"
+    workspace = read_workspace(root)
+    written = {}
+    for sequence in workspace.sequences:
+        for expression in sequence.expressions:
+            path = result_path(root, TRACKER, sequence.name, expression)
+            files = ResultFiles(path, path)
+            lines, count = read_lines(files.masks), len(sequence.frames)
+            trajectory = Trajectory(lines, [None] * count, [State.LOST] * count, [0.0] * count)
+            trace = [TraceFrame(at, "lost", ("due", "not_found")) for at in range(1, count + 1)]
+            TrackRecords(out, True).write(sequence, expression, files, trajectory, [*map(trace_line, trace)])
+            written[sequence.name, expression] = files.masks
+    keys = (f"truth={root}", f"out={tmp_path / 'out'}")
+    assert run(*keys, f"runs={tmp_path / 'runs'}") == 0
+    said = capfd.readouterr().out
+    assert "loss by state and reasons" in said and "lost (due, not found)" in said
+    content = json.loads((tmp_path / "out" / "diagnosis.json").read_text())["trackers"]
+    mine = content[TRACKER]
+    assert sum(each["loss"] for each in mine["reasons"]) == pytest.approx(mine["loss"])
+    assert sum(each["frames"] for each in mine["reasons"]) == sum(
+        kind["frames"] for kind in mine["kinds"].values()
+    )
+    worst = [kind["worst"] for track in mine["tracks"] for kind in track["kinds"].values()]
+    assert worst and all((each["state"], each["reasons"]) == ("lost", ["due", "not_found"]) for each in worst)
+    assert content[OTHER]["reasons"] == []
+    # Other results than those of the trace, and a trace that is damaged.
+    first, second, *_ = sorted(written)
+    written[first].write_text("0\n" * len(read_lines(written[first])))
+    TrackRecords(out).trace_path(*second).write_text("{\n")
+    tracks = read(root, runs=str(out))[TRACKER].tracks
+    assert {(track.sequence, track.expression) for track in tracks if not track.why} == {first, second}
+    assert not any(track.why for track in read(root)[TRACKER].tracks)
+    with pytest.raises(UserError, match="no such folder"):
+        read(root, runs=str(tmp_path / "nowhere"))

@@ -26,7 +26,7 @@ from infer.render.drawing import (
     resize_report,
 )
 from infer.render.overlays import Overlays
-from infer.trackers.requests import Report, State
+from infer.trackers.requests import Reason, Report, State
 
 SIZES = [(64, 48), (65, 49), (112, 112), (270, 480), (960, 540), (3840, 2160), (2000, 40), (7, 5)]
 
@@ -159,6 +159,16 @@ def test_absence_has_a_border_and_a_word_of_its_own(
     assert "absent" in told
     draw_report(image, tracked(width, height), "the cup")
     assert told.count("absent") == 1
+
+
+def test_the_caption_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = replace(tracked(480, 270), reasons=(Reason.DUE, Reason.SAME_PLACE), presence_log_odds=2.0)
+    told: list[str] = []
+    monkeypatch.setattr("infer.render.drawing.put_text", lambda *values, **_: told.append(values[2]))
+    draw_report(footage(480, 270), why, "the cup")
+    assert told[-1] == "due, same place · presence 0.88"
+    draw_report(footage(480, 270), tracked(480, 270), "the cup")  # a tracker that does not say why
+    assert told[-1] == ""
 
 
 def test_truth_and_mask_are_outlined_in_colours_of_their_own() -> None:

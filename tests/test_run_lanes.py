@@ -108,11 +108,11 @@ def run(settings: InferSettings, **engine: Any) -> tuple[int, dict[str, Any]]:
 
 
 def files(settings: InferSettings) -> dict[str, bytes]:
-    """Result files, records, traces and overlays, by their names."""
+    """Result files, records, traces, overlays and timelines, by their folder and name."""
     results, out = Path(settings.workspace or "") / "results", Path(settings.out)
     found = [*results.rglob("*.txt"), *(out / "traces").glob("*"), out / "tracks.json"]
     found += [*out.rglob("*.mp4"), *out.rglob("*.png")]
-    return {path.name: path.read_bytes() for path in sorted(found) if path.is_file()}
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in sorted(found) if path.is_file()}
 
 
 def results_of(settings: InferSettings) -> set[str]:
@@ -129,7 +129,7 @@ def test_all_files_are_the_same_with_one_lane_and_with_three(settings: InferSett
     status, summary = run(drawn, lanes=1, read_ahead=0, write_behind=0)
     assert status == 0 and summary["written"] == 8
     expected = files(drawn)
-    assert len(expected) == 8 + 8 + 8 + 4 + 5 + 1  # results, traces, videos, of all, sheets, tracks.json
+    assert len(expected) == 8 + 8 + 8 + 4 + 5 + 4 + 1  # … videos of all, sheets, timelines, tracks.json
     again = dataclasses.replace(drawn, overwrite=True)
     assert run(again, lanes=3)[0] == 0 and files(again) == expected
     assert run(again, lanes=3, deterministic=False)[0] == 0 and files(again) == expected

@@ -44,6 +44,14 @@ def write_result(path: Path, lines: Lines[str], num_frames: int) -> None:
     write_whole(path, "".join(f"{line}\n" for line in lines))
 
 
+def lines_digest(lines: Iterable[str]) -> str:
+    """A hash of the lines of a result, which shows whether two results are the same."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
+
+
 def read_lines(path: Path, num_frames: int | None = None) -> list[str]:
     """The lines of a result file.
 

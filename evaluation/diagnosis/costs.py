@@ -9,8 +9,9 @@ from itertools import pairwise
 import numpy as np
 
 from evaluation.absence import FOUND_IOU, losses
-from evaluation.diagnosis.kinds import KINDS, SAME_OBJECT_IOU, kinds_of
+from evaluation.diagnosis.kinds import KINDS, NO_LOSS, SAME_OBJECT_IOU, kinds_of
 from evaluation.diagnosis.tracks import Track
+from evaluation.report.frame_selection import middle_of_longest_run
 
 IOU_EDGES = (SAME_OBJECT_IOU, 0.5, 0.7, 0.9, 1.0)
 POOR_MASK = next(number for number, kind in enumerate(KINDS) if kind.key == "poor_mask")
@@ -60,6 +61,19 @@ class Band:
 
     low: float
     high: float
+    loss: float
+    frames: int
+
+
+@dataclass(frozen=True)
+class ReasonCost:
+    """Loss in points and number of the frames of one kind for which the tracker gives these reasons.
+
+    `why` is `evaluation.diagnosis.traces.Why.text`, and `kind` a number of `KINDS`.
+    """
+
+    kind: int
+    why: str
     loss: float
     frames: int
 
@@ -153,6 +167,29 @@ class Diagnosis:
             for first, stop in pairwise(bounds)
             if stop > first
         ]
+
+    def worst_frame(self, track: int, kind: int) -> int:
+        """The place of the frame of a track that loses most by a kind, among the frames with known truth.
+
+        Of consecutive frames that lose as much it is the middle one.
+        """
+        lost = np.where(self.kinds[track] == kind, self.tracks[track].frames.losses, -1.0)
+        return middle_of_longest_run(np.flatnonzero(lost == lost.max()))
+
+    def reasons(self) -> list[ReasonCost]:
+        """What each kind costs by what the tracker says of these frames, the largest cost first.
+
+        Only tracks with a trace count.
+        """
+        found: dict[tuple[int, str], list[float]] = defaultdict(list)
+        for track, kinds in zip(self.tracks, self.kinds, strict=True):
+            if not track.why:
+                continue
+            points = 100 * track.weight / len(kinds) * track.frames.losses
+            for at in np.flatnonzero(kinds != NO_LOSS).tolist():
+                found[int(kinds[at]), track.why[at].text].append(float(points[at]))
+        costs = [ReasonCost(kind, text, sum(each), len(each)) for (kind, text), each in found.items()]
+        return sorted(costs, key=lambda each: -each.loss)
 
     def redetections(self) -> tuple[Redetection, Redetection]:
         """How soon the target is found after it returned, and after it was lost while present.

@@ -29,6 +29,10 @@ def _tracker_json(diagnosis: Diagnosis) -> dict[str, Any]:
         **_cost_json(diagnosis.cost()),
         "redetection": {"returned": _redetection_json(returned), "lost": _redetection_json(lost)},
         "poor_mask_by_iou": [vars(band) for band in diagnosis.poor_masks()],
+        "reasons": [
+            {"kind": KINDS[each.kind].key, "why": each.why, "loss": each.loss, "frames": each.frames}
+            for each in diagnosis.reasons()
+        ],
         "groups": {
             grouping: {name: _cost_json(diagnosis.cost(rows)) for name, rows in groups.items()}
             for grouping, groups in diagnosis.groups().items()
@@ -65,7 +69,11 @@ def _track_json(diagnosis: Diagnosis, number: int) -> dict[str, Any]:
         stretches = diagnosis.stretches(number, at)
         if stretches:
             frames = [[first + 1, last + 1] for first, last in stretches]
-            kinds[kind.key] = {"loss": float(own[at]), "frames": frames}
+            kinds[kind.key] = {
+                "loss": float(own[at]),
+                "frames": frames,
+                "worst": _worst_json(diagnosis, number, at),
+            }
     return {
         "sequence": track.sequence,
         "expression": track.expression,
@@ -73,4 +81,15 @@ def _track_json(diagnosis: Diagnosis, number: int) -> dict[str, Any]:
         "cost": track.weight * float(own.sum()),
         "groups": dict(track.groups),
         "kinds": kinds,
+    }
+
+
+def _worst_json(diagnosis: Diagnosis, number: int, kind: int) -> dict[str, Any]:
+    """The worst frame of a kind in a track; state and reasons are null where no trace is known."""
+    track, place = diagnosis.tracks[number], diagnosis.worst_frame(number, kind)
+    why = track.why[place] if track.why else None
+    return {
+        "frame": int(track.frames.frame_index[place]) + 1,
+        "state": why.state if why else None,
+        "reasons": list(why.reasons) if why else None,
     }

@@ -14,6 +14,7 @@ from evaluation.diagnosis.tables import (
     kind_table,
     overlap_table,
     overview_table,
+    reason_table,
     redetection_line,
     worst_table,
 )
@@ -52,7 +53,8 @@ def run_diagnosis(settings: EvaluationSettings) -> list[str]:
         old.unlink()
     # 3. What is printed.
     for each in diagnoses:
-        for table in (kind_table(each), overlap_table(each), worst_table(each), *group_tables(each)):
+        tables = (kind_table(each), overlap_table(each), reason_table(each), worst_table(each))
+        for table in (*tables, *group_tables(each)):
             if table.rows:  # a perfect tracker has no worst tracks
                 print_table(table)
                 print_lines([""])

@@ -15,7 +15,6 @@ from evaluation.diagnosis.costs import Diagnosis
 from evaluation.diagnosis.kinds import KINDS
 from evaluation.diagnosis.tables import largest_kinds
 from evaluation.report.frame_drawing import BACKGROUND, GREY, LIGHT, comparison_picture
-from evaluation.report.frame_selection import middle_of_longest_run
 from evaluation.scores import FrameSource
 
 NUM_KINDS, NUM_FRAMES, COLUMNS = 4, 6, 3  # sheets of a tracker, frames of a sheet, frames side by side
@@ -48,34 +47,28 @@ def _chosen(diagnosis: Diagnosis, kind: int) -> list[int]:
     # The tracks of a sequence often have the same worst frame, which is shown once.
     chosen: dict[tuple[int, int], int] = {}
     for number in sorted(worst, key=lambda number: first_of[tracks[number].number] != number):
-        chosen.setdefault((diagnosis.tracks[number].number, worst_frame(diagnosis, number, kind)), number)
+        chosen.setdefault((diagnosis.tracks[number].number, diagnosis.worst_frame(number, kind)), number)
     return list(chosen.values())[:NUM_FRAMES]
-
-
-def worst_frame(diagnosis: Diagnosis, track: int, kind: int) -> int:
-    """The place of the frame of a track that loses most by a kind, among the frames with known truth.
-
-    Of consecutive frames that lose as much it is the middle one.
-    """
-    lost = np.where(diagnosis.kinds[track] == kind, diagnosis.tracks[track].frames.losses, -1.0)
-    return middle_of_longest_run(np.flatnonzero(lost == lost.max()))
 
 
 def _tile(diagnosis: Diagnosis, source: FrameSource, number: int, kind: int) -> np.ndarray:
     """A frame of a track with the ground truth and the result, and a caption above."""
     track, tracker = diagnosis.tracks[number], diagnosis.tracker
-    place = worst_frame(diagnosis, number, kind)
+    place = diagnosis.worst_frame(number, kind)
     index, score = int(track.frames.frame_index[place]), float(track.frames.scores[place])
     view = source(track.number, track.first_frame + index, (tracker,))
     overlap = {tracker: score if track.frames.present[place] else math.nan}
     picture = comparison_picture(view.image, view.truth, view.results, track.expression, overlap)
     height = max(1, round(picture.shape[0] * WIDTH / picture.shape[1]))
     picture = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
-    caption = _blank(line_height(CAPTION) + GAP // 2, WIDTH)
     cost = track.weight * diagnosis.track_losses[number, kind]
     frames = f"{diagnosis.track_frames[number, kind]} of {len(track.frames.scores)} frames, {cost:.2f} points"
-    text = f"{one_line(track.sequence)}, frame {index + 1} ({frames})"
-    put_text(caption, (0, 0), shortened(text, CAPTION, WIDTH), CAPTION, LIGHT)
+    lines = [f"{one_line(track.sequence)}, frame {index + 1} ({frames})"]
+    if track.why:
+        lines.append(track.why[place].text)
+    caption = _blank(len(lines) * line_height(CAPTION) + GAP // 2, WIDTH)
+    for row, text in enumerate(lines):
+        put_text(caption, (0, row * line_height(CAPTION)), shortened(text, CAPTION, WIDTH), CAPTION, LIGHT)
     return np.vstack([caption, picture])
 
 

@@ -12,6 +12,7 @@ from evaluation.report.tables import Cell, Column, Table
 
 NUM_WORST = 8  # tracks of a tracker in the table of the worst; diagnosis.json has all of them
 NUM_STRETCHES = 3  # stretches of frames that the table names
+NUM_REASONS = 12  # rows of the table of reasons; diagnosis.json has all of them
 POINTS, DIGITS = "points", 2
 
 
@@ -93,6 +94,7 @@ def worst_table(diagnosis: Diagnosis) -> Table:
                 track.weight * float(own.sum()),
                 KINDS[kind].title,
                 frames_text(diagnosis.stretches(number, kind)),
+                _worst_frame_text(diagnosis, number, kind),
             )
         )
     columns = (
@@ -102,8 +104,31 @@ def worst_table(diagnosis: Diagnosis) -> Table:
         Column("cost", "Costs", POINTS, digits=DIGITS),
         Column("kind", "Largest kind"),
         Column("frames", "Its frames"),
+        Column("why", "Its worst frame"),
     )
     return Table(f"{diagnosis.tracker}: the tracks that cost most", columns, tuple(rows))
+
+
+def _worst_frame_text(diagnosis: Diagnosis, number: int, kind: int) -> str:
+    """The worst frame of a kind in a track and, where a trace is known, what the tracker did there."""
+    track, place = diagnosis.tracks[number], diagnosis.worst_frame(number, kind)
+    why = f": {track.why[place].text}" if track.why else ""
+    return f"{int(track.frames.frame_index[place]) + 1}{why}"
+
+
+def reason_table(diagnosis: Diagnosis) -> Table:
+    """What kinds cost by state and reasons, the largest loss first. Without a trace it has no rows."""
+    rows: list[tuple[Cell, ...]] = [
+        (KINDS[each.kind].title, each.why, each.loss, float(each.frames))
+        for each in diagnosis.reasons()[:NUM_REASONS]
+    ]
+    columns = (
+        Column("kind", "Kind"),
+        Column("why", "State and reasons"),
+        Column("loss", "Loss", POINTS, digits=DIGITS),
+        Column("frames", "Frames", digits=0),
+    )
+    return Table(f"{diagnosis.tracker}: loss by state and reasons", columns, tuple(rows))
 
 
 def group_tables(diagnosis: Diagnosis) -> list[Table]:

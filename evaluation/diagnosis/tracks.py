@@ -19,6 +19,7 @@ from configs.errors import UserError
 from data_prep.index.build import index_path
 from data_prep.index.store import Index
 from data_prep.video.frames import ImageFrames
+from data_prep.votsr.results import result_path
 from evaluation.boxes.evaluation import folders_of, layout_of, truth_of
 from evaluation.boxes.overlaps import InclusiveBoxes, inclusive_overlap
 from evaluation.boxes.protocol import BoxProtocol
@@ -26,6 +27,7 @@ from evaluation.boxes.ragged import BoxResults, BoxTruth, is_box
 from evaluation.config import EvaluationSettings
 from evaluation.diagnosis.groups import groups_of
 from evaluation.diagnosis.kinds import TrackFrames
+from evaluation.diagnosis.traces import RunTraces, Why
 from evaluation.layouts.results import Faults, read_results
 from evaluation.masks.referral_evaluation import ScoredWorkspace, score_workspace
 from evaluation.protocols.registry import protocol_of
@@ -40,7 +42,8 @@ class Track:
 
     `number` is the number of its sequence, and `first_frame` that of its first frame, as in `FrameSource`.
     `weight` is its share of the score: the weights of all tracks of a tracker sum to 1. `groups` are the
-    track's values of attributes, by the name of the attribute (see `evaluation.diagnosis.groups`).
+    track's values of attributes, by the name of the attribute (see `evaluation.diagnosis.groups`). `why` is
+    what the tracker says of each frame of `frames`; it is empty where no trace is known.
     """
 
     sequence: str
@@ -50,6 +53,7 @@ class Track:
     number: int
     first_frame: int
     groups: Mapping[str, str]
+    why: tuple[Why, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +71,13 @@ def read_tracks(settings: EvaluationSettings) -> Tracks:
 
     Raises UserError, with one line for each fault of the files, and where no frame has known ground truth.
     """
+    traces = RunTraces(Path(settings.runs) if settings.runs else None)
     if settings.data is None and settings.layout in (None, "votsr"):
         root = workspace_of(settings)
         scored = score_workspace(root, settings.trackers, settings.missing)
         by_tracker = {
-            name: tuple(_workspace_tracks(scored, number)) for number, name in enumerate(scored.trackers)
+            name: tuple(_workspace_tracks(scored, number, traces))
+            for number, name in enumerate(scored.trackers)
         }
         name = scored.workspace.root.name
         return Tracks(name, by_tracker, WorkspaceFrames(root), tuple(scored.notes))
@@ -81,12 +87,13 @@ def read_tracks(settings: EvaluationSettings) -> Tracks:
             f"protocol={settings.protocol}: task=diagnose takes a workspace, truth=DIR, or boxes with a "
             "protocol over boxes"
         )
-    return _box_tracks(protocol, settings)
+    return _box_tracks(protocol, settings, traces)
 
 
-def _workspace_tracks(scored: ScoredWorkspace, tracker: int) -> Iterator[Track]:
+def _workspace_tracks(scored: ScoredWorkspace, tracker: int, traces: RunTraces) -> Iterator[Track]:
     """The tracks of tracker number `tracker`."""
     shares = scored.weights / scored.weights.sum()
+    root, name = scored.workspace.root, scored.trackers[tracker]
     for number, ((sequence, truth), each) in enumerate(zip(scored.truths, scored.sequences, strict=True)):
         pairs, missing = each.of(tracker), each.missing[each.rows_of(tracker)]
         at = np.flatnonzero(pairs.annotated)
@@ -107,10 +114,11 @@ def _workspace_tracks(scored: ScoredWorkspace, tracker: int) -> Iterator[Track]:
                 number,
                 row * len(truth.target),
                 groups_of(sequence.folder, expression),
+                traces.why(sequence.name, expression, result_path(root, name, sequence.name, expression), at),
             )
 
 
-def _box_tracks(protocol: BoxProtocol, settings: EvaluationSettings) -> Tracks:
+def _box_tracks(protocol: BoxProtocol, settings: EvaluationSettings, traces: RunTraces) -> Tracks:
     """The tracks of box results, one for each sequence with a frame that counts."""
     # 1. Read the truth, and what an index knows of each sequence: its first expression and its folder.
     layout_of(settings)
@@ -122,7 +130,19 @@ def _box_tracks(protocol: BoxProtocol, settings: EvaluationSettings) -> Tracks:
     for folder in folders_of(settings, truth.sequences):
         results = read_results(folder, truth, faults, protocol.accepts_nan, settings.boxes)
         if not faults.lines:
-            by_tracker[folder.tracker] = tuple(_tracks_of_boxes(truth, results, known))
+            tracks = _tracks_of_boxes(truth, results, known)
+            by_tracker[folder.tracker] = tuple(
+                replace(
+                    each,
+                    why=traces.why(
+                        each.sequence,
+                        each.expression,
+                        folder.folder / f"{each.sequence}.txt",
+                        each.frames.frame_index,
+                    ),
+                )
+                for each in tracks
+            )
     faults.raise_any()
     notes += _left_out(truth)
     source = protocol.frame_source(settings)

@@ -14,6 +14,7 @@ from data_prep.console import one_line
 from data_prep.contract.images import Colour
 from data_prep.geometry import Box, Size, rescale
 from data_prep.lettering import line_height, put_text, shortened, text_alpha
+from data_prep.trace import probability
 from infer.trackers.requests import Report, State
 
 # The palette of Okabe and Ito, which people with colour blindness can tell apart too.
@@ -160,7 +161,7 @@ def line_width(size: Size) -> int:
 def caption_height(size: Size) -> int:
     """The height of the caption, in pixels, below an image of a size (width, height)."""
     text = _font_size(size)
-    rows = 2 if _is_narrow(size) else 1
+    rows = 3 if _is_narrow(size) else 2
     return rows * line_height(text) + (rows + 1) * _gap(text)
 
 
@@ -224,7 +225,7 @@ def _is_narrow(size: Size) -> bool:
 
 
 def _draw_caption(bar: np.ndarray, report: Report, expression: str, size: Size) -> None:
-    """Draw the caption on `bar`, RGB uint8: state, expression, and confidence or "absent"."""
+    """Draw the caption on `bar`, RGB uint8: state, expression, and confidence or "absent"; below them why."""
     # 1. Lay out the first row: the state at the left, the confidence or "absent" at the right.
     text = _font_size(size)
     gap, line, width = _gap(text), line_height(text), size[0]
@@ -245,6 +246,17 @@ def _draw_caption(bar: np.ndarray, report: Report, expression: str, size: Size) 
     else:
         left, top, right = state_right + 2 * gap, gap, result_left - 2 * gap
     put_text(bar, (left, top), shortened(expression, text, right - left), text, LIGHT)
+    # 3. The last row says why.
+    top = bar.shape[0] - line - gap
+    put_text(bar, (gap, top), shortened(explanation(report), text, width - 2 * gap), text, ABSENT_COLOUR)
+
+
+def explanation(report: Report) -> str:
+    """Why a tracker reported this, as far as it says: `due, same place · presence 0.98`."""
+    parts = [", ".join(reason.replace("_", " ") for reason in report.reasons)]
+    if report.presence_log_odds is not None:
+        parts.append(f"presence {probability(report.presence_log_odds):.2f}")
+    return " · ".join(filter(None, parts))
 
 
 def _badge_width(name: str, text: int) -> int:

@@ -27,7 +27,7 @@ from data_prep.files import inside, read_text, real_path, whole_file, write_whol
 from data_prep.geometry import Box, box_of_mask
 from data_prep.identity import frames_identity
 from data_prep.sequence import Sequence
-from data_prep.votsr.results import prompt_hash, read_lines, read_result
+from data_prep.votsr.results import lines_digest, prompt_hash, read_lines, read_result
 from infer.engine.engine import Trajectory
 from infer.runs.plan import ResultFiles, TrackStore
 
@@ -135,7 +135,7 @@ class TrackRecords:
             "boxes_xyxy": boxes,
             "states": states,
             "confidences": confidences,
-            "masks_sha256": _digest(lines),
+            "masks_sha256": lines_digest(lines),
         }
         text = json.dumps(record, ensure_ascii=False, allow_nan=False)
         write_whole(self._path(sequence.name, expression), text, durable=False)
@@ -147,7 +147,7 @@ class TrackRecords:
             lines = read_lines(self.out / record["masks"], record["frames"])
         except (ValueError, KeyError, TypeError, RecursionError, UserError):
             return None
-        return record if record.get("masks_sha256") == _digest(lines) else None
+        return record if record.get("masks_sha256") == lines_digest(lines) else None
 
     def _remove_trace(self, path: Path) -> None:
         with writing(path):
@@ -204,10 +204,3 @@ class TrackInputs:
 
 def _rounded(box_xyxy: Box | None) -> list[float] | None:
     return None if box_xyxy is None else [round(float(side), BOX_DIGITS) for side in box_xyxy]
-
-
-def _digest(lines: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(f"{line}\n".encode())
-    return digest.hexdigest()

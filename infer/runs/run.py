@@ -22,6 +22,7 @@ from infer.runs.plan import RunPlan
 from infer.runs.records import TrackInputs, TrackRecords
 from infer.runs.summary import RunSummary, TrackOutcome, write_summary
 from infer.runs.summary_table import print_table
+from infer.runs.timelines import write_timelines
 from infer.runs.track_run import TrackRun
 from infer.runs.tracks import RunTracks
 from infer.runs.video import video_plan
@@ -153,6 +154,8 @@ def complete_run(
     places = {"tracks": tracking.join_records(), **_write_overview(overlays, tracking)}
     if settings.profile:
         places["trace"] = trace if (trace := out / TRACE).is_file() else None
+    if settings.overlay and settings.trace:
+        places["timelines"] = write_timelines(tracking)
     warnings = [*plan.warnings, *claim.warnings, *tracking.warnings]
     warnings += [*(overlays.warnings if overlays else []), *_advice(settings, tracking.outcomes)]
     warnings += _form_warnings(work)

@@ -82,6 +82,11 @@ class RunTracks:
         self.fail(f"sequence {number + 1}", [None], boundary.reason)
         return None
 
+    def sequence_named(self, name: str) -> Sequence | None:
+        """The sequence of a track that has a result; None where it is not in the plan."""
+        number = self._numbers.get(name)
+        return None if number is None else self.sequences[number]
+
     def askable(
         self, sequence: Sequence, expressions: Iterable[str], check_expression: CheckExpression
     ) -> list[str]:

@@ -13,8 +13,7 @@ lose a target that was never clearly visible.
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from infer.trackers.masks import area_ratio, box_or, has_changed, or_filled_box
 from infer.trackers.presence import PresenceFilter
 from infer.trackers.questions import TrackQuestions
 from infer.trackers.registry import register_tracker, thresholds_of
-from infer.trackers.requests import Propagate, Report, Request, Segment, State, Track, Tracker
+from infer.trackers.requests import Propagate, Reason, Report, Request, Segment, State, Track, Tracker
 from models.interfaces import Answer, MaskResult, TargetMemory
 
 # The visible probability of a target whose box the user gave.
@@ -113,22 +112,17 @@ class ReferralConfig:
     )
 
 
-class Comparison(Enum):
-    """The grounder's answer compared with the propagated mask."""
-
-    SAME_PLACE = "same_place"  # the grounder sees the target where the mask is
-    ELSEWHERE = "elsewhere"  # the grounder is sure enough that it is somewhere else, or there is no mask
-    UNCERTAIN = "uncertain"  # the grounder sees the target, but is not sure enough of another place
-    NOT_VISIBLE = "not_visible"
-
-
 @dataclass(frozen=True)
 class Detection:
-    """A target that was found: its mask and memory, its box, and the visible probability of the answer."""
+    """A target that was found: its mask and memory, its box, and the visible probability of the answer.
+
+    `reasons` say how it was found.
+    """
 
     result: MaskResult
     box_xyxy: Box
     visible: float
+    reasons: tuple[Reason, ...]
 
 
 @register_tracker(referral=ReferralConfig())
@@ -152,45 +146,52 @@ class _ReferralTrack:
 
     def run(self, frame: np.ndarray, box_xyxy: Box | None) -> Track:
         """Search, track until the target is lost, and search again, without end."""
-        state = State.SEARCH
+        report = Report(State.SEARCH)
         found = None if box_xyxy is None else (yield from self._segment_given_box(frame, box_xyxy))
         while True:
             # 1. Find the target, unless its first box was given.
             if found is None:
-                found, frame = yield from self._search(frame, state)
+                found, frame = yield from self._search(frame, report)
             # 2. Cut the template where the target was found first. It is kept for the rest of the track.
             self.questions.cut_template(frame, found.box_xyxy)
             # 3. Propagate the mask until the target is lost, then search from the frame at which it was lost.
-            frame = yield from self._propagate(frame, found)
-            state, found = State.LOST, None
+            frame, report = yield from self._propagate(frame, found)
+            found = None
 
     def _segment_given_box(self, frame: np.ndarray, box_xyxy: Box) -> Generator[Request, Any, Detection]:
         """The target in a box that the user gave."""
         result: MaskResult = yield Segment(box_xyxy)
-        return Detection(or_filled_box(result, box_xyxy, frame), box_xyxy, GIVEN_BOX_VISIBLE)
+        result = or_filled_box(result, box_xyxy, frame)
+        return Detection(result, box_xyxy, GIVEN_BOX_VISIBLE, (Reason.BOX_GIVEN,))
 
     def _search(
-        self, frame: np.ndarray, state: State
+        self, frame: np.ndarray, report: Report
     ) -> Generator[Request, Any, tuple[Detection, np.ndarray]]:
         """Report absence until the target is found. Returns the detection and its frame, not yet reported.
 
         The interval between questions doubles up to `max_search_interval`, which saves most of the cost of
-        long absences. A frame that differs from the last one asked about ends it.
+        long absences. A frame that differs from the last one asked about ends it. `report` has the state, and
+        what is known of the first frame.
         """
         interval, frames_since, asked_frame = 1, 0, None
         while True:
-            visible = None
             frames_since += 1
-            if frames_since >= interval or has_changed(asked_frame, frame, self.config.min_frame_change):
+            is_due = frames_since >= interval
+            if is_due or has_changed(asked_frame, frame, self.config.min_frame_change):
+                because = (*report.reasons, Reason.DUE if is_due else Reason.FRAME_CHANGED)
                 found, visible = yield from self._detect(frame)
-                if found is not None:
-                    return found, frame
+                if isinstance(found, Detection):
+                    return replace(found, reasons=(*because, *found.reasons)), frame
+                report = replace(report, visible=visible, reasons=(*because, found))
                 interval = min(interval * 2, self.config.max_search_interval)
                 frames_since, asked_frame = 0, frame
-            frame = yield Report(state, visible=visible)
+            else:
+                report = replace(report, reasons=(Reason.NOT_DUE,))
+            frame = yield report
+            report = Report(report.state)
 
-    def _detect(self, frame: np.ndarray) -> Generator[Request, Any, tuple[Detection | None, float]]:
-        """Ask about the whole frame. Returns the detection, or None, and the visible probability.
+    def _detect(self, frame: np.ndarray) -> Generator[Request, Any, tuple[Detection | Reason, float]]:
+        """Ask about the whole frame. Returns the detection or why there is none, and the visible probability.
 
         A wrong detection does lasting harm: the template and the memory of the mask head then show a wrong
         object, and later answers agree with them. It is therefore confirmed before it is tracked.
@@ -198,28 +199,35 @@ class _ReferralTrack:
         # 1. Search the whole frame.
         answer: Answer = yield self.questions.whole()
         if answer.visible < self.thresholds.activation_threshold or answer.box_xyxy is None:
-            return None, answer.visible
-        box = answer.box_xyxy
+            return Reason.NOT_FOUND, answer.visible
+        box, reason = answer.box_xyxy, Reason.FOUND
         # 2. Ask again with the rectangle around the box; both answers must give the same place. Where the
         #    contract does not show the last box, it would be the same question with the same answer.
         if self.config.confirm and self.questions.is_marked:
             second: Answer = yield self.questions.whole(box, draft=box)
             if second.visible < self.thresholds.activation_threshold or second.box_xyxy is None:
-                return None, second.visible
+                return Reason.NOT_CONFIRMED, second.visible
             if iou(box, second.box_xyxy) < self.config.min_agreement_iou:
-                return None, second.visible
-            answer, box = second, second.box_xyxy
+                return Reason.CONFIRMED_ELSEWHERE, second.visible
+            answer, box, reason = second, second.box_xyxy, Reason.FOUND_AND_CONFIRMED
         # 3. Segment the box; this starts a new memory.
         result: MaskResult = yield Segment(box)
-        return Detection(or_filled_box(result, box, frame), box, answer.visible), answer.visible
+        detection = Detection(or_filled_box(result, box, frame), box, answer.visible, (reason,))
+        return detection, answer.visible
 
-    def _propagate(self, frame: np.ndarray, found: Detection) -> Generator[Request, Any, np.ndarray]:
-        """Propagate the mask until the target is lost. Returns the first frame that is not yet reported."""
+    def _propagate(
+        self, frame: np.ndarray, found: Detection
+    ) -> Generator[Request, Any, tuple[np.ndarray, Report]]:
+        """Propagate the mask until the target is lost.
+
+        Returns the frame in which it was lost, and what is known of it: absence, and why.
+        """
         result, box, memory = found.result, found.box_xyxy, found.result.memory
-        frame = yield Report(
-            State.TRACK, result.mask, box_or(result, box), result.object_score, found.visible
-        )
         belief = self.presence.evidence(found.visible)
+        score = result.object_score
+        frame = yield Report(
+            State.TRACK, result.mask, box_or(result, box), score, found.visible, found.reasons, belief
+        )
         was_not_visible, since_question = False, 0
         while True:
             # 1. Propagate the mask to this frame.
@@ -228,9 +236,11 @@ class _ReferralTrack:
             since_question += 1
             # 2. Between questions, as long as nothing speaks against it, report the propagated mask.
             is_due = since_question >= self.config.verify_interval
-            if not (was_not_visible or is_due or self._is_uncertain(previous, result)):
-                memory, box = result.memory, box_or(result, box)
-                frame = yield Report(State.TRACK, result.mask, box, result.object_score)
+            why = Reason.DOUBTED_BEFORE if was_not_visible else Reason.DUE if is_due else None
+            why = why or self._doubt(previous, result)
+            if why is None:
+                memory, box, score = result.memory, box_or(result, box), result.object_score
+                frame = yield Report(State.TRACK, result.mask, box, score, None, (Reason.NOT_DUE,), belief)
                 continue
             # 3. Ask the grounder about a window around the last box, and update the belief. If it was not
             #    visible there, it may have left the window, so the whole frame is searched.
@@ -241,23 +251,29 @@ class _ReferralTrack:
             else:
                 answer = yield self.questions.near(frame, box, draft, threshold)
             belief = self.presence.update(belief, answer.visible)
-            comparison = self._compare(answer, result)
+            comparison, agreement = self._compare(answer, result)
+            reasons: tuple[Reason, ...] = (why, comparison)
             # 4. Where the grounder gives a place to rely on, segment its box. A box that was accepted without
             #    decoding is that of the propagated mask.
             is_new = threshold is None or (answer.draft_probability or 0.0) < threshold
-            is_reliable = comparison in (Comparison.SAME_PLACE, Comparison.ELSEWHERE)
+            is_reliable = comparison in (Reason.SAME_PLACE, Reason.ELSEWHERE)
             if answer.box_xyxy is not None and is_new and is_reliable:
-                kept_memory = None if comparison is Comparison.ELSEWHERE else memory
+                kept_memory = None if comparison is Reason.ELSEWHERE else memory
                 result = yield from self._segment_answer(frame, answer.box_xyxy, result, kept_memory)
             # 5. The target is lost when absence is more probable than presence. Of a single "not visible" it
             #    is lost only if the mask head has no mask either.
-            was_not_visible = comparison is Comparison.NOT_VISIBLE
+            was_not_visible = comparison is Reason.NOT_VISIBLE
             if belief < 0 or (was_not_visible and result.mask is None):
-                return frame
+                why = Reason.PRESENCE_BELOW_ZERO if belief < 0 else Reason.MASK_LOST
+                reasons = (*reasons, why)
+                return frame, Report(State.LOST, None, None, 0.0, answer.visible, reasons, belief, agreement)
             # 6. Frames in which the target is in doubt are not written to the memory of the mask head.
             if not was_not_visible:
                 memory, box = result.memory, box_or(result, box)
-            frame = yield Report(State.VERIFY, result.mask, box, result.object_score, answer.visible)
+            score = result.object_score
+            frame = yield Report(
+                State.VERIFY, result.mask, box, score, answer.visible, reasons, belief, agreement
+            )
 
     def _accept_draft_from(self, result: MaskResult) -> float | None:
         """The probability from which the box of the propagated mask is taken for the answer; None: never."""
@@ -279,25 +295,28 @@ class _ReferralTrack:
             return or_filled_box(segmented, box, frame)
         return segmented if segmented.mask is not None and segmented.iou > propagated.iou else propagated
 
-    def _is_uncertain(self, previous: MaskResult, result: MaskResult) -> bool:
-        """Whether the mask head itself gives reason to ask: no mask, a low score, or a jump of the area."""
+    def _doubt(self, previous: MaskResult, result: MaskResult) -> Reason | None:
+        """What the mask head itself gives as reason to ask: no mask, a low score, or a jump of the area."""
         if result.mask is None or previous.mask is None:
-            return True
+            return Reason.NO_MASK
         if result.object_score < self.config.min_object_score:
-            return True
+            return Reason.LOW_OBJECT_SCORE
         # A mask that has jumped to another object usually differs in area.
-        return area_ratio(previous.mask, result.mask) >= self.config.max_area_ratio
+        has_jumped = area_ratio(previous.mask, result.mask) >= self.config.max_area_ratio
+        return Reason.AREA_CHANGED if has_jumped else None
 
-    def _compare(self, answer: Answer, result: MaskResult) -> Comparison:
-        """Compare the grounder's answer with the propagated mask."""
+    def _compare(self, answer: Answer, result: MaskResult) -> tuple[Reason, float | None]:
+        """The grounder's answer compared with the propagated mask, and the IoU of their boxes."""
         if self.presence.evidence(answer.visible) < 0 or answer.box_xyxy is None:
-            return Comparison.NOT_VISIBLE
+            return Reason.NOT_VISIBLE, None
         # Without a mask any box is elsewhere: it must start a new memory.
         propagated = box_of_mask(result.mask) if result.mask is not None else None
         if propagated is None:
-            return Comparison.ELSEWHERE
-        if iou(propagated, answer.box_xyxy) >= self.config.min_agreement_iou:
-            return Comparison.SAME_PLACE
+            return Reason.ELSEWHERE, None
+        agreement = iou(propagated, answer.box_xyxy)
+        if agreement >= self.config.min_agreement_iou:
+            return Reason.SAME_PLACE, agreement
         # A box that only repeats the drawn rectangle says nothing about the target.
         is_sure = answer.box_confidence >= self.thresholds.min_box_confidence
-        return Comparison.ELSEWHERE if is_sure and not answer.repeats_visual_prompt else Comparison.UNCERTAIN
+        is_elsewhere = is_sure and not answer.repeats_visual_prompt
+        return Reason.ELSEWHERE if is_elsewhere else Reason.UNCERTAIN, agreement
