@@ -39,8 +39,10 @@ def test_bands_curves_ticks_and_reasons_are_those_of_the_trace() -> None:
     assert texts == ["▾ found and confirmed", "▾ presence below zero"]
     searches, others = (len(lines.get_segments()) for lines in axes.collections[-2:])
     assert (searches, others) == (2, 3)
-    # One band for each state, and two runs of known truth.
-    assert len(axes.collections) == len(TRACE) + 2 + 2
+    # Two bands for each state, and two runs of known truth.
+    spans = [path.get_extents() for band in axes.collections[:-2] for path in band.get_paths()]
+    assert len(spans) == 2 * len(TRACE) + 2
+    assert [(span.x0, span.x1) for span in spans[:2]] == [(0.5, 1.5)] * 2 and spans[-1].x1 == 5.5
 
 
 def test_any_trace_is_a_picture_of_one_width(tmp_path: Path) -> None:

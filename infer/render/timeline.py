@@ -3,6 +3,7 @@
 It is drawn from the traces of the tracks (`data_prep.trace`). Importing this module imports matplotlib.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -22,9 +23,10 @@ from infer.render.drawing import STATE_COLOURS
 from infer.trackers.requests import State
 
 MAX_TRACKS = 8  # rows of a picture; a sequence may have a hundred tracks
-WIDTH, ROW, MARGIN, DPI = 11.0, 1.55, 0.75, 110  # inches, and pixels per inch
-# Shares of the width: left border, right border; and the least distance of two labels.
-LEFT, RIGHT, LABEL_DISTANCE = 0.07, 0.98, 0.16
+# Inches: the width, the height of a row, and what is above and below the rows. Pixels per inch.
+WIDTH, ROW, HEAD, FOOT, DPI = 11.0, 1.55, 0.45, 0.48, 110
+# Shares of the width: left and right border, and a letter of a label.
+LEFT, RIGHT, LETTER = 0.04, 0.985, 0.0058
 # Heights in units of the axis, on which probabilities go from 0 to 1: the band of states, that of the truth,
 # and the ticks of questions (about the whole frame without a place, and other ones).
 STATES, TRUTH, TICKS, TOP = (-0.2, 0.15), (-0.38, 0.13), (1.04, 1.2, 1.11), 1.42
@@ -55,11 +57,11 @@ def write_timeline(
 def timeline(sequence: str, tracks: Sequence[TimelineTrack], present: np.ndarray | None) -> Figure:
     """The picture of `write_timeline`."""
     shown = tracks[:MAX_TRACKS]
-    height = 2 * MARGIN + ROW * len(shown)
+    height = HEAD + FOOT + ROW * len(shown)
     figure = Figure(figsize=(WIDTH, height))
     # 1. One row for each track, from the top.
     for number, track in enumerate(shown):
-        low = (MARGIN + ROW * (len(shown) - 1 - number)) / height
+        low = (FOOT + ROW * (len(shown) - 1 - number)) / height
         axes = figure.add_axes((LEFT, low, RIGHT - LEFT, 0.8 * ROW / height))
         _draw_track(axes, track, present)
         if number < len(shown) - 1:
@@ -68,13 +70,13 @@ def timeline(sequence: str, tracks: Sequence[TimelineTrack], present: np.ndarray
             axes.set_xlabel("frame")
     # 2. Title and legend.
     more = f" (the first {len(shown)} of {len(tracks)} tracks)" if len(tracks) > len(shown) else ""
-    top = 1 - 0.22 / height
+    top = 1 - 0.18 / height
     figure.text(LEFT, top, label(f"{sequence}{more}", 90), fontsize=11, weight="bold", va="center")
     states = {State(each.state) for track in shown for each in track.trace if each.state in set(State)}
     figure.legend(
         handles=_legend(states, present is not None),
         loc="upper left",
-        bbox_to_anchor=(LEFT - 0.01, 1 - 0.3 / height),
+        bbox_to_anchor=(LEFT - 0.01, 1 - 0.27 / height),
         ncols=10,
         fontsize=7.5,
         handlelength=1.4,
@@ -92,16 +94,16 @@ def _draw_track(axes: Axes, track: TimelineTrack, present: np.ndarray | None) ->
     axes.set_yticks([0, 0.5, 1])
     axes.set_title(label(track.expression or "(empty)", 110), fontsize=8.5, loc="left", pad=2)
     # 2. Bands of states, in pale also behind the curves, and of the truth.
-    for first, last, state in _runs([each.state for each in trace]):
+    #    One call for each state: a long track has thousands of bands.
+    for state, spans in _spans([each.state for each in trace]).items():
         colour = _state_colour(state)
-        axes.axvspan(first + 0.5, last + 1.5, color=colour, alpha=0.13, linewidth=0)
-        axes.broken_barh([(first + 0.5, last - first + 1)], STATES, color=colour, linewidth=0)
+        axes.broken_barh(spans, (STATES[0], TOP - STATES[0]), color=colour, alpha=0.13, linewidth=0)
+        axes.broken_barh(spans, STATES, color=colour, linewidth=0)
     if present is not None:
-        for first, last, flag in _runs([int(each) for each in present[: len(trace)]]):
+        for flag, spans in _spans([int(each) for each in present[: len(trace)]]).items():
             if flag in (PRESENT, ABSENT):
-                span, is_present = [(first + 0.5, last - first + 1)], flag == PRESENT
-                face = TRUTH_COLOUR if is_present else "white"
-                axes.broken_barh(span, TRUTH, facecolor=face, edgecolor=TRUTH_COLOUR, linewidth=0.6)
+                face = TRUTH_COLOUR if flag == PRESENT else "white"
+                axes.broken_barh(spans, TRUTH, facecolor=face, edgecolor=TRUTH_COLOUR, linewidth=0.6)
     # 3. Curves: object score, belief in presence, and the answers of the grounder.
     scores = [_last(each.object_score for each in frame.asked) for frame in trace]
     axes.plot(frames, _floats(scores), color=SCORE_COLOUR, linewidth=1.0)
@@ -114,9 +116,8 @@ def _draw_track(axes: Axes, track: TimelineTrack, present: np.ndarray | None) ->
         at = [at for at, each in answers if _is_search(each.request, each.visual_prompt) == is_search]
         axes.vlines(at, TICKS[0], top, color=shade, linewidth=0.9)
     # 5. Why the target was lost and found.
-    for frame, text in _transitions(trace):
-        side = "right" if frame > 0.8 * len(trace) else "left"
-        axes.text(frame, TICKS[1] + 0.03, text, fontsize=6.5, ha=side, va="bottom")
+    for left, text in _labels(trace):
+        axes.text(left, TICKS[1] + 0.03, text, fontsize=6.5, va="bottom")
 
 
 def _is_search(request: str, visual_prompt: bool) -> bool:
@@ -125,27 +126,42 @@ def _is_search(request: str, visual_prompt: bool) -> bool:
 
 
 def _transitions(trace: Sequence[TraceFrame]) -> Iterator[tuple[int, str]]:
-    """Frames in which the target is lost or found, with the reason; of frames close together the first."""
-    last_label = -np.inf
+    """Frames in which the target is lost or found, with the reason."""
     for before, frame in pairwise(trace):
         was_lost, is_lost = before.state in LOST_STATES, frame.state in LOST_STATES
-        is_near = frame.frame - last_label < LABEL_DISTANCE * len(trace)
-        if was_lost == is_lost or is_near or not frame.reasons:
+        if was_lost == is_lost or not frame.reasons:
             continue
-        last_label = frame.frame
         # The reasons of a loss are followed by those of the search in the same frame.
         lost_because = [each for each in frame.reasons if each in ("presence_below_zero", "mask_lost")]
         reason = (lost_because or frame.reasons)[0 if is_lost and lost_because else -1]
-        yield frame.frame, f"▾ {reason.replace('_', ' ')}"
+        yield frame.frame, reason.replace("_", " ")
 
 
-def _runs(values: Sequence[int | str]) -> Iterator[tuple[int, int, int | str]]:
-    """The first and last index of each run of equal values, and the value."""
+def _labels(trace: Sequence[TraceFrame]) -> Iterator[tuple[float, str]]:
+    """The left ends of the labels of transitions, in frames, and their texts.
+
+    A label that would cover the one before is left out, so that a tracker that changes often is not hidden.
+    """
+    last_end = -np.inf
+    for frame, reason in _transitions(trace):
+        length = (len(reason) + 2) * LETTER * len(trace)
+        # At the right border a label ends at its frame, with the mark on that side.
+        fits = frame + length <= len(trace)
+        left = float(frame) if fits else frame - length
+        if left > last_end:
+            last_end = left + length
+            yield left, f"▾ {reason}" if fits else f"{reason} ▾"
+
+
+def _spans(values: Sequence[int | str]) -> dict[int | str, list[tuple[float, int]]]:
+    """The runs of each value: where they begin on the axis of frames, and their lengths."""
+    spans: dict[int | str, list[tuple[float, int]]] = defaultdict(list)
     first = 0
     for value, run in groupby(values):
-        last = first + sum(1 for _ in run) - 1
-        yield first, last, value
-        first = last + 1
+        length = sum(1 for _ in run)
+        spans[value].append((first + 0.5, length))
+        first += length
+    return spans
 
 
 def _state_colour(state: int | str) -> tuple[float, float, float]:
