@@ -19,6 +19,7 @@ NAMES = (
     "mask_heads",
     "mask_lines",
     "memory",
+    "memory_policies",
     "prefixes",
     "small_models",
     "tracking",

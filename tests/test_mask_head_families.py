@@ -42,6 +42,9 @@ from models.mask_head.config import MASK_HEADS, EdgeTamConfig, MaskHeadConfig, S
 from models.mask_head.edgetam import EdgeTam, published_edgetam_config
 from models.mask_head.memory_bank import FrameMemory, MemoryBank
 from models.mask_head.memory_encoder import encode_memory
+from models.mask_head.memory_policies.distractor_aware import DistractorAware
+from models.mask_head.memory_policies.policy import MemoryPolicy
+from models.mask_head.memory_policies.samurai import Samurai
 from models.mask_head.registry import check_mask_head, load_mask_head
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_model import build_model, nano_config, published_config
@@ -365,6 +368,24 @@ def test_targets_of_different_ages_have_the_masks_that_they_have_alone(
     assert sizes == {1, 2} and all(result.mask is not None for result in results.values())
     pointers = [newest(result.memory).pointer for (_, time), result in results.items() if time == 4]
     assert not any(torch.allclose(*pair, atol=5e-5) for pair in combinations(pointers, 2)), "they must differ"
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        DistractorAware(interval=2, min_iou=0.0, max_area_change=9.0, max_agreement_iou=1.0),
+        Samurai(motion_weight=0.9, stable_frames=1, min_stable_iou=0.0, min_iou=0.9),
+    ],
+    ids=lambda policy: policy.name,
+)
+def test_a_memory_policy_decides_of_each_target_alone(
+    head: MaskHead, features: list[Any], policy: MemoryPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "memory_policy", policy)
+    results = check_together(head, features[:4], [(0, 4)], boxes_from(BOX, 3, 1))
+    if isinstance(policy, DistractorAware):
+        anchors = [len(result.memory.conditioning_frames) for result in results.values()]
+        assert max(anchors) == 2, "a propagated frame became an anchor"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

@@ -16,6 +16,7 @@ from configs.errors import UserError
 from models.__main__ import main
 from models.config import ModelsSettings
 from models.mask_head.config import MASK_HEADS, MaskHeadConfig, Sam2MetaConfig
+from models.mask_head.memory_policies.distractor_aware import DistractorAware
 from models.mask_head.meta_checkpoint import read_meta_weights, recognise_size
 from models.mask_head.registry import check_mask_head
 from models.mask_head.sam2 import MaskHead
@@ -160,6 +161,31 @@ def test_metas_code_frame_by_frame_is_metas_predictor(predictor: Any, expected: 
     ):
         assert result.object_score == pytest.approx(float(score.sigmoid()), abs=1e-6)
         assert result.mask is not None and np.array_equal(result.mask, mask)
+
+
+def test_memory_policies_decide_the_same_with_metas_code(predictor: Any, folder: Path) -> None:
+    """The memories of both keep the same frames, and so the object scores agree."""
+    config = published_config("sam2_1_tiny", SIDE)
+    model = Sam2VideoModel(config).eval()
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    heads = Sam2Meta(predictor, meta_processor(SIDE)), MaskHead(model, build_processor(config))
+    policy = DistractorAware(interval=2, min_iou=0.0, max_area_change=9.0, max_agreement_iou=1.0)
+    found: list[list[Any]] = []
+    for head in heads:
+        head.memory_policy = policy
+        results = head.segment(head.encode(frames(1)[0]), [BOX], [None])
+        for frame in frames(6)[1:]:
+            results += head.propagate([results[-1].memory], head.encode(frame))
+        found.append(results)
+    for meta, ours in zip(*found, strict=True):
+        for one, two in (
+            (meta.memory.conditioning_frames, ours.memory.conditioning_frames),
+            (meta.memory.recent_frames, ours.memory.recent_frames),
+        ):
+            assert [time for time, _ in one] == [time for time, _ in two]
+        assert meta.object_score == pytest.approx(ours.object_score, abs=1e-4)
+    assert len(found[0][-1].memory.conditioning_frames) == 2, "one of the frames is an anchor"
+    assert heads[0].identity()["memory"] == policy.identity()
 
 
 def test_metas_code_computes_in_half_precision_by_autocast(predictor: Any, expected: list[Any]) -> None:

@@ -8,12 +8,16 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from configs.errors import UserError
 from configs.schema import key
 from models.base_config import DTYPE, DTYPES, SHIPPED
 from models.interfaces import Masking
+from models.mask_head.memory_policies.registry import MEMORY_POLICIES, PLAIN, memory_policy_of
 from models.mask_head.registry import MASK_HEADS, register_mask_head
 
 __all__ = ["MASK_HEADS", "EdgeTamConfig", "MaskHeadConfig", "Sam2MetaConfig", "Sam3TrackerConfig"]
+
+MEMORY_POLICIES.load_package()
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,16 @@ class MaskHeadConfig:
         "make the mask of a small box from a square that is cut out of the frame around it, where the target "
         "is several times as large; takes one more encoding for each such box; masks are propagated as "
         "without it",
+    )
+    memory: str = key(
+        PLAIN,
+        "which frames the memory of a target keeps: plain, as in SAM 2; gated, those that show the target; "
+        "distractor_aware, also those that tell it from a look-alike (DAM4SAM); samurai, those with high "
+        "scores, and the mask where the target is expected",
+        choices=lambda: MEMORY_POLICIES,
+    )
+    memory_settings: dict[str, float] = key(
+        {}, "numbers of the memory policy in place of its defaults, as in {min_iou: 0.6} (docs/inference.md)"
     )
 
 
@@ -72,6 +86,11 @@ def _load_sam2(config: MaskHeadConfig, device: Any) -> Masking:
 
 
 def _check_sam2_meta(config: Sam2MetaConfig) -> None:
+    if memory_policy_of(config).chooses_masks:
+        raise UserError(
+            f"mask_head.memory={config.memory}: Meta's code chooses the mask of a target itself; convert the "
+            "checkpoint (python -m models task=convert), and name its size as mask_head="
+        )
     from models.mask_head.checkpoint_checks import check_sam2_meta_checkpoint
 
     check_sam2_meta_checkpoint(config.checkpoint)

@@ -6,6 +6,9 @@ differences of clock readings, so a track may begin at any frame of a video, or 
 Frames that the model can no longer attend to (`MemoryLimits`) are removed, so the memory does not grow with
 the length of the video. Removing them changes no bit: with the operations of the library a track is
 bit-identical to one through a session of transformers that removes nothing.
+
+A memory policy other than `plain` decides which frames are written (`with_decision`). The clock then counts
+the frames that are kept, so the model takes them for consecutive ones.
 """
 
 from dataclasses import dataclass, replace
@@ -15,6 +18,7 @@ import torch
 from transformers import Sam2VideoInferenceSession
 
 from models.mask_head.memory_map import MemoryMap
+from models.mask_head.memory_policies.policy import Decision, Write
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class MemoryBank:
     frame.
 
     `position` is the position encoding of a memory map, of the shape of a map; it is the same for all frames.
+    `policy_state` is what the memory policy knows of the frames since the last box.
     """
 
     limits: MemoryLimits
@@ -74,6 +79,7 @@ class MemoryBank:
     clock: int
     conditioning_frames: FrameMemories
     recent_frames: FrameMemories = ()
+    policy_state: Any = None
 
     @property
     def num_targets(self) -> int:
@@ -99,16 +105,41 @@ class MemoryBank:
     def with_conditioning_frame(self, frame_memory: FrameMemory) -> "MemoryBank":
         """The memory bank one frame later, where that frame had a box of its own."""
         now = self.clock + 1
+        return replace(
+            self,
+            clock=now,
+            conditioning_frames=self._conditioning_frames_with(now, frame_memory),
+            recent_frames=self._within_reach(now, self.recent_frames),
+            policy_state=None,
+        )
+
+    def with_decision(self, decision: Decision, frame_memory: FrameMemory) -> "MemoryBank":
+        """The memory bank after a propagated frame, of which a memory policy has decided."""
+        bank = replace(self, policy_state=decision.state)
+        if decision.write is Write.RECENT:
+            return bank.with_frame(frame_memory)
+        if decision.write is Write.REPLACE:
+            return replace(bank, recent_frames=(*self.recent_frames[:-1], (self.clock, frame_memory)))
+        if decision.write is Write.ANCHOR:
+            return bank._with_anchor(frame_memory)
+        return bank
+
+    def _with_anchor(self, frame_memory: FrameMemory) -> "MemoryBank":
+        now = self.clock + 1
+        return replace(
+            self,
+            clock=now,
+            conditioning_frames=self._conditioning_frames_with(now, frame_memory),
+            # They do not become older, as the anchor does not take the place of one of them.
+            recent_frames=tuple((time + 1, each) for time, each in self.recent_frames),
+        )
+
+    def _conditioning_frames_with(self, now: int, frame_memory: FrameMemory) -> FrameMemories:
         # The first conditioning frame is the most reliable one, and the newest ones show the present look of
         # the target. So the first is always kept, and the oldest of the others is removed.
         num_others = self.limits.conditioning_frames - 2
         others = self.conditioning_frames[1:][-num_others:] if num_others > 0 else ()
-        return replace(
-            self,
-            clock=now,
-            conditioning_frames=(self.conditioning_frames[0], *others, (now, frame_memory)),
-            recent_frames=self._within_reach(now, self.recent_frames),
-        )
+        return (self.conditioning_frames[0], *others, (now, frame_memory))
 
     def _within_reach(self, now: int, frames: FrameMemories) -> FrameMemories:
         """The part of `frames` that the model can still attend to at frame `now + 1` or later."""

@@ -18,13 +18,25 @@ Its function imports the module that does.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from configs.errors import UserError
 from configs.extensions import OptionRegistry
 from models.interfaces import Masking
 from models.mask_head.cropping import CroppingMaskHead
+from models.mask_head.memory_policies.policy import MemoryPolicy
+from models.mask_head.memory_policies.registry import KEY, PLAIN, memory_policy_of
 
 Config = TypeVar("Config")
+
+
+@runtime_checkable
+class HasMemoryPolicy(Protocol):
+    """A mask head whose memories follow a policy (`mask_head.memory`)."""
+
+    memory_policy: MemoryPolicy
+
+
 Loader = Callable[[Config, Any], Masking]  # the second argument is a torch.device
 
 Check = Callable[[Any], None]
@@ -55,17 +67,24 @@ def register_mask_head(
 def check_mask_head(config: Any) -> None:
     """Refuse what is wrong with a mask head's settings before any weight is loaded. Raises UserError."""
     _, check = MASK_HEADS.target_of(config)
+    memory_policy_of(config)
     if check is not None:
         check(config)
 
 
 def load_mask_head(config: Any, device: Any) -> Masking:
-    """Load the mask head of these settings on a torch device, with crops for small boxes if they say so.
+    """Load the mask head of these settings on a torch device, with its memory policy.
 
-    Raises UserError where its checkpoint cannot be loaded, and where no mask head is registered for the class
-    of the settings.
+    If the settings say so, masks of small boxes are made from crops. Raises UserError where the checkpoint
+    cannot be loaded, where no mask head is registered for the class of the settings, and where the mask head
+    has no memory policies.
     """
     loader, _ = MASK_HEADS.target_of(config)
     head = loader(config, device)
+    policy = memory_policy_of(config)
+    if policy.decides:
+        if not isinstance(head, HasMemoryPolicy):
+            raise UserError(f"{KEY}={policy.name}: this mask head has no memory policies; give {KEY}={PLAIN}")
+        head.memory_policy = policy
     # Settings of a plugin need not be a `MaskHeadConfig`.
     return CroppingMaskHead(head) if getattr(config, "crop", False) else head

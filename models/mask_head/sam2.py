@@ -24,6 +24,9 @@ from models.mask_head.memory_attention import MemoryAttention
 from models.mask_head.memory_bank import MemoryBank, MemoryLimits
 from models.mask_head.memory_encoder import MemoryEncoder
 from models.mask_head.memory_map import encode_maps
+from models.mask_head.memory_policies.plain import Plain
+from models.mask_head.memory_policies.policy import MemoryPolicy
+from models.mask_head.policy_decisions import decide
 from models.mask_head.sam2_forward import (
     MaskDecoderOutput,
     VideoModel,
@@ -53,7 +56,8 @@ class MaskHead:
     """SAM 2 (Ravi et al. 2024, https://arxiv.org/abs/2408.00714) with memories as values.
 
     Implements `models.interfaces.Masking`; `checkpoint` is the name of the weights. A model of the same
-    design is a subclass with another `architecture` (`models.mask_head.edgetam`).
+    design is a subclass with another `architecture` (`models.mask_head.edgetam`). `memory_policy` decides
+    which frames the memories keep; it is set before the first frame.
     """
 
     architecture: ClassVar[Architecture] = SAM2
@@ -62,6 +66,7 @@ class MaskHead:
         self.model: Any = model
         self.processor = processor
         self.checkpoint = checkpoint
+        self.memory_policy: MemoryPolicy = Plain()
         self.mask_decoder = FrameMaskDecoder(model)
         self.memory_attention = MemoryAttention(model, self.architecture.compresses_maps)
         self.memory_encoder = MemoryEncoder(model, self.architecture.compresses_maps)
@@ -88,9 +93,15 @@ class MaskHead:
         return image_side(self.model.config)
 
     def identity(self) -> Identity:
-        """What the masks depend on: the weights (`checkpoint`) and `dtype`."""
+        """What the masks depend on: the weights (`checkpoint`), `dtype`, and a `memory` that is not plain."""
         commit = getattr(self.model.config, "_commit_hash", None)
-        return {"checkpoint": checkpoint_identity(self.checkpoint, commit), "dtype": str(self.dtype)}
+        weights = checkpoint_identity(self.checkpoint, commit)
+        return {"checkpoint": weights, "dtype": str(self.dtype), **self._memory_identity()}
+
+    def _memory_identity(self) -> Identity:
+        """The memory policy and its numbers; nothing for `plain`, so that earlier results can be kept."""
+        policy = self.memory_policy
+        return {"memory": policy.identity()} if policy.decides else {}
 
     @torch.inference_mode()
     def encode(self, frame: np.ndarray) -> Features:
@@ -143,6 +154,8 @@ class MaskHead:
     def propagate(self, memories: Sequence[MemoryBank], features: Features) -> list[MaskResult]:
         """Propagate targets to the next frame; the memory of each result includes that frame.
 
+        Unless the `memory_policy` is plain, it decides what the frame leaves in the memory.
+
         A caller that does not want this frame in a memory uses `memory.skip_frame()` for the next frame, or
         `memory` itself. With `memory` itself the clock does not advance, so the newest memories stay within
         reach however long the target is absent.
@@ -161,8 +174,13 @@ class MaskHead:
         else:
             image = as_map(self.model, coarse.transpose(0, 1), level=-1)
             decoded = decode_masks(self.model, vision.expanded(len(memories)), image, boxes_resized=None)
+        # The policy may choose another mask than the one with the highest predicted IoU.
+        decoded, decisions = decide(self.memory_policy, decoded, memories)
         frame_memories = self.memory_encoder.frame_memories(vision, decoded, had_box=False)
-        banks = [bank.with_frame(each) for bank, each in zip(memories, frame_memories, strict=True)]
+        banks = [
+            bank.with_decision(decision, each)
+            for bank, decision, each in zip(memories, decisions, frame_memories, strict=True)
+        ]
         return self._results(features, decoded, banks)
 
     def _resized(self, boxes_xyxy: Sequence[Box], frame_size: Size) -> torch.Tensor:

@@ -61,19 +61,21 @@ class MaskDecoderOutput:
 
     `logits` (N, M, S/4, S/4) are mask logits, `ious` (N, M) the predicted IoU of each mask, `score` (N,) the
     logit of the object score, and `tokens` (N, M or 1, C) the mask tokens, one for each mask or one for all
-    of them.
+    of them. `chosen` (N,) are the indices of the masks that a memory policy has chosen; None: those with the
+    highest predicted IoU.
     """
 
     logits: torch.Tensor
     ious: torch.Tensor
     score: torch.Tensor
     tokens: torch.Tensor
+    chosen: torch.Tensor | None = None
 
     def best(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """The mask with the highest predicted IoU of each target: logits (N, S/4, S/4), IoU
-        (N,), token (N, C).
+        """The mask of each target, that with the highest predicted IoU unless another one was chosen: logits
+        (N, S/4, S/4), IoU (N,), token (N, C).
         """
-        best = self.ious.argmax(dim=-1)
+        best = self.ious.argmax(dim=-1) if self.chosen is None else self.chosen
         rows = torch.arange(len(best), device=best.device)
         token = self.tokens[rows, best] if self.tokens.shape[1] > 1 else self.tokens[:, 0]
         return self.logits[rows, best], self.ious[rows, best], token

@@ -27,6 +27,7 @@ from models.mask_head.checkpoint_checks import KEY, check_sam2_meta_checkpoint
 from models.mask_head.memory_bank import FrameMemories, FrameMemory, MemoryBank, MemoryLimits
 from models.mask_head.memory_map import MemoryMap
 from models.mask_head.meta_checkpoint import Weights, read_meta_weights, recognise_size
+from models.mask_head.policy_decisions import decide
 from models.mask_head.sam2 import MaskHead
 from models.mask_head.sam2_forward import BOX_CORNERS, MaskDecoderOutput
 
@@ -50,6 +51,8 @@ class MetaFeatures:
 
 class Sam2Meta(MaskHead):
     """Meta's model of SAM 2 with memories as values; implements `models.interfaces.Masking`.
+
+    Meta's code chooses the mask of a target itself, so a memory policy that chooses masks is refused.
 
     The targets of a frame share its image features, and apart from that they are processed one by one:
     Meta's `_track_step` takes one memory. `MaskHead` with converted weights processes them in a batch.
@@ -92,8 +95,9 @@ class Sam2Meta(MaskHead):
         return int(self.model.image_size)
 
     def identity(self) -> Identity:
-        """What the masks depend on: the file of the weights (`checkpoint`) and `dtype`."""
-        return {"checkpoint": checkpoint_identity(self.checkpoint), "dtype": str(self.dtype)}
+        """What the masks depend on, as of `MaskHead`; `checkpoint` is the file of the weights."""
+        weights = checkpoint_identity(self.checkpoint)
+        return {"checkpoint": weights, "dtype": str(self.dtype), **self._memory_identity()}
 
     @torch.inference_mode()
     def encode(self, frame: np.ndarray) -> Any:
@@ -131,7 +135,8 @@ class Sam2Meta(MaskHead):
         results: list[MaskResult] = []
         for memory in memories:
             decoded, frame_memory, _ = self._step(features, None, memory)
-            results += self._results(features, decoded, [memory.with_frame(frame_memory)])
+            _, (decision,) = decide(self.memory_policy, decoded, [memory])
+            results += self._results(features, decoded, [memory.with_decision(decision, frame_memory)])
         return results
 
     def _step(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.geometry import box_of_mask, clamp, jittered
+from data_prep.geometry import Box, box_of_mask, clamp, jittered
 from data_prep.world.film import SLIVER, render_clip
 from data_prep.world.presets import PRESETS
 from evaluation.calibration import calibration_error
@@ -104,7 +104,8 @@ def mask_iou(found: np.ndarray | None, truth: np.ndarray) -> float:
     return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
-def _figures(result: MaskResult, truth: np.ndarray) -> FrameFigures:
+def frame_figures(result: MaskResult, truth: np.ndarray) -> FrameFigures:
+    """The figures of the mask of a frame, whose true mask is given."""
     found = np.zeros_like(truth) if result.mask is None else result.mask
     return FrameFigures(
         shown=bool(np.count_nonzero(truth) >= SLIVER),
@@ -127,7 +128,43 @@ def figures_of_box(head: Masking, preset_name: str, index: int, jitter: float) -
         return None
     # The jitter follows from the number of the scene.
     box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
-    return _figures(head.segment(head.encode(clip.images[0]), [box], [None])[0], truth)
+    return frame_figures(head.segment(head.encode(clip.images[0]), [box], [None])[0], truth)
+
+
+@dataclass(frozen=True, eq=False)
+class BoxedClip:
+    """Frames of a scene, RGB uint8 (height, width, 3), and a box of the target on the first of them.
+
+    `truths` are its true masks in them, bool (height, width).
+    """
+
+    images: list[np.ndarray]
+    truths: list[np.ndarray]
+    box_xyxy: Box
+
+    def is_clear(self, frame: int) -> bool:
+        """Whether the frame shows more than a sliver of the target, or nothing of it."""
+        area = np.count_nonzero(self.truths[frame])
+        return bool(area == 0 or area >= SLIVER)
+
+
+def boxed_clip(preset_name: str, index: int, frames: int, jitter: float) -> BoxedClip | None:
+    """The first `frames` frames of scene `index` from the one on that shows the target clearly.
+
+    None if the target is never visible.
+    """
+    preset = PRESETS[preset_name]
+    clip = render_clip(preset.first_seed + index, preset)
+    truths = [masks[clip.scene.target] for masks in clip.masks]
+    areas = np.array([np.count_nonzero(truth) for truth in truths])
+    # `argmax` of flags is the index of the first that is set.
+    first = int(np.argmax(areas >= areas.max() / 2))
+    box = box_of_mask(truths[first])
+    if box is None:
+        return None
+    box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
+    part = slice(first, first + frames)
+    return BoxedClip(list(clip.images[part]), truths[part], box)
 
 
 def figures_of_clip(
@@ -137,21 +174,14 @@ def figures_of_clip(
 
     Frames that show only a sliver of the target count neither as visible nor as absent, and are left out.
     """
-    preset = PRESETS[preset_name]
-    clip = render_clip(preset.first_seed + index, preset)
-    truths = [masks[clip.scene.target] for masks in clip.masks]
-    areas = np.array([np.count_nonzero(truth) for truth in truths])
-    # `argmax` of flags is the index of the first that is set.
-    first = int(np.argmax(areas >= areas.max() / 2))  # the first frame that shows the target clearly
-    box = box_of_mask(truths[first])
-    if box is None:  # the target is never visible
+    clip = boxed_clip(preset_name, index, frames, jitter)
+    if clip is None:
         return []
-    box = clamp(jittered(np.random.default_rng(index), box, jitter), preset.size)
-    memory = head.segment(head.encode(clip.images[first]), [box], [None])[0].memory
+    memory = head.segment(head.encode(clip.images[0]), [clip.box_xyxy], [None])[0].memory
     later = []
-    for image, truth, area in list(zip(clip.images, truths, areas, strict=True))[first + 1 : first + frames]:
-        result = head.propagate([memory], head.encode(image))[0]
+    for frame in range(1, len(clip.images)):
+        result = head.propagate([memory], head.encode(clip.images[frame]))[0]
         memory = result.memory
-        if area == 0 or area >= SLIVER:
-            later.append(_figures(result, truth))
+        if clip.is_clear(frame):
+            later.append(frame_figures(result, clip.truths[frame]))
     return later
