@@ -24,6 +24,7 @@ import torch
 from benchmarks.machine import machine
 from data_prep.world.presets import PRESETS
 from models.mask_head.config import MASK_HEADS
+from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.memory_policies.registry import MEMORY_POLICIES
 from models.mask_head.registry import load_mask_head
 from models.mask_head.sam2 import MaskHead
@@ -110,7 +111,7 @@ def _carry(
         return
     for row in rows.values():
         row.scenes.append([])
-    memories = {}
+    memories: dict[str, MemoryBank] = {}
     for number, image in enumerate(clip.images):
         # All heads have the same weights, so any of them encodes.
         features = next(iter(heads.values())).encode(image)
