@@ -15,7 +15,7 @@ training; with them all sides get frames of the size that videos have, out of wh
     python -m benchmarks small_models --questions 0 --mask-head OLD NEW --presets val other_look small_val
 
 compares mask heads on several presets of the rendered world, and the processor time that a mask of each
-takes. With `--crop` each is measured with crops for small boxes (`mask_head.crop`) as well.
+takes. `--crop none small all` measures each one without crops and with both kinds (`mask_head.crop`).
 
     python -m benchmarks small_models --dtypes float32 bfloat16 float16
 
@@ -43,7 +43,7 @@ from data_prep.world.presets import PRESETS
 from models.config import DECODINGS, DTYPES, NANO, SECOND_LOOKS
 from models.devices import choose_device, choose_dtype, set_float32_precision
 from models.interfaces import Answer, Masking
-from models.mask_head.config import MASK_HEADS
+from models.mask_head.config import CROPS, MASK_HEADS
 from models.mask_head.cropping import CroppingMaskHead
 from models.mask_head.sam2 import MaskHead
 from train.scratch.mask_head_metrics import MaskHeadMetrics, evaluate_mask_head
@@ -67,7 +67,9 @@ def main(arguments: Sequence[str]) -> int:
         "--mask-head", nargs="+", default=[MASK_HEADS["nano"].checkpoint], help="folders of weights"
     )
     parser.add_argument("--boxes", nargs="+", default=list(BOXES), choices=BOXES, help="of the mask heads")
-    parser.add_argument("--crop", action="store_true", help="also with crops for small boxes")
+    parser.add_argument(
+        "--crop", nargs="+", default=["none"], choices=CROPS, help="of the mask heads: mask_head.crop"
+    )
     parser.add_argument("--presets", nargs="+", default=[PRESET], choices=PRESETS, help="of the scenes")
     parser.add_argument("--questions", type=int, default=250, help="of each kind; 0: none")
     parser.add_argument("--scenes", type=int, default=60, help="scenes of the mask head; 0: none")
@@ -122,9 +124,12 @@ def _mask_head_figures(
         return {}
     heads: dict[str, Masking] = {}
     for name in options.mask_head:
-        heads[name] = MaskHead.load(name, device, choose_dtype(dtype, device))
-        if options.crop:
-            heads[f"{name}, crops"] = CroppingMaskHead(heads[name])
+        head = MaskHead.load(name, device, choose_dtype(dtype, device))
+        for crop in options.crop:
+            if crop == "none":
+                heads[name] = head
+            else:
+                heads[f"{name}, crop={crop}"] = CroppingMaskHead(head, crop)
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in heads}
     for preset in options.presets:
         for boxes in options.boxes:

@@ -55,6 +55,17 @@ def iou(first_xyxy: Box, second_xyxy: Box) -> float:
     return shared / union if union > 0 else 0.0
 
 
+def mask_iou(first: np.ndarray | None, second: np.ndarray | None) -> float:
+    """Intersection over union of two masks, bool (height, width); None stands for an empty mask.
+
+    0 where both are empty.
+    """
+    if first is None or second is None:
+        return 0.0
+    union = np.count_nonzero(first | second)
+    return np.count_nonzero(first & second) / union if union else 0.0
+
+
 def clamp(box_xyxy: Box, size: Size) -> Box:
     """The part of a box that lies inside an image of `size` (width, height); possibly of zero area."""
     width, height = size

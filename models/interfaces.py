@@ -78,7 +78,8 @@ class Answer:
 
     `visible` is the probability that the target is in the image. Of an answer format without a decision
     (R1-Track's) it is the box confidence, and 0 without a box. `box_xyxy` is in pixels of the question's
-    image. It is None where no box could be parsed, and where `visible` is too low for one to be decoded.
+    image. It is None where no box could be parsed, and where `visible` is too low for one to be decoded; a
+    second look may lower `visible` further.
     `box_confidence` is the geometric mean of the probabilities of the box's digits, and of a detector the
     detection's own score; `text` is what was decoded. `repeats_visual_prompt`: the box is no more than the
     rectangle that was drawn in the image.

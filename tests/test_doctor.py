@@ -62,10 +62,10 @@ def test_the_shipped_models_are_well(tmp_path: Path, capsys: pytest.CaptureFixtu
         "family       qwen2_5_vl",
         "contract     short",
         "visible ' true' = [298], absent ' false' = [300]",
-        "a frame of 1920x1080 as 336x224 pixels, 96 tokens; a template as 4 tokens",
+        "a frame of 1920x1080 as 364x196 pixels, 91 tokens; a template as 4 tokens",
         "2.194 M parameters, float32, 8.369 MiB on cpu, attention sdpa",
         "MiB more for a batch of 8",
-        "calibration  activation_threshold 0.6",
+        "calibration  activation_threshold 0.813",
         "IoU with the true masks of 5 frames: 0.8",
         "prefill",
         "decode a token",
@@ -74,7 +74,9 @@ def test_the_shipped_models_are_well(tmp_path: Path, capsys: pytest.CaptureFixtu
     ):
         assert part in printed
     assert json.loads((tmp_path / "doctor.json").read_text())["faults"] == []
-    known = read_canary(tmp_path / "canary.json", BUILT_IN["short"])
+    contract = read_contract(NANO)
+    assert contract is not None
+    known = read_canary(tmp_path / "canary.json", contract)
     assert known["visible"].visible > 0.9 > 0.5 > known["absent"].visible
     assert known["visible"].box_xyxy is not None and known["absent"].box_xyxy is None
 
@@ -158,7 +160,7 @@ def test_several_faults_are_all_named(nano: Path, examined: Examine) -> None:
     (nano / "calibration.json").write_text("[]")
     contract = read_contract(nano)
     assert contract is not None
-    sides = {"side_multiple": 32, "search_size": (320, 224)}
+    sides = {"side_multiple": 32, "search_size": (320, 224), "other_search_sizes": ()}
     write_contract(nano, replace(contract, **sides))
     faults, _ = examined()
     for part in ("calibration.json: not a calibration", "has no chat template", "its side_multiple is 32"):

@@ -30,8 +30,8 @@ from models.interfaces import Answer, Question
 from models.kernels.qwen2_5_vl import WindowAttention
 from tests.objectives import built
 from tests.tiny_models import TINY, save_grounder
+from train.scratch.annotated_frames import read_frame, render_frame
 from train.scratch.config import GrounderRecipe, GrounderStage
-from train.scratch.frame_pool import read_frame, render_frame
 from train.scratch.grounder import GrounderObjective
 from train.scratch.questions import QuestionMix, Sample, sample_questions
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from configs.errors import UserError
-from data_prep.geometry import iou
+from data_prep.geometry import iou, mask_iou
 from models.interfaces import MaskResult
 from models.mask_head.memory_bank import MemoryBank
 from models.mask_head.sam2 import MaskHead
@@ -27,11 +27,10 @@ from train.scratch.mask_head_data import sample_clips, sample_stills
 from train.scratch.mask_head_losses import boundary_band, dice_loss, mask_losses, mean_losses, soft_iou
 from train.scratch.mask_head_metrics import (
     FrameFigures,
-    _figures,
     evaluate_mask_head,
     figures_of_box,
     figures_of_clip,
-    mask_iou,
+    frame_figures,
 )
 
 CPU = torch.device("cpu")
@@ -69,10 +68,12 @@ def one_thread() -> None:
 # ---- batches -------------------------------------------------------------------------------------
 
 
-def test_stills_show_what_their_boxes_hold() -> None:
+@pytest.mark.parametrize("crop_share", [0.0, 1.0])
+def test_stills_show_what_their_boxes_hold(crop_share: float) -> None:
     processor = build_processor(nano_config(64))
     recipe = dataclasses.replace(RECIPE, jitter=0.0, empty=0.0, still_boxes=3, mask_scale=1)
-    batch = sample_stills(np.random.default_rng(0), stage(still_batch=2), recipe, processor)
+    of_crops = stage(still_batch=2, crop_share=crop_share)
+    batch = sample_stills(np.random.default_rng(0), of_crops, recipe, processor)
     assert batch.pixels.shape == (1, 2, 3, 64, 64)
     assert batch.masks.shape == (1, 2, 3, 16, 16) and batch.boxes_resized.shape == (2, 3, 4)
     assert bool(batch.present.all())
@@ -86,6 +87,23 @@ def test_stills_show_what_their_boxes_hold() -> None:
             and rows.max() <= bottom
         )
         assert 0 < mask.sum() <= (right - left) * (bottom - top) * 1.01, "shares add up to the area in cells"
+
+
+def test_crops_show_their_objects_larger() -> None:
+    recipe = dataclasses.replace(RECIPE, empty=0.0, still_boxes=1)
+    shares = [
+        float(
+            sample_stills(
+                np.random.default_rng(seed),
+                stage(still_batch=8, crop_share=share, presets=["small"]),
+                recipe,
+                build_processor(nano_config(64)),
+            ).masks.mean()
+        )
+        for share in (0.0, 1.0)
+        for seed in range(2)
+    ]
+    assert min(shares[2:]) > 4 * max(shares[:2])
 
 
 def test_empty_boxes_are_called_absent() -> None:
@@ -429,7 +447,7 @@ def test_the_boundary_of_a_mask_counts_apart_from_its_area() -> None:
     hollow[50:70, 50:70] = False
 
     def figures(mask: np.ndarray | None) -> FrameFigures:
-        return _figures(MaskResult(mask, 0.9, 0.8, None), truth)
+        return frame_figures(MaskResult(mask, 0.9, 0.8, None), truth)
 
     assert (figures(truth).iou, figures(truth).boundary) == (1, 1)
     assert (figures(None).iou, figures(None).boundary) == (0, 0)

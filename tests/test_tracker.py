@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from configs.errors import UserError
 from data_prep.contract.contract import BUILT_IN, Contract, detector_contract
 from data_prep.geometry import Box
 from infer.trackers.expressions import empty_track
@@ -299,3 +300,8 @@ def test_empty_words_are_absent_throughout() -> None:
     reports = drive(empty_track, ScriptedWorld([], []), [frame()] * 3)
     assert [report.state for report in reports] == [State.EMPTY] * 3
     assert present(reports) == [False] * 3
+
+
+def test_windows_smaller_than_the_target_are_refused() -> None:
+    with pytest.raises(UserError, match=r"tracker\.search_region=0\.5: windows would be smaller"):
+        referral_tracker(ReferralConfig(search_region=0.5), CONTRACT)

@@ -28,8 +28,9 @@ from train.loop.schedule import warmup_stable_decay
 from train.loop.trainer import Trainer
 from train.scratch import frame_pool
 from train.scratch import grounder as recipe_module
+from train.scratch.annotated_frames import AnnotatedFrame
 from train.scratch.config import GrounderRecipe, GrounderStage
-from train.scratch.frame_pool import AnnotatedFrame, FramePool, PoolSpec, open_pool
+from train.scratch.frame_pool import FramePool, PoolSpec, open_pool
 from train.scratch.grounder import GrounderObjective, question_mix, train_grounder
 from train.scratch.grounder_losses import LookHead, search_tokens
 from train.scratch.questions import QuestionMix, Sample, sample_questions
@@ -114,6 +115,8 @@ def test_steps_on_crops_take_all_sizes_of_the_contract(tmp_path: Path) -> None:
     assert training.take_step(next(training.batches(range(1))), 0).losses
     with pytest.raises(UserError, match=r"recipe\.other_search_sizes: 'square' is not WIDTHxHEIGHT"):
         begin(other_search_sizes=["square"])
+    with pytest.raises(UserError, match=r"recipe\.stages: crops=1 are fewer than batch=2"):
+        begin(stages=[dataclasses.replace(stage, crops=1)])
 
 
 def test_the_rate_is_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from models.grounder.questions import QuestionEncoder
 from models.interfaces import Answer, Question
 from tests.scripted import ScriptedGrounding
 from train.pairs import IGNORED, encode_answers, label_answers
-from train.scratch.frame_pool import AMBIGUOUS, NO_OBJECT, AnnotatedFrame, FrameObject
+from train.scratch.annotated_frames import AMBIGUOUS, NO_OBJECT, AnnotatedFrame, FrameObject
 from train.scratch.grounder_losses import (
     DIGIT_WEIGHTS,
     LookHead,

@@ -21,8 +21,8 @@ from data_prep.world.film import SLIVER
 from data_prep.world.phrases import Expression, plainly
 from data_prep.world.presets import PRESETS
 from data_prep.world.scene import Scene, make_scene
-from train.scratch import frame_pool
-from train.scratch.frame_pool import (
+from train.scratch import annotated_frames, frame_pool
+from train.scratch.annotated_frames import (
     AMBIGUOUS,
     CLEAR_SHARE,
     FREE_SHARE,
@@ -31,10 +31,9 @@ from train.scratch.frame_pool import (
     PHRASES,
     AnnotatedFrame,
     FrameObject,
-    PoolSpec,
-    open_pool,
     render_frame,
 )
+from train.scratch.frame_pool import PoolSpec, open_pool
 from train.scratch.questions import QuestionMix, Sample, sample_questions
 
 CONTRACT = BUILT_IN["short"]
@@ -75,14 +74,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def drawn(folder: Path, small_files: None) -> list[Drawn]:
     """A pool of twelve shots. Some of their things are hidden, some hardly seen, some without a template."""
     frames: list[tuple[np.ndarray, Masks]] = []
-    paint = frame_pool.draw_frame
+    paint = annotated_frames.draw_frame
 
     def record(scene: Scene, t: int) -> tuple[np.ndarray, Masks]:
         frames.append(paint(scene, t))
         return frames[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(frame_pool, "draw_frame", record)
+        patch.setattr(annotated_frames, "draw_frame", record)
         pool = open_pool(folder, KIND, 0, COUNT)
     assert len(frames) == 2 * COUNT == 2 * len(pool)
     return [
@@ -113,10 +112,10 @@ def test_the_folder_of_a_pool_is_named_by_all_that_its_frames_depend_on(
     names = {KIND.name, PoolSpec("train", wider, SIZE).name, PoolSpec("train", CONTRACT, (112, 112)).name}
     monkeypatch.setitem(PRESETS, "train", dataclasses.replace(TRAIN, first_seed=TRAIN.first_seed + 1))
     names.add(KIND.name)
-    monkeypatch.setattr(frame_pool, "QUALITY", (1, 2))
+    monkeypatch.setattr(annotated_frames, "QUALITY", (1, 2))
     names.add(KIND.name)
     names.add(CROPS.name)
-    monkeypatch.setattr(frame_pool, "CROP_SHIFT", 0.5)
+    monkeypatch.setattr(annotated_frames, "CROPS", dataclasses.replace(annotated_frames.CROPS, shift=0.5))
     names |= {KIND.name, CROPS.name}
     assert len(names) == 7
 
@@ -206,15 +205,15 @@ def test_a_crop_is_a_part_of_its_frame_with_what_it_shows_of_each_thing(
     height, width = drawn[0].frame.shape[:2]
     rows, columns = np.mgrid[:height, :width]
     found = []
-    monkeypatch.setattr(frame_pool, "_jpeg", lambda image, _: found.append(image) or b"")
-    monkeypatch.setattr(frame_pool, "resize", lambda image, _: image)
+    monkeypatch.setattr(annotated_frames, "_jpeg", lambda image, _: found.append(image) or b"")
+    monkeypatch.setattr(annotated_frames, "resize", lambda image, _: image)
     met = set()
     for seed, each in enumerate(drawn):
         drawings = iter(
             [(np.dstack([columns, rows, columns]), each.masks), (each.frame, each.template_masks)]
         )
-        monkeypatch.setattr(frame_pool, "draw_frame", lambda *_, drawings=drawings: next(drawings))
-        monkeypatch.setattr(frame_pool, "_strip", lambda *_: np.zeros(0))
+        monkeypatch.setattr(annotated_frames, "draw_frame", lambda *_, drawings=drawings: next(drawings))
+        monkeypatch.setattr(annotated_frames, "_strip", lambda *_: np.zeros(0))
         facts = json.loads(render_frame(seed, TRAIN, CONTRACT, size, crop=True)["facts"])
         window = found[-2]  # the last one is the strip of templates
         (left, top), (right, bottom) = window[0, 0, :2], window[-1, -1, :2] + 1
@@ -224,7 +223,7 @@ def test_a_crop_is_a_part_of_its_frame_with_what_it_shows_of_each_thing(
         for thing, mask, drawn_thing in zip(facts["things"], each.masks, each.scene.things, strict=True):
             part = mask[top:bottom, left:right]
             assert (thing["box_resized"] is None) == (part.sum() < SLIVER)
-            least = max(SLIVER, frame_pool.CLEAR_SHARE_OF_CROPS * drawn_thing.radius**2)
+            least = max(SLIVER, annotated_frames.CLEAR_SHARE_OF_CROPS * drawn_thing.radius**2)
             assert thing["clear"] == (part.sum() >= least)
             if thing["box_resized"] is None:
                 continue

@@ -16,7 +16,8 @@ from data_prep.world.rich_expressions import FRAME_KINDS, RICH_KINDS
 from data_prep.world.scene import Scene, make_scene
 from data_prep.world.vocabulary import COLOUR_WORDS, SHAPES
 from models.config import SHIPPED
-from train.scratch.frame_pool import AnnotatedFrame, PoolSpec, open_pool
+from train.scratch.annotated_frames import AnnotatedFrame
+from train.scratch.frame_pool import PoolSpec, open_pool
 from train.scratch.questions import QuestionMix, sample_questions
 
 COLOURS = {word: colour for colour, words in COLOUR_WORDS.items() for word in words}

@@ -43,10 +43,17 @@ def search_window(box_xyxy: Box, frame_size: Size, contract: Contract, scale: fl
     if window_width * window_height > LARGEST_AREA * width * height:
         return None
     # 2. The place.
-    x, y = center(box_xyxy)
-    left = min(max(0, round(x - window_width / 2)), width - window_width)
-    top = min(max(0, round(y - window_height / 2)), height - window_height)
-    return float(left), float(top), float(left + window_width), float(top + window_height)
+    left, top, right, bottom = window_at(center(box_xyxy), (window_width, window_height), frame_size)
+    return float(left), float(top), float(right), float(bottom)
+
+
+def window_at(middle: tuple[float, float], window_size: Size, frame_size: Size) -> PixelRegion:
+    """The window of a size around a point (x, y), moved into the frame where it would leave it."""
+    left, top = (
+        min(max(0, round(place - side / 2)), limit - side)
+        for place, side, limit in zip(middle, window_size, frame_size, strict=True)
+    )
+    return left, top, left + window_size[0], top + window_size[1]
 
 
 def pixel_region(region_xyxy: Box, frame_size: Size) -> PixelRegion:

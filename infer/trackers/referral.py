@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from configs.errors import UserError
 from configs.schema import key
 from data_prep.contract.contract import Contract
 from data_prep.geometry import Box, box_of_mask, iou
@@ -128,6 +129,11 @@ class Detection:
 @register_tracker(referral=ReferralConfig())
 def referral_tracker(config: ReferralConfig, contract: Contract) -> Tracker:
     """The tracker of this project; `contract` says how templates are cut."""
+    if config.search_region is not None and 0 < config.search_region < 1:
+        raise UserError(
+            f"tracker.search_region={config.search_region:g}: windows would be smaller than the target; "
+            "give 0 or at least 1"
+        )
 
     def start(expression: str, frame: np.ndarray, box_xyxy: Box | None = None) -> Track:
         return _ReferralTrack(expression, config, contract).run(frame, box_xyxy)

@@ -7,6 +7,7 @@ timed.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,9 @@ def _check_vocabulary(checkpoint: str, tokenizer: PreTrainedTokenizerBase, weigh
 
 def _contract_text(config: GrounderConfig, contract: Contract) -> str:
     """The name of a contract, where it comes from, and what it says."""
-    names = [name for name, built_in in BUILT_IN.items() if built_in == contract]
+    # Further sizes of search images are those of the weights; they do not change how a question is asked.
+    asked = replace(contract, other_search_sizes=())
+    names = [name for name, built_in in BUILT_IN.items() if built_in == asked]
     name = names[0] if names else "its own"
     if (Path(config.checkpoint) / "contract.json").is_file():
         source = f"{config.checkpoint}/contract.json"

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from data_prep.geometry import box_of_mask
+from data_prep.geometry import box_of_mask, mask_iou
 from models.commands.doctor_questions import RIGHT_IOU, Case, rendered_frames, token_ids
 from models.commands.findings import Findings
 from models.grounder.forward import encode_images, forward
@@ -126,7 +125,7 @@ def run_mask_head(mask_head: Masking, found: Findings) -> tuple[list[str], Times
         else:
             with _timed(times, "propagate a mask", FRAMES - 1):
                 (result,) = mask_head.propagate([result.memory], features)
-        overlaps.append(_mask_iou(result.mask, truth))
+        overlaps.append(mask_iou(result.mask, truth))
     # 2. What low figures mean.
     if overlaps[0] < RIGHT_IOU:
         found.fault(
@@ -144,12 +143,6 @@ def run_mask_head(mask_head: Masking, found: Findings) -> tuple[list[str], Times
 
 def _listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.2f}" for value in values)
-
-
-def _mask_iou(mask: np.ndarray | None, truth: np.ndarray) -> float:
-    if mask is None:
-        return 0.0
-    return float((mask & truth).sum() / max(1, (mask | truth).sum()))
 
 
 # ---- time -----------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def _reason_of_wrong_answer(grounder: Grounder, calibration: Calibration, case: 
         name
         for name, contract in BUILT_IN.items()
         # A thought takes minutes, and weights that think are recognised by their chat template.
-        if contract != grounder.contract
+        if contract != replace(grounder.contract, other_search_sizes=())
         and not contract.thinking
         and _is_right_by(grounder, contract, calibration, case)
     ]

@@ -100,6 +100,7 @@ def merged(first: Answer, second: Answer) -> Answer:
     visible = 1 / (1 + math.exp(-(_log_odds(first.visible) + _log_odds(second.visible)) / 2))
     if second.box_xyxy is None:
         return replace(first, visible=visible)
+    # The second question has no rectangle that its box could repeat.
     return replace(second, visible=visible, draft_probability=first.draft_probability)
 
 

@@ -18,6 +18,7 @@ from models.mask_head.registry import MASK_HEADS, register_mask_head
 __all__ = ["MASK_HEADS", "EdgeTamConfig", "MaskHeadConfig", "Sam2MetaConfig", "Sam3TrackerConfig"]
 
 MEMORY_POLICIES.load_package()
+CROPS = ("none", "small", "all")
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,12 @@ class MaskHeadConfig:
         MISSING, "local folder of the weights, or a hub id such as facebook/sam2.1-hiera-large"
     )
     dtype: str = key("auto", DTYPE, choices=DTYPES)
-    crop: bool = key(
-        False,
-        "make the mask of a small box from a square that is cut out of the frame around it, where the target "
-        "is several times as large; takes one more encoding for each such box; masks are propagated as "
-        "without it",
+    crop: str = key(
+        "none",
+        "small: masks of small targets are made from a square that is cut out of the frame around them, "
+        "where they are several times as large; all: those of all targets, which helps a mask head of "
+        "small images; takes one more encoding for each such mask; targets are propagated as without it",
+        choices=CROPS,
     )
     memory: str = key(
         PLAIN,
@@ -72,7 +74,7 @@ def _check_sam2(config: MaskHeadConfig) -> None:
 
 @register_mask_head(
     check=_check_sam2,
-    nano=MaskHeadConfig(str(SHIPPED / "nano_mask_head")),
+    nano=MaskHeadConfig(str(SHIPPED / "nano_mask_head"), crop="all"),
     sam2_1_tiny=MaskHeadConfig("facebook/sam2.1-hiera-tiny"),
     sam2_1_small=MaskHeadConfig("facebook/sam2.1-hiera-small"),
     sam2_1_base_plus=MaskHeadConfig("facebook/sam2.1-hiera-base-plus"),

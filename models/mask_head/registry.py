@@ -75,7 +75,7 @@ def check_mask_head(config: Any) -> None:
 def load_mask_head(config: Any, device: Any) -> Masking:
     """Load the mask head of these settings on a torch device, with its memory policy.
 
-    If the settings say so, masks of small boxes are made from crops. Raises UserError where the checkpoint
+    If the settings say so, masks are made from crops. Raises UserError where the checkpoint
     cannot be loaded, where no mask head is registered for the class of the settings, and where the mask head
     has no memory policies.
     """
@@ -87,4 +87,5 @@ def load_mask_head(config: Any, device: Any) -> Masking:
             raise UserError(f"{KEY}={policy.name}: this mask head has no memory policies; give {KEY}={PLAIN}")
         head.memory_policy = policy
     # Settings of a plugin need not be a `MaskHeadConfig`.
-    return CroppingMaskHead(head) if getattr(config, "crop", False) else head
+    crop = getattr(config, "crop", "none")
+    return head if crop == "none" else CroppingMaskHead(head, crop)

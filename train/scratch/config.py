@@ -107,38 +107,60 @@ class GrounderRecipe:
     threads: int = key(2, "CPU threads; 0: torch's default")
 
 
+SEARCH_SIZES = ["364x196", "280x280", "224x336", "196x364"]
+"""Beside that of the contract `short`, 336x224: about as many tokens for videos of other aspects."""
+
+FURTHER_STAGES = [
+    # Half of the steps are on crops. At this rate the model is worse on whole frames than before at first; it
+    # is better once the rate has fallen.
+    GrounderStage(
+        presets=["train", "varied", "small"],
+        images=3000,
+        crops=600,
+        crop_share=0.5,
+        steps=2300,
+        batch=8,
+        learning_rate=6e-4,
+        absent=0.45,
+        marked=0.35,
+    ),
+    GrounderStage(
+        presets=["train", "footage", "varied", "words", "small", "footage"],
+        images=1500,
+        crops=500,
+        crop_share=0.5,
+        steps=2100,
+        batch=8,
+        learning_rate=6e-4,
+        decay=0.75,
+        absent=0.45,
+        marked=0.35,
+    ),
+]
+"""Small targets, crops, other aspects, a world like ordinary video, and more words."""
+
 NANO_GROUNDER = GrounderRecipe(
     stages=[
         GrounderStage(steps=1200, learning_rate=2e-3, language=False),  # classify image tokens
         GrounderStage(steps=300, batch=8, plain=True),  # the simplest expressions
         GrounderStage(steps=3200, batch=8, decay=0.45),  # all expressions
-    ]
+        *FURTHER_STAGES,
+    ],
+    other_search_sizes=SEARCH_SIZES,
 )
 
 NANO_GROUNDER_FURTHER = GrounderRecipe(
     name="nano_grounder_further",
     initial=NANO.checkpoint,
-    initial_share=0.5,
-    seed=11,
-    stages=[
-        GrounderStage(
-            presets=["train", "varied", "small"],
-            images=750,
-            steps=500,
-            batch=8,
-            learning_rate=3e-4,
-            decay=1.0,
-            absent=0.45,
-            template=0.5,
-            marked=0.45,
-        )
-    ],
+    other_search_sizes=SEARCH_SIZES,
+    seed=31,
+    stages=FURTHER_STAGES,
     # The heads are new, so their gradients would cover those of the answers at first.
     look_weight=0.25,
     match_weight=0.5,
     named_weight=0.25,
 )
-"""A short further training of the shipped grounder, also on small targets."""
+"""Further training of trained weights, by the last stages of `NANO_GROUNDER`."""
 
 
 # ---- mask head ---------------------------------------------------------------------------------
@@ -155,6 +177,12 @@ class MaskHeadStage:
     steps: int = key(1000, "optimizer steps")
     still_share: float = key(1.0, "share of the steps on single frames; the other steps are on clips")
     still_batch: int = key(8, "single frames per step")
+    crop_share: float = key(
+        0.0,
+        "share of the steps on single frames that show crops around an object, as mask_head.crop makes them",
+        minimum=0.0,
+        maximum=1.0,
+    )
     clip_batch: int = key(3, "clips per step")
     clip_frames: int = key(5, "frames per clip")
     clip_reach: int = key(24, "largest number of video frames that a clip spans")
@@ -180,9 +208,31 @@ STAGES = [
         clip_reach=64,
         learning_rate=2e-4,
     ),
+    MaskHeadStage(
+        image_size=288,
+        presets=["train", "train", "varied", "varied", "small"],
+        steps=900,
+        still_share=0.85,
+        still_batch=10,
+        crop_share=0.6,
+        clip_batch=1,
+        clip_frames=12,
+        clip_reach=48,
+    ),
+    MaskHeadStage(
+        image_size=288,
+        presets=["train", "varied", "footage", "footage", "small"],
+        steps=700,
+        still_share=0.75,
+        still_batch=10,
+        crop_share=0.55,
+        clip_batch=1,
+        clip_frames=12,
+        clip_reach=48,
+    ),
 ]
-"""From small images, whose steps are fast, to large ones and long clips. Weights do not depend on the image
-size. The shipped weights continue from older ones with the last stage alone.
+"""From small images, whose steps are fast, to large ones, long clips and crops. Weights do not depend on the
+image size. The shipped weights continue from older ones with the last three stages, one run each.
 """
 
 

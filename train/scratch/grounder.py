@@ -37,8 +37,9 @@ from train.loop.schedule import warmup_stable_decay
 from train.loop.state_files import saving
 from train.loop.strategies import Strategy
 from train.pairs import IGNORED, encode_answers
+from train.scratch.annotated_frames import AnnotatedFrame
 from train.scratch.config import GrounderRecipe, GrounderStage
-from train.scratch.frame_pool import AnnotatedFrame, FramePool, PoolSpec, open_pool
+from train.scratch.frame_pool import FramePool, PoolSpec, open_pool
 from train.scratch.grounder_losses import (
     LookHead,
     MatchHead,
@@ -68,6 +69,9 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
     ) -> None:
         super().__init__(recipe, out, strategy, stop)
         _check_layers(recipe)
+        for stage in recipe.stages:
+            if stage.crop_share and stage.crops < stage.batch:
+                raise UserError(f"recipe.stages: crops={stage.crops} are fewer than batch={stage.batch}")
         sizes = tuple(_search_size(text) for text in recipe.other_search_sizes)
         self.contract = replace(BUILT_IN[recipe.contract], other_search_sizes=sizes)
         self.processor = build_processor()
@@ -139,7 +143,10 @@ class GrounderObjective(StagedObjective[list[Sample], GrounderStage]):
             yield sample_questions(rng, frames, stage.questions if stage.language else 1, question_mix(stage))
 
     def frames(self, stage: GrounderStage, step: int) -> list[AnnotatedFrame]:
-        """The frames of a stage's step. Every epoch takes each frame of a pool once, in another order."""
+        """The frames of a stage's step: whole ones, or crops.
+
+        Of whole frames every epoch takes each one at most once, in another order; crops are drawn at random.
+        """
         turn, number = divmod(step, len(stage.presets))  # steps take the presets in turn
         preset = stage.presets[number]
         rng = np.random.default_rng((self.recipe.seed, step, 2))

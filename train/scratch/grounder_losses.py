@@ -25,7 +25,7 @@ from data_prep.geometry import Size
 from data_prep.world.vocabulary import COLOURS, SHAPES
 from models.grounder.model import digit_tokens
 from train.pairs import IGNORED
-from train.scratch.frame_pool import AMBIGUOUS, NO_OBJECT, AnnotatedFrame
+from train.scratch.annotated_frames import AMBIGUOUS, NO_OBJECT, AnnotatedFrame
 from train.scratch.questions import Sample
 from train.soft_labels import SoftLabels, soft_losses
 

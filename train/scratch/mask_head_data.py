@@ -14,6 +14,9 @@ from data_prep.world.film import SLIVER
 from data_prep.world.presets import PRESETS, TRAINING_SEEDS, WorldPreset
 from data_prep.world.scene import Scene, make_scene
 from train.scratch.config import MaskHeadRecipe, MaskHeadStage
+from train.scratch.crop_windows import CropRule, window_around
+
+CROPS = CropRule(scales=(1.4, 5.0), smallest=0.2, shift=0.08)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +53,11 @@ def sample_stills(
 ) -> MaskBatch:
     """Sample single frames (T = 1) with `still_boxes` boxes each, some of which hold no object."""
     preset, stills = _preset(rng, stage), list[RenderedClip]()
+    # All frames of a batch have one size, so all of them are crops or none is.
+    crop_side = processor.size["height"] if stage.crop_share and rng.random() < stage.crop_share else None
     while len(stills) < stage.still_batch:
-        stills += _stills(rng, preset, recipe, min(recipe.scene_frames, stage.still_batch - len(stills)))
+        count = min(recipe.scene_frames, stage.still_batch - len(stills))
+        stills += _stills(rng, preset, recipe, count, crop_side)
     return _batch(stills, recipe, processor)
 
 
@@ -78,16 +84,47 @@ def _visible(masks: Sequence[np.ndarray]) -> list[int]:
 
 
 def _stills(
-    rng: np.random.Generator, preset: WorldPreset, recipe: MaskHeadRecipe, count: int
+    rng: np.random.Generator,
+    preset: WorldPreset,
+    recipe: MaskHeadRecipe,
+    count: int,
+    crop_side: int | None = None,
 ) -> list[RenderedClip]:
-    """Up to `count` frames of a random scene, each of which shows at least one object."""
+    """Up to `count` frames of a random scene, each of which shows at least one object.
+
+    With `crop_side` they are square crops around an object, resized to that side.
+    """
     # 1. Try scenes until a frame shows an object.
     shown = list[tuple[np.ndarray, list[np.ndarray]]]()
     while not shown:
         scene = _scene(rng, preset)
         times = rng.choice(scene.frames, count, replace=False)
         shown = [frame for frame in (draw_frame(scene, int(time)) for time in times) if _visible(frame[1])]
+    if crop_side is not None:
+        shown = [_crop(rng, image, masks, crop_side) for image, masks in shown]
     return [_still(rng, image, masks, recipe) for image, masks in shown]
+
+
+def _crop(
+    rng: np.random.Generator, image: np.ndarray, masks: list[np.ndarray], side: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """A square around a visible object, resized to `side`, with its masks."""
+    # 1. The window. It is drawn again where it shows no more than a sliver of every object.
+    size = (image.shape[1], image.shape[0])
+    visible = _visible(masks)
+    while True:
+        box = box_of_mask(masks[visible[int(rng.integers(len(visible)))]])
+        assert box is not None, "only visible objects are chosen"
+        left, top, right, bottom = window_around(rng, box, size, 1.0, CROPS)
+        window = slice(top, bottom), slice(left, right)
+        # 2. Enlarged masks keep their outlines: the pixels of which at least half is covered.
+        filters = cv2.INTER_AREA if right - left > side else cv2.INTER_LINEAR
+        parts = [
+            cv2.resize(mask[window].astype(np.float32), (side, side), interpolation=filters) >= 0.5
+            for mask in masks
+        ]
+        if _visible(parts):
+            return cv2.resize(image[window], (side, side), interpolation=filters), parts
 
 
 def _still(

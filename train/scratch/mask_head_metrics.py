@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.geometry import Box, box_of_mask, clamp, jittered
+from data_prep.geometry import Box, box_of_mask, clamp, jittered, mask_iou
 from data_prep.world.film import SLIVER, render_clip
 from data_prep.world.presets import PRESETS
 from evaluation.calibration import calibration_error
@@ -95,13 +95,6 @@ def _mean(values: Sequence[float]) -> float:
 
 def _array(values: Sequence[float]) -> np.ndarray:
     return np.array(values, dtype=np.float64)
-
-
-def mask_iou(found: np.ndarray | None, truth: np.ndarray) -> float:
-    """IoU of two masks, bool (height, width); None stands for an empty mask."""
-    if found is None:
-        return 0.0
-    return float((found & truth).sum() / max(1, (found | truth).sum()))
 
 
 def frame_figures(result: MaskResult, truth: np.ndarray) -> FrameFigures:

@@ -15,7 +15,7 @@ from data_prep.world.phrases import Expression, absent_look, plainly
 from data_prep.world.rich_expressions import FRAME_KINDS
 from data_prep.world.vocabulary import Look
 from models.interfaces import Question
-from train.scratch.frame_pool import AnnotatedFrame
+from train.scratch.annotated_frames import AnnotatedFrame
 
 HIDDEN_SHARE = 0.3  # share of absent targets that are an object of the scene which the frame does not show
 MAX_TRIES = 12  # objects of other frames that are examined for one with a colour of this frame
@@ -114,9 +114,9 @@ class _QuestionSampler:
             # Another object may be the leftmost one now. The kind remains, so that it is as frequent as among
             # objects that are there.
             kind = hidden_phrase.kind
-        # 2. With a template: an object of another frame.
-        # 3. Without: a combination of colour and shape that no object has.
-        # Not every kind of expression can be said of every absent look, so others are tried.
+        # 2. With a template, an object of another frame; without one, a combination of colour and shape that
+        #    no object has. Not every kind of expression can be said of every absent look, so others are
+        #    tried.
         for _ in range(LOOK_TRIES):
             other = self._object_of_other_frame() if with_template else None
             if other:
