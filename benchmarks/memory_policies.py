@@ -1,8 +1,8 @@
 """Memory policies of a mask head: `python -m benchmarks memory_policies [--presets val other_look]`
 
 Each policy (`mask_head.memory`) carries the target of the same scenes over the same frames from a box on the
-first one, whose sides are shifted by up to a tenth. A frame is encoded once for all of them. The scenes begin
-at number 400, which no training or choice of weights has seen.
+first one, whose sides are shifted by up to a tenth. A frame is encoded once for all of them, and masks are
+made without crops. The scenes begin at number 400, so that they are others than those of `small_models`.
 
 Printed are the mean IoU on frames that show the target, the share of frames whose presence or absence is
 right, the share of frames without the target that get no mask, and the processor time of a propagated mask
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 def _head(name: str, policy: str, settings: Mapping[str, float]) -> MaskHead:
     known = {each.name for each in fields(MEMORY_POLICIES[policy])}
     own = {setting: value for setting, value in settings.items() if setting in known}
-    config = replace(MASK_HEADS[name], memory=policy, memory_settings=own)
+    config = replace(MASK_HEADS[name], memory=policy, memory_settings=own, crop=False)
     head = load_mask_head(config, torch.device("cpu"))
     assert isinstance(head, MaskHead)
     return head
