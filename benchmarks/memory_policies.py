@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
 def _head(name: str, policy: str, settings: Mapping[str, float]) -> MaskHead:
     known = {each.name for each in fields(MEMORY_POLICIES[policy])}
     own = {setting: value for setting, value in settings.items() if setting in known}
-    config = replace(MASK_HEADS[name], memory=policy, memory_settings=own, crop=False)
+    config = replace(MASK_HEADS[name], memory=policy, memory_settings=own, crop="none")
     head = load_mask_head(config, torch.device("cpu"))
     assert isinstance(head, MaskHead)
     return head

@@ -400,10 +400,12 @@ def nano(**settings: Any) -> MaskHeadConfig:
 
 
 def test_the_policy_and_its_numbers_are_part_of_the_identity() -> None:
-    plain = load_mask_head(nano(crop=False), CPU).identity()
-    gated = load_mask_head(nano(memory="gated", memory_settings={"min_iou": 0.6}, crop=True), CPU).identity()
+    plain = load_mask_head(nano(crop="none"), CPU).identity()
+    gated = load_mask_head(
+        nano(memory="gated", memory_settings={"min_iou": 0.6}, crop="small"), CPU
+    ).identity()
     numbers = {"policy": "gated", "min_object_score": 0.5, "min_iou": 0.6}
-    assert gated == {**plain, "memory": numbers, "crop": True}
+    assert gated == {**plain, "memory": numbers, "crop": "small"}
     assert "memory" not in plain, "results of earlier versions are kept"
 
 
@@ -461,7 +463,7 @@ def test_a_policy_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
             del state, candidates
             return Decision(Write.NOTHING)
 
-    found = load_mask_head(nano(memory="never", crop=False), CPU)
+    found = load_mask_head(nano(memory="never", crop="none"), CPU)
     assert isinstance(found, MaskHead) and isinstance(found.memory_policy, Never)
     picture = np.zeros((60, 90, 3), np.uint8)
     (result,) = found.segment(found.encode(picture), [BOX], [None])
