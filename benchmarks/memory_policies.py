@@ -25,7 +25,7 @@ from benchmarks.machine import machine
 from data_prep.world.presets import PRESETS
 from models.mask_head.config import MASK_HEADS
 from models.mask_head.memory_bank import MemoryBank
-from models.mask_head.memory_policies.registry import MEMORY_POLICIES
+from models.mask_head.memory_policies.registry import MEMORY_POLICIES, PLAIN
 from models.mask_head.registry import load_mask_head
 from models.mask_head.sam2 import MaskHead
 from train.scratch.mask_head_metrics import FrameFigures, boxed_clip, frame_figures
@@ -58,7 +58,9 @@ class Row:
 def main(arguments: Sequence[str]) -> int:
     """Measure, and print a table for each preset and a final JSON object."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks memory_policies", description=__doc__)
-    parser.add_argument("--policies", nargs="+", default=list(MEMORY_POLICIES), choices=MEMORY_POLICIES)
+    # The others are compared with the first one.
+    policies = sorted(MEMORY_POLICIES, key=lambda policy: policy != PLAIN)
+    parser.add_argument("--policies", nargs="+", default=policies, choices=MEMORY_POLICIES)
     parser.add_argument("--settings", nargs="*", default=[], help="NAME=NUMBER")
     parser.add_argument("--mask-head", default="nano", choices=MASK_HEADS)
     parser.add_argument("--presets", nargs="+", default=["val", "other_look"], choices=PRESETS)
