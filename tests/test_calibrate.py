@@ -180,8 +180,10 @@ def test_keys_that_are_null_take_the_calibration_and_others_do_not() -> None:
 
 def test_the_shipped_checkpoint_keeps_its_thresholds() -> None:
     config = with_calibration(ReferralConfig(), find_calibration(GROUNDERS["nano"]))
-    assert config == ReferralConfig(0.6, logit_scale=0.7, logit_bias=0.4, min_box_confidence=0.4)
-    assert with_calibration(PerFrameConfig(), find_calibration(GROUNDERS["nano"])) == PerFrameConfig(0.5)
+    assert config == ReferralConfig(
+        0.813393, logit_scale=0.795681, logit_bias=0.054322, min_box_confidence=0.326157
+    )
+    assert with_calibration(PerFrameConfig(), find_calibration(GROUNDERS["nano"])) == PerFrameConfig(0.486423)
 
 
 def test_a_tracker_decides_by_the_calibration() -> None:

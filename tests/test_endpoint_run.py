@@ -97,7 +97,7 @@ def test_a_workspace_is_tracked_and_no_key_is_recorded(
     assert b"sk-secret" not in written
     (fingerprint,) = root.rglob("fingerprint.json")
     recorded = json.loads(fingerprint.read_text())["grounder_settings"]
-    assert recorded == {"url": server.url, "served_model": "mine", "logprobs": True}
+    assert recorded == {"url": server.url, "served_model": "mine", "logprobs": True, "second_look": "small"}
     # Answers of another server are not mixed with these.
     with pytest.raises(UserError, match="overwrite=true"):
         run(settings, served_model="other")
